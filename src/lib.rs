@@ -1,0 +1,8 @@
+//! layerset builds operating-system images in content-addressed layers and updates machines with them atomically.
+//!
+//! The map of the code is in ARCHITECTURE.md; a module uses only modules of a lower level, which a test holds.
+
+pub mod id;
+pub mod path;
+pub mod time;
+pub mod tree;

@@ -1,0 +1,295 @@
+//! Filesystem trees as values: entries, trees, changesets and the difference of two trees. Pure.
+
+mod changeset;
+mod diff;
+mod entry;
+
+pub use changeset::{Change, Changeset};
+pub use diff::{Difference, diff};
+pub use entry::{Inode, Node, Owner, Xattrs};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::ObjectId;
+use crate::path::RelPath;
+
+/// A filesystem tree: every path once, in byte order; the root is the empty path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tree {
+    entries: BTreeMap<RelPath, Inode>,
+}
+
+/// A tree that is not a filesystem: the first problem found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the tree is not a filesystem: '{path}' {problem}")]
+pub struct TreeError {
+    /// Where.
+    pub path: RelPath,
+    /// What is wrong there.
+    pub problem: &'static str,
+}
+
+impl Tree {
+    /// Makes an empty tree, without even a root.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns the inode at `path`.
+    pub fn get(&self, path: &[u8]) -> Option<&Inode> {
+        self.entries.get(path)
+    }
+
+    /// Sets `path`, and returns what was there.
+    pub fn insert(&mut self, path: RelPath, inode: Inode) -> Option<Inode> {
+        self.entries.insert(path, inode)
+    }
+
+    /// Removes `path` alone (not what is below it), and returns what was there.
+    pub fn remove(&mut self, path: &[u8]) -> Option<Inode> {
+        self.entries.remove(path)
+    }
+
+    /// Returns the number of entries, the root included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Says whether the tree has no entry at all.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Iterates over all entries in path order.
+    pub fn iter(&self) -> impl Iterator<Item = (&RelPath, &Inode)> {
+        self.entries.iter()
+    }
+
+    /// Iterates over `path` itself and everything below it, in path order.
+    pub fn subtree<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = (&'a RelPath, &'a Inode)> {
+        self.get_key_value(path).into_iter().chain(self.below(path))
+    }
+
+    fn get_key_value(&self, path: &[u8]) -> Option<(&RelPath, &Inode)> {
+        self.entries.get_key_value(path)
+    }
+
+    /// Iterates over everything strictly below `path`, in path order.
+    pub fn below<'a>(&'a self, path: &[u8]) -> impl Iterator<Item = (&'a RelPath, &'a Inode)> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let (low, high) = if path.is_empty() {
+            (Excluded(Vec::new()), Unbounded)
+        } else {
+            let mut low = path.to_vec();
+            low.push(b'/');
+            let mut high = path.to_vec();
+            high.push(b'/' + 1);
+            (Included(low), Excluded(high))
+        };
+        fn as_slice(bound: &std::ops::Bound<Vec<u8>>) -> std::ops::Bound<&[u8]> {
+            bound.as_ref().map(Vec::as_slice)
+        }
+        self.entries
+            .range::<[u8], _>((as_slice(&low), as_slice(&high)))
+    }
+
+    /// Returns the names of the direct children of `dir`, sorted.
+    pub fn names<'a>(&'a self, dir: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let skip = if dir.is_empty() { 0 } else { dir.len() + 1 };
+        self.below(dir).filter_map(move |(path, _)| {
+            let rest = &path.as_bytes()[skip..];
+            (!rest.contains(&b'/')).then_some(rest)
+        })
+    }
+
+    /// Follows symlinks inside the image's root; returns the final path, or `None` when it dangles or loops.
+    pub fn resolve(&self, path: &[u8]) -> Option<RelPath> {
+        let mut pending: Vec<Vec<u8>> = path
+            .split(|b| *b == b'/')
+            .rev()
+            .map(<[u8]>::to_vec)
+            .collect();
+        let mut at = RelPath::root();
+        let mut hops = 0;
+        while let Some(name) = pending.pop() {
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    at = at.parent().unwrap_or_default();
+                    continue;
+                }
+                _ => {}
+            }
+            let next = at.join(&name).ok()?;
+            match &self.get(next.as_bytes())?.node {
+                Node::Symlink { target } => {
+                    hops += 1;
+                    if hops > 40 {
+                        return None;
+                    }
+                    if target.starts_with(b"/") {
+                        at = RelPath::root();
+                    }
+                    pending.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
+                }
+                _ => at = next,
+            }
+        }
+        self.get(at.as_bytes()).map(|_| at)
+    }
+
+    /// Returns the set of objects that the tree's files need.
+    pub fn objects(&self) -> BTreeSet<ObjectId> {
+        self.entries.values().filter_map(Inode::object).collect()
+    }
+
+    /// Returns the sum of the sizes of all regular files, in bytes; hard links count once.
+    pub fn bytes(&self) -> u64 {
+        let mut seen = BTreeSet::new();
+        self.entries
+            .values()
+            .filter(|inode| inode.hardlink == 0 || seen.insert(inode.hardlink))
+            .filter_map(|inode| match inode.node {
+                Node::File { size, .. } => Some(size),
+                _ => None,
+            })
+            .sum()
+    }
+
+    /// Checks that every entry but the root has a directory above it and that hard-link groups agree.
+    pub fn validate(&self) -> Result<(), TreeError> {
+        let fail = |path: &RelPath, problem| {
+            Err(TreeError {
+                path: path.clone(),
+                problem,
+            })
+        };
+        match self.get(b"") {
+            Some(inode) if matches!(inode.node, Node::Directory) => {}
+            _ => return fail(&RelPath::root(), "is not a directory"),
+        }
+        let mut groups: BTreeMap<u32, &Inode> = BTreeMap::new();
+        for (path, inode) in &self.entries {
+            if let Some(parent) = path.parent() {
+                match self.get(parent.as_bytes()) {
+                    Some(above) if matches!(above.node, Node::Directory) => {}
+                    _ => return fail(path, "has no directory above it"),
+                }
+            }
+            if inode.hardlink != 0 {
+                if matches!(inode.node, Node::Directory) {
+                    return fail(path, "is a directory in a hard-link group");
+                }
+                if *groups.entry(inode.hardlink).or_insert(inode) != inode {
+                    return fail(path, "differs from the other names of its hard link");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Renumbers hard-link groups from 1 in path order; a group of one name is none.
+    pub fn canonicalize_hardlinks(&mut self) {
+        let mut count: BTreeMap<u32, u32> = BTreeMap::new();
+        for inode in self.entries.values() {
+            *count.entry(inode.hardlink).or_default() += 1;
+        }
+        let mut number: BTreeMap<u32, u32> = BTreeMap::new();
+        for inode in self
+            .entries
+            .values_mut()
+            .filter(|inode| inode.hardlink != 0)
+        {
+            if count[&inode.hardlink] < 2 {
+                inode.hardlink = 0;
+            } else {
+                let next = u32::try_from(number.len() + 1).unwrap_or(u32::MAX);
+                inode.hardlink = *number.entry(inode.hardlink).or_insert(next);
+            }
+        }
+    }
+}
+
+impl FromIterator<(RelPath, Inode)> for Tree {
+    fn from_iter<I: IntoIterator<Item = (RelPath, Inode)>>(iter: I) -> Self {
+        Self {
+            entries: iter.into_iter().collect(),
+        }
+    }
+}
+
+impl IntoIterator for Tree {
+    type Item = (RelPath, Inode);
+    type IntoIter = std::collections::btree_map::IntoIter<RelPath, Inode>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::from_text(text).unwrap()
+    }
+
+    fn sample() -> Tree {
+        let mut tree = Tree::new();
+        for dir in ["", "etc", "etc-old", "usr", "usr/lib"] {
+            tree.insert(path(dir), Inode::directory(0o755));
+        }
+        tree.insert(path("lib"), Inode::symlink("usr/lib"));
+        tree.insert(path("etc/a"), Inode::file(ObjectId::of(b"a"), 1, 0o644));
+        tree.insert(path("usr/lib/b"), Inode::symlink("/lib/c"));
+        tree.insert(path("usr/lib/c"), Inode::file(ObjectId::of(b"c"), 1, 0o644));
+        tree.insert(path("loop"), Inode::symlink("loop"));
+        tree
+    }
+
+    #[test]
+    fn below_does_not_take_siblings_that_share_a_prefix() {
+        let tree = sample();
+        let names: Vec<_> = tree.below(b"etc").map(|(p, _)| p.to_string()).collect();
+        assert_eq!(names, ["/etc/a"]);
+        assert_eq!(tree.names(b"").count(), 5);
+        assert_eq!(tree.names(b"usr").collect::<Vec<_>>(), [b"lib"]);
+    }
+
+    #[test]
+    fn symlinks_resolve_inside_the_root_and_loops_end() {
+        let tree = sample();
+        assert_eq!(tree.resolve(b"lib/b").unwrap(), path("usr/lib/c"));
+        assert_eq!(tree.resolve(b"lib/../../../etc/a").unwrap(), path("etc/a"));
+        assert!(tree.resolve(b"loop").is_none() && tree.resolve(b"lib/none").is_none());
+    }
+
+    #[test]
+    fn a_file_without_a_directory_above_is_no_filesystem() {
+        let mut tree = sample();
+        tree.validate().unwrap();
+        tree.insert(path("etc/a/b"), Inode::directory(0o755));
+        assert_eq!(tree.validate().unwrap_err().path, path("etc/a/b"));
+    }
+
+    #[test]
+    fn hardlink_groups_are_numbered_by_path_and_singletons_vanish() {
+        let mut tree = sample();
+        for (name, group) in [("x1", 9), ("x2", 9), ("y1", 4), ("z1", 3), ("z2", 3)] {
+            tree.insert(
+                path(name),
+                Inode {
+                    hardlink: group,
+                    ..Inode::file(ObjectId::of(b"x"), 1, 0o644)
+                },
+            );
+        }
+        tree.canonicalize_hardlinks();
+        let groups: Vec<_> = ["x1", "x2", "y1", "z1", "z2"]
+            .iter()
+            .map(|n| tree.get(n.as_bytes()).unwrap().hardlink)
+            .collect();
+        assert_eq!(groups, [1, 1, 0, 2, 2]);
+    }
+}
