@@ -2,7 +2,10 @@
 //!
 //! The map of the code is in ARCHITECTURE.md; a module uses only modules of a lower level, which a test holds.
 
+pub mod durable;
+pub mod format;
 pub mod id;
 pub mod path;
+pub mod store;
 pub mod time;
 pub mod tree;

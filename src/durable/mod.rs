@@ -1,0 +1,160 @@
+//! The only way to change a repository or a target: a few primitives on the filesystem, behind one seam.
+//!
+//! Commit points are made of these calls, so tests put another [`Disk`] in their place that stops, fails, or loses
+//! unsynced data at the Nth call (`tests/it/crash.rs`). What is assumed of the medium:
+//!
+//! 1. `rename` replaces its destination atomically: after a crash the name holds the old or the new file, whole names only.
+//! 2. After `syncfs` returned, everything written before it on that filesystem, data and names, survives.
+//! 3. Unsynced data and names may be lost in any combination, and an unsynced file may be found shorter than it was.
+//! 4. `fsync` of a directory makes the names in it survive; `fdatasync` of an appended file its contents.
+//! 5. `flock` is released when its holder dies.
+
+mod lock;
+mod real;
+
+pub use lock::{Lock, LockMode};
+pub use real::RealDisk;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A change of the filesystem that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DurableError {
+    /// The device or the quota is full.
+    #[error("cannot {verb} '{}': no space left", path.display())]
+    Full {
+        /// What was tried.
+        verb: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot {verb} '{}'", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Somebody else holds the lock and did not let go in time.
+    #[error("'{}' is locked by {holder}", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, as far as it says.
+        holder: String,
+    },
+}
+
+impl DurableError {
+    /// Wraps the system's answer to `verb` on `path`.
+    pub fn new(verb: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source
+            .raw_os_error()
+            .map(rustix::io::Errno::from_raw_os_error)
+        {
+            Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+                Self::Full { verb, path, source }
+            }
+            _ => Self::Io { verb, path, source },
+        }
+    }
+}
+
+/// The primitives. Nothing is durable before [`Disk::sync_fs`], [`Disk::sync_dir`] or [`Disk::append`] returned.
+pub trait Disk: Send + Sync + std::fmt::Debug {
+    /// Makes a directory; one that exists is left as it is.
+    fn mkdir(&self, path: &Path, mode: u32) -> Result<(), DurableError>;
+
+    /// Makes a new file and fills it; an existing one is an error.
+    fn write(
+        &self,
+        path: &Path,
+        mode: u32,
+        fill: &mut dyn FnMut(&mut File) -> io::Result<()>,
+    ) -> Result<(), DurableError>;
+
+    /// Makes a symlink; an existing name is an error.
+    fn symlink(&self, target: &Path, path: &Path) -> Result<(), DurableError>;
+
+    /// Renames, and replaces what stands at `to`.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DurableError>;
+
+    /// Removes a file, a symlink or an empty directory; what is absent is removed.
+    fn remove(&self, path: &Path) -> Result<(), DurableError>;
+
+    /// Appends to a file, which is made with mode 0644 when absent, and waits until the bytes are durable.
+    fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError>;
+
+    /// Waits until everything written to the filesystem that holds `dir` is durable.
+    fn sync_fs(&self, dir: &Path) -> Result<(), DurableError>;
+
+    /// Waits until the names in `dir` are durable.
+    fn sync_dir(&self, dir: &Path) -> Result<(), DurableError>;
+}
+
+/// Removes `path` with all that is below it, through the primitives; what is absent is removed.
+pub fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<(), DurableError> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(DurableError::new("look at", path, error)),
+        Ok(metadata) if !metadata.is_dir() => return disk.remove(path),
+        Ok(_) => {}
+    }
+    let entries =
+        std::fs::read_dir(path).map_err(|error| DurableError::new("list", path, error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| DurableError::new("list", path, error))?;
+        remove_tree(disk, &entry.path())?;
+    }
+    disk.remove(path)
+}
+
+/// Replaces the file `path` by `bytes` durably: a new file beside it, synced, renamed over it, the directory synced.
+///
+/// The rename is the commit point.
+pub fn replace_file(
+    disk: &dyn Disk,
+    path: &Path,
+    mode: u32,
+    bytes: &[u8],
+) -> Result<(), DurableError> {
+    let beside = beside(path);
+    disk.remove(&beside)?;
+    disk.write(&beside, mode, &mut |file| {
+        io::Write::write_all(file, bytes)?;
+        file.sync_data()
+    })?;
+    disk.rename(&beside, path)?;
+    disk.sync_dir(parent(path))
+}
+
+/// Points the symlink `path` at `target` durably; the rename is the commit point.
+pub fn replace_symlink(disk: &dyn Disk, path: &Path, target: &Path) -> Result<(), DurableError> {
+    let beside = beside(path);
+    disk.remove(&beside)?;
+    disk.symlink(target, &beside)?;
+    disk.rename(&beside, path)?;
+    disk.sync_dir(parent(path))
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,106 @@
+//! `config.toml`: the format version and ext4-style feature flags.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+
+/// The format version that this program reads and writes.
+const FORMAT: u32 = 1;
+
+/// A repository's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of the layout; another one is refused.
+    pub format: u32,
+    /// What the repository uses beyond the layout.
+    #[serde(default)]
+    pub features: Features,
+}
+
+/// Feature flags, as ext4 has them: an unknown one means what its list says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Features {
+    /// Unknown ones may be passed over.
+    #[serde(default)]
+    pub compatible: Vec<String>,
+    /// Unknown ones allow reading only.
+    #[serde(default)]
+    pub read_only: Vec<String>,
+    /// Unknown ones forbid opening.
+    #[serde(default)]
+    pub incompatible: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            features: Features::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration of the repository at `root`, and refuses one that this program must not touch.
+    pub fn load(root: &Path) -> Result<Self, StoreError> {
+        let path = root.join("config.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing {
+                    path: root.to_owned(),
+                });
+            }
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+        let config: Self = toml::from_str(&text).map_err(|error| StoreError::Config {
+            path: path.clone(),
+            reason: error.message().to_owned(),
+        })?;
+        let need = |need: String| StoreError::Incompatible {
+            path: root.to_owned(),
+            need,
+        };
+        if config.format != FORMAT {
+            return Err(need(format!(
+                "a layerset that knows repository format {}",
+                config.format
+            )));
+        }
+        if let Some(feature) = config
+            .features
+            .incompatible
+            .iter()
+            .chain(&config.features.read_only)
+            .next()
+        {
+            return Err(need(format!(
+                "a layerset that knows the feature '{feature}'"
+            )));
+        }
+        Ok(config)
+    }
+
+    /// Writes the configuration as TOML.
+    pub fn to_toml(&self) -> String {
+        let list = |names: &[String]| {
+            names
+                .iter()
+                .map(|name| format!("\"{name}\""))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        format!(
+            "# A layerset repository. Do not edit: a feature that a program does not know keeps it out.\nformat = {}\n\n\
+             [features]\ncompatible = [{}]\nread_only = [{}]\nincompatible = [{}]\n",
+            self.format,
+            list(&self.features.compatible),
+            list(&self.features.read_only),
+            list(&self.features.incompatible)
+        )
+    }
+}

@@ -1,0 +1,151 @@
+//! Garbage collection: marks from the refs, sweeps the rest; a plan first, then the plan applied.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::{Repository, StoreError};
+use crate::id::{ImageId, LayerId, ObjectId, TreeId};
+
+/// What garbage collection would remove.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use]
+pub struct GcPlan {
+    /// Files to remove with their sizes, manifests first so that nothing that stays ever points at something removed.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Objects among them.
+    pub objects: usize,
+    /// Trees, layers and images among them.
+    pub manifests: usize,
+    /// Objects that stay.
+    pub kept_objects: usize,
+}
+
+impl GcPlan {
+    /// Returns the bytes that applying the plan frees.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|(_, size)| size).sum()
+    }
+}
+
+/// What garbage collection removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Files removed.
+    pub files: usize,
+    /// Bytes freed.
+    pub bytes: u64,
+    /// Work directories of dead processes removed.
+    pub work_dirs: usize,
+}
+
+#[derive(Debug, Default)]
+struct Marked {
+    images: BTreeSet<String>,
+    layers: BTreeSet<String>,
+    trees: BTreeSet<String>,
+    objects: BTreeSet<ObjectId>,
+}
+
+impl Repository {
+    /// Finds what no ref needs. The repository must be open exclusively.
+    pub fn plan_gc(&self) -> Result<GcPlan, StoreError> {
+        let mut marked = Marked::default();
+        for (name, id) in self.refs()? {
+            if name.as_str().starts_with("layers/") {
+                if let Ok(id) = id.parse() {
+                    self.mark_layer(&id, &mut marked)?;
+                }
+            } else if let Ok(id) = id.parse() {
+                self.mark_image(&id, &mut marked)?;
+            }
+        }
+        let mut plan = GcPlan::default();
+        for (dir, keep) in [
+            ("images", &marked.images),
+            ("layers", &marked.layers),
+            ("trees", &marked.trees),
+        ] {
+            self.sweep(&self.root.join(dir), &mut plan, |name| keep.contains(name))?;
+        }
+        plan.manifests = plan.files.len();
+        let kept: BTreeSet<String> = marked.objects.iter().map(ObjectId::to_hex).collect();
+        for byte in 0..=255u8 {
+            let first = format!("{byte:02x}");
+            let dir = self.root.join("objects").join(&first);
+            if dir.is_dir() {
+                self.sweep(&dir, &mut plan, |name| {
+                    kept.contains(&format!("{first}{name}"))
+                })?;
+            }
+        }
+        plan.objects = plan.files.len() - plan.manifests;
+        plan.kept_objects = kept.len();
+        Ok(plan)
+    }
+
+    fn sweep(
+        &self,
+        dir: &std::path::Path,
+        plan: &mut GcPlan,
+        keep: impl Fn(&str) -> bool,
+    ) -> Result<(), StoreError> {
+        let entries = std::fs::read_dir(dir).map_err(|error| StoreError::io("list", dir, error))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| StoreError::io("list", dir, error))?;
+            if !entry.file_name().to_str().is_some_and(&keep) {
+                let size = entry.metadata().map_or(0, |metadata| metadata.len());
+                found.push((entry.path(), size));
+            }
+        }
+        found.sort();
+        plan.files.extend(found);
+        Ok(())
+    }
+
+    fn mark_image(&self, id: &ImageId, marked: &mut Marked) -> Result<(), StoreError> {
+        if marked.images.insert(id.to_hex()) {
+            let image = self.read_image(id)?;
+            self.mark_tree(&image.tree, marked)?;
+            for layer in &image.layers {
+                self.mark_layer(&layer.id, marked)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mark_layer(&self, id: &LayerId, marked: &mut Marked) -> Result<(), StoreError> {
+        if marked.layers.insert(id.to_hex()) {
+            let layer = self.read_layer(id)?;
+            marked.trees.insert(layer.changeset.to_hex());
+            marked
+                .objects
+                .extend(self.read_changeset(&layer.changeset)?.post_objects());
+            marked.objects.extend(layer.pre_images);
+        }
+        Ok(())
+    }
+
+    fn mark_tree(&self, id: &TreeId, marked: &mut Marked) -> Result<(), StoreError> {
+        if marked.trees.insert(id.to_hex()) {
+            marked.objects.extend(self.read_tree(id)?.objects());
+        }
+        Ok(())
+    }
+
+    /// Removes what the plan names. Stopping anywhere leaves a sound repository: manifests go before what they name.
+    pub fn apply_gc(&self, plan: &GcPlan) -> Result<GcReport, StoreError> {
+        let mut report = GcReport::default();
+        for (index, (path, size)) in plan.files.iter().enumerate() {
+            if index == plan.manifests && index > 0 {
+                // The names of manifests must be gone for good before the first object that they need goes.
+                self.disk.sync_fs(&self.root)?;
+            }
+            self.disk.remove(path)?;
+            report.files += 1;
+            report.bytes += size;
+        }
+        report.work_dirs = self.remove_dead_work()?;
+        Ok(report)
+    }
+}

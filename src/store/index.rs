@@ -1,0 +1,100 @@
+//! The derived index in `cache/index.sled`: facts about objects that can always be computed again.
+//!
+//! It is opened lazily, never on the way of deploy, switch, rollback or boot, and started afresh on any error or panic
+//! while opening: sled 0.34 has been seen to do both after a kill (shared facts, section 5).
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use super::{Repository, StoreError};
+
+/// A lazily opened store of derived facts; without one, everything is computed again.
+#[derive(Debug)]
+pub struct Index {
+    path: PathBuf,
+    database: OnceLock<Option<sled::Db>>,
+}
+
+impl Index {
+    fn database(&self) -> Option<&sled::Db> {
+        self.database
+            .get_or_init(|| {
+                open(&self.path).or_else(|| {
+                    // A broken index is thrown away; if that fails too, the work goes on without one.
+                    std::fs::remove_dir_all(&self.path).ok()?;
+                    open(&self.path)
+                })
+            })
+            .as_ref()
+    }
+
+    /// Returns the fact of `kind` about `key`.
+    pub fn get(&self, kind: &str, key: &[u8]) -> Option<Vec<u8>> {
+        let tree = self.database()?.open_tree(kind).ok()?;
+        tree.get(key).ok()?.map(|value| value.to_vec())
+    }
+
+    /// Remembers many facts of `kind` at once; what fails is forgotten, and computed again next time.
+    pub fn put_all(&self, kind: &str, facts: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
+        let Some(tree) = self
+            .database()
+            .and_then(|database| database.open_tree(kind).ok())
+        else {
+            return;
+        };
+        let mut batch = sled::Batch::default();
+        for (key, value) in facts {
+            batch.insert(key, value);
+        }
+        let _ = tree.apply_batch(batch);
+    }
+}
+
+fn open(path: &std::path::Path) -> Option<sled::Db> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(64 << 20)
+        .flush_every_ms(None);
+    std::panic::catch_unwind(AssertUnwindSafe(|| config.open()))
+        .ok()?
+        .ok()
+}
+
+impl Repository {
+    /// Returns the index, not opened yet.
+    pub fn index(&self) -> Result<Index, StoreError> {
+        Ok(Index {
+            path: self.cache_dir("")?.join("index.sled"),
+            database: OnceLock::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_index_is_started_afresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.sled");
+        let index = Index {
+            path: path.clone(),
+            database: OnceLock::new(),
+        };
+        index.put_all("elf", [(b"a".to_vec(), b"1".to_vec())]);
+        assert_eq!(index.get("elf", b"a").unwrap(), b"1");
+        drop(index);
+        std::fs::write(path.join("db"), b"garbage garbage garbage garbage garbage").unwrap();
+        std::fs::write(path.join("conf"), b"garbage").unwrap();
+        let index = Index {
+            path,
+            database: OnceLock::new(),
+        };
+        assert_eq!(index.get("elf", b"a"), None);
+        index.put_all("elf", [(b"a".to_vec(), b"2".to_vec())]);
+        assert_eq!(index.get("elf", b"a").unwrap(), b"2");
+    }
+}

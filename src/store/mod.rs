@@ -1,0 +1,294 @@
+//! The repository: where objects, trees, layers and images live, each named by the digest of its canonical bytes.
+//!
+//! ```text
+//! config.toml            format version and feature flags
+//! objects/ab/cdef…       file contents, raw; the directory is 0700 because a 0640 file's bytes must not leak
+//! trees/ layers/ images/ canonical bytes by id
+//! refs/                  names -> ids: the roots of garbage collection
+//! cache/                 may be deleted at any time
+//! tmp/  lock
+//! ```
+//!
+//! An object under its final name is whole, whatever died: see [`Transaction`] for the one commit point. An object's
+//! modification time is always 0, so that a later write to it shows without reading it ([`Repository::check_object`]).
+
+mod config;
+mod fsck;
+mod gc;
+mod index;
+mod read;
+mod refs;
+mod transaction;
+mod work;
+
+pub use config::Config;
+pub use fsck::{Damage, DamagedThing, FsckOptions, FsckReport, User};
+pub use gc::{GcPlan, GcReport};
+pub use index::Index;
+pub use read::Resolved;
+pub use refs::RefName;
+pub use transaction::{Committed, Transaction};
+pub use work::WorkDir;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::durable::{Disk, DurableError, Lock, LockMode};
+use crate::format::FormatError;
+
+/// What can go wrong with a repository, by what one can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is none.
+    #[error("no repository at '{}'", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// There is something else.
+    #[error("'{}' is not empty and holds no repository", path.display())]
+    Occupied {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It needs another version of this program.
+    #[error("the repository at '{}' needs {need}", path.display())]
+    Incompatible {
+        /// Where.
+        path: PathBuf,
+        /// The format version or features.
+        need: String,
+    },
+    /// Its configuration does not parse.
+    #[error("cannot read '{}': {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something it should hold is not there.
+    #[error("the repository has no {what} {name}")]
+    NotFound {
+        /// `object`, `tree`, `layer`, `image` or `ref`.
+        what: &'static str,
+        /// Its id or name.
+        name: String,
+    },
+    /// An abbreviation or name fits more than one thing.
+    #[error("'{name}' fits {count} things")]
+    Ambiguous {
+        /// What was given.
+        name: String,
+        /// How many it fits.
+        count: usize,
+    },
+    /// Bytes do not have the digest that they are named by.
+    #[error("{what} {name} is damaged: its bytes have the digest b3:{found}")]
+    Corrupt {
+        /// `object`, `tree`, `layer` or `image`.
+        what: &'static str,
+        /// Its id.
+        name: String,
+        /// The digest of what is there, 64 hex digits.
+        found: String,
+    },
+    /// Bytes have the right digest and make no sense: written by something else.
+    #[error("{what} {name} does not parse")]
+    Format {
+        /// `tree`, `layer` or `image`.
+        what: &'static str,
+        /// Its id.
+        name: String,
+        /// Why.
+        source: FormatError,
+    },
+    /// A name that cannot be a ref.
+    #[error(
+        "'{name}' cannot name a ref: use lower-case letters, digits, '.', '-', '_' and '+' between single '/'"
+    )]
+    RefName {
+        /// What was given.
+        name: String,
+    },
+    /// The filesystem holds less room than the work needs.
+    #[error("'{}' has {available} bytes free, {needed} are needed", path.display())]
+    TooSmall {
+        /// Where.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        available: u64,
+    },
+    /// The system refused.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+}
+
+impl StoreError {
+    /// Wraps the system's answer to `verb` on `path`.
+    pub fn io(verb: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Durable(DurableError::new(verb, path, source))
+    }
+}
+
+/// An open repository; readers, builds and deploys share it, garbage collection has it alone.
+#[derive(Debug)]
+pub struct Repository {
+    root: PathBuf,
+    disk: Arc<dyn Disk>,
+    config: Config,
+    _lock: Lock,
+}
+
+/// How to open a repository.
+#[derive(Clone, Copy)]
+pub struct OpenOptions<'a> {
+    /// Shared for everything but garbage collection.
+    pub mode: LockMode,
+    /// What others read while they wait for us.
+    pub title: &'a str,
+    /// How long to wait for a lock.
+    pub patience: Duration,
+    /// Told once who holds the lock.
+    pub waiting: &'a dyn Fn(&str),
+}
+
+impl Default for OpenOptions<'_> {
+    fn default() -> Self {
+        Self {
+            mode: LockMode::Shared,
+            title: "layerset",
+            patience: Duration::from_secs(600),
+            waiting: &|_| {},
+        }
+    }
+}
+
+/// The directories of a repository with their modes; `objects` and what can leak its bytes is closed to others.
+const DIRECTORIES: [(&str, u32); 7] = [
+    ("objects", 0o700),
+    ("trees", 0o755),
+    ("layers", 0o755),
+    ("images", 0o755),
+    ("refs", 0o755),
+    ("cache", 0o755),
+    ("tmp", 0o700),
+];
+
+impl Repository {
+    /// Makes a repository at `root`, which must be absent, empty, or a repository already.
+    ///
+    /// The commit point is the rename of `config.toml`.
+    pub fn init(root: &Path, disk: Arc<dyn Disk>) -> Result<(), StoreError> {
+        let config = root.join("config.toml");
+        if config.exists() {
+            return Config::load(root).map(drop);
+        }
+        if let Some(parent) = root.parent() {
+            std::fs::create_dir_all(parent)
+                .map_err(|error| StoreError::io("make directory", parent, error))?;
+        }
+        disk.mkdir(root, 0o755)?;
+        let known = |name: &std::ffi::OsStr| {
+            name == "lock"
+                || name == ".config.toml.new"
+                || DIRECTORIES.iter().any(|(dir, _)| name == *dir)
+        };
+        let entries =
+            std::fs::read_dir(root).map_err(|error| StoreError::io("list", root, error))?;
+        if entries
+            .filter_map(Result::ok)
+            .any(|entry| !known(&entry.file_name()))
+        {
+            return Err(StoreError::Occupied {
+                path: root.to_owned(),
+            });
+        }
+        for (name, mode) in DIRECTORIES {
+            disk.mkdir(&root.join(name), mode)?;
+        }
+        for byte in 0..=255u8 {
+            disk.mkdir(&root.join("objects").join(format!("{byte:02x}")), 0o700)?;
+        }
+        disk.sync_fs(root)?;
+        crate::durable::replace_file(
+            disk.as_ref(),
+            &config,
+            0o644,
+            Config::default().to_toml().as_bytes(),
+        )?;
+        Ok(())
+    }
+
+    /// Opens the repository at `root`, and waits for its lock.
+    pub fn open(
+        root: &Path,
+        disk: Arc<dyn Disk>,
+        options: OpenOptions<'_>,
+    ) -> Result<Self, StoreError> {
+        let config = Config::load(root)?;
+        let lock = Lock::take(
+            &root.join("lock"),
+            options.mode,
+            options.title,
+            options.patience,
+            options.waiting,
+        )?;
+        Ok(Self {
+            root: root.to_owned(),
+            disk,
+            config,
+            _lock: lock,
+        })
+    }
+
+    /// Returns where the repository is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the directory of the objects, for mounts.
+    pub fn objects_dir(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// Returns a directory below `cache/`, made when absent; nothing in there is ever needed.
+    pub fn cache_dir(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let mut dir = self.root.join("cache");
+        self.disk.mkdir(&dir, 0o755)?;
+        for part in name.split('/') {
+            dir.push(part);
+            self.disk.mkdir(&dir, 0o755)?;
+        }
+        Ok(dir)
+    }
+
+    /// Returns the primitives that change this repository.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Refuses work that needs more room than the filesystem has, before the first write.
+    pub fn require_space(&self, needed: u64) -> Result<(), StoreError> {
+        let stat = rustix::fs::statvfs(&self.root).map_err(|error| {
+            StoreError::io("measure the free space of", &self.root, error.into())
+        })?;
+        let available = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if available < needed {
+            return Err(StoreError::TooSmall {
+                path: self.root.clone(),
+                needed,
+                available,
+            });
+        }
+        Ok(())
+    }
+}
