@@ -5,6 +5,7 @@
 pub mod durable;
 pub mod format;
 pub mod id;
+pub mod merge;
 pub mod path;
 pub mod store;
 pub mod time;

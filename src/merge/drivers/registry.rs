@@ -1,0 +1,164 @@
+//! Which driver merges which path of an image, and which paths are backups of such databases.
+
+use super::{Driver, accounts, alternatives, debconf, diversions, dpkg, lines, ucf};
+
+/// Where an image keeps the databases that describe it; `/var` links to it.
+const SYSIMAGE: &[u8] = b"usr/lib/sysimage/";
+
+/// Returns the driver for a path relative to the image root, such as `etc/passwd`.
+///
+/// Databases under `var/` are known under `usr/lib/sysimage/var/` as well.
+pub fn driver_for(path: &[u8]) -> Option<&'static dyn Driver> {
+    if is_backup(path) {
+        return None;
+    }
+    Some(match logical(path) {
+        b"etc/passwd" => &accounts::PASSWD_FILE,
+        b"etc/group" => &accounts::GROUP_FILE,
+        b"etc/shadow" => &accounts::SHADOW_FILE,
+        b"etc/gshadow" => &accounts::GSHADOW_FILE,
+        b"etc/subuid" => &accounts::SUBUID_FILE,
+        b"etc/subgid" => &accounts::SUBGID_FILE,
+        b"etc/ca-certificates.conf" => &lines::CA_CERTIFICATES,
+        b"etc/shells" | b"etc/modules" | b"var/lib/shells.state" => &lines::SET,
+        b"var/lib/dpkg/status" => &dpkg::STATUS,
+        b"var/lib/dpkg/available" => &dpkg::AVAILABLE,
+        b"var/lib/dpkg/diversions" => &diversions::DIVERSIONS,
+        b"var/lib/dpkg/statoverride" => &diversions::STATOVERRIDE,
+        b"var/lib/apt/extended_states" => &dpkg::EXTENDED_STATES,
+        b"var/cache/debconf/config.dat" | b"var/cache/debconf/passwords.dat" => &debconf::CONFIG,
+        b"var/cache/debconf/templates.dat" => &debconf::TEMPLATES,
+        b"var/lib/ucf/hashfile" => &ucf::HASHFILE,
+        b"var/lib/ucf/registry" => &ucf::REGISTRY,
+        path => return in_directory(path),
+    })
+}
+
+fn in_directory(path: &[u8]) -> Option<&'static dyn Driver> {
+    let slash = path.iter().rposition(|&byte| byte == b'/')?;
+    let (directory, name) = (&path[..slash], &path[slash + 1..]);
+    match directory {
+        b"var/lib/dpkg/alternatives" => Some(&alternatives::ALTERNATIVES),
+        b"var/lib/dpkg/triggers" => match name {
+            b"File" => Some(&lines::TRIGGERS_FILE),
+            b"Unincorp" => Some(&lines::TRIGGERS_UNINCORP),
+            b"Lock" => None,
+            _ => Some(&lines::TRIGGERS_NAMED),
+        },
+        b"var/lib/systemd/deb-systemd-helper-enabled"
+        | b"var/lib/systemd/deb-systemd-user-helper-enabled"
+            if name.ends_with(b".dsh-also") =>
+        {
+            Some(&lines::SET)
+        }
+        _ => None,
+    }
+}
+
+/// Tells whether a path is a backup of a database, which means nothing in an image.
+pub fn is_backup(path: &[u8]) -> bool {
+    let path = logical(path);
+    let rotated = |stem: &[u8]| {
+        let suffix = path.strip_prefix(stem).unwrap_or_default();
+        !suffix.is_empty() && suffix.iter().all(u8::is_ascii_digit)
+    };
+    match path {
+        b"etc/passwd-" | b"etc/group-" | b"etc/shadow-" | b"etc/gshadow-" | b"etc/subuid-"
+        | b"etc/subgid-" => true,
+        b"var/lib/dpkg/status-old"
+        | b"var/lib/dpkg/available-old"
+        | b"var/lib/dpkg/diversions-old"
+        | b"var/lib/dpkg/statoverride-old"
+        | b"var/lib/dpkg/triggers/File-old"
+        | b"var/lib/dpkg/triggers/Unincorp-old" => true,
+        b"var/cache/debconf/config.dat-old"
+        | b"var/cache/debconf/passwords.dat-old"
+        | b"var/cache/debconf/templates.dat-old" => true,
+        _ => rotated(b"var/lib/ucf/hashfile.") || rotated(b"var/lib/ucf/registry."),
+    }
+}
+
+/// Returns the path as programs know it.
+fn logical(path: &[u8]) -> &[u8] {
+    match path.strip_prefix(SYSIMAGE) {
+        Some(rest) if rest.starts_with(b"var/") => rest,
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_database_has_its_driver_in_both_places() {
+        for (path, name) in [
+            ("etc/passwd", "passwd"),
+            ("etc/gshadow", "gshadow"),
+            ("etc/subuid", "subuid"),
+            ("etc/subgid", "subgid"),
+            ("etc/shells", "lines"),
+            ("etc/ca-certificates.conf", "ca-certificates.conf"),
+            ("var/lib/dpkg/status", "dpkg-status"),
+            ("var/lib/dpkg/available", "dpkg-available"),
+            ("var/lib/dpkg/alternatives/awk", "alternatives"),
+            ("var/lib/dpkg/triggers/ldconfig", "dpkg-triggers"),
+            ("var/lib/dpkg/diversions", "dpkg-diversions"),
+            ("var/lib/dpkg/statoverride", "dpkg-statoverride"),
+            ("var/lib/apt/extended_states", "apt-extended-states"),
+            ("var/cache/debconf/config.dat", "debconf-config"),
+            ("var/cache/debconf/templates.dat", "debconf-templates"),
+            ("var/lib/ucf/registry", "ucf-registry"),
+            (
+                "var/lib/systemd/deb-systemd-helper-enabled/fstrim.timer.dsh-also",
+                "lines",
+            ),
+        ] {
+            let found = |path: &str| driver_for(path.as_bytes()).map(|driver| driver.name());
+            assert_eq!(found(path), Some(name), "{path}");
+            let moved = format!("usr/lib/sysimage/{path}");
+            let expect = path.starts_with("var/").then_some(name);
+            assert_eq!(found(&moved), expect, "{moved}");
+        }
+    }
+
+    #[test]
+    fn other_files_have_none() {
+        for path in [
+            "",
+            "/etc/passwd",
+            "etc/passwd-",
+            "etc/passwd.d/x",
+            "passwd",
+            "usr/lib/sysimage/etc/passwd",
+            "var/lib/dpkg/info/adduser.list",
+            "var/lib/dpkg/triggers/Lock",
+            "var/lib/dpkg/triggers",
+            "var/lib/dpkg/alternatives/a/b",
+            "var/lib/ucf/cache/x",
+            "var/lib/ucf/registry.0",
+            "var/lib/systemd/deb-systemd-helper-enabled/timers.target.wants/fstrim.timer",
+        ] {
+            assert!(driver_for(path.as_bytes()).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn backups_are_told_from_databases() {
+        for (path, expect) in [
+            ("etc/passwd-", true),
+            ("etc/subgid-", true),
+            ("var/lib/dpkg/status-old", true),
+            ("usr/lib/sysimage/var/lib/dpkg/status-old", true),
+            ("usr/lib/sysimage/var/lib/ucf/registry.12", true),
+            ("var/cache/debconf/templates.dat-old", true),
+            ("etc/passwd", false),
+            ("var/lib/ucf/registry.", false),
+            ("var/lib/ucf/registry.x", false),
+            ("home/passwd-", false),
+            ("usr/lib/sysimage/etc/passwd-", false),
+        ] {
+            assert_eq!(is_backup(path.as_bytes()), expect, "{path}");
+        }
+    }
+}
