@@ -2,11 +2,18 @@
 //!
 //! The map of the code is in ARCHITECTURE.md; a module uses only modules of a lower level, which a test holds.
 
+pub mod build;
+pub mod check;
+pub mod cli;
+pub mod compose;
 pub mod durable;
 pub mod format;
 pub mod id;
+pub mod materialise;
 pub mod merge;
 pub mod path;
+pub mod recipe;
+pub mod sandbox;
 pub mod store;
 pub mod time;
 pub mod tree;

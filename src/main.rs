@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `layerset` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    layerset::cli::run(std::env::args_os())
+}

@@ -95,8 +95,8 @@ pub struct HealthCheck {
     pub argument: String,
     /// Text that the answer must hold; empty for any.
     pub expect: String,
-    /// How long to wait, in seconds.
-    pub timeout_seconds: u64,
+    /// How long it may take to become true, in milliseconds.
+    pub timeout_ms: u64,
 }
 
 /// When lower layers force a rebuild.

@@ -8,6 +8,7 @@
 
 mod engine;
 
+pub mod derive;
 pub mod drivers;
 pub mod text;
 

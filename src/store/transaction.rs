@@ -240,6 +240,15 @@ impl Transaction<'_> {
 
     /// Makes everything durable, then points `name` at `id`: from then on it counts.
     pub fn commit(self, name: &RefName, id: &str) -> Result<Committed, StoreError> {
+        let repository = self.repository;
+        let committed = self.store()?;
+        repository.set_ref(name, id)?;
+        Ok(committed)
+    }
+
+    /// Makes everything durable under its final name, without a ref: it stays until the next garbage collection, which
+    /// cannot begin before this repository is closed.
+    pub fn store(self) -> Result<Committed, StoreError> {
         let (repository, disk) = (self.repository, &self.repository.disk);
         let staged = std::mem::take(&mut *self.lock());
         if !(staged.objects.is_empty() && staged.named.is_empty()) {
@@ -252,7 +261,6 @@ impl Transaction<'_> {
             }
             disk.sync_fs(&repository.root)?;
         }
-        repository.set_ref(name, id)?;
         Ok(Committed {
             new_objects: staged.objects.len() as u64,
             bytes_written: self.bytes_written.load(Ordering::Relaxed),

@@ -59,11 +59,9 @@ pub(super) fn merge(
     current: &[u8],
     post: &[u8],
 ) -> BothResult {
-    let cut = |line: &'_ [u8]| line.split(|&byte| byte == delimiter).count();
-    debug_assert!(cut(current) == columns.len() && cut(post) == columns.len());
-    let pre: Option<Vec<_>> = pre.map(|line| line.split(|&byte| byte == delimiter).collect());
-    let current: Vec<_> = current.split(|&byte| byte == delimiter).collect();
-    let post: Vec<_> = post.split(|&byte| byte == delimiter).collect();
+    // Each side went through `split`, so that all have the same columns.
+    let parts = |line| <[u8]>::split(line, |&byte| byte == delimiter).collect::<Vec<_>>();
+    let (pre, current, post) = (pre.map(parts), parts(current), parts(post));
     let mut merged = Vec::new();
     let mut reasons = Vec::new();
     for (at, column) in columns.iter().enumerate() {

@@ -233,16 +233,17 @@ fn field_order_of_a_merged_stanza_follows_dpkg() {
 }
 
 #[test]
-fn conffile_paths_may_hold_blanks_and_flags_belong_to_the_digest() {
-    for (line, path) in [
-        (" /etc/a b cc34", Some(" /etc/a b")),
-        (" /etc/a cc34 obsolete", Some(" /etc/a")),
-        (" /etc/a cc34 obsolete remove-on-upgrade", Some(" /etc/a")),
-        (" /etc/obsolete newconffile", Some(" /etc/obsolete")),
-        (" /etc/a", None),
-        (" obsolete", None),
-    ] {
-        let end = conffile(line.as_bytes());
-        assert_eq!(end.map(|end| &line[..end]), path, "{line}");
-    }
+fn a_database_that_is_not_sorted_is_left_in_its_order() {
+    let current = format!("{ZLIB}{ADDUSER}");
+    let post = format!("{ZLIB}{LIBC}");
+    let merged = run(&STATUS, [ZLIB, &current, &post]).unwrap();
+    assert_eq!(merged, format!("{current}{LIBC}"));
+}
+
+#[test]
+fn a_stanza_with_absurdly_many_fields_is_refused() {
+    let fields: String = (0..5000).map(|n| format!("X{n}: y\n")).collect();
+    let bad = format!("Package: a\n{fields}\n");
+    let conflict = run(&AVAILABLE, [LIBC, &bad, ZLIB]).unwrap_err();
+    assert_eq!(conflict, "record 'line 4097': current: too many fields");
 }

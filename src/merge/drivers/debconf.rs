@@ -3,7 +3,9 @@
 //! Debconf writes them sorted by name, with sorted owners, flags and variables, and forgets an item
 //! when its last owner goes (Debconf/DbDriver/File.pm, Debconf/Format/822.pm).
 
-use super::deb822::{Format, Rule, Stanza};
+use super::deb822::Format;
+use super::rules::Rule;
+use super::stanza::Stanza;
 use std::borrow::Cow;
 
 /// Merges `/var/cache/debconf/config.dat` and `passwords.dat`.

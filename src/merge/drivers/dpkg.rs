@@ -5,8 +5,10 @@
 //! line after each stanza. apt keeps `extended_states` in the order of events.
 
 use super::DriverConflict;
-use super::deb822::{Format, Rule, Stanza};
+use super::deb822::Format;
 use super::record::{Outcome, Sides};
+use super::rules::Rule;
+use super::stanza::Stanza;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;

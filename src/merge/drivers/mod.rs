@@ -20,6 +20,8 @@ mod linefile;
 mod lines;
 mod record;
 mod registry;
+mod rules;
+mod stanza;
 mod ucf;
 
 #[cfg(test)]

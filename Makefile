@@ -1,0 +1,33 @@
+# `make demo` shows what layerset does; `make test` is all that CI runs.
+
+CARGO  ?= cargo
+PREFIX ?= /usr/local
+
+.PHONY: build demo test bench deps install clean
+
+build: deps
+	$(CARGO) build --release --locked
+
+# Needs root: it mounts deployments and runs them in namespaces of their own.
+demo: build
+	demo/run.sh
+
+test: deps
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked
+	$(CARGO) test --locked
+
+bench: deps
+	$(CARGO) bench --locked
+
+# Installs what is missing as root, else says what is; does nothing when nothing is.
+deps:
+	@scripts/deps.sh
+
+# Not `install: build`: under sudo that would build, and own target/, as root.
+install:
+	install -D -m 0755 target/release/layerset "$(DESTDIR)$(PREFIX)/bin/layerset"
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Makes sure that what building, testing and running layerset needs is there.
+#
+# As root, installs the Debian packages that are missing; else names them and fails. Does nothing when none is.
+set -eu
+
+cd "$(dirname "$0")/.."
+
+# To build.
+packages="gcc libc6-dev libssl-dev libzstd-dev pkg-config"
+# To run: bootstrap, packages, sandbox, mounts.
+packages="$packages apt-utils bubblewrap debian-archive-keyring dpkg-dev iproute2 mmdebstrap mount util-linux"
+# To test and for the demo: real counterparts, other filesystems, and a client.
+packages="$packages curl erofs-utils jq ostree xfsprogs xz-utils zstd"
+
+fail() { printf 'deps: %s\n' "$*" >&2; exit 1; }
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+command -v dpkg-query >/dev/null || fail "layerset is built and tested on Debian; elsewhere, install the counterparts of: $packages"
+
+missing=
+for package in $packages; do
+    installed "$package" || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    [ "$(id -u)" = 0 ] || fail "missing packages; run: sudo apt-get install$missing"
+    echo "deps: installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q update
+    # shellcheck disable=SC2086 # a list of words
+    apt-get -q install --yes --no-install-recommends $missing
+fi
+
+# The version that Cargo.toml asks for, so that it is said in one place.
+wanted=$(sed -n 's/^rust-version *= *"\([0-9.]*\)".*/\1/p' Cargo.toml)
+[ -n "$wanted" ] || fail "Cargo.toml names no rust-version"
+for tool in cargo rustc; do
+    command -v $tool >/dev/null ||
+        fail "'$tool' is missing: install Rust $wanted or newer with rustup, and put ~/.cargo/bin on PATH"
+done
+found=$(rustc --version | sed -n 's/^rustc \([0-9.]*\).*/\1/p')
+oldest=$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)
+[ "$oldest" = "$wanted" ] || fail "rustc is $found, but $wanted or newer is needed: run 'rustup update stable'"

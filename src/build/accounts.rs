@@ -1,0 +1,176 @@
+//! Account numbers: names that a layer creates get the numbers that the ids table fixes, whatever order packages ran in.
+//!
+//! Only the dynamic range of system accounts (100 to 999, Debian policy 9.2.2) is renumbered: below are Debian's static
+//! ids, above are people. Names that base-passwd lists keep its number wherever it is (`users` is 100). File owners need no change, because trees hold names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{BuildError, Sink};
+use crate::path::RelPath;
+use crate::recipe::{IdKind, Ids};
+use crate::tree::{Inode, Node, Tree};
+
+/// Names that a layer created, with their numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CreatedNames {
+    /// Users.
+    pub users: BTreeMap<String, u32>,
+    /// Groups.
+    pub groups: BTreeMap<String, u32>,
+}
+
+const DYNAMIC: std::ops::RangeInclusive<u32> = 100..=999;
+
+/// Gives new names in `after` their numbers from the table, which gains names that it did not have.
+pub fn renumber(
+    lower: &Tree,
+    after: &mut Tree,
+    ids: &mut Ids,
+    sink: &Sink<'_>,
+) -> Result<CreatedNames, BuildError> {
+    let mut created = CreatedNames::default();
+    let before = Databases {
+        passwd: text(lower, PASSWD, sink)?,
+        group: text(lower, GROUP, sink)?,
+    };
+    let now = Databases {
+        passwd: text(after, PASSWD, sink)?,
+        group: text(after, GROUP, sink)?,
+    };
+    let old_groups = numbers(&before.group);
+    let old_users = numbers(&before.passwd);
+    let new_groups = numbers(&now.group);
+    let new_users = numbers(&now.passwd);
+
+    let masters = Databases { passwd: text(after, PASSWD_MASTER, sink)?, group: text(after, GROUP_MASTER, sink)? };
+    let static_ids: BTreeMap<&str, u32> = numbers(&masters.passwd).into_iter().chain(numbers(&masters.group)).collect();
+
+    let assign = |kind, old: &BTreeMap<&str, u32>, new: &BTreeMap<&str, u32>, ids: &mut Ids| {
+        let mut assigned: BTreeMap<String, u32> = BTreeMap::new();
+        for (name, number) in new
+            .iter()
+            .filter(|(name, number)| !old.contains_key(*name) && DYNAMIC.contains(number))
+        {
+            let others = old_users
+                .iter()
+                .chain(&old_groups)
+                .filter(|(other, _)| *other != name);
+            let reserved: BTreeSet<u32> = others.map(|(_, number)| *number).collect();
+            let fixed = ids
+                .allocate(kind, name, &reserved)
+                .map_err(|source| BuildError::Ids { source })?;
+            assigned.insert((*name).to_owned(), fixed);
+            let _ = number;
+        }
+        Ok::<_, BuildError>(assigned)
+    };
+    created.groups = assign(IdKind::Group, &old_groups, &new_groups, ids)?;
+    created.users = assign(IdKind::User, &old_users, &new_users, ids)?;
+
+    let group_of: BTreeMap<u32, &str> = new_groups
+        .iter()
+        .map(|(name, number)| (*number, *name))
+        .collect();
+    let passwd = rewrite(&now.passwd, |fields| {
+        if let Some(number) = created.users.get(fields[0].as_str()) {
+            fields[2] = number.to_string();
+        }
+        let gid: Option<u32> = fields.get(3).and_then(|gid| gid.parse().ok());
+        if let Some(number) = gid.and_then(|gid| created.groups.get(*group_of.get(&gid)?)) {
+            fields[3] = number.to_string();
+        }
+    });
+    let group = rewrite(&now.group, |fields| {
+        if let Some(number) = created.groups.get(fields[0].as_str()) {
+            fields[2] = number.to_string();
+        }
+    });
+    for (path, old, new) in [(PASSWD, &now.passwd, passwd), (GROUP, &now.group, group)] {
+        if *old != new {
+            replace(after, path, &new, sink)?;
+        }
+    }
+    Ok(created)
+}
+
+const PASSWD: &str = "etc/passwd";
+const GROUP: &str = "etc/group";
+const PASSWD_MASTER: &str = "usr/share/base-passwd/passwd.master";
+const GROUP_MASTER: &str = "usr/share/base-passwd/group.master";
+
+struct Databases {
+    passwd: String,
+    group: String,
+}
+
+fn text(tree: &Tree, path: &str, sink: &Sink<'_>) -> Result<String, BuildError> {
+    match tree.get(path.as_bytes()).and_then(Inode::object) {
+        None => Ok(String::new()),
+        Some(object) => Ok(String::from_utf8_lossy(&sink.read(&object)?).into_owned()),
+    }
+}
+
+/// Names with their numbers; lines that are no records are passed over, as the C library does.
+fn numbers(text: &str) -> BTreeMap<&str, u32> {
+    let records = text.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, number) = (fields.next()?, fields.next()?, fields.next()?);
+        Some((name, number.parse().ok()?))
+    });
+    let mut found = BTreeMap::new();
+    for (name, number) in records {
+        found.entry(name).or_insert(number);
+    }
+    found
+}
+
+fn rewrite(text: &str, change: impl Fn(&mut Vec<String>)) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let (record, end) = line
+            .strip_suffix('\n')
+            .map_or((line, ""), |record| (record, "\n"));
+        let mut fields: Vec<String> = record.split(':').map(str::to_owned).collect();
+        if fields.len() >= 3 {
+            change(&mut fields);
+        }
+        out.push_str(&fields.join(":"));
+        out.push_str(end);
+    }
+    out
+}
+
+fn replace(tree: &mut Tree, path: &str, text: &str, sink: &Sink<'_>) -> Result<(), BuildError> {
+    let object = sink.write(text.as_bytes())?;
+    let Some(inode) = tree.get(path.as_bytes()).cloned() else {
+        return Ok(());
+    };
+    let node = Node::File {
+        object,
+        size: text.len() as u64,
+    };
+    let path = RelPath::new(path.as_bytes()).map_err(|source| BuildError::Path { source })?;
+    tree.insert(path, Inode { node, ..inode });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewrite_without_changes_is_byte_identical() {
+        let text = "root:x:0:0:root:/root:/bin/bash\n# comment\n+nis\nodd:line\nlast:x:5:5::/:";
+        assert_eq!(rewrite(text, |_| {}), text);
+    }
+
+    #[test]
+    fn the_first_record_of_a_name_counts() {
+        assert_eq!(
+            numbers("a:x:1:\nb:x:bad:\na:x:2:\n")
+                .into_iter()
+                .collect::<Vec<_>>(),
+            [("a", 1)]
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! Runs the system's tools and keeps what they said.
+
+use super::error::AptError;
+use std::process::{Command, Stdio};
+
+/// Holds the outcome of a tool that ran to its end.
+pub struct Finished {
+    /// Whether it exited with zero.
+    pub success: bool,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Returns standard output, or an error that carries the end of what the tool said.
+    pub fn checked(self, command: &str) -> Result<String, AptError> {
+        if self.success {
+            return Ok(self.stdout);
+        }
+        Err(AptError::Tool {
+            command: command.to_owned(),
+            reason: self.reason(),
+        })
+    }
+
+    /// Returns the lines by which apt and dpkg report errors, or else the last lines of all output.
+    pub fn reason(&self) -> String {
+        let all = format!("{}\n{}", self.stdout, self.stderr);
+        let errors: Vec<&str> = all
+            .lines()
+            .filter_map(|l| l.strip_prefix("E: ").or_else(|| l.strip_prefix("W: ")))
+            .collect();
+        if errors.is_empty() {
+            tail(&all, 5)
+        } else {
+            errors.join("; ")
+        }
+    }
+}
+
+/// Runs `command` to its end with no input, its output captured and its messages in the C locale.
+pub fn run(command: &mut Command) -> Result<Finished, AptError> {
+    let output = command
+        .stdin(Stdio::null())
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("LANGUAGE")
+        .output()
+        .map_err(|source| AptError::Spawn {
+            program: program(command),
+            source,
+        })?;
+    Ok(Finished {
+        success: output.status.success(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Returns the program's name, for messages.
+pub fn program(command: &Command) -> String {
+    command.get_program().to_string_lossy().into_owned()
+}
+
+/// Returns the last `count` lines that are not blank.
+pub fn tail(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}

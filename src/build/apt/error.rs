@@ -1,0 +1,279 @@
+//! What can go wrong with packages, by what the caller can do about it.
+
+use super::package::Sha256;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Describes a package of a lower layer that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The layer being resolved.
+    pub layer: String,
+    /// What it needs, as in `needs libssl3t64 (>= 3.5.4) (for nginx)`.
+    pub need: String,
+    /// The lower layer.
+    pub holder: String,
+    /// The version it holds.
+    pub held: String,
+    /// Whether the archives offer a solution once lower packages may move.
+    pub movable: bool,
+    /// A specification with an older version that needs no move, where there is one.
+    pub fitting: Option<String>,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            layer,
+            need,
+            holder,
+            held,
+            ..
+        } = self;
+        write!(
+            f,
+            "layer '{layer}' {need}, but layer '{holder}' holds {held}"
+        )?;
+        let moved = self
+            .movable
+            .then(|| format!("lock --update {holder} would allow it"));
+        let fitting = self
+            .fitting
+            .as_ref()
+            .map(|f| format!("'{f}' fits as it is"));
+        let ways: Vec<String> = moved.into_iter().chain(fitting).collect();
+        if ways.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {}", ways.join(", "))
+        }
+    }
+}
+
+/// Describes a failure of the package side of a build.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AptError {
+    /// Reports a failed file operation.
+    #[error("{action} '{path}'")]
+    Io {
+        /// The verb, as in `read`.
+        action: &'static str,
+        /// The path it was done to.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Reports a tool that could not be started, mostly because it is not installed.
+    #[error("start '{program}'")]
+    Spawn {
+        /// The program.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Reports a tool that failed for a reason which is its own to explain.
+    #[error("'{command}' failed: {reason}")]
+    Tool {
+        /// The command, short.
+        command: String,
+        /// The end of its output.
+        reason: String,
+    },
+    /// Reports output or a file that does not have the form it must have.
+    #[error("unexpected content in {place}: {detail}")]
+    Malformed {
+        /// Where it was read.
+        place: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Reports a sources file that cannot be understood.
+    #[error("sources file '{path}', line {line}: {detail}")]
+    BadSources {
+        /// The file.
+        path: PathBuf,
+        /// One-based line.
+        line: usize,
+        /// What is wrong there.
+        detail: String,
+    },
+    /// Reports that no archive offers what the base asks for.
+    #[error("no archive source for '{wanted}'")]
+    NoSource {
+        /// The suite, or suite and pocket.
+        wanted: String,
+    },
+    /// Reports a package specification that is not of the form `name[:arch][=version|/suite]`.
+    #[error("layer '{layer}': '{name}' is not a package name")]
+    BadName {
+        /// The layer whose list it is in.
+        layer: String,
+        /// The specification as written.
+        name: String,
+    },
+    /// Reports a name that no archive knows.
+    #[error("layer '{layer}': no package '{name}' in {place}{}", did_you_mean(.suggestion.as_deref()))]
+    UnknownPackage {
+        /// The layer that asks for it.
+        layer: String,
+        /// The unknown name.
+        name: String,
+        /// Suite and components.
+        place: String,
+        /// The closest known name.
+        suggestion: Option<String>,
+    },
+    /// Reports a name that only others provide, or that has no version to install.
+    #[error("layer '{layer}': '{name}' is provided by several packages or none, name one of them: {}", list(.providers))]
+    Virtual {
+        /// The layer that asks for it.
+        layer: String,
+        /// The virtual name.
+        name: String,
+        /// Packages that provide it.
+        providers: Vec<String>,
+    },
+    /// Reports a version or suite that the archives do not offer for a known package.
+    #[error("layer '{layer}': no version '{wanted}' of '{name}' (there is {})", list(.available))]
+    NoVersion {
+        /// The layer that asks for it.
+        layer: String,
+        /// The package.
+        name: String,
+        /// The version or suite asked for.
+        wanted: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// Reports that a package of a lower layer would have to move.
+    #[error("{0}")]
+    Held(Box<Held>),
+    /// Reports a set that apt cannot install, with apt's reason.
+    #[error("layer '{layer}' cannot be resolved: {reason}")]
+    Unsolvable {
+        /// The layer being resolved.
+        layer: String,
+        /// The unmet dependencies.
+        reason: String,
+    },
+    /// Reports a package file whose content is not what the lock says.
+    #[error("package '{package}' at '{path}' has sha256 {found}, the lock says {expected}")]
+    HashMismatch {
+        /// Name and version.
+        package: String,
+        /// The digest in the lock.
+        expected: Sha256,
+        /// The digest of the file.
+        found: Sha256,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Reports a locked package that its archive no longer has.
+    #[error("the archive '{archive}' no longer has {}: lock the layer again", list(.packages))]
+    Gone {
+        /// The archive's label.
+        archive: String,
+        /// Names and versions.
+        packages: Vec<String>,
+    },
+    /// Reports a locked package from an archive that the sources do not name.
+    #[error("no source for the archive '{archive}' of {package} (the sources offer {})", list(.known))]
+    UnknownArchive {
+        /// The archive's label.
+        archive: String,
+        /// Name and version.
+        package: String,
+        /// Labels that the sources have.
+        known: Vec<String>,
+    },
+    /// Reports a download that failed and may succeed later.
+    #[error("download {packages} packages: {reason}")]
+    Download {
+        /// How many did not arrive.
+        packages: usize,
+        /// The end of apt's output.
+        reason: String,
+    },
+    /// Reports a package that is needed offline and was never fetched.
+    #[error("package '{package}' is not in the cache at '{path}'")]
+    NotCached {
+        /// Name and version.
+        package: String,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// Reports a failed bootstrap.
+    #[error("bootstrap of '{root}' failed, log at '{log}': {reason}")]
+    Bootstrap {
+        /// The directory that was to become the root.
+        root: PathBuf,
+        /// The whole output.
+        log: PathBuf,
+        /// Its last lines.
+        reason: String,
+    },
+    /// Reports an installed set that is not the locked one.
+    #[error("'{root}' does not hold exactly the locked packages: {}", list(.differences))]
+    NotAsLocked {
+        /// The root.
+        root: PathBuf,
+        /// One line per package.
+        differences: Vec<String>,
+    },
+}
+
+impl AptError {
+    /// Says what to do next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Spawn { program, .. } => {
+                format!("install the Debian package that has '{program}', or run `make deps`")
+            }
+            Self::HashMismatch { path, .. } => {
+                format!(
+                    "remove '{}' to have it fetched again; if it comes back the same, do not trust its archive",
+                    path.display()
+                )
+            }
+            Self::Gone { .. } => {
+                "run `layerset lock --update LAYER` for the layer that has them".to_owned()
+            }
+            Self::NotCached { .. } | Self::Download { .. } => {
+                "check the network, then run the command again: what arrived is kept".to_owned()
+            }
+            Self::UnknownArchive { .. } | Self::NoSource { .. } => {
+                "give the archives with --apt-sources FILE, or lock the recipe again".to_owned()
+            }
+            Self::UnknownPackage { .. } => {
+                "correct the name in the layer's packages; nothing was changed".to_owned()
+            }
+            _ => return None,
+        };
+        Some(text)
+    }
+
+    /// Makes the mapping from an I/O error on `path` while doing `action`.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |s| format!(" (did you mean '{s}'?)"))
+}
+
+fn list(items: &[String]) -> String {
+    const SHOWN: usize = 12;
+    match items.len() {
+        0 => "nothing".to_owned(),
+        n if n > SHOWN => format!("{} and {} more", items[..SHOWN].join(", "), n - SHOWN),
+        _ => items.join(", "),
+    }
+}

@@ -1,0 +1,45 @@
+//! The Debian package side of a build: from names in a recipe to installed, verified packages.
+//!
+//! Four steps, each usable alone:
+//! 1. [`AptRoot`] finds the archives of a suite and keeps a private apt state for them; [`AptRoot::update`]
+//!    fetches the signed indexes and yields a [`Resolver`], which turns names into [`LockedPackage`]s.
+//! 2. [`AptRoot::fetch`] brings the locked packages into the [`DebCache`]; nothing unverified becomes visible there.
+//! 3. [`LocalRepo`] offers verified packages to apt as a `file:`/`copy:` archive.
+//! 4. [`Bootstrap`] installs a base from it, [`InstallPlan`] says how to install an upper layer inside a sandbox.
+//!
+//! Only `update` and `fetch` use the network. No host name is written here or in a lock: the default archives are
+//! what mmdebstrap knows for the suite. Of the host's apt configuration only the transport (proxies, retries) is used.
+//! Child processes stay in the caller's process group, so that an interrupt reaches them.
+
+mod bootstrap;
+mod cache;
+mod command;
+mod deb822;
+mod error;
+mod explain;
+mod fetch;
+mod install;
+mod installed;
+mod meter;
+mod package;
+mod reason;
+mod release;
+mod repo;
+mod resolve;
+mod root;
+mod scratch;
+mod source_list;
+mod sources;
+mod state;
+mod suggest;
+mod uris;
+
+pub use bootstrap::Bootstrap;
+pub use cache::DebCache;
+pub use error::{AptError, Held};
+pub use install::{InstallPlan, StatusLine};
+pub use installed::status_differences;
+pub use package::{BootstrapSpec, LockedPackage, Lower, Pocket, Request, Sha256, Variant};
+pub use repo::LocalRepo;
+pub use resolve::Resolver;
+pub use root::AptRoot;

@@ -1,0 +1,257 @@
+//! Turns names into exact packages, by apt, without moving anything that a lower layer owns.
+
+use super::cache::is_about;
+use super::deb822::{self, Stanza};
+use super::error::AptError;
+use super::explain::{held_error, holder};
+use super::package::{LockedPackage, Lower, Request, Variant, is_name};
+use super::release::newest_release;
+use super::root::{AptRoot, Archive};
+use super::state::{Freedom, State};
+use super::uris::{Choice, parse_uris};
+use super::{reason, suggest};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Resolves requests against indexes that were just updated.
+#[derive(Debug)]
+pub struct Resolver<'a> {
+    pub(super) root: &'a AptRoot,
+    archives: Vec<Archive>,
+    /// Every name that some package has, or that another provides or mentions.
+    mentioned: BTreeSet<String>,
+    /// Names that a package has.
+    known: BTreeSet<String>,
+    release_date: i64,
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn new(root: &'a AptRoot, archives: Vec<Archive>) -> Result<Self, AptError> {
+        let names = |all: &str| -> Result<BTreeSet<String>, AptError> {
+            let option = format!("APT::Cache::AllNames={all}");
+            let output = root
+                .apt("apt-cache", &["-o", &option, "pkgnames"])?
+                .checked("apt-cache pkgnames")?;
+            Ok(output.lines().map(str::to_owned).collect())
+        };
+        let release_date = newest_release(root)?;
+        Ok(Self {
+            root,
+            archives,
+            mentioned: names("true")?,
+            known: names("false")?,
+            release_date,
+        })
+    }
+
+    /// Returns when the newest of the archives was released, in seconds since 1970.
+    pub fn release_date(&self) -> i64 {
+        self.release_date
+    }
+
+    /// Returns the packages that `request` adds to what is in `lower`, sorted by name.
+    ///
+    /// The packages of lower layers are installed and stay as they are, even where the archives have moved on.
+    pub fn resolve(
+        &self,
+        request: Request<'_>,
+        lower: &[Lower<'_>],
+    ) -> Result<Vec<LockedPackage>, AptError> {
+        let mut wanted: Vec<String> = Vec::new();
+        if let Some(base) = request.base {
+            wanted.extend(base_arguments(base.variant, self.root.arch()));
+            wanted.extend(base.packages.iter().cloned());
+        }
+        wanted.extend(request.packages.iter().cloned());
+        let named: Vec<&String> = request
+            .base
+            .iter()
+            .flat_map(|b| &b.packages)
+            .chain(request.packages)
+            .collect();
+        for name in &named {
+            self.check_name(request.layer, name)?;
+        }
+        let state = State::new(self.root, &self.stanzas(lower)?, lower)?;
+        let outcome = state.install(&wanted, request.recommends, Freedom::Held)?;
+        if !outcome.success {
+            return Err(self.explain(&state, request, &wanted, lower, &outcome)?);
+        }
+        let chosen = parse_uris(&outcome.stdout)?;
+        if let Some(moved) = chosen
+            .iter()
+            .find_map(|c| holder(lower, &c.name).map(|h| (c, h)))
+        {
+            let (choice, (holder, held)) = moved;
+            let need = format!("needs {} {}", choice.name, choice.version);
+            return Err(held_error(request, need, holder, held, true, None));
+        }
+        let mut manual: BTreeSet<&str> = named.iter().map(|name| base_name(name)).collect();
+        let instead = reason::selected_instead(&outcome.stdout);
+        manual.extend(instead.iter().map(String::as_str));
+        self.lock(&chosen, &manual, request.base.map(|b| b.variant))
+    }
+
+    /// Completes apt's choice from the index, which is where digest and pool path stand.
+    fn lock(
+        &self,
+        chosen: &[Choice],
+        manual: &BTreeSet<&str>,
+        variant: Option<Variant>,
+    ) -> Result<Vec<LockedPackage>, AptError> {
+        let mut locked = Vec::new();
+        let shown = self.show(
+            chosen
+                .iter()
+                .map(|c| format!("{}={}", c.name, c.version))
+                .collect(),
+        )?;
+        for choice in chosen {
+            let candidates = shown
+                .get(choice.name.as_str())
+                .map_or(&[][..], Vec::as_slice);
+            let found = candidates
+                .iter()
+                .find_map(|s| self.complete(choice, s).map(|l| (l, s)));
+            let (mut package, stanza) = found.ok_or_else(|| AptError::Malformed {
+                place: "apt's index".to_owned(),
+                detail: format!(
+                    "{} {} has no entry for '{}'",
+                    choice.name, choice.version, choice.address
+                ),
+            })?;
+            package.manual = manual.contains(choice.name.as_str())
+                || variant.is_some_and(|v| is_part_of(v, stanza));
+            self.root.debs().remember(&package, stanza)?;
+            locked.push(package);
+        }
+        locked.sort();
+        Ok(locked)
+    }
+
+    fn complete(&self, choice: &Choice, stanza: &Stanza) -> Option<LockedPackage> {
+        let pool_path = stanza.get("Filename")?;
+        let root = choice
+            .address
+            .strip_suffix(pool_path.trim_start_matches("./"))?;
+        let root = format!("{}/", root.trim_end_matches("./").trim_end_matches('/'));
+        let archive = self.archives.iter().find(|a| a.root == root)?;
+        let package = LockedPackage {
+            name: choice.name.clone(),
+            version: choice.version.clone(),
+            architecture: stanza.get("Architecture")?.to_owned(),
+            sha256: stanza.get("SHA256")?.parse().ok()?,
+            size: stanza.get("Size")?.parse().ok()?,
+            pool_path: pool_path.to_owned(),
+            archive: archive.label.clone(),
+            manual: false,
+        };
+        is_about(stanza, &package).then_some(package)
+    }
+
+    /// Returns index entries by name for `name=version` specifications.
+    fn show(&self, specifications: Vec<String>) -> Result<BTreeMap<String, Vec<Stanza>>, AptError> {
+        let mut shown: BTreeMap<String, Vec<Stanza>> = BTreeMap::new();
+        for batch in specifications.chunks(500) {
+            let mut arguments = vec!["show".to_owned()];
+            arguments.extend(batch.iter().cloned());
+            // Entries that are not there any more make it fail, but the others are printed.
+            let output = self.root.apt("apt-cache", &arguments)?.stdout;
+            for stanza in deb822::parse(&output) {
+                if let Some(name) = stanza.get("Package") {
+                    shown.entry(name.to_owned()).or_default().push(stanza);
+                }
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Returns control data for the lower layers' packages: remembered, from today's index, or from the file itself,
+    /// which is fetched if need be.
+    fn stanzas(&self, lower: &[Lower<'_>]) -> Result<Vec<Stanza>, AptError> {
+        let debs = self.root.debs();
+        let packages = || lower.iter().flat_map(|l| l.packages);
+        let unknown: Vec<&LockedPackage> = packages()
+            .filter(|p| debs.remembered(p).is_none())
+            .collect();
+        let shown = self.show(
+            unknown
+                .iter()
+                .map(|p| format!("{}={}", p.name, p.version))
+                .collect(),
+        )?;
+        let mut superseded = Vec::new();
+        for package in unknown {
+            let digest = package.sha256.to_string();
+            let entries = shown.get(&package.name).map_or(&[][..], Vec::as_slice);
+            match entries
+                .iter()
+                .find(|s| s.get("SHA256") == Some(&digest) && is_about(s, package))
+            {
+                Some(stanza) => debs.remember(package, stanza)?,
+                None => superseded.push(package.clone()),
+            }
+        }
+        self.root.fetch(&superseded, &|_, _| {})?;
+        packages()
+            .map(|p| match debs.remembered(p) {
+                Some(stanza) => Ok(stanza),
+                None => debs.control(p),
+            })
+            .collect()
+    }
+
+    /// Refuses what apt would read as something else: an option, a removal, a pattern, a regular expression.
+    fn check_name(&self, layer: &str, specification: &str) -> Result<(), AptError> {
+        let name = base_name(specification);
+        let rest = &specification[name.len()..];
+        let valid = is_name(name)
+            && !name.ends_with('-')
+            && rest
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.~:=/".contains(&b))
+            && !rest.ends_with([':', '=', '/']);
+        if !valid {
+            return Err(AptError::BadName {
+                layer: layer.to_owned(),
+                name: specification.to_owned(),
+            });
+        }
+        if self.mentioned.contains(name) {
+            return Ok(());
+        }
+        Err(AptError::UnknownPackage {
+            layer: layer.to_owned(),
+            name: name.to_owned(),
+            place: self.root.place().to_owned(),
+            suggestion: suggest::closest(name, self.known.iter().map(String::as_str))
+                .map(str::to_owned),
+        })
+    }
+}
+
+/// Returns what to ask apt for to get a variant's set, by the patterns that mmdebstrap uses (apt-patterns(7)).
+fn base_arguments(variant: Variant, arch: &str) -> Vec<String> {
+    let pattern = |inner: &str| format!("?and(?architecture({arch}),{inner})");
+    match variant {
+        Variant::Essential => vec![pattern("?essential")],
+        Variant::Apt => vec![pattern("?essential"), "apt".to_owned()],
+        Variant::Minbase => vec![
+            pattern("?or(?essential,?priority(required))"),
+            "apt".to_owned(),
+        ],
+    }
+}
+
+/// Says whether the variant itself asks for the package: then it counts as asked for, not as pulled in.
+fn is_part_of(variant: Variant, stanza: &Stanza) -> bool {
+    stanza.get("Essential") == Some("yes")
+        || variant != Variant::Essential && stanza.get("Package") == Some("apt")
+        || variant == Variant::Minbase && stanza.get("Priority") == Some("required")
+}
+
+fn base_name(specification: &str) -> &str {
+    specification
+        .split([':', '=', '/'])
+        .next()
+        .unwrap_or(specification)
+}

@@ -1,0 +1,169 @@
+//! Archive sources: what mmdebstrap knows for a suite, or what the user's file says (sources.list(5)).
+
+use super::command::{run, tail};
+use super::error::AptError;
+use super::package::BootstrapSpec;
+use super::scratch::{Scratch, write_atomic};
+use super::source_list::{Source, parse};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Returns the sources for `spec`: from `file` if the user gave one, else mmdebstrap's, asked once and kept in `work`.
+pub fn sources(
+    work: &Path,
+    spec: &BootstrapSpec,
+    file: Option<&Path>,
+) -> Result<Vec<Source>, AptError> {
+    let (text, origin) = match file {
+        Some(path) => (
+            fs::read_to_string(path).map_err(AptError::io("read", path))?,
+            path.to_path_buf(),
+        ),
+        None => {
+            let kept = work.join(format!(
+                "default-sources/{}_{}",
+                spec.suite,
+                spec.components.join("_")
+            ));
+            match fs::read_to_string(&kept) {
+                Ok(text) => (text, kept),
+                Err(_) => {
+                    let text = ask_mmdebstrap(work, spec)?;
+                    write_atomic(&kept, text.as_bytes())?;
+                    (text, kept)
+                }
+            }
+        }
+    };
+    let all = parse(&text).map_err(|(line, detail)| AptError::BadSources {
+        path: origin,
+        line,
+        detail,
+    })?;
+    select(all, spec)
+}
+
+/// Asks mmdebstrap which sources it would use; it stops before it reaches the network.
+///
+/// A setup hook keeps the sources it generated and then fails, which ends the run. `chrootless` is the one mode that
+/// needs neither privilege nor mounts, and with the variant `custom` nothing would be installed anyway.
+fn ask_mmdebstrap(work: &Path, spec: &BootstrapSpec) -> Result<String, AptError> {
+    const HOOK: &str = r#"cd "$1/etc/apt" || exit 1
+for file in sources.list sources.list.d/*; do
+    [ ! -f "$file" ] || { cat "$file"; echo; } >> ../../../answer
+done
+exit 1"#;
+    let scratch = Scratch::new(work, "ask")?;
+    let finished = run(Command::new("mmdebstrap")
+        .args([
+            "--variant=custom",
+            "--mode=chrootless",
+            "--format=directory",
+        ])
+        .arg(format!("--components={}", spec.components.join(",")))
+        .arg(format!("--setup-hook={HOOK}"))
+        .arg(&spec.suite)
+        .arg(scratch.path().join("root")))?;
+    // It fails in any case: only the answer tells whether it got as far as the hook.
+    fs::read_to_string(scratch.path().join("answer")).map_err(|_| AptError::Tool {
+        command: "mmdebstrap".to_owned(),
+        reason: tail(&finished.stderr, 3),
+    })
+}
+
+/// Keeps what `spec` asks for: its suite and pockets, its components. Sources of other suites are third parties the
+/// user named on purpose and stay whole; a pocket of our suite that the recipe does not name must not get in.
+fn select(all: Vec<Source>, spec: &BootstrapSpec) -> Result<Vec<Source>, AptError> {
+    let wanted = spec.suites();
+    let pocket_prefix = format!("{}-", spec.suite);
+    let mut kept = Vec::new();
+    for mut source in all {
+        if wanted.contains(&source.suite) {
+            source.components.retain(|c| spec.components.contains(c));
+            if !source.components.is_empty() {
+                kept.push(source);
+            }
+        } else if !source.suite.starts_with(&pocket_prefix) {
+            kept.push(source);
+        }
+    }
+    // A flat archive has no suite names: it alone can stand for all of them.
+    let flat = kept.iter().any(|s| s.suite.ends_with('/'));
+    match wanted
+        .iter()
+        .find(|suite| !flat && !kept.iter().any(|s| s.suite == **suite))
+    {
+        Some(missing) => Err(AptError::NoSource {
+            wanted: missing.clone(),
+        }),
+        None => Ok(kept),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source_list::render;
+    use super::*;
+    use crate::build::apt::{Pocket, Variant};
+
+    const DEFAULT: &str = "deb http://one.example/debian trixie main contrib\n\
+                           deb http://one.example/debian trixie-updates main contrib\n\
+                           deb http://two.example/debian-security trixie-security main contrib\n";
+
+    fn spec(pockets: &[Pocket]) -> BootstrapSpec {
+        BootstrapSpec {
+            suite: "trixie".into(),
+            components: vec!["main".into()],
+            pockets: pockets.to_vec(),
+            variant: Variant::Minbase,
+            packages: vec![],
+        }
+    }
+
+    fn selected(text: &str, pockets: &[Pocket]) -> String {
+        render(&select(parse(text).unwrap(), &spec(pockets)).unwrap())
+    }
+
+    #[test]
+    fn only_the_pockets_and_components_of_the_recipe_are_kept() {
+        assert_eq!(
+            selected(DEFAULT, &[]),
+            "deb http://one.example/debian trixie main\n"
+        );
+        assert_eq!(
+            selected(DEFAULT, &[Pocket::Security]),
+            "deb http://one.example/debian trixie main\ndeb http://two.example/debian-security trixie-security main\n"
+        );
+    }
+
+    #[test]
+    fn third_parties_and_flat_archives_stay_whole() {
+        let text = "deb [arch=amd64 signed-by=/k.gpg] https://x.example/apt vendor stable # ours\ndeb file:/a ./\n";
+        assert_eq!(
+            selected(text, &[Pocket::Updates]),
+            "deb [arch=amd64 signed-by=/k.gpg] https://x.example/apt vendor stable\ndeb file:/a ./\n"
+        );
+    }
+
+    #[test]
+    fn deb822_stanzas_become_one_source_per_suite() {
+        let text = "Types: deb deb-src\n# a comment\nURIs: http://m.example/debian\nSuites: trixie trixie-updates\n\
+                    Components: main contrib\nSigned-By: /k.gpg\n\nTypes: deb\nEnabled: no\nURIs: http://n\nSuites: x/\n";
+        assert_eq!(
+            selected(text, &[Pocket::Updates]),
+            "deb [signed-by=/k.gpg] http://m.example/debian trixie main\n\
+             deb [signed-by=/k.gpg] http://m.example/debian trixie-updates main\n"
+        );
+    }
+
+    #[test]
+    fn a_pocket_without_a_source_is_named() {
+        let error = select(
+            parse("deb http://a trixie main").unwrap(),
+            &spec(&[Pocket::Security]),
+        )
+        .unwrap_err();
+        assert_eq!(error.to_string(), "no archive source for 'trixie-security'");
+    }
+}

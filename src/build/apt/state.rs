@@ -1,0 +1,95 @@
+//! The lower layers as apt sees them: installed, and not to be moved.
+
+use super::command::Finished;
+use super::deb822::Stanza;
+use super::error::AptError;
+use super::package::Lower;
+use super::root::AptRoot;
+use super::scratch::Scratch;
+use std::fmt::Write as _;
+use std::fs;
+
+/// Says whether apt may change packages of lower layers: only to find out if that would help.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Freedom {
+    /// They stay as they are.
+    Held,
+    /// They may move.
+    Movable,
+}
+
+/// Holds the files that make apt see the lower layers as installed.
+pub struct State<'a> {
+    root: &'a AptRoot,
+    scratch: Scratch,
+}
+
+impl<'a> State<'a> {
+    /// Writes the state for `lower`, of which `stanzas` are the control data.
+    pub fn new(
+        root: &'a AptRoot,
+        stanzas: &[Stanza],
+        lower: &[Lower<'_>],
+    ) -> Result<Self, AptError> {
+        let scratch = Scratch::new(root.dir(), "resolve")?;
+        let (mut status, mut pins, mut automatic) = (String::new(), String::new(), String::new());
+        for stanza in stanzas {
+            let mut stanza = stanza.clone();
+            stanza.set("Status", "install ok installed");
+            status.push_str(&stanza.render());
+        }
+        for package in lower.iter().flat_map(|l| l.packages) {
+            let (name, version) = (&package.name, &package.version);
+            // The second record takes away every other version; the first record that matches a version counts.
+            let _ = write!(
+                pins,
+                "Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n"
+            );
+            let _ = write!(
+                pins,
+                "Package: {name}\nPin: version *\nPin-Priority: -1\n\n"
+            );
+            if !package.manual {
+                let arch = root.arch();
+                let _ = write!(
+                    automatic,
+                    "Package: {name}\nArchitecture: {arch}\nAuto-Installed: 1\n\n"
+                );
+            }
+        }
+        for (file, content) in [
+            ("status", status),
+            ("preferences", pins),
+            ("extended_states", automatic),
+        ] {
+            let path = scratch.path().join(file);
+            fs::write(&path, content).map_err(AptError::io("write", &path))?;
+        }
+        Ok(Self { root, scratch })
+    }
+
+    /// Asks apt to install `wanted` and returns what it would download; nothing is changed.
+    pub fn install(
+        &self,
+        wanted: &[String],
+        recommends: bool,
+        freedom: Freedom,
+    ) -> Result<Finished, AptError> {
+        let file = |name: &str| self.scratch.path().join(name).display().to_string();
+        let mut arguments = vec!["-q".to_owned(), "-y".to_owned(), "--print-uris".to_owned()];
+        let mut option = |text: String| arguments.extend(["-o".to_owned(), text]);
+        option(format!("Dir::State::status={}", file("status")));
+        option(format!(
+            "Dir::State::extended_states={}",
+            file("extended_states")
+        ));
+        option(format!("APT::Install-Recommends={recommends}"));
+        if freedom == Freedom::Held {
+            option(format!("Dir::Etc::preferences={}", file("preferences")));
+        }
+        option("APT::Get::Remove=false".to_owned());
+        arguments.extend(["install".to_owned(), "--".to_owned()]);
+        arguments.extend(wanted.iter().cloned());
+        self.root.apt("apt-get", &arguments)
+    }
+}

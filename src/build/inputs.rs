@@ -1,0 +1,154 @@
+//! What a layer is built from: definition, files, scripts and locked packages, read from disk and keyed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{BUILDER_VERSION, BuildError};
+use crate::id::{BuildKey, ObjectId};
+use crate::path::RelPath;
+use crate::recipe::{
+    self, Definition, FileContent, FileInput, Ids, KeyInputs, LayerLock, Lock, build_key,
+    canonical_inputs,
+};
+
+/// One layer's inputs.
+#[derive(Debug, Clone)]
+pub struct LayerInputs {
+    /// The layer's name.
+    pub name: String,
+    /// The definition.
+    pub definition: Definition,
+    /// The definition's folder.
+    pub dir: PathBuf,
+    /// What `[files]` copies, by path in the image.
+    pub files: Vec<FileInput>,
+    /// The locked packages.
+    pub lock: LayerLock,
+    /// The source-date-epoch of this layer.
+    pub epoch: i64,
+    /// The architecture.
+    pub architecture: String,
+    /// The build key.
+    pub key: BuildKey,
+    /// What the key hashes, for comparing with an earlier build.
+    pub canonical: String,
+}
+
+impl LayerInputs {
+    /// Reads what a layer is built from.
+    pub fn read(layer: &recipe::Layer, lock: &Lock) -> Result<Self, BuildError> {
+        let definition = layer.definition.clone();
+        let lock_entry = lock
+            .layer(&definition.name)
+            .cloned()
+            .unwrap_or_else(|| LayerLock {
+                name: definition.name.clone(),
+                epoch: 0,
+                requested: Vec::new(),
+                packages: Vec::new(),
+            });
+        let mut files = Vec::new();
+        if let Some(wanted) = definition.files() {
+            read_files(
+                &layer.dir.join(wanted.source.as_path()),
+                &RelPath::root(),
+                wanted,
+                &mut files,
+            )?;
+        }
+        let mut scripts = Vec::new();
+        for script in definition.run().map_or(&[][..], |run| &run.scripts) {
+            let path = layer.dir.join(script.as_path());
+            scripts.push((script.clone(), ObjectId::of(&read(&path)?)));
+        }
+        let inputs = KeyInputs {
+            definition: &definition,
+            files: &files,
+            scripts: &scripts,
+            lock: Some(&lock_entry),
+            // The numbers of the names that a layer creates are compared with what it created: see `keys`.
+            ids: &Ids::default(),
+            architecture: &lock.architecture,
+            epoch: Some(lock_entry.epoch),
+            builder_version: BUILDER_VERSION,
+        };
+        Ok(Self {
+            name: definition.name.clone(),
+            key: build_key(&inputs),
+            canonical: canonical_inputs(&inputs),
+            dir: layer.dir.clone(),
+            epoch: lock_entry.epoch,
+            architecture: lock.architecture.clone(),
+            lock: lock_entry,
+            files,
+            definition,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    fs::read(path).map_err(|source| BuildError::Source {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_files(
+    dir: &Path,
+    at: &RelPath,
+    wanted: &recipe::Files,
+    found: &mut Vec<FileInput>,
+) -> Result<(), BuildError> {
+    let fail = |verb| {
+        move |source| BuildError::Source {
+            verb,
+            path: dir.to_owned(),
+            source,
+        }
+    };
+    let mut entries: Vec<_> = fs::read_dir(dir)
+        .map_err(fail("list"))?
+        .collect::<Result<_, _>>()
+        .map_err(fail("list"))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = at
+            .join(entry.file_name().as_bytes())
+            .map_err(|source| BuildError::Path { source })?;
+        let source = entry.path();
+        let metadata = entry.metadata().map_err(fail("look into"))?;
+        let kind = metadata.file_type();
+        let (default, content) = if kind.is_symlink() {
+            use std::os::unix::ffi::OsStringExt as _;
+            let target = fs::read_link(&source).map_err(fail("read a link in"))?;
+            (
+                0o777,
+                FileContent::Link(target.into_os_string().into_vec().into()),
+            )
+        } else if kind.is_dir() {
+            read_files(&source, &path, wanted, found)?;
+            (0o755, FileContent::Directory)
+        } else if kind.is_file() {
+            let executable = metadata.permissions().mode() & 0o111 != 0;
+            (
+                if executable { 0o755 } else { 0o644 },
+                FileContent::File(ObjectId::of(&read(&source)?)),
+            )
+        } else {
+            return Err(BuildError::SourceKind {
+                path: source,
+                what: "neither a file, a directory nor a symlink",
+            });
+        };
+        let mode = wanted.mode.get(&path).copied().unwrap_or(default);
+        found.push(FileInput {
+            path,
+            mode,
+            content,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! Which keys are known: small files below `cache/`, never needed, checked when they are used.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::accounts::CreatedNames;
+use super::inputs::LayerInputs;
+use super::{BUILDER_VERSION, BuildError};
+use crate::check::Finding;
+use crate::durable::replace_file;
+use crate::format::Layer;
+use crate::id::{BuildKey, ImageId, LayerId, ObjectId};
+use crate::store::Repository;
+
+/// A layer that was built from a key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cached {
+    /// The layer.
+    pub layer: LayerId,
+    /// The accounts that it created, with the numbers that it uses.
+    pub created: CreatedNames,
+}
+
+/// An image that was composed of certain layers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CachedImage {
+    /// The image.
+    pub image: ImageId,
+    /// What its checks found.
+    pub findings: Vec<Finding>,
+}
+
+/// Identifies a composition: what goes in, and the version of the code that composes.
+#[derive(Debug, Clone)]
+pub struct ImageKey(String);
+
+impl ImageKey {
+    /// Makes the key of the composition of `layers`.
+    pub fn new(recipe: &str, architecture: &str, layers: &[(LayerId, Layer)]) -> Self {
+        let mut text = format!(
+            "{BUILDER_VERSION}\n{}\n{recipe}\n{architecture}\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        for (id, _) in layers {
+            text.push_str(&format!("{id}\n"));
+        }
+        Self(ObjectId::of(text.as_bytes()).to_hex())
+    }
+}
+
+/// Finds the layer that was built from `key`, if it is still in the repository.
+pub fn find(repository: &Repository, key: &BuildKey) -> Result<Option<Cached>, BuildError> {
+    let cached: Option<Cached> = load(&repository.cache_dir("keys")?.join(key.to_hex()));
+    Ok(cached.filter(|cached| repository.has_layer(&cached.layer)))
+}
+
+/// Remembers what was built, and from what.
+pub fn remember(
+    repository: &Repository,
+    recipe: &str,
+    input: &LayerInputs,
+    cached: &Cached,
+) -> Result<(), BuildError> {
+    save(
+        repository,
+        &repository.cache_dir("keys")?.join(input.key.to_hex()),
+        cached,
+    )?;
+    remember_inputs(repository, recipe, input)
+}
+
+/// Remembers what a layer of a recipe was last built from, for [`why_new`].
+pub fn remember_inputs(
+    repository: &Repository,
+    recipe: &str,
+    input: &LayerInputs,
+) -> Result<(), BuildError> {
+    let path = inputs_path(repository, recipe, &input.name)?;
+    if std::fs::read(&path).is_ok_and(|before| before == input.canonical.as_bytes()) {
+        return Ok(());
+    }
+    Ok(replace_file(
+        repository.disk().as_ref(),
+        &path,
+        0o644,
+        input.canonical.as_bytes(),
+    )?)
+}
+
+/// Finds the image that was composed for `key`, if it is still in the repository.
+pub fn find_image(
+    repository: &Repository,
+    key: &ImageKey,
+) -> Result<Option<CachedImage>, BuildError> {
+    let cached: Option<CachedImage> = load(&repository.cache_dir("compositions")?.join(&key.0));
+    Ok(cached.filter(|cached| repository.read_image(&cached.image).is_ok()))
+}
+
+/// Remembers a composition.
+pub fn remember_image(
+    repository: &Repository,
+    key: &ImageKey,
+    image: &ImageId,
+    findings: &[Finding],
+) -> Result<(), BuildError> {
+    let cached = CachedImage {
+        image: *image,
+        findings: findings.to_vec(),
+    };
+    save(
+        repository,
+        &repository.cache_dir("compositions")?.join(&key.0),
+        &cached,
+    )
+}
+
+fn inputs_path(repository: &Repository, recipe: &str, layer: &str) -> Result<PathBuf, BuildError> {
+    Ok(repository
+        .cache_dir("inputs")?
+        .join(format!("{recipe}.{layer}.json")))
+}
+
+/// What cannot be read is not known: the cache may be deleted or damaged at any time.
+fn load<T: for<'de> Deserialize<'de>>(path: &std::path::Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+fn save<T: Serialize>(
+    repository: &Repository,
+    path: &std::path::Path,
+    value: &T,
+) -> Result<(), BuildError> {
+    let Ok(bytes) = serde_json::to_vec(value) else {
+        return Ok(());
+    };
+    Ok(replace_file(
+        repository.disk().as_ref(),
+        path,
+        0o644,
+        &bytes,
+    )?)
+}
+
+/// Says what changed since the layer was last built for this recipe.
+pub fn why_new(
+    repository: &Repository,
+    recipe: &str,
+    input: &LayerInputs,
+) -> Result<String, BuildError> {
+    let before: Option<Value> = load(&inputs_path(repository, recipe, &input.name)?);
+    let now: Option<Value> = serde_json::from_str(&input.canonical).ok();
+    let (Some(before), Some(now)) = (before, now) else {
+        return Ok("never built here".to_owned());
+    };
+    let mut changes = Vec::new();
+    for (field, what) in [
+        ("packages", "package"),
+        ("files", "file"),
+        ("scripts", "script"),
+    ] {
+        changes.extend(changed_items(what, &before[field], &now[field]));
+    }
+    if before["definition"] != now["definition"] {
+        changes.push("layer.toml changed".to_owned());
+    }
+    for (field, what) in [
+        ("architecture", "the architecture"),
+        ("builder", "layerset's builder"),
+    ] {
+        if before[field] != now[field] {
+            changes.push(format!("{what} changed"));
+        }
+    }
+    if changes.is_empty() && before["epoch"] != now["epoch"] {
+        changes.push("the source-date-epoch changed".to_owned());
+    }
+    if changes.is_empty() {
+        return Ok("the layer is no longer in the repository".to_owned());
+    }
+    let more = changes.len().saturating_sub(3);
+    changes.truncate(3);
+    let mut text = changes.join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    Ok(text)
+}
+
+/// Compares lists whose items start with their name.
+fn changed_items(what: &str, before: &Value, now: &Value) -> Vec<String> {
+    let by_name = |list: &Value| -> BTreeMap<String, Value> {
+        let items = list.as_array().cloned().unwrap_or_default();
+        items
+            .into_iter()
+            .filter_map(|item| Some((item_name(&item)?, item)))
+            .collect()
+    };
+    let (before, now) = (by_name(before), by_name(now));
+    let mut changes = Vec::new();
+    for (name, item) in &now {
+        match before.get(name) {
+            None => changes.push(format!("{what} {name} is new")),
+            Some(old) if old != item => {
+                changes.push(match (item_version(old), item_version(item)) {
+                    (Some(old), Some(new)) if old != new => format!("{what} {name} {old} -> {new}"),
+                    _ => format!("{what} {name} changed"),
+                })
+            }
+            Some(_) => {}
+        }
+    }
+    changes.extend(
+        before
+            .keys()
+            .filter(|name| !now.contains_key(*name))
+            .map(|name| format!("{what} {name} is gone")),
+    );
+    changes
+}
+
+fn item_name(item: &Value) -> Option<String> {
+    item.get(0)?.as_str().map(str::to_owned)
+}
+
+/// Packages are rows of name, architecture, version, digest and mark; see `recipe::canonical_inputs`.
+fn item_version(item: &Value) -> Option<&str> {
+    item.as_array().filter(|row| row.len() == 5)?[2].as_str()
+}

@@ -1,0 +1,284 @@
+//! Locking: from the names in a recipe to exact package files, layer by layer, each held under the next.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::apt::{self, AptRoot, BootstrapSpec, DebCache, Lower, Request, Resolver};
+use super::{BuildError, Progress};
+use crate::recipe::{
+    Bootstrap, Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Pocket, Variant, Workspace,
+};
+use crate::store::Repository;
+
+/// How to lock.
+pub struct LockOptions<'a> {
+    /// The layers whose packages move; all of them when empty and there is no lock yet, or when nothing is named.
+    pub update: Vec<String>,
+    /// A sources file to use instead of the distribution's default archives.
+    pub apt_sources: Option<PathBuf>,
+    /// Told how far the work is.
+    pub progress: &'a dyn Progress,
+}
+
+/// One package that moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LockChange {
+    /// The layer.
+    pub layer: String,
+    /// The package.
+    pub package: String,
+    /// The version before; absent for a new package.
+    pub before: Option<String>,
+    /// The version now; absent for one that is gone.
+    pub after: Option<String>,
+}
+
+/// What locking came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct LockReport {
+    /// The lock file.
+    pub path: PathBuf,
+    /// What moved.
+    pub changes: Vec<LockChange>,
+    /// Packages in all.
+    pub packages: usize,
+}
+
+/// Resolves the packages of a recipe and writes its lock; the commit point is the rename of the lock file.
+///
+/// With [`LockOptions::update`], only the named layers move; the others keep their packages.
+pub fn lock(
+    workspace: &Workspace,
+    repository: &Repository,
+    options: &LockOptions<'_>,
+) -> Result<LockReport, BuildError> {
+    let before = workspace.read_lock()?;
+    let root = open_apt(workspace, repository, options.apt_sources.as_deref())?;
+    options.progress.step("", "fetching package lists", None);
+    let resolver = root.update()?;
+    let mut layers: Vec<LayerLock> = Vec::new();
+    for layer in workspace.layers() {
+        let definition = &layer.definition;
+        let known = before
+            .as_ref()
+            .and_then(|lock| lock.layer(&definition.name));
+        let moves = options.update.is_empty() || options.update.contains(&definition.name);
+        let entry = match known {
+            Some(known) if !moves && known.requested == definition.packages() => known.clone(),
+            _ => {
+                options
+                    .progress
+                    .step(&definition.name, "resolving packages", None);
+                resolve(workspace, &resolver, definition, &layers)?
+            }
+        };
+        layers.push(entry);
+    }
+    fetch(&root, &layers, options.progress)?;
+    let mut lock = Lock {
+        version: LOCK_VERSION,
+        recipe: workspace.recipe().name.clone(),
+        architecture: workspace.recipe().architecture.clone(),
+        layers,
+    };
+    keep_epochs(&mut lock, before.as_ref());
+    let changes = changes(before.as_ref(), &lock);
+    let text = lock.to_toml();
+    let path = workspace.lock_path();
+    if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+        crate::durable::replace_file(repository.disk().as_ref(), &path, 0o644, text.as_bytes())?;
+    }
+    let packages = lock.layers.iter().map(|layer| layer.packages.len()).sum();
+    Ok(LockReport {
+        path,
+        changes,
+        packages,
+    })
+}
+
+/// Opens the private apt state of a recipe's base.
+pub fn open_apt(
+    workspace: &Workspace,
+    repository: &Repository,
+    sources: Option<&Path>,
+) -> Result<AptRoot, BuildError> {
+    let base = workspace
+        .layers()
+        .iter()
+        .find_map(|layer| layer.definition.bootstrap());
+    let spec = spec(base);
+    let debs = DebCache::new(repository.cache_dir("debs")?);
+    let work = repository.cache_dir("apt")?;
+    Ok(AptRoot::open(
+        &work,
+        debs,
+        &spec,
+        &workspace.recipe().architecture,
+        sources,
+    )?)
+}
+
+fn spec(base: Option<&Bootstrap>) -> BootstrapSpec {
+    let Some(base) = base else {
+        return BootstrapSpec {
+            suite: String::new(),
+            components: Vec::new(),
+            pockets: Vec::new(),
+            variant: apt::Variant::Minbase,
+            packages: Vec::new(),
+        };
+    };
+    let pockets = base.pockets.iter().map(|pocket| match pocket {
+        Pocket::Updates => apt::Pocket::Updates,
+        Pocket::Security => apt::Pocket::Security,
+    });
+    BootstrapSpec {
+        suite: base.suite.clone(),
+        components: base.components.clone(),
+        pockets: pockets.collect(),
+        variant: match base.variant {
+            Variant::Minbase => apt::Variant::Minbase,
+            Variant::Apt => apt::Variant::Apt,
+            Variant::Essential => apt::Variant::Essential,
+        },
+        packages: base.packages.clone(),
+    }
+}
+
+fn resolve(
+    workspace: &Workspace,
+    resolver: &Resolver<'_>,
+    definition: &Definition,
+    done: &[LayerLock],
+) -> Result<LayerLock, BuildError> {
+    let closure = workspace.closure(&definition.name);
+    let below: Vec<&LayerLock> = done
+        .iter()
+        .filter(|layer| closure.contains(&layer.name.as_str()))
+        .collect();
+    let mut packages_below = Vec::new();
+    for layer in &below {
+        packages_below.push(
+            layer
+                .packages
+                .iter()
+                .map(to_apt)
+                .collect::<Result<Vec<_>, _>>()?,
+        );
+    }
+    let lower: Vec<Lower<'_>> = below
+        .iter()
+        .zip(&packages_below)
+        .map(|(layer, packages)| Lower {
+            layer: &layer.name,
+            packages,
+        })
+        .collect();
+    let base = definition
+        .bootstrap()
+        .map(|bootstrap| spec(Some(bootstrap)));
+    let apt = definition.apt();
+    let packages = if base.is_none() && apt.is_none() {
+        Vec::new()
+    } else {
+        let request = Request {
+            layer: &definition.name,
+            packages: apt.map_or(&[], |apt| &apt.packages),
+            recommends: apt.is_some_and(|apt| apt.recommends),
+            base: base.as_ref(),
+        };
+        resolver.resolve(request, &lower)?
+    };
+    Ok(LayerLock {
+        name: definition.name.clone(),
+        epoch: resolver.release_date(),
+        requested: definition.packages().to_vec(),
+        packages: packages.iter().map(from_apt).collect(),
+    })
+}
+
+/// A layer whose packages did not move keeps its epoch, so that its build key and its id stay what they were.
+fn keep_epochs(lock: &mut Lock, before: Option<&Lock>) {
+    for layer in &mut lock.layers {
+        if let Some(known) = before.and_then(|lock| lock.layer(&layer.name)) {
+            if known.packages == layer.packages {
+                layer.epoch = known.epoch;
+            }
+        }
+    }
+}
+
+fn fetch(root: &AptRoot, layers: &[LayerLock], progress: &dyn Progress) -> Result<(), BuildError> {
+    let packages: Vec<apt::LockedPackage> = layers
+        .iter()
+        .flat_map(|layer| &layer.packages)
+        .map(to_apt)
+        .collect::<Result<_, _>>()?;
+    root.fetch(&packages, &|done, all| {
+        let fraction = (all > 0).then(|| done as f64 / all as f64);
+        progress.step("", "fetching packages", fraction);
+    })?;
+    Ok(())
+}
+
+fn changes(before: Option<&Lock>, after: &Lock) -> Vec<LockChange> {
+    let mut changes = Vec::new();
+    let versions = |layer: Option<&LayerLock>| -> std::collections::BTreeMap<String, String> {
+        let packages = layer.map_or(&[][..], |layer| &layer.packages);
+        packages
+            .iter()
+            .map(|package| (package.name.clone(), package.version.clone()))
+            .collect()
+    };
+    for layer in &after.layers {
+        let old = versions(before.and_then(|lock| lock.layer(&layer.name)));
+        let new = versions(Some(layer));
+        let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for name in names {
+            let (before, after) = (old.get(name).cloned(), new.get(name).cloned());
+            if before != after {
+                changes.push(LockChange {
+                    layer: layer.name.clone(),
+                    package: name.clone(),
+                    before,
+                    after,
+                });
+            }
+        }
+    }
+    changes
+}
+
+/// Converts a row of the lock to what the package side works with.
+pub fn to_apt(package: &LockedPackage) -> Result<apt::LockedPackage, BuildError> {
+    let sha256 = package.sha256.parse().map_err(|_| {
+        BuildError::Apt(apt::AptError::Malformed {
+            place: "the lock".to_owned(),
+            detail: format!("'{}' is no SHA-256 digest", package.sha256),
+        })
+    })?;
+    Ok(apt::LockedPackage {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        architecture: package.architecture.clone(),
+        sha256,
+        size: package.size,
+        pool_path: package.pool_path.clone(),
+        archive: package.archive.clone(),
+        manual: package.manual,
+    })
+}
+
+fn from_apt(package: &apt::LockedPackage) -> LockedPackage {
+    LockedPackage {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        architecture: package.architecture.clone(),
+        sha256: package.sha256.to_string(),
+        size: package.size,
+        pool_path: package.pool_path.clone(),
+        archive: package.archive.clone(),
+        manual: package.manual,
+    }
+}

@@ -1,0 +1,375 @@
+//! Building: recipe + lock → layers → image. Only what changed is built.
+//!
+//! For each layer the build key is computed from its inputs ([`inputs`]); a layer whose key is known is kept. The others
+//! are built on the composition of the layers that they stand on, each in its own sandbox ([`layer`]), settled
+//! ([`settle`]), and committed one by one: the commit point of a layer is the rename of its ref. Then the image is
+//! composed and checked, and committed by the rename of `images/<recipe>`.
+
+mod accounts;
+pub mod apt;
+mod error;
+mod files;
+mod inputs;
+mod keys;
+mod layer;
+pub mod lock;
+mod secrets;
+mod settle;
+mod sink;
+mod verify;
+
+pub use error::BuildError;
+pub use lock::{LockChange, LockOptions, LockReport, lock};
+pub use sink::Sink;
+pub use verify::{Unreproducible, verify_reproducible};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use self::inputs::LayerInputs;
+use self::keys::{Cached, ImageKey};
+use crate::check::{Finding, Verdict};
+use crate::compose::{Composition, compose};
+use crate::format::{Image, ImageLayer, Layer};
+use crate::id::{ImageId, LayerId};
+use crate::recipe::{IdKind, Ids, Lock, Workspace};
+use crate::store::{RefName, Repository};
+
+/// The version of what the builder makes of its inputs: raised when capture, classification or composition change.
+pub const BUILDER_VERSION: u32 = 1;
+
+/// Tells a person how far the work is.
+pub trait Progress: Sync {
+    /// Says what is being done, about which layer, and how far it is (0 to 1), where known.
+    fn step(&self, layer: &str, what: &str, fraction: Option<f64>);
+    /// Says that a layer is finished.
+    fn finished(&self, layer: &LayerReport);
+}
+
+/// Says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn step(&self, _: &str, _: &str, _: Option<f64>) {}
+    fn finished(&self, _: &LayerReport) {}
+}
+
+/// How to build.
+pub struct BuildOptions<'a> {
+    /// A sources file to use instead of the distribution's default archives.
+    pub apt_sources: Option<PathBuf>,
+    /// Build even what is known, e.g. to prove that it is repeatable.
+    pub rebuild: bool,
+    /// Set when the work is to stop.
+    pub cancel: &'a AtomicBool,
+    /// Told how far the work is.
+    pub progress: &'a dyn Progress,
+}
+
+/// What became of one layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It was there already.
+    Kept,
+    /// It was built.
+    Built,
+}
+
+/// What a build did with one layer.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerReport {
+    /// The layer's name.
+    pub name: String,
+    /// Its id.
+    pub id: LayerId,
+    /// Its version.
+    pub version: String,
+    /// What became of it.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// Bytes written to the repository for it.
+    pub bytes_written: u64,
+}
+
+/// What a build did.
+#[derive(Debug, Clone, Serialize)]
+pub struct BuildReport {
+    /// The recipe's name.
+    pub recipe: String,
+    /// The image.
+    pub image: ImageId,
+    /// Whether the image is another one than before.
+    pub changed: bool,
+    /// The layers, lowest first.
+    pub layers: Vec<LayerReport>,
+    /// What the checks found; nothing of it refuses the image.
+    pub findings: Vec<Finding>,
+    /// Names that were added to the ids table.
+    pub new_ids: Vec<String>,
+    /// Seconds in all.
+    pub seconds: f64,
+    /// Bytes written for the composed image, besides its layers.
+    pub image_bytes_written: u64,
+}
+
+/// Builds the image of a recipe.
+pub fn build(
+    workspace: &Workspace,
+    repository: &Repository,
+    options: &BuildOptions<'_>,
+) -> Result<BuildReport, BuildError> {
+    let started = Instant::now();
+    let lock = workspace.require_lock()?;
+    let ids = workspace.read_ids()?;
+    let mut build = Build {
+        workspace,
+        repository,
+        options,
+        lock: &lock,
+        known_ids: ids.clone(),
+        ids,
+        built: BTreeMap::new(),
+    };
+    let inputs = build.read_inputs()?;
+    let mut reports = Vec::new();
+    for input in &inputs {
+        build.check_cancel()?;
+        let report = build.keep_or_build(input)?;
+        options.progress.finished(&report);
+        reports.push(report);
+    }
+    let new_ids = build.save_ids()?;
+    let (image, changed, findings, image_bytes_written) = build.image()?;
+    Ok(BuildReport {
+        recipe: workspace.recipe().name.clone(),
+        image,
+        changed,
+        layers: reports,
+        findings,
+        new_ids,
+        seconds: started.elapsed().as_secs_f64(),
+        image_bytes_written,
+    })
+}
+
+struct Build<'a> {
+    workspace: &'a Workspace,
+    repository: &'a Repository,
+    options: &'a BuildOptions<'a>,
+    lock: &'a Lock,
+    ids: Ids,
+    known_ids: Ids,
+    built: BTreeMap<String, LayerId>,
+}
+
+impl Build<'_> {
+    fn check_cancel(&self) -> Result<(), BuildError> {
+        if self
+            .options
+            .cancel
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return Err(BuildError::Interrupted);
+        }
+        Ok(())
+    }
+
+    fn read_inputs(&self) -> Result<Vec<LayerInputs>, BuildError> {
+        self.workspace
+            .layers()
+            .iter()
+            .map(|layer| LayerInputs::read(layer, self.lock))
+            .collect()
+    }
+
+    fn keep_or_build(&mut self, input: &LayerInputs) -> Result<LayerReport, BuildError> {
+        let started = Instant::now();
+        let cached = keys::find(self.repository, &input.key)?;
+        let reason = match cached {
+            Some(cached) if !self.options.rebuild => match self.number_that_moved(&cached) {
+                None => return self.keep(input, cached, started.elapsed()),
+                Some(name) => format!("the ids table gives '{name}' another number"),
+            },
+            Some(_) => "asked for".to_owned(),
+            None => keys::why_new(self.repository, &self.workspace.recipe().name, input)?,
+        };
+        self.options.progress.step(&input.name, "starting", None);
+        let built = layer::build(self, input)?;
+        self.built.insert(input.name.clone(), built.id);
+        keys::remember(
+            self.repository,
+            &self.workspace.recipe().name,
+            input,
+            &built.cached,
+        )?;
+        // Written at once: if a later layer fails, the numbers of this one are still its numbers next time.
+        self.save_ids_file()?;
+        Ok(LayerReport {
+            name: input.name.clone(),
+            id: built.id,
+            version: built.version,
+            action: Action::Built,
+            reason,
+            seconds: started.elapsed().as_secs_f64(),
+            bytes_written: built.bytes_written,
+        })
+    }
+
+    fn keep(
+        &mut self,
+        input: &LayerInputs,
+        cached: Cached,
+        took: Duration,
+    ) -> Result<LayerReport, BuildError> {
+        self.adopt_numbers(&cached)?;
+        let name = RefName::layer(&self.workspace.recipe().name, &input.name)?;
+        let id = cached.layer.to_string();
+        if self.repository.read_ref(&name)?.as_deref() != Some(&id) {
+            self.repository.set_ref(&name, &id)?;
+        }
+        keys::remember_inputs(self.repository, &self.workspace.recipe().name, input)?;
+        self.built.insert(input.name.clone(), cached.layer);
+        let layer = self.repository.read_layer(&cached.layer)?;
+        Ok(LayerReport {
+            name: input.name.clone(),
+            id: cached.layer,
+            version: layer.version,
+            action: Action::Kept,
+            reason: "nothing that it is built from changed".to_owned(),
+            seconds: took.as_secs_f64(),
+            bytes_written: 0,
+        })
+    }
+
+    fn number_that_moved(&self, cached: &Cached) -> Option<String> {
+        let moved = |kind, names: &BTreeMap<String, u32>| {
+            names
+                .iter()
+                .find(|(name, number)| {
+                    self.ids
+                        .get(kind, name)
+                        .is_some_and(|fixed| fixed != **number)
+                })
+                .map(|(name, _)| name.clone())
+        };
+        moved(IdKind::User, &cached.created.users)
+            .or_else(|| moved(IdKind::Group, &cached.created.groups))
+    }
+
+    /// Numbers that a kept layer uses and the table does not list yet, e.g. in a fresh checkout, enter the table.
+    fn adopt_numbers(&mut self, cached: &Cached) -> Result<(), BuildError> {
+        for (kind, names) in [
+            (IdKind::User, &cached.created.users),
+            (IdKind::Group, &cached.created.groups),
+        ] {
+            for (name, number) in names {
+                self.ids
+                    .fix(kind, name, *number)
+                    .map_err(|source| BuildError::Ids { source })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn save_ids_file(&self) -> Result<(), BuildError> {
+        let path = self.workspace.ids_path();
+        if self.ids != self.known_ids {
+            let disk = self.repository.disk().as_ref();
+            crate::durable::replace_file(disk, &path, 0o644, self.ids.to_toml().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn save_ids(&self) -> Result<Vec<String>, BuildError> {
+        self.save_ids_file()?;
+        let mut new = Vec::new();
+        for kind in [IdKind::User, IdKind::Group] {
+            for (name, number) in self.ids.iter(kind) {
+                if self.known_ids.get(kind, name).is_none() {
+                    let word = if kind == IdKind::User {
+                        "user"
+                    } else {
+                        "group"
+                    };
+                    new.push(format!("{word} {name} = {number}"));
+                }
+            }
+        }
+        Ok(new)
+    }
+
+    /// Returns the built or kept layers with these names, in order.
+    fn layers<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Vec<(LayerId, Layer)>, BuildError> {
+        let mut layers = Vec::new();
+        for name in names {
+            let id = self.built[name];
+            layers.push((id, self.repository.read_layer(&id)?));
+        }
+        Ok(layers)
+    }
+
+    fn image(&self) -> Result<(ImageId, bool, Vec<Finding>, u64), BuildError> {
+        let recipe = self.workspace.recipe();
+        let layers = self.layers(recipe.layers.iter().map(String::as_str))?;
+        let name = RefName::image(&recipe.name)?;
+        let before = self.repository.read_ref(&name)?;
+        let key = ImageKey::new(&recipe.name, &recipe.architecture, &layers);
+        if let Some(cached) = keys::find_image(self.repository, &key)? {
+            let changed = before.as_deref() != Some(&cached.image.to_string());
+            if changed {
+                self.repository.set_ref(&name, &cached.image.to_string())?;
+            }
+            return Ok((cached.image, changed, cached.findings, 0));
+        }
+        self.options.progress.step(&recipe.name, "composing", None);
+        let transaction = self.repository.begin()?;
+        let index = self.repository.index()?;
+        let composition = compose(&layers, &transaction, &index)?;
+        if composition.verdict() == Verdict::Refused {
+            return Err(BuildError::Refused {
+                findings: composition.findings,
+            });
+        }
+        let Composition { tree, findings, .. } = composition;
+        tree.validate()
+            .map_err(|source| BuildError::Tree { source })?;
+        let image = Image {
+            format: 1,
+            name: recipe.name.clone(),
+            architecture: recipe.architecture.clone(),
+            layers: layers
+                .iter()
+                .map(|(id, layer)| ImageLayer {
+                    name: layer.name.clone(),
+                    id: *id,
+                    version: layer.version.clone(),
+                })
+                .collect(),
+            bytes: tree.bytes(),
+            entries: tree.len() as u64,
+            tree: transaction.put_tree(&tree)?,
+            waivers: Vec::new(),
+        };
+        let id = transaction.put_image(&image)?;
+        let committed = transaction.commit(&name, &id.to_string())?;
+        keys::remember_image(self.repository, &key, &id, &findings)?;
+        Ok((
+            id,
+            before.as_deref() != Some(&id.to_string()),
+            findings,
+            committed.bytes_written,
+        ))
+    }
+}

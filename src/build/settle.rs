@@ -1,0 +1,323 @@
+//! From what a build left behind to what a layer holds: payload kept, the rest told apart.
+//!
+//! In order: caches, logs and backups go; files below `/var` are sorted by their class (image content moves below
+//! `/usr/lib/sysimage` and is linked, factory content moves below `/usr/share/factory`, unclassified content fails);
+//! secrets become first-boot work; account numbers come from the ids table; times are clamped to the epoch; derived
+//! files go. The result depends on the inputs alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::accounts::{self, CreatedNames};
+use super::secrets::{self, FirstBootWork};
+use super::{BuildError, Sink};
+use crate::id::ObjectId;
+use crate::merge::drivers;
+use crate::path::RelPath;
+use crate::recipe::{Class, Classifier, Definition, Ids};
+use crate::tree::{Change, Changeset, Inode, Node, Tree};
+
+/// Where image content of `/var` lives, so that the package database goes with the image and `/var` with the machine.
+pub const SYSIMAGE: &str = "usr/lib/sysimage";
+/// Where content lives that is copied to `/var` once, as systemd-tmpfiles(8) has it.
+pub const FACTORY: &str = "usr/share/factory";
+/// Directories whose contents belong to the running system.
+const VOLATILE: [&[u8]; 6] = [b"dev", b"proc", b"run", b"sys", b"tmp", b"var/tmp"];
+/// Files that are made by a deriver, by the machine, or by the act of building.
+const TRANSIENT: [&[u8]; 6] = [
+    b"etc/ld.so.cache",
+    b"etc/machine-id",
+    b"etc/.pwd.lock",
+    b"usr/sbin/policy-rc.d",
+    b"etc/resolv.conf",
+    b"etc/mtab",
+];
+/// Pre-images up to this size are kept for text merges, in bytes.
+const PRE_IMAGE_LIMIT: u64 = 1 << 20;
+
+/// What a layer holds.
+#[derive(Debug, Clone, Default)]
+pub struct Settled {
+    /// The changes.
+    pub changeset: Changeset,
+    /// Contents that a merge may need to see again.
+    pub pre_images: Vec<ObjectId>,
+    /// Work left for the first boot.
+    pub first_boot: Vec<FirstBootWork>,
+    /// Users and groups with their numbers.
+    pub created: CreatedNames,
+}
+
+/// Settles what a build made of `lower`.
+///
+/// `after` is the tree as the build left it; contents are read and written through `sink`; `ids` gains the numbers of
+/// new names.
+pub fn settle(
+    definition: &Definition,
+    lower: &Tree,
+    after: Tree,
+    epoch: i64,
+    ids: &mut Ids,
+    sink: &Sink<'_>,
+) -> Result<Settled, BuildError> {
+    let mut work = Work { lower, after };
+    work.drop_transient();
+    work.sort_var(definition)?;
+    let first_boot = secrets::take_out(definition, lower, &mut work.after, sink)?;
+    let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
+    let mut settled = Settled {
+        changeset: work.changes(epoch),
+        pre_images: Vec::new(),
+        first_boot,
+        created,
+    };
+    settled.pre_images = pre_images(&settled.changeset, sink)?;
+    Ok(settled)
+}
+
+struct Work<'a> {
+    lower: &'a Tree,
+    after: Tree,
+}
+
+impl Work<'_> {
+    /// Puts a path back to what it was.
+    fn revert(&mut self, path: &RelPath) {
+        match self.lower.get(path.as_bytes()) {
+            Some(inode) => drop(self.after.insert(path.clone(), inode.clone())),
+            None => drop(self.after.remove(path.as_bytes())),
+        }
+    }
+
+    fn is_changed(&self, path: &RelPath, inode: &Inode) -> bool {
+        self.lower
+            .get(path.as_bytes())
+            .is_none_or(|before| !before.same_content(inode))
+    }
+
+    fn changed(&self, below: &[u8]) -> Vec<RelPath> {
+        let changed = self
+            .after
+            .below(below)
+            .filter(|(path, inode)| self.is_changed(path, inode));
+        changed.map(|(path, _)| path.clone()).collect()
+    }
+
+    fn drop_transient(&mut self) {
+        let mut drop = Vec::new();
+        for (path, inode) in self.after.iter() {
+            let bytes = path.as_bytes();
+            let volatile = VOLATILE
+                .iter()
+                .any(|dir| path.starts_with(dir) && bytes != *dir);
+            if volatile
+                || TRANSIENT.contains(&bytes)
+                || drivers::is_backup(bytes) && inode.object().is_some()
+            {
+                drop.push(path.clone());
+            }
+        }
+        drop.iter().for_each(|path| self.revert(path));
+        // A transient file that the build removed is still there for other layers.
+        for path in TRANSIENT {
+            if let Some((inode, path)) = self.lower.get(path).cloned().zip(RelPath::new(path).ok())
+            {
+                self.after.insert(path, inode);
+            }
+        }
+    }
+
+    fn sort_var(&mut self, definition: &Definition) -> Result<(), BuildError> {
+        let classifier = Classifier::new(&definition.state);
+        let mut unclassified = Vec::new();
+        for path in self.changed(b"var") {
+            let Some(inode) = self.after.get(path.as_bytes()).cloned() else {
+                continue;
+            };
+            let is_content = !inode.is_dir() && !matches!(inode.node, Node::Symlink { .. });
+            match (
+                region(&classifier, &path),
+                classifier.classify(path.as_bytes()),
+            ) {
+                (_, Class::Drop) if is_content => self.revert(&path),
+                (Some((Class::Image, root)), _) => self.move_to_image(&path, &root, inode)?,
+                (Some((Class::Factory, _)), _) => {
+                    self.after.remove(path.as_bytes());
+                    self.insert_with_parents(&below(FACTORY, &path)?, inode)?;
+                }
+                (None, Class::Drop) if self.is_below_own_drop(definition, &path) => {
+                    self.revert(&path)
+                }
+                (None, Class::Unclassified) if is_content => unclassified.push(path),
+                _ => {}
+            }
+        }
+        if unclassified.is_empty() {
+            Ok(())
+        } else {
+            Err(BuildError::Unclassified {
+                layer: definition.name.clone(),
+                paths: unclassified,
+            })
+        }
+    }
+
+    /// Says whether one of the layer's own rules drops a directory above `path`: then nothing below it stays.
+    fn is_below_own_drop(&self, definition: &Definition, path: &RelPath) -> bool {
+        let dropped = |dir: &RelPath| {
+            definition
+                .state
+                .iter()
+                .any(|rule| rule.class == Class::Drop && rule.pattern.matches(dir.as_bytes()))
+        };
+        path.parent().is_some_and(|dir| dropped(&dir))
+    }
+
+    fn move_to_image(
+        &mut self,
+        path: &RelPath,
+        root: &RelPath,
+        inode: Inode,
+    ) -> Result<(), BuildError> {
+        let home = below(SYSIMAGE, root)?;
+        let is_link_already = |inode: &Inode| matches!(&inode.node, Node::Symlink { target } if target.ends_with(home.as_bytes()));
+        if path == root && is_link_already(&inode) {
+            return Ok(());
+        }
+        self.after.remove(path.as_bytes());
+        let mtime = inode.mtime;
+        self.insert_with_parents(&below(SYSIMAGE, path)?, inode)?;
+        if self.after.get(root.as_bytes()).is_none() {
+            let depth = root.as_bytes().iter().filter(|byte| **byte == b'/').count();
+            let target = format!("{}{SYSIMAGE}/", "../".repeat(depth)).into_bytes();
+            let target = [target.as_slice(), root.as_bytes()].concat();
+            let link = Inode {
+                mtime,
+                ..Inode::new(
+                    Node::Symlink {
+                        target: target.into(),
+                    },
+                    0o777,
+                )
+            };
+            self.after.insert(root.clone(), link);
+        }
+        Ok(())
+    }
+
+    fn insert_with_parents(&mut self, path: &RelPath, inode: Inode) -> Result<(), BuildError> {
+        insert_with_parents(&mut self.after, path, inode);
+        Ok(())
+    }
+
+    /// Returns what differs from below, with times clamped and hard links numbered within the layer.
+    fn changes(mut self, epoch: i64) -> Changeset {
+        self.after.canonicalize_hardlinks();
+        let mut members: BTreeMap<u32, Vec<RelPath>> = BTreeMap::new();
+        let mut changeset = Changeset::new();
+        for (path, mut change) in Changeset::between(self.lower, &self.after) {
+            if let (Some(pre), Some(post)) = (&change.pre, &change.post) {
+                if pre.same_content(post) {
+                    continue;
+                }
+            }
+            if let Some(pre) = &mut change.pre {
+                pre.hardlink = 0;
+            }
+            if let Some(post) = &mut change.post {
+                post.mtime = post.mtime.clamp_to(epoch);
+                if post.hardlink != 0 {
+                    members.entry(post.hardlink).or_default().push(path.clone());
+                }
+            }
+            changeset.insert(path, change);
+        }
+        let groups: BTreeSet<Vec<RelPath>> = members.into_values().collect();
+        let mut number = 0;
+        for paths in groups {
+            number += u32::from(paths.len() > 1);
+            for path in &paths {
+                if let Some(Change {
+                    pre,
+                    post: Some(mut post),
+                }) = changeset.remove(path.as_bytes())
+                {
+                    post.hardlink = if paths.len() > 1 { number } else { 0 };
+                    changeset.insert(
+                        path.clone(),
+                        Change {
+                            pre,
+                            post: Some(post),
+                        },
+                    );
+                }
+            }
+        }
+        changeset
+    }
+}
+
+/// Puts an inode into a tree, and makes the directories above it that are not there.
+pub fn insert_with_parents(tree: &mut Tree, path: &RelPath, inode: Inode) {
+    let mut missing = Vec::new();
+    let mut above = path.parent();
+    while let Some(dir) = above.filter(|dir| tree.get(dir.as_bytes()).is_none()) {
+        above = dir.parent();
+        missing.push(dir);
+    }
+    for dir in missing {
+        tree.insert(
+            dir,
+            Inode {
+                mtime: inode.mtime,
+                ..Inode::directory(0o755)
+            },
+        );
+    }
+    tree.insert(path.clone(), inode);
+}
+
+fn below(dir: &str, path: &RelPath) -> Result<RelPath, BuildError> {
+    let bytes = [dir.as_bytes(), b"/", path.as_bytes()].concat();
+    RelPath::new(&bytes).map_err(|source| BuildError::Path { source })
+}
+
+/// Returns the nearest-to-root ancestor (or the path itself) that a rule makes image or factory content.
+fn region(classifier: &Classifier, path: &RelPath) -> Option<(Class, RelPath)> {
+    let bytes = path.as_bytes();
+    let ends = bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at)
+        .chain([bytes.len()]);
+    for end in ends {
+        let class = classifier.classify(&bytes[..end]);
+        if matches!(class, Class::Image | Class::Factory) {
+            return RelPath::new(&bytes[..end]).ok().map(|root| (class, root));
+        }
+    }
+    None
+}
+
+fn pre_images(changeset: &Changeset, sink: &Sink<'_>) -> Result<Vec<ObjectId>, BuildError> {
+    let mut kept = BTreeSet::new();
+    for (path, change) in changeset.iter() {
+        let (Some(pre), true) = (
+            &change.pre,
+            change
+                .post
+                .as_ref()
+                .is_some_and(|post| post.object().is_some()),
+        ) else {
+            continue;
+        };
+        let Node::File { object, size } = pre.node else {
+            continue;
+        };
+        let has_driver = drivers::driver_for(path.as_bytes()).is_some();
+        if has_driver || size <= PRE_IMAGE_LIMIT && !sink.read(&object)?.contains(&0) {
+            kept.insert(object);
+        }
+    }
+    Ok(kept.into_iter().collect())
+}

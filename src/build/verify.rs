@@ -1,0 +1,125 @@
+//! `--verify-reproducible`: builds every layer again in a scratch repository, and compares.
+
+use serde::Serialize;
+
+use super::{BuildError, BuildOptions, BuildReport, build};
+use crate::format::Layer;
+use crate::id::LayerId;
+use crate::path::RelPath;
+use crate::recipe::Workspace;
+use crate::store::{OpenOptions, Repository};
+use crate::tree::{Change, Inode};
+
+/// A layer that came out differently.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreproducible {
+    /// The layer.
+    pub layer: String,
+    /// The first build's id.
+    pub first: LayerId,
+    /// The second build's id.
+    pub second: LayerId,
+    /// Paths that differ, and how.
+    pub paths: Vec<(RelPath, String)>,
+}
+
+/// Builds the recipe again from nothing but the lock and the cached packages, and returns the layers that differ from
+/// `first`.
+pub fn verify_reproducible(
+    workspace: &Workspace,
+    repository: &Repository,
+    first: &BuildReport,
+    options: &BuildOptions<'_>,
+) -> Result<Vec<Unreproducible>, BuildError> {
+    let work = repository.work_dir()?;
+    let root = work.path().join("second");
+    let disk = std::sync::Arc::clone(repository.disk());
+    Repository::init(&root, std::sync::Arc::clone(&disk))?;
+    let second = Repository::open(
+        &root,
+        disk,
+        OpenOptions {
+            title: "layerset build",
+            ..OpenOptions::default()
+        },
+    )?;
+    // Only the package files are shared: they are verified against the lock whenever they are used.
+    for name in ["debs", "apt"] {
+        let (from, to) = (repository.cache_dir(name)?, second.cache_dir(name)?);
+        std::fs::remove_dir(&to).map_err(|source| BuildError::Source {
+            verb: "replace",
+            path: to.clone(),
+            source,
+        })?;
+        second.disk().symlink(&from, &to)?;
+    }
+    let options = BuildOptions {
+        apt_sources: options.apt_sources.clone(),
+        rebuild: true,
+        cancel: options.cancel,
+        progress: options.progress,
+    };
+    let again = build(workspace, &second, &options)?;
+    let mut differing = Vec::new();
+    for (a, b) in first.layers.iter().zip(&again.layers) {
+        if a.id != b.id {
+            let paths = differences(repository, &a.id, &second, &b.id)?;
+            differing.push(Unreproducible {
+                layer: a.name.clone(),
+                first: a.id,
+                second: b.id,
+                paths,
+            });
+        }
+    }
+    Ok(differing)
+}
+
+fn differences(
+    first: &Repository,
+    a: &LayerId,
+    second: &Repository,
+    b: &LayerId,
+) -> Result<Vec<(RelPath, String)>, BuildError> {
+    let (left, right): (Layer, Layer) = (first.read_layer(a)?, second.read_layer(b)?);
+    let (old, new) = (
+        first.read_changeset(&left.changeset)?,
+        second.read_changeset(&right.changeset)?,
+    );
+    let mut paths = Vec::new();
+    for (path, change) in old.iter() {
+        match new.get(path.as_bytes()) {
+            None => paths.push((path.clone(), "only in the first build".to_owned())),
+            Some(other) if other != change => paths.push((path.clone(), how(change, other))),
+            Some(_) => {}
+        }
+    }
+    let only_new = new
+        .iter()
+        .filter(|(path, _)| old.get(path.as_bytes()).is_none());
+    paths.extend(only_new.map(|(path, _)| (path.clone(), "only in the second build".to_owned())));
+    paths.sort();
+    Ok(paths)
+}
+
+fn how(a: &Change, b: &Change) -> String {
+    let word = |a: Option<&Inode>, b: Option<&Inode>| match (a, b) {
+        (Some(a), Some(b)) if a.node != b.node => "contents",
+        (Some(a), Some(b)) if a.mode != b.mode => "mode",
+        (Some(a), Some(b)) if (&a.owner, &a.group) != (&b.owner, &b.group) => "owner",
+        (Some(a), Some(b)) if a.mtime != b.mtime => "time",
+        (Some(a), Some(b)) if a != b => "extended attributes or hard links",
+        (None, None) => "nothing",
+        (Some(_), Some(_)) => "nothing",
+        _ => "existence",
+    };
+    let post = word(a.post.as_ref(), b.post.as_ref());
+    if post == "nothing" {
+        format!(
+            "the layer below differed in {}",
+            word(a.pre.as_ref(), b.pre.as_ref())
+        )
+    } else {
+        format!("{post} differ")
+    }
+}

@@ -1,0 +1,165 @@
+//! `layerset build`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{CliError, Context, error, host_architecture, ui};
+use crate::build::{self, Action, BuildOptions, BuildReport};
+use crate::durable::LockMode;
+use crate::recipe::Workspace;
+use crate::store::Repository;
+
+/// Builds what changed of a recipe's layers, and composes its image.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset build recipes/web.toml
+  layerset build recipes/web.toml --explain
+  layerset build recipes/web.toml --verify-reproducible
+
+Builds install exactly what the lock says, offline. A layer whose inputs did not change is kept.")]
+pub struct Build {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// Say for every layer why it was kept or built
+    #[arg(long)]
+    explain: bool,
+    /// Build every layer a second time in a scratch repository, and print the paths that differ
+    #[arg(long)]
+    verify_reproducible: bool,
+}
+
+/// Where a build finds what it builds.
+#[derive(Debug, Args)]
+pub(super) struct Source {
+    /// The recipe
+    pub recipe: PathBuf,
+    /// Where the layers are [default: layers/ beside the recipe or beside its folder]
+    #[arg(long, value_name = "DIR")]
+    pub layers: Option<PathBuf>,
+    /// Use these package archives (an apt sources file) instead of the distribution's
+    #[arg(long, value_name = "FILE", env = "LAYERSET_APT_SOURCES")]
+    pub apt_sources: Option<PathBuf>,
+}
+
+impl Build {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        context.catch_interrupts()?;
+        let workspace = Workspace::open(
+            &self.source.recipe,
+            self.source.layers.as_deref(),
+            host_architecture(),
+        )?;
+        let repository = context.open(LockMode::Shared, "layerset build")?;
+        let options = options(context, &self.source);
+        let report = build::build(&workspace, &repository, &options)?;
+        if self.verify_reproducible {
+            return self.verify(context, &workspace, &repository, &report);
+        }
+        context.ui.print_json(&report)?;
+        context.ui.print(&describe(&report, self.explain));
+        Ok(())
+    }
+
+    fn verify(
+        &self,
+        context: &Context,
+        workspace: &Workspace,
+        repository: &Repository,
+        report: &BuildReport,
+    ) -> Result<(), CliError> {
+        context
+            .ui
+            .remark("building every layer again in a scratch repository");
+        let options = options(context, &self.source);
+        let differing = build::verify_reproducible(workspace, repository, report, &options)?;
+        context
+            .ui
+            .print_json(&serde_json::json!({ "build": report, "unreproducible": differing }))?;
+        if differing.is_empty() {
+            context.ui.print(&format!(
+                "{} layers came out the same twice\n",
+                report.layers.len()
+            ));
+            return Ok(());
+        }
+        let mut text = String::new();
+        for layer in &differing {
+            text.push_str(&format!(
+                "{} differs in {} paths:\n",
+                layer.layer,
+                layer.paths.len()
+            ));
+            layer
+                .paths
+                .iter()
+                .for_each(|(path, how)| text.push_str(&format!("  {path}: {how}\n")));
+        }
+        context.ui.print(&text);
+        let count = differing.len();
+        Err(CliError::new(format!("{count} of {} layers are not reproducible", report.layers.len()), error::REFUSED)
+            .with_hint("remove what is random or depends on the time in a script, or declare it under [secrets] or [state]"))
+    }
+}
+
+pub(super) fn options<'a>(context: &'a Context, source: &Source) -> BuildOptions<'a> {
+    BuildOptions {
+        apt_sources: source.apt_sources.clone(),
+        rebuild: false,
+        cancel: &context.cancel,
+        progress: &context.ui,
+    }
+}
+
+/// Describes a build for people.
+pub(super) fn describe(report: &BuildReport, explain: bool) -> String {
+    let rows: Vec<Vec<String>> = report
+        .layers
+        .iter()
+        .map(|layer| {
+            let action = if layer.action == Action::Built {
+                "built"
+            } else {
+                "kept"
+            };
+            let mut row = vec![
+                layer.name.clone(),
+                layer.version.clone(),
+                layer.id.short(),
+                action.to_owned(),
+                ui::seconds(layer.seconds),
+                ui::size(layer.bytes_written),
+            ];
+            if explain || layer.action == Action::Built {
+                row.push(layer.reason.clone());
+            } else {
+                row.push(String::new());
+            }
+            row
+        })
+        .collect();
+    let mut text = ui::table(
+        &[
+            "layer", "version", "id", "action", "time", "written", "reason",
+        ],
+        &rows,
+    );
+    for finding in &report.findings {
+        text.push_str(&format!("note: [{}] {}\n", finding.layer, finding.reason));
+    }
+    for id in &report.new_ids {
+        text.push_str(&format!("note: layers/ids.toml gained {id}; commit it\n"));
+    }
+    let change = if report.changed {
+        "new image"
+    } else {
+        "unchanged image"
+    };
+    text.push_str(&format!(
+        "{change} {} {} in {}\n",
+        report.recipe,
+        report.image.short(),
+        ui::seconds(report.seconds)
+    ));
+    text
+}

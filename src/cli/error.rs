@@ -1,0 +1,217 @@
+//! Errors as people see them: what failed, why, and what to do next; the kind picks the exit status.
+
+use std::error::Error;
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+
+use crate::build::BuildError;
+use crate::durable::DurableError;
+use crate::recipe::RecipeError;
+use crate::store::StoreError;
+
+/// What a person is told when a command fails.
+#[derive(Debug)]
+pub struct CliError {
+    /// What failed, one line or a short list.
+    pub message: String,
+    /// Why, from the outside in.
+    pub causes: Vec<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// The exit status.
+    pub exit: u8,
+    recipe: Option<Box<RecipeError>>,
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+/// A check refused.
+pub const REFUSED: u8 = 3;
+/// Data is damaged.
+pub const INTEGRITY: u8 = 4;
+const BUG: u8 = 70;
+const INTERRUPTED: u8 = 130;
+
+impl CliError {
+    /// Makes an error of one line.
+    pub fn new(message: impl Into<String>, exit: u8) -> Self {
+        Self {
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            exit,
+            recipe: None,
+        }
+    }
+
+    /// Makes an error about how the command was called.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(message, USAGE)
+    }
+
+    /// Makes an error that should not happen.
+    pub fn bug(message: impl Into<String>) -> Self {
+        Self::new(message, BUG)
+            .with_hint("this is a bug in layerset: please report it with the command that you ran")
+    }
+
+    /// Makes an error about a file.
+    pub fn io(what: impl Into<String>, error: std::io::Error) -> Self {
+        Self {
+            causes: vec![error.to_string()],
+            ..Self::new(what, FAILED)
+        }
+    }
+
+    /// Adds what to do next.
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// Makes this the consequence of an interrupt, whatever it was.
+    pub fn interrupted(self) -> Self {
+        Self {
+            hint: Some(
+                "nothing was changed but what had been finished; run the command again to go on"
+                    .to_owned(),
+            ),
+            ..Self::new("interrupted", INTERRUPTED)
+        }
+    }
+
+    /// Takes over an error with its chain of causes.
+    pub fn from_error(error: &dyn Error, exit: u8) -> Self {
+        let mut causes = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            if !text.is_empty() && causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            source = cause.source();
+        }
+        Self {
+            causes,
+            ..Self::new(error.to_string(), exit)
+        }
+    }
+
+    /// Draws the place in a recipe or definition that is wrong.
+    pub fn excerpt(&self, color: bool) -> Option<String> {
+        let fault = self.recipe.as_ref()?.fault()?;
+        let theme = if color {
+            GraphicalTheme::unicode()
+        } else {
+            GraphicalTheme::unicode_nocolor()
+        };
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(100)
+            .without_cause_chain();
+        let mut text = String::new();
+        handler.render_report(&mut text, fault).ok()?;
+        // The message and the hint are printed already: only the lines of the file are wanted.
+        let lines = text.lines().skip_while(|line| !line.contains('╭'));
+        let mut excerpt: String = lines
+            .clone()
+            .take_while(|line| !line.contains('╰'))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        if let Some(end) = lines.clone().find(|line| line.contains('╰')) {
+            excerpt.push_str(&format!("{end}\n"));
+        }
+        Some(excerpt)
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let (exit, hint) = match &error {
+            StoreError::Missing { path } => (
+                FAILED,
+                Some(format!(
+                    "run `layerset init --repo {}`, or name another one with --repo",
+                    path.display()
+                )),
+            ),
+            StoreError::Occupied { .. } => (FAILED, Some("choose an empty directory".to_owned())),
+            StoreError::Incompatible { .. } => (FAILED, Some("use a newer layerset".to_owned())),
+            StoreError::Corrupt { .. } | StoreError::Format { .. } => (
+                INTEGRITY,
+                Some("run `layerset fsck` to see what else is damaged and what uses it".to_owned()),
+            ),
+            StoreError::NotFound { .. } => (
+                FAILED,
+                Some("`layerset list` shows what there is".to_owned()),
+            ),
+            StoreError::Ambiguous { .. } => (FAILED, Some("give more digits of the id".to_owned())),
+            StoreError::TooSmall { .. } | StoreError::Durable(DurableError::Full { .. }) => (
+                FAILED,
+                Some(
+                    "free some space; `layerset gc` removes what no image and no deployment needs"
+                        .to_owned(),
+                ),
+            ),
+            StoreError::Durable(DurableError::Locked { .. }) => (
+                FAILED,
+                Some("wait for it to end, or give --lock-timeout".to_owned()),
+            ),
+            StoreError::Durable(DurableError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                (
+                    FAILED,
+                    Some("run as root, or name a repository of your own with --repo".to_owned()),
+                )
+            }
+            _ => (FAILED, None),
+        };
+        Self {
+            hint,
+            ..Self::from_error(&error, exit)
+        }
+    }
+}
+
+impl From<RecipeError> for CliError {
+    fn from(error: RecipeError) -> Self {
+        let hint = match &error {
+            RecipeError::NoLock { .. } => {
+                Some("run `layerset lock` on the recipe first".to_owned())
+            }
+            _ => None,
+        };
+        let plain = Self::from_error(&error, FAILED);
+        Self {
+            hint,
+            recipe: Some(Box::new(error)),
+            ..plain
+        }
+    }
+}
+
+impl From<BuildError> for CliError {
+    fn from(error: BuildError) -> Self {
+        let hint = error.hint();
+        match error {
+            BuildError::Recipe(error) => error.into(),
+            BuildError::Store(error) => error.into(),
+            BuildError::Interrupted => Self::new("interrupted", INTERRUPTED),
+            error => {
+                let exit = match &error {
+                    BuildError::Refused { .. }
+                    | BuildError::Unclassified { .. }
+                    | BuildError::Secrets { .. } => REFUSED,
+                    BuildError::Apt(crate::build::apt::AptError::HashMismatch { .. }) => INTEGRITY,
+                    _ => FAILED,
+                };
+                Self {
+                    hint,
+                    ..Self::from_error(&error, exit)
+                }
+            }
+        }
+    }
+}

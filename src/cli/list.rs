@@ -1,0 +1,66 @@
+//! `layerset list`.
+
+use clap::Args;
+
+use super::{CliError, Context, ui};
+use crate::durable::LockMode;
+
+/// Lists the images and layers of the repository.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset list
+  layerset list --json | jq '.images'")]
+pub struct List {}
+
+impl List {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        let repository = context.open(LockMode::Shared, "layerset list")?;
+        let (mut images, mut layers, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, id) in repository.refs()? {
+            if name.as_str().starts_with("layers/") {
+                let Ok(id) = id.parse() else { continue };
+                let layer = repository.read_layer(&id)?;
+                rows.push(vec![
+                    name.to_string(),
+                    id.short(),
+                    layer.version.clone(),
+                    format!("{} packages", layer.packages.len()),
+                    String::new(),
+                ]);
+                layers.push(serde_json::json!({ "ref": name.as_str(), "id": id, "name": layer.name, "version": layer.version }));
+            } else {
+                let Ok(id) = id.parse() else { continue };
+                let image = repository.read_image(&id)?;
+                let parts: Vec<&str> = image
+                    .layers
+                    .iter()
+                    .map(|layer| layer.name.as_str())
+                    .collect();
+                rows.push(vec![
+                    name.to_string(),
+                    id.short(),
+                    String::new(),
+                    ui::size(image.bytes),
+                    parts.join(" + "),
+                ]);
+                images.push(serde_json::json!({
+                    "ref": name.as_str(), "id": id, "name": image.name, "bytes": image.bytes, "layers": image.layers,
+                }));
+            }
+        }
+        context
+            .ui
+            .print_json(&serde_json::json!({ "images": images, "layers": layers }))?;
+        if rows.is_empty() {
+            context
+                .ui
+                .print("nothing is built yet: `layerset build RECIPE` makes an image\n");
+        } else {
+            context.ui.print(&ui::table(
+                &["ref", "id", "version", "holds", "layers"],
+                &rows,
+            ));
+        }
+        Ok(())
+    }
+}

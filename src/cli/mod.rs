@@ -1,0 +1,215 @@
+//! The command line: one file a command; [`ui`] is the only printing, [`error`] the only exit.
+
+mod build;
+mod error;
+mod fsck;
+mod gc;
+mod init;
+mod list;
+mod lock;
+mod manual;
+mod show;
+pub mod ui;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use self::error::CliError;
+use self::ui::Ui;
+use crate::durable::{Disk, LockMode, RealDisk};
+use crate::store::{OpenOptions, Repository};
+
+/// Builds operating-system images in content-addressed layers, and updates machines with them atomically.
+#[derive(Debug, Parser)]
+#[command(
+    name = "layerset",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_help = "A first image:
+  layerset init
+  layerset lock recipes/web.toml
+  layerset build recipes/web.toml
+  layerset deploy web --target /srv/web
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data, 70 a bug, 130 interrupted.")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+struct Global {
+    /// The repository [default: /var/lib/layerset for root, $XDG_DATA_HOME/layerset for others]
+    #[arg(long, global = true, env = "LAYERSET_REPO", value_name = "DIR")]
+    repo: Option<PathBuf>,
+    /// Print one JSON document on standard output instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print no progress and no remarks, only results and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// How long to wait for another layerset command, in seconds
+    #[arg(long, global = true, default_value_t = 600, value_name = "SECONDS")]
+    lock_timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a repository
+    Init(init::Init),
+    /// Resolve the packages of a recipe to exact files, and write its lock
+    Lock(lock::Lock),
+    /// Build what changed of a recipe's layers, and compose its image
+    Build(build::Build),
+    /// List the images and layers of the repository
+    List(list::List),
+    /// Show an image, a layer, a tree or an object
+    Show(show::Show),
+    /// Compare two images, or two generations of a target
+    /// Put an image on a target and switch to it
+    /// Rebuild one component and switch a target to the result
+    /// Switch a target back to an earlier deployment
+    /// Show the deployments of a target
+    /// Show every change of a target
+    /// Keep a deployment, whatever the policy says, or stop keeping it
+    /// Mount the deployments of a target again, e.g. after a reboot of the host
+    /// Unmount the deployments of a target
+    /// Remove what no image and no deployment needs
+    Gc(gc::Gc),
+    /// Verify every byte of the repository
+    Fsck(fsck::Fsck),
+    /// Print shell completions
+    Completions(manual::Completions),
+    /// Write the manual pages
+    Man(manual::Man),
+}
+
+/// What every command works with.
+pub(crate) struct Context {
+    ui: Ui,
+    repo: PathBuf,
+    disk: Arc<dyn Disk>,
+    patience: Duration,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Context {
+    fn new(global: &Global) -> Result<Self, CliError> {
+        let repo = match &global.repo {
+            Some(repo) => repo.clone(),
+            None => default_repository()?,
+        };
+        Ok(Self {
+            ui: Ui::new(global.json, global.quiet),
+            repo,
+            disk: Arc::new(RealDisk),
+            patience: Duration::from_secs(global.lock_timeout),
+            cancel: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    /// Opens the repository; `title` is what others read while they wait.
+    fn open(&self, mode: LockMode, title: &str) -> Result<Repository, CliError> {
+        let waiting = |holder: &str| self.ui.remark(&format!("waiting for {holder}"));
+        let options = OpenOptions {
+            mode,
+            title,
+            patience: self.patience,
+            waiting: &waiting,
+        };
+        Ok(Repository::open(
+            &self.repo,
+            Arc::clone(&self.disk),
+            options,
+        )?)
+    }
+
+    /// From now on an interrupt asks the work to stop in good order; a second one ends it at once.
+    fn catch_interrupts(&self) -> Result<(), CliError> {
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            let install =
+                signal_hook::flag::register_conditional_default(signal, Arc::clone(&self.cancel))
+                    .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&self.cancel)));
+            install.map_err(|error| CliError::io("cannot catch interrupts", error))?;
+        }
+        Ok(())
+    }
+}
+
+fn default_repository() -> Result<PathBuf, CliError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/layerset"));
+    }
+    let data = std::env::var_os("XDG_DATA_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    data.or_else(home)
+        .map(|dir| dir.join("layerset"))
+        .ok_or_else(|| {
+            CliError::usage("neither XDG_DATA_HOME nor HOME is set")
+                .with_hint("name the repository with --repo")
+        })
+}
+
+/// Runs the command line and returns the process's exit status.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return ui::clap_exit(&error),
+    };
+    let context = match Context::new(&cli.global) {
+        Ok(context) => context,
+        Err(error) => return Ui::new(cli.global.json, cli.global.quiet).fail(&error),
+    };
+    match cli.command.run(&context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let interrupted = context.cancel.load(std::sync::atomic::Ordering::Relaxed);
+            context.ui.fail(&if interrupted {
+                error.interrupted()
+            } else {
+                error
+            })
+        }
+    }
+}
+
+impl Command {
+    fn run(&self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Init(command) => command.run(context),
+            Self::Lock(command) => command.run(context),
+            Self::Build(command) => command.run(context),
+            Self::List(command) => command.run(context),
+            Self::Show(command) => command.run(context),
+            Self::Gc(command) => command.run(context),
+            Self::Fsck(command) => command.run(context),
+            Self::Completions(command) => command.run(context),
+            Self::Man(command) => command.run(context),
+        }
+    }
+}
+
+/// The architecture of this machine, in Debian's words.
+fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "i386",
+        "arm" => "armhf",
+        "powerpc64" => "ppc64el",
+        other => other,
+    }
+}

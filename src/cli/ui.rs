@@ -1,0 +1,260 @@
+//! The only printing: results on standard output, everything else on standard error.
+//!
+//! Progress is drawn on a terminal only, colours obey `NO_COLOR` and vanish off a terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::error::CliError;
+use crate::build::{Action, LayerReport, Progress};
+
+/// How this process talks.
+#[derive(Debug)]
+pub struct Ui {
+    json: bool,
+    quiet: bool,
+    color: bool,
+    bar: ProgressBar,
+}
+
+impl Ui {
+    /// Looks at the terminal and the environment once.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let target = if terminal && !quiet {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(1000), target);
+        let template = if color {
+            "{spinner:.cyan} {wide_msg}"
+        } else {
+            "{spinner} {wide_msg}"
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self {
+            json,
+            quiet,
+            color,
+            bar,
+        }
+    }
+
+    /// Says whether the result is to be JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints text that is the result.
+    pub fn print(&self, text: &str) {
+        self.bar.finish_and_clear();
+        if !self.json {
+            write_out(text.as_bytes());
+        }
+    }
+
+    /// Prints bytes that are the result, as they are.
+    pub fn print_bytes(&self, bytes: &[u8]) {
+        self.bar.finish_and_clear();
+        write_out(bytes);
+    }
+
+    /// Prints the result as JSON, when that was asked for.
+    pub fn print_json<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
+        if self.json {
+            self.bar.finish_and_clear();
+            let mut text = serde_json::to_string_pretty(value)
+                .map_err(|error| CliError::bug(error.to_string()))?;
+            text.push('\n');
+            write_out(text.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Says something that is not the result.
+    pub fn remark(&self, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| eprintln!("{text}"));
+        }
+    }
+
+    /// Shows what is being done, on a terminal.
+    pub fn doing(&self, text: &str) {
+        self.bar.enable_steady_tick(Duration::from_millis(120));
+        self.bar.set_message(text.to_owned());
+    }
+
+    /// Prints an error and returns its exit status.
+    pub fn fail(&self, error: &CliError) -> ExitCode {
+        self.bar.finish_and_clear();
+        let (red, bold, plain) = if self.color {
+            ("\x1b[31;1m", "\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "", "")
+        };
+        let mut text = format!("{red}error:{plain} {}\n", error.message);
+        for cause in &error.causes {
+            text.push_str(&format!("{bold}caused by:{plain} {cause}\n"));
+        }
+        if let Some(excerpt) = error.excerpt(self.color) {
+            text.push_str(&excerpt);
+        }
+        if let Some(hint) = &error.hint {
+            text.push_str(&format!("{bold}hint:{plain} {hint}\n"));
+        }
+        eprint!("{text}");
+        if self.json {
+            let value = serde_json::json!({
+                "error": { "message": error.message, "causes": error.causes, "hint": error.hint, "exit": error.exit }
+            });
+            write_out(format!("{value:#}\n").as_bytes());
+        }
+        ExitCode::from(error.exit)
+    }
+}
+
+/// A reader that went away wants no more: that is no error (`layerset list | head`).
+fn write_out(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+impl Progress for Ui {
+    fn step(&self, layer: &str, what: &str, fraction: Option<f64>) {
+        let place = if layer.is_empty() {
+            String::new()
+        } else {
+            format!("[{layer}] ")
+        };
+        let done = fraction.map_or(String::new(), |part| format!("  {:3.0} %", part * 100.0));
+        self.doing(&format!("{place}{what}{done}"));
+    }
+
+    fn finished(&self, layer: &LayerReport) {
+        if layer.action == Action::Built && !self.json {
+            self.remark(&format!(
+                "built {} {} in {:.1} s ({})",
+                layer.name, layer.version, layer.seconds, layer.reason
+            ));
+        }
+    }
+}
+
+/// Prints what the argument parser has to say, which may be help.
+pub fn clap_exit(error: &clap::Error) -> ExitCode {
+    // Nothing can be said when standard error is gone.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Lays out rows in columns; numbers (cells that start with a digit) are set to the right.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let right: Vec<bool> = (0..head.len())
+        .map(|column| {
+            !rows.is_empty()
+                && rows
+                    .iter()
+                    .all(|row| row[column].starts_with(|c: char| c.is_ascii_digit()))
+        })
+        .collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut text = String::new();
+        for (column, cell) in cells.enumerate() {
+            let gap = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+            if column > 0 {
+                text.push_str("  ");
+            }
+            if right[column] {
+                text.push_str(&gap);
+                text.push_str(cell);
+            } else {
+                text.push_str(cell);
+                text.push_str(&gap);
+            }
+        }
+        format!("{}\n", text.trim_end())
+    };
+    let mut text = line(&mut head.iter().copied());
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+/// Formats a size for people: `4.2 MB`, in powers of 1000.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if value < 10.0 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
+}
+
+/// Formats seconds for people: `42 ms`, `3.1 s`.
+pub fn seconds(seconds: f64) -> String {
+    if seconds < 0.001 {
+        format!("{:.2} ms", seconds * 1000.0)
+    } else if seconds < 0.9995 {
+        format!("{:.0} ms", seconds * 1000.0)
+    } else {
+        format!("{seconds:.1} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short_and_never_say_1000_kb() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_600, "1.0 MB"),
+            (728_000_000, "728 MB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn numbers_stand_to_the_right() {
+        let rows = vec![
+            vec!["a".into(), "5 B".into()],
+            vec!["long".into(), "15 B".into()],
+        ];
+        assert_eq!(
+            table(&["name", "size"], &rows),
+            "name  size\na      5 B\nlong  15 B\n"
+        );
+    }
+}

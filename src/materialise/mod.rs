@@ -1,0 +1,184 @@
+//! Trees on real file systems: mounted without a copy (EROFS metadata over the object directory), checked out, and read back.
+//!
+//! Nothing here decides *what* a tree holds; every function writes exactly the tree that it is given, or fails and names the path.
+//! Owners are names in trees and numbers on disk: [`IdLookup`] and [`PasswdIds`] are the only place where the two meet.
+
+mod checkout;
+mod erofs;
+mod hash;
+mod ids;
+mod inspect;
+mod mount;
+mod probe;
+mod scan;
+mod write;
+
+pub use checkout::{CheckoutOptions, CheckoutReport, Ownership, checkout, checkout_subtree};
+pub use erofs::erofs_image;
+pub use hash::{HashOnly, hash_file};
+pub use ids::{IdLookup, PasswdIds};
+pub use mount::{
+    Access, Mounted, Source, Upper, bind, is_mountpoint, mount_readonly, mount_source,
+    mount_writable, private_namespace, unmount, unmount_lazily,
+};
+pub use probe::{Capabilities, Support};
+pub use scan::{Extent, ScanOptions, Selection, scan, scan_selected};
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::id::ObjectId;
+use crate::path::RelPath;
+use crate::time::Timestamp;
+use crate::tree::{Owner, TreeError};
+
+/// Opens objects for reading; the repository is one, a plain object directory another ([`ObjectDir`]).
+pub trait ObjectSource: Sync {
+    /// Opens the contents of `id`, positioned at the start.
+    fn open_object(&self, id: &ObjectId) -> io::Result<File>;
+}
+
+/// Takes the contents of regular files while a directory is read.
+///
+/// Returning an id means that the contents are stored (or were at least read) under this id.
+pub trait ObjectSink: Sync {
+    /// Takes one file, opened read-only at its start; `path` is relative to the directory that is read.
+    fn put_file(&self, file: File, meta: &FileMeta, path: &Path) -> io::Result<ObjectId>;
+}
+
+/// What is known of a regular file before its contents are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMeta {
+    /// Size in bytes.
+    pub size: u64,
+    /// Permission bits, 0 to 0o7777.
+    pub mode: u16,
+    /// Last modification.
+    pub mtime: Timestamp,
+    /// How many names the file has.
+    pub links: u32,
+}
+
+/// A directory of objects in the layout `ab/cdef…`.
+#[derive(Debug, Clone)]
+pub struct ObjectDir(PathBuf);
+
+impl ObjectDir {
+    /// Names the directory; nothing is opened yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Returns where `id` lies, relative to any object directory.
+    pub fn relative_path(id: &ObjectId) -> PathBuf {
+        let hex = id.to_hex();
+        Path::new(&hex[..2]).join(&hex[2..])
+    }
+
+    /// Returns the directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl ObjectSource for ObjectDir {
+    fn open_object(&self, id: &ObjectId) -> io::Result<File> {
+        File::open(self.0.join(Self::relative_path(id)))
+    }
+}
+
+/// Why a tree could not be written, mounted or read.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterialiseError {
+    /// The value given is not a file system, or the directory read is none.
+    #[error("the tree is not a file system")]
+    Tree(#[from] TreeError),
+    /// A name has no number in the image's passwd or group.
+    #[error("'{path}' belongs to '{owner}', which the image's {database} does not list")]
+    UnknownOwner {
+        /// The first path with this owner.
+        path: RelPath,
+        /// The name without a number.
+        owner: Owner,
+        /// `passwd` or `group`.
+        database: &'static str,
+    },
+    /// The target cannot express this inode.
+    #[error("'{path}' cannot be represented: {reason}")]
+    Unrepresentable {
+        /// Where.
+        path: RelPath,
+        /// What it is that does not fit.
+        reason: &'static str,
+    },
+    /// The process may not give a file its owner: run as root, or check out for the current user.
+    #[error("cannot give '{path}' to {uid}:{gid}, which needs root")]
+    OwnerRefused {
+        /// Where.
+        path: RelPath,
+        /// The wanted user.
+        uid: u32,
+        /// The wanted group.
+        gid: u32,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// An object is missing or has another size than the tree says: the repository needs `fsck`.
+    #[error("object {object} of '{path}' is missing or damaged")]
+    Object {
+        /// The file that needs it.
+        path: RelPath,
+        /// The object.
+        object: ObjectId,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file changed while it was read: stop whoever writes there and try again.
+    #[error("'{path}' changed while it was read")]
+    Changed {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The kernel refused a mount.
+    #[error("cannot {verb} '{path}'{}", if .log.is_empty() { String::new() } else { format!(": {}", .log) })]
+    Mount {
+        /// What was tried.
+        verb: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the kernel logged for this mount, if anything.
+        log: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {verb} '{path}'")]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl MaterialiseError {
+    /// Makes the mapper for `map_err` that adds verb and path.
+    pub(crate) fn io<E: Into<io::Error>>(
+        verb: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io {
+            verb,
+            path: path.as_ref().to_owned(),
+            source: source.into(),
+        }
+    }
+}
+
+/// Returns how many threads file work uses: the machine's, at most 16, because beyond that the file system is the limit.
+pub(crate) fn worker_count() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(16))
+}

@@ -1,0 +1,242 @@
+//! Layer definitions as values: what `layers/<name>/layer.toml` says, already valid on its own.
+//!
+//! A base and a layer on top of others are different variants, so no [`Definition`] has both `[bootstrap]` and `on`.
+//! What needs the folder beside the file or the other layers is checked by [`Workspace`](super::Workspace).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::path::RelPath;
+use crate::tree::Owner;
+
+use super::glob::Glob;
+use super::lock::LayerLock;
+use super::state::StateRule;
+
+/// One layer's definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// The layer's name: its folder's name.
+    pub name: String,
+    /// A sentence for people; never part of a build key.
+    pub description: Option<String>,
+    /// The version, where the author gives one; see [`Definition::effective_version`].
+    pub version: Option<String>,
+    /// What the layer is made of.
+    pub content: Content,
+    /// Rules for files below `/var`, by pattern.
+    pub state: Vec<StateRule>,
+    /// Secrets that installation made and that first boot makes anew, by path.
+    pub secrets: BTreeMap<RelPath, Secret>,
+    /// Checks after a switch, in the order given.
+    pub health: Vec<HealthCheck>,
+    /// Units to restart after a live switch, beyond those whose files changed.
+    pub restart: Vec<String>,
+    /// Paths of lower layers whose change means that this layer is rebuilt.
+    pub rebuild_when: Vec<Glob>,
+}
+
+/// What a layer is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The first layer of every recipe.
+    Base(Bootstrap),
+    /// A layer built on others.
+    Upper(Upper),
+}
+
+/// `[bootstrap]`: a base made by mmdebstrap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// The release, e.g. `trixie`.
+    pub suite: String,
+    /// The archive's components; `main` when not given.
+    pub components: Vec<String>,
+    /// The suites beside the release; both when not given.
+    pub pockets: Vec<Pocket>,
+    /// What is installed before `packages`.
+    pub variant: Variant,
+    /// Packages to install beyond the variant's.
+    pub packages: Vec<String>,
+}
+
+/// A suite beside the release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pocket {
+    /// Stable updates: `trixie-updates`.
+    Updates,
+    /// Security updates: `trixie-security`.
+    Security,
+}
+
+impl Pocket {
+    /// Every pocket, with its text form.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("updates", Self::Updates), ("security", Self::Security)];
+}
+
+/// The package set that mmdebstrap starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Variant {
+    /// Essential packages, and those of priority required.
+    Minbase,
+    /// Essential packages and apt.
+    Apt,
+    /// Essential packages.
+    Essential,
+}
+
+impl Variant {
+    /// Every variant, with its text form.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("minbase", Self::Minbase),
+        ("apt", Self::Apt),
+        ("essential", Self::Essential),
+    ];
+}
+
+/// A layer on top of others: at least one of packages, files and scripts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upper {
+    /// The layers it is built on, never empty.
+    pub on: Vec<String>,
+    /// `[apt]`: packages to install first.
+    pub apt: Option<Apt>,
+    /// `[files]`: files to copy next.
+    pub files: Option<Files>,
+    /// `[run]`: scripts to run last.
+    pub run: Option<Run>,
+}
+
+/// `[apt]`: packages from the base's archives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Apt {
+    /// The packages asked for, never empty.
+    pub packages: Vec<String>,
+    /// Whether recommended packages come too.
+    pub recommends: bool,
+}
+
+/// `[files]`: a folder beside `layer.toml` that is copied onto the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The folder, relative to the layer's; `files` when not given.
+    pub source: RelPath,
+    /// Permission bits by path; elsewhere the x bit of the source decides between 0755 and 0644.
+    pub mode: BTreeMap<RelPath, u16>,
+    /// Owner and group by path; `root:root` elsewhere.
+    pub owner: BTreeMap<RelPath, (Owner, Owner)>,
+}
+
+/// `[run]`: scripts that run in the sandbox, without network, after packages and files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The scripts in their order, relative to the layer's folder; never empty.
+    pub scripts: Vec<RelPath>,
+    /// Variables the scripts see.
+    pub env: BTreeMap<String, String>,
+}
+
+/// How a secret is made on first boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Secret {
+    /// The shell command that makes it.
+    pub run: String,
+    /// Other files that the same command makes.
+    pub also: Vec<RelPath>,
+}
+
+/// A check that must pass after a switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HealthCheck {
+    /// The name in messages and history; never empty.
+    pub name: String,
+    /// What is looked at.
+    pub probe: Probe,
+    /// How long it may take to become true, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// What a health check looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probe {
+    /// A shell command exits with status 0.
+    Run(String),
+    /// A systemd unit is active.
+    Unit(String),
+    /// A page answers with a status of 2xx or 3xx, and holds the expected text.
+    Http {
+        /// The address, always `http://`.
+        url: String,
+        /// The text its body must hold.
+        expect: Option<String>,
+    },
+}
+
+impl Definition {
+    /// Returns what the layer is directly built on; empty for a base.
+    pub fn on(&self) -> &[String] {
+        match &self.content {
+            Content::Base(_) => &[],
+            Content::Upper(upper) => &upper.on,
+        }
+    }
+
+    /// Returns `[bootstrap]`, which exactly bases have.
+    pub fn bootstrap(&self) -> Option<&Bootstrap> {
+        match &self.content {
+            Content::Base(bootstrap) => Some(bootstrap),
+            Content::Upper(_) => None,
+        }
+    }
+
+    /// Returns `[apt]`.
+    pub fn apt(&self) -> Option<&Apt> {
+        self.upper().and_then(|upper| upper.apt.as_ref())
+    }
+
+    /// Returns `[files]`.
+    pub fn files(&self) -> Option<&Files> {
+        self.upper().and_then(|upper| upper.files.as_ref())
+    }
+
+    /// Returns `[run]`.
+    pub fn run(&self) -> Option<&Run> {
+        self.upper().and_then(|upper| upper.run.as_ref())
+    }
+
+    /// Returns the packages named in the definition, of `[bootstrap]` or `[apt]`.
+    pub fn packages(&self) -> &[String] {
+        match &self.content {
+            Content::Base(bootstrap) => &bootstrap.packages,
+            Content::Upper(upper) => upper.apt.as_ref().map_or(&[], |apt| &apt.packages),
+        }
+    }
+
+    /// Returns the layer's version: the author's, else a base's suite, else that of the first package of `[apt]` in the
+    /// lock; `None` when there is none of these.
+    pub fn effective_version<'a>(&'a self, lock: Option<&'a LayerLock>) -> Option<&'a str> {
+        if let Some(version) = &self.version {
+            return Some(version);
+        }
+        match &self.content {
+            Content::Base(bootstrap) => Some(&bootstrap.suite),
+            Content::Upper(upper) => {
+                let first = upper.apt.as_ref()?.packages.first()?;
+                let first = first.split(['=', '/']).next().unwrap_or(first);
+                lock?.package(first).map(|package| package.version.as_str())
+            }
+        }
+    }
+
+    fn upper(&self) -> Option<&Upper> {
+        match &self.content {
+            Content::Base(_) => None,
+            Content::Upper(upper) => Some(upper),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Errors of this module: each points at file, line and column, and says what to write instead where that is known.
+//!
+//! [`RecipeError`] prints as one line (`recipes/web.toml:3:10: unknown key 'pakages' (did you mean 'packages'?)`); its
+//! [`Fault`] is a [`Diagnostic`] with a short message, so that a graphical handler does not say the position twice.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+
+/// Why a recipe, a layer definition, a lock or an ids table cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// A file says something wrong: its author has to change it.
+    #[error(transparent)]
+    Invalid(#[from] OneLine),
+    /// A file cannot be read.
+    #[error("cannot read '{}'", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The recipe has no lock yet.
+    #[error("there is no lock '{}' (run `layerset lock`)", path.display())]
+    NoLock {
+        /// Where the lock would be.
+        path: PathBuf,
+    },
+    /// The path given is not that of a recipe.
+    #[error("'{}' is not a recipe: {reason}", path.display())]
+    NotARecipe {
+        /// What was given.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+impl RecipeError {
+    /// Returns what is wrong in a file and where, for a handler that draws it; `None` when no file's text is to blame.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Invalid(OneLine(fault)) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Diagnostic for RecipeError {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        match self {
+            Self::Invalid(OneLine(fault)) => fault.help(),
+            Self::NoLock { .. } => Some(Box::new("run `layerset lock`")),
+            Self::NotARecipe { .. } => Some(Box::new("a recipe is a file 'recipes/<name>.toml'")),
+            Self::Read { .. } => None,
+        }
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.fault().and_then(Diagnostic::source_code)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.fault().and_then(Diagnostic::labels)
+    }
+}
+
+/// A [`Fault`] that prints as one line with its position and hint.
+#[derive(Debug)]
+pub struct OneLine(Box<Fault>);
+
+impl fmt::Display for OneLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault {
+            file, line, column, ..
+        } = &*self.0;
+        write!(f, "{}:{line}:{column}: {}", file.display(), self.0.message)?;
+        match &self.0.help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for OneLine {}
+
+/// One thing that is wrong at one place of a file.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// The file, as its path was given.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// What is wrong, without position or hint.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub help: Option<String>,
+    text: NamedSource<Arc<str>>,
+    span: Range<usize>,
+}
+
+impl Diagnostic for Fault {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let help = self.help.as_deref()?;
+        Some(Box::new(help))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.text)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let label = LabeledSpan::underline(self.span.clone());
+        Some(Box::new(std::iter::once(label)))
+    }
+}
+
+/// A text file with the path people know it by: what faults point into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    path: PathBuf,
+    text: Arc<str>,
+}
+
+impl Source {
+    /// Names `text` by `path`.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> Self {
+        Self {
+            path: path.into(),
+            text: text.into(),
+        }
+    }
+
+    /// Reads the file at `path`.
+    pub fn read(path: impl Into<PathBuf>) -> Result<Self, RecipeError> {
+        let path = path.into();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Self::new(path, text)),
+            Err(source) => Err(RecipeError::Read { path, source }),
+        }
+    }
+
+    /// Returns the path, as given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Makes the error that points at `span` of this file.
+    pub fn fault(&self, span: Range<usize>, message: impl Into<String>) -> RecipeError {
+        self.fault_with(span, message, None)
+    }
+
+    /// Makes the error that points at `span` of this file and carries a hint.
+    pub fn fault_with(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> RecipeError {
+        let (line, column) = self.position(span.start);
+        RecipeError::Invalid(OneLine(Box::new(Fault {
+            file: self.path.clone(),
+            line,
+            column,
+            message: message.into(),
+            help,
+            text: NamedSource::new(self.path.to_string_lossy(), self.text.clone()),
+            span,
+        })))
+    }
+
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self
+            .text
+            .get(..offset.min(self.text.len()))
+            .unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (line, before[start..].chars().count() + 1)
+    }
+}
+
+/// Says which of `candidates` was probably meant by `word`, as a hint; lists them when none is near and they are few.
+pub(super) fn suggest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let mut all: Vec<&str> = candidates.into_iter().collect();
+    all.sort_unstable();
+    let lower = word.to_lowercase();
+    let near = all
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(&lower, known), *known))
+        .min()
+        .filter(|(distance, known)| {
+            *distance <= 1.max((known.chars().count().max(word.chars().count()) + 1) / 3)
+        });
+    match near {
+        Some((_, known)) => Some(format!("did you mean '{known}'?")),
+        None if all.is_empty() || all.len() > 6 => None,
+        None => Some(format!("known: {}", all.join(", "))),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_lines_and_characters_from_one() {
+        let source = Source::new("a.toml", "x = 1\nä = 'ö' # z\n");
+        for (offset, position) in [
+            (0, (1, 1)),
+            (5, (1, 6)),
+            (6, (2, 1)),
+            (8, (2, 2)),
+            (99, (3, 1)),
+        ] {
+            assert_eq!(source.position(offset), position, "{offset}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_word_is_suggested_and_a_far_one_is_not() {
+        let known = ["packages", "recommends"];
+        assert_eq!(
+            suggest("pakages", known).unwrap(),
+            "did you mean 'packages'?"
+        );
+        assert_eq!(
+            suggest("Packages", known).unwrap(),
+            "did you mean 'packages'?"
+        );
+        assert_eq!(
+            suggest("tarball", known).unwrap(),
+            "known: packages, recommends"
+        );
+        assert_eq!(suggest("x", []), None);
+    }
+
+    #[test]
+    fn a_graphical_handler_shows_the_line_once_with_its_hint() {
+        let source = Source::new("recipes/web.toml", "name = 'web'\nlayrs = []\n");
+        let error = source.fault_with(
+            13..18,
+            "unknown key 'layrs'",
+            Some("did you mean 'layers'?".into()),
+        );
+        let mut text = String::new();
+        miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none())
+            .render_report(&mut text, error.fault().unwrap())
+            .unwrap();
+        assert!(text.contains("[recipes/web.toml:2:1]"), "{text}");
+        assert!(text.contains("help: did you mean 'layers'?"), "{text}");
+        assert_eq!(text.matches("recipes/web.toml").count(), 1, "{text}");
+        assert_eq!(
+            error.to_string(),
+            "recipes/web.toml:2:1: unknown key 'layrs' (did you mean 'layers'?)"
+        );
+    }
+
+    #[test]
+    fn a_narrating_handler_takes_the_error_as_it_is() {
+        let source = Source::new("a.toml", "x = 1\n");
+        let report = miette::Report::new(source.fault(0..1, "unknown key 'x'"));
+        let mut text = String::new();
+        miette::NarratableReportHandler::new()
+            .render_report(&mut text, &*report)
+            .unwrap();
+        assert!(text.starts_with("a.toml:1:1: unknown key 'x'"), "{text}");
+        assert!(text.contains("snippet line 1: x = 1"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_which_and_why() {
+        let error = Source::read("no/such/file").unwrap_err();
+        assert_eq!(error.to_string(), "cannot read 'no/such/file'");
+        assert!(std::error::Error::source(&error).is_some() && error.fault().is_none());
+    }
+}

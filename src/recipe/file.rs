@@ -1,0 +1,175 @@
+//! Recipes as values: `recipes/<name>.toml`, the ordered list of layers that make one image.
+
+use std::ops::Range;
+
+use super::error::{RecipeError, Source, suggest};
+use super::parse::{named, optional, spans};
+use super::reader::Document;
+use super::words;
+
+/// How many earlier deployments a target keeps when the recipe does not say.
+pub const DEFAULT_KEEP: u32 = 3;
+
+/// One recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The recipe's name: its file's stem.
+    pub name: String,
+    /// A sentence for people.
+    pub description: Option<String>,
+    /// The Debian architecture of the image.
+    pub architecture: String,
+    /// The layers in order of composition, the base first; never empty, none twice.
+    pub layers: Vec<String>,
+    /// What targets do with deployments of this image.
+    pub policy: Policy,
+}
+
+/// `[policy]`: what targets do with deployments of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How many deployments are kept beside current and pinned ones.
+    pub keep: u32,
+}
+
+impl Recipe {
+    /// Parses the text of a recipe whose file is called `<stem>.toml`, for `host_architecture` where it names none.
+    pub fn parse(
+        source: &Source,
+        stem: &str,
+        host_architecture: &str,
+    ) -> Result<Self, RecipeError> {
+        parse(source, stem, host_architecture).map(|(recipe, _)| recipe)
+    }
+}
+
+/// Parses a recipe, and returns where each of its layers is named.
+pub(super) fn parse(
+    source: &Source,
+    stem: &str,
+    host_architecture: &str,
+) -> Result<(Recipe, Vec<Range<usize>>), RecipeError> {
+    let document = Document::parse(source)?;
+    let root = document.table(&["name", "description", "architecture", "layers", "policy"])?;
+    let name = named(&root, stem, "the file's name")?.to_owned();
+    let architecture = match root.get("architecture") {
+        None => host_architecture.to_owned(),
+        Some(value) => {
+            let text = value.string()?;
+            if !words::ARCHITECTURES.contains(&text) {
+                let known = match text {
+                    "x86_64" | "x86-64" | "x64" => Some("did you mean 'amd64'?".to_owned()),
+                    "aarch64" => Some("did you mean 'arm64'?".to_owned()),
+                    _ => suggest(text, words::ARCHITECTURES),
+                };
+                return Err(value.fault_with(
+                    format!("unknown architecture '{}'", text.escape_debug()),
+                    known,
+                ));
+            }
+            text.to_owned()
+        }
+    };
+    let list = root.need("layers")?;
+    let layers = list.strings(words::layer_name)?;
+    if layers.is_empty() {
+        return Err(list.fault_with(
+            "'layers' is empty",
+            Some("a recipe starts with a base, e.g. layers = [\"debian\"]".into()),
+        ));
+    }
+    let keep = match root.get("policy") {
+        Some(policy) => policy
+            .table(&["keep"])?
+            .get("keep")
+            .map_or(Ok(DEFAULT_KEEP), |value| value.integer())?,
+        None => DEFAULT_KEEP,
+    };
+    let recipe = Recipe {
+        name,
+        description: optional(&root, "description", |_| None)?,
+        architecture,
+        layers,
+        policy: Policy { keep },
+    };
+    Ok((recipe, spans(&list)?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let source = Source::new("recipes/web.toml", text);
+        Recipe::parse(&source, "web", "amd64")
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_recipe_takes_its_name_and_architecture_from_its_surroundings() {
+        let source = Source::new("recipes/web.toml", "layers = ['debian', 'nginx']");
+        let recipe = Recipe::parse(&source, "web", "arm64").unwrap();
+        assert_eq!((&*recipe.name, &*recipe.architecture), ("web", "arm64"));
+        assert_eq!(recipe.layers, ["debian", "nginx"]);
+        assert_eq!(recipe.policy.keep, DEFAULT_KEEP);
+    }
+
+    #[test]
+    fn faults_point_at_the_place_and_say_what_to_write() {
+        for (text, expected) in [
+            (
+                "name = 'shop'\nlayers = ['debian']",
+                "recipes/web.toml:1:8: the name 'shop' differs from the file's name, 'web' (rename one of them, or leave 'name' out)",
+            ),
+            (
+                "layrs = ['debian']",
+                "recipes/web.toml:1:1: unknown key 'layrs' (did you mean 'layers'?)",
+            ),
+            (
+                "layers = ['debian']\noutputs = []",
+                "recipes/web.toml:2:1: unknown key 'outputs' (known: architecture, description, name, policy)",
+            ),
+            (
+                "layers = ['debian']\n[policy]\nkep = 3",
+                "recipes/web.toml:3:1: unknown key 'kep' (did you mean 'keep'?)",
+            ),
+            (
+                "layers = ['debian']\npolicy.keep = -1",
+                "recipes/web.toml:2:15: 'policy.keep' is out of range: -1",
+            ),
+            (
+                "layers = 'debian'",
+                "recipes/web.toml:1:10: 'layers' must be a list, not a string",
+            ),
+            (
+                "layers = [\n  'debian',\n  7,\n]",
+                "recipes/web.toml:3:3: 'layers' must be a string, not an integer",
+            ),
+            (
+                "layers = ['debian', 'nginx', 'nginx']",
+                "recipes/web.toml:1:30: 'nginx' is listed twice",
+            ),
+            (
+                "layers = []",
+                "recipes/web.toml:1:10: 'layers' is empty (a recipe starts with a base, e.g. layers = [\"debian\"])",
+            ),
+            (
+                "architecture = 'x86_64'\nlayers = ['debian']",
+                "recipes/web.toml:1:16: unknown architecture 'x86_64' (did you mean 'amd64'?)",
+            ),
+            ("", "recipes/web.toml:1:1: missing key 'layers'"),
+            (
+                "layers = ['debian'\n",
+                "recipes/web.toml:1:19: unclosed array, expected `]`",
+            ),
+            (
+                "layers = ['a']\nlayers = ['b']",
+                "recipes/web.toml:2:1: duplicate key",
+            ),
+        ] {
+            assert_eq!(error(text), expected, "{text}");
+        }
+    }
+}

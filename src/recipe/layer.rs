@@ -1,0 +1,201 @@
+//! One layer as a recipe finds it: its folder, read and checked against the recipe and against what lies in the folder.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::definition::{Content, Definition};
+use super::error::{RecipeError, Source, suggest};
+use super::file::Recipe;
+use super::parse::{self, Parsed};
+
+/// A layer definition and its folder.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// The definition.
+    pub definition: Definition,
+    /// The folder that holds `layer.toml`, the files and the scripts.
+    pub dir: PathBuf,
+    /// Where the recipe names the layer.
+    pub(super) named_at: Range<usize>,
+    /// The definition's text.
+    pub(super) source: Source,
+    /// Where the definition names each package.
+    pub(super) packages: Vec<Range<usize>>,
+}
+
+/// Finds the folder of the layers; where there is none, returns where it should be, so that the error names that.
+pub(super) fn find_layers(recipe_path: &Path) -> PathBuf {
+    let folder = recipe_path.parent().unwrap_or(Path::new(""));
+    let beside = folder.join("layers");
+    if beside.is_dir() {
+        return beside;
+    }
+    match (folder.parent(), folder.file_name()) {
+        // Not for `..`, whose parent in text is not its parent on disk.
+        (Some(above), Some(_)) => above.join("layers"),
+        _ => folder.join("../layers"),
+    }
+}
+
+pub(super) fn read_layer(
+    layers_dir: &Path,
+    name: &str,
+    recipe_source: &Source,
+    named_at: Range<usize>,
+    recipe: &Recipe,
+) -> Result<Layer, RecipeError> {
+    let dir = layers_dir.join(name);
+    let source = match Source::read(dir.join("layer.toml")) {
+        Err(RecipeError::Read { source, .. }) if is_absent(&source) => {
+            let known = layer_names(layers_dir);
+            let help = match known.is_empty() {
+                true => Some("give the folder of the layers with '--layers'".to_owned()),
+                false => suggest(name, known.iter().map(String::as_str)),
+            };
+            let message = format!("there is no layer '{name}' in '{}'", layers_dir.display());
+            return Err(recipe_source.fault_with(named_at, message, help));
+        }
+        other => other?,
+    };
+    let parsed = parse::parse(&source, name)?;
+    let at = recipe.layers.iter().position(|other| other == name);
+    let at = at.unwrap_or_default();
+    match (&parsed.definition.content, at) {
+        (Content::Base(_), 0) => {}
+        (Content::Base(_), _) => {
+            return Err(recipe_source.fault_with(
+                named_at,
+                format!("'{name}' is a second base, after '{}'", recipe.layers[0]),
+                Some("a recipe has one base, its first layer".into()),
+            ));
+        }
+        (Content::Upper(upper), 0) => {
+            return Err(recipe_source.fault_with(
+                named_at,
+                format!("the first layer, '{name}', is not a base"),
+                Some(format!(
+                    "put what it is built on before it: {}",
+                    upper.on.join(", ")
+                )),
+            ));
+        }
+        (Content::Upper(upper), _) => {
+            for (below, place) in upper.on.iter().zip(&parsed.places.on) {
+                check_below(&source, place, name, below, recipe, recipe_source.path())?;
+            }
+        }
+    }
+    check_folder(&source, &dir, &parsed)?;
+    Ok(Layer {
+        definition: parsed.definition,
+        dir,
+        named_at,
+        source,
+        packages: parsed.places.packages,
+    })
+}
+
+fn check_below(
+    source: &Source,
+    place: &Range<usize>,
+    name: &str,
+    below: &str,
+    recipe: &Recipe,
+    recipe_path: &Path,
+) -> Result<(), RecipeError> {
+    let position = |wanted: &str| recipe.layers.iter().position(|layer| layer == wanted);
+    let file = recipe_path.display();
+    match (position(below), position(name)) {
+        (Some(lower), Some(upper)) if lower < upper => Ok(()),
+        (Some(_), _) => Err(source.fault_with(
+            place.clone(),
+            format!("layer '{name}' is built on '{below}', which stands after it in '{file}'"),
+            Some(format!("move '{below}' before '{name}' there")),
+        )),
+        (None, _) => {
+            let others = recipe.layers.iter().map(String::as_str);
+            let meant = suggest(below, others.filter(|other| *other != name))
+                .filter(|help| help.starts_with("did you mean"));
+            let add = format!("add '{below}' before '{name}' there");
+            Err(source.fault_with(
+                place.clone(),
+                format!("layer '{name}' is built on '{below}', which '{file}' does not list"),
+                Some(meant.unwrap_or(add)),
+            ))
+        }
+    }
+}
+
+/// Checks that the folder holds what the definition names.
+fn check_folder(source: &Source, dir: &Path, parsed: &Parsed) -> Result<(), RecipeError> {
+    let missing = |place: &Range<usize>, path: &Path, what: &str| {
+        source.fault(place.clone(), format!("'{}' is not {what}", path.display()))
+    };
+    if let Some(run) = parsed.definition.run() {
+        for (script, place) in run.scripts.iter().zip(&parsed.places.scripts) {
+            let path = dir.join(script.as_path());
+            if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+                return Err(missing(place, &path, "a file"));
+            }
+        }
+    }
+    if let (Some(files), Some(places)) = (parsed.definition.files(), &parsed.places.files) {
+        let root = dir.join(files.source.as_path());
+        if !std::fs::symlink_metadata(&root).is_ok_and(|meta| meta.is_dir()) {
+            return Err(missing(&places.source, &root, "a folder"));
+        }
+        for (path, place) in &places.paths {
+            if std::fs::symlink_metadata(root.join(path.as_path())).is_err() {
+                let message = format!("'{path}' is not in '{}'", root.display());
+                return Err(source.fault(place.clone(), message));
+            }
+        }
+    } else if dir.join("files").is_dir() {
+        let help = "add '[files]' to copy it onto the root, or rename the folder";
+        return Err(source.fault_with(
+            0..0,
+            "there is a folder 'files', but no '[files]'",
+            Some(help.into()),
+        ));
+    }
+    Ok(())
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Returns the layers that a folder holds, by name; for hints only, so a folder that cannot be read holds none.
+fn layer_names(layers_dir: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(layers_dir) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("layer.toml").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_lie_beside_the_recipes_folder_in_the_words_of_the_given_path() {
+        for (recipe, layers) in [
+            ("nowhere/recipes/web.toml", "nowhere/layers"),
+            ("nowhere/web.toml", "layers"),
+            ("nowhere/../web.toml", "nowhere/../../layers"),
+            ("/nowhere/recipes/web.toml", "/nowhere/layers"),
+        ] {
+            assert_eq!(find_layers(Path::new(recipe)), Path::new(layers));
+        }
+    }
+}

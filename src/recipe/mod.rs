@@ -1,0 +1,38 @@
+//! Layer definitions, recipes, locks and the table of ids: what people write, read strictly.
+//!
+//! [`Workspace::open`] reads a recipe and the layers it names; whatever is wrong in a file is a [`RecipeError`] that
+//! points at the place. Parsing, rules and keys are pure; only [`Workspace`], [`Source::read`] and [`Ids::read`] read.
+
+mod definition;
+mod error;
+mod file;
+mod glob;
+mod ids;
+mod key;
+mod layer;
+mod lock;
+mod parse;
+mod reader;
+mod sections;
+mod state;
+mod toml_text;
+mod words;
+mod workspace;
+
+pub use definition::{
+    Apt, Bootstrap, Content, Definition, Files, HealthCheck, Pocket, Probe, Run, Secret, Upper,
+    Variant,
+};
+pub use error::{Fault, OneLine, RecipeError, Source};
+pub use file::{DEFAULT_KEEP, Policy, Recipe};
+pub use glob::Glob;
+pub use ids::{AllocateError, FIRST_ID, IdKind, Ids, LAST_ID};
+pub use key::{FileContent, FileInput, KeyInputs, build_key, canonical_inputs};
+pub use layer::Layer;
+pub use lock::{LOCK_VERSION, LayerLock, Lock, LockedPackage};
+pub use state::{Class, Classifier, Explanation, StateRule};
+pub use workspace::Workspace;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

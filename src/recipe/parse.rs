@@ -1,0 +1,206 @@
+//! From the text of `layer.toml` to a [`Definition`]: the only place that knows its keys.
+
+use std::ops::Range;
+
+use crate::path::RelPath;
+
+use super::definition::{Content, Definition, Upper};
+use super::error::{RecipeError, Source};
+use super::reader::{Document, Table, Value};
+use super::sections;
+use super::words;
+
+const KEYS: [&str; 13] = [
+    "name",
+    "description",
+    "version",
+    "on",
+    "bootstrap",
+    "apt",
+    "files",
+    "run",
+    "state",
+    "secrets",
+    "health",
+    "services",
+    "rebuild",
+];
+
+/// A definition with the places of what only its surroundings can judge.
+pub(super) struct Parsed {
+    /// The definition.
+    pub(super) definition: Definition,
+    /// Where it says what.
+    pub(super) places: Places,
+}
+
+/// Where a definition names what lies outside it.
+#[derive(Default)]
+pub(super) struct Places {
+    /// Each element of `on`.
+    pub(super) on: Vec<Range<usize>>,
+    /// Each package of `[bootstrap]` or `[apt]`.
+    pub(super) packages: Vec<Range<usize>>,
+    /// Each script.
+    pub(super) scripts: Vec<Range<usize>>,
+    /// What `[files]` names, if it is there.
+    pub(super) files: Option<FilePlaces>,
+}
+
+/// Where `[files]` names things.
+pub(super) struct FilePlaces {
+    /// The folder, or the table where the folder is the default one.
+    pub(super) source: Range<usize>,
+    /// Each path with a mode or owner of its own.
+    pub(super) paths: Vec<(RelPath, Range<usize>)>,
+}
+
+impl Definition {
+    /// Parses the text of a `layer.toml` that lies in a folder called `folder`.
+    pub fn parse(source: &Source, folder: &str) -> Result<Self, RecipeError> {
+        parse(source, folder).map(|parsed| parsed.definition)
+    }
+}
+
+/// Parses a definition and notes the places.
+pub(super) fn parse(source: &Source, folder: &str) -> Result<Parsed, RecipeError> {
+    let document = Document::parse(source)?;
+    let root = document.table(&KEYS)?;
+    let name = named(&root, folder, "the folder's name")?;
+    let mut places = Places::default();
+    let content = match root.get("bootstrap") {
+        Some(bootstrap) => base(&root, &bootstrap, &mut places)?,
+        None => upper(source, &root, name, &mut places)?,
+    };
+    let definition = Definition {
+        name: name.to_owned(),
+        description: optional(&root, "description", |_| None)?,
+        version: optional(&root, "version", words::line)?,
+        content,
+        state: section(&root, "state", sections::state)?,
+        secrets: section(&root, "secrets", sections::secrets)?,
+        health: section(&root, "health", sections::health)?,
+        restart: section(&root, "services", sections::services)?,
+        rebuild_when: section(&root, "rebuild", sections::rebuild)?,
+    };
+    Ok(Parsed { definition, places })
+}
+
+/// Reads a table that may be missing.
+fn section<T: Default>(
+    root: &Table<'_>,
+    key: &str,
+    read: fn(&Value<'_>) -> Result<T, RecipeError>,
+) -> Result<T, RecipeError> {
+    root.get(key).map_or(Ok(T::default()), |value| read(&value))
+}
+
+fn base(
+    root: &Table<'_>,
+    bootstrap: &Value<'_>,
+    places: &mut Places,
+) -> Result<Content, RecipeError> {
+    if let Some(on) = root.get("on") {
+        let help = "a base stands on nothing: remove 'on' or '[bootstrap]'";
+        return Err(on.key_fault("a base cannot have 'on'", Some(help.into())));
+    }
+    for key in ["apt", "files", "run"] {
+        if let Some(value) = root.get(key) {
+            let help =
+                "packages of a base go into 'bootstrap.packages', the rest into a layer on it";
+            return Err(value.key_fault(format!("a base cannot have '[{key}]'"), Some(help.into())));
+        }
+    }
+    let content = sections::bootstrap(bootstrap)?;
+    places.packages = packages(bootstrap)?;
+    Ok(Content::Base(content))
+}
+
+fn upper(
+    source: &Source,
+    root: &Table<'_>,
+    name: &str,
+    places: &mut Places,
+) -> Result<Content, RecipeError> {
+    if ["apt", "files", "run"]
+        .iter()
+        .all(|key| root.get(key).is_none())
+    {
+        let help = "add '[bootstrap]' for a base, or any of '[apt]', '[files]' and '[run]'";
+        return Err(source.fault_with(0..0, "the layer has no content", Some(help.into())));
+    }
+    let Some(list) = root.get("on") else {
+        let help = "name the layers it is built on, e.g. on = [\"debian\"]";
+        return Err(source.fault_with(0..0, "missing key 'on'", Some(help.into())));
+    };
+    let on = list.strings(words::layer_name)?;
+    places.on = spans(&list)?;
+    if on.is_empty() {
+        return Err(list.fault("'on' names no layer"));
+    }
+    if let Some((_, place)) = on.iter().zip(&places.on).find(|(other, _)| *other == name) {
+        return Err(source.fault(place.clone(), "the layer cannot be built on itself"));
+    }
+    let mut content = Upper {
+        on,
+        apt: None,
+        files: None,
+        run: None,
+    };
+    if let Some(apt) = root.get("apt") {
+        content.apt = Some(sections::apt(&apt)?);
+        places.packages = packages(&apt)?;
+    }
+    if let Some(files) = root.get("files") {
+        let (files, file_places) = sections::files(&files)?;
+        content.files = Some(files);
+        places.files = Some(file_places);
+    }
+    if let Some(run) = root.get("run") {
+        let (run, scripts) = sections::run(&run)?;
+        content.run = Some(run);
+        places.scripts = scripts;
+    }
+    Ok(Content::Upper(content))
+}
+
+fn packages(table: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {
+    let list = table.any_table()?.get("packages");
+    list.map_or(Ok(Vec::new()), |list| spans(&list))
+}
+
+/// Checks an optional `name` against the name that the file's place gives, and returns the latter.
+pub(super) fn named<'n>(
+    root: &Table<'_>,
+    expected: &'n str,
+    what: &str,
+) -> Result<&'n str, RecipeError> {
+    if let Some(value) = root.get("name") {
+        let name = value.checked(words::layer_name)?;
+        if name != expected {
+            return Err(value.fault_with(
+                format!("the name '{name}' differs from {what}, '{expected}'"),
+                Some("rename one of them, or leave 'name' out".into()),
+            ));
+        }
+    }
+    Ok(expected)
+}
+
+/// Returns an optional string.
+pub(super) fn optional(
+    table: &Table<'_>,
+    key: &str,
+    check: fn(&str) -> Option<&'static str>,
+) -> Result<Option<String>, RecipeError> {
+    let text = table
+        .get(key)
+        .map(|value| value.checked(check))
+        .transpose()?;
+    Ok(text.map(str::to_owned))
+}
+
+/// Returns the places of a list's elements.
+pub(super) fn spans(value: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {
+    Ok(value.list()?.iter().map(Value::span).collect())
+}

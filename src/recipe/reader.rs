@@ -1,0 +1,280 @@
+//! A strict reader over parsed TOML in which every value knows its key and its place.
+//!
+//! serde's derive would do for the types, but says neither which key was meant nor where a *value* that parses is wrong.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{RecipeError, Source, suggest};
+
+/// A parsed file: keeps alive what [`Table`]s borrow.
+pub(super) struct Document<'a> {
+    source: &'a Source,
+    root: Spanned<DeTable<'a>>,
+}
+
+impl<'a> Document<'a> {
+    /// Parses the file's text.
+    pub(super) fn parse(source: &'a Source) -> Result<Self, RecipeError> {
+        match DeTable::parse(source.text()) {
+            Ok(root) => Ok(Self { source, root }),
+            Err(error) => Err(source.fault(error.span().unwrap_or(0..0), error.message())),
+        }
+    }
+
+    /// Returns the top-level table with any keys.
+    pub(super) fn any_table(&self) -> Table<'_> {
+        Table {
+            source: self.source,
+            key: String::new(),
+            // The whole text is no place to point at.
+            span: 0..0,
+            table: self.root.get_ref(),
+        }
+    }
+
+    /// Returns the top-level table, once its keys are known to be among `known`.
+    pub(super) fn table(&self, known: &[&str]) -> Result<Table<'_>, RecipeError> {
+        self.any_table().only(known)
+    }
+}
+
+/// A table, its dotted key and its place.
+pub(super) struct Table<'d> {
+    source: &'d Source,
+    key: String,
+    span: Range<usize>,
+    table: &'d DeTable<'d>,
+}
+
+impl<'d> Table<'d> {
+    fn only(self, known: &[&str]) -> Result<Self, RecipeError> {
+        let unknown = self
+            .table
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+            .min_by_key(|key| key.span().start);
+        match unknown {
+            None => Ok(self),
+            Some(key) => {
+                let free = known
+                    .iter()
+                    .copied()
+                    .filter(|k| !self.table.contains_key(*k));
+                Err(self.source.fault_with(
+                    key.span(),
+                    format!("unknown key '{}'", key.get_ref()),
+                    suggest(key.get_ref(), free),
+                ))
+            }
+        }
+    }
+
+    /// Returns where the table starts.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// Returns the value of `key`, if it is there.
+    pub(super) fn get(&self, key: &str) -> Option<Value<'d>> {
+        let (key, value) = self.table.get_key_value(key)?;
+        Some(self.value(key, value))
+    }
+
+    /// Returns the value of `key`, which must be there.
+    pub(super) fn need(&self, key: &str) -> Result<Value<'d>, RecipeError> {
+        self.get(key).ok_or_else(|| {
+            self.source
+                .fault(self.span(), format!("missing key '{}'", self.dotted(key)))
+        })
+    }
+
+    /// Returns every key with its value in the order of the text.
+    pub(super) fn entries(&self) -> Vec<Value<'d>> {
+        let mut entries: Vec<_> = self.table.iter().map(|(k, v)| self.value(k, v)).collect();
+        entries.sort_by_key(|value| value.key_span.start);
+        entries
+    }
+
+    fn value(
+        &self,
+        key: &'d Spanned<std::borrow::Cow<'d, str>>,
+        value: &'d Spanned<DeValue<'d>>,
+    ) -> Value<'d> {
+        Value {
+            source: self.source,
+            name: key.get_ref(),
+            key: self.dotted(key.get_ref()),
+            key_span: key.span(),
+            span: value.span(),
+            value: value.get_ref(),
+        }
+    }
+
+    fn dotted(&self, key: &str) -> String {
+        if self.key.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.key)
+        }
+    }
+}
+
+/// A value, the key it was given for, and the places of both.
+pub(super) struct Value<'d> {
+    source: &'d Source,
+    name: &'d str,
+    key: String,
+    key_span: Range<usize>,
+    span: Range<usize>,
+    value: &'d DeValue<'d>,
+}
+
+impl<'d> Value<'d> {
+    /// Returns the key alone, without the tables it lies in.
+    pub(super) fn name(&self) -> &'d str {
+        self.name
+    }
+
+    /// Returns the place of the value.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// Returns the place of the key.
+    pub(super) fn key_span(&self) -> Range<usize> {
+        self.key_span.clone()
+    }
+
+    /// Makes the error that points at the value.
+    pub(super) fn fault(&self, message: impl Into<String>) -> RecipeError {
+        self.source.fault(self.span(), message)
+    }
+
+    /// Makes the error that points at the value and carries a hint.
+    pub(super) fn fault_with(
+        &self,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> RecipeError {
+        self.source.fault_with(self.span(), message, help)
+    }
+
+    /// Makes the error that points at the key.
+    pub(super) fn key_fault(
+        &self,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> RecipeError {
+        self.source.fault_with(self.key_span.clone(), message, help)
+    }
+
+    fn wrong_type(&self, expected: &str) -> RecipeError {
+        let found = match self.value {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.fault(format!("'{}' must be {expected}, not {found}", self.key))
+    }
+
+    /// Returns the value as a string.
+    pub(super) fn string(&self) -> Result<&'d str, RecipeError> {
+        match self.value {
+            DeValue::String(text) => Ok(text),
+            _ => Err(self.wrong_type("a string")),
+        }
+    }
+
+    /// Returns the value as a string that `check` finds nothing wrong with.
+    pub(super) fn checked(
+        &self,
+        check: impl Fn(&str) -> Option<&'static str>,
+    ) -> Result<&'d str, RecipeError> {
+        let text = self.string()?;
+        match check(text) {
+            None => Ok(text),
+            Some(problem) => Err(self.fault(format!("'{}' {problem}", text.escape_debug()))),
+        }
+    }
+
+    /// Returns the value as a boolean.
+    pub(super) fn boolean(&self) -> Result<bool, RecipeError> {
+        match self.value {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(self.wrong_type("true or false")),
+        }
+    }
+
+    /// Returns the value as an integer of type `T`.
+    pub(super) fn integer<T: TryFrom<i64>>(&self) -> Result<T, RecipeError> {
+        let DeValue::Integer(integer) = self.value else {
+            return Err(self.wrong_type("an integer"));
+        };
+        i64::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .and_then(|value| T::try_from(value).ok())
+            .ok_or_else(|| self.fault(format!("'{}' is out of range: {integer}", self.key)))
+    }
+
+    /// Returns the elements of a list.
+    pub(super) fn list(&self) -> Result<Vec<Value<'d>>, RecipeError> {
+        let DeValue::Array(items) = self.value else {
+            return Err(self.wrong_type("a list"));
+        };
+        Ok(items
+            .iter()
+            .map(|item| Value {
+                source: self.source,
+                name: self.name,
+                key: self.key.clone(),
+                key_span: item.span(),
+                span: item.span(),
+                value: item.get_ref(),
+            })
+            .collect())
+    }
+
+    /// Returns the elements of a list of strings, each checked and none twice.
+    pub(super) fn strings(
+        &self,
+        check: impl Fn(&str) -> Option<&'static str>,
+    ) -> Result<Vec<String>, RecipeError> {
+        let mut seen = BTreeSet::new();
+        self.list()?
+            .iter()
+            .map(|item| {
+                let text = item.checked(&check)?;
+                if !seen.insert(text) {
+                    return Err(item.fault(format!("'{text}' is listed twice")));
+                }
+                Ok(text.to_owned())
+            })
+            .collect()
+    }
+
+    /// Returns the value as a table whose keys are among `known`.
+    pub(super) fn table(&self, known: &[&str]) -> Result<Table<'d>, RecipeError> {
+        self.any_table()?.only(known)
+    }
+
+    /// Returns the value as a table whose keys are data.
+    pub(super) fn any_table(&self) -> Result<Table<'d>, RecipeError> {
+        match self.value {
+            DeValue::Table(table) => Ok(Table {
+                source: self.source,
+                key: self.key.clone(),
+                span: self.span(),
+                table,
+            }),
+            _ => Err(self.wrong_type("a table")),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Tests of more than one file of this module.
+
+mod damage;
+mod definition;
+mod key;
+mod lock;
+mod workspace;
+
+use super::*;
+
+/// A layer that uses every table.
+const HELLO: &str = r##"
+name = "hello"
+description = "Says hello"
+version = "1.2"
+on = ["debian", "nginx"]
+[apt]
+packages = ["hello", "libc6:amd64"]
+recommends = true
+[files]
+source = "root"
+mode = { "usr/bin/hello" = "4755" }
+owner = { "/srv/x" = "hello:#1000" }
+[run]
+scripts = ["setup.sh", "more/last.sh"]
+env = { KEY = "value", A = "" }
+[state]
+"var/lib/postgresql" = "factory"
+"var/lib/hello/*.tmp" = "drop"
+[secrets]
+"etc/ssl/private/a.key" = { run = "make-ssl-cert x", also = ["etc/ssl/certs/a.pem"] }
+[health]
+checks = [
+  { name = "page", run = "curl -f http://127.0.0.1/", timeout = "500ms" },
+  { unit = "nginx.service" },
+  { http = "http://127.0.0.1:80/", expect = "hello", timeout = "2m" },
+]
+[services]
+restart = ["nginx.service"]
+[rebuild]
+when = ["usr/lib/python3.*"]
+"##;
+
+fn definition(text: &str) -> Definition {
+    Definition::parse(&Source::new("layers/hello/layer.toml", text), "hello").unwrap()
+}
+
+fn package(name: &str, version: &str) -> LockedPackage {
+    LockedPackage {
+        name: name.into(),
+        version: version.into(),
+        architecture: "amd64".into(),
+        sha256: "0f".repeat(32),
+        size: 4242,
+        pool_path: format!("pool/main/{name}_{version}_amd64.deb"),
+        archive: "trixie-security".into(),
+        manual: true,
+    }
+}

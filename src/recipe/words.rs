@@ -1,0 +1,271 @@
+//! The words that files of this module may hold: names, packages, units, modes, durations. Each check says what is wrong.
+//!
+//! Many of these words end up on command lines, so none may be empty, start with `-`, or hold what a shell or apt reads
+//! as more than a name.
+
+use crate::tree::Owner;
+
+/// The architectures of Debian and its ports that a recipe may name.
+pub(super) const ARCHITECTURES: [&str; 10] = [
+    "amd64", "arm64", "armel", "armhf", "i386", "loong64", "mips64el", "ppc64el", "riscv64",
+    "s390x",
+];
+
+fn starts_alphanumeric(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// Checks the name of a layer or a recipe.
+pub(super) fn layer_name(text: &str) -> Option<&'static str> {
+    let fits = starts_alphanumeric(text)
+        && text.len() <= 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+.-_".contains(&b));
+    (!fits).then_some(
+        "is not a name: use up to 64 of a-z, 0-9, '+', '.', '-', '_', starting with a letter or digit",
+    )
+}
+
+/// Checks a Debian package name (policy 5.6.1), optionally with `:<architecture>`.
+pub(super) fn package(text: &str) -> Option<&'static str> {
+    let (name, architecture) = text.split_once(':').unwrap_or((text, "any"));
+    if text.contains(['=', '/', ' ', '<', '>']) {
+        return Some("is not a package name: versions belong into the lock");
+    }
+    (!is_package_name(name) || !is_word(architecture)).then_some("is not a package name")
+}
+
+/// Checks a Debian package name without architecture.
+pub(super) fn plain_package(text: &str) -> Option<&'static str> {
+    (!is_package_name(text)).then_some("is not a package name")
+}
+
+fn is_package_name(text: &str) -> bool {
+    text.len() >= 2
+        && starts_alphanumeric(text)
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+.-".contains(&b))
+}
+
+fn is_word(text: &str) -> bool {
+    starts_alphanumeric(text) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// Checks a Debian version (policy 5.6.12).
+pub(super) fn version(text: &str) -> Option<&'static str> {
+    let fits = starts_alphanumeric(text)
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".+-~:".contains(&b));
+    (!fits).then_some("is not a Debian version")
+}
+
+/// Checks the architecture of a package, `all` included.
+pub(super) fn architecture(text: &str) -> Option<&'static str> {
+    (!is_word(text)).then_some("is not an architecture")
+}
+
+/// Checks a suite, component or archive name.
+pub(super) fn suite(text: &str) -> Option<&'static str> {
+    let fits = starts_alphanumeric(text)
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-./_".contains(&b))
+        && !text.split('/').any(|part| matches!(part, "" | "." | ".."));
+    (!fits).then_some("is not the name of a suite or component")
+}
+
+/// Checks a systemd unit name: `nginx.service`, `getty@tty1.service`.
+pub(super) fn unit(text: &str) -> Option<&'static str> {
+    const TYPES: [&str; 10] = [
+        "service",
+        "socket",
+        "timer",
+        "target",
+        "mount",
+        "path",
+        "slice",
+        "swap",
+        "automount",
+        "scope",
+    ];
+    let fits = text.len() <= 255
+        && text.rsplit_once('.').is_some_and(|(name, kind)| {
+            !name.is_empty() && !name.starts_with('-') && TYPES.contains(&kind)
+        })
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b));
+    (!fits).then_some("is not a unit: write it with its type, as in 'nginx.service'")
+}
+
+/// Checks the name of an environment variable.
+pub(super) fn variable(text: &str) -> Option<&'static str> {
+    let fits = !text.starts_with(|c: char| c.is_ascii_digit())
+        && !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (!fits).then_some("is not the name of an environment variable")
+}
+
+/// Checks the name of a user or group that a layer creates.
+pub(super) fn account(text: &str) -> Option<&'static str> {
+    let fits = text.len() <= 32
+        && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    (!fits).then_some("is not the name of a user or group")
+}
+
+/// Checks text that may be anything on one line.
+pub(super) fn line(text: &str) -> Option<&'static str> {
+    if text.trim().is_empty() {
+        Some("is empty")
+    } else if text.contains(char::is_control) {
+        Some("holds a line break or another control character")
+    } else {
+        None
+    }
+}
+
+/// Checks a shell command: any text but nothing, without NUL.
+pub(super) fn command(text: &str) -> Option<&'static str> {
+    if text.trim().is_empty() {
+        Some("is empty")
+    } else if text.contains('\0') {
+        Some("holds a NUL byte")
+    } else {
+        None
+    }
+}
+
+/// Checks an address that a health check fetches.
+pub(super) fn http_url(text: &str) -> Option<&'static str> {
+    let host = text
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split('/').next());
+    match host {
+        None => Some("is not an address that starts with 'http://'"),
+        Some("") => Some("names no host"),
+        Some(_) if text.contains(|c: char| c.is_control() || c == ' ') => {
+            Some("holds a space or a control character")
+        }
+        Some(_) => None,
+    }
+}
+
+/// Checks a SHA-256 digest in lower-case hexadecimal digits.
+pub(super) fn sha256(text: &str) -> Option<&'static str> {
+    let fits = text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    (!fits).then_some("is not a SHA-256 digest of 64 lower-case hexadecimal digits")
+}
+
+/// Parses permission bits written as three or four octal digits.
+pub(super) fn mode(text: &str) -> Option<u16> {
+    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    digits.then(|| u16::from_str_radix(text, 8).ok()).flatten()
+}
+
+/// Parses `user:group`, each a name or `#` and a number.
+pub(super) fn owner(text: &str) -> Option<(Owner, Owner)> {
+    let (user, group) = text.split_once(':')?;
+    Some((Owner::from_text(user)?, Owner::from_text(group)?))
+}
+
+/// Parses a duration such as `500ms`, `10s` or `2m` into milliseconds, from 1 ms to a day.
+pub(super) fn duration_ms(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let scale = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let value = number.parse::<u64>().ok()?.checked_mul(scale)?;
+    (1..=86_400_000).contains(&value).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(word: fn(&str) -> Option<&'static str>, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert_eq!(word(text), None, "{text}");
+        }
+        for text in bad {
+            assert!(word(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_reads_as_an_option_or_a_path_passes() {
+        check(
+            layer_name,
+            &["nginx", "php8.4", "a_b"],
+            &["", "-x", "A", "a/b", "..", "ü"],
+        );
+        check(
+            package,
+            &["nginx", "g++", "libc6:i386"],
+            &["-y", "a=1", "x", "a/b", "a:", "A1"],
+        );
+        check(version, &["1:2.3-4+deb13u1~x"], &["", "-1", "1 2", "1_2"]);
+        check(
+            suite,
+            &["trixie", "stable-updates", "non-free"],
+            &["", "../x", "a b", "/x", "a//b"],
+        );
+        check(
+            unit,
+            &["nginx.service", "getty@tty1.service"],
+            &["nginx", "-.x", ".service", "--x.service"],
+        );
+        check(variable, &["A", "_b1"], &["", "1a", "a-b", "a=b"]);
+        check(
+            account,
+            &["Debian-exim", "_apt", "www-data"],
+            &["", "-x", "a:b", "1a"],
+        );
+        check(
+            http_url,
+            &["http://127.0.0.1:80/"],
+            &["https://x/", "http:///", "http://a b/"],
+        );
+        check(
+            sha256,
+            &[&"0a".repeat(32)],
+            &["", &"0A".repeat(32), &"0a".repeat(31)],
+        );
+    }
+
+    #[test]
+    fn modes_owners_and_durations_parse_exactly() {
+        assert_eq!(mode("4755"), Some(0o4755));
+        assert_eq!(mode("644"), Some(0o644));
+        assert!(
+            ["", "0888", "07777", "+755", "75"]
+                .iter()
+                .all(|m| mode(m).is_none())
+        );
+        assert!(owner("hello:hello").is_some() && owner("#1000:#1000").is_some());
+        assert!(
+            ["root", "a:", ":b", "a:b:c"]
+                .iter()
+                .all(|o| owner(o).is_none())
+        );
+        assert_eq!(duration_ms("10s"), Some(10_000));
+        assert_eq!(duration_ms("250ms"), Some(250));
+        assert!(
+            ["10", "s", "0s", "-1s", "25h", "1d"]
+                .iter()
+                .all(|d| duration_ms(d).is_none())
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! A recipe with everything it names, read from disk and checked against each other.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::{RecipeError, Source};
+use super::file::{self, Recipe};
+use super::ids::Ids;
+use super::layer::{Layer, find_layers, read_layer};
+use super::lock::Lock;
+use super::reader::Document;
+use super::words;
+
+const RELOCK: &str = "run `layerset lock`";
+
+/// A recipe and its layers.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    recipe: Recipe,
+    source: Source,
+    layers_dir: PathBuf,
+    layers: Vec<Layer>,
+}
+
+impl Workspace {
+    /// Reads the recipe at `recipe_path` and the layers it names.
+    ///
+    /// Layers are looked for in `layers_dir`; else in `layers/` beside the recipe; else in `layers/` beside its folder.
+    pub fn open(
+        recipe_path: &Path,
+        layers_dir: Option<&Path>,
+        host_architecture: &str,
+    ) -> Result<Self, RecipeError> {
+        let stem = recipe_stem(recipe_path)?;
+        let source = Source::read(recipe_path)?;
+        let (recipe, places) = file::parse(&source, stem, host_architecture)?;
+        let layers_dir = match layers_dir {
+            Some(dir) => dir.to_owned(),
+            None => find_layers(recipe_path),
+        };
+        let mut layers = Vec::new();
+        for (name, place) in recipe.layers.iter().zip(places) {
+            layers.push(read_layer(&layers_dir, name, &source, place, &recipe)?);
+        }
+        Ok(Self {
+            recipe,
+            source,
+            layers_dir,
+            layers,
+        })
+    }
+
+    /// Returns the recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Returns the layers in the recipe's order, the base first.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Returns the layer called `name`.
+    pub fn layer(&self, name: &str) -> Option<&Layer> {
+        self.layers.iter().find(|l| l.definition.name == name)
+    }
+
+    /// Returns every layer that `name` is built on, directly or not, in the recipe's order; not `name` itself.
+    pub fn closure(&self, name: &str) -> Vec<&str> {
+        let mut wanted = BTreeSet::from([name]);
+        // `on` names earlier layers only, so one walk backwards sees every layer after all that stand on it.
+        for layer in self.layers.iter().rev() {
+            if wanted.contains(layer.definition.name.as_str()) {
+                wanted.extend(layer.definition.on().iter().map(String::as_str));
+            }
+        }
+        let names = self.layers.iter().map(|l| l.definition.name.as_str());
+        names.filter(|n| *n != name && wanted.contains(n)).collect()
+    }
+
+    /// Returns the path of the recipe, as given.
+    pub fn recipe_path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// Returns the path of the lock, which need not exist.
+    pub fn lock_path(&self) -> PathBuf {
+        self.source.path().with_extension("lock")
+    }
+
+    /// Returns the folder of the layers.
+    pub fn layers_dir(&self) -> &Path {
+        &self.layers_dir
+    }
+
+    /// Returns the path of the ids table, which need not exist.
+    pub fn ids_path(&self) -> PathBuf {
+        self.layers_dir.join("ids.toml")
+    }
+
+    /// Reads the ids table; one that does not exist is empty.
+    pub fn read_ids(&self) -> Result<Ids, RecipeError> {
+        Ids::read(&self.ids_path())
+    }
+
+    /// Reads the lock as it is, `None` where there is none: what `layerset lock` starts from.
+    pub fn read_lock(&self) -> Result<Option<Lock>, RecipeError> {
+        match Source::read(self.lock_path()) {
+            Ok(source) => Lock::parse(&source).map(Some),
+            Err(RecipeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the lock and checks that it is one of this recipe as it is now: what a build starts from.
+    pub fn require_lock(&self) -> Result<Lock, RecipeError> {
+        let path = self.lock_path();
+        let source = match Source::read(path.as_path()) {
+            Err(RecipeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(RecipeError::NoLock { path });
+            }
+            other => other?,
+        };
+        let lock = Lock::parse(&source)?;
+        let document = Document::parse(&source)?;
+        for (key, locked, wanted) in [
+            ("recipe", &lock.recipe, &self.recipe.name),
+            (
+                "architecture",
+                &lock.architecture,
+                &self.recipe.architecture,
+            ),
+        ] {
+            if locked != wanted {
+                return Err(document.any_table().need(key)?.fault_with(
+                    format!("the lock is for {key} '{locked}', not '{wanted}'"),
+                    Some(RELOCK.into()),
+                ));
+            }
+        }
+        for layer in &self.layers {
+            self.check_layer_lock(layer, &lock)?;
+        }
+        Ok(lock)
+    }
+
+    fn check_layer_lock(&self, layer: &Layer, lock: &Lock) -> Result<(), RecipeError> {
+        let definition = &layer.definition;
+        let path = self.lock_path();
+        let Some(locked) = lock.layer(&definition.name) else {
+            return Err(self.source.fault_with(
+                layer.named_at.clone(),
+                format!("layer '{}' is not in '{}'", definition.name, path.display()),
+                Some(RELOCK.into()),
+            ));
+        };
+        for (package, place) in definition.packages().iter().zip(&layer.packages) {
+            if !locked.requested.contains(package) {
+                return Err(layer.source.fault_with(
+                    place.clone(),
+                    format!("package '{package}' is not in '{}'", path.display()),
+                    Some(RELOCK.into()),
+                ));
+            }
+        }
+        if let Some(gone) = locked
+            .requested
+            .iter()
+            .find(|name| !definition.packages().contains(name))
+        {
+            return Err(self.source.fault_with(
+                layer.named_at.clone(),
+                format!(
+                    "'{}' still locks '{gone}', which layer '{}' no longer asks for",
+                    path.display(),
+                    definition.name
+                ),
+                Some(RELOCK.into()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Returns the recipe's name from its path.
+fn recipe_stem(path: &Path) -> Result<&str, RecipeError> {
+    let not = |reason| RecipeError::NotARecipe {
+        path: path.to_owned(),
+        reason,
+    };
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        return Err(not("its name does not end in '.toml'"));
+    }
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    stem.filter(|stem| words::layer_name(stem).is_none())
+        .ok_or_else(|| not("its name has other characters than a-z, 0-9, '+', '.', '-', '_'"))
+}

@@ -1,0 +1,224 @@
+//! Turns what happened in a view into a changeset: the upper directory says where to look, the merged view says what is there.
+//!
+//! Two things are not changes: a directory whose time alone differs, and a hard link that overlayfs broke by copying one of its
+//! names up while contents, metadata and time stayed what they were (nothing a package does looks like that).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::id::ObjectId;
+use crate::materialise::{FileMeta, ObjectSink, PasswdIds, ScanOptions, hash_file, scan_selected};
+use crate::path::RelPath;
+use crate::sandbox::SandboxError;
+use crate::sandbox::upper::{Touched, touched};
+use crate::tree::{Change, Changeset, Inode, Node, Tree};
+
+/// What a build changed.
+#[derive(Debug)]
+pub struct Captured {
+    /// The changes. `pre` is the inode of the lower tree as it is; `post` numbers hard-link groups within the changeset only.
+    pub changeset: Changeset,
+    /// The users and groups of the view after the build, by which owners got their names.
+    pub ids: PasswdIds,
+}
+
+/// Reads the changes of the overlay of `upper` above `lower`, as seen at `merged`, and gives new contents to `sink`.
+///
+/// Nothing may write to the view meanwhile. `options` names what does not belong to the image; it is not reported at all.
+pub fn capture(
+    merged: &Path,
+    upper: &Path,
+    lower: &Tree,
+    options: &ScanOptions,
+    sink: &dyn ObjectSink,
+) -> Result<Captured, SandboxError> {
+    let ids = PasswdIds::parse(
+        &read_inside(merged, "etc/passwd")?,
+        &read_inside(merged, "etc/group")?,
+    );
+    let touched = touched(upper, lower, options)?;
+    let known = KnownContents {
+        lower,
+        touched: &touched,
+        objects: OnceLock::new(),
+        sink,
+    };
+    let found = scan_selected(merged, &touched.selections, options, &ids, &known)?;
+    Ok(Captured {
+        changeset: changes(lower, &found, &touched, options),
+        ids,
+    })
+}
+
+/// Reads a file inside the image, whose own links cannot lead out of it; nothing when it does not exist.
+fn read_inside(root: &Path, name: &str) -> Result<Vec<u8>, SandboxError> {
+    let fail = |verb| SandboxError::io::<Errno>(verb, root.join(name));
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty())
+        .map_err(fail("open"))?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = match rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+        Err(errno) => return Err(fail("open")(errno)),
+    };
+    let mut bytes = Vec::new();
+    File::from(file)
+        .read_to_end(&mut bytes)
+        .map_err(SandboxError::io("read", root.join(name)))?;
+    Ok(bytes)
+}
+
+/// Passes to the store only what the lower tree does not have.
+struct KnownContents<'a> {
+    lower: &'a Tree,
+    touched: &'a Touched,
+    /// All objects of the lower tree; needed only after renames.
+    objects: OnceLock<BTreeSet<ObjectId>>,
+    sink: &'a dyn ObjectSink,
+}
+
+impl ObjectSink for KnownContents<'_> {
+    fn put_file(&self, mut file: File, meta: &FileMeta, path: &Path) -> io::Result<ObjectId> {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = path.as_os_str().as_bytes();
+        if let Some(Node::File { object, size }) = self.lower.get(bytes).map(|inode| &inode.node)
+            && *size == meta.size
+        {
+            if self.touched.metadata_only.contains(bytes) {
+                return Ok(*object);
+            }
+            // Packages are often configured or installed again: equal contents are worth a read to spare a write.
+            if hash_file(&mut file, meta.size)? == *object {
+                return Ok(*object);
+            }
+            file.rewind()?;
+        } else if self.was_renamed(bytes) {
+            let object = hash_file(&mut file, meta.size)?;
+            if self
+                .objects
+                .get_or_init(|| self.lower.objects())
+                .contains(&object)
+            {
+                return Ok(object);
+            }
+            file.rewind()?;
+        }
+        self.sink.put_file(file, meta, path)
+    }
+}
+
+impl KnownContents<'_> {
+    fn was_renamed(&self, path: &[u8]) -> bool {
+        self.touched.renamed.iter().any(|renamed| {
+            path.strip_prefix(renamed.as_bytes())
+                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        })
+    }
+}
+
+fn changes(lower: &Tree, found: &Tree, touched: &Touched, options: &ScanOptions) -> Changeset {
+    let links = Links {
+        before: groups(lower),
+        after: groups(found),
+    };
+    let mut paths: BTreeSet<&RelPath> = found.iter().map(|(path, _)| path).collect();
+    for selection in &touched.selections {
+        paths.insert(&selection.path);
+        let whole = selection.extent == crate::materialise::Extent::Subtree;
+        let still_there = found
+            .get(selection.path.as_bytes())
+            .is_some_and(Inode::is_dir);
+        if whole || !still_there {
+            paths.extend(
+                lower
+                    .below(selection.path.as_bytes())
+                    .map(|(path, _)| path)
+                    .filter(|path| !is_left_out(path, options)),
+            );
+        }
+    }
+    let mut changes: BTreeMap<RelPath, Change> = BTreeMap::new();
+    for path in paths {
+        let (pre, post) = (lower.get(path.as_bytes()), found.get(path.as_bytes()));
+        if !is_noop(path, pre, post, &links) {
+            let change = Change {
+                pre: pre.cloned(),
+                post: post.cloned(),
+            };
+            changes.insert(path.clone(), change);
+        }
+    }
+    renumber(&mut changes);
+    changes.into_iter().collect()
+}
+
+/// Says whether options keep `path` from being looked at, so that its absence in the scan means nothing.
+fn is_left_out(path: &RelPath, options: &ScanOptions) -> bool {
+    let mut at = Some(path.clone());
+    let mut below = false;
+    while let Some(current) = at {
+        if options.omitted.contains(&current) || (below && options.closed.contains(&current)) {
+            return true;
+        }
+        at = current.parent();
+        below = true;
+    }
+    false
+}
+
+/// The names of each hard-link group, by group number.
+type Groups<'a> = BTreeMap<u32, HashSet<&'a RelPath>>;
+
+struct Links<'a> {
+    before: Groups<'a>,
+    after: Groups<'a>,
+}
+
+fn groups(tree: &Tree) -> Groups<'_> {
+    let mut groups = Groups::new();
+    for (path, inode) in tree.iter().filter(|(_, inode)| inode.hardlink != 0) {
+        groups.entry(inode.hardlink).or_default().insert(path);
+    }
+    groups
+}
+
+fn is_noop(path: &RelPath, pre: Option<&Inode>, post: Option<&Inode>, links: &Links<'_>) -> bool {
+    let (Some(pre), Some(post)) = (pre, post) else {
+        return pre.is_none() && post.is_none();
+    };
+    if !pre.same_content(post) {
+        return false;
+    }
+    if pre.is_dir() {
+        return true;
+    }
+    let linked_as_before = match links.after.get(&post.hardlink) {
+        None => true,
+        Some(after) => links
+            .before
+            .get(&pre.hardlink)
+            .is_some_and(|before| after.contains(path) && after.is_subset(before)),
+    };
+    pre.mtime == post.mtime && linked_as_before
+}
+
+/// Numbers the hard-link groups of the changed names from 1 in path order; a group of one name is none.
+fn renumber(changes: &mut BTreeMap<RelPath, Change>) {
+    let mut posts: Tree = changes
+        .iter()
+        .filter_map(|(path, change)| Some((path.clone(), change.post.clone()?)))
+        .collect();
+    posts.canonicalize_hardlinks();
+    for (path, inode) in posts {
+        if let Some(post) = changes.get_mut(&path).and_then(|c| c.post.as_mut()) {
+            post.hardlink = inode.hardlink;
+        }
+    }
+}
