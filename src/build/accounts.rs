@@ -42,25 +42,33 @@ pub fn renumber(
     let new_groups = numbers(&now.group);
     let new_users = numbers(&now.passwd);
 
-    let masters = Databases { passwd: text(after, PASSWD_MASTER, sink)?, group: text(after, GROUP_MASTER, sink)? };
-    let static_ids: BTreeMap<&str, u32> = numbers(&masters.passwd).into_iter().chain(numbers(&masters.group)).collect();
+    let masters = Databases {
+        passwd: text(after, PASSWD_MASTER, sink)?,
+        group: text(after, GROUP_MASTER, sink)?,
+    };
+    let static_ids: BTreeMap<&str, u32> = numbers(&masters.passwd)
+        .into_iter()
+        .chain(numbers(&masters.group))
+        .collect();
 
     let assign = |kind, old: &BTreeMap<&str, u32>, new: &BTreeMap<&str, u32>, ids: &mut Ids| {
         let mut assigned: BTreeMap<String, u32> = BTreeMap::new();
-        for (name, number) in new
+        let is_dynamic =
+            |name: &str, number| DYNAMIC.contains(number) && !static_ids.contains_key(name);
+        for (name, _) in new
             .iter()
-            .filter(|(name, number)| !old.contains_key(*name) && DYNAMIC.contains(number))
+            .filter(|(name, number)| !old.contains_key(*name) && is_dynamic(name, number))
         {
             let others = old_users
                 .iter()
                 .chain(&old_groups)
+                .chain(&static_ids)
                 .filter(|(other, _)| *other != name);
             let reserved: BTreeSet<u32> = others.map(|(_, number)| *number).collect();
             let fixed = ids
                 .allocate(kind, name, &reserved)
                 .map_err(|source| BuildError::Ids { source })?;
             assigned.insert((*name).to_owned(), fixed);
-            let _ = number;
         }
         Ok::<_, BuildError>(assigned)
     };
