@@ -54,7 +54,7 @@ start() {
     local tries=100
     until fetch /health >/dev/null 2>&1; do
         kill -0 "$sandbox" 2>/dev/null || { cat "$work/server.log" >&2; fail "the server ended"; }
-        ((tries--)) || { cat "$work/server.log" >&2; fail "the server did not answer within 10 s"; }
+        ((tries--)) || { cat "$work/server.log" >&2; fail "the server did not answer"; }
         sleep 0.1
     done
 }

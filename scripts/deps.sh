@@ -17,7 +17,8 @@ fail() { printf 'deps: %s\n' "$*" >&2; exit 1; }
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
-command -v dpkg-query >/dev/null || fail "layerset is built and tested on Debian; elsewhere, install the counterparts of: $packages"
+command -v dpkg-query >/dev/null ||
+    fail "layerset is built and tested on Debian; elsewhere, install the counterparts of: $packages"
 
 missing=
 for package in $packages; do

@@ -104,6 +104,14 @@ pub enum BuildError {
         /// What the checks found.
         findings: Vec<Finding>,
     },
+    /// Only one layer was to be built, and another one changed too.
+    #[error("layer '{layer}' changed too: {reason}")]
+    AnotherChanged {
+        /// The other layer.
+        layer: String,
+        /// What changed.
+        reason: String,
+    },
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -160,6 +168,9 @@ impl BuildError {
                 ))
             }
             Self::Refused { findings } => findings.first().map(|finding| finding.hint.clone()),
+            Self::AnotherChanged { layer, .. } => Some(format!(
+                "update '{layer}' first, or run `layerset build` and `layerset deploy` to take all changes"
+            )),
             Self::Step { source, .. } | Self::Sandbox(source) => source.hint(),
             Self::Apt(error) => error.hint(),
             Self::Store(StoreError::TooSmall { .. }) => {

@@ -65,6 +65,8 @@ pub struct BuildOptions<'a> {
     pub apt_sources: Option<PathBuf>,
     /// Build even what is known, e.g. to prove that it is repeatable.
     pub rebuild: bool,
+    /// The only layer that may be built; that another one changed too is an error.
+    pub only: Option<String>,
     /// Set when the work is to stop.
     pub cancel: &'a AtomicBool,
     /// Told how far the work is.
@@ -203,6 +205,17 @@ impl Build<'_> {
             None => keys::why_new(self.repository, &self.workspace.recipe().name, input)?,
         };
         self.options.progress.step(&input.name, "starting", None);
+        if self
+            .options
+            .only
+            .as_ref()
+            .is_some_and(|only| *only != input.name)
+        {
+            return Err(BuildError::AnotherChanged {
+                layer: input.name.clone(),
+                reason,
+            });
+        }
         let built = layer::build(self, input)?;
         self.built.insert(input.name.clone(), built.id);
         keys::remember(

@@ -56,6 +56,7 @@ pub fn verify_reproducible(
     let options = BuildOptions {
         apt_sources: options.apt_sources.clone(),
         rebuild: true,
+        only: None,
         cancel: options.cancel,
         progress: options.progress,
     };

@@ -2,8 +2,6 @@
 //!
 //! A finding names its layer and path and never guesses a remedy; [`Verdict`] is the worst of them.
 
-pub mod elf;
-
 use serde::{Deserialize, Serialize};
 
 use crate::path::RelPath;

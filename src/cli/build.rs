@@ -106,6 +106,7 @@ pub(super) fn options<'a>(context: &'a Context, source: &Source) -> BuildOptions
     BuildOptions {
         apt_sources: source.apt_sources.clone(),
         rebuild: false,
+        only: None,
         cancel: &context.cancel,
         progress: &context.ui,
     }

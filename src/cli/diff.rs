@@ -7,7 +7,6 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{CliError, Context, ui};
-use crate::deploy::Target;
 use crate::durable::LockMode;
 use crate::format::Image;
 use crate::id::ImageId;
@@ -70,22 +69,45 @@ struct FileDiff {
 impl Diff {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         let repository = context.open(LockMode::Shared, "layerset diff")?;
-        let (from, to) = (self.find(context, &repository, &self.from)?, self.find(context, &repository, &self.to)?);
+        let (from, to) = (
+            self.find(context, &repository, &self.from)?,
+            self.find(context, &repository, &self.to)?,
+        );
         let report = compare(&repository, from, to)?;
         context.ui.print_json(&report)?;
         context.ui.print(&describe(&report, self.files));
         Ok(())
     }
 
-    fn find(&self, context: &Context, repository: &Repository, text: &str) -> Result<ImageId, CliError> {
+    fn find(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        text: &str,
+    ) -> Result<ImageId, CliError> {
         if let (Some(target), Ok(generation)) = (&self.target, text.parse::<u64>()) {
-            let status = Target::open(target, std::sync::Arc::clone(&context.disk))?.status()?;
-            let found = status.deployments.iter().find(|deployment| deployment.generation == generation);
+            let status = context.target(target)?.status()?;
+            let found = status
+                .deployments
+                .iter()
+                .find(|deployment| deployment.generation == generation);
             let found = found.ok_or_else(|| {
-                CliError::new(format!("'{}' has no generation {generation}", target.display()), 1)
-                    .with_hint(format!("`layerset status --target {}` lists them", target.display()))
+                CliError::new(
+                    format!("'{}' has no generation {generation}", target.display()),
+                    1,
+                )
+                .with_hint(format!(
+                    "`layerset status --target {}` lists them",
+                    target.display()
+                ))
             })?;
-            return Ok(found.image);
+            let damaged = || {
+                CliError::new(
+                    format!("generation {generation} is damaged"),
+                    super::error::INTEGRITY,
+                )
+            };
+            return found.image.ok_or_else(damaged);
         }
         Ok(repository.resolve_image(text)?)
     }
@@ -93,7 +115,10 @@ impl Diff {
 
 fn compare(repository: &Repository, from: ImageId, to: ImageId) -> Result<Report, CliError> {
     let (before, after) = (repository.read_image(&from)?, repository.read_image(&to)?);
-    let (old, new) = (repository.read_tree(&before.tree)?, repository.read_tree(&after.tree)?);
+    let (old, new) = (
+        repository.read_tree(&before.tree)?,
+        repository.read_tree(&after.tree)?,
+    );
     let size = |inode: Option<&Inode>| match inode?.node {
         Node::File { size, .. } => Some(size),
         _ => None,
@@ -124,24 +149,37 @@ fn compare(repository: &Repository, from: ImageId, to: ImageId) -> Result<Report
 fn layers(before: &Image, after: &Image) -> Vec<LayerDiff> {
     let text = |image: &Image, name: &str| {
         let layer = image.layers.iter().find(|layer| layer.name == name)?;
-        Some((layer.id, format!("{} ({})", layer.version, layer.id.short())))
+        Some((
+            layer.id,
+            format!("{} ({})", layer.version, layer.id.short()),
+        ))
     };
     let mut seen = BTreeSet::new();
-    let names = after.layers.iter().chain(&before.layers).map(|layer| layer.name.as_str());
+    let names = after
+        .layers
+        .iter()
+        .chain(&before.layers)
+        .map(|layer| layer.name.as_str());
     names
         .filter(|name| seen.insert(*name))
         .filter_map(|name| {
             let (old, new) = (text(before, name), text(after, name));
-            (old.as_ref().map(|(id, _)| *id) != new.as_ref().map(|(id, _)| *id)).then(|| LayerDiff {
-                name: name.to_owned(),
-                before: old.map(|(_, text)| text),
-                after: new.map(|(_, text)| text),
+            (old.as_ref().map(|(id, _)| *id) != new.as_ref().map(|(id, _)| *id)).then(|| {
+                LayerDiff {
+                    name: name.to_owned(),
+                    before: old.map(|(_, text)| text),
+                    after: new.map(|(_, text)| text),
+                }
             })
         })
         .collect()
 }
 
-fn packages(repository: &Repository, before: &Image, after: &Image) -> Result<Vec<PackageDiff>, CliError> {
+fn packages(
+    repository: &Repository,
+    before: &Image,
+    after: &Image,
+) -> Result<Vec<PackageDiff>, CliError> {
     let all = |image: &Image| -> Result<BTreeMap<String, (String, String)>, CliError> {
         let mut found = BTreeMap::new();
         for entry in &image.layers {
@@ -157,7 +195,8 @@ fn packages(repository: &Repository, before: &Image, after: &Image) -> Result<Ve
         .into_iter()
         .filter_map(|name| {
             let (a, b) = (old.get(name), new.get(name));
-            let version = |side: Option<&(String, String)>| side.map(|(_, version)| version.clone());
+            let version =
+                |side: Option<&(String, String)>| side.map(|(_, version)| version.clone());
             (version(a) != version(b)).then(|| PackageDiff {
                 name: name.clone(),
                 layer: b.or(a).map_or(String::new(), |(layer, _)| layer.clone()),
@@ -175,21 +214,41 @@ fn describe(report: &Report, files: bool) -> String {
         return "the same image\n".to_owned();
     }
     if !report.layers.is_empty() {
-        let rows: Vec<_> =
-            report.layers.iter().map(|l| vec![l.name.clone(), side(&l.before), side(&l.after)]).collect();
+        let rows: Vec<_> = report
+            .layers
+            .iter()
+            .map(|l| vec![l.name.clone(), side(&l.before), side(&l.after)])
+            .collect();
         text.push_str(&ui::table(&["layer", "before", "after"], &rows));
     }
     if !report.packages.is_empty() {
         let rows: Vec<_> = report
             .packages
             .iter()
-            .map(|p| vec![p.name.clone(), p.layer.clone(), side(&p.before), side(&p.after)])
+            .map(|p| {
+                vec![
+                    p.name.clone(),
+                    p.layer.clone(),
+                    side(&p.before),
+                    side(&p.after),
+                ]
+            })
             .collect();
         text.push('\n');
         text.push_str(&ui::table(&["package", "layer", "before", "after"], &rows));
     }
-    let count = |change: &str| report.files.iter().filter(|file| file.change == change).count();
-    let shown = if files { report.files.len() } else { report.files.len().min(20) };
+    let count = |change: &str| {
+        report
+            .files
+            .iter()
+            .filter(|file| file.change == change)
+            .count()
+    };
+    let shown = if files {
+        report.files.len()
+    } else {
+        report.files.len().min(20)
+    };
     if shown > 0 {
         text.push('\n');
     }
@@ -202,7 +261,10 @@ fn describe(report: &Report, files: bool) -> String {
         text.push_str(&format!("{:8} {}{sizes}\n", file.change, file.path));
     }
     if shown < report.files.len() {
-        text.push_str(&format!("… and {} more (--files lists all)\n", report.files.len() - shown));
+        text.push_str(&format!(
+            "… and {} more (--files lists all)\n",
+            report.files.len() - shown
+        ));
     }
     text.push_str(&format!(
         "\n{} added, {} removed, {} changed, {} with other metadata; {} -> {}\n",

@@ -1,6 +1,7 @@
 //! The command line: one file a command; [`ui`] is the only printing, [`error`] the only exit.
 
 mod build;
+mod diff;
 mod error;
 mod fsck;
 mod gc;
@@ -9,6 +10,7 @@ mod list;
 mod lock;
 mod manual;
 mod show;
+mod target;
 pub mod ui;
 
 use std::ffi::OsString;
@@ -77,14 +79,23 @@ enum Command {
     /// Show an image, a layer, a tree or an object
     Show(show::Show),
     /// Compare two images, or two generations of a target
+    Diff(diff::Diff),
     /// Put an image on a target and switch to it
+    Deploy(target::Deploy),
     /// Rebuild one component and switch a target to the result
+    Update(target::Update),
     /// Switch a target back to an earlier deployment
+    Rollback(target::Rollback),
     /// Show the deployments of a target
+    Status(target::Status),
     /// Show every change of a target
+    History(target::History),
     /// Keep a deployment, whatever the policy says, or stop keeping it
+    Pin(target::Pin),
     /// Mount the deployments of a target again, e.g. after a reboot of the host
+    Activate(target::Activate),
     /// Unmount the deployments of a target
+    Deactivate(target::Deactivate),
     /// Remove what no image and no deployment needs
     Gc(gc::Gc),
     /// Verify every byte of the repository
@@ -194,6 +205,15 @@ impl Command {
             Self::Build(command) => command.run(context),
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
+            Self::Diff(command) => command.run(context),
+            Self::Deploy(command) => command.run(context),
+            Self::Update(command) => command.run(context),
+            Self::Rollback(command) => command.run(context),
+            Self::Status(command) => command.run(context),
+            Self::History(command) => command.run(context),
+            Self::Pin(command) => command.run(context),
+            Self::Activate(command) => command.run(context),
+            Self::Deactivate(command) => command.run(context),
             Self::Gc(command) => command.run(context),
             Self::Fsck(command) => command.run(context),
             Self::Completions(command) => command.run(context),

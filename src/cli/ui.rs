@@ -14,7 +14,7 @@ use super::error::CliError;
 use crate::build::{Action, LayerReport, Progress};
 
 /// How this process talks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ui {
     json: bool,
     quiet: bool,

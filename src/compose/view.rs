@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use crate::check::elf::{self, ElfFacts};
+use crate::elf::{self, ElfFacts};
 use crate::id::ObjectId;
 use crate::merge::derive::{ImageView, ViewError, ViewNode};
 use crate::path::escape;
 use crate::store::{Index, StoreError, Transaction};
 use crate::tree::{Node, Tree};
 
-/// The kind of fact in the index; the number is raised when [`ElfFacts`] changes.
-const ELF_FACTS: &str = "elf-1";
+/// The kind of fact in the index; another version of the facts is another kind.
+fn elf_facts() -> String {
+    format!("elf-{}", elf::FACTS_VERSION)
+}
 
 /// A read-only look at a tree while it is composed.
 pub struct TreeView<'a> {
@@ -37,7 +39,7 @@ impl<'a> TreeView<'a> {
         let fresh = self.fresh.take();
         if !fresh.is_empty() {
             self.index.put_all(
-                ELF_FACTS,
+                &elf_facts(),
                 fresh
                     .into_iter()
                     .map(|(id, facts)| (id.as_bytes().to_vec(), facts)),
@@ -87,7 +89,7 @@ impl ImageView for TreeView<'_> {
 
     fn elf(&self, path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
         let id = self.object(path)?;
-        let known = self.index.get(ELF_FACTS, id.as_bytes());
+        let known = self.index.get(&elf_facts(), id.as_bytes());
         if let Some(facts) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(facts);
         }

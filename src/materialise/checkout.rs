@@ -26,13 +26,6 @@ pub enum Ownership {
     Current,
 }
 
-/// How to check out.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct CheckoutOptions {
-    /// Who shall own what is written.
-    pub ownership: Ownership,
-}
-
 /// What a checkout wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CheckoutReport {
@@ -52,9 +45,9 @@ pub fn checkout(
     objects: &dyn ObjectSource,
     dest: &Path,
     ids: &dyn IdLookup,
-    options: CheckoutOptions,
+    ownership: Ownership,
 ) -> Result<CheckoutReport, MaterialiseError> {
-    checkout_subtree(tree, b"", objects, dest, ids, options)
+    checkout_subtree(tree, b"", objects, dest, ids, ownership)
 }
 
 /// Writes what lies at `subtree`, a directory of `tree`, as the directory `dest`.
@@ -66,11 +59,11 @@ pub fn checkout_subtree(
     objects: &dyn ObjectSource,
     dest: &Path,
     ids: &dyn IdLookup,
-    options: CheckoutOptions,
+    ownership: Ownership,
 ) -> Result<CheckoutReport, MaterialiseError> {
     let plan = Plan::new(tree, subtree, ids)?;
     let dest_fd = open_dest(dest)?;
-    let writer = Writer::new(dest, dest_fd, objects, options.ownership);
+    let writer = Writer::new(dest, dest_fd, objects, ownership);
     writer.write(&plan)?;
     Ok(CheckoutReport {
         entries: plan.entries,

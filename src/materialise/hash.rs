@@ -12,7 +12,8 @@ use crate::materialise::{FileMeta, ObjectSink};
 const BUFFER_BYTES: usize = 256 * 1024;
 
 thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
+    /// Scratch space for reading files.
+    pub(super) static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
 }
 
 /// Computes the id of the rest of `file`, which must hold exactly `size` more bytes.

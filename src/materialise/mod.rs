@@ -3,30 +3,35 @@
 //! Nothing here decides *what* a tree holds; every function writes exactly the tree that it is given, or fails and names the path.
 //! Owners are names in trees and numbers on disk: [`IdLookup`] and [`PasswdIds`] are the only place where the two meet.
 
+mod attach;
 mod checkout;
+mod copy;
 mod erofs;
 mod hash;
 mod ids;
 mod inspect;
 mod mount;
 mod probe;
+mod queue;
 mod scan;
 mod write;
 
-pub use checkout::{CheckoutOptions, CheckoutReport, Ownership, checkout, checkout_subtree};
+pub use attach::{
+    Access, bind, is_mountpoint, mount_source, private_namespace, unmount, unmount_lazily,
+};
+pub use checkout::{CheckoutReport, Ownership, checkout, checkout_subtree};
 pub use erofs::erofs_image;
 pub use hash::{HashOnly, hash_file};
 pub use ids::{IdLookup, PasswdIds};
-pub use mount::{
-    Access, Mounted, Source, Upper, bind, is_mountpoint, mount_readonly, mount_source,
-    mount_writable, private_namespace, unmount, unmount_lazily,
-};
+pub use mount::{Lifetime, Mounted, Source, Upper, mount_readonly, mount_writable};
 pub use probe::{Capabilities, Support};
 pub use scan::{Extent, ScanOptions, Selection, scan, scan_selected};
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use crate::id::ObjectId;
 use crate::path::RelPath;
@@ -165,6 +170,16 @@ pub enum MaterialiseError {
 }
 
 impl MaterialiseError {
+    /// Makes the error of a mount that the kernel refused with `log` as its explanation.
+    pub(crate) fn mount(verb: &'static str, path: &Path, log: &str, errno: Errno) -> Self {
+        Self::Mount {
+            verb,
+            path: path.to_owned(),
+            log: log.to_owned(),
+            source: errno.into(),
+        }
+    }
+
     /// Makes the mapper for `map_err` that adds verb and path.
     pub(crate) fn io<E: Into<io::Error>>(
         verb: &'static str,

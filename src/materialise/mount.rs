@@ -6,16 +6,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    OpenTreeFlags, UnmountFlags,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
 
-use crate::materialise::MaterialiseError;
+use crate::materialise::{MaterialiseError, private_namespace};
 
 /// What to mount: where the read-only contents come from.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +44,18 @@ pub struct Upper<'a> {
     pub upper: &'a Path,
     /// Empty scratch directory of overlayfs.
     pub work: &'a Path,
+    /// How long the changes are needed.
+    pub lifetime: Lifetime,
+}
+
+/// How long the changes in an upper directory are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// They outlive the mount, and what was synced survives a crash.
+    Persistent,
+    /// They are read before the mount ends and then thrown away: overlayfs ignores every sync (`volatile`), which packages ask
+    /// for thousands of times. The same upper and work directories cannot be mounted again.
+    Build,
 }
 
 /// A mount that is complete but visible nowhere yet; dropping it unmounts it.
@@ -78,7 +87,7 @@ impl Mounted {
             at,
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
         )
-        .map_err(|errno| failure("attach a mount at", at, "", errno))
+        .map_err(|errno| MaterialiseError::mount("attach a mount at", at, "", errno))
     }
 
     /// Returns the mount's root, from which its files can be opened.
@@ -107,15 +116,6 @@ pub fn mount_writable(
     Mounted::writable(source, upper, name)?.attach(at)
 }
 
-fn failure(verb: &'static str, path: &Path, log: &str, source: Errno) -> MaterialiseError {
-    MaterialiseError::Mount {
-        verb,
-        path: path.to_owned(),
-        log: log.to_owned(),
-        source: source.into(),
-    }
-}
-
 /// A file system context: collects options, and the kernel's own words when it refuses them.
 struct Context<'a> {
     fd: OwnedFd,
@@ -127,11 +127,11 @@ impl<'a> Context<'a> {
     fn open(kind: &str, verb: &'static str, path: &'a Path) -> Result<Self, MaterialiseError> {
         rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
             .map(|fd| Self { fd, verb, path })
-            .map_err(|errno| failure(verb, path, "", errno))
+            .map_err(|errno| MaterialiseError::mount(verb, path, "", errno))
     }
 
     fn check(&self, result: rustix::io::Result<()>) -> Result<(), MaterialiseError> {
-        result.map_err(|errno| failure(self.verb, self.path, &self.log(), errno))
+        result.map_err(|errno| MaterialiseError::mount(self.verb, self.path, &self.log(), errno))
     }
 
     fn set(&self, key: &str, value: &str) -> Result<(), MaterialiseError> {
@@ -151,7 +151,7 @@ impl<'a> Context<'a> {
     fn create(self, attributes: MountAttrFlags) -> Result<OwnedFd, MaterialiseError> {
         self.check(rustix::mount::fsconfig_create(&self.fd))?;
         rustix::mount::fsmount(&self.fd, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-            .map_err(|errno| failure(self.verb, self.path, &self.log(), errno))
+            .map_err(|errno| MaterialiseError::mount(self.verb, self.path, &self.log(), errno))
     }
 
     /// Reads the pending messages; each read gives one, as `e text`.
@@ -198,7 +198,7 @@ fn erofs(image: &Path) -> Result<OwnedFd, MaterialiseError> {
 struct Parts {
     lower: OwnedFd,
     data: Option<OwnedFd>,
-    upper: Option<(OwnedFd, OwnedFd)>,
+    upper: Option<(OwnedFd, OwnedFd, Lifetime)>,
 }
 
 fn overlay(
@@ -224,7 +224,7 @@ fn open_parts(source: Source<'_>, upper: Option<Upper<'_>>) -> Result<Parts, Mat
         Source::Directory(dir) => (open_dir(dir)?, None),
     };
     let upper = match upper {
-        Some(dirs) => Some((open_dir(dirs.upper)?, open_dir(dirs.work)?)),
+        Some(dirs) => Some((open_dir(dirs.upper)?, open_dir(dirs.work)?, dirs.lifetime)),
         None => None,
     };
     Ok(Parts { lower, data, upper })
@@ -258,9 +258,12 @@ fn assemble(
         }
     }
     let mut attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
-    if let Some((upper, work)) = &parts.upper {
+    if let Some((upper, work, lifetime)) = &parts.upper {
         context.set_dir("upperdir", upper.as_fd(), by)?;
         context.set_dir("workdir", work.as_fd(), by)?;
+        if *lifetime == Lifetime::Build {
+            context.check(rustix::mount::fsconfig_set_flag(&context.fd, "volatile"))?;
+        }
         attributes = MountAttrFlags::empty();
     }
     context.create(attributes)
@@ -280,153 +283,10 @@ fn assemble_attached(
             let at = Path::new("/");
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
             rustix::mount::move_mount(&parts.lower, "", CWD, at, flags)
-                .map_err(|errno| failure("attach a mount at", at, "", errno))?;
+                .map_err(|errno| MaterialiseError::mount("attach a mount at", at, "", errno))?;
         }
         assemble(&parts, source.path(), name, Naming::Proc)
     })
-}
-
-/// Runs `work` on a thread with a mount namespace of its own, in which mounts neither come in nor go out.
-///
-/// The kernel drops the namespace with its last process, however that ends: no mount survives a `kill -9`.
-pub fn private_namespace<T, E, F>(work: F) -> Result<T, E>
-where
-    T: Send,
-    E: Send + From<MaterialiseError>,
-    F: FnOnce() -> Result<T, E> + Send,
-{
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            enter_namespace()?;
-            work()
-        });
-        match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
-}
-
-fn enter_namespace() -> Result<(), MaterialiseError> {
-    let root = Path::new("/");
-    // The safe name is deprecated for CLONE_FILES' sake; a mount namespace concerns this thread and its children only.
-    #[allow(deprecated)]
-    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS)
-        .map_err(|errno| failure("make a mount namespace for", root, "", errno))?;
-    rustix::mount::mount_change(
-        root,
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )
-    .map_err(|errno| failure("make private", root, "", errno))
-}
-
-/// Whether a bind mount may be written through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Only reading.
-    ReadOnly,
-    /// Reading and writing, as the source allows.
-    ReadWrite,
-}
-
-/// Binds `source` at `at`, with everything mounted below it.
-///
-/// Read-only holds for the bound mount itself; mounts below keep their own flags, as with `mount --rbind`.
-pub fn bind(source: &Path, at: &Path, access: Access) -> Result<(), MaterialiseError> {
-    let fail = |verb, path: &Path| {
-        let path = path.to_owned();
-        move |errno| failure(verb, &path, "", errno)
-    };
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
-    let tree = rustix::mount::open_tree(CWD, source, flags).map_err(fail("bind", source))?;
-    rustix::mount::move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(fail("attach a mount at", at))?;
-    if access == Access::ReadOnly {
-        rustix::mount::mount_remount(at, MountFlags::BIND | MountFlags::RDONLY, "")
-            .map_err(fail("make read-only", at))
-            .inspect_err(|_| {
-                // The error that is reported is the first one; a half-made bind must not stay.
-                let _ = unmount_lazily(at);
-            })?;
-    }
-    Ok(())
-}
-
-/// Unmounts what is mounted at `at`; fails while it is in use.
-pub fn unmount(at: &Path) -> Result<(), MaterialiseError> {
-    rustix::mount::unmount(at, UnmountFlags::NOFOLLOW)
-        .map_err(|errno| failure("unmount", at, "", errno))
-}
-
-/// Detaches what is mounted at `at`: gone from the tree at once, freed when its last user is done.
-pub fn unmount_lazily(at: &Path) -> Result<(), MaterialiseError> {
-    rustix::mount::unmount(at, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
-        .map_err(|errno| failure("unmount", at, "", errno))
-}
-
-/// Says whether something is mounted exactly at `at`; a path that does not exist is no mount point.
-pub fn is_mountpoint(at: &Path) -> Result<bool, MaterialiseError> {
-    match rustix::fs::statx(CWD, at, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE) {
-        Ok(stat) => Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(MaterialiseError::io("examine", at)(errno)),
-    }
-}
-
-/// Returns the source name of the uppermost mount at `at`, e.g. `layerset:<image id>`; `None` when nothing is mounted there.
-pub fn mount_source(at: &Path) -> Result<Option<String>, MaterialiseError> {
-    if !is_mountpoint(at)? {
-        return Ok(None);
-    }
-    // The thread's table, not the process's: a build thread lives in a namespace of its own.
-    let table = Path::new("/proc/thread-self/mountinfo");
-    let text = std::fs::read(table).map_err(MaterialiseError::io("read", table))?;
-    let at: PathBuf = std::fs::canonicalize(at).map_err(MaterialiseError::io("resolve", at))?;
-    Ok(source_of(&text, &at))
-}
-
-/// Finds the source in a mount table (`proc_pid_mountinfo(5)`); of several mounts at one place the last line is the uppermost.
-fn source_of(table: &[u8], at: &Path) -> Option<String> {
-    use std::os::unix::ffi::OsStrExt;
-    let wanted = at.as_os_str().as_bytes();
-    table
-        .split(|b| *b == b'\n')
-        .filter_map(|line| {
-            let mut fields = line.split(|b| *b == b' ');
-            let point = fields.nth(4)?;
-            if unescape_octal(point) != wanted {
-                return None;
-            }
-            fields.find(|field| *field == b"-")?;
-            let source = fields.nth(1)?;
-            Some(String::from_utf8_lossy(&unescape_octal(source)).into_owned())
-        })
-        .next_back()
-}
-
-/// Undoes the table's `\040` escapes.
-fn unescape_octal(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = (byte == b'\\').then(|| tail.get(..3)).flatten();
-        let value = digits
-            .and_then(|d| std::str::from_utf8(d).ok())
-            .and_then(|d| u8::from_str_radix(d, 8).ok());
-        match value {
-            Some(value) => {
-                out.push(value);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 /// Returns the system's error of a refused mount.
@@ -445,15 +305,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_uppermost_mount_at_a_place_names_its_source() {
-        let table = b"1 0 8:1 / / rw - ext4 /dev/vda rw\n\
-            9 1 0:5 / /a\\040b rw,relatime shared:4 master:2 - overlay layerset:one ro\n\
-            10 9 0:6 / /a\\040b rw - overlay layerset:t\\040wo ro\n";
-        assert_eq!(
-            source_of(table, Path::new("/a b")).unwrap(),
-            "layerset:t wo"
-        );
-        assert_eq!(source_of(table, Path::new("/")).unwrap(), "/dev/vda");
-        assert_eq!(source_of(table, Path::new("/a")), None);
+    fn the_route_for_older_kernels_gives_a_working_mount_too() {
+        if !rustix::process::geteuid().is_root() {
+            let text =
+                b"SKIPPED the_route_for_older_kernels_gives_a_working_mount_too: needs root\n";
+            let _ = rustix::io::write(rustix::stdio::stderr(), text);
+            return;
+        }
+        use crate::materialise::{ObjectDir, PasswdIds, erofs_image};
+        use crate::tree::{Inode, Tree};
+        use crate::{id::ObjectId, path::RelPath};
+        let dir = tempfile::tempdir().unwrap();
+        let (image, objects) = (dir.path().join("image"), dir.path().join("objects"));
+        let id = ObjectId::of(b"contents");
+        let object = objects.join(ObjectDir::relative_path(&id));
+        std::fs::create_dir_all(object.parent().unwrap()).unwrap();
+        std::fs::write(object, "contents").unwrap();
+        let tree: Tree = [
+            (RelPath::root(), Inode::directory(0o755)),
+            (RelPath::new(b"f").unwrap(), Inode::file(id, 8, 0o644)),
+        ]
+        .into_iter()
+        .collect();
+        std::fs::write(&image, erofs_image(&tree, &PasswdIds::default()).unwrap()).unwrap();
+        let [upper, work, lower] = ["upper", "work", "lower"].map(|name| dir.path().join(name));
+        for dir in [&upper, &work, &lower] {
+            std::fs::create_dir(dir).unwrap();
+        }
+        std::fs::write(lower.join("f"), "contents").unwrap();
+        let dirs = Upper {
+            upper: &upper,
+            work: &work,
+            lifetime: Lifetime::Persistent,
+        };
+        let from_image = Source::Image {
+            image: &image,
+            objects: &objects,
+        };
+        let cases = [
+            (from_image, None),
+            (from_image, Some(dirs)),
+            (Source::Directory(&lower), Some(dirs)),
+        ];
+        for (source, upper) in cases {
+            let mounted = assemble_attached(source, upper, "layerset:test").unwrap();
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&mounted, "f", flags, Mode::empty()).unwrap();
+            let text = io::read_to_string(std::fs::File::from(file)).unwrap();
+            assert_eq!(text, "contents");
+        }
     }
 }

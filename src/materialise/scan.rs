@@ -9,12 +9,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::materialise::inspect::{Found, Inspector, LinkKey};
+use crate::materialise::queue::{AbandonOnPanic, Queue};
 use crate::materialise::{MaterialiseError, ObjectSink, PasswdIds, worker_count};
 use crate::path::RelPath;
 use crate::tree::Tree;
@@ -97,7 +98,8 @@ fn initial_jobs(selections: &[Selection]) -> Vec<Job> {
         groups.entry(parent).or_default().push(item);
     }
     let mut jobs = Vec::new();
-    for (parent, paths) in groups {
+    for (parent, mut paths) in groups {
+        paths.sort_unstable_by(|left, right| left.0.cmp(&right.0));
         for batch in paths.chunks(BATCH_FILES) {
             jobs.push(Job::Selected(parent.clone(), batch.to_vec()));
         }
@@ -118,7 +120,7 @@ struct Scanner<'a> {
     root: Arc<OwnedFd>,
     options: &'a ScanOptions,
     inspector: Inspector<'a>,
-    queue: Queue,
+    queue: Queue<Job>,
 }
 
 type Results = Vec<(RelPath, Found)>;
@@ -144,7 +146,6 @@ impl Scanner<'_> {
     }
 
     fn work(&self) -> Results {
-        // A sink that panics must not leave the other threads waiting for work that never comes.
         let _guard = AbandonOnPanic(&self.queue);
         let mut found = Vec::new();
         while let Some(job) = self.queue.next() {
@@ -289,82 +290,4 @@ fn assemble(found: Results) -> Tree {
         .collect();
     tree.canonicalize_hardlinks();
     tree
-}
-
-/// The jobs of all threads; it is finished when no job is left and none is being worked on.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    jobs: Vec<Job>,
-    busy: usize,
-    failure: Option<MaterialiseError>,
-    abandoned: bool,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in a worker is passed on by `run`; until then the others may finish.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, jobs: Vec<Job>) {
-        let many = jobs.len();
-        self.lock().jobs.extend(jobs);
-        match many {
-            0 => {}
-            1 => self.changed.notify_one(),
-            _ => self.changed.notify_all(),
-        }
-    }
-
-    fn next(&self) -> Option<Job> {
-        let mut state = self.lock();
-        loop {
-            if state.failure.is_some() || state.abandoned {
-                return None;
-            }
-            if let Some(job) = state.jobs.pop() {
-                state.busy += 1;
-                return Some(job);
-            }
-            if state.busy == 0 {
-                return None;
-            }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn done(&self, error: Option<MaterialiseError>) {
-        let mut state = self.lock();
-        state.busy -= 1;
-        if state.failure.is_none() {
-            state.failure = error;
-        }
-        if state.failure.is_some() || (state.busy == 0 && state.jobs.is_empty()) {
-            self.changed.notify_all();
-        }
-    }
-
-    fn failure(&self) -> Option<MaterialiseError> {
-        self.lock().failure.take()
-    }
-}
-
-struct AbandonOnPanic<'a>(&'a Queue);
-
-impl Drop for AbandonOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.lock().abandoned = true;
-            self.0.changed.notify_all();
-        }
-    }
 }

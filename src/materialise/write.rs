@@ -1,7 +1,7 @@
 //! Writes the planned entries of a checkout; every path is opened below the destination and through no symbolic link.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use crate::id::ObjectId;
 use crate::materialise::checkout::{Item, Plan};
+use crate::materialise::copy::copy;
 use crate::materialise::{CheckoutReport, MaterialiseError, ObjectSource, Ownership, worker_count};
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
@@ -315,37 +316,4 @@ fn times(inode: &Inode) -> Timestamps {
             tv_nsec: inode.mtime.nsec.into(),
         },
     }
-}
-
-/// Copies inside the kernel where it can, else through a buffer.
-fn copy(source: &mut File, target: &mut File, size: u64) -> io::Result<()> {
-    let mut rest = size;
-    while rest > 0 {
-        let chunk = usize::try_from(rest.min(1 << 30)).unwrap_or(1 << 30);
-        match rustix::fs::copy_file_range(&*source, None, &*target, None, chunk) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => rest -= count as u64,
-            Err(Errno::INTR) => {}
-            // Two file systems, or one that cannot: both positions are where the copy stopped.
-            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                return copy_buffered(source, target, rest);
-            }
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
-}
-
-fn copy_buffered(source: &mut File, target: &mut File, size: u64) -> io::Result<()> {
-    let mut buffer = vec![0; 256 * 1024];
-    let mut rest = size;
-    while rest > 0 {
-        let count = source.read(&mut buffer)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        target.write_all(&buffer[..count])?;
-        rest = rest.saturating_sub(count as u64);
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{IFlags, Mode, OFlags};
 
 use crate::materialise::{
-    CheckoutOptions, IdLookup, MaterialiseError, ObjectSource, Source, Upper, checkout,
+    IdLookup, Lifetime, MaterialiseError, ObjectSource, Ownership, Source, Upper, checkout,
     checkout_subtree, erofs_image, mount_writable, private_namespace, unmount, unmount_lazily,
 };
 use crate::path::RelPath;
@@ -108,6 +108,8 @@ where
     E: From<SandboxError>,
     F: FnOnce(&View) -> Result<T, E>,
 {
+    // Entering the namespace gave this thread a umask of its own; what a build makes must not depend on the caller's.
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let view = mount(work, lower)?;
     let mounted = Unmount(view.merged.clone());
     let result = build(&view);
@@ -144,11 +146,17 @@ fn mount(work: &Path, lower: Lower<'_>) -> Result<View, SandboxError> {
         .map(|inode| (RelPath::root(), inode.clone()))
         .into_iter()
         .collect();
-    let options = CheckoutOptions::default();
-    checkout(&root, lower.objects, &view.upper, lower.ids, options)?;
+    checkout(
+        &root,
+        lower.objects,
+        &view.upper,
+        lower.ids,
+        Ownership::Exact,
+    )?;
     let dirs = Upper {
         upper: &view.upper,
         work: &overlay,
+        lifetime: Lifetime::Build,
     };
     let name = "layerset:build";
     match lower.kind {
@@ -164,7 +172,14 @@ fn mount(work: &Path, lower: Lower<'_>) -> Result<View, SandboxError> {
         }
         LowerKind::Checkout => {
             let dir = work.join("lower");
-            checkout_subtree(lower.tree, b"", lower.objects, &dir, lower.ids, options)?;
+            checkout_subtree(
+                lower.tree,
+                b"",
+                lower.objects,
+                &dir,
+                lower.ids,
+                Ownership::Exact,
+            )?;
             mount_writable(Source::Directory(&dir), dirs, &view.merged, name)?;
         }
     }

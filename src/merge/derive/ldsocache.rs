@@ -1,11 +1,13 @@
 //! The derivation of `/etc/ld.so.cache`, and of the links that go with it, as glibc's `ldconfig` does it.
 //!
-//! The cache maps sonames to files, so that the loader need not search directories. [`derive`] gives, byte for byte,
+//! The cache maps sonames to files, so that the loader need not search directories. [`derive()`] gives, byte for byte,
 //! what the image's own `ldconfig` would write, without running it; where it cannot know which of several equal names a
-//! directory listing would give first, it takes them in byte order. Followed are glibc 2.37 to 2.43, and 2.33 to 2.36
+//! directory listing would give first, it takes them in byte order. Followed are glibc 2.37 and later, and 2.33 to 2.36
 //! except for their legacy hardware subdirectories (`tls`, `haswell`, …), which Debian's libraries no longer use.
-//! The steps: which directories ([`conf`]), which libraries in them ([`scan`]), in which order ([`order`]) and how
-//! written down ([`encode`]).
+//! Three things are left out on purpose: objects of machines that the image is not for, a.out files, and links that
+//! a soname would make outside its directory.
+//! The steps: which directories (`conf`), which libraries in them (`scan`), in which order (`order`) and how
+//! written down (`encode`).
 
 mod conf;
 mod encode;
@@ -45,7 +47,7 @@ pub struct CacheEntry {
     pub soname: Vec<u8>,
     /// Where the loader finds it: an absolute path.
     pub path: Vec<u8>,
-    /// Which ABI it is for; see [`ElfFacts::cache_flags`](crate::check::elf::ElfFacts::cache_flags).
+    /// Which ABI it is for; see [`ElfFacts::cache_flags`](crate::elf::ElfFacts::cache_flags).
     pub flags: u32,
     /// The `glibc-hwcaps` subdirectory that it is in, such as `x86-64-v3`.
     pub hwcaps: Option<Vec<u8>>,
@@ -95,5 +97,5 @@ pub fn derive_as(view: &dyn ImageView, ldconfig: &LdConfig) -> Result<LdSoCache,
 }
 
 #[cfg(test)]
-#[path = "ldsocache/tests.rs"]
+#[allow(clippy::unwrap_used)]
 mod tests;

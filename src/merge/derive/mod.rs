@@ -5,7 +5,7 @@
 
 pub mod ldsocache;
 
-use crate::check::elf::{ElfError, ElfFacts};
+use crate::elf::{ElfError, ElfFacts};
 
 /// The most symlinks followed in one path, as in Linux.
 const MAX_LINKS: usize = 40;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ImageView, ViewError, ViewNode, join, parent};
-use crate::check::elf::{ByteOrder, ElfClass, ElfError, ElfFacts, ElfKind};
+use crate::elf::{ByteOrder, ElfClass, ElfError, ElfFacts, ElfKind};
 
 #[derive(Debug, Clone)]
 enum Node {

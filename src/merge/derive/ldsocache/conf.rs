@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::super::{ImageView, ViewNode, join, parent, resolve};
 use super::glob::glob;
 use super::{LdConfig, LdSoCacheError};
+use crate::merge::derive::{ImageView, ViewNode, join, parent, resolve};
 
 /// The most configuration files read, so that files including each other come to an end.
 const INCLUDE_LIMIT: usize = 4096;

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::conf::LibraryDirs;
 use super::{CacheEntry, LdConfig, LdSoCacheError};
-use crate::check::elf::ByteOrder;
+use crate::elf::ByteOrder;
 
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const HEADER_BYTES: usize = 48;
@@ -157,6 +157,7 @@ impl<'a> Strings<'a> {
         Self { bytes, offsets }
     }
 
+    /// Returns where a string that was given to [`Strings::new`] starts.
     fn offset(&self, string: &[u8]) -> usize {
         self.offsets.get(string).copied().unwrap_or_default()
     }

@@ -1,10 +1,9 @@
 //! What an image's own `ldconfig` has built in: the directories it always searches, and what it signs its work with.
 
-use crate::check::elf::{ByteOrder, ElfClass, ElfFacts};
-
 use object::elf;
 
-use super::super::{ImageView, ViewError, ViewNode, resolve};
+use crate::elf::{ByteOrder, ElfClass, ElfFacts};
+use crate::merge::derive::{ImageView, ViewError, ViewNode, resolve};
 
 /// Ubuntu has a shell wrapper at the usual place.
 const PROGRAM_PATHS: [&[u8]; 4] = [

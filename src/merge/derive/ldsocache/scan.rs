@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{DerivedLink, ImageView, ViewError, ViewNode, join, resolve};
 use super::conf::{LibraryDir, LibraryDirs};
 use super::order::compare_names;
 use super::{CacheEntry, LdConfig};
-use crate::check::elf::ElfFacts;
+use crate::elf::ElfFacts;
+use crate::merge::derive::{DerivedLink, ImageView, ViewError, ViewNode, join, resolve};
 
 /// What was found, in the order of the directories.
 #[derive(Debug, Default)]

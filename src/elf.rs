@@ -216,3 +216,7 @@ impl ElfFacts {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::print_stderr)]
+mod tests;

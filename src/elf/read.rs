@@ -9,6 +9,10 @@ use super::{AbiTag, ByteOrder, ElfClass, ElfError, ElfFacts, ElfKind, VersionNee
 /// The most text and entries taken from one object; the richest real ones stay below a tenth of it.
 const TEXT_LIMIT_BYTES: usize = 4 << 20;
 
+/// The most segments of notes looked at, and the most notes in each: overlapping ones would take quadratic time.
+const NOTE_SEGMENTS_LIMIT: usize = 16;
+const NOTES_LIMIT: usize = 1024;
+
 const HEADER: &str = "header";
 const SEGMENTS: &str = "program header table";
 const INTERP: &str = "interpreter segment";
@@ -97,8 +101,16 @@ impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
             abi_tag: None,
             x86_isa_needed: 0,
         };
+        let mut note_segments = 0;
         for segment in self.segments {
-            match segment.p_type(endian) {
+            let kind = segment.p_type(endian);
+            if matches!(kind, elf::PT_NOTE | elf::PT_GNU_PROPERTY) {
+                note_segments += 1;
+                if note_segments > NOTE_SEGMENTS_LIMIT {
+                    continue;
+                }
+            }
+            match kind {
                 elf::PT_INTERP => {
                     let interp = segment.interpreter(endian, self.bytes);
                     let interp = interp.ok().flatten().ok_or_else(|| malformed(INTERP))?;
@@ -152,7 +164,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
                 }
                 elf::DT_RPATH => facts.rpath = Some(self.string(strings, value)?),
                 elf::DT_RUNPATH => facts.runpath = Some(self.string(strings, value)?),
-                elf::DT_FLAGS_1 => facts.nodeflib = value & u64::from(elf::DF_1_NODEFLIB.0) != 0,
+                elf::DT_FLAGS_1 => facts.nodeflib = value & elf::DF_1_NODEFLIB.0 != 0,
                 _ => {}
             }
         }
@@ -224,6 +236,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
     fn abi_tag(&self, segment: &H::ProgramHeader) -> Option<AbiTag> {
         let notes = segment.notes(self.endian, self.bytes).ok().flatten()?;
         notes
+            .take(NOTES_LIMIT)
             .map_while(Result::ok)
             .filter(|note| {
                 note.name() == elf::ELF_NOTE_GNU && note.n_type(self.endian) == elf::NT_GNU_ABI_TAG
@@ -260,6 +273,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
             let notes =
                 NoteIterator::<H>::new(self.endian, segment.p_align(self.endian), data).ok()?;
             notes
+                .take(NOTES_LIMIT)
                 .map_while(Result::ok)
                 .find_map(|note| note.gnu_properties(self.endian))?
                 .map_while(Result::ok)
@@ -345,7 +359,3 @@ impl Chain {
         Ok(())
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

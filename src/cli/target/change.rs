@@ -1,0 +1,518 @@
+//! Commands that switch a target.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::note;
+use crate::build::{self, BuildOptions, LockOptions};
+use crate::cli::{CliError, Context, host_architecture, ui};
+use crate::deploy::{
+    Action, BadPolicy, Decisions, EtcReport, KindChoice, StageOptions, Staged, Switched, Target,
+};
+use crate::durable::LockMode;
+use crate::id::ImageId;
+use crate::path::RelPath;
+use crate::recipe::Workspace;
+use crate::store::Repository;
+
+/// How many deployments a target keeps when nobody says.
+const DEFAULT_KEEP: usize = 3;
+
+/// Puts an image on a target, and switches to it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset deploy web --target /srv/web
+  layerset deploy web --target /srv/web --dry-run     # what it would do to /etc
+  layerset deploy b3:1f2e --target /srv/web --keep-file /etc/nginx/nginx.conf
+
+The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a conflict is told before anything
+is switched. An earlier deployment stays, and `layerset rollback` goes back to it.")]
+pub struct Deploy {
+    /// The image: a recipe's name, a ref, an id or an abbreviation of one
+    image: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where to deploy to, and how.
+#[derive(Debug, Args)]
+struct Place {
+    /// The target: any directory; it is made when absent
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
+    /// In a conflict, keep this file of /etc as it is on the machine; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    keep_file: Vec<String>,
+    /// In a conflict, take this file of /etc from the image; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    take_file: Vec<String>,
+    /// Copy the files instead of mounting them from the repository
+    #[arg(long)]
+    copy: bool,
+    /// Show what would be done to /etc, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Prepare the deployment, but do not switch to it
+    #[arg(long, conflicts_with = "dry_run")]
+    stage_only: bool,
+    /// How many deployments to keep, pinned ones aside
+    #[arg(long, default_value_t = DEFAULT_KEEP, value_name = "COUNT")]
+    keep: usize,
+    /// Why, for the history
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    reason: String,
+}
+
+impl Deploy {
+    pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
+        context.catch_interrupts()?;
+        let repository = context.open(LockMode::Shared, "layerset deploy")?;
+        let image = repository.resolve_image(&self.image)?;
+        self.place
+            .deploy(context, &repository, &image, Action::Deploy, None)
+    }
+}
+
+impl Place {
+    fn options(&self) -> Result<StageOptions, CliError> {
+        let paths = |texts: &[String]| {
+            texts
+                .iter()
+                .map(|text| RelPath::from_text(text))
+                .collect::<Result<_, _>>()
+        };
+        let bad = |error: crate::path::PathError| CliError::usage(error.to_string());
+        let decisions = Decisions {
+            keep: paths(&self.keep_file).map_err(bad)?,
+            take: paths(&self.take_file).map_err(bad)?,
+        };
+        let kind = if self.copy {
+            KindChoice::Copy
+        } else {
+            KindChoice::Auto
+        };
+        Ok(StageOptions { kind, decisions })
+    }
+
+    fn deploy(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        image: &ImageId,
+        action: Action,
+        built: Option<&build::BuildReport>,
+    ) -> Result<(), CliError> {
+        let options = self.options()?;
+        if self.dry_run {
+            return self.plan(context, repository, image, &options);
+        }
+        let started = Instant::now();
+        let target = context.target_or_new(&self.target)?;
+        let change = target.change("layerset deploy")?;
+        refuse_bad_image(&target, image)?;
+        if !self.stage_only && is_current(&target, image)? {
+            return unchanged(context, &target, image, built);
+        }
+        context.ui.doing("staging the deployment");
+        let staged = change.stage(repository, image, &options)?;
+        if context.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(CliError::new("interrupted", 1));
+        }
+        let staged_in = started.elapsed().as_secs_f64();
+        let switching = Instant::now();
+        let switched = if self.stage_only {
+            None
+        } else {
+            Some(change.switch(
+                staged.generation,
+                action,
+                BadPolicy::Refuse,
+                &note(&self.reason, "safe"),
+            )?)
+        };
+        let switched_in = switching.elapsed().as_secs_f64();
+        let plan = target.plan_prune(self.keep)?;
+        if !plan.remove.is_empty() {
+            change.prune(repository, &plan, &note("kept no longer", "safe"))?;
+        }
+        report(
+            context,
+            &Deployed {
+                staged: &staged,
+                switched,
+                staged_in,
+                switched_in,
+                pruned: &plan.remove,
+                built,
+            },
+        )
+    }
+
+    fn plan(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        image: &ImageId,
+        options: &StageOptions,
+    ) -> Result<(), CliError> {
+        let report = match context.target(&self.target) {
+            Ok(target) => target.plan_etc(repository, image, &options.decisions)?,
+            Err(_) => EtcReport::default(),
+        };
+        context.ui.print_json(
+            &serde_json::json!({ "dry_run": true, "image": image, "etc": etc_json(&report) }),
+        )?;
+        let mut text = format!("would deploy {}\n", image.short());
+        text.push_str(&etc_text(&report));
+        context.ui.print(&text);
+        Ok(())
+    }
+}
+
+/// A set that was marked bad on this target is never chosen by itself again.
+fn refuse_bad_image(target: &Target, image: &ImageId) -> Result<(), CliError> {
+    let status = target.status()?;
+    let bad = status
+        .deployments
+        .iter()
+        .find(|d| d.image.as_ref() == Some(image) && d.bad.is_some());
+    match bad {
+        None => Ok(()),
+        Some(deployment) => Err(CliError::new(
+            format!(
+                "image {} is marked bad on this target: {}",
+                image.short(),
+                deployment.bad.clone().unwrap_or_default()
+            ),
+            crate::cli::error::REFUSED,
+        )
+        .with_hint(format!(
+            "`layerset rollback --to {}` uses it nevertheless",
+            deployment.generation
+        ))),
+    }
+}
+
+fn is_current(target: &Target, image: &ImageId) -> Result<bool, CliError> {
+    let status = target.status()?;
+    let current = status
+        .deployments
+        .iter()
+        .find(|d| Some(d.generation) == status.current);
+    Ok(
+        current
+            .is_some_and(|d| d.image.as_ref() == Some(image) && d.mounted && d.damaged.is_none()),
+    )
+}
+
+fn unchanged(
+    context: &Context,
+    target: &Target,
+    image: &ImageId,
+    built: Option<&build::BuildReport>,
+) -> Result<(), CliError> {
+    let current = target.current()?;
+    context.ui.print_json(&serde_json::json!({
+        "image": image, "generation": current, "switched": false, "build": built,
+    }))?;
+    let text = built.map_or(String::new(), |built| {
+        crate::cli::build::describe(built, false)
+    });
+    context.ui.print(&format!(
+        "{text}image {} is current already\n",
+        image.short()
+    ));
+    Ok(())
+}
+
+struct Deployed<'a> {
+    staged: &'a Staged,
+    switched: Option<Switched>,
+    staged_in: f64,
+    switched_in: f64,
+    pruned: &'a [u64],
+    built: Option<&'a build::BuildReport>,
+}
+
+fn etc_json(report: &EtcReport) -> serde_json::Value {
+    serde_json::json!({
+        "merged": report.merged,
+        "conflicts": report.conflicts.iter().map(|conflict| serde_json::json!({
+            "path": conflict.path, "record": conflict.record, "line": conflict.line, "reason": conflict.reason,
+        })).collect::<Vec<_>>(),
+        "resolved": report.resolved.iter().map(|(path, _)| path).collect::<Vec<_>>(),
+    })
+}
+
+fn etc_text(report: &EtcReport) -> String {
+    let mut text = String::new();
+    for path in &report.merged {
+        text.push_str(&format!(
+            "merged {path}: the machine's edits and the image's\n"
+        ));
+    }
+    for conflict in &report.conflicts {
+        let record = conflict
+            .record
+            .as_ref()
+            .map_or(String::new(), |record| format!(" ({record})"));
+        text.push_str(&format!(
+            "conflict in {}{record}: {}\n",
+            conflict.path, conflict.reason
+        ));
+    }
+    for (path, _) in &report.resolved {
+        text.push_str(&format!(
+            "decided for {path}; all sides are kept in etc-conflicts/\n"
+        ));
+    }
+    for path in &report.unused {
+        text.push_str(&format!(
+            "no conflict in {path}: the decision has no effect\n"
+        ));
+    }
+    text
+}
+
+fn report(context: &Context, deployed: &Deployed<'_>) -> Result<(), CliError> {
+    let staged = deployed.staged;
+    context.ui.print_json(&serde_json::json!({
+        "image": staged.image,
+        "generation": staged.generation,
+        "kind": staged.kind,
+        "switched": deployed.switched.is_some(),
+        "from": deployed.switched.as_ref().and_then(|switched| switched.from),
+        "stage_seconds": deployed.staged_in,
+        "switch_seconds": deployed.switched_in,
+        "pruned": deployed.pruned,
+        "etc": etc_json(&staged.etc),
+        "build": deployed.built,
+    }))?;
+    let mut text = deployed.built.map_or(String::new(), |built| {
+        crate::cli::build::describe(built, false)
+    });
+    text.push_str(&etc_text(&staged.etc));
+    let how = serde_json::to_value(staged.kind)
+        .ok()
+        .and_then(|kind| kind.as_str().map(str::to_owned))
+        .unwrap_or_default();
+    text.push_str(&format!(
+        "staged generation {} ({how}) in {}\n",
+        staged.generation,
+        ui::seconds(deployed.staged_in)
+    ));
+    match &deployed.switched {
+        Some(switched) => {
+            let from = switched
+                .from
+                .map_or("nothing".to_owned(), |from| format!("generation {from}"));
+            let time = ui::seconds(deployed.switched_in);
+            text.push_str(&format!(
+                "switched from {from} to generation {} in {time}\n",
+                switched.to
+            ));
+        }
+        None => text.push_str(&format!(
+            "`layerset rollback --to {}` switches to it\n",
+            staged.generation
+        )),
+    }
+    for generation in deployed.pruned {
+        text.push_str(&format!(
+            "removed generation {generation}, kept no longer\n"
+        ));
+    }
+    context.ui.print(&text);
+    Ok(())
+}
+
+/// Rebuilds one component, and switches a target to the result.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset update nginx --target /srv/web                        # newest packages of nginx; the base stays
+  layerset update hello --target /srv/web --recipe recipes/web.toml
+
+A layer with packages is locked anew first (--locked leaves the lock as it is). Only this layer is built.")]
+pub struct Update {
+    /// The layer
+    layer: String,
+    /// The recipe [default: recipes/NAME.toml, where NAME is that of the current image]
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Where the layers are [default: layers/ beside the recipe or beside its folder]
+    #[arg(long, value_name = "DIR")]
+    layers: Option<PathBuf>,
+    /// Do not look for newer packages
+    #[arg(long)]
+    locked: bool,
+    /// Use these package archives (an apt sources file) instead of the distribution's
+    #[arg(long, value_name = "FILE", env = "LAYERSET_APT_SOURCES")]
+    apt_sources: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Update {
+    pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
+        context.catch_interrupts()?;
+        let target = context.target(&self.place.target)?;
+        let workspace = Workspace::open(
+            &self.recipe(&target)?,
+            self.layers.as_deref(),
+            host_architecture(),
+        )?;
+        let Some(layer) = workspace.layer(&self.layer) else {
+            let known = workspace.recipe().layers.join(", ");
+            return Err(
+                CliError::usage(format!("the recipe has no layer '{}'", self.layer))
+                    .with_hint(format!("it has: {known}")),
+            );
+        };
+        let repository = context.open(LockMode::Shared, "layerset update")?;
+        let has_packages =
+            layer.definition.bootstrap().is_some() || layer.definition.apt().is_some();
+        if has_packages && !self.locked {
+            let options = LockOptions {
+                update: vec![self.layer.clone()],
+                apt_sources: self.apt_sources.clone(),
+                progress: &context.ui,
+            };
+            build::lock(&workspace, &repository, &options)?;
+        }
+        let options = BuildOptions {
+            apt_sources: self.apt_sources.clone(),
+            rebuild: false,
+            only: Some(self.layer.clone()),
+            cancel: &context.cancel,
+            progress: &context.ui,
+        };
+        let built = build::build(&workspace, &repository, &options)?;
+        self.place.deploy(
+            context,
+            &repository,
+            &built.image,
+            Action::Update,
+            Some(&built),
+        )
+    }
+
+    fn recipe(&self, target: &Target) -> Result<PathBuf, CliError> {
+        if let Some(recipe) = &self.recipe {
+            return Ok(recipe.clone());
+        }
+        let status = target.status()?;
+        let current = status
+            .deployments
+            .iter()
+            .find(|d| Some(d.generation) == status.current);
+        let name = current.and_then(|d| d.name.clone());
+        let path = name.map(|name| PathBuf::from(format!("recipes/{name}.toml")));
+        path.filter(|path| path.exists()).ok_or_else(|| {
+            CliError::usage("the recipe of the current image is not in recipes/ here")
+                .with_hint("name it with --recipe")
+        })
+    }
+}
+
+/// Switches a target back to an earlier deployment.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset rollback --target /srv/web
+  layerset rollback --target /srv/web --to 3
+
+Nothing is copied and nothing is fetched; the repository is not needed.")]
+pub struct Rollback {
+    /// The target
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
+    /// The generation to switch to [default: the previous one]
+    #[arg(long, value_name = "GENERATION")]
+    to: Option<u64>,
+    /// Mark the deployment that is left as bad, so that it is never chosen by itself again
+    #[arg(long)]
+    mark_bad: bool,
+    /// Why, for the history
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    reason: String,
+}
+
+impl Rollback {
+    pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
+        let target = context.target(&self.target)?;
+        let change = target.change("layerset rollback")?;
+        let started = Instant::now();
+        let switched = change.rollback(self.to, &note(&self.reason, "safe"))?;
+        let seconds = started.elapsed().as_secs_f64();
+        if let (true, Some(from)) = (
+            self.mark_bad && switched.from != Some(switched.to),
+            switched.from,
+        ) {
+            let reason = if self.reason.is_empty() {
+                "rolled back by hand"
+            } else {
+                &self.reason
+            };
+            change.mark_bad(from, &note(reason, "refused"))?;
+        }
+        context.ui.print_json(&serde_json::json!({
+            "from": switched.from, "to": switched.to, "switch_seconds": seconds,
+        }))?;
+        let from = switched
+            .from
+            .map_or("nothing".to_owned(), |from| format!("generation {from}"));
+        if switched.from == Some(switched.to) {
+            context
+                .ui
+                .print(&format!("generation {} is current already\n", switched.to));
+        } else {
+            context.ui.print(&format!(
+                "switched from {from} to generation {} in {}\n",
+                switched.to,
+                ui::seconds(seconds)
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a deployment, whatever the policy says, or stops keeping it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset pin 3 --target /srv/web
+  layerset pin 3 --target /srv/web --remove")]
+pub struct Pin {
+    /// The deployment
+    generation: u64,
+    /// The target
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
+    /// Take the pin back
+    #[arg(long)]
+    remove: bool,
+}
+
+impl Pin {
+    pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
+        let target = context.target(&self.target)?;
+        let change = target.change("layerset pin")?;
+        if self.remove {
+            change.unpin(self.generation)?;
+        } else {
+            change.pin(self.generation)?;
+        }
+        context.ui.print_json(
+            &serde_json::json!({ "generation": self.generation, "pinned": !self.remove }),
+        )?;
+        let word = if self.remove {
+            "no longer pinned"
+        } else {
+            "pinned"
+        };
+        context
+            .ui
+            .print(&format!("generation {} is {word}\n", self.generation));
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Commands on targets: deploy, update, rollback, status, history, pin, activate, deactivate.
+
+mod change;
+mod look;
+mod mounts;
+
+pub use change::{Deploy, Pin, Rollback, Update};
+pub use look::{History, Status};
+pub use mounts::{Activate, Deactivate};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{INTEGRITY, REFUSED};
+use super::{CliError, Context};
+use crate::deploy::{DeployError, Note, Target, Waiting};
+use crate::time::SystemClock;
+
+impl Context {
+    /// Opens the target at `root`.
+    pub(super) fn target(&self, root: &Path) -> Result<Target, CliError> {
+        let target = Target::open(root, Arc::clone(&self.disk), Arc::new(SystemClock))?;
+        Ok(target.with_waiting(self.waiting()))
+    }
+
+    /// Opens the target at `root`, or makes one.
+    fn target_or_new(&self, root: &Path) -> Result<Target, CliError> {
+        let target = Target::open_or_init(
+            root,
+            &self.repo,
+            Arc::clone(&self.disk),
+            Arc::new(SystemClock),
+        )?;
+        Ok(target.with_waiting(self.waiting()))
+    }
+
+    fn waiting(&self) -> Waiting {
+        let ui = self.ui.clone();
+        Waiting {
+            patience: self.patience,
+            tell: Arc::new(move |holder| ui.remark(&format!("waiting for {holder}"))),
+        }
+    }
+}
+
+/// What the history says about who asked: the user behind sudo, where there is one.
+fn note(reason: &str, verdict: &str) -> Note {
+    let user = ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    let uid = rustix::process::getuid().as_raw();
+    let who = user.filter(|user| !user.is_empty()).unwrap_or_else(|| {
+        if uid == 0 {
+            "root".into()
+        } else {
+            format!("#{uid}")
+        }
+    });
+    Note {
+        who,
+        verdict: verdict.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+impl From<DeployError> for CliError {
+    fn from(error: DeployError) -> Self {
+        let hint = error.hint();
+        match error {
+            DeployError::Store(error) => error.into(),
+            error => {
+                let exit = match &error {
+                    DeployError::Conflicts(_)
+                    | DeployError::Bad { .. }
+                    | DeployError::EtcEdited { .. } => REFUSED,
+                    DeployError::Objects(_)
+                    | DeployError::Damaged { .. }
+                    | DeployError::Metadata { .. } => INTEGRITY,
+                    _ => 1,
+                };
+                let mut shown = Self::from_error(&error, exit);
+                if let DeployError::Conflicts(conflicts) = &error {
+                    shown.causes.extend(conflicts.iter().map(|conflict| {
+                        let record = conflict
+                            .record
+                            .as_ref()
+                            .map_or(String::new(), |record| format!(" ({record})"));
+                        format!("{}{record}: {}", conflict.path, conflict.reason)
+                    }));
+                }
+                shown.hint = hint;
+                shown
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! One command's turn on a target: the lock, and what it finds to clear up first.
+
+use super::history::{self, Action, Record};
+use super::record::Place;
+use super::switch::Note;
+use super::{DeployError, Target, mounts};
+use crate::durable::{Lock, LockMode, replace_file};
+use crate::id::ImageId;
+use crate::store::{RefName, Repository};
+
+/// A target that nobody else changes meanwhile; dropping it lets others in.
+#[derive(Debug)]
+#[must_use]
+pub struct Change<'t> {
+    pub(super) target: &'t Target,
+    _lock: Lock,
+}
+
+/// What activation did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Activated {
+    /// Deployments that were mounted now.
+    pub mounted: Vec<u64>,
+    /// Deployments that were mounted already.
+    pub already: Vec<u64>,
+    /// Deployments other than the current one that could not be mounted, and why.
+    pub failed: Vec<(u64, String)>,
+}
+
+impl Target {
+    /// Waits for the target, clears what a dead command left, and completes the history.
+    ///
+    /// `title` is what others read while they wait, e.g. `layerset deploy`.
+    pub fn change(&self, title: &str) -> Result<Change<'_>, DeployError> {
+        let lock = Lock::take(
+            &self.dir.join("lock"),
+            LockMode::Exclusive,
+            title,
+            self.waiting.patience,
+            self.waiting.tell.as_ref(),
+        )?;
+        let change = Change {
+            target: self,
+            _lock: lock,
+        };
+        change.clear()?;
+        change.recover()?;
+        Ok(change)
+    }
+}
+
+impl Change<'_> {
+    /// Removes what a dead command left: nothing refers to it.
+    fn clear(&self) -> Result<(), DeployError> {
+        for name in self.target.names()? {
+            if name.starts_with(".new-") || name.starts_with(".old-") {
+                self.target
+                    .remove_dir(&self.target.deployments_dir().join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a switch whose command died after the commit point.
+    fn recover(&self) -> Result<(), DeployError> {
+        let target = self.target;
+        history::mend(target.disk.as_ref(), &target.history_path())?;
+        let (current, known) = (target.current()?, target.history()?.last_to());
+        if let Some(current) = current.filter(|current| Some(*current) != known) {
+            let note = Note {
+                who: "layerset".to_owned(),
+                verdict: String::new(),
+                reason: "the switch was made and its command died before it was recorded"
+                    .to_owned(),
+            };
+            self.record(Action::Recovered, known, Some(current), &note)?;
+        }
+        Ok(())
+    }
+
+    /// Appends a record about the way from one deployment to another.
+    pub(super) fn record(
+        &self,
+        action: Action,
+        from: Option<u64>,
+        to: Option<u64>,
+        note: &Note,
+    ) -> Result<(), DeployError> {
+        let target = self.target;
+        let place = |generation: Option<u64>| generation.and_then(|n| target.place(n).ok());
+        let (old, new) = (place(from), place(to));
+        let record = Record {
+            sequence: 0,
+            parent: String::new(),
+            when: target.clock.now_sec(),
+            who: note.who.clone(),
+            action,
+            from,
+            to,
+            image: new.as_ref().map(|place| place.facts.image),
+            layers: super::switch::layer_changes(old.as_ref(), new.as_ref()),
+            verdict: note.verdict.clone(),
+            reason: note.reason.clone(),
+            digest: String::new(),
+        };
+        history::append(target.disk.as_ref(), &target.history_path(), record)?;
+        Ok(())
+    }
+
+    /// Returns a number that was never given to a deployment of this target.
+    pub(super) fn next_generation(&self) -> Result<u64, DeployError> {
+        let target = self.target;
+        let used = target.generations()?.last().copied().unwrap_or(0);
+        let records = target.history()?.records;
+        let recorded = records.iter().flat_map(|record| [record.from, record.to]);
+        Ok(recorded.flatten().max().unwrap_or(0).max(used) + 1)
+    }
+
+    /// Removes the refs of deployments that are not there (any more).
+    pub(super) fn release_strays(&self, repository: &Repository) -> Result<(), DeployError> {
+        let prefix = format!("deployments/{}/", self.target.identity.id);
+        let present = self.target.generations()?;
+        for (name, _) in repository.refs()? {
+            let Some(text) = name.as_str().strip_prefix(&prefix) else {
+                continue;
+            };
+            let known = super::parse_generation(text).is_some_and(|n| present.contains(&n));
+            if !known {
+                repository.remove_ref(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn ref_name(&self, generation: u64) -> Result<RefName, DeployError> {
+        Ok(RefName::deployment(&self.target.identity.id, generation)?)
+    }
+
+    /// Keeps a deployment from ever being pruned.
+    pub fn pin(&self, generation: u64) -> Result<(), DeployError> {
+        self.flag(generation, "pinned", "")
+    }
+
+    /// Takes a pin back.
+    pub fn unpin(&self, generation: u64) -> Result<(), DeployError> {
+        self.unflag(generation, "pinned")
+    }
+
+    /// Marks a deployment as bad, so that nothing but its number chooses it, and records it.
+    pub fn mark_bad(&self, generation: u64, note: &Note) -> Result<(), DeployError> {
+        self.flag(generation, "bad", &note.reason)?;
+        let current = self.target.current()?;
+        let note = Note {
+            reason: format!("deployment {generation}: {}", note.reason),
+            ..note.clone()
+        };
+        self.record(Action::Bad, current, current, &note)
+    }
+
+    /// Takes the mark back.
+    pub fn clear_bad(&self, generation: u64) -> Result<(), DeployError> {
+        self.unflag(generation, "bad")
+    }
+
+    fn flag(&self, generation: u64, name: &str, text: &str) -> Result<(), DeployError> {
+        let place = self.target.place(generation)?;
+        let bytes = format!("{text}\n");
+        let disk = self.target.disk.as_ref();
+        replace_file(disk, &place.dir.join(name), 0o644, bytes.as_bytes())?;
+        Ok(())
+    }
+
+    fn unflag(&self, generation: u64, name: &str) -> Result<(), DeployError> {
+        let place = self.target.place(generation)?;
+        self.target.disk.remove(&place.dir.join(name))?;
+        self.target.disk.sync_dir(&place.dir)?;
+        Ok(())
+    }
+
+    /// Mounts the current, the previous and the pinned deployments again, as after a reboot.
+    ///
+    /// Only the current one must come up; what is wrong with another is reported.
+    pub fn activate(&self) -> Result<Activated, DeployError> {
+        let target = self.target;
+        let mut done = Activated::default();
+        let current = target.current()?;
+        if let Some(current) = current {
+            let place = target.place(current)?;
+            self.settle_var(&place)?;
+            let list = if target.mount(&place)? {
+                &mut done.mounted
+            } else {
+                &mut done.already
+            };
+            list.push(current);
+        }
+        let previous = target.previous()?;
+        for generation in target.generations()? {
+            if Some(generation) == current {
+                continue;
+            }
+            let mounted = target.place(generation).and_then(|place| {
+                let wanted = Some(generation) == previous || place.is_pinned();
+                wanted.then(|| target.mount(&place)).transpose()
+            });
+            match mounted {
+                Ok(None) => {}
+                Ok(Some(true)) => done.mounted.push(generation),
+                Ok(Some(false)) => done.already.push(generation),
+                Err(error) => done.failed.push((generation, error.to_string())),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Unmounts all deployments; says how many mounts that were. What still runs from them keeps its files.
+    pub fn deactivate(&self) -> Result<usize, DeployError> {
+        mounts::unmount_below(&self.target.deployments_dir())
+    }
+
+    /// Brings what a deployment adds to the shared state into place.
+    pub(super) fn settle_var(&self, place: &Place) -> Result<(), DeployError> {
+        super::var::settle(
+            self.target.disk.as_ref(),
+            &place.dir.join("var-new"),
+            &self.target.var_dir(),
+            &place.facts.var_units,
+        )
+    }
+}
+
+impl Target {
+    /// Finds the newest deployment of an image, if there is one.
+    pub fn find(&self, image: &ImageId) -> Result<Option<u64>, DeployError> {
+        for generation in self.generations()?.into_iter().rev() {
+            if self
+                .place(generation)
+                .is_ok_and(|place| place.facts.image == *image)
+            {
+                return Ok(Some(generation));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,96 @@
+//! Where the merge of `/etc` finds the contents of files: the repository, the machine's own files, and what it made itself.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::MemfdFlags;
+
+use crate::id::ObjectId;
+use crate::materialise::{FileMeta, ObjectSink, ObjectSource, hash_file};
+use crate::merge::{Blobs, MergeError};
+use crate::store::Repository;
+
+/// The contents that one merge can name by their ids. Nothing is stored in the repository: a machine's secrets stay in its `/etc`.
+pub(super) struct Contents<'r> {
+    repository: &'r Repository,
+    /// The machine's directory, when there is one.
+    dir: PathBuf,
+    own: Mutex<HashMap<ObjectId, PathBuf>>,
+    made: Mutex<HashMap<ObjectId, Vec<u8>>>,
+}
+
+impl<'r> Contents<'r> {
+    pub(super) fn new(repository: &'r Repository, dir: PathBuf) -> Self {
+        Self {
+            repository,
+            dir,
+            own: Mutex::default(),
+            made: Mutex::default(),
+        }
+    }
+
+    fn path_of(&self, id: &ObjectId) -> Option<PathBuf> {
+        lock(&self.own).get(id).map(|path| self.dir.join(path))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The maps hold finished facts only, so a panic elsewhere cannot have left them half-written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ObjectSink for Contents<'_> {
+    fn put_file(&self, mut file: File, meta: &FileMeta, path: &Path) -> io::Result<ObjectId> {
+        let id = hash_file(&mut file, meta.size)?;
+        lock(&self.own).entry(id).or_insert_with(|| path.to_owned());
+        Ok(id)
+    }
+}
+
+impl Blobs for Contents<'_> {
+    fn read(&self, id: &ObjectId) -> Result<Vec<u8>, MergeError> {
+        if let Some(bytes) = lock(&self.made).get(id) {
+            return Ok(bytes.clone());
+        }
+        let fail = |source: Box<dyn std::error::Error + Send + Sync>| MergeError {
+            object: id.to_string(),
+            source,
+        };
+        let Some(path) = self.path_of(id) else {
+            return self
+                .repository
+                .read_object(id)
+                .map_err(|error| fail(Box::new(error)));
+        };
+        let bytes = std::fs::read(&path).map_err(|error| fail(Box::new(error)))?;
+        if ObjectId::of(&bytes) != *id {
+            let path = path.display();
+            return Err(fail(format!("'{path}' changed while it was merged").into()));
+        }
+        Ok(bytes)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<ObjectId, MergeError> {
+        let id = ObjectId::of(bytes);
+        lock(&self.made).insert(id, bytes.to_vec());
+        Ok(id)
+    }
+}
+
+impl ObjectSource for Contents<'_> {
+    fn open_object(&self, id: &ObjectId) -> io::Result<File> {
+        if let Some(bytes) = lock(&self.made).get(id) {
+            let mut file = File::from(rustix::fs::memfd_create("merged", MemfdFlags::CLOEXEC)?);
+            file.write_all(bytes)?;
+            file.rewind()?;
+            return Ok(file);
+        }
+        let path = self
+            .path_of(id)
+            .unwrap_or_else(|| self.repository.object_path(id));
+        File::open(path)
+    }
+}

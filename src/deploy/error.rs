@@ -1,0 +1,240 @@
+//! What can go wrong on a target, by what one can do about it; every refusal comes before the first write.
+
+use std::path::{Path, PathBuf};
+
+use crate::durable::DurableError;
+use crate::id::ObjectId;
+use crate::materialise::MaterialiseError;
+use crate::merge::{Conflict, MergeError};
+use crate::path::RelPath;
+use crate::store::StoreError;
+
+/// Why a target could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// There is none.
+    #[error("no target at '{}'", path.display())]
+    Missing {
+        /// The target's root.
+        path: PathBuf,
+    },
+    /// The place is taken by something else.
+    #[error("'{}' is not empty and holds no target", path.display())]
+    Occupied {
+        /// The directory that a target would use.
+        path: PathBuf,
+    },
+    /// It needs another version of this program.
+    #[error("the target at '{}' has format {format}, which this program does not know", path.display())]
+    Incompatible {
+        /// The target's root.
+        path: PathBuf,
+        /// The format that it says it has.
+        format: u32,
+    },
+    /// Its deployments come from another repository.
+    #[error("the target takes its objects from '{}', not from '{}'", recorded.display(), given.display())]
+    OtherRepository {
+        /// The repository in `target.json`.
+        recorded: PathBuf,
+        /// The one that was given.
+        given: PathBuf,
+    },
+    /// A file of the target makes no sense.
+    #[error("cannot understand '{}': {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is not enough room, found before the first write.
+    #[error(
+        "'{}' has {available_bytes} bytes and {available_inodes} inodes free, \
+         {needed_bytes} bytes and {needed_inodes} inodes are needed",
+        path.display()
+    )]
+    NoSpace {
+        /// A directory on the filesystem that is too small.
+        path: PathBuf,
+        /// Bytes needed.
+        needed_bytes: u64,
+        /// Bytes free.
+        available_bytes: u64,
+        /// Inodes needed.
+        needed_inodes: u64,
+        /// Inodes free.
+        available_inodes: u64,
+    },
+    /// Objects of the image are missing or damaged; nothing was written.
+    #[error("{}", describe_objects(.0))]
+    Objects(Vec<HarmedObject>),
+    /// `/etc` has changes on both sides that nobody decided about; nothing was written.
+    #[error("{}", describe_conflicts(.0))]
+    Conflicts(Vec<Conflict>),
+    /// The current `/etc` was edited after the deployment was staged, so that switching would hide the edit.
+    #[error(
+        "/etc of deployment {from} was edited after deployment {generation} was staged from it"
+    )]
+    EtcEdited {
+        /// The staged deployment.
+        generation: u64,
+        /// The deployment whose `/etc` it was made of.
+        from: u64,
+    },
+    /// No such deployment.
+    #[error("the target has no deployment {generation}")]
+    NoSuchDeployment {
+        /// The number asked for.
+        generation: u64,
+    },
+    /// The deployment failed before and was not asked for by its number.
+    #[error("deployment {generation} is marked bad: {reason}")]
+    Bad {
+        /// The deployment.
+        generation: u64,
+        /// Why it was marked.
+        reason: String,
+    },
+    /// There is nothing to go back to.
+    #[error("there is no earlier deployment to go back to")]
+    NoPrevious,
+    /// A deployment in use cannot be marked.
+    #[error("deployment {generation} is current")]
+    IsCurrent {
+        /// The deployment.
+        generation: u64,
+    },
+    /// The metadata image of a deployment is not what was staged.
+    #[error("the metadata of deployment {generation} is damaged: its digest is {found}")]
+    Metadata {
+        /// The deployment.
+        generation: u64,
+        /// The digest of what is there.
+        found: String,
+    },
+    /// Something is still mounted where a directory has to go.
+    #[error("'{}' is still mounted", path.display())]
+    StillMounted {
+        /// The mount point.
+        path: PathBuf,
+    },
+    /// The switch was made and could not be written to the history.
+    #[error("deployment {generation} is current, but the history does not say so")]
+    Unrecorded {
+        /// The new current deployment.
+        generation: u64,
+        /// Why the record could not be written.
+        source: DurableError,
+    },
+    /// The repository refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The merge could not read or keep a file.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// Writing or mounting a tree failed.
+    #[error(transparent)]
+    Materialise(#[from] MaterialiseError),
+    /// The system refused.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+}
+
+/// An object that an image needs and the repository cannot give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HarmedObject {
+    /// The object.
+    pub object: ObjectId,
+    /// The paths in the image that hold it.
+    pub paths: Vec<RelPath>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl DeployError {
+    /// Wraps the system's answer to `verb` on `path`.
+    pub(super) fn io(verb: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Durable(DurableError::new(verb, path, source))
+    }
+
+    /// Says what to do about it, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { .. } => "deploy an image there first".to_owned(),
+            Self::Occupied { .. } => {
+                "choose another directory, or move its contents away".to_owned()
+            }
+            Self::Incompatible { .. } => "use the layerset that made it, or a newer one".to_owned(),
+            Self::OtherRepository { recorded, .. } => {
+                format!("use --repo {}", recorded.display())
+            }
+            Self::Damaged { .. } => "stage the image again, or restore the file".to_owned(),
+            Self::NoSpace { .. } => {
+                "prune old deployments, or make the filesystem larger".to_owned()
+            }
+            Self::Objects(_) => "run 'layerset fsck --repair', then try again".to_owned(),
+            Self::Conflicts(conflicts) => {
+                let path = conflicts.first().map(|conflict| conflict.path.to_string());
+                format!(
+                    "decide for each path: --keep {0} stays as it is here, --take {0} becomes the image's",
+                    path.unwrap_or_default()
+                )
+            }
+            Self::EtcEdited { .. } => {
+                "stage the image again, so that the edit is merged".to_owned()
+            }
+            Self::NoSuchDeployment { .. } => "'layerset status' lists the deployments".to_owned(),
+            Self::Bad { generation, .. } => {
+                format!("name it to use it nevertheless: --to {generation}")
+            }
+            Self::NoPrevious => {
+                "'layerset status' lists the deployments; name one by --to".to_owned()
+            }
+            Self::IsCurrent { .. } => "switch to another deployment first".to_owned(),
+            Self::Metadata { .. } => "stage the image again".to_owned(),
+            Self::StillMounted { .. } => "unmount what is mounted there, then try again".to_owned(),
+            Self::Unrecorded { .. } => {
+                "the next command on this target completes the history".to_owned()
+            }
+            Self::Store(_) | Self::Merge(_) | Self::Materialise(_) | Self::Durable(_) => {
+                return None;
+            }
+        })
+    }
+}
+
+fn describe_objects(harmed: &[HarmedObject]) -> String {
+    let Some(first) = harmed.first() else {
+        return "objects of the image are damaged".to_owned();
+    };
+    let path = first
+        .paths
+        .first()
+        .map(RelPath::to_string)
+        .unwrap_or_default();
+    let more = match harmed.len() {
+        0 | 1 => String::new(),
+        many => format!(", and {} more", many - 1),
+    };
+    format!(
+        "the image cannot be deployed: '{path}': {}{more}",
+        first.reason
+    )
+}
+
+fn describe_conflicts(conflicts: &[Conflict]) -> String {
+    let mut paths: Vec<String> = conflicts
+        .iter()
+        .map(|conflict| format!("'{}'", conflict.path))
+        .collect();
+    paths.dedup();
+    let count = paths.len();
+    paths.truncate(3);
+    let dots = if count > 3 { ", …" } else { "" };
+    let noun = if count == 1 { "path" } else { "paths" };
+    format!(
+        "the machine and the image changed {count} {noun} differently: {}{dots}",
+        paths.join(", ")
+    )
+}

@@ -1,0 +1,380 @@
+//! `/etc` of a new deployment: the image's own the first time, then the machine's merged with what the image changed.
+//!
+//! The merge is the one of [`crate::merge`], with pre = the current deployment's image, current = the machine's
+//! directory, post = the new image. Owners meet by name: the machine's numbers are read by the machine's passwd and
+//! group, the result is written with the merged ones. Planning writes nothing and can be repeated at any time.
+
+use std::collections::BTreeSet;
+
+use super::contents::Contents;
+use super::record::{EtcOrigin, Place};
+use super::{DeployError, stamp};
+use crate::format;
+use crate::id::TreeId;
+use crate::materialise::{IdLookup, PasswdIds, ScanOptions, scan};
+use crate::merge::{Applied, Blobs as _, Conflict, apply};
+use crate::path::RelPath;
+use crate::store::Repository;
+use crate::tree::{Changeset, Inode, Owner, Tree};
+
+/// Files that say who the machine is: once it has made its own, no image changes or removes them.
+const MACHINE_FILES: [&[u8]; 5] = [
+    b"etc/machine-id",
+    b"etc/hostname",
+    b"etc/adjtime",
+    b"etc/.updated",
+    b"etc/.pwd.lock",
+];
+const MACHINE_PREFIXES: [&[u8]; 1] = [b"etc/ssh/ssh_host_"];
+
+/// Whose version of a conflicting path is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The machine's.
+    Machine,
+    /// The image's.
+    Image,
+}
+
+/// Decisions about conflicting paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// Paths that stay as they are on the machine, with everything below.
+    pub keep: BTreeSet<RelPath>,
+    /// Paths that become what the image has.
+    pub take: BTreeSet<RelPath>,
+}
+
+/// What the merge of `/etc` comes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EtcReport {
+    /// The deployment whose `/etc` is merged; `None` when the image's own is used.
+    pub from: Option<u64>,
+    /// Conflicts that nobody decided about.
+    pub conflicts: Vec<Conflict>,
+    /// Conflicting paths with a decision.
+    pub resolved: Vec<(RelPath, Side)>,
+    /// Paths with a decision and without a conflict; the decision has no effect.
+    pub unused: Vec<RelPath>,
+    /// Files that were merged from both sides.
+    pub merged: Vec<RelPath>,
+}
+
+/// A planned `/etc`, with all that is needed to write it.
+pub(super) struct EtcPlan<'r> {
+    pub(super) report: EtcReport,
+    /// The new `etc` below a root; `None` when the image has no such directory.
+    pub(super) tree: Option<Tree>,
+    /// The image's own `etc` below a root.
+    pub(super) image: Tree,
+    pub(super) contents: Contents<'r>,
+    pub(super) ids: Ids,
+    pub(super) origin: Option<EtcOrigin>,
+    /// What the image was, what the machine has, what the image is: the conflicting paths only.
+    pub(super) saved: Option<[Tree; 3]>,
+}
+
+/// Finds numbers of owners in several databases, the first that knows a name wins.
+#[derive(Default)]
+pub(super) struct Ids(pub(super) Vec<PasswdIds>);
+
+impl IdLookup for Ids {
+    fn uid(&self, owner: &Owner) -> Option<u32> {
+        self.0.iter().find_map(|ids| ids.uid(owner))
+    }
+    fn gid(&self, group: &Owner) -> Option<u32> {
+        self.0.iter().find_map(|ids| ids.gid(group))
+    }
+}
+
+/// Plans `/etc` for an image with `tree`, merged with that of `current` where there is one.
+pub(super) fn plan<'r>(
+    repository: &'r Repository,
+    tree: &Tree,
+    current: Option<&Place>,
+    decisions: &Decisions,
+) -> Result<EtcPlan<'r>, DeployError> {
+    let image = subtree(tree, b"etc");
+    let has_etc = image.get(b"etc").is_some_and(Inode::is_dir);
+    let dir = current.map(Place::etc).unwrap_or_default();
+    let mut plan = EtcPlan {
+        report: EtcReport::default(),
+        tree: None,
+        contents: Contents::new(repository, dir.clone()),
+        ids: Ids::default(),
+        origin: None,
+        saved: None,
+        image,
+    };
+    let image_ids = ids_of(&plan.image, &plan.contents)?;
+    plan.ids.0.push(image_ids);
+    if !has_etc {
+        return Ok(plan);
+    }
+    let Some(current) = current.filter(|place| place.facts.has_etc) else {
+        plan.tree = Some(plan.image.clone());
+        return Ok(plan);
+    };
+    // Before anything is read: an edit from here on changes the stamp.
+    plan.origin = Some(EtcOrigin {
+        generation: current.facts.generation,
+        stamp: stamp::stamp(&dir)?,
+    });
+    let before = base_of(current)?;
+    let (machine, machine_ids) = machine_tree(current, &before, &plan.contents)?;
+    let mut changes = Changeset::between(&before, &plan.image);
+    leave_machine_files(&mut changes, &machine);
+    let (merged, applied) = merge(machine.clone(), &changes, &plan.contents)?;
+    let (merged, applied) = if applied.conflicts.is_empty() {
+        (merged, applied)
+    } else {
+        let conflicting = conflict_paths(&applied);
+        plan.report.resolved = resolved(&conflicting, decisions);
+        let mut tree = machine.clone();
+        decide(&mut tree, &mut changes, &plan.report.resolved, &plan.image);
+        plan.saved = (!plan.report.resolved.is_empty()).then(|| {
+            let paths: Vec<&RelPath> = plan.report.resolved.iter().map(|(path, _)| path).collect();
+            [&before, &machine, &plan.image].map(|side| excerpt(side, &paths))
+        });
+        merge(tree, &changes, &plan.contents)?
+    };
+    plan.report.unused = decisions
+        .keep
+        .union(&decisions.take)
+        .filter(|path| !plan.report.resolved.iter().any(|(found, _)| found == *path))
+        .cloned()
+        .collect();
+    plan.report.from = Some(current.facts.generation);
+    plan.report.conflicts = applied.conflicts;
+    plan.report.merged = applied.merged;
+    plan.ids.0.insert(0, ids_of(&merged, &plan.contents)?);
+    plan.ids.0.push(machine_ids);
+    plan.tree = Some(merged);
+    Ok(plan)
+}
+
+fn merge(
+    mut tree: Tree,
+    changes: &Changeset,
+    contents: &Contents<'_>,
+) -> Result<(Tree, Applied), DeployError> {
+    let applied = apply(&mut tree, changes, contents)?;
+    Ok((tree, applied))
+}
+
+/// Returns the part of `tree` at `path`, below a root.
+fn subtree(tree: &Tree, path: &[u8]) -> Tree {
+    let mut part: Tree = tree
+        .subtree(path)
+        .map(|(path, inode)| (path.clone(), inode.clone()))
+        .collect();
+    let root = tree.get(b"").cloned();
+    part.insert(
+        RelPath::root(),
+        root.unwrap_or_else(|| Inode::directory(0o755)),
+    );
+    part.canonicalize_hardlinks();
+    part
+}
+
+/// Reads the users and groups of an `etc`.
+pub(super) fn ids_of(tree: &Tree, contents: &Contents<'_>) -> Result<PasswdIds, DeployError> {
+    let read = |path: &[u8]| match tree.get(path).and_then(Inode::object) {
+        Some(object) => contents.read(&object),
+        None => Ok(Vec::new()),
+    };
+    Ok(PasswdIds::parse(
+        &read(b"etc/passwd")?,
+        &read(b"etc/group")?,
+    ))
+}
+
+/// Reads the `etc` of a deployment's image, which was kept with it.
+fn base_of(place: &Place) -> Result<Tree, DeployError> {
+    let path = place.dir.join("etc.tree");
+    let bytes = std::fs::read(&path).map_err(|error| DeployError::io("read", &path, error))?;
+    let damaged = |reason: String| DeployError::Damaged {
+        path: path.clone(),
+        reason,
+    };
+    let found = TreeId::of(&bytes);
+    if place.facts.etc_tree != found {
+        return Err(damaged(format!("its digest is {found}")));
+    }
+    format::decode_tree(&bytes).map_err(|error| damaged(error.to_string()))
+}
+
+/// Reads the machine's `etc` as a tree below a root.
+fn machine_tree(
+    place: &Place,
+    before: &Tree,
+    contents: &Contents<'_>,
+) -> Result<(Tree, PasswdIds), DeployError> {
+    let dir = place.etc();
+    let read = |name: &str| {
+        let path = dir.join(name);
+        match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(|error| DeployError::io("read", &path, error)),
+        }
+    };
+    let ids = PasswdIds::parse(&read("passwd")?, &read("group")?);
+    let scanned = scan(&dir, &ScanOptions::default(), &ids, contents)?;
+    let mut tree: Tree = scanned
+        .into_iter()
+        .filter_map(|(path, inode)| Some((path.rebase(b"", b"etc")?, inode)))
+        .collect();
+    let root = before.get(b"").cloned();
+    tree.insert(
+        RelPath::root(),
+        root.unwrap_or_else(|| Inode::directory(0o755)),
+    );
+    if !rustix::process::geteuid().is_root() {
+        tree = with_owners_of(tree, before);
+    }
+    Ok((tree, ids))
+}
+
+/// Gives every entry the owners that the image gave it: without root, the files could not say.
+fn with_owners_of(tree: Tree, before: &Tree) -> Tree {
+    tree.into_iter()
+        .map(|(path, inode)| {
+            let (owner, group) = match before.get(path.as_bytes()) {
+                Some(known) => (known.owner.clone(), known.group.clone()),
+                None => (Owner::root(), Owner::root()),
+            };
+            let inode = Inode {
+                owner,
+                group,
+                ..inode
+            };
+            (path, inode)
+        })
+        .collect()
+}
+
+fn leave_machine_files(changes: &mut Changeset, machine: &Tree) {
+    let is_machine_file = |path: &RelPath| {
+        MACHINE_FILES.contains(&path.as_bytes())
+            || MACHINE_PREFIXES
+                .iter()
+                .any(|prefix| path.as_bytes().starts_with(prefix))
+    };
+    let own: Vec<RelPath> = changes
+        .iter()
+        .filter(|(path, change)| {
+            is_machine_file(path)
+                && machine.get(path.as_bytes()).is_some_and(|inode| {
+                    !change
+                        .pre
+                        .as_ref()
+                        .is_some_and(|pre| pre.same_content(inode))
+                })
+        })
+        .map(|(path, _)| path.clone())
+        .collect();
+    for path in own {
+        changes.remove(path.as_bytes());
+    }
+}
+
+fn conflict_paths(applied: &Applied) -> BTreeSet<RelPath> {
+    applied
+        .conflicts
+        .iter()
+        .map(|conflict| conflict.path.clone())
+        .collect()
+}
+
+/// Finds the decision about each conflicting path; the machine's side wins when both were named.
+fn resolved(conflicting: &BTreeSet<RelPath>, decisions: &Decisions) -> Vec<(RelPath, Side)> {
+    let decision = |path: &RelPath| {
+        if decisions.keep.contains(path) {
+            Some(Side::Machine)
+        } else if decisions.take.contains(path) {
+            Some(Side::Image)
+        } else {
+            None
+        }
+    };
+    conflicting
+        .iter()
+        .filter_map(|path| Some((path.clone(), decision(path)?)))
+        .collect()
+}
+
+/// Changes both inputs of the merge so that decided paths cannot conflict.
+fn decide(tree: &mut Tree, changes: &mut Changeset, resolved: &[(RelPath, Side)], image: &Tree) {
+    for (path, side) in resolved {
+        match side {
+            Side::Machine => {
+                let below: Vec<RelPath> = changes
+                    .iter()
+                    .map(|(changed, _)| changed)
+                    .filter(|changed| changed.starts_with(path.as_bytes()))
+                    .cloned()
+                    .collect();
+                for changed in below {
+                    changes.remove(changed.as_bytes());
+                }
+            }
+            Side::Image => take_image(tree, changes, path, image),
+        }
+    }
+}
+
+/// Makes the tree what the image was at `path`, so that the change applies to it.
+fn take_image(tree: &mut Tree, changes: &Changeset, path: &RelPath, image: &Tree) {
+    let Some(change) = changes.get(path.as_bytes()) else {
+        return;
+    };
+    let mut above = path.parent();
+    while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+        let here = tree.get(dir.as_bytes()).is_some_and(Inode::is_dir);
+        if let Some(inode) = image.get(dir.as_bytes()).filter(|_| !here) {
+            tree.insert(dir.clone(), inode.clone());
+        }
+        above = dir.parent();
+    }
+    if change.post.as_ref().is_some_and(|post| !post.is_dir()) {
+        let below: Vec<RelPath> = tree
+            .below(path.as_bytes())
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in below {
+            tree.remove(path.as_bytes());
+        }
+    }
+    match &change.pre {
+        // Hard-link numbers of the image mean nothing in the machine's tree.
+        Some(pre) => drop(tree.insert(
+            path.clone(),
+            Inode {
+                hardlink: 0,
+                ..pre.clone()
+            },
+        )),
+        None => drop(tree.remove(path.as_bytes())),
+    }
+}
+
+/// Returns `paths`, what is below them, and the directories above.
+fn excerpt(tree: &Tree, paths: &[&RelPath]) -> Tree {
+    let mut part = Tree::new();
+    let mut add = |path: &RelPath| {
+        if let Some(inode) = tree.get(path.as_bytes()) {
+            part.insert(path.clone(), inode.clone());
+        }
+    };
+    for path in paths {
+        tree.subtree(path.as_bytes())
+            .for_each(|(path, _)| add(path));
+        let mut above = path.parent();
+        while let Some(dir) = above {
+            add(&dir);
+            above = dir.parent();
+        }
+    }
+    part.canonicalize_hardlinks();
+    part
+}

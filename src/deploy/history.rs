@@ -1,0 +1,357 @@
+//! The history: append-only JSON lines, each with the hash of the line before and of itself.
+//!
+//! Editing, inserting, removing or swapping lines breaks the chain at that line. What the chain cannot show is a log
+//! that was computed anew from some line on, or one that lost its last lines; the latter shows as a `current` that the
+//! last record does not name.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::DeployError;
+use crate::durable::{Disk, DurableError, replace_file};
+use crate::id::{ImageId, hex};
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// An image was put on the target.
+    Deploy,
+    /// Some layers of the current image were replaced.
+    Update,
+    /// An earlier deployment was made current again.
+    Rollback,
+    /// A switch that died before it was recorded.
+    Recovered,
+    /// A deployment was marked bad.
+    Bad,
+    /// Old deployments were removed.
+    Prune,
+}
+
+/// A layer that a switch changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerChange {
+    /// The layer's name.
+    pub name: String,
+    /// Its version before; `None` when it is new.
+    pub from: Option<String>,
+    /// Its version after; `None` when it went away.
+    pub to: Option<String>,
+}
+
+/// One line of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number, from 1.
+    pub sequence: u64,
+    /// BLAKE3 of the line before, 64 hex digits; empty in the first record.
+    pub parent: String,
+    /// When, in seconds since 1970.
+    pub when: i64,
+    /// Who asked for it.
+    pub who: String,
+    /// What was done.
+    pub action: Action,
+    /// The current deployment before.
+    pub from: Option<u64>,
+    /// The current deployment after.
+    pub to: Option<u64>,
+    /// Its image.
+    pub image: Option<ImageId>,
+    /// The layers that changed.
+    pub layers: Vec<LayerChange>,
+    /// The verdict of the checks, and of health where it was asked.
+    pub verdict: String,
+    /// Why.
+    pub reason: String,
+    /// BLAKE3 of this record with this field empty, 64 hex digits.
+    pub digest: String,
+}
+
+/// Where a history stops being believable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Break {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The history as far as it can be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// Every line that can be read; from the break on they are not proven.
+    pub records: Vec<Record>,
+    /// The first break; `None` when every line is as it was written.
+    pub broken: Option<Break>,
+    /// Whether the last line was cut short by a crash; it never counted, and the next change removes it.
+    pub torn: bool,
+}
+
+impl History {
+    /// Reads a history, and verifies its chain; a file that is not there is an empty history.
+    pub(super) fn load(path: &Path) -> Result<Self, DeployError> {
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(Self::parse(&bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(DeployError::io("read", path, error)),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Self {
+        let mut history = Self::default();
+        let whole = whole_lines(bytes);
+        history.torn = whole.len() < bytes.len();
+        let mut parent = String::new();
+        let lines = whole.split_terminator_bytes();
+        for (index, line) in lines.enumerate() {
+            if history.broken.is_none()
+                && let Err(reason) = check_line(line, index, &parent)
+            {
+                history.broken = Some(Break {
+                    line: index + 1,
+                    reason,
+                });
+            }
+            // A rollback must work with a log that somebody edited, so the rest is still read.
+            history
+                .records
+                .extend(serde_json::from_slice::<Record>(line));
+            parent = digest(line);
+        }
+        history
+    }
+
+    /// Returns the deployment that the last record made current.
+    pub fn last_to(&self) -> Option<u64> {
+        self.records.last().and_then(|record| record.to)
+    }
+
+    /// Returns the deployments that were ever current.
+    pub fn ever_current(&self) -> BTreeSet<u64> {
+        self.records.iter().filter_map(|record| record.to).collect()
+    }
+
+    /// Returns what a rollback may choose by itself, best first: what was current before, latest first, without what
+    /// was itself rolled back from since it was last asked for.
+    pub fn earlier(&self, current: u64) -> Vec<u64> {
+        let mut order: Vec<u64> = Vec::new();
+        let mut left: BTreeSet<u64> = BTreeSet::new();
+        for record in &self.records {
+            let Some(to) = record.to else { continue };
+            if let (Action::Rollback, Some(from)) = (record.action, record.from)
+                && to < from
+            {
+                left.insert(from);
+            }
+            left.remove(&to);
+            order.retain(|generation| *generation != to);
+            order.push(to);
+        }
+        order.retain(|generation| *generation != current && !left.contains(generation));
+        order.reverse();
+        order
+    }
+}
+
+trait Lines {
+    fn split_terminator_bytes(&self) -> impl Iterator<Item = &[u8]>;
+}
+
+impl Lines for [u8] {
+    fn split_terminator_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.strip_suffix(b"\n")
+            .into_iter()
+            .flat_map(|lines| lines.split(|byte| *byte == b'\n'))
+    }
+}
+
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    match bytes.iter().rposition(|byte| *byte == b'\n') {
+        Some(last) => &bytes[..=last],
+        None => &[],
+    }
+}
+
+fn check_line(line: &[u8], index: usize, parent: &str) -> Result<(), String> {
+    let record: Record = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    if record.sequence != index as u64 + 1 {
+        return Err(format!("it is record {}", record.sequence));
+    }
+    if record.parent != parent {
+        return Err("it does not follow the line before it".to_owned());
+    }
+    if own_digest(&record)? != record.digest {
+        return Err("it is not as it was written".to_owned());
+    }
+    Ok(())
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex(blake3::hash(bytes).as_bytes())
+}
+
+fn own_digest(record: &Record) -> Result<String, String> {
+    let bare = Record {
+        digest: String::new(),
+        ..record.clone()
+    };
+    serde_json::to_vec(&bare)
+        .map(|bytes| digest(&bytes))
+        .map_err(|error| error.to_string())
+}
+
+/// Appends `record` durably, after filling in its place in the chain.
+pub(super) fn append(disk: &dyn Disk, path: &Path, mut record: Record) -> Result<(), DurableError> {
+    let fail = |reason: String| DurableError::new("encode", path, std::io::Error::other(reason));
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(DurableError::new("read", path, error)),
+    };
+    let lines: Vec<&[u8]> = bytes.split_terminator_bytes().collect();
+    record.sequence = lines.len() as u64 + 1;
+    record.parent = lines.last().map(|line| digest(line)).unwrap_or_default();
+    record.digest = own_digest(&record).map_err(fail)?;
+    let mut line = serde_json::to_vec(&record).map_err(|error| fail(error.to_string()))?;
+    line.push(b'\n');
+    let is_new = lines.is_empty();
+    disk.append(path, &line)?;
+    if is_new && let Some(dir) = path.parent() {
+        disk.sync_dir(dir)?;
+    }
+    Ok(())
+}
+
+/// Removes a last line that a crash cut short.
+pub(super) fn mend(disk: &dyn Disk, path: &Path) -> Result<(), DurableError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(DurableError::new("read", path, error)),
+    };
+    let whole = whole_lines(&bytes);
+    if whole.len() == bytes.len() {
+        return Ok(());
+    }
+    replace_file(disk, path, 0o644, whole)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::durable::RealDisk;
+
+    fn record(action: Action, from: Option<u64>, to: u64) -> Record {
+        Record {
+            sequence: 0,
+            parent: String::new(),
+            when: 1_700_000_000,
+            who: "root".to_owned(),
+            action,
+            from,
+            to: Some(to),
+            image: None,
+            layers: Vec::new(),
+            verdict: "safe".to_owned(),
+            reason: String::new(),
+            digest: String::new(),
+        }
+    }
+
+    fn written(steps: &[(Action, Option<u64>, u64)]) -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.jsonl");
+        for (action, from, to) in steps {
+            append(&RealDisk, &path, record(*action, *from, *to)).unwrap();
+        }
+        std::fs::read(&path).unwrap()
+    }
+
+    fn three() -> Vec<u8> {
+        written(&[
+            (Action::Deploy, None, 1),
+            (Action::Update, Some(1), 2),
+            (Action::Update, Some(2), 3),
+        ])
+    }
+
+    #[test]
+    fn every_edit_removal_and_swap_of_a_line_is_found_at_that_line() {
+        let bytes = three();
+        assert_eq!(History::parse(&bytes).broken, None);
+        let text = String::from_utf8(bytes).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let line_of = |lines: &[&str]| {
+            let joined = format!("{}\n", lines.join("\n"));
+            History::parse(joined.as_bytes())
+                .broken
+                .map(|found| found.line)
+        };
+        for index in 0..3 {
+            let edited = lines[index].replace("\"who\":\"root\"", "\"who\":\"mallory\"");
+            assert_ne!(edited, lines[index]);
+            let mut changed = lines.clone();
+            changed[index] = &edited;
+            assert_eq!(line_of(&changed), Some(index + 1));
+        }
+        assert_eq!(line_of(&[lines[1], lines[2]]), Some(1));
+        assert_eq!(line_of(&[lines[0], lines[2]]), Some(2));
+        assert_eq!(line_of(&[lines[0], lines[2], lines[1]]), Some(2));
+        assert_eq!(line_of(&[lines[0], lines[0], lines[1]]), Some(2));
+        assert_eq!(line_of(&[lines[0], "nonsense", lines[2]]), Some(2));
+    }
+
+    #[test]
+    fn a_torn_last_line_never_counts_and_is_mended() {
+        let whole = three();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.jsonl");
+        let second_end = whole
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| **b == b'\n')
+            .nth(1)
+            .unwrap()
+            .0
+            + 1;
+        for cut in [second_end + 1, whole.len() - 1] {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let torn = History::load(&path).unwrap();
+            assert!(torn.torn && torn.broken.is_none());
+            assert_eq!(torn.last_to(), Some(2));
+            mend(&RealDisk, &path).unwrap();
+            append(&RealDisk, &path, record(Action::Recovered, Some(2), 3)).unwrap();
+            let mended = History::load(&path).unwrap();
+            assert_eq!((mended.torn, mended.broken), (false, None));
+            assert_eq!(mended.records.len(), 3);
+        }
+    }
+
+    #[test]
+    fn what_was_rolled_back_from_is_not_chosen_again() {
+        let rolled = |steps: &[(Action, Option<u64>, u64)], current| {
+            History::parse(&written(steps)).earlier(current)
+        };
+        use Action::{Deploy, Rollback, Update};
+        let mut steps = vec![
+            (Deploy, None, 1),
+            (Update, Some(1), 2),
+            (Update, Some(2), 3),
+        ];
+        assert_eq!(rolled(&steps, 3), [2, 1]);
+        steps.push((Rollback, Some(3), 2));
+        assert_eq!(rolled(&steps, 2), [1]);
+        steps.push((Rollback, Some(2), 1));
+        assert_eq!(rolled(&steps, 1), [] as [u64; 0]);
+        // Asking for it by its number clears the mark.
+        steps.push((Update, Some(1), 3));
+        assert_eq!(rolled(&steps, 3), [1]);
+        steps.push((Update, Some(3), 4));
+        assert_eq!(rolled(&steps, 4), [3, 1]);
+    }
+}

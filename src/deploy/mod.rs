@@ -1,0 +1,340 @@
+//! Directory targets: images put on a running Linux, switched by one rename, and taken back by the same.
+//!
+//! ```text
+//! <root>/layerset/
+//!   target.json            format, id, repository
+//!   lock                   exclusive for every change of the target
+//!   current -> deployments/<n>    the one pointer: its rename is the commit point of a switch
+//!   deployments/<n>/       image.json deployment.json etc.tree meta.erofs etc/ root/ etc-conflicts/ var-new/ pinned bad
+//!   state/var/             shared by all deployments
+//!   history.jsonl          append-only, each record with the hash of the one before
+//! ```
+//!
+//! Reading ([`Target::status`], [`Target::history`]) takes no lock and needs no repository. Changing goes through
+//! [`Target::change`], which holds the lock, clears what a dead command left, and completes the history. A deployment
+//! is built as `.new-<n>` and gets its name by one rename; it is removed by first renaming it to `.old-<n>`. Both kinds
+//! of names mean nothing to anybody, and the next command removes them.
+
+mod change;
+mod contents;
+mod error;
+mod etc;
+mod history;
+mod mounts;
+mod preflight;
+mod prune;
+mod record;
+mod stage;
+mod stamp;
+mod status;
+mod switch;
+mod var;
+
+pub use change::{Activated, Change};
+pub use error::{DeployError, HarmedObject};
+pub use etc::{Decisions, EtcReport, Side};
+pub use history::{Action, Break, History, LayerChange, Record};
+pub use mounts::activation_unit;
+pub use prune::PrunePlan;
+pub use record::{Deployment, EtcOrigin, Join, Kind};
+pub use stage::{KindChoice, StageOptions, Staged};
+pub use status::{DeploymentState, DeploymentStatus, Status};
+pub use switch::{BadPolicy, Note, Switched};
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::durable::{Disk, replace_file};
+use crate::format;
+use crate::id::hex;
+use crate::store::Repository;
+use crate::time::Clock;
+
+const FORMAT: u32 = 1;
+
+/// What `target.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    format: u32,
+    id: String,
+    repository: PathBuf,
+}
+
+/// How long to wait for another command on the same target, and whom to tell.
+#[derive(Clone)]
+pub struct Waiting {
+    /// How long to wait.
+    pub patience: Duration,
+    /// Told once who holds the target.
+    pub tell: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(600),
+            tell: Arc::new(|_| {}),
+        }
+    }
+}
+
+/// A directory target.
+pub struct Target {
+    root: PathBuf,
+    dir: PathBuf,
+    identity: Identity,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    waiting: Waiting,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("dir", &self.dir)
+            .field("id", &self.identity.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    /// Opens the target at `root`, or makes one that takes its objects from `repository`.
+    ///
+    /// The commit point of making one is the rename of `target.json`.
+    pub fn open_or_init(
+        root: &Path,
+        repository: &Path,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, DeployError> {
+        let repository = absolute(repository)?;
+        match Self::open(root, Arc::clone(&disk), Arc::clone(&clock)) {
+            Ok(target) => {
+                target.require_repository(&repository)?;
+                return Ok(target);
+            }
+            Err(DeployError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        std::fs::create_dir_all(root)
+            .map_err(|error| DeployError::io("make directory", root, error))?;
+        let dir = root.join("layerset");
+        disk.mkdir(&dir, 0o755)?;
+        refuse_strangers(&dir)?;
+        for (name, mode) in [
+            ("deployments", 0o755),
+            ("state", 0o755),
+            ("state/var", 0o755),
+        ] {
+            disk.mkdir(&dir.join(name), mode)?;
+        }
+        let identity = Identity {
+            format: FORMAT,
+            id: random_id()?,
+            repository,
+        };
+        let path = dir.join("target.json");
+        let bytes = format::to_canonical_json("target", &identity).map_err(|error| {
+            DeployError::Damaged {
+                path: path.clone(),
+                reason: error.to_string(),
+            }
+        })?;
+        disk.sync_fs(&dir)?;
+        replace_file(disk.as_ref(), &path, 0o644, &bytes)?;
+        Self::open(root, disk, clock)
+    }
+
+    /// Opens the target at `root`.
+    pub fn open(
+        root: &Path,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, DeployError> {
+        let root = absolute(root)?;
+        let dir = root.join("layerset");
+        let path = dir.join("target.json");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(DeployError::Missing { path: root });
+            }
+            Err(error) => return Err(DeployError::io("read", &path, error)),
+        };
+        let identity: Identity =
+            serde_json::from_slice(&bytes).map_err(|error| DeployError::Damaged {
+                path,
+                reason: error.to_string(),
+            })?;
+        if identity.format != FORMAT {
+            return Err(DeployError::Incompatible {
+                path: root,
+                format: identity.format,
+            });
+        }
+        Ok(Self {
+            root,
+            dir,
+            identity,
+            disk,
+            clock,
+            waiting: Waiting::default(),
+        })
+    }
+
+    /// Sets how changes wait for another command.
+    #[must_use]
+    pub fn with_waiting(mut self, waiting: Waiting) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
+    /// Returns the directory that the target was made in.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the target's id, 16 hex digits.
+    pub fn id(&self) -> &str {
+        &self.identity.id
+    }
+
+    /// Returns where the objects of its deployments are.
+    pub fn repository(&self) -> &Path {
+        &self.identity.repository
+    }
+
+    /// Reads the history, and verifies it.
+    pub fn history(&self) -> Result<History, DeployError> {
+        History::load(&self.history_path())
+    }
+
+    /// Returns the number of the current deployment.
+    pub fn current(&self) -> Result<Option<u64>, DeployError> {
+        let path = self.current_path();
+        let link = match std::fs::read_link(&path) {
+            Ok(link) => link,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DeployError::io("read", &path, error)),
+        };
+        let generation = link
+            .strip_prefix("deployments")
+            .ok()
+            .and_then(|name| parse_generation(name.to_str()?));
+        match generation {
+            Some(generation) => Ok(Some(generation)),
+            None => Err(DeployError::Damaged {
+                path,
+                reason: format!("it points to '{}'", link.display()),
+            }),
+        }
+    }
+
+    /// Lists the numbers of all deployments, in order.
+    pub fn generations(&self) -> Result<Vec<u64>, DeployError> {
+        let mut found: Vec<u64> = self
+            .names()?
+            .iter()
+            .filter_map(|name| parse_generation(name))
+            .collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn names(&self) -> Result<Vec<String>, DeployError> {
+        let dir = self.deployments_dir();
+        let list = |error| DeployError::io("list", &dir, error);
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(list)? {
+            names.extend(entry.map_err(list)?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn place(&self, generation: u64) -> Result<record::Place, DeployError> {
+        record::Place::load(self.place_dir(generation), generation)
+    }
+
+    fn place_dir(&self, generation: u64) -> PathBuf {
+        self.deployments_dir().join(generation.to_string())
+    }
+
+    fn deployments_dir(&self) -> PathBuf {
+        self.dir.join("deployments")
+    }
+
+    fn current_path(&self) -> PathBuf {
+        self.dir.join("current")
+    }
+
+    fn history_path(&self) -> PathBuf {
+        self.dir.join("history.jsonl")
+    }
+
+    fn var_dir(&self) -> PathBuf {
+        self.dir.join("state/var")
+    }
+
+    fn require_repository(&self, given: &Path) -> Result<(), DeployError> {
+        if absolute(given)? == self.identity.repository {
+            return Ok(());
+        }
+        Err(DeployError::OtherRepository {
+            recorded: self.identity.repository.clone(),
+            given: given.to_owned(),
+        })
+    }
+
+    /// Computes what staging an image would do to `/etc`, and writes nothing.
+    pub fn plan_etc(
+        &self,
+        repository: &Repository,
+        image: &crate::id::ImageId,
+        decisions: &Decisions,
+    ) -> Result<EtcReport, DeployError> {
+        let tree = repository.read_tree(&repository.read_image(image)?.tree)?;
+        let current = self.current()?.map(|n| self.place(n)).transpose()?;
+        Ok(etc::plan(repository, &tree, current.as_ref(), decisions)?.report)
+    }
+}
+
+fn parse_generation(name: &str) -> Option<u64> {
+    let generation: u64 = name.parse().ok()?;
+    (generation > 0 && generation.to_string() == name).then_some(generation)
+}
+
+/// Makes a path absolute, with symbolic links resolved where it exists.
+fn absolute(path: &Path) -> Result<PathBuf, DeployError> {
+    std::fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .map_err(|error| DeployError::io("resolve", path, error))
+}
+
+/// Refuses a directory that holds anything but a target that was never finished.
+fn refuse_strangers(dir: &Path) -> Result<(), DeployError> {
+    let list = |error| DeployError::io("list", dir, error);
+    for entry in std::fs::read_dir(dir).map_err(list)? {
+        let name = entry.map_err(list)?.file_name();
+        let known = ["deployments", "state", ".target.json.new", "lock"];
+        if !known.iter().any(|known| name == *known) {
+            return Err(DeployError::Occupied {
+                path: dir.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn random_id() -> Result<String, DeployError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; 8];
+    std::fs::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| DeployError::io("read", path, error))?;
+    Ok(hex(&bytes))
+}

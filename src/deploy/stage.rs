@@ -1,0 +1,417 @@
+//! Staging: builds a complete deployment beside the current one, which goes on as it is.
+//!
+//! Order: checks (nothing is written) → the ref that keeps the image → `.new-<n>` → `syncfs` → renamed to
+//! `deployments/<n>` (the commit point) → `fsync` of `deployments`. A stage that fails or dies leaves a `.new-<n>` and
+//! a ref that the next command removes.
+
+use std::path::{Path, PathBuf};
+
+use super::change::Change;
+use super::etc::{self, Decisions, EtcPlan, EtcReport, Ids};
+use super::preflight::{Need, check_objects};
+use super::record::{Deployment, FORMAT, Join, Kind, Place};
+use super::var::{self, VarPlan};
+use super::{DeployError, mounts};
+use crate::durable::Disk;
+use crate::format::{self, Image};
+use crate::id::{ImageId, TreeId, hex};
+use crate::materialise::{
+    Capabilities, Ownership, Support, checkout, checkout_subtree, erofs_image,
+};
+use crate::path::RelPath;
+use crate::store::Repository;
+use crate::tree::{Inode, Tree};
+
+/// How the tree shall be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KindChoice {
+    /// Mounted where the system can, else copied.
+    #[default]
+    Auto,
+    /// Copied.
+    Copy,
+}
+
+/// How to stage.
+#[derive(Debug, Clone, Default)]
+pub struct StageOptions {
+    /// How the tree shall be on disk.
+    pub kind: KindChoice,
+    /// Decisions about conflicts in `/etc`.
+    pub decisions: Decisions,
+}
+
+/// A staged deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staged {
+    /// Its number.
+    pub generation: u64,
+    /// The image.
+    pub image: ImageId,
+    /// How its tree is on disk.
+    pub kind: Kind,
+    /// What became of `/etc`.
+    pub etc: EtcReport,
+    /// What the first switch adds to the shared state, as paths in the image.
+    pub new_state: Vec<RelPath>,
+}
+
+/// Everything that is decided before the first write.
+struct Plan<'r> {
+    generation: u64,
+    id: ImageId,
+    image: Image,
+    tree: Tree,
+    etc: EtcPlan<'r>,
+    var: VarPlan,
+    kind: Kind,
+    kind_reason: Option<String>,
+    join: Join,
+    metadata: Option<Metadata>,
+    ownership: Ownership,
+    image_ids: Ids,
+}
+
+/// The metadata image: in the repository's cache, or made anew.
+enum Metadata {
+    Cached { path: PathBuf, digest: String },
+    Made { path: PathBuf, bytes: Box<[u8]> },
+}
+
+impl Metadata {
+    fn digest(&self) -> String {
+        match self {
+            Self::Cached { digest, .. } => digest.clone(),
+            Self::Made { bytes, .. } => hex(blake3::hash(bytes).as_bytes()),
+        }
+    }
+}
+
+impl Change<'_> {
+    /// Stages an image as a new deployment.
+    pub fn stage(
+        &self,
+        repository: &Repository,
+        image: &ImageId,
+        options: &StageOptions,
+    ) -> Result<Staged, DeployError> {
+        self.target.require_repository(repository.root())?;
+        self.release_strays(repository)?;
+        let plan = self.plan_stage(repository, image, options)?;
+        let name = self.ref_name(plan.generation)?;
+        repository.set_ref(&name, &image.to_string())?;
+        let new = self
+            .target
+            .deployments_dir()
+            .join(format!(".new-{}", plan.generation));
+        if let Err(error) = self.build(repository, &plan, &new) {
+            // What cannot be removed now is removed by the next command; the first error is the one that matters.
+            let _ = self.target.remove_dir(&new);
+            let _ = repository.remove_ref(&name);
+            return Err(error);
+        }
+        Ok(Staged {
+            generation: plan.generation,
+            image: *image,
+            kind: plan.kind,
+            etc: plan.etc.report,
+            new_state: plan
+                .var
+                .tree
+                .iter()
+                .filter_map(|(path, _)| path.rebase(b"", b"var"))
+                .collect(),
+        })
+    }
+
+    fn plan_stage<'r>(
+        &self,
+        repository: &'r Repository,
+        id: &ImageId,
+        options: &StageOptions,
+    ) -> Result<Plan<'r>, DeployError> {
+        let target = self.target;
+        let image = repository.read_image(id)?;
+        let tree = repository.read_tree(&image.tree)?;
+        check_objects(repository, &tree)?;
+        let current = target.current()?.map(|n| target.place(n)).transpose()?;
+        let etc = etc::plan(repository, &tree, current.as_ref(), &options.decisions)?;
+        if !etc.report.conflicts.is_empty() {
+            return Err(DeployError::Conflicts(etc.report.conflicts));
+        }
+        let image_ids = Ids(vec![etc::ids_of(&etc.image, &etc.contents)?]);
+        let (kind, kind_reason) = self.choose_kind(options.kind)?;
+        let join = match kind {
+            Kind::Composefs => Join::Bind,
+            Kind::Copy if mounts::may_bind(&target.dir) => Join::Bind,
+            Kind::Copy => Join::Symlink,
+        };
+        let metadata = match kind {
+            Kind::Composefs => Some(metadata(repository, &image.tree, &tree, &image_ids)?),
+            Kind::Copy => None,
+        };
+        let ownership = if rustix::process::geteuid().is_root() {
+            Ownership::Exact
+        } else {
+            Ownership::Current
+        };
+        let plan = Plan {
+            generation: self.next_generation()?,
+            id: *id,
+            var: var::plan(&tree, &target.var_dir())?,
+            image,
+            tree,
+            etc,
+            kind,
+            kind_reason,
+            join,
+            metadata,
+            ownership,
+            image_ids,
+        };
+        plan.need().require(&target.dir)?;
+        Ok(plan)
+    }
+
+    fn choose_kind(&self, choice: KindChoice) -> Result<(Kind, Option<String>), DeployError> {
+        if choice == KindChoice::Copy {
+            return Ok((Kind::Copy, None));
+        }
+        match Capabilities::probe(&self.target.dir)?.composefs {
+            Support::Works => Ok((Kind::Composefs, None)),
+            Support::Missing(reason) => Ok((Kind::Copy, Some(reason))),
+        }
+    }
+
+    fn build(
+        &self,
+        repository: &Repository,
+        plan: &Plan<'_>,
+        new: &Path,
+    ) -> Result<(), DeployError> {
+        let target = self.target;
+        let disk = target.disk.as_ref();
+        disk.mkdir(new, 0o755)?;
+        let manifest = canonical(&new.join("image.json"), "image", &plan.image)?;
+        put(disk, &new.join("image.json"), 0o644, &manifest)?;
+        let etc_tree = format::encode_tree(&plan.etc.image);
+        put(disk, &new.join("etc.tree"), 0o600, &etc_tree)?;
+        plan.write_root(disk, repository, new)?;
+        plan.write_etc(disk, new)?;
+        let has_state = !plan.var.tree.is_empty();
+        if has_state {
+            plan.checkout(&plan.var.tree, &new.join("var-new"))?;
+        }
+        let facts = Deployment {
+            format: FORMAT,
+            generation: plan.generation,
+            image: plan.id,
+            created: target.clock.now_sec(),
+            kind: plan.kind,
+            kind_reason: plan.kind_reason.clone(),
+            join: plan.join,
+            has_etc: plan.etc.tree.is_some(),
+            has_var: plan.tree.get(b"var").is_some_and(Inode::is_dir),
+            etc_tree: TreeId::of(&etc_tree),
+            etc_origin: plan.etc.origin.clone(),
+            var_units: plan.var.units.clone(),
+            metadata: plan.metadata.as_ref().map(Metadata::digest),
+        };
+        let bytes = canonical(&new.join("deployment.json"), "deployment", &facts)?;
+        put(disk, &new.join("deployment.json"), 0o644, &bytes)?;
+        self.refuse_moving_etc(plan)?;
+        disk.sync_fs(new)?;
+        disk.rename(new, &target.place_dir(plan.generation))?;
+        disk.sync_dir(&target.deployments_dir())?;
+        Ok(())
+    }
+
+    /// Refuses an `/etc` that was edited while it was read: the copy may hold half of an edit.
+    fn refuse_moving_etc(&self, plan: &Plan<'_>) -> Result<(), DeployError> {
+        let Some(origin) = &plan.etc.origin else {
+            return Ok(());
+        };
+        let place = Place::load(self.target.place_dir(origin.generation), origin.generation)?;
+        if super::stamp::stamp(&place.etc())? == origin.stamp {
+            return Ok(());
+        }
+        Err(DeployError::EtcEdited {
+            generation: plan.generation,
+            from: origin.generation,
+        })
+    }
+}
+
+impl Plan<'_> {
+    fn need(&self) -> Need {
+        let mut need = Need::new();
+        match &self.metadata {
+            Some(Metadata::Made { bytes, .. }) => {
+                need.add_file(bytes.len() as u64);
+                need.add_file(bytes.len() as u64);
+            }
+            Some(Metadata::Cached { path, .. }) => {
+                need.add_file(std::fs::metadata(path).map_or(0, |metadata| metadata.len()));
+            }
+            None => need.add_tree(&self.tree),
+        }
+        need.add_tree(self.etc.tree.as_ref().unwrap_or(&self.etc.image));
+        need.add_tree(&self.var.tree);
+        for side in self.etc.saved.iter().flatten() {
+            need.add_tree(side);
+        }
+        need
+    }
+
+    /// Writes a tree with the machine's numbers of owners.
+    fn checkout(&self, tree: &Tree, at: &Path) -> Result<(), DeployError> {
+        checkout(tree, &self.etc.contents, at, &self.etc.ids, self.ownership)?;
+        Ok(())
+    }
+
+    fn write_root(
+        &self,
+        disk: &dyn Disk,
+        repository: &Repository,
+        new: &Path,
+    ) -> Result<(), DeployError> {
+        let root = new.join("root");
+        disk.mkdir(&root, 0o755)?;
+        let Some(metadata) = &self.metadata else {
+            // The image's own numbers, as in a mounted deployment.
+            let tree = self.root_tree();
+            checkout(
+                &tree,
+                &self.etc.contents,
+                &root,
+                &self.image_ids,
+                self.ownership,
+            )?;
+            return Ok(());
+        };
+        let at = new.join("meta.erofs");
+        match metadata {
+            Metadata::Cached { path, .. } => {
+                // A second name is free; the cache may lie on another filesystem or have many names already.
+                if std::fs::hard_link(path, &at).is_err() {
+                    let bytes = std::fs::read(path)
+                        .map_err(|error| DeployError::io("read", path, error))?;
+                    put(disk, &at, 0o444, &bytes)?;
+                }
+            }
+            Metadata::Made { path, bytes } => {
+                put(disk, &at, 0o444, bytes)?;
+                remember(repository.disk().as_ref(), path, bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the tree without what lies below `etc` and `var`, which are joined to it.
+    fn root_tree(&self) -> Tree {
+        let joined = |name: &[u8]| self.tree.get(name).is_some_and(Inode::is_dir);
+        let hidden = |path: &RelPath| {
+            [&b"etc"[..], b"var"]
+                .iter()
+                .any(|name| joined(name) && path.starts_with(name) && path.as_bytes() != *name)
+        };
+        let mut tree: Tree = self
+            .tree
+            .iter()
+            .filter(|(path, _)| !hidden(path))
+            .map(|(path, inode)| (path.clone(), inode.clone()))
+            .collect();
+        if self.join == Join::Symlink {
+            for (name, to) in [(&b"etc"[..], "../etc"), (b"var", "../../../state/var")] {
+                if let (true, Ok(path)) = (joined(name), RelPath::new(name)) {
+                    tree.insert(path, Inode::symlink(to));
+                }
+            }
+        }
+        tree.canonicalize_hardlinks();
+        tree
+    }
+
+    fn write_etc(&self, disk: &dyn Disk, new: &Path) -> Result<(), DeployError> {
+        if let Some(tree) = &self.etc.tree {
+            let (contents, ids) = (&self.etc.contents, &self.etc.ids);
+            checkout_subtree(
+                tree,
+                b"etc",
+                contents,
+                &new.join("etc"),
+                ids,
+                self.ownership,
+            )?;
+        }
+        if let Some(sides) = &self.etc.saved {
+            let dir = new.join("etc-conflicts");
+            disk.mkdir(&dir, 0o700)?;
+            for (name, side) in ["before", "machine", "image"].iter().zip(sides) {
+                self.checkout(side, &dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finds the metadata image of a tree in the repository's cache, or makes it.
+///
+/// A cached image counts only with its digest beside it: a crash may have cut it short.
+fn metadata(
+    repository: &Repository,
+    id: &TreeId,
+    tree: &Tree,
+    ids: &Ids,
+) -> Result<Metadata, DeployError> {
+    let path = repository.cache_dir("erofs")?.join(id.to_hex());
+    let cached = std::fs::read(&path)
+        .ok()
+        .zip(std::fs::read_to_string(digest_path(&path)).ok());
+    if let Some((bytes, wanted)) = cached {
+        let digest = hex(blake3::hash(&bytes).as_bytes());
+        if wanted.trim_end() == digest {
+            return Ok(Metadata::Cached { path, digest });
+        }
+    }
+    let bytes = erofs_image(tree, ids)?;
+    Ok(Metadata::Made { path, bytes })
+}
+
+fn digest_path(path: &Path) -> PathBuf {
+    path.with_added_extension("b3")
+}
+
+/// Puts a metadata image into the cache; without one, the next stage makes it again.
+fn remember(disk: &dyn Disk, path: &Path, bytes: &[u8]) {
+    let beside = path.with_added_extension(std::process::id().to_string());
+    let digest = format!("{}\n", hex(blake3::hash(bytes).as_bytes()));
+    let put_whole = |at: &Path, bytes: &[u8]| -> Result<(), DeployError> {
+        disk.remove(&beside)?;
+        put(disk, &beside, 0o444, bytes)?;
+        disk.rename(&beside, at)?;
+        Ok(())
+    };
+    if put_whole(path, bytes).is_err() || put_whole(&digest_path(path), digest.as_bytes()).is_err()
+    {
+        let _ = disk.remove(&beside);
+    }
+}
+
+fn put(disk: &dyn Disk, path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DeployError> {
+    disk.write(path, mode, &mut |file| {
+        std::io::Write::write_all(file, bytes)
+    })?;
+    Ok(())
+}
+
+fn canonical<T: serde::Serialize>(
+    path: &Path,
+    what: &'static str,
+    value: &T,
+) -> Result<Vec<u8>, DeployError> {
+    format::to_canonical_json(what, value).map_err(|error| DeployError::Damaged {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,150 @@
+//! What a target looks like from outside: read without a lock and without the repository.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::record::{Join, Kind, Place};
+use super::{Break, DeployError, Target};
+use crate::format::ImageLayer;
+use crate::id::ImageId;
+
+/// What a deployment is to its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeploymentState {
+    /// What is in use.
+    Current,
+    /// What a rollback would choose.
+    Previous,
+    /// Newer than the current one, and never used.
+    Staged,
+    /// Kept for a rollback by number.
+    Kept,
+}
+
+/// One deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeploymentStatus {
+    /// Its number.
+    pub generation: u64,
+    /// What it is to the target.
+    pub state: DeploymentState,
+    /// Whether it must never be pruned.
+    pub pinned: bool,
+    /// Why it is marked bad, if it is.
+    pub bad: Option<String>,
+    /// The image; `None` when the deployment is damaged.
+    pub image: Option<ImageId>,
+    /// The recipe's name.
+    pub name: Option<String>,
+    /// The layers, lowest first.
+    pub layers: Vec<ImageLayer>,
+    /// When it was staged, in seconds since 1970.
+    pub created: Option<i64>,
+    /// How its tree is on disk.
+    pub kind: Option<Kind>,
+    /// Why it is a copy, when it was meant to be mounted.
+    pub kind_reason: Option<String>,
+    /// How `etc` and `var` come into its root.
+    pub join: Option<Join>,
+    /// Whether everything of it is mounted.
+    pub mounted: bool,
+    /// What is wrong with its files, if anything.
+    pub damaged: Option<String>,
+}
+
+/// A target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Where it is.
+    pub root: PathBuf,
+    /// Its id.
+    pub id: String,
+    /// Where its objects are.
+    pub repository: PathBuf,
+    /// The current deployment.
+    pub current: Option<u64>,
+    /// What a rollback would choose.
+    pub previous: Option<u64>,
+    /// All deployments, oldest first.
+    pub deployments: Vec<DeploymentStatus>,
+    /// Where the history stops being believable, if it does.
+    pub history_broken: Option<Break>,
+}
+
+impl Target {
+    /// Looks at the target.
+    pub fn status(&self) -> Result<Status, DeployError> {
+        let (current, previous) = (self.current()?, self.previous()?);
+        let history = self.history()?;
+        let used = history.ever_current();
+        let mut deployments = Vec::new();
+        for generation in self.generations()? {
+            let state = if current == Some(generation) {
+                DeploymentState::Current
+            } else if previous == Some(generation) {
+                DeploymentState::Previous
+            } else if !used.contains(&generation) && current.is_none_or(|n| n < generation) {
+                DeploymentState::Staged
+            } else {
+                DeploymentState::Kept
+            };
+            deployments.push(self.look_at(generation, state));
+        }
+        Ok(Status {
+            root: self.root.clone(),
+            id: self.identity.id.clone(),
+            repository: self.identity.repository.clone(),
+            current,
+            previous,
+            deployments,
+            history_broken: history.broken,
+        })
+    }
+
+    fn look_at(&self, generation: u64, state: DeploymentState) -> DeploymentStatus {
+        let mut status = DeploymentStatus {
+            generation,
+            state,
+            pinned: false,
+            bad: None,
+            image: None,
+            name: None,
+            layers: Vec::new(),
+            created: None,
+            kind: None,
+            kind_reason: None,
+            join: None,
+            mounted: false,
+            damaged: None,
+        };
+        let place = match self.place(generation) {
+            Ok(place) => place,
+            Err(error) => {
+                status.damaged = Some(error.to_string());
+                return status;
+            }
+        };
+        self.describe(&place, &mut status);
+        status
+    }
+
+    fn describe(&self, place: &Place, status: &mut DeploymentStatus) {
+        status.pinned = place.is_pinned();
+        status.bad = place.bad();
+        status.image = Some(place.facts.image);
+        status.created = Some(place.facts.created);
+        status.kind = Some(place.facts.kind);
+        status.kind_reason.clone_from(&place.facts.kind_reason);
+        status.join = Some(place.facts.join);
+        status.mounted = self.is_mounted(place).unwrap_or(false);
+        match place.image() {
+            Ok(image) => {
+                status.name = Some(image.name);
+                status.layers = image.layers;
+            }
+            Err(error) => status.damaged = Some(error.to_string()),
+        }
+    }
+}

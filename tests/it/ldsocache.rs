@@ -1,0 +1,96 @@
+//! Compares derived loader caches with those of the real `ldconfig`.
+
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use layerset::elf::{self, ElfFacts};
+use layerset::merge::derive::{ImageView, ViewError, ViewNode, ldsocache};
+
+/// A directory of this machine as an image.
+struct DirView(PathBuf);
+
+impl DirView {
+    fn at(&self, path: &[u8]) -> PathBuf {
+        self.0.join(std::ffi::OsStr::from_bytes(path))
+    }
+}
+
+impl ImageView for DirView {
+    fn node(&self, path: &[u8]) -> Option<ViewNode> {
+        let at = self.at(path);
+        let kind = std::fs::symlink_metadata(&at).ok()?.file_type();
+        Some(if kind.is_dir() {
+            ViewNode::Dir
+        } else if kind.is_file() {
+            ViewNode::File
+        } else if kind.is_symlink() {
+            ViewNode::Symlink(std::fs::read_link(&at).ok()?.into_os_string().into_vec())
+        } else {
+            ViewNode::Other
+        })
+    }
+
+    fn names(&self, dir: &[u8]) -> Vec<Vec<u8>> {
+        let entries = std::fs::read_dir(self.at(dir)).into_iter().flatten();
+        let mut names: Vec<Vec<u8>> = entries
+            .map(|entry| entry.unwrap().file_name().into_vec())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn read(&self, path: &[u8]) -> Result<Vec<u8>, ViewError> {
+        std::fs::read(self.at(path)).map_err(|source| ViewError::Read {
+            path: String::from_utf8_lossy(path).into_owned(),
+            source: source.into(),
+        })
+    }
+
+    fn elf(&self, path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
+        elf::parse(&self.read(path)?).map_err(|source| ViewError::Elf {
+            path: String::from_utf8_lossy(path).into_owned(),
+            source,
+        })
+    }
+}
+
+/// `LAYERSET_TEST_ROOT` names a root directory to compare instead of this machine's own, `LAYERSET_TEST_RUNNER` an
+/// emulator to run a foreign one's `ldconfig` with.
+#[test]
+fn the_derived_cache_is_byte_for_byte_that_of_the_roots_own_ldconfig() {
+    let root = std::env::var_os("LAYERSET_TEST_ROOT").map_or("/".into(), PathBuf::from);
+    let view = DirView(root.clone());
+    let Some(cache) = ldsocache::derive(&view).unwrap() else {
+        eprintln!("skipped: no glibc ldconfig in '{}'", root.display());
+        return;
+    };
+    let dir = tempfile::tempdir_in(root.join("tmp")).unwrap();
+    let real = dir.path().join("ld.so.cache");
+    let inside = Path::new("/").join(real.strip_prefix(&root).unwrap());
+    let program = root.join("sbin/ldconfig");
+    let mut ldconfig = match std::env::var_os("LAYERSET_TEST_RUNNER") {
+        Some(runner) => {
+            let mut command = Command::new(runner);
+            command.arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    if root != Path::new("/") {
+        ldconfig.arg("-r").arg(&root);
+    }
+    // Without -r no privilege is needed: -X makes no links, -C writes to our own directory.
+    let output = ldconfig.arg("-X").arg("-C").arg(&inside).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let real = std::fs::read(real).unwrap();
+    assert!(
+        cache.file.contents == real,
+        "{} entries, {} bytes derived, {} bytes real",
+        cache.entries.len(),
+        cache.file.contents.len(),
+        real.len()
+    );
+    assert!(!cache.entries.is_empty());
+}

@@ -1,0 +1,356 @@
+//! Commands in the sandbox, for real: what they see, what they may do, and how they end.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use layerset::materialise::{HashOnly, ScanOptions};
+use layerset::sandbox::{ReadOnlyBind, Run, Sandbox, SandboxError};
+
+use crate::support::{is_root, skip};
+
+/// Copies a few of this machine's programs, with the libraries that they need, into a root of their own.
+fn small_root(root: &Path) {
+    let mut files = BTreeSet::new();
+    for program in [
+        "setcap", "sh", "cat", "id", "sleep", "stat", "env", "touch", "mknod", "chown",
+    ] {
+        let at = ["/usr/bin", "/bin", "/usr/sbin"]
+            .iter()
+            .map(|dir| Path::new(dir).join(program))
+            .find(|path| path.exists());
+        // Optional programs are missed by the tests that need them.
+        let Some(at) = at else { continue };
+        let output = Command::new("ldd").arg(&at).output().unwrap().stdout;
+        let text = String::from_utf8(output).unwrap();
+        files.extend(
+            text.split_whitespace()
+                .filter(|w| w.starts_with('/'))
+                .map(PathBuf::from),
+        );
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::copy(&at, root.join("usr/bin").join(program)).unwrap();
+    }
+    for file in files {
+        let to = root.join(file.strip_prefix("/").unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&file, to).unwrap();
+    }
+    for dir in ["usr/sbin", "etc", "dev", "proc", "tmp", "run"] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    if !root.join("bin").exists() {
+        std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+    }
+}
+
+struct Place {
+    dir: tempfile::TempDir,
+    sandbox: Sandbox,
+}
+
+impl Place {
+    fn new(test: &str) -> Option<Self> {
+        if !is_root(test) {
+            return None;
+        }
+        if Command::new("bwrap").arg("--version").output().is_err() {
+            skip(test, "bwrap is not installed");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (root, scratch) = (dir.path().join("root"), dir.path().join("scratch"));
+        fs::create_dir(&root).unwrap();
+        fs::create_dir(&scratch).unwrap();
+        small_root(&root);
+        let sandbox = Sandbox::new(&root, &scratch, 1_700_000_000);
+        Some(Self { dir, sandbox })
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    fn run(&self, script: &str) -> (Result<(), SandboxError>, Vec<String>) {
+        let mut lines = Vec::new();
+        let command = ["/bin/sh", "-c", script].map(OsStr::new);
+        let result = self.sandbox.run(Run {
+            command: &command,
+            log: &self.dir.path().join("log"),
+            on_line: &mut |line| lines.push(line.to_owned()),
+            cancel: &AtomicBool::new(false),
+        });
+        (result, lines)
+    }
+
+    fn tree(&self) -> layerset::tree::Tree {
+        let options = ScanOptions::default();
+        layerset::materialise::scan(&self.root(), &options, &crate::support::ids(), &HashOnly)
+            .unwrap()
+    }
+}
+
+#[test]
+fn a_command_sees_the_declared_environment_and_nothing_of_the_host() {
+    let test = "a_command_sees_the_declared_environment_and_nothing_of_the_host";
+    let Some(place) = Place::new(test) else {
+        return;
+    };
+    let (result, lines) = place.run(
+        "env; echo --; id -u; cat /proc/sys/kernel/hostname; stat -c '%a %n' /tmp /run; echo $$",
+    );
+    result.unwrap();
+    let end = lines.iter().position(|l| l == "--").unwrap();
+    let mut names: Vec<_> = lines[..end]
+        .iter()
+        .filter_map(|l| l.split('=').next())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "DEBIAN_FRONTEND",
+            "HOME",
+            "LC_ALL",
+            "PATH",
+            "PWD",
+            "SOURCE_DATE_EPOCH",
+            "SYSTEMD_OFFLINE",
+            "TERM"
+        ]
+    );
+    assert!(lines.contains(&"SOURCE_DATE_EPOCH=1700000000".to_owned()));
+    assert_eq!(
+        lines[end + 1..end + 5],
+        ["0", "localhost", "1777 /tmp", "755 /run"]
+    );
+    assert!(
+        lines[end + 5].parse::<u32>().unwrap() < 10,
+        "process numbers are the sandbox's own"
+    );
+}
+
+#[test]
+fn there_is_no_network_but_loopback() {
+    let Some(place) = Place::new("there_is_no_network_but_loopback") else {
+        return;
+    };
+    let (result, lines) = place.run("cat /proc/net/dev; echo --; cat /proc/net/fib_trie");
+    result.unwrap();
+    let end = lines.iter().position(|l| l == "--").unwrap();
+    let devices: Vec<_> = lines[2..end]
+        .iter()
+        .map(|l| l.split(':').next().unwrap().trim())
+        .collect();
+    assert_eq!(devices, ["lo"]);
+    assert!(
+        lines[end..].iter().any(|l| l.contains("127.0.0.1")),
+        "loopback is up: {lines:?}"
+    );
+}
+
+#[test]
+fn services_are_forbidden_and_the_answer_leaves_no_trace() {
+    let Some(place) = Place::new("services_are_forbidden_and_the_answer_leaves_no_trace") else {
+        return;
+    };
+    let before = place.tree();
+    let (result, lines) = place.run("/usr/sbin/policy-rc.d ssh start; echo $?");
+    result.unwrap();
+    assert_eq!(lines, ["101"]);
+    let after = place.tree();
+    let changed: Vec<_> = layerset::tree::diff(&before, &after)
+        .map(|(p, _)| p.to_string())
+        .collect();
+    assert_eq!(changed, ["/usr/sbin"], "only the directory's time");
+    // An image's own policy is covered for the run and stays.
+    fs::write(
+        place.root().join("usr/sbin/policy-rc.d"),
+        "#!/bin/sh\nexit 0\n",
+    )
+    .unwrap();
+    let (result, lines) = place.run("/usr/sbin/policy-rc.d ssh start; echo $?");
+    result.unwrap();
+    assert_eq!(lines, ["101"]);
+    assert!(place.root().join("usr/sbin/policy-rc.d").exists());
+}
+
+#[test]
+fn a_failure_carries_status_last_lines_and_the_log() {
+    let Some(place) = Place::new("a_failure_carries_status_last_lines_and_the_log") else {
+        return;
+    };
+    let script =
+        "i=0; while [ $i -lt 50 ]; do echo line $i; i=$((i+1)); done; echo oops >&2; exit 3";
+    let (result, lines) = place.run(script);
+    assert_eq!(lines.len(), 51);
+    let Err(SandboxError::Failed {
+        status,
+        last_lines,
+        log,
+        ..
+    }) = result
+    else {
+        panic!("{result:?}");
+    };
+    assert_eq!(status.code(), Some(3));
+    assert_eq!((last_lines.len(), last_lines[19].as_str()), (20, "oops"));
+    assert_eq!(fs::read_to_string(log).unwrap().lines().count(), 51);
+    assert!(!place.root().join("usr/sbin/policy-rc.d").exists());
+}
+
+#[test]
+fn a_cancelled_command_dies_with_everything_that_it_started() {
+    let Some(place) = Place::new("a_cancelled_command_dies_with_everything_that_it_started") else {
+        return;
+    };
+    let cancel = AtomicBool::new(false);
+    let started = Instant::now();
+    let command = ["/bin/sh", "-c", "sleep 97531 & echo ready; sleep 97531"].map(OsStr::new);
+    let result = place.sandbox.run(Run {
+        command: &command,
+        log: &place.dir.path().join("log"),
+        on_line: &mut |_| cancel.store(true, Ordering::Relaxed),
+        cancel: &cancel,
+    });
+    assert!(
+        matches!(result, Err(SandboxError::Cancelled { .. })),
+        "{result:?}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(5));
+    let sleeping = || {
+        fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x0097531\0")
+        })
+    };
+    while sleeping() && started.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!sleeping());
+}
+
+#[test]
+fn a_daemon_left_behind_neither_blocks_the_run_nor_survives_it() {
+    let Some(place) = Place::new("a_daemon_left_behind_neither_blocks_the_run_nor_survives_it")
+    else {
+        return;
+    };
+    let started = Instant::now();
+    let (result, lines) = place.run("sleep 86421 & echo done");
+    result.unwrap();
+    assert_eq!(lines, ["done"]);
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn binds_are_readable_and_not_writable() {
+    let Some(mut place) = Place::new("binds_are_readable_and_not_writable") else {
+        return;
+    };
+    let source = place.dir.path().join("shared");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("f"), "shared\n").unwrap();
+    let name = "debs".into();
+    place.sandbox = place.sandbox.with_bind(ReadOnlyBind { source, name });
+    let (result, lines) =
+        place.run("cat /run/layerset/debs/f; touch /run/layerset/debs/new 2>&1 || echo refused");
+    result.unwrap();
+    assert_eq!(
+        (lines[0].as_str(), lines.last().unwrap().as_str()),
+        ("shared", "refused")
+    );
+}
+
+#[test]
+fn packages_may_change_owners_and_make_devices() {
+    let Some(place) = Place::new("packages_may_change_owners_and_make_devices") else {
+        return;
+    };
+    let (result, lines) = place.run("touch /etc/x && chown 33:42 /etc/x && mknod /etc/null c 1 3 && stat -c '%u:%g %F' /etc/x /etc/null");
+    result.unwrap();
+    assert_eq!(
+        lines,
+        ["33:42 regular empty file", "0:0 character special file"]
+    );
+}
+
+#[test]
+fn packages_may_set_capabilities() {
+    let test = "packages_may_set_capabilities";
+    let Some(place) = Place::new(test) else {
+        return;
+    };
+    if !place.root().join("usr/bin/setcap").exists() {
+        return skip(test, "setcap is not installed");
+    }
+    let (result, lines) = place.run("setcap cap_net_raw+ep /usr/bin/sleep 2>&1");
+    assert!(result.is_ok(), "{lines:?}");
+    let sleep = place.tree().get(b"usr/bin/sleep").unwrap().clone();
+    assert_eq!(
+        sleep.xattrs.get(&b"security.capability"[..]).unwrap(),
+        crate::support::CAP_NET_RAW
+    );
+}
+
+/// Runs this test again in a process of its own, which is killed in the middle of a build.
+#[test]
+fn a_killed_build_leaves_no_mount_and_the_next_one_cleans_up() {
+    use layerset::materialise::ObjectDir;
+    use layerset::path::RelPath;
+    use layerset::sandbox::{BuildView, Lower, LowerKind};
+    use layerset::tree::{Inode, Tree};
+    const DIR: &str = "LAYERSET_TEST_KILLED_IN";
+    let test = "a_killed_build_leaves_no_mount_and_the_next_one_cleans_up";
+    if !is_root(test) {
+        return;
+    }
+    let tree: Tree = [(RelPath::root(), Inode::directory(0o755))]
+        .into_iter()
+        .collect();
+    let ids = crate::support::ids();
+    let build = |work: &Path, stay: bool| {
+        let objects = ObjectDir::new("/nonexistent");
+        let lower = Lower {
+            tree: &tree,
+            ids: &ids,
+            objects: &objects,
+            kind: LowerKind::Checkout,
+        };
+        BuildView::with(work, lower, |view| {
+            fs::write(view.merged().join("ready"), "x").unwrap();
+            if stay {
+                std::thread::sleep(Duration::from_secs(60));
+            }
+            Ok::<_, SandboxError>(())
+        })
+        .unwrap();
+    };
+    if let Some(work) = std::env::var_os(DIR) {
+        return build(Path::new(&work), true);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("sandbox::{test}")])
+        .env(DIR, dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while !dir.path().join("upper/ready").exists() {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "the build never started"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(crate::support::mounts().is_empty());
+    assert!(!dir.path().join("merged/ready").exists());
+    build(dir.path(), false);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

@@ -1,0 +1,186 @@
+//! What tests of real file systems share: objects on disk, trees written briefly, and honest skipping.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use layerset::id::ObjectId;
+use layerset::materialise::{ObjectDir, PasswdIds};
+use layerset::path::RelPath;
+use layerset::time::Timestamp;
+use layerset::tree::{Inode, Node, Owner, Tree};
+
+/// Says why a test does nothing; cargo shows it with `--nocapture` and in the captured output of a failure.
+#[allow(clippy::print_stderr)]
+pub fn skip(test: &str, reason: &str) {
+    // Straight to the descriptor: the harness would swallow what `eprintln!` writes in a test that passes.
+    let line = format!("SKIPPED {test}: {reason}\n");
+    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+}
+
+/// Says whether the test runs as root; reports it as skipped when not.
+pub fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip(test, "needs root for mounts, owners and devices");
+    }
+    root
+}
+
+pub fn path(bytes: &[u8]) -> RelPath {
+    RelPath::new(bytes).unwrap()
+}
+
+pub fn ids() -> PasswdIds {
+    PasswdIds::parse(
+        b"root:x:0:0::/root:/bin/sh\nwww-data:x:33:33:::\nbig:x:200000:200000:::\n",
+        b"root:x:0:\nwww-data:x:33:\nshadow:x:42:\nbig:x:200000:\n",
+    )
+}
+
+/// Stores `bytes` as an object in `dir` and returns a file of them.
+pub fn file(dir: &Path, bytes: &[u8], mode: u16) -> Inode {
+    let id = ObjectId::of(bytes);
+    let at = dir.join(ObjectDir::relative_path(&id));
+    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+    std::fs::write(&at, bytes).unwrap();
+    Inode::file(id, bytes.len() as u64, mode)
+}
+
+pub fn at(sec: i64, nsec: u32, inode: Inode) -> Inode {
+    let mtime = Timestamp { sec, nsec };
+    Inode { mtime, ..inode }
+}
+
+pub fn owned(user: &str, group: &str, inode: Inode) -> Inode {
+    Inode {
+        owner: Owner::from_text(user).unwrap(),
+        group: Owner::from_text(group).unwrap(),
+        ..inode
+    }
+}
+
+pub fn xattr(name: &[u8], value: &[u8], mut inode: Inode) -> Inode {
+    inode.xattrs.insert(name.to_vec(), value.to_vec());
+    inode
+}
+
+pub fn linked(group: u32, inode: Inode) -> Inode {
+    Inode {
+        hardlink: group,
+        ..inode
+    }
+}
+
+/// `cap_net_raw+ep` as the kernel stores it (`struct vfs_cap_data`, revision 2).
+pub const CAP_NET_RAW: &[u8] = &[
+    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
+
+/// A tree with everything that is awkward, its objects stored in `objects`.
+pub fn awkward_tree(objects: &Path) -> Tree {
+    let mut tree = Tree::new();
+    let mut put = |name: &[u8], inode: Inode| {
+        tree.insert(path(name), inode);
+    };
+    put(b"", at(1_700_000_000, 1, Inode::directory(0o755)));
+    for dir in [
+        &b"etc"[..],
+        b"etc-old",
+        b"usr",
+        b"usr/bin",
+        b"dev",
+        b"empty",
+    ] {
+        put(dir, at(1_600_000_000, 999_999_999, Inode::directory(0o755)));
+    }
+    put(b"tmp", Inode::directory(0o1777));
+    put(
+        b"srv",
+        owned("www-data", "www-data", Inode::directory(0o2750)),
+    );
+    put(
+        b"etc/shadow",
+        owned("root", "shadow", file(objects, b"root:*:1:\n", 0o640)),
+    );
+    put(b"etc/empty", at(5, 7, file(objects, b"", 0o600)));
+    put(
+        b"etc-old/x",
+        owned("big", "#70000", file(objects, b"x", 0o644)),
+    );
+    put(b"usr/bin/su", file(objects, &[7; 5000], 0o4755));
+    put(
+        b"usr/bin/wall",
+        owned("root", "shadow", file(objects, &[8; 70_000], 0o2755)),
+    );
+    put(
+        b"usr/bin/ping",
+        xattr(
+            b"security.capability",
+            CAP_NET_RAW,
+            file(objects, b"ping", 0o755),
+        ),
+    );
+    let noted = xattr(
+        b"user.note",
+        b"\0binary\xff",
+        file(objects, b"noted", 0o644),
+    );
+    put(b"usr/noted", xattr(b"user.long", &[9; 3000], noted));
+    put(
+        b"usr/labelled",
+        xattr(b"trusted.label", b"t", Inode::directory(0o700)),
+    );
+    let perl = linked(1, at(9, 9, file(objects, b"perl", 0o755)));
+    put(b"usr/bin/perl", perl.clone());
+    put(b"usr/bin/perl5", perl.clone());
+    put(b"usr/perl", perl);
+    put(b"usr/lib", Inode::symlink("bin"));
+    put(b"usr/long", Inode::symlink(&"x".repeat(4095)));
+    put(b"usr/middle", Inode::symlink(&"y".repeat(2100)));
+    put(b"dev/null", Inode::new(Node::CharDevice(0x103), 0o666));
+    put(
+        b"dev/big",
+        Inode::new(Node::BlockDevice(rustix::fs::makedev(259, 300)), 0o660),
+    );
+    put(b"dev/pipe", Inode::new(Node::Fifo, 0o640));
+    put(
+        b"dev/socket",
+        owned("www-data", "root", Inode::new(Node::Socket, 0o777)),
+    );
+    put(b"new\nline", file(objects, b"n", 0o644));
+    put(b"bytes\xff\xfe", Inode::directory(0o755));
+    put(b"bytes\xff\xfe/deep", file(objects, b"d", 0o400));
+    put(&[b'z'; 255], file(objects, b"z", 0o644));
+    put(
+        b"before1970",
+        at(-5, 250_000_000, file(objects, b"old", 0o644)),
+    );
+    put(
+        b"later2100",
+        at(5_000_000_000, 3, file(objects, b"new", 0o644)),
+    );
+    tree.canonicalize_hardlinks();
+    tree
+}
+
+/// The first differences of two trees, for a message that helps.
+pub fn differences(left: &Tree, right: &Tree) -> Vec<String> {
+    layerset::tree::diff(left, right)
+        .take(10)
+        .map(|(path, d)| format!("{path}: {:?} != {:?}", d.before, d.after))
+        .collect()
+}
+
+/// What the mount table says now, to prove that nothing was left.
+pub fn mounts() -> BTreeMap<String, usize> {
+    let mut count = BTreeMap::new();
+    for line in std::fs::read_to_string("/proc/self/mounts")
+        .unwrap()
+        .lines()
+    {
+        if line.contains("layerset") {
+            *count.entry(line.to_owned()).or_default() += 1;
+        }
+    }
+    count
+}
