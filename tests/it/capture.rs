@@ -545,7 +545,10 @@ fn a_view_is_cleaned_up_after_errors_immutable_files_and_leaves_no_mount() {
         kind,
     };
     let result = BuildView::with(dir.path(), lower, |view| {
-        assert!(mounts().is_empty(), "other threads do not see the mount");
+        assert!(
+            mounts(dir.path()).is_empty(),
+            "other threads do not see the mount"
+        );
         fs::write(view.merged().join("opt/fixed"), "x").unwrap();
         let file = File::open(view.upper().join("opt/fixed")).unwrap();
         let flags = rustix::fs::ioctl_getflags(&file).unwrap() | rustix::fs::IFlags::IMMUTABLE;
@@ -561,7 +564,7 @@ fn a_view_is_cleaned_up_after_errors_immutable_files_and_leaves_no_mount() {
         .map(|e| e.unwrap().file_name())
         .collect();
     assert_eq!(left, ["objects"]);
-    assert!(mounts().is_empty());
+    assert!(mounts(dir.path()).is_empty());
 }
 
 #[test]

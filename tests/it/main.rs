@@ -1,1 +1,12 @@
-//! Integration tests.
+//! Integration tests, one binary: real tools, real filesystems, real mounts.
+//!
+//! What needs root or a tool that is missing says `SKIPPED name: reason` on standard error, and never passes silently.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod apt;
+mod architecture;
+mod capture;
+mod ldsocache;
+mod materialise;
+mod sandbox;
+mod support;

@@ -349,7 +349,7 @@ fn a_killed_build_leaves_no_mount_and_the_next_one_cleans_up() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(crate::support::mounts().is_empty());
+    assert!(crate::support::mounts(dir.path()).is_empty());
     assert!(!dir.path().join("merged/ready").exists());
     build(dir.path(), false);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

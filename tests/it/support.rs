@@ -171,14 +171,14 @@ pub fn differences(left: &Tree, right: &Tree) -> Vec<String> {
         .collect()
 }
 
-/// What the mount table says now, to prove that nothing was left.
-pub fn mounts() -> BTreeMap<String, usize> {
+/// What the mount table says of `dir` now, to prove that nothing was left.
+pub fn mounts(dir: &std::path::Path) -> BTreeMap<String, usize> {
     let mut count = BTreeMap::new();
     for line in std::fs::read_to_string("/proc/self/mounts")
         .unwrap()
         .lines()
     {
-        if line.contains("layerset") {
+        if line.contains(dir.to_str().unwrap()) {
             *count.entry(line.to_owned()).or_default() += 1;
         }
     }

@@ -11,7 +11,7 @@ fn lock() -> Lock {
             LayerLock {
                 name: "debian".into(),
                 epoch: 7,
-                requested: Vec::new(),
+                requested: vec!["dash".into()],
                 packages: vec![package("base-files", "13.8"), package("dash", "0.5.12-12")],
             },
             LayerLock {
@@ -31,6 +31,8 @@ architecture = "amd64"
 
 [[layer]]
 name = "debian"
+epoch = 7
+requested = ["dash"]
 packages = [
   { name = "base-files", version = "13.8", architecture = "amd64", manual = true, archive = "trixie-security", size = 4242, pool_path = "pool/main/base-files_13.8_amd64.deb", sha256 = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f" },
   { name = "dash", version = "0.5.12-12", architecture = "amd64", manual = true, archive = "trixie-security", size = 4242, pool_path = "pool/main/dash_0.5.12-12_amd64.deb", sha256 = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f" },
@@ -38,6 +40,8 @@ packages = [
 
 [[layer]]
 name = "hello"
+epoch = 7
+requested = []
 packages = []
 "#;
 
@@ -67,53 +71,57 @@ fn what_a_lock_must_not_say_is_refused_at_its_place() {
         (
             "pool/main/base-files",
             "../main/base-files",
-            "10:137: '../main/base-files_13.8_amd64.deb' leaves the archive",
+            "11:137: '../main/base-files_13.8_amd64.deb' leaves the archive",
         ),
         (
             "pool/main/dash",
             "/pool/main/dash",
-            "11:136: '/pool/main/dash_0.5.12-12_amd64.deb' is absolute: it must lie in the archive",
+            "12:136: '/pool/main/dash_0.5.12-12_amd64.deb' is absolute: it must lie in the archive",
         ),
         (
             "pool/main/dash",
             "pool//dash",
-            "11:136: 'pool//dash_0.5.12-12_amd64.deb' is not a path in an archive",
+            "12:136: 'pool//dash_0.5.12-12_amd64.deb' is not a path in an archive",
         ),
         (
             "0f0f\" },\n]",
             "0F0F\" },\n]",
-            "11:183: '0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0F0F' is not a SHA-256 digest of 64 lower-case hexadecimal digits",
+            "12:183: '0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0F0F' is not a SHA-256 digest of 64 lower-case hexadecimal digits",
         ),
         (
             "name = \"dash\"",
             "name = \"base-files\"",
-            "11:3: package 'base-files:amd64' is locked twice",
+            "12:3: package 'base-files:amd64' is locked twice",
         ),
         (
             "name = \"hello\"",
             "name = \"debian\"",
-            "15:8: layer 'debian' is locked twice",
+            "16:8: layer 'debian' is locked twice",
         ),
         (
             "size = 4242, pool_path = \"pool/main/d",
             "size = -1, pool_path = \"pool/main/d",
-            "11:118: 'layer.packages.size' is out of range: -1",
+            "12:118: 'layer.packages.size' is out of range: -1",
         ),
         (
             "\"0.5.12-12\"",
             "\"0.5; rm\"",
-            "11:30: '0.5; rm' is not a Debian version",
+            "12:30: '0.5; rm' is not a Debian version",
         ),
-        ("\"dash\"", "\"-oX\"", "11:12: '-oX' is not a package name"),
+        (
+            "name = \"dash\"",
+            "name = \"-oX\"",
+            "12:12: '-oX' is not a package name",
+        ),
         (
             ", manual = true, archive = \"trixie-security\", size = 4242, pool_path = \"pool/main/d",
             ", archive = \"trixie-security\", size = 4242, pool_path = \"pool/main/d",
-            "11:3: missing key 'layer.packages.manual'",
+            "12:3: missing key 'layer.packages.manual'",
         ),
         (
             "epoch =",
             "epok =",
-            "5:1: unknown key 'epok' (did you mean 'epoch'?)",
+            "8:1: unknown key 'epok' (did you mean 'epoch'?)",
         ),
     ] {
         assert!(TEXT.contains(from), "{from}");

@@ -62,7 +62,7 @@ fn lock_text(layers: &[(&str, &[&str])]) -> String {
     let layers = layers.iter().map(|(name, packages)| LayerLock {
         name: (*name).into(),
         epoch: 7,
-        requested: Vec::new(),
+        requested: packages.iter().map(|p| (*p).to_owned()).collect(),
         packages: packages.iter().map(|p| package(p, "1")).collect(),
     });
     Lock {
