@@ -42,8 +42,19 @@ pub struct Built {
     pub bytes_written: u64,
 }
 
-/// Builds one layer, and commits it.
-pub fn build(build: &mut Build<'_>, input: &LayerInputs) -> Result<Built, BuildError> {
+/// What a build left behind, not settled yet.
+#[derive(Debug)]
+pub struct Prepared<'r> {
+    /// The tree that the layer was built on.
+    lower: Tree,
+    /// The tree as the build left it.
+    after: Tree,
+    /// Holds the contents of new files.
+    transaction: Transaction<'r>,
+}
+
+/// Runs one layer's build; layers that do not stand on each other may do this at the same time.
+pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r>, BuildError> {
     let repository = build.repository;
     let debs: u64 = input.lock.packages.iter().map(|package| package.size).sum();
     repository.require_space(
@@ -57,13 +68,39 @@ pub fn build(build: &mut Build<'_>, input: &LayerInputs) -> Result<Built, BuildE
     };
     fetch(build, &place)?;
     let transaction = repository.begin()?;
-    let sink = Sink::new(&transaction);
-    let (lower, after) = match &input.definition.content {
-        Content::Base(_) => (Tree::new(), bootstrap(build, &place, &sink)?),
-        Content::Upper(upper) => install(build, &place, upper, &sink)?,
+    let (lower, after) = {
+        let step = |files: u64, bytes: u64| {
+            let what = format!("ingesting files  {files} files, {} MB", bytes / 1_000_000);
+            build.options.progress.step(&input.name, &what, None);
+        };
+        let sink = Sink::new(&transaction).with_progress(&step);
+        match &input.definition.content {
+            Content::Base(_) => (Tree::new(), bootstrap(build, &place, &sink)?),
+            Content::Upper(upper) => install(build, &place, upper, &sink)?,
+        }
     };
     build.check_cancel()?;
+    Ok(Prepared {
+        lower,
+        after,
+        transaction,
+    })
+}
+
+/// Settles what a build left behind, and commits the layer; one at a time, in the recipe's order, so that new accounts
+/// get their numbers in a fixed order.
+pub fn finish(
+    build: &mut Build<'_>,
+    input: &LayerInputs,
+    prepared: Prepared<'_>,
+) -> Result<Built, BuildError> {
+    let Prepared {
+        lower,
+        after,
+        transaction,
+    } = prepared;
     build.options.progress.step(&input.name, "settling", None);
+    let sink = Sink::new(&transaction);
     let settled = settle(
         &input.definition,
         &lower,
@@ -72,6 +109,7 @@ pub fn build(build: &mut Build<'_>, input: &LayerInputs) -> Result<Built, BuildE
         &mut build.ids,
         &sink,
     )?;
+    drop(sink);
     commit(build, input, settled, transaction)
 }
 
@@ -99,6 +137,9 @@ fn fetch(build: &Build<'_>, place: &Place<'_>) -> Result<(), BuildError> {
     if place.cache.missing(&packages).is_empty() {
         return Ok(());
     }
+    let _alone = build
+        .repository
+        .work_lock("apt", "layerset build", build.options.waiting)?;
     let root = super::lock::open_apt(
         build.workspace,
         build.repository,

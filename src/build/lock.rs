@@ -9,7 +9,7 @@ use super::{BuildError, Progress};
 use crate::recipe::{
     Bootstrap, Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Pocket, Variant, Workspace,
 };
-use crate::store::Repository;
+use crate::store::{Repository, Waiting};
 
 /// How to lock.
 pub struct LockOptions<'a> {
@@ -17,6 +17,8 @@ pub struct LockOptions<'a> {
     pub update: Vec<String>,
     /// A sources file to use instead of the distribution's default archives.
     pub apt_sources: Option<PathBuf>,
+    /// How to wait for another command that uses the archives.
+    pub waiting: Waiting<'a>,
     /// Told how far the work is.
     pub progress: &'a dyn Progress,
 }
@@ -53,6 +55,8 @@ pub fn lock(
     repository: &Repository,
     options: &LockOptions<'_>,
 ) -> Result<LockReport, BuildError> {
+    // apt's state below the cache serves one command at a time.
+    let _alone = repository.work_lock("apt", "layerset lock", options.waiting)?;
     let before = workspace.read_lock()?;
     let root = open_apt(workspace, repository, options.apt_sources.as_deref())?;
     options.progress.step("", "fetching package lists", None);
@@ -75,7 +79,18 @@ pub fn lock(
         };
         layers.push(entry);
     }
-    fetch(&root, &layers, options.progress)?;
+    let packages: Vec<apt::LockedPackage> = layers
+        .iter()
+        .flat_map(|layer| &layer.packages)
+        .map(to_apt)
+        .collect::<Result<_, _>>()?;
+    let missing: u64 = DebCache::new(repository.cache_dir("debs")?)
+        .missing(&packages)
+        .iter()
+        .map(|p| p.size)
+        .sum();
+    repository.require_space(missing)?;
+    fetch(&root, &packages, options.progress)?;
     let mut lock = Lock {
         version: LOCK_VERSION,
         recipe: workspace.recipe().name.clone(),
@@ -209,13 +224,12 @@ fn keep_epochs(lock: &mut Lock, before: Option<&Lock>) {
     }
 }
 
-fn fetch(root: &AptRoot, layers: &[LayerLock], progress: &dyn Progress) -> Result<(), BuildError> {
-    let packages: Vec<apt::LockedPackage> = layers
-        .iter()
-        .flat_map(|layer| &layer.packages)
-        .map(to_apt)
-        .collect::<Result<_, _>>()?;
-    root.fetch(&packages, &|done, all| {
+fn fetch(
+    root: &AptRoot,
+    packages: &[apt::LockedPackage],
+    progress: &dyn Progress,
+) -> Result<(), BuildError> {
+    root.fetch(packages, &|done, all| {
         let fraction = (all > 0).then(|| done as f64 / all as f64);
         progress.step("", "fetching packages", fraction);
     })?;

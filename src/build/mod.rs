@@ -37,7 +37,7 @@ use crate::compose::{Composition, compose};
 use crate::format::{Image, ImageLayer, Layer};
 use crate::id::{ImageId, LayerId};
 use crate::recipe::{IdKind, Ids, Lock, Workspace};
-use crate::store::{RefName, Repository};
+use crate::store::{RefName, Repository, Waiting};
 
 /// The version of what the builder makes of its inputs: raised when capture, classification or composition change.
 pub const BUILDER_VERSION: u32 = 1;
@@ -67,6 +67,8 @@ pub struct BuildOptions<'a> {
     pub rebuild: bool,
     /// The only layer that may be built; that another one changed too is an error.
     pub only: Option<String>,
+    /// How to wait for another command that does the same.
+    pub waiting: Waiting<'a>,
     /// Set when the work is to stop.
     pub cancel: &'a AtomicBool,
     /// Told how far the work is.
@@ -130,6 +132,13 @@ pub fn build(
     options: &BuildOptions<'_>,
 ) -> Result<BuildReport, BuildError> {
     let started = Instant::now();
+    // Two builds of one recipe would do the same work twice, and write the same log.
+    let title = format!("layerset build of {}", workspace.recipe().name);
+    let _alone = repository.work_lock(
+        &format!("build-{}", workspace.recipe().name),
+        &title,
+        options.waiting,
+    )?;
     let lock = workspace.require_lock()?;
     let ids = workspace.read_ids()?;
     let mut build = Build {
@@ -142,13 +151,7 @@ pub fn build(
         built: BTreeMap::new(),
     };
     let inputs = build.read_inputs()?;
-    let mut reports = Vec::new();
-    for input in &inputs {
-        build.check_cancel()?;
-        let report = build.keep_or_build(input)?;
-        options.progress.finished(&report);
-        reports.push(report);
-    }
+    let reports = build.layers_of(&inputs)?;
     let new_ids = build.save_ids()?;
     let (image, changed, findings, image_bytes_written) = build.image()?;
     Ok(BuildReport {
@@ -193,18 +196,54 @@ impl Build<'_> {
             .collect()
     }
 
-    fn keep_or_build(&mut self, input: &LayerInputs) -> Result<LayerReport, BuildError> {
+    /// Keeps what is known and builds the rest, layers that do not stand on each other at the same time.
+    fn layers_of(&mut self, inputs: &[LayerInputs]) -> Result<Vec<LayerReport>, BuildError> {
+        let mut reports: BTreeMap<usize, LayerReport> = BTreeMap::new();
+        let mut waiting: Vec<(usize, &LayerInputs, String)> = Vec::new();
+        for (index, input) in inputs.iter().enumerate() {
+            match self.keep_or_reason(input)? {
+                Ok(report) => drop(reports.insert(index, report)),
+                Err(reason) => waiting.push((index, input, reason)),
+            }
+        }
+        while !waiting.is_empty() {
+            self.check_cancel()?;
+            // A lower layer stands before those on it, so there is always one that can be built.
+            let is_ready = |input: &LayerInputs| {
+                self.workspace
+                    .closure(&input.name)
+                    .iter()
+                    .all(|below| self.built.contains_key(*below))
+            };
+            let (ready, rest): (Vec<_>, Vec<_>) = waiting
+                .into_iter()
+                .partition(|(_, input, _)| is_ready(input));
+            waiting = rest;
+            for (index, report) in self.build_wave(ready)? {
+                reports.insert(index, report);
+            }
+        }
+        Ok(reports.into_values().collect())
+    }
+
+    /// Returns the report on a layer that is kept, or why it must be built.
+    fn keep_or_reason(
+        &mut self,
+        input: &LayerInputs,
+    ) -> Result<Result<LayerReport, String>, BuildError> {
         let started = Instant::now();
-        let cached = keys::find(self.repository, &input.key)?;
-        let reason = match cached {
+        let reason = match keys::find(self.repository, &input.key)? {
             Some(cached) if !self.options.rebuild => match self.number_that_moved(&cached) {
-                None => return self.keep(input, cached, started.elapsed()),
+                None => {
+                    let report = self.keep(input, cached, started.elapsed())?;
+                    self.options.progress.finished(&report);
+                    return Ok(Ok(report));
+                }
                 Some(name) => format!("the ids table gives '{name}' another number"),
             },
             Some(_) => "asked for".to_owned(),
             None => keys::why_new(self.repository, &self.workspace.recipe().name, input)?,
         };
-        self.options.progress.step(&input.name, "starting", None);
         if self
             .options
             .only
@@ -216,7 +255,52 @@ impl Build<'_> {
                 reason,
             });
         }
-        let built = layer::build(self, input)?;
+        Ok(Err(reason))
+    }
+
+    /// Builds layers that do not stand on each other. When one fails, those that did not are kept.
+    fn build_wave(
+        &mut self,
+        wave: Vec<(usize, &LayerInputs, String)>,
+    ) -> Result<Vec<(usize, LayerReport)>, BuildError> {
+        let this = &*self;
+        let prepared: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = wave
+                .iter()
+                .map(|(_, input, _)| {
+                    this.options.progress.step(&input.name, "starting", None);
+                    scope.spawn(move || (Instant::now(), layer::prepare(this, input)))
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| {
+                    thread
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
+                .collect()
+        });
+        let mut reports = Vec::new();
+        let mut failed = None;
+        for ((index, input, reason), (started, prepared)) in wave.into_iter().zip(prepared) {
+            match prepared.and_then(|prepared| layer::finish(self, input, prepared)) {
+                Ok(built) => {
+                    reports.push((index, self.report_built(input, reason, started, built)?))
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(reports), Err)
+    }
+
+    fn report_built(
+        &mut self,
+        input: &LayerInputs,
+        reason: String,
+        started: Instant,
+        built: layer::Built,
+    ) -> Result<LayerReport, BuildError> {
         self.built.insert(input.name.clone(), built.id);
         keys::remember(
             self.repository,
@@ -226,7 +310,7 @@ impl Build<'_> {
         )?;
         // Written at once: if a later layer fails, the numbers of this one are still its numbers next time.
         self.save_ids_file()?;
-        Ok(LayerReport {
+        let report = LayerReport {
             name: input.name.clone(),
             id: built.id,
             version: built.version,
@@ -234,7 +318,9 @@ impl Build<'_> {
             reason,
             seconds: started.elapsed().as_secs_f64(),
             bytes_written: built.bytes_written,
-        })
+        };
+        self.options.progress.finished(&report);
+        Ok(report)
     }
 
     fn keep(

@@ -10,10 +10,13 @@ use crate::id::ObjectId;
 use crate::materialise::{FileMeta, ObjectSink};
 use crate::store::Transaction;
 
-/// Takes the files of a build into a transaction, and counts them.
-#[derive(Debug)]
+/// How many files pass between two reports of progress.
+const REPORT_EVERY: u64 = 256;
+
+/// Takes the files of a build into a transaction, and tells how far it is.
 pub struct Sink<'t> {
     transaction: &'t Transaction<'t>,
+    progress: Option<&'t (dyn Fn(u64, u64) + Sync)>,
     files: AtomicU64,
     bytes: AtomicU64,
 }
@@ -23,8 +26,18 @@ impl<'t> Sink<'t> {
     pub fn new(transaction: &'t Transaction<'t>) -> Self {
         Self {
             transaction,
+            progress: None,
             files: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells `progress` the files and bytes taken so far, every now and then.
+    #[must_use]
+    pub fn with_progress(self, progress: &'t (dyn Fn(u64, u64) + Sync)) -> Self {
+        Self {
+            progress: Some(progress),
+            ..self
         }
     }
 
@@ -37,14 +50,6 @@ impl<'t> Sink<'t> {
     pub fn write(&self, bytes: &[u8]) -> Result<ObjectId, BuildError> {
         Ok(self.transaction.put_object(bytes)?)
     }
-
-    /// Returns how many files and bytes were taken so far.
-    pub fn taken(&self) -> (u64, u64) {
-        (
-            self.files.load(Ordering::Relaxed),
-            self.bytes.load(Ordering::Relaxed),
-        )
-    }
 }
 
 impl ObjectSink for Sink<'_> {
@@ -53,8 +58,11 @@ impl ObjectSink for Sink<'_> {
             .transaction
             .put_file(&mut file)
             .map_err(io::Error::other)?;
-        self.files.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(size, Ordering::Relaxed);
+        let files = self.files.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = self.bytes.fetch_add(size, Ordering::Relaxed) + size;
+        if let (Some(progress), 0) = (self.progress, files % REPORT_EVERY) {
+            progress(files, bytes);
+        }
         Ok(id)
     }
 }

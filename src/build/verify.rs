@@ -57,6 +57,7 @@ pub fn verify_reproducible(
         apt_sources: options.apt_sources.clone(),
         rebuild: true,
         only: None,
+        waiting: options.waiting,
         cancel: options.cancel,
         progress: options.progress,
     };

@@ -108,6 +108,7 @@ pub(super) fn options<'a>(context: &'a Context, source: &Source) -> BuildOptions
         rebuild: false,
         only: None,
         cancel: &context.cancel,
+        waiting: context.store_waiting(),
         progress: &context.ui,
     }
 }

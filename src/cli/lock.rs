@@ -49,6 +49,7 @@ impl Lock {
         let options = LockOptions {
             update: self.update.clone(),
             apt_sources: self.apt_sources.clone(),
+            waiting: context.store_waiting(),
             progress: &context.ui,
         };
         let report = build::lock(&workspace, &repository, &options)?;

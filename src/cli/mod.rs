@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 pub use self::error::CliError;
 use self::ui::Ui;
 use crate::durable::{Disk, LockMode, RealDisk};
-use crate::store::{OpenOptions, Repository};
+use crate::store::{OpenOptions, Repository, Waiting};
 
 /// Builds operating-system images in content-addressed layers, and updates machines with them atomically.
 #[derive(Debug, Parser)]
@@ -113,6 +113,7 @@ pub(crate) struct Context {
     disk: Arc<dyn Disk>,
     patience: Duration,
     cancel: Arc<AtomicBool>,
+    tell: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Context {
@@ -121,8 +122,11 @@ impl Context {
             Some(repo) => repo.clone(),
             None => default_repository()?,
         };
+        let ui = Ui::new(global.json, global.quiet);
+        let speaker = ui.clone();
         Ok(Self {
-            ui: Ui::new(global.json, global.quiet),
+            tell: Box::new(move |holder| speaker.remark(&format!("waiting for {holder}"))),
+            ui,
             repo,
             disk: Arc::new(RealDisk),
             patience: Duration::from_secs(global.lock_timeout),
@@ -144,6 +148,14 @@ impl Context {
             Arc::clone(&self.disk),
             options,
         )?)
+    }
+
+    /// Says who holds a lock, and waits as long as the command line allows.
+    fn store_waiting(&self) -> Waiting<'_> {
+        Waiting {
+            patience: self.patience,
+            tell: &*self.tell,
+        }
     }
 
     /// From now on an interrupt asks the work to stop in good order; a second one ends it at once.

@@ -143,6 +143,15 @@ pub struct Repository {
     _lock: Lock,
 }
 
+/// How to wait for a lock.
+#[derive(Clone, Copy)]
+pub struct Waiting<'a> {
+    /// How long.
+    pub patience: Duration,
+    /// Told once who holds the lock.
+    pub tell: &'a (dyn Fn(&str) + Sync),
+}
+
 /// How to open a repository.
 #[derive(Clone, Copy)]
 pub struct OpenOptions<'a> {
@@ -264,6 +273,23 @@ impl Repository {
             self.disk.mkdir(&dir, 0o755)?;
         }
         Ok(dir)
+    }
+
+    /// Takes a lock among the commands that use this repository, for work that two must not do at once.
+    pub fn work_lock(
+        &self,
+        name: &str,
+        title: &str,
+        waiting: Waiting<'_>,
+    ) -> Result<Lock, StoreError> {
+        let path = self.cache_dir("locks")?.join(name);
+        Ok(Lock::take(
+            &path,
+            LockMode::Exclusive,
+            title,
+            waiting.patience,
+            waiting.tell,
+        )?)
     }
 
     /// Returns the primitives that change this repository.

@@ -377,6 +377,7 @@ impl Update {
             let options = LockOptions {
                 update: vec![self.layer.clone()],
                 apt_sources: self.apt_sources.clone(),
+                waiting: context.store_waiting(),
                 progress: &context.ui,
             };
             build::lock(&workspace, &repository, &options)?;
@@ -386,6 +387,7 @@ impl Update {
             rebuild: false,
             only: Some(self.layer.clone()),
             cancel: &context.cancel,
+            waiting: context.store_waiting(),
             progress: &context.ui,
         };
         let built = build::build(&workspace, &repository, &options)?;
