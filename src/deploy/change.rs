@@ -1,6 +1,6 @@
 //! One command's turn on a target: the lock, and what it finds to clear up first.
 
-use super::history::{self, Action, Record};
+use super::history::{self, Action, History, Record};
 use super::record::Place;
 use super::switch::Note;
 use super::{DeployError, Target, mounts};
@@ -64,8 +64,12 @@ impl Change<'_> {
     /// Records a switch whose command died after the commit point.
     fn recover(&self) -> Result<(), DeployError> {
         let target = self.target;
-        history::mend(target.disk.as_ref(), &target.history_path())?;
-        let (current, known) = (target.current()?, target.history()?.last_to());
+        let path = target.history_path();
+        let (known, torn) = history::tail(&path)?;
+        if torn {
+            history::mend(target.disk.as_ref(), &path)?;
+        }
+        let current = target.current()?;
         if let Some(current) = current.filter(|current| Some(*current) != known) {
             let note = Note {
                 who: "layerset".to_owned(),
@@ -111,7 +115,7 @@ impl Change<'_> {
     pub(super) fn next_generation(&self) -> Result<u64, DeployError> {
         let target = self.target;
         let used = target.generations()?.last().copied().unwrap_or(0);
-        let records = target.history()?.records;
+        let records = History::load_unverified(&target.history_path())?.records;
         let recorded = records.iter().flat_map(|record| [record.from, record.to]);
         Ok(recorded.flatten().max().unwrap_or(0).max(used) + 1)
     }

@@ -82,6 +82,16 @@ pub enum DeployError {
         /// The deployment whose `/etc` it was made of.
         from: u64,
     },
+    /// The staged deployment's `/etc` was made of a deployment that is not current any more.
+    #[error(
+        "deployment {generation} was staged from /etc of deployment {from}, which is not current"
+    )]
+    EtcElsewhere {
+        /// The staged deployment.
+        generation: u64,
+        /// The deployment whose `/etc` it was made of.
+        from: u64,
+    },
     /// No such deployment.
     #[error("the target has no deployment {generation}")]
     NoSuchDeployment {
@@ -169,7 +179,7 @@ impl DeployError {
             Self::OtherRepository { recorded, .. } => {
                 format!("use --repo {}", recorded.display())
             }
-            Self::Damaged { .. } => "stage the image again, or restore the file".to_owned(),
+            Self::Damaged { .. } => "restore the file, or switch to another deployment".to_owned(),
             Self::NoSpace { .. } => {
                 "prune old deployments, or make the filesystem larger".to_owned()
             }
@@ -181,8 +191,8 @@ impl DeployError {
                     path.unwrap_or_default()
                 )
             }
-            Self::EtcEdited { .. } => {
-                "stage the image again, so that the edit is merged".to_owned()
+            Self::EtcEdited { .. } | Self::EtcElsewhere { .. } => {
+                "stage the image again, so that the current /etc is merged".to_owned()
             }
             Self::NoSuchDeployment { .. } => "'layerset status' lists the deployments".to_owned(),
             Self::Bad { generation, .. } => {

@@ -4,9 +4,8 @@
 //! directory, post = the new image. Owners meet by name: the machine's numbers are read by the machine's passwd and
 //! group, the result is written with the merged ones. Planning writes nothing and can be repeated at any time.
 
-use std::collections::BTreeSet;
-
 use super::contents::Contents;
+use super::decide::{self, Decisions, Side};
 use super::record::{EtcOrigin, Place};
 use super::{DeployError, stamp};
 use crate::format;
@@ -26,24 +25,6 @@ const MACHINE_FILES: [&[u8]; 5] = [
     b"etc/.pwd.lock",
 ];
 const MACHINE_PREFIXES: [&[u8]; 1] = [b"etc/ssh/ssh_host_"];
-
-/// Whose version of a conflicting path is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The machine's.
-    Machine,
-    /// The image's.
-    Image,
-}
-
-/// Decisions about conflicting paths.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Decisions {
-    /// Paths that stay as they are on the machine, with everything below.
-    pub keep: BTreeSet<RelPath>,
-    /// Paths that become what the image has.
-    pub take: BTreeSet<RelPath>,
-}
 
 /// What the merge of `/etc` comes to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,13 +109,13 @@ pub(super) fn plan<'r>(
     let (merged, applied) = if applied.conflicts.is_empty() {
         (merged, applied)
     } else {
-        let conflicting = conflict_paths(&applied);
-        plan.report.resolved = resolved(&conflicting, decisions);
+        let conflicting = decide::conflict_paths(&applied);
+        plan.report.resolved = decide::resolved(&conflicting, decisions);
         let mut tree = machine.clone();
-        decide(&mut tree, &mut changes, &plan.report.resolved, &plan.image);
+        decide::decide(&mut tree, &mut changes, &plan.report.resolved, &plan.image);
         plan.saved = (!plan.report.resolved.is_empty()).then(|| {
             let paths: Vec<&RelPath> = plan.report.resolved.iter().map(|(path, _)| path).collect();
-            [&before, &machine, &plan.image].map(|side| excerpt(side, &paths))
+            [&before, &machine, &plan.image].map(|side| decide::excerpt(side, &paths))
         });
         merge(tree, &changes, &plan.contents)?
     };
@@ -276,105 +257,4 @@ fn leave_machine_files(changes: &mut Changeset, machine: &Tree) {
     for path in own {
         changes.remove(path.as_bytes());
     }
-}
-
-fn conflict_paths(applied: &Applied) -> BTreeSet<RelPath> {
-    applied
-        .conflicts
-        .iter()
-        .map(|conflict| conflict.path.clone())
-        .collect()
-}
-
-/// Finds the decision about each conflicting path; the machine's side wins when both were named.
-fn resolved(conflicting: &BTreeSet<RelPath>, decisions: &Decisions) -> Vec<(RelPath, Side)> {
-    let decision = |path: &RelPath| {
-        if decisions.keep.contains(path) {
-            Some(Side::Machine)
-        } else if decisions.take.contains(path) {
-            Some(Side::Image)
-        } else {
-            None
-        }
-    };
-    conflicting
-        .iter()
-        .filter_map(|path| Some((path.clone(), decision(path)?)))
-        .collect()
-}
-
-/// Changes both inputs of the merge so that decided paths cannot conflict.
-fn decide(tree: &mut Tree, changes: &mut Changeset, resolved: &[(RelPath, Side)], image: &Tree) {
-    for (path, side) in resolved {
-        match side {
-            Side::Machine => {
-                let below: Vec<RelPath> = changes
-                    .iter()
-                    .map(|(changed, _)| changed)
-                    .filter(|changed| changed.starts_with(path.as_bytes()))
-                    .cloned()
-                    .collect();
-                for changed in below {
-                    changes.remove(changed.as_bytes());
-                }
-            }
-            Side::Image => take_image(tree, changes, path, image),
-        }
-    }
-}
-
-/// Makes the tree what the image was at `path`, so that the change applies to it.
-fn take_image(tree: &mut Tree, changes: &Changeset, path: &RelPath, image: &Tree) {
-    let Some(change) = changes.get(path.as_bytes()) else {
-        return;
-    };
-    let mut above = path.parent();
-    while let Some(dir) = above.filter(|dir| !dir.is_root()) {
-        let here = tree.get(dir.as_bytes()).is_some_and(Inode::is_dir);
-        if let Some(inode) = image.get(dir.as_bytes()).filter(|_| !here) {
-            tree.insert(dir.clone(), inode.clone());
-        }
-        above = dir.parent();
-    }
-    if change.post.as_ref().is_some_and(|post| !post.is_dir()) {
-        let below: Vec<RelPath> = tree
-            .below(path.as_bytes())
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in below {
-            tree.remove(path.as_bytes());
-        }
-    }
-    match &change.pre {
-        // Hard-link numbers of the image mean nothing in the machine's tree.
-        Some(pre) => drop(tree.insert(
-            path.clone(),
-            Inode {
-                hardlink: 0,
-                ..pre.clone()
-            },
-        )),
-        None => drop(tree.remove(path.as_bytes())),
-    }
-}
-
-/// Returns `paths`, what is below them, and the directories above.
-fn excerpt(tree: &Tree, paths: &[&RelPath]) -> Tree {
-    let mut part = Tree::new();
-    let mut add = |path: &RelPath| {
-        if let Some(inode) = tree.get(path.as_bytes()) {
-            part.insert(path.clone(), inode.clone());
-        }
-    };
-    for path in paths {
-        tree.subtree(path.as_bytes())
-            .for_each(|(path, _)| add(path));
-        let mut above = path.parent();
-        while let Some(dir) = above {
-            add(&dir);
-            above = dir.parent();
-        }
-    }
-    part.canonicalize_hardlinks();
-    part
 }

@@ -17,9 +17,11 @@
 
 mod change;
 mod contents;
+mod decide;
 mod error;
 mod etc;
 mod history;
+mod metadata;
 mod mounts;
 mod preflight;
 mod prune;
@@ -31,8 +33,9 @@ mod switch;
 mod var;
 
 pub use change::{Activated, Change};
+pub use decide::{Decisions, Side};
 pub use error::{DeployError, HarmedObject};
-pub use etc::{Decisions, EtcReport, Side};
+pub use etc::EtcReport;
 pub use history::{Action, Break, History, LayerChange, Record};
 pub use mounts::activation_unit;
 pub use prune::PrunePlan;
@@ -337,4 +340,12 @@ fn random_id() -> Result<String, DeployError> {
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(|error| DeployError::io("read", path, error))?;
     Ok(hex(&bytes))
+}
+
+/// Writes a new file.
+fn put(disk: &dyn Disk, path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DeployError> {
+    disk.write(path, mode, &mut |file| {
+        std::io::Write::write_all(file, bytes)
+    })?;
+    Ok(())
 }

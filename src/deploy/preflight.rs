@@ -83,7 +83,9 @@ pub(super) fn check_objects(repository: &Repository, tree: &Tree) -> Result<(), 
             _ => None,
         })
         .collect();
-    let objects: Vec<(ObjectId, u64)> = sizes.into_iter().collect();
+    // In the order of the object directories, so that names which lie together are looked up together.
+    let mut objects: Vec<(ObjectId, u64)> = sizes.into_iter().collect();
+    objects.sort_unstable();
     let next = AtomicUsize::new(0);
     let harmed: Mutex<HashMap<ObjectId, StoreError>> = Mutex::default();
     let work = || {

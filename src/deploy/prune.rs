@@ -1,7 +1,7 @@
 //! Removing old deployments: a plan first, then each by a rename that takes it out of sight.
 
 use super::change::Change;
-use super::history::Action;
+use super::history::{Action, History};
 use super::switch::Note;
 use super::{DeployError, Target};
 use crate::store::Repository;
@@ -20,7 +20,7 @@ impl Target {
     pub fn plan_prune(&self, keep: usize) -> Result<PrunePlan, DeployError> {
         let generations = self.generations()?;
         let (current, previous) = (self.current()?, self.previous()?);
-        let used = self.history()?.ever_current();
+        let used = History::load_unverified(&self.history_path())?.ever_current();
         let staged = generations
             .iter()
             .rev()

@@ -37,7 +37,7 @@ pub enum Join {
 pub struct EtcOrigin {
     /// The deployment whose `/etc` was merged.
     pub generation: u64,
-    /// Changes whenever anything in that `/etc` does; see [`super::stamp`].
+    /// Changes whenever anything in that `/etc` does.
     pub stamp: String,
 }
 

@@ -4,20 +4,20 @@
 //! `deployments/<n>` (the commit point) → `fsync` of `deployments`. A stage that fails or dies leaves a `.new-<n>` and
 //! a ref that the next command removes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::change::Change;
-use super::etc::{self, Decisions, EtcPlan, EtcReport, Ids};
+use super::decide::Decisions;
+use super::etc::{self, EtcPlan, EtcReport, Ids};
+use super::metadata::Metadata;
 use super::preflight::{Need, check_objects};
 use super::record::{Deployment, FORMAT, Join, Kind, Place};
 use super::var::{self, VarPlan};
-use super::{DeployError, mounts};
+use super::{DeployError, mounts, put};
 use crate::durable::Disk;
 use crate::format::{self, Image};
-use crate::id::{ImageId, TreeId, hex};
-use crate::materialise::{
-    Capabilities, Ownership, Support, checkout, checkout_subtree, erofs_image,
-};
+use crate::id::{ImageId, TreeId};
+use crate::materialise::{Capabilities, Ownership, Support, checkout, checkout_subtree};
 use crate::path::RelPath;
 use crate::store::Repository;
 use crate::tree::{Inode, Tree};
@@ -70,21 +70,6 @@ struct Plan<'r> {
     metadata: Option<Metadata>,
     ownership: Ownership,
     image_ids: Ids,
-}
-
-/// The metadata image: in the repository's cache, or made anew.
-enum Metadata {
-    Cached { path: PathBuf, digest: String },
-    Made { path: PathBuf, bytes: Box<[u8]> },
-}
-
-impl Metadata {
-    fn digest(&self) -> String {
-        match self {
-            Self::Cached { digest, .. } => digest.clone(),
-            Self::Made { bytes, .. } => hex(blake3::hash(bytes).as_bytes()),
-        }
-    }
 }
 
 impl Change<'_> {
@@ -147,7 +132,12 @@ impl Change<'_> {
             Kind::Copy => Join::Symlink,
         };
         let metadata = match kind {
-            Kind::Composefs => Some(metadata(repository, &image.tree, &tree, &image_ids)?),
+            Kind::Composefs => Some(Metadata::find_or_make(
+                repository,
+                &image.tree,
+                &tree,
+                &image_ids,
+            )?),
             Kind::Copy => None,
         };
         let ownership = if rustix::process::geteuid().is_root() {
@@ -246,12 +236,10 @@ impl Plan<'_> {
     fn need(&self) -> Need {
         let mut need = Need::new();
         match &self.metadata {
-            Some(Metadata::Made { bytes, .. }) => {
-                need.add_file(bytes.len() as u64);
-                need.add_file(bytes.len() as u64);
-            }
-            Some(Metadata::Cached { path, .. }) => {
-                need.add_file(std::fs::metadata(path).map_or(0, |metadata| metadata.len()));
+            // Twice: in the deployment and in the cache, which often is on the same filesystem.
+            Some(metadata) => {
+                need.add_file(metadata.bytes());
+                need.add_file(metadata.bytes());
             }
             None => need.add_tree(&self.tree),
         }
@@ -289,22 +277,7 @@ impl Plan<'_> {
             )?;
             return Ok(());
         };
-        let at = new.join("meta.erofs");
-        match metadata {
-            Metadata::Cached { path, .. } => {
-                // A second name is free; the cache may lie on another filesystem or have many names already.
-                if std::fs::hard_link(path, &at).is_err() {
-                    let bytes = std::fs::read(path)
-                        .map_err(|error| DeployError::io("read", path, error))?;
-                    put(disk, &at, 0o444, &bytes)?;
-                }
-            }
-            Metadata::Made { path, bytes } => {
-                put(disk, &at, 0o444, bytes)?;
-                remember(repository.disk().as_ref(), path, bytes);
-            }
-        }
-        Ok(())
+        metadata.write(disk, repository, &new.join("meta.erofs"))
     }
 
     /// Returns the tree without what lies below `etc` and `var`, which are joined to it.
@@ -353,56 +326,6 @@ impl Plan<'_> {
         }
         Ok(())
     }
-}
-
-/// Finds the metadata image of a tree in the repository's cache, or makes it.
-///
-/// A cached image counts only with its digest beside it: a crash may have cut it short.
-fn metadata(
-    repository: &Repository,
-    id: &TreeId,
-    tree: &Tree,
-    ids: &Ids,
-) -> Result<Metadata, DeployError> {
-    let path = repository.cache_dir("erofs")?.join(id.to_hex());
-    let cached = std::fs::read(&path)
-        .ok()
-        .zip(std::fs::read_to_string(digest_path(&path)).ok());
-    if let Some((bytes, wanted)) = cached {
-        let digest = hex(blake3::hash(&bytes).as_bytes());
-        if wanted.trim_end() == digest {
-            return Ok(Metadata::Cached { path, digest });
-        }
-    }
-    let bytes = erofs_image(tree, ids)?;
-    Ok(Metadata::Made { path, bytes })
-}
-
-fn digest_path(path: &Path) -> PathBuf {
-    path.with_added_extension("b3")
-}
-
-/// Puts a metadata image into the cache; without one, the next stage makes it again.
-fn remember(disk: &dyn Disk, path: &Path, bytes: &[u8]) {
-    let beside = path.with_added_extension(std::process::id().to_string());
-    let digest = format!("{}\n", hex(blake3::hash(bytes).as_bytes()));
-    let put_whole = |at: &Path, bytes: &[u8]| -> Result<(), DeployError> {
-        disk.remove(&beside)?;
-        put(disk, &beside, 0o444, bytes)?;
-        disk.rename(&beside, at)?;
-        Ok(())
-    };
-    if put_whole(path, bytes).is_err() || put_whole(&digest_path(path), digest.as_bytes()).is_err()
-    {
-        let _ = disk.remove(&beside);
-    }
-}
-
-fn put(disk: &dyn Disk, path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DeployError> {
-    disk.write(path, mode, &mut |file| {
-        std::io::Write::write_all(file, bytes)
-    })?;
-    Ok(())
 }
 
 fn canonical<T: serde::Serialize>(

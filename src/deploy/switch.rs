@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::change::Change;
-use super::history::{Action, LayerChange};
+use super::history::{Action, History, LayerChange};
 use super::record::Place;
 use super::{DeployError, Target, stamp};
 use crate::durable::replace_symlink;
@@ -45,7 +45,8 @@ impl Target {
         let Some(current) = self.current()? else {
             return Ok(None);
         };
-        let mut earlier = self.history()?.earlier(current).into_iter();
+        let history = History::load_unverified(&self.history_path())?;
+        let mut earlier = history.earlier(current).into_iter();
         Ok(earlier.find(|generation| {
             self.place(*generation)
                 .is_ok_and(|place| place.bad().is_none())
@@ -109,23 +110,25 @@ impl Change<'_> {
             return Ok(());
         };
         let to = place.facts.generation;
-        if self.target.history()?.ever_current().contains(&to) {
+        let history = History::load_unverified(&self.target.history_path())?;
+        if history.ever_current().contains(&to) {
             return Ok(());
         }
-        let edited = DeployError::EtcEdited {
-            generation: to,
-            from: origin.generation,
-        };
-        // Staged from one deployment and switched to from another: the edits of the latter were never merged.
+        // Switching to what was made of another deployment would lose sight of the current one's edits.
         if from != Some(origin.generation) {
-            return Err(edited);
+            return Err(DeployError::EtcElsewhere {
+                generation: to,
+                from: origin.generation,
+            });
         }
         let dir = self.target.place_dir(origin.generation).join("etc");
         if stamp::stamp(&dir)? == origin.stamp {
-            Ok(())
-        } else {
-            Err(edited)
+            return Ok(());
         }
+        Err(DeployError::EtcEdited {
+            generation: to,
+            from: origin.generation,
+        })
     }
 }
 

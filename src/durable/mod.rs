@@ -68,7 +68,7 @@ impl DurableError {
     }
 }
 
-/// The primitives. Nothing is durable before [`Disk::sync_fs`], [`Disk::sync_dir`] or [`Disk::append`] returned.
+/// The primitives. Nothing is durable before [`Disk::sync_fs`], [`Disk::sync_file`], [`Disk::sync_dir`] or [`Disk::append`] returned.
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Makes a directory; one that exists is left as it is.
     fn mkdir(&self, path: &Path, mode: u32) -> Result<(), DurableError>;
@@ -80,6 +80,9 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
         mode: u32,
         fill: &mut dyn FnMut(&mut File) -> io::Result<()>,
     ) -> Result<(), DurableError>;
+
+    /// Waits until the contents of a file are durable; its name is not yet.
+    fn sync_file(&self, path: &Path) -> Result<(), DurableError>;
 
     /// Makes a symlink; an existing name is an error.
     fn symlink(&self, target: &Path, path: &Path) -> Result<(), DurableError>;
@@ -128,10 +131,8 @@ pub fn replace_file(
 ) -> Result<(), DurableError> {
     let beside = beside(path);
     disk.remove(&beside)?;
-    disk.write(&beside, mode, &mut |file| {
-        io::Write::write_all(file, bytes)?;
-        file.sync_data()
-    })?;
+    disk.write(&beside, mode, &mut |file| io::Write::write_all(file, bytes))?;
+    disk.sync_file(&beside)?;
     disk.rename(&beside, path)?;
     disk.sync_dir(parent(path))
 }

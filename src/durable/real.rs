@@ -37,6 +37,11 @@ impl Disk for RealDisk {
         result.map_err(|error| DurableError::new("write", path, error))
     }
 
+    fn sync_file(&self, path: &Path) -> Result<(), DurableError> {
+        let sync = File::open(path).and_then(|file| file.sync_data());
+        sync.map_err(|error| DurableError::new("sync", path, error))
+    }
+
     fn symlink(&self, target: &Path, path: &Path) -> Result<(), DurableError> {
         std::os::unix::fs::symlink(target, path)
             .map_err(|error| DurableError::new("make symlink", path, error))

@@ -79,6 +79,19 @@ impl Repository {
             }
         }
         plan.objects = plan.files.len() - plan.manifests;
+        // A replacement that died before its rename leaves the new file beside the old one.
+        let is_final = |name: &str| !name.starts_with('.');
+        self.sweep(&self.root, &mut plan, is_final)?;
+        let mut pending = vec![self.root.join("refs")];
+        while let Some(dir) = pending.pop() {
+            self.sweep(&dir, &mut plan, is_final)?;
+            let entries =
+                std::fs::read_dir(&dir).map_err(|error| StoreError::io("list", &dir, error))?;
+            let dirs = entries
+                .filter_map(Result::ok)
+                .filter(|entry| entry.path().is_dir());
+            pending.extend(dirs.map(|entry| entry.path()));
+        }
         plan.kept_objects = kept.len();
         Ok(plan)
     }

@@ -6,6 +6,8 @@
 mod apt;
 mod architecture;
 mod capture;
+mod crash;
+mod deploy;
 mod ldsocache;
 mod materialise;
 mod sandbox;

@@ -72,7 +72,8 @@ impl From<DeployError> for CliError {
                 let exit = match &error {
                     DeployError::Conflicts(_)
                     | DeployError::Bad { .. }
-                    | DeployError::EtcEdited { .. } => REFUSED,
+                    | DeployError::EtcEdited { .. }
+                    | DeployError::EtcElsewhere { .. } => REFUSED,
                     DeployError::Objects(_)
                     | DeployError::Damaged { .. }
                     | DeployError::Metadata { .. } => INTEGRITY,

@@ -1,0 +1,134 @@
+//! Decisions about conflicting paths of `/etc`: whose side is taken, and how that changes the inputs of the merge. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::merge::Applied;
+use crate::path::RelPath;
+use crate::tree::{Changeset, Inode, Tree};
+
+/// Whose version of a conflicting path is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The machine's.
+    Machine,
+    /// The image's.
+    Image,
+}
+
+/// Decisions about conflicting paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// Paths that stay as they are on the machine, with everything below.
+    pub keep: BTreeSet<RelPath>,
+    /// Paths that become what the image has.
+    pub take: BTreeSet<RelPath>,
+}
+
+pub(super) fn conflict_paths(applied: &Applied) -> BTreeSet<RelPath> {
+    applied
+        .conflicts
+        .iter()
+        .map(|conflict| conflict.path.clone())
+        .collect()
+}
+
+/// Finds the decision about each conflicting path; the machine's side wins when both were named.
+pub(super) fn resolved(
+    conflicting: &BTreeSet<RelPath>,
+    decisions: &Decisions,
+) -> Vec<(RelPath, Side)> {
+    let decision = |path: &RelPath| {
+        if decisions.keep.contains(path) {
+            Some(Side::Machine)
+        } else if decisions.take.contains(path) {
+            Some(Side::Image)
+        } else {
+            None
+        }
+    };
+    conflicting
+        .iter()
+        .filter_map(|path| Some((path.clone(), decision(path)?)))
+        .collect()
+}
+
+/// Changes both inputs of the merge so that decided paths cannot conflict.
+pub(super) fn decide(
+    tree: &mut Tree,
+    changes: &mut Changeset,
+    resolved: &[(RelPath, Side)],
+    image: &Tree,
+) {
+    for (path, side) in resolved {
+        match side {
+            Side::Machine => {
+                let below: Vec<RelPath> = changes
+                    .iter()
+                    .map(|(changed, _)| changed)
+                    .filter(|changed| changed.starts_with(path.as_bytes()))
+                    .cloned()
+                    .collect();
+                for changed in below {
+                    changes.remove(changed.as_bytes());
+                }
+            }
+            Side::Image => take_image(tree, changes, path, image),
+        }
+    }
+}
+
+/// Makes the tree what the image was at `path`, so that the change applies to it.
+fn take_image(tree: &mut Tree, changes: &Changeset, path: &RelPath, image: &Tree) {
+    let Some(change) = changes.get(path.as_bytes()) else {
+        return;
+    };
+    let mut above = path.parent();
+    while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+        let here = tree.get(dir.as_bytes()).is_some_and(Inode::is_dir);
+        if let Some(inode) = image.get(dir.as_bytes()).filter(|_| !here) {
+            tree.insert(dir.clone(), inode.clone());
+        }
+        above = dir.parent();
+    }
+    if change.post.as_ref().is_some_and(|post| !post.is_dir()) {
+        let below: Vec<RelPath> = tree
+            .below(path.as_bytes())
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in below {
+            tree.remove(path.as_bytes());
+        }
+    }
+    match &change.pre {
+        // Hard-link numbers of the image mean nothing in the machine's tree.
+        Some(pre) => drop(tree.insert(
+            path.clone(),
+            Inode {
+                hardlink: 0,
+                ..pre.clone()
+            },
+        )),
+        None => drop(tree.remove(path.as_bytes())),
+    }
+}
+
+/// Returns `paths`, what is below them, and the directories above.
+pub(super) fn excerpt(tree: &Tree, paths: &[&RelPath]) -> Tree {
+    let mut part = Tree::new();
+    let mut add = |path: &RelPath| {
+        if let Some(inode) = tree.get(path.as_bytes()) {
+            part.insert(path.clone(), inode.clone());
+        }
+    };
+    for path in paths {
+        tree.subtree(path.as_bytes())
+            .for_each(|(path, _)| add(path));
+        let mut above = path.parent();
+        while let Some(dir) = above {
+            add(&dir);
+            above = dir.parent();
+        }
+    }
+    part.canonicalize_hardlinks();
+    part
+}

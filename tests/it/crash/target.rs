@@ -1,0 +1,200 @@
+//! Deploy, switch, prune and rollback of a directory target with real mounts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use layerset::deploy::{Action, BadPolicy, DeployError, StageOptions, Target};
+use layerset::durable::{Disk, RealDisk};
+use layerset::id::ImageId;
+use layerset::store::{FsckOptions, OpenOptions, Repository};
+
+use super::disk::{Fault, FaultyDisk};
+use crate::deploy::{World, base, is_root, note, with};
+
+/// A target whose generation 1 holds version 1, and the image of version 2.
+struct Scene {
+    world: World,
+    second: ImageId,
+}
+
+impl Scene {
+    fn new(generations: u64) -> Self {
+        let world = World::on(|dir| Arc::new(FaultyDisk::new(dir, None)));
+        let first = world.image("1", &base());
+        let spec = with(
+            base(),
+            &[
+                ("usr/app", "f version 2\n"),
+                ("var/new", "d"),
+                ("etc/added", "f y\n"),
+            ],
+        );
+        let second = world.image("2", &spec);
+        let scene = Self { world, second };
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(scene.world.dir.path(), None));
+        scene.deploy(&disk, &first).unwrap();
+        if generations == 2 {
+            scene.deploy(&disk, &second).unwrap();
+        }
+        scene
+    }
+
+    fn target(&self, disk: &Arc<dyn Disk>) -> Result<Target, DeployError> {
+        self.world.target_on(Arc::clone(disk))
+    }
+
+    fn deploy(&self, disk: &Arc<dyn Disk>, image: &ImageId) -> Result<(), DeployError> {
+        let target = self.target(disk)?;
+        let root = self.world.repository.root();
+        let repository = Repository::open(root, Arc::clone(disk), OpenOptions::default())?;
+        let change = target.change("test")?;
+        let staged = change.stage(&repository, image, &StageOptions::default())?;
+        change.switch(
+            staged.generation,
+            Action::Deploy,
+            BadPolicy::Refuse,
+            &note(),
+        )?;
+        let plan = target.plan_prune(2)?;
+        change.prune(&repository, &plan, &note())
+    }
+
+    fn rollback(&self, disk: &Arc<dyn Disk>) -> Result<(), DeployError> {
+        let target = self.target(disk)?;
+        target.change("test")?.rollback(Some(1), &note()).map(drop)
+    }
+
+    fn assert_clean_repository(&self, context: &str) {
+        let options = FsckOptions {
+            threads: 1,
+            progress: &|_, _| {},
+        };
+        assert_eq!(
+            self.world.repository.fsck(options).unwrap().damaged,
+            [],
+            "{context}"
+        );
+    }
+
+    /// What runs is exactly version 1 or exactly version 2, and everything around it is in order.
+    fn assert_whole(&self, context: &str) -> String {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let target = self
+            .target(&disk)
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
+        let change = target
+            .change("test")
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
+        change
+            .activate()
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
+        drop(change);
+        let status = target.status().unwrap();
+        for deployment in &status.deployments {
+            assert_eq!(
+                deployment.damaged, None,
+                "{context}: generation {}",
+                deployment.generation
+            );
+        }
+        let history = target.history().unwrap();
+        assert_eq!(history.broken, None, "{context}");
+        assert_eq!(
+            history.records.last().and_then(|record| record.to),
+            status.current,
+            "{context}"
+        );
+        let app = self.world.read("current/root/usr/app");
+        let added = self.world.at("current/root/etc/added").exists();
+        let new_state = self.world.at("current/root/var/new").exists();
+        match app.as_str() {
+            "version 1\n" => assert!(!added, "{context}"),
+            "version 2\n" => assert!(added && new_state, "{context}"),
+            other => panic!("{context}: {other:?}"),
+        }
+        let generations: Vec<String> = target
+            .generations()
+            .unwrap()
+            .iter()
+            .map(u64::to_string)
+            .collect();
+        assert_eq!(self.world.names("deployments"), generations, "{context}");
+        self.assert_clean_repository(context);
+        app
+    }
+
+    fn assert_no_strays(&self, context: &str) {
+        let repository = &self.world.repository;
+        repository.apply_gc(&repository.plan_gc().unwrap()).unwrap();
+        assert_eq!(repository.plan_gc().unwrap().files, [], "{context}");
+        self.assert_clean_repository(context);
+        let tmp = repository.root().join("tmp");
+        assert_eq!(std::fs::read_dir(tmp).unwrap().count(), 0, "{context}");
+        let mut refs = self.world.deployment_refs();
+        refs.sort();
+        assert_eq!(refs, self.world.names("deployments"), "{context}");
+        let names = self.world.names(".");
+        assert!(
+            names.iter().all(|name| !name.starts_with('.')),
+            "{context}: {names:?}"
+        );
+    }
+}
+
+type Work = fn(&Scene, &Arc<dyn Disk>) -> Result<(), DeployError>;
+
+fn enumerate(name: &str, generations: u64, work: Work, expect: &str) {
+    let count = {
+        let scene = Scene::new(generations);
+        let disk = Arc::new(FaultyDisk::new(scene.world.dir.path(), None));
+        work(&scene, &(disk.clone() as Arc<dyn Disk>)).unwrap();
+        disk.calls()
+    };
+    assert!(count > 3, "{name} makes only {count} calls");
+    let mut old_states = 0;
+    for fault in Fault::ALL {
+        for at in 0..count {
+            let scene = Scene::new(generations);
+            let before = scene.world.read("current/root/usr/app");
+            let dir: &Path = scene.world.dir.path();
+            let disk = Arc::new(FaultyDisk::new(dir, Some((at, fault))));
+            let result = work(&scene, &(disk.clone() as Arc<dyn Disk>));
+            assert!(disk.struck(), "{name}: call {at} was not reached");
+            if matches!(fault, Fault::LosePower | Fault::LoseData) {
+                scene.world.unmount();
+                disk.power_cut();
+            }
+            let context = format!("{name}, {fault:?} at call {at}: {}", disk.log()[at]);
+            let now = scene.assert_whole(&context);
+            assert!(
+                result.is_err() || now == expect,
+                "{context}: it said that it had succeeded"
+            );
+            old_states += usize::from(now == before);
+            let again: Arc<dyn Disk> = Arc::new(RealDisk);
+            work(&scene, &again).unwrap_or_else(|error| panic!("{context}: and then {error}"));
+            assert_eq!(scene.assert_whole(&context), expect, "{context}");
+            scene.assert_no_strays(&context);
+        }
+    }
+    assert!(old_states > 0, "{name} never left the old state");
+}
+
+#[test]
+fn every_call_of_a_deploy_may_stop_fail_or_lose_data() {
+    if is_root("every call of a deploy") {
+        enumerate(
+            "deploy",
+            1,
+            |scene, disk| scene.deploy(disk, &scene.second),
+            "version 2\n",
+        );
+    }
+}
+
+#[test]
+fn every_call_of_a_rollback_may_stop_fail_or_lose_data() {
+    if is_root("every call of a rollback") {
+        enumerate("rollback", 2, Scene::rollback, "version 1\n");
+    }
+}

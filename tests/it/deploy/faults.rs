@@ -1,0 +1,331 @@
+//! What happens when something is damaged, full, edited, or fails.
+
+use super::*;
+
+#[test]
+fn removing_a_deployment_never_walks_into_a_mount() {
+    if !is_root("mounts below a deployment") {
+        return;
+    }
+    let world = World::new();
+    world.deploy(&world.image("1", &base()));
+    fs::write(world.at("state/var/log/precious"), "data").unwrap();
+    // A half-removed deployment in which the shared state is still mounted, as after a kill.
+    let left = world.at("deployments/.old-9/root/var");
+    fs::create_dir_all(&left).unwrap();
+    let bound = Command::new("mount")
+        .arg("--bind")
+        .args([world.at("state/var"), left.clone()])
+        .status()
+        .unwrap();
+    assert!(bound.success() && left.join("log/precious").exists());
+    drop(world.target().change("test").unwrap());
+    assert_eq!(world.names("deployments"), ["1"]);
+    assert_eq!(world.read("state/var/log/precious"), "data");
+}
+
+#[test]
+fn an_edited_history_is_shown_and_does_not_stop_a_rollback() {
+    if !is_root("the history") {
+        return;
+    }
+    let world = World::new();
+    world.deploy(&world.image("1", &base()));
+    world.deploy(&world.image("2", &with(base(), &[("usr/app", "f version 2\n")])));
+    let log = world.at("history.jsonl");
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, text.replacen("tester", "nobody", 1)).unwrap();
+    let broken = world.target().status().unwrap().history_broken.unwrap();
+    assert_eq!(broken.line, 1);
+    assert_eq!(world.rollback(None).unwrap(), 1);
+    assert_eq!(world.target().history().unwrap().broken.unwrap().line, 1);
+}
+
+#[test]
+fn a_damaged_or_missing_object_is_refused_by_path_before_anything_is_written() {
+    if !is_root("damaged objects") {
+        return;
+    }
+    let world = World::new();
+    world.deploy(&world.image("1", &base()));
+    let spec = with(
+        base(),
+        &[("usr/app", "f version 2\n"), ("usr/lib", "f library\n")],
+    );
+    let image = world.image("2", &spec);
+    let object = |text: &str| {
+        let id = layerset::id::ObjectId::of(text.as_bytes());
+        world.repository.object_path(&id)
+    };
+    fs::set_permissions(object("version 2\n"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(object("version 2\n"), "VERSION 2\n").unwrap();
+    fs::remove_file(object("library\n")).unwrap();
+    let before = (world.names("deployments"), world.deployment_refs());
+    let error = world.stage(&image, &StageOptions::default()).unwrap_err();
+    let DeployError::Objects(harmed) = &error else {
+        panic!("{error}");
+    };
+    let paths: Vec<&RelPath> = harmed.iter().flat_map(|one| &one.paths).collect();
+    assert_eq!(paths, [&path("usr/app"), &path("usr/lib")]);
+    assert!(error.to_string().contains("'/usr/app'"), "{error}");
+    assert_eq!(
+        (world.names("deployments"), world.deployment_refs()),
+        before
+    );
+}
+
+#[test]
+fn a_second_command_learns_who_holds_the_target() {
+    let world = World::new();
+    let target = world.target().with_waiting(Waiting {
+        patience: Duration::from_millis(100),
+        ..Waiting::default()
+    });
+    let _first = target.change("layerset deploy").unwrap();
+    let error = target.change("layerset rollback").unwrap_err();
+    assert!(
+        error.to_string().contains("layerset deploy (process"),
+        "{error}"
+    );
+}
+
+#[test]
+fn too_little_room_is_refused_with_the_numbers_before_the_first_write() {
+    if !is_root("a small filesystem") {
+        return;
+    }
+    let world = World::new();
+    let image = world.image(
+        "1",
+        &with(
+            base(),
+            &[("usr/big", &format!("f {}", "x".repeat(3 << 20)))],
+        ),
+    );
+    fs::create_dir(world.root()).unwrap();
+    for (option, wanted) in [
+        ("size=2m,nr_inodes=500", "bytes"),
+        ("size=40m,nr_inodes=38", "inodes"),
+    ] {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", option, "none"])
+            .arg(world.root())
+            .status()
+            .unwrap();
+        assert!(mounted.success());
+        let target = world.target();
+        let before = (world.names("."), world.names("deployments"));
+        let error = {
+            let change = target.change("test").unwrap();
+            change
+                .stage(&world.repository, &image, &copied())
+                .unwrap_err()
+        };
+        let DeployError::NoSpace {
+            needed_bytes,
+            available_bytes,
+            needed_inodes,
+            available_inodes,
+            ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        match wanted {
+            "bytes" => assert!(needed_bytes > available_bytes && needed_bytes > 3 << 20),
+            _ => assert!(needed_inodes > available_inodes && needed_bytes < available_bytes),
+        }
+        let after = (world.names("."), world.names("deployments"));
+        assert_eq!(after.1, before.1);
+        assert!(
+            after
+                .0
+                .iter()
+                .all(|name| name == "lock" || before.0.contains(name))
+        );
+        assert_eq!(world.deployment_refs(), [] as [&str; 0]);
+        assert!(
+            Command::new("umount")
+                .arg(world.root())
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+/// Works until the Nth call, then fails for good, as a disk does that went away.
+#[derive(Debug)]
+struct Failing {
+    calls: AtomicUsize,
+    limit: usize,
+}
+
+impl Failing {
+    fn at(limit: usize) -> Arc<Self> {
+        let calls = AtomicUsize::new(0);
+        Arc::new(Self { calls, limit })
+    }
+
+    fn count(&self, path: &Path) -> Result<(), DurableError> {
+        if self.calls.fetch_add(1, Ordering::Relaxed) < self.limit {
+            return Ok(());
+        }
+        let source = io::Error::from_raw_os_error(28);
+        Err(DurableError::new("test", path, source))
+    }
+}
+
+impl Disk for Failing {
+    fn mkdir(&self, path: &Path, mode: u32) -> Result<(), DurableError> {
+        self.count(path).and_then(|()| RealDisk.mkdir(path, mode))
+    }
+    fn write(
+        &self,
+        path: &Path,
+        mode: u32,
+        fill: &mut dyn FnMut(&mut File) -> io::Result<()>,
+    ) -> Result<(), DurableError> {
+        self.count(path)
+            .and_then(|()| RealDisk.write(path, mode, fill))
+    }
+    fn sync_file(&self, path: &Path) -> Result<(), DurableError> {
+        self.count(path).and_then(|()| RealDisk.sync_file(path))
+    }
+    fn symlink(&self, target: &Path, path: &Path) -> Result<(), DurableError> {
+        self.count(path)
+            .and_then(|()| RealDisk.symlink(target, path))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
+        self.count(to).and_then(|()| RealDisk.rename(from, to))
+    }
+    fn remove(&self, path: &Path) -> Result<(), DurableError> {
+        self.count(path).and_then(|()| RealDisk.remove(path))
+    }
+    fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
+        // A failing append leaves half of its bytes.
+        self.count(path)
+            .inspect_err(|_| drop(RealDisk.append(path, &bytes[..bytes.len() / 2])))
+            .and_then(|()| RealDisk.append(path, bytes))
+    }
+    fn sync_fs(&self, dir: &Path) -> Result<(), DurableError> {
+        self.count(dir).and_then(|()| RealDisk.sync_fs(dir))
+    }
+    fn sync_dir(&self, dir: &Path) -> Result<(), DurableError> {
+        self.count(dir).and_then(|()| RealDisk.sync_dir(dir))
+    }
+}
+
+#[test]
+fn an_update_that_fails_at_any_write_leaves_exactly_the_old_or_the_new() {
+    if !is_root("failing writes") {
+        return;
+    }
+    let world = World::new();
+    world.deploy(&world.image("1", &base()));
+    fs::write(world.at("current/etc/hand"), "x").unwrap();
+    let new = with(
+        base(),
+        &[
+            ("usr/app", "f version 2\n"),
+            ("var/new", "d"),
+            ("etc/added", "f y\n"),
+        ],
+    );
+    let image = world.image("2", &new);
+    let (mut failures, mut recovered, mut limit) = (0, 0, 0);
+    loop {
+        let disk = Failing::at(limit);
+        let run = || -> Result<(), DeployError> {
+            let target = world.target_on(disk.clone())?;
+            let root = world.repository.root();
+            let repository = Repository::open(root, disk.clone(), OpenOptions::default())?;
+            let change = target.change("test")?;
+            let staged = change.stage(&repository, &image, &StageOptions::default())?;
+            change.switch(
+                staged.generation,
+                Action::Update,
+                BadPolicy::Refuse,
+                &note(),
+            )?;
+            let plan = target.plan_prune(2)?;
+            change.prune(&repository, &plan, &note())
+        };
+        let outcome = run();
+        let target = world.target();
+        let current = target.current().unwrap().unwrap();
+        let app = world.read("current/root/usr/app");
+        assert_eq!(
+            app,
+            if current == 1 {
+                "version 1\n"
+            } else {
+                "version 2\n"
+            }
+        );
+        assert_eq!(world.read("current/root/etc/hand"), "x");
+        let expect = mark(&world);
+        assert_eq!(world.read("current/root/var/log/mark"), expect);
+        let change = target.change("test").unwrap();
+        let history = target.history().unwrap();
+        assert_eq!((history.broken, history.torn), (None, false));
+        assert_eq!(history.records.last().unwrap().to, Some(current));
+        recovered += history
+            .records
+            .iter()
+            .filter(|r| r.action == Action::Recovered)
+            .count();
+        assert!(
+            world
+                .names("deployments")
+                .iter()
+                .all(|name| !name.starts_with('.'))
+        );
+        if current != 1 {
+            change.rollback(Some(1), &note()).unwrap();
+        }
+        let plan = target.plan_prune(1).unwrap();
+        change.prune(&world.repository, &plan, &note()).unwrap();
+        for generation in target
+            .generations()
+            .unwrap()
+            .into_iter()
+            .filter(|n| *n != 1)
+        {
+            // The newest staged one survives pruning; take it away by hand.
+            let dir = world.at("deployments").join(generation.to_string());
+            fs::rename(
+                dir,
+                world.at("deployments").join(format!(".old-{generation}")),
+            )
+            .unwrap();
+        }
+        drop(change);
+        drop(target.change("test").unwrap());
+        fs::remove_file(world.at("history.jsonl")).unwrap();
+        fs::remove_dir_all(world.at("state/var/new"))
+            .or_else(ignore_missing)
+            .unwrap();
+        match outcome {
+            Ok(()) => break,
+            Err(_) => failures += 1,
+        }
+        limit += 1;
+        assert!(limit < 500);
+    }
+    assert!(failures > 20, "{failures}");
+    assert!(recovered > 0);
+}
+
+/// Leaves a mark in the shared state, once.
+fn mark(world: &World) -> &'static str {
+    fs::write(world.at("state/var/log/mark"), "here").unwrap();
+    "here"
+}
+
+fn ignore_missing(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    }
+}
