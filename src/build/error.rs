@@ -41,7 +41,7 @@ pub enum BuildError {
         /// `installing packages`, or the script's name.
         step: String,
         /// What the sandbox saw.
-        source: SandboxError,
+        source: Box<SandboxError>,
     },
     /// The sandbox could not be made.
     #[error(transparent)]
@@ -171,7 +171,8 @@ impl BuildError {
             Self::AnotherChanged { layer, .. } => Some(format!(
                 "update '{layer}' first, or run `layerset build` and `layerset deploy` to take all changes"
             )),
-            Self::Step { source, .. } | Self::Sandbox(source) => source.hint(),
+            Self::Step { source, .. } => source.hint(),
+            Self::Sandbox(source) => source.hint(),
             Self::Apt(error) => error.hint(),
             Self::Store(StoreError::TooSmall { .. }) => {
                 Some("free some space, or run `layerset gc` to remove what no image and no deployment needs".to_owned())

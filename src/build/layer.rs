@@ -109,7 +109,6 @@ pub fn finish(
         &mut build.ids,
         &sink,
     )?;
-    drop(sink);
     commit(build, input, settled, transaction)
 }
 
@@ -360,7 +359,7 @@ impl Step<'_> {
             source => BuildError::Step {
                 layer: self.place.input.name.clone(),
                 step: what.to_owned(),
-                source,
+                source: Box::new(source),
             },
         })
     }

@@ -216,10 +216,10 @@ fn resolve(
 /// A layer whose packages did not move keeps its epoch, so that its build key and its id stay what they were.
 fn keep_epochs(lock: &mut Lock, before: Option<&Lock>) {
     for layer in &mut lock.layers {
-        if let Some(known) = before.and_then(|lock| lock.layer(&layer.name)) {
-            if known.packages == layer.packages {
-                layer.epoch = known.epoch;
-            }
+        if let Some(known) = before.and_then(|lock| lock.layer(&layer.name))
+            && known.packages == layer.packages
+        {
+            layer.epoch = known.epoch;
         }
     }
 }

@@ -215,10 +215,10 @@ impl Work<'_> {
         let mut members: BTreeMap<u32, Vec<RelPath>> = BTreeMap::new();
         let mut changeset = Changeset::new();
         for (path, mut change) in Changeset::between(self.lower, &self.after) {
-            if let (Some(pre), Some(post)) = (&change.pre, &change.post) {
-                if pre.same_content(post) {
-                    continue;
-                }
+            if let (Some(pre), Some(post)) = (&change.pre, &change.post)
+                && pre.same_content(post)
+            {
+                continue;
             }
             if let Some(pre) = &mut change.pre {
                 pre.hardlink = 0;

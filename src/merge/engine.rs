@@ -172,14 +172,13 @@ fn merge_path(
     if same(current, post) || same(pre, post) {
         return Ok(Merged::Keep);
     }
-    if let Some(driver) = drivers::driver_for(path.as_bytes()) {
-        if [pre, current, post]
+    if let Some(driver) = drivers::driver_for(path.as_bytes())
+        && [pre, current, post]
             .into_iter()
             .flatten()
             .all(|inode| inode.object().is_some())
-        {
-            return merge_by_driver(path, driver, [pre, current, post], blobs);
-        }
+    {
+        return merge_by_driver(path, driver, [pre, current, post], blobs);
     }
     match (pre, current, post) {
         (Some(_), None, Some(_)) => Ok(conflict(

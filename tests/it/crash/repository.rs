@@ -14,7 +14,7 @@ use super::disk::{Fault, FaultyDisk};
 fn open(root: &Path, disk: Arc<dyn Disk>, mode: LockMode) -> Repository {
     let options = OpenOptions {
         mode,
-        patience: Duration::ZERO,
+        patience: Duration::from_secs(10),
         ..OpenOptions::default()
     };
     Repository::open(root, disk, options).unwrap()
