@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::apt::{AptRoot, Bootstrap, DebCache, InstallPlan, LocalRepo, StatusLine};
+use super::apt::{AptRoot, Bootstrapper, DebCache, InstallPlan, LocalRepo, StatusLine};
 use super::files;
 use super::inputs::LayerInputs;
 use super::keys::Cached;
@@ -126,14 +126,8 @@ fn log_path(build: &Build<'_>, input: &LayerInputs) -> Result<PathBuf, BuildErro
 }
 
 fn fetch(build: &Build<'_>, place: &Place<'_>) -> Result<(), BuildError> {
-    let packages: Vec<_> = place
-        .input
-        .lock
-        .packages
-        .iter()
-        .map(super::lock::to_apt)
-        .collect::<Result<_, _>>()?;
-    if place.cache.missing(&packages).is_empty() {
+    let packages = &place.input.lock.packages;
+    if place.cache.missing(packages).is_empty() {
         return Ok(());
     }
     let _alone = build
@@ -151,36 +145,24 @@ fn fetch(build: &Build<'_>, place: &Place<'_>) -> Result<(), BuildError> {
             .progress
             .step(&place.input.name, "fetching packages", fraction);
     };
-    AptRoot::fetch(&root, &packages, &step)?;
+    AptRoot::fetch(&root, packages, &step)?;
     Ok(())
 }
 
 fn local_repo(place: &Place<'_>, dir: &Path) -> Result<LocalRepo, BuildError> {
-    let packages: Vec<_> = place
-        .input
-        .lock
-        .packages
-        .iter()
-        .map(super::lock::to_apt)
-        .collect::<Result<_, _>>()?;
-    Ok(LocalRepo::create(dir, &place.cache, &packages)?)
+    let packages = &place.input.lock.packages;
+    Ok(LocalRepo::create(dir, &place.cache, packages)?)
 }
 
 fn bootstrap(build: &Build<'_>, place: &Place<'_>, sink: &Sink<'_>) -> Result<Tree, BuildError> {
     let work = build.repository.work_dir()?;
     let repo = local_repo(place, &work.path().join("repo"))?;
     let root = work.path().join("root");
-    let packages: Vec<_> = place
-        .input
-        .lock
-        .packages
-        .iter()
-        .map(super::lock::to_apt)
-        .collect::<Result<_, _>>()?;
-    let bootstrap = Bootstrap {
+    let packages = &place.input.lock.packages;
+    let bootstrap = Bootstrapper {
         root: &root,
         repo: &repo,
-        packages: &packages,
+        packages: packages,
         arch: &place.input.architecture,
         epoch: place.input.epoch,
         log: &place.log,
@@ -365,15 +347,8 @@ impl Step<'_> {
     }
 
     fn packages(&self, requested: &[String], repo: &LocalRepo) -> Result<(), BuildError> {
-        let packages: Vec<_> = self
-            .place
-            .input
-            .lock
-            .packages
-            .iter()
-            .map(super::lock::to_apt)
-            .collect::<Result<_, _>>()?;
-        let plan = InstallPlan::new(&packages, requested, &self.place.input.architecture);
+        let packages = &self.place.input.lock.packages;
+        let plan = InstallPlan::new(packages, requested, &self.place.input.architecture);
         let mut sandbox = self.sandbox();
         for (path, contents) in &plan.files {
             let name = path.rsplit('/').next().unwrap_or(path);
@@ -494,7 +469,7 @@ fn manifest(
             name: package.name.clone(),
             architecture: package.architecture.clone(),
             version: package.version.clone(),
-            sha256: package.sha256.clone(),
+            sha256: package.sha256.to_string(),
         })
         .collect();
     packages.sort();

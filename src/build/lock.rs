@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::apt::{self, AptRoot, BootstrapSpec, DebCache, Lower, Request, Resolver};
+use super::apt::{AptRoot, DebCache, Lower, Request, Resolver};
 use super::{BuildError, Progress};
-use crate::recipe::{
-    Bootstrap, Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Pocket, Variant, Workspace,
-};
+use crate::recipe::{Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Workspace};
 use crate::store::{Repository, Waiting};
 
 /// How to lock.
@@ -79,11 +77,10 @@ pub fn lock(
         };
         layers.push(entry);
     }
-    let packages: Vec<apt::LockedPackage> = layers
+    let packages: Vec<LockedPackage> = layers
         .iter()
-        .flat_map(|layer| &layer.packages)
-        .map(to_apt)
-        .collect::<Result<_, _>>()?;
+        .flat_map(|layer| layer.packages.clone())
+        .collect();
     let missing: u64 = DebCache::new(repository.cache_dir("debs")?)
         .missing(&packages)
         .iter()
@@ -118,47 +115,15 @@ pub fn open_apt(
     repository: &Repository,
     sources: Option<&Path>,
 ) -> Result<AptRoot, BuildError> {
-    let base = workspace
-        .layers()
-        .iter()
-        .find_map(|layer| layer.definition.bootstrap());
-    let spec = spec(base);
     let debs = DebCache::new(repository.cache_dir("debs")?);
     let work = repository.cache_dir("apt")?;
     Ok(AptRoot::open(
         &work,
         debs,
-        &spec,
+        workspace.base(),
         &workspace.recipe().architecture,
         sources,
     )?)
-}
-
-fn spec(base: Option<&Bootstrap>) -> BootstrapSpec {
-    let Some(base) = base else {
-        return BootstrapSpec {
-            suite: String::new(),
-            components: Vec::new(),
-            pockets: Vec::new(),
-            variant: apt::Variant::Minbase,
-            packages: Vec::new(),
-        };
-    };
-    let pockets = base.pockets.iter().map(|pocket| match pocket {
-        Pocket::Updates => apt::Pocket::Updates,
-        Pocket::Security => apt::Pocket::Security,
-    });
-    BootstrapSpec {
-        suite: base.suite.clone(),
-        components: base.components.clone(),
-        pockets: pockets.collect(),
-        variant: match base.variant {
-            Variant::Minbase => apt::Variant::Minbase,
-            Variant::Apt => apt::Variant::Apt,
-            Variant::Essential => apt::Variant::Essential,
-        },
-        packages: base.packages.clone(),
-    }
 }
 
 fn resolve(
@@ -172,27 +137,14 @@ fn resolve(
         .iter()
         .filter(|layer| closure.contains(&layer.name.as_str()))
         .collect();
-    let mut packages_below = Vec::new();
-    for layer in &below {
-        packages_below.push(
-            layer
-                .packages
-                .iter()
-                .map(to_apt)
-                .collect::<Result<Vec<_>, _>>()?,
-        );
-    }
     let lower: Vec<Lower<'_>> = below
         .iter()
-        .zip(&packages_below)
-        .map(|(layer, packages)| Lower {
+        .map(|layer| Lower {
             layer: &layer.name,
-            packages,
+            packages: &layer.packages,
         })
         .collect();
-    let base = definition
-        .bootstrap()
-        .map(|bootstrap| spec(Some(bootstrap)));
+    let base = definition.bootstrap();
     let apt = definition.apt();
     let packages = if base.is_none() && apt.is_none() {
         Vec::new()
@@ -201,7 +153,7 @@ fn resolve(
             layer: &definition.name,
             packages: apt.map_or(&[], |apt| &apt.packages),
             recommends: apt.is_some_and(|apt| apt.recommends),
-            base: base.as_ref(),
+            base,
         };
         resolver.resolve(request, &lower)?
     };
@@ -209,7 +161,7 @@ fn resolve(
         name: definition.name.clone(),
         epoch: resolver.release_date(),
         requested: definition.packages().to_vec(),
-        packages: packages.iter().map(from_apt).collect(),
+        packages,
     })
 }
 
@@ -226,7 +178,7 @@ fn keep_epochs(lock: &mut Lock, before: Option<&Lock>) {
 
 fn fetch(
     root: &AptRoot,
-    packages: &[apt::LockedPackage],
+    packages: &[LockedPackage],
     progress: &dyn Progress,
 ) -> Result<(), BuildError> {
     root.fetch(packages, &|done, all| {
@@ -262,37 +214,4 @@ fn changes(before: Option<&Lock>, after: &Lock) -> Vec<LockChange> {
         }
     }
     changes
-}
-
-/// Converts a row of the lock to what the package side works with.
-pub fn to_apt(package: &LockedPackage) -> Result<apt::LockedPackage, BuildError> {
-    let sha256 = package.sha256.parse().map_err(|_| {
-        BuildError::Apt(apt::AptError::Malformed {
-            place: "the lock".to_owned(),
-            detail: format!("'{}' is no SHA-256 digest", package.sha256),
-        })
-    })?;
-    Ok(apt::LockedPackage {
-        name: package.name.clone(),
-        version: package.version.clone(),
-        architecture: package.architecture.clone(),
-        sha256,
-        size: package.size,
-        pool_path: package.pool_path.clone(),
-        archive: package.archive.clone(),
-        manual: package.manual,
-    })
-}
-
-fn from_apt(package: &apt::LockedPackage) -> LockedPackage {
-    LockedPackage {
-        name: package.name.clone(),
-        version: package.version.clone(),
-        architecture: package.architecture.clone(),
-        sha256: package.sha256.to_string(),
-        size: package.size,
-        pool_path: package.pool_path.clone(),
-        archive: package.archive.clone(),
-        manual: package.manual,
-    }
 }

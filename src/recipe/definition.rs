@@ -71,7 +71,30 @@ pub enum Pocket {
     Security,
 }
 
+impl Bootstrap {
+    /// Returns the suites to draw from, the plain one first.
+    pub fn suites(&self) -> Vec<String> {
+        let mut pockets = self.pockets.clone();
+        pockets.sort_unstable();
+        pockets.dedup();
+        let with_pocket = pockets
+            .iter()
+            .map(|pocket| format!("{}-{}", self.suite, pocket.suffix()));
+        std::iter::once(self.suite.clone())
+            .chain(with_pocket)
+            .collect()
+    }
+}
+
 impl Pocket {
+    /// Returns what follows the suite's name and a dash.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Updates => "updates",
+            Self::Security => "security",
+        }
+    }
+
     /// Every pocket, with its text form.
     pub const ALL: [(&'static str, Self); 2] =
         [("updates", Self::Updates), ("security", Self::Security)];

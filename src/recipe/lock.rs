@@ -10,6 +10,7 @@ use crate::path::RelPath;
 
 use super::error::{RecipeError, Source};
 use super::reader::{Document, Value};
+use super::sha256::Sha256;
 use super::toml_text::quote;
 use super::words;
 
@@ -54,8 +55,8 @@ pub struct LockedPackage {
     pub version: String,
     /// Its architecture, `all` included.
     pub architecture: String,
-    /// The SHA-256 digest of the file in 64 lower-case hexadecimal digits.
-    pub sha256: String,
+    /// The digest of the file.
+    pub sha256: Sha256,
     /// The size of the file in bytes.
     pub size: u64,
     /// The file's path below the archive's root.
@@ -64,6 +65,13 @@ pub struct LockedPackage {
     pub archive: String,
     /// Whether the definition names it, rather than another package.
     pub manual: bool,
+}
+
+impl LockedPackage {
+    /// Returns `name version`, as messages show it.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
 }
 
 impl LayerLock {
@@ -131,7 +139,7 @@ impl Lock {
                     quote(architecture),
                     quote(archive),
                     quote(pool_path),
-                    quote(sha256),
+                    quote(&sha256.to_string()),
                 );
             }
             text.push_str("]\n");
@@ -214,7 +222,7 @@ fn parse_packages(list: &Value<'_>) -> Result<Vec<LockedPackage>, RecipeError> {
                 .need("architecture")?
                 .checked(words::architecture)?
                 .to_owned(),
-            sha256: table.need("sha256")?.checked(words::sha256)?.to_owned(),
+            sha256: digest(&table.need("sha256")?)?,
             size: table.need("size")?.integer()?,
             pool_path: table.need("pool_path")?.checked(pool_path)?.to_owned(),
             archive: table.need("archive")?.checked(words::suite)?.to_owned(),
@@ -229,6 +237,12 @@ fn parse_packages(list: &Value<'_>) -> Result<Vec<LockedPackage>, RecipeError> {
         packages.push(package);
     }
     Ok(packages)
+}
+
+fn digest(value: &Value<'_>) -> Result<Sha256, RecipeError> {
+    let text = value.checked(words::sha256)?;
+    text.parse()
+        .map_err(|_| value.fault(format!("'{text}' is not a SHA-256 digest")))
 }
 
 fn pool_path(text: &str) -> Option<&'static str> {

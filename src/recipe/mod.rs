@@ -14,6 +14,7 @@ mod lock;
 mod parse;
 mod reader;
 mod sections;
+mod sha256;
 mod state;
 mod toml_text;
 mod words;
@@ -30,6 +31,7 @@ pub use ids::{AllocateError, FIRST_ID, IdKind, Ids, LAST_ID};
 pub use key::{FileContent, FileInput, KeyInputs, build_key, canonical_inputs};
 pub use layer::Layer;
 pub use lock::{LOCK_VERSION, LayerLock, Lock, LockedPackage};
+pub use sha256::{NotSha256, Sha256};
 pub use state::{Class, Classifier, Explanation, StateRule};
 pub use workspace::Workspace;
 

@@ -27,13 +27,20 @@ pub(super) fn layer_name(text: &str) -> Option<&'static str> {
     )
 }
 
-/// Checks a Debian package name (policy 5.6.1), optionally with `:<architecture>`.
+/// Checks what a layer asks for: a Debian package name (policy 5.6.1), optionally with `:<architecture>`, and with
+/// `=<version>` or `/<suite>`.
 pub(super) fn package(text: &str) -> Option<&'static str> {
+    let (text, wanted) = match text.find(['=', '/']) {
+        Some(at) => (&text[..at], Some(&text[at..])),
+        None => (text, None),
+    };
+    let bad_choice = wanted.is_some_and(|wanted| match wanted.strip_prefix('=') {
+        Some(wanted) => version(wanted).is_some(),
+        None => suite(&wanted[1..]).is_some(),
+    });
     let (name, architecture) = text.split_once(':').unwrap_or((text, "any"));
-    if text.contains(['=', '/', ' ', '<', '>']) {
-        return Some("is not a package name: versions belong into the lock");
-    }
-    (!is_package_name(name) || !is_word(architecture)).then_some("is not a package name")
+    (bad_choice || !is_package_name(name) || !is_word(architecture))
+        .then_some("is not a package name")
 }
 
 /// Checks a Debian package name without architecture.

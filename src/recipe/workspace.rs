@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::definition::Bootstrap;
 use super::error::{RecipeError, Source};
 use super::file::{self, Recipe};
 use super::ids::Ids;
@@ -21,6 +22,7 @@ pub struct Workspace {
     source: Source,
     layers_dir: PathBuf,
     layers: Vec<Layer>,
+    base: Bootstrap,
 }
 
 impl Workspace {
@@ -43,17 +45,30 @@ impl Workspace {
         for (name, place) in recipe.layers.iter().zip(places) {
             layers.push(read_layer(&layers_dir, name, &source, place, &recipe)?);
         }
+        let Some(base) = layers
+            .first()
+            .and_then(|layer| layer.definition.bootstrap())
+            .cloned()
+        else {
+            return Err(source.fault(0..0, "a recipe needs a base as its first layer"));
+        };
         Ok(Self {
             recipe,
             source,
             layers_dir,
             layers,
+            base,
         })
     }
 
     /// Returns the recipe.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// Returns the base, from whose archives all packages come.
+    pub fn base(&self) -> &Bootstrap {
+        &self.base
     }
 
     /// Returns the layers in the recipe's order, the base first.

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use layerset::build::apt::{
-    AptError, AptRoot, BootstrapSpec, DebCache, InstallPlan, LocalRepo, LockedPackage, Lower,
-    Request, Variant,
+    AptError, AptRoot, Bootstrap, DebCache, InstallPlan, LocalRepo, LockedPackage, Lower, Request,
+    Variant,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -148,8 +148,8 @@ impl World {
     }
 }
 
-fn spec() -> BootstrapSpec {
-    BootstrapSpec {
+fn spec() -> Bootstrap {
+    Bootstrap {
         suite: "tiny".into(),
         components: vec!["main".into()],
         pockets: vec![],

@@ -37,7 +37,7 @@ const LOCK_FILES: [&str; 2] = ["var/cache/apt/archives/lock", "var/lib/apt/lists
 
 /// Describes one bootstrap.
 #[derive(Clone, Copy, Debug)]
-pub struct Bootstrap<'a> {
+pub struct Bootstrapper<'a> {
     /// Where the root is to be: a directory that does not exist, or is empty.
     pub root: &'a Path,
     /// An archive with at least `packages`.
@@ -52,7 +52,7 @@ pub struct Bootstrap<'a> {
     pub log: &'a Path,
 }
 
-impl Bootstrap<'_> {
+impl Bootstrapper<'_> {
     /// Makes the root, and then proves that exactly the locked packages are in it.
     ///
     /// `progress` gets a phase in words and the part of the whole that is done, from 0 to 1. On failure the directory

@@ -5,7 +5,7 @@
 //!    fetches the signed indexes and yields a [`Resolver`], which turns names into [`LockedPackage`]s.
 //! 2. [`AptRoot::fetch`] brings the locked packages into the [`DebCache`]; nothing unverified becomes visible there.
 //! 3. [`LocalRepo`] offers verified packages to apt as a `file:`/`copy:` archive.
-//! 4. [`Bootstrap`] installs a base from it, [`InstallPlan`] says how to install an upper layer inside a sandbox.
+//! 4. [`Bootstrapper`] installs a base from it, [`InstallPlan`] says how to install an upper layer inside a sandbox.
 //!
 //! Only `update` and `fetch` use the network. No host name is written here or in a lock: the default archives are
 //! what mmdebstrap knows for the suite. Of the host's apt configuration only the transport (proxies, retries) is used.
@@ -34,12 +34,12 @@ mod state;
 mod suggest;
 mod uris;
 
-pub use bootstrap::Bootstrap;
+pub use bootstrap::Bootstrapper;
 pub use cache::DebCache;
 pub use error::{AptError, Held};
 pub use install::{InstallPlan, StatusLine};
 pub use installed::status_differences;
-pub use package::{BootstrapSpec, LockedPackage, Lower, Pocket, Request, Sha256, Variant};
+pub use package::{Bootstrap, LockedPackage, Lower, Pocket, Request, Sha256, Variant};
 pub use repo::LocalRepo;
 pub use resolve::Resolver;
 pub use root::AptRoot;

@@ -11,7 +11,7 @@
 use super::cache::DebCache;
 use super::command::{Finished, run};
 use super::error::AptError;
-use super::package::BootstrapSpec;
+use super::package::Bootstrap;
 use super::resolve::Resolver;
 use super::scratch::write_atomic;
 use super::{source_list, sources};
@@ -49,7 +49,7 @@ impl AptRoot {
     pub fn open(
         work: &Path,
         debs: DebCache,
-        spec: &BootstrapSpec,
+        spec: &Bootstrap,
         arch: &str,
         sources: Option<&Path>,
     ) -> Result<Self, AptError> {

@@ -2,7 +2,7 @@
 
 use super::command::{run, tail};
 use super::error::AptError;
-use super::package::BootstrapSpec;
+use super::package::Bootstrap;
 use super::scratch::{Scratch, write_atomic};
 use super::source_list::{Source, parse};
 use std::fs;
@@ -12,7 +12,7 @@ use std::process::Command;
 /// Returns the sources for `spec`: from `file` if the user gave one, else mmdebstrap's, asked once and kept in `work`.
 pub fn sources(
     work: &Path,
-    spec: &BootstrapSpec,
+    spec: &Bootstrap,
     file: Option<&Path>,
 ) -> Result<Vec<Source>, AptError> {
     let (text, origin) = match file {
@@ -48,7 +48,7 @@ pub fn sources(
 ///
 /// A setup hook keeps the sources it generated and then fails, which ends the run. `chrootless` is the one mode that
 /// needs neither privilege nor mounts, and with the variant `custom` nothing would be installed anyway.
-fn ask_mmdebstrap(work: &Path, spec: &BootstrapSpec) -> Result<String, AptError> {
+fn ask_mmdebstrap(work: &Path, spec: &Bootstrap) -> Result<String, AptError> {
     const HOOK: &str = r#"cd "$1/etc/apt" || exit 1
 for file in sources.list sources.list.d/*; do
     [ ! -f "$file" ] || { cat "$file"; echo; } >> ../../../answer
@@ -74,7 +74,7 @@ exit 1"#;
 
 /// Keeps what `spec` asks for: its suite and pockets, its components. Sources of other suites are third parties the
 /// user named on purpose and stay whole; a pocket of our suite that the recipe does not name must not get in.
-fn select(all: Vec<Source>, spec: &BootstrapSpec) -> Result<Vec<Source>, AptError> {
+fn select(all: Vec<Source>, spec: &Bootstrap) -> Result<Vec<Source>, AptError> {
     let wanted = spec.suites();
     let pocket_prefix = format!("{}-", spec.suite);
     let mut kept = Vec::new();
@@ -111,8 +111,8 @@ mod tests {
                            deb http://one.example/debian trixie-updates main contrib\n\
                            deb http://two.example/debian-security trixie-security main contrib\n";
 
-    fn spec(pockets: &[Pocket]) -> BootstrapSpec {
-        BootstrapSpec {
+    fn spec(pockets: &[Pocket]) -> Bootstrap {
+        Bootstrap {
             suite: "trixie".into(),
             components: vec!["main".into()],
             pockets: pockets.to_vec(),

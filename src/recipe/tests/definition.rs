@@ -132,8 +132,8 @@ fn faults_point_at_the_place_and_say_what_to_write() {
             "2:9: '-oDir=x' is not the name of a suite or component",
         ),
         (
-            "on = ['debian']\napt.packages = ['nginx=1.26']\n",
-            "2:17: 'nginx=1.26' is not a package name: versions belong into the lock",
+            "on = ['debian']\napt.packages = ['nginx=1.26; rm']\n",
+            "2:17: 'nginx=1.26; rm' is not a package name",
         ),
         (
             "on = ['debian']\napt.packages = ['a1', 'a1']\n",

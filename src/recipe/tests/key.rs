@@ -131,7 +131,9 @@ fn everything_that_a_layer_is_made_of_changes_the_key() {
     keys.push(with(|i| i.scripts.swap(0, 1)));
     keys.push(with(|i| i.scripts[0].1 = ObjectId::of(b"other")));
     keys.push(with(|i| i.lock.packages[1].version = "2.42".into()));
-    keys.push(with(|i| i.lock.packages[1].sha256 = "00".repeat(32)));
+    keys.push(with(|i| {
+        i.lock.packages[1].sha256 = "00".repeat(32).parse().unwrap()
+    }));
     keys.push(with(|i| i.lock.packages[1].manual = false));
     keys.push(with(|i| {
         i.ids = "users.hello = 101\ngroups.hello = 100\n".into()

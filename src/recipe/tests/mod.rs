@@ -50,7 +50,7 @@ fn package(name: &str, version: &str) -> LockedPackage {
         name: name.into(),
         version: version.into(),
         architecture: "amd64".into(),
-        sha256: "0f".repeat(32),
+        sha256: "0f".repeat(32).parse().unwrap(),
         size: 4242,
         pool_path: format!("pool/main/{name}_{version}_amd64.deb"),
         archive: "trixie-security".into(),
