@@ -1,25 +1,21 @@
 //! One layer's build: packages, files and scripts on a writable view of the layers below, captured and settled.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::apt::{AptRoot, Bootstrapper, DebCache, InstallPlan, LocalRepo, StatusLine};
+use super::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
 use super::files;
 use super::inputs::LayerInputs;
 use super::keys::Cached;
-use super::secrets::FirstBootWork;
+use super::manifest::manifest;
 use super::settle::{Settled, settle};
-use super::{BUILDER_VERSION, Build, BuildError, Sink};
+use super::steps::Step;
+use super::{Build, BuildError, Sink};
 use crate::compose::{compose, ids_of};
-use crate::format::{self, BuildFacts, FirstBoot, Health, LayerPackage, RebuildRule};
 use crate::id::LayerId;
 use crate::materialise::{Capabilities, ObjectDir, PasswdIds, ScanOptions, scan};
 use crate::path::RelPath;
-use crate::recipe::{Content, Definition, Probe, Upper};
-use crate::sandbox::{
-    BuildView, Lower, LowerKind, ReadOnlyBind, Run, Sandbox, SandboxError, View, capture,
-};
+use crate::recipe::{Content, Upper};
+use crate::sandbox::{BuildView, Lower, LowerKind, capture};
 use crate::store::{RefName, Transaction};
 use crate::tree::{Changeset, Inode, Tree};
 
@@ -112,10 +108,11 @@ pub fn finish(
     commit(build, input, settled, transaction)
 }
 
-struct Place<'a> {
-    log: PathBuf,
+/// Where one layer's build finds things.
+pub struct Place<'a> {
+    pub(super) log: PathBuf,
     cache: DebCache,
-    input: &'a LayerInputs,
+    pub(super) input: &'a LayerInputs,
 }
 
 fn log_path(build: &Build<'_>, input: &LayerInputs) -> Result<PathBuf, BuildError> {
@@ -162,7 +159,7 @@ fn bootstrap(build: &Build<'_>, place: &Place<'_>, sink: &Sink<'_>) -> Result<Tr
     let bootstrap = Bootstrapper {
         root: &root,
         repo: &repo,
-        packages: packages,
+        packages,
         arch: &place.input.architecture,
         epoch: place.input.epoch,
         log: &place.log,
@@ -307,118 +304,6 @@ fn after(lower: &Tree, changeset: Changeset) -> Tree {
     tree
 }
 
-/// Running things in one view.
-struct Step<'a> {
-    build: &'a Build<'a>,
-    place: &'a Place<'a>,
-    view: &'a View,
-}
-
-impl Step<'_> {
-    fn sandbox(&self) -> Sandbox {
-        Sandbox::new(
-            self.view.merged(),
-            self.view.scratch(),
-            self.place.input.epoch,
-        )
-    }
-
-    fn run(
-        &self,
-        sandbox: &Sandbox,
-        what: &str,
-        command: &[&OsStr],
-        on_line: &mut dyn FnMut(&str),
-    ) -> Result<(), BuildError> {
-        let run = Run {
-            command,
-            log: &self.place.log,
-            on_line,
-            cancel: self.build.options.cancel,
-        };
-        sandbox.run(run).map_err(|source| match source {
-            SandboxError::Cancelled { .. } => BuildError::Interrupted,
-            source => BuildError::Step {
-                layer: self.place.input.name.clone(),
-                step: what.to_owned(),
-                source: Box::new(source),
-            },
-        })
-    }
-
-    fn packages(&self, requested: &[String], repo: &LocalRepo) -> Result<(), BuildError> {
-        let packages = &self.place.input.lock.packages;
-        let plan = InstallPlan::new(packages, requested, &self.place.input.architecture);
-        let mut sandbox = self.sandbox();
-        for (path, contents) in &plan.files {
-            let name = path.rsplit('/').next().unwrap_or(path);
-            let source = self.view.scratch().join(format!("plan-{name}"));
-            std::fs::write(&source, contents).map_err(|error| BuildError::Source {
-                verb: "write",
-                path: source.clone(),
-                source: error,
-            })?;
-            sandbox = sandbox.with_bind(ReadOnlyBind {
-                source,
-                name: name.into(),
-            });
-        }
-        sandbox = sandbox.with_bind(ReadOnlyBind {
-            source: repo.path().to_owned(),
-            name: "repo".into(),
-        });
-        for (name, value) in &plan.env {
-            sandbox = sandbox.with_variable(name.as_ref(), value.as_ref());
-        }
-        let command: Vec<&OsStr> = plan.argv.iter().map(OsStr::new).collect();
-        let progress = self.build.options.progress;
-        let name = &self.place.input.name;
-        self.run(&sandbox, "installing packages", &command, &mut |line| {
-            if let Some(status) = StatusLine::parse(line) {
-                progress.step(name, "installing packages", Some(status.fraction));
-            }
-        })
-    }
-
-    fn scripts(&self, run: &crate::recipe::Run) -> Result<(), BuildError> {
-        for script in &run.scripts {
-            let text = script.to_string();
-            let text = text.trim_start_matches('/');
-            self.build.options.progress.step(
-                &self.place.input.name,
-                &format!("running {text}"),
-                None,
-            );
-            let source = std::path::absolute(self.place.input.dir.join(script.as_path())).map_err(
-                |source| BuildError::Source {
-                    verb: "find",
-                    path: script.as_path().to_owned(),
-                    source,
-                },
-            )?;
-            let name = OsStr::new("script");
-            let mut sandbox = self.sandbox().with_bind(ReadOnlyBind {
-                source: source.clone(),
-                name: name.into(),
-            });
-            for (name, value) in &run.env {
-                sandbox = sandbox.with_variable(name.as_ref(), value.as_ref());
-            }
-            let command = if files::is_executable(&source) {
-                vec![OsStr::new("/run/layerset/script")]
-            } else {
-                vec![
-                    OsStr::new("/bin/sh"),
-                    OsStr::new("-e"),
-                    OsStr::new("/run/layerset/script"),
-                ]
-            };
-            self.run(&sandbox, text, &command, &mut |_| {})?;
-        }
-        Ok(())
-    }
-}
-
 fn commit(
     build: &Build<'_>,
     input: &LayerInputs,
@@ -450,95 +335,4 @@ fn commit(
         cached,
         bytes_written: committed.bytes_written,
     })
-}
-
-fn manifest(
-    build: &Build<'_>,
-    input: &LayerInputs,
-    transaction: &Transaction<'_>,
-    changeset: &Changeset,
-    pre_images: Vec<crate::id::ObjectId>,
-    first_boot: Vec<FirstBootWork>,
-) -> Result<format::Layer, BuildError> {
-    let definition = &input.definition;
-    let mut packages: Vec<LayerPackage> = input
-        .lock
-        .packages
-        .iter()
-        .map(|package| LayerPackage {
-            name: package.name.clone(),
-            architecture: package.architecture.clone(),
-            version: package.version.clone(),
-            sha256: package.sha256.to_string(),
-        })
-        .collect();
-    packages.sort();
-    let first_boot: BTreeMap<RelPath, FirstBoot> = first_boot
-        .into_iter()
-        .map(|work| {
-            (
-                work.path,
-                FirstBoot {
-                    run: work.run,
-                    also: work.also,
-                },
-            )
-        })
-        .collect();
-    let on = build
-        .workspace
-        .closure(&input.name)
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    Ok(format::Layer {
-        format: 1,
-        name: input.name.clone(),
-        version: definition
-            .effective_version(Some(&input.lock))
-            .unwrap_or("0")
-            .to_owned(),
-        architecture: input.architecture.clone(),
-        changeset: transaction.put_changeset(changeset)?,
-        pre_images,
-        build: BuildFacts {
-            key: input.key,
-            on,
-            epoch: input.epoch,
-            builder: BUILDER_VERSION,
-        },
-        packages,
-        first_boot,
-        health: health(definition),
-        restart: definition.restart.clone(),
-        rebuild: RebuildRule {
-            when: definition
-                .rebuild_when
-                .iter()
-                .map(|glob| glob.as_str().to_owned())
-                .collect(),
-        },
-    })
-}
-
-fn health(definition: &Definition) -> Health {
-    let checks = definition.health.iter().map(|check| {
-        let (kind, argument, expect) = match &check.probe {
-            Probe::Run(command) => ("run", command.clone(), String::new()),
-            Probe::Unit(unit) => ("unit", unit.clone(), String::new()),
-            Probe::Http { url, expect } => {
-                ("http", url.clone(), expect.clone().unwrap_or_default())
-            }
-        };
-        format::HealthCheck {
-            name: check.name.clone(),
-            kind: kind.to_owned(),
-            argument,
-            expect,
-            timeout_ms: check.timeout_ms,
-        }
-    });
-    Health {
-        checks: checks.collect(),
-    }
 }

@@ -13,9 +13,11 @@ mod inputs;
 mod keys;
 mod layer;
 pub mod lock;
+mod manifest;
 mod secrets;
 mod settle;
 mod sink;
+mod steps;
 mod verify;
 
 pub use error::BuildError;

@@ -1,12 +1,16 @@
 //! Commands on targets: deploy, update, rollback, status, history, pin, activate, deactivate.
 
-mod change;
+mod deploy;
 mod look;
 mod mounts;
+mod rollback;
+mod update;
 
-pub use change::{Deploy, Pin, Rollback, Update};
+pub use deploy::Deploy;
 pub use look::{History, Status};
 pub use mounts::{Activate, Deactivate};
+pub use rollback::{Pin, Rollback};
+pub use update::Update;
 
 use std::path::Path;
 use std::sync::Arc;

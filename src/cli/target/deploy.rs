@@ -1,4 +1,4 @@
-//! Commands that switch a target.
+//! `layerset deploy`, and what it shares with `layerset update`.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -6,15 +6,14 @@ use std::time::Instant;
 use clap::Args;
 
 use super::note;
-use crate::build::{self, BuildOptions, LockOptions};
-use crate::cli::{CliError, Context, host_architecture, ui};
+use crate::build;
+use crate::cli::{CliError, Context, ui};
 use crate::deploy::{
     Action, BadPolicy, Decisions, EtcReport, KindChoice, StageOptions, Staged, Switched, Target,
 };
 use crate::durable::LockMode;
 use crate::id::ImageId;
 use crate::path::RelPath;
-use crate::recipe::Workspace;
 use crate::store::Repository;
 
 /// How many deployments a target keeps when nobody says.
@@ -38,10 +37,10 @@ pub struct Deploy {
 
 /// Where to deploy to, and how.
 #[derive(Debug, Args)]
-struct Place {
+pub(super) struct Place {
     /// The target: any directory; it is made when absent
     #[arg(long, value_name = "DIR")]
-    target: PathBuf,
+    pub(super) target: PathBuf,
     /// In a conflict, keep this file of /etc as it is on the machine; may be given more than once
     #[arg(long, value_name = "PATH")]
     keep_file: Vec<String>,
@@ -96,7 +95,7 @@ impl Place {
         Ok(StageOptions { kind, decisions })
     }
 
-    fn deploy(
+    pub(super) fn deploy(
         &self,
         context: &Context,
         repository: &Repository,
@@ -326,195 +325,4 @@ fn report(context: &Context, deployed: &Deployed<'_>) -> Result<(), CliError> {
     }
     context.ui.print(&text);
     Ok(())
-}
-
-/// Rebuilds one component, and switches a target to the result.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  layerset update nginx --target /srv/web                        # newest packages of nginx; the base stays
-  layerset update hello --target /srv/web --recipe recipes/web.toml
-
-A layer with packages is locked anew first (--locked leaves the lock as it is). Only this layer is built.")]
-pub struct Update {
-    /// The layer
-    layer: String,
-    /// The recipe [default: recipes/NAME.toml, where NAME is that of the current image]
-    #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
-    /// Where the layers are [default: layers/ beside the recipe or beside its folder]
-    #[arg(long, value_name = "DIR")]
-    layers: Option<PathBuf>,
-    /// Do not look for newer packages
-    #[arg(long)]
-    locked: bool,
-    /// Use these package archives (an apt sources file) instead of the distribution's
-    #[arg(long, value_name = "FILE", env = "LAYERSET_APT_SOURCES")]
-    apt_sources: Option<PathBuf>,
-    #[command(flatten)]
-    place: Place,
-}
-
-impl Update {
-    pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
-        context.catch_interrupts()?;
-        let target = context.target(&self.place.target)?;
-        let workspace = Workspace::open(
-            &self.recipe(&target)?,
-            self.layers.as_deref(),
-            host_architecture(),
-        )?;
-        let Some(layer) = workspace.layer(&self.layer) else {
-            let known = workspace.recipe().layers.join(", ");
-            return Err(
-                CliError::usage(format!("the recipe has no layer '{}'", self.layer))
-                    .with_hint(format!("it has: {known}")),
-            );
-        };
-        let repository = context.open(LockMode::Shared, "layerset update")?;
-        let has_packages =
-            layer.definition.bootstrap().is_some() || layer.definition.apt().is_some();
-        if has_packages && !self.locked {
-            let options = LockOptions {
-                update: vec![self.layer.clone()],
-                apt_sources: self.apt_sources.clone(),
-                waiting: context.store_waiting(),
-                progress: &context.ui,
-            };
-            build::lock(&workspace, &repository, &options)?;
-        }
-        let options = BuildOptions {
-            apt_sources: self.apt_sources.clone(),
-            rebuild: false,
-            only: Some(self.layer.clone()),
-            cancel: &context.cancel,
-            waiting: context.store_waiting(),
-            progress: &context.ui,
-        };
-        let built = build::build(&workspace, &repository, &options)?;
-        self.place.deploy(
-            context,
-            &repository,
-            &built.image,
-            Action::Update,
-            Some(&built),
-        )
-    }
-
-    fn recipe(&self, target: &Target) -> Result<PathBuf, CliError> {
-        if let Some(recipe) = &self.recipe {
-            return Ok(recipe.clone());
-        }
-        let status = target.status()?;
-        let current = status
-            .deployments
-            .iter()
-            .find(|d| Some(d.generation) == status.current);
-        let name = current.and_then(|d| d.name.clone());
-        let path = name.map(|name| PathBuf::from(format!("recipes/{name}.toml")));
-        path.filter(|path| path.exists()).ok_or_else(|| {
-            CliError::usage("the recipe of the current image is not in recipes/ here")
-                .with_hint("name it with --recipe")
-        })
-    }
-}
-
-/// Switches a target back to an earlier deployment.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  layerset rollback --target /srv/web
-  layerset rollback --target /srv/web --to 3
-
-Nothing is copied and nothing is fetched; the repository is not needed.")]
-pub struct Rollback {
-    /// The target
-    #[arg(long, value_name = "DIR")]
-    target: PathBuf,
-    /// The generation to switch to [default: the previous one]
-    #[arg(long, value_name = "GENERATION")]
-    to: Option<u64>,
-    /// Mark the deployment that is left as bad, so that it is never chosen by itself again
-    #[arg(long)]
-    mark_bad: bool,
-    /// Why, for the history
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    reason: String,
-}
-
-impl Rollback {
-    pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
-        let target = context.target(&self.target)?;
-        let change = target.change("layerset rollback")?;
-        let started = Instant::now();
-        let switched = change.rollback(self.to, &note(&self.reason, "safe"))?;
-        let seconds = started.elapsed().as_secs_f64();
-        if let (true, Some(from)) = (
-            self.mark_bad && switched.from != Some(switched.to),
-            switched.from,
-        ) {
-            let reason = if self.reason.is_empty() {
-                "rolled back by hand"
-            } else {
-                &self.reason
-            };
-            change.mark_bad(from, &note(reason, "refused"))?;
-        }
-        context.ui.print_json(&serde_json::json!({
-            "from": switched.from, "to": switched.to, "switch_seconds": seconds,
-        }))?;
-        let from = switched
-            .from
-            .map_or("nothing".to_owned(), |from| format!("generation {from}"));
-        if switched.from == Some(switched.to) {
-            context
-                .ui
-                .print(&format!("generation {} is current already\n", switched.to));
-        } else {
-            context.ui.print(&format!(
-                "switched from {from} to generation {} in {}\n",
-                switched.to,
-                ui::seconds(seconds)
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// Keeps a deployment, whatever the policy says, or stops keeping it.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  layerset pin 3 --target /srv/web
-  layerset pin 3 --target /srv/web --remove")]
-pub struct Pin {
-    /// The deployment
-    generation: u64,
-    /// The target
-    #[arg(long, value_name = "DIR")]
-    target: PathBuf,
-    /// Take the pin back
-    #[arg(long)]
-    remove: bool,
-}
-
-impl Pin {
-    pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
-        let target = context.target(&self.target)?;
-        let change = target.change("layerset pin")?;
-        if self.remove {
-            change.unpin(self.generation)?;
-        } else {
-            change.pin(self.generation)?;
-        }
-        context.ui.print_json(
-            &serde_json::json!({ "generation": self.generation, "pinned": !self.remove }),
-        )?;
-        let word = if self.remove {
-            "no longer pinned"
-        } else {
-            "pinned"
-        };
-        context
-            .ui
-            .print(&format!("generation {} is {word}\n", self.generation));
-        Ok(())
-    }
 }

@@ -1,0 +1,105 @@
+//! The manifest of a layer that was built: its facts for people, checks and later builds.
+
+use std::collections::BTreeMap;
+
+use super::inputs::LayerInputs;
+use super::secrets::FirstBootWork;
+use super::{BUILDER_VERSION, Build, BuildError};
+use crate::format::{BuildFacts, FirstBoot, Health, HealthCheck, Layer, LayerPackage, RebuildRule};
+use crate::id::ObjectId;
+use crate::path::RelPath;
+use crate::recipe::{Definition, Probe};
+use crate::store::Transaction;
+use crate::tree::Changeset;
+
+/// Makes the manifest, and puts the changeset.
+pub fn manifest(
+    build: &Build<'_>,
+    input: &LayerInputs,
+    transaction: &Transaction<'_>,
+    changeset: &Changeset,
+    pre_images: Vec<ObjectId>,
+    first_boot: Vec<FirstBootWork>,
+) -> Result<Layer, BuildError> {
+    let definition = &input.definition;
+    let mut packages: Vec<LayerPackage> = input
+        .lock
+        .packages
+        .iter()
+        .map(|package| LayerPackage {
+            name: package.name.clone(),
+            architecture: package.architecture.clone(),
+            version: package.version.clone(),
+            sha256: package.sha256.to_string(),
+        })
+        .collect();
+    packages.sort();
+    let first_boot: BTreeMap<RelPath, FirstBoot> = first_boot
+        .into_iter()
+        .map(|work| {
+            (
+                work.path,
+                FirstBoot {
+                    run: work.run,
+                    also: work.also,
+                },
+            )
+        })
+        .collect();
+    let on = build
+        .workspace
+        .closure(&input.name)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    Ok(Layer {
+        format: 1,
+        name: input.name.clone(),
+        version: definition
+            .effective_version(Some(&input.lock))
+            .unwrap_or("0")
+            .to_owned(),
+        architecture: input.architecture.clone(),
+        changeset: transaction.put_changeset(changeset)?,
+        pre_images,
+        build: BuildFacts {
+            key: input.key,
+            on,
+            epoch: input.epoch,
+            builder: BUILDER_VERSION,
+        },
+        packages,
+        first_boot,
+        health: health(definition),
+        restart: definition.restart.clone(),
+        rebuild: RebuildRule {
+            when: definition
+                .rebuild_when
+                .iter()
+                .map(|glob| glob.as_str().to_owned())
+                .collect(),
+        },
+    })
+}
+
+fn health(definition: &Definition) -> Health {
+    let checks = definition.health.iter().map(|check| {
+        let (kind, argument, expect) = match &check.probe {
+            Probe::Run(command) => ("run", command.clone(), String::new()),
+            Probe::Unit(unit) => ("unit", unit.clone(), String::new()),
+            Probe::Http { url, expect } => {
+                ("http", url.clone(), expect.clone().unwrap_or_default())
+            }
+        };
+        HealthCheck {
+            name: check.name.clone(),
+            kind: kind.to_owned(),
+            argument,
+            expect,
+            timeout_ms: check.timeout_ms,
+        }
+    });
+    Health {
+        checks: checks.collect(),
+    }
+}

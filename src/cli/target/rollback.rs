@@ -1,0 +1,110 @@
+//! `layerset rollback` and `layerset pin`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::note;
+use crate::cli::{CliError, Context, ui};
+
+/// Switches a target back to an earlier deployment.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset rollback --target /srv/web
+  layerset rollback --target /srv/web --to 3
+
+Nothing is copied and nothing is fetched; the repository is not needed.")]
+pub struct Rollback {
+    /// The target
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
+    /// The generation to switch to [default: the previous one]
+    #[arg(long, value_name = "GENERATION")]
+    to: Option<u64>,
+    /// Mark the deployment that is left as bad, so that it is never chosen by itself again
+    #[arg(long)]
+    mark_bad: bool,
+    /// Why, for the history
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    reason: String,
+}
+
+impl Rollback {
+    pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
+        let target = context.target(&self.target)?;
+        let change = target.change("layerset rollback")?;
+        let started = Instant::now();
+        let switched = change.rollback(self.to, &note(&self.reason, "safe"))?;
+        let seconds = started.elapsed().as_secs_f64();
+        if let (true, Some(from)) = (
+            self.mark_bad && switched.from != Some(switched.to),
+            switched.from,
+        ) {
+            let reason = if self.reason.is_empty() {
+                "rolled back by hand"
+            } else {
+                &self.reason
+            };
+            change.mark_bad(from, &note(reason, "refused"))?;
+        }
+        context.ui.print_json(&serde_json::json!({
+            "from": switched.from, "to": switched.to, "switch_seconds": seconds,
+        }))?;
+        let from = switched
+            .from
+            .map_or("nothing".to_owned(), |from| format!("generation {from}"));
+        if switched.from == Some(switched.to) {
+            context
+                .ui
+                .print(&format!("generation {} is current already\n", switched.to));
+        } else {
+            context.ui.print(&format!(
+                "switched from {from} to generation {} in {}\n",
+                switched.to,
+                ui::seconds(seconds)
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a deployment, whatever the policy says, or stops keeping it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset pin 3 --target /srv/web
+  layerset pin 3 --target /srv/web --remove")]
+pub struct Pin {
+    /// The deployment
+    generation: u64,
+    /// The target
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
+    /// Take the pin back
+    #[arg(long)]
+    remove: bool,
+}
+
+impl Pin {
+    pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
+        let target = context.target(&self.target)?;
+        let change = target.change("layerset pin")?;
+        if self.remove {
+            change.unpin(self.generation)?;
+        } else {
+            change.pin(self.generation)?;
+        }
+        context.ui.print_json(
+            &serde_json::json!({ "generation": self.generation, "pinned": !self.remove }),
+        )?;
+        let word = if self.remove {
+            "no longer pinned"
+        } else {
+            "pinned"
+        };
+        context
+            .ui
+            .print(&format!("generation {} is {word}\n", self.generation));
+        Ok(())
+    }
+}
