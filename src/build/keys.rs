@@ -13,6 +13,7 @@ use crate::check::Finding;
 use crate::durable::replace_file;
 use crate::format::Layer;
 use crate::id::{BuildKey, ImageId, LayerId, ObjectId};
+use crate::recipe::Recipe;
 use crate::store::Repository;
 
 /// A layer that was built from a key.
@@ -39,10 +40,17 @@ pub struct ImageKey(String);
 
 impl ImageKey {
     /// Makes the key of the composition of `layers`.
-    pub fn new(recipe: &str, architecture: &str, layers: &[(LayerId, Layer)]) -> Self {
+    pub fn new(recipe: &Recipe, layers: &[(LayerId, Layer)]) -> Self {
+        let Recipe {
+            name,
+            architecture,
+            policy,
+            ..
+        } = recipe;
+        let program = env!("CARGO_PKG_VERSION");
         let mut text = format!(
-            "{BUILDER_VERSION}\n{}\n{recipe}\n{architecture}\n",
-            env!("CARGO_PKG_VERSION")
+            "{BUILDER_VERSION}\n{program}\n{name}\n{architecture}\n{}\n",
+            policy.keep
         );
         for (id, _) in layers {
             text.push_str(&format!("{id}\n"));
@@ -178,7 +186,7 @@ pub fn why_new(
         changes.push("the source-date-epoch changed".to_owned());
     }
     if changes.is_empty() {
-        return Ok("the layer is no longer in the repository".to_owned());
+        return Ok("what was built from these inputs is not in the repository any more".to_owned());
     }
     let more = changes.len().saturating_sub(3);
     changes.truncate(3);

@@ -46,12 +46,8 @@ pub fn manifest(
             )
         })
         .collect();
-    let on = build
-        .workspace
-        .closure(&input.name)
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let below = build.layers(build.workspace.closure(&input.name))?;
+    let on = below.iter().map(|(id, layer)| layer.named(*id)).collect();
     Ok(Layer {
         format: 1,
         name: input.name.clone(),

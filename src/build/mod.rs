@@ -23,9 +23,9 @@ mod verify;
 pub use error::BuildError;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
 pub use sink::Sink;
-pub use verify::{Unreproducible, verify_reproducible};
+pub use verify::{Unreproducible, Verification, verify_reproducible};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -36,9 +36,9 @@ use self::inputs::LayerInputs;
 use self::keys::{Cached, ImageKey};
 use crate::check::{Finding, Verdict};
 use crate::compose::{Composition, compose};
-use crate::format::{Image, ImageLayer, Layer};
+use crate::format::{Image, Layer};
 use crate::id::{ImageId, LayerId};
-use crate::recipe::{IdKind, Ids, Lock, Workspace};
+use crate::recipe::{IdKind, Ids, Workspace};
 use crate::store::{RefName, Repository, Waiting};
 
 /// The version of what the builder makes of its inputs: raised when capture, classification or composition change.
@@ -65,8 +65,8 @@ impl Progress for Quiet {
 pub struct BuildOptions<'a> {
     /// A sources file to use instead of the distribution's default archives.
     pub apt_sources: Option<PathBuf>,
-    /// Build even what is known, e.g. to prove that it is repeatable.
-    pub rebuild: bool,
+    /// Layers to build even when they are known.
+    pub rebuild: Vec<String>,
     /// The only layer that may be built; that another one changed too is an error.
     pub only: Option<String>,
     /// How to wait for another command that does the same.
@@ -142,40 +142,73 @@ pub fn build(
         options.waiting,
     )?;
     let lock = workspace.require_lock()?;
-    let ids = workspace.read_ids()?;
-    let mut build = Build {
-        workspace,
-        repository,
-        options,
-        lock: &lock,
-        known_ids: ids.clone(),
-        ids,
-        built: BTreeMap::new(),
-    };
-    let inputs = build.read_inputs()?;
-    let reports = build.layers_of(&inputs)?;
-    let new_ids = build.save_ids()?;
-    let (image, changed, findings, image_bytes_written) = build.image()?;
-    Ok(BuildReport {
-        recipe: workspace.recipe().name.clone(),
-        image,
-        changed,
-        layers: reports,
-        findings,
-        new_ids,
-        seconds: started.elapsed().as_secs_f64(),
-        image_bytes_written,
-    })
+    let inputs: Vec<LayerInputs> = workspace
+        .layers()
+        .iter()
+        .map(|layer| LayerInputs::read(layer, &lock))
+        .collect::<Result<_, _>>()?;
+    let mut forced: BTreeMap<String, String> = options
+        .rebuild
+        .iter()
+        .map(|name| (name.clone(), "asked for".to_owned()))
+        .collect();
+    let mut tried: BTreeSet<String> = options.rebuild.iter().cloned().collect();
+    let mut built: BTreeMap<String, LayerReport> = BTreeMap::new();
+    let known_ids = workspace.read_ids()?;
+    loop {
+        let ids = workspace.read_ids()?;
+        let mut build = Build {
+            workspace,
+            repository,
+            options,
+            known_ids: &known_ids,
+            ids,
+            forced: &forced,
+            built: BTreeMap::new(),
+            kept: BTreeSet::new(),
+        };
+        match build.run(&inputs, &mut built) {
+            Ok(mut report) => {
+                report.seconds = started.elapsed().as_secs_f64();
+                return Ok(report);
+            }
+            Err(BuildError::Refused { findings }) => {
+                // A layer that was kept may no longer merge with what stands below it now: it is built on that once.
+                let stale = findings
+                    .iter()
+                    .filter(|f| build.kept.contains(&f.layer) && !tried.contains(&f.layer));
+                forced = stale
+                    .map(|f| {
+                        (
+                            f.layer.clone(),
+                            format!("it no longer merges: {}", f.reason),
+                        )
+                    })
+                    .collect();
+                if forced.is_empty() {
+                    return Err(BuildError::Refused { findings });
+                }
+                tried.extend(forced.keys().cloned());
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 struct Build<'a> {
     workspace: &'a Workspace,
     repository: &'a Repository,
     options: &'a BuildOptions<'a>,
-    lock: &'a Lock,
+    /// The ids table.
     ids: Ids,
-    known_ids: Ids,
+    /// The ids table when the command began.
+    known_ids: &'a Ids,
+    /// Layers to build even when they are known, with the reason.
+    forced: &'a BTreeMap<String, String>,
+    /// All layers that are there by now.
     built: BTreeMap<String, LayerId>,
+    /// Those of them that were there before.
+    kept: BTreeSet<String>,
 }
 
 impl Build<'_> {
@@ -190,12 +223,36 @@ impl Build<'_> {
         Ok(())
     }
 
-    fn read_inputs(&self) -> Result<Vec<LayerInputs>, BuildError> {
-        self.workspace
-            .layers()
-            .iter()
-            .map(|layer| LayerInputs::read(layer, self.lock))
-            .collect()
+    /// Builds or keeps every layer, and composes the image. `earlier` holds the reports of layers that an attempt before
+    /// this one built.
+    fn run(
+        &mut self,
+        inputs: &[LayerInputs],
+        earlier: &mut BTreeMap<String, LayerReport>,
+    ) -> Result<BuildReport, BuildError> {
+        let mut layers = self.layers_of(inputs)?;
+        for layer in &mut layers {
+            match layer.action {
+                Action::Built => drop(earlier.insert(layer.name.clone(), layer.clone())),
+                Action::Kept => {
+                    if let Some(report) = earlier.get(&layer.name) {
+                        *layer = report.clone();
+                    }
+                }
+            }
+        }
+        let new_ids = self.save_ids()?;
+        let (image, changed, findings, image_bytes_written) = self.image()?;
+        Ok(BuildReport {
+            recipe: self.workspace.recipe().name.clone(),
+            image,
+            changed,
+            layers,
+            findings,
+            new_ids,
+            seconds: 0.0,
+            image_bytes_written,
+        })
     }
 
     /// Keeps what is known and builds the rest, layers that do not stand on each other at the same time.
@@ -235,15 +292,17 @@ impl Build<'_> {
     ) -> Result<Result<LayerReport, String>, BuildError> {
         let started = Instant::now();
         let reason = match keys::find(self.repository, &input.key)? {
-            Some(cached) if !self.options.rebuild => match self.number_that_moved(&cached) {
-                None => {
-                    let report = self.keep(input, cached, started.elapsed())?;
-                    self.options.progress.finished(&report);
-                    return Ok(Ok(report));
+            Some(cached) if !self.forced.contains_key(&input.name) => {
+                match self.number_that_moved(&cached) {
+                    None => {
+                        let report = self.keep(input, cached, started.elapsed())?;
+                        self.options.progress.finished(&report);
+                        return Ok(Ok(report));
+                    }
+                    Some(name) => format!("the ids table gives '{name}' another number"),
                 }
-                Some(name) => format!("the ids table gives '{name}' another number"),
-            },
-            Some(_) => "asked for".to_owned(),
+            }
+            Some(_) => self.forced.get(&input.name).cloned().unwrap_or_default(),
             None => keys::why_new(self.repository, &self.workspace.recipe().name, input)?,
         };
         if self
@@ -339,6 +398,7 @@ impl Build<'_> {
         }
         keys::remember_inputs(self.repository, &self.workspace.recipe().name, input)?;
         self.built.insert(input.name.clone(), cached.layer);
+        self.kept.insert(input.name.clone());
         let layer = self.repository.read_layer(&cached.layer)?;
         Ok(LayerReport {
             name: input.name.clone(),
@@ -383,7 +443,7 @@ impl Build<'_> {
 
     fn save_ids_file(&self) -> Result<(), BuildError> {
         let path = self.workspace.ids_path();
-        if self.ids != self.known_ids {
+        if self.ids != *self.known_ids {
             let disk = self.repository.disk().as_ref();
             crate::durable::replace_file(disk, &path, 0o644, self.ids.to_toml().as_bytes())?;
         }
@@ -426,7 +486,7 @@ impl Build<'_> {
         let layers = self.layers(recipe.layers.iter().map(String::as_str))?;
         let name = RefName::image(&recipe.name)?;
         let before = self.repository.read_ref(&name)?;
-        let key = ImageKey::new(&recipe.name, &recipe.architecture, &layers);
+        let key = ImageKey::new(recipe, &layers);
         if let Some(cached) = keys::find_image(self.repository, &key)? {
             let changed = before.as_deref() != Some(&cached.image.to_string());
             if changed {
@@ -450,14 +510,8 @@ impl Build<'_> {
             format: 1,
             name: recipe.name.clone(),
             architecture: recipe.architecture.clone(),
-            layers: layers
-                .iter()
-                .map(|(id, layer)| ImageLayer {
-                    name: layer.name.clone(),
-                    id: *id,
-                    version: layer.version.clone(),
-                })
-                .collect(),
+            layers: layers.iter().map(|(id, layer)| layer.named(*id)).collect(),
+            keep: recipe.policy.keep,
             bytes: tree.bytes(),
             entries: tree.len() as u64,
             tree: transaction.put_tree(&tree)?,

@@ -3,12 +3,21 @@
 use serde::Serialize;
 
 use super::{BuildError, BuildOptions, BuildReport, build};
-use crate::format::Layer;
+use crate::format::{ImageLayer, Layer};
 use crate::id::LayerId;
 use crate::path::RelPath;
 use crate::recipe::Workspace;
 use crate::store::{OpenOptions, Repository};
 use crate::tree::{Change, Inode};
+
+/// What building everything a second time showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// Layers that came out differently.
+    pub differing: Vec<Unreproducible>,
+    /// Layers that were kept from lower layers which have changed since: the second build stands on others.
+    pub not_compared: Vec<String>,
+}
 
 /// A layer that came out differently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,14 +32,13 @@ pub struct Unreproducible {
     pub paths: Vec<(RelPath, String)>,
 }
 
-/// Builds the recipe again from nothing but the lock and the cached packages, and returns the layers that differ from
-/// `first`.
+/// Builds the recipe again from nothing but the lock and the cached packages, and compares with `first`.
 pub fn verify_reproducible(
     workspace: &Workspace,
     repository: &Repository,
     first: &BuildReport,
     options: &BuildOptions<'_>,
-) -> Result<Vec<Unreproducible>, BuildError> {
+) -> Result<Verification, BuildError> {
     let work = repository.work_dir()?;
     let root = work.path().join("second");
     let disk = std::sync::Arc::clone(repository.disk());
@@ -55,26 +63,38 @@ pub fn verify_reproducible(
     }
     let options = BuildOptions {
         apt_sources: options.apt_sources.clone(),
-        rebuild: true,
+        rebuild: Vec::new(),
         only: None,
         waiting: options.waiting,
         cancel: options.cancel,
         progress: options.progress,
     };
     let again = build(workspace, &second, &options)?;
-    let mut differing = Vec::new();
+    let mut verification = Verification {
+        differing: Vec::new(),
+        not_compared: Vec::new(),
+    };
     for (a, b) in first.layers.iter().zip(&again.layers) {
-        if a.id != b.id {
+        if a.id == b.id {
+            continue;
+        }
+        let baseline = repository.read_layer(&a.id)?.build.on;
+        let stands_on_today =
+            |below: &ImageLayer| first.layers.iter().any(|layer| layer.id == below.id);
+        if baseline.iter().all(stands_on_today) {
             let paths = differences(repository, &a.id, &second, &b.id)?;
-            differing.push(Unreproducible {
-                layer: a.name.clone(),
+            let layer = a.name.clone();
+            verification.differing.push(Unreproducible {
+                layer,
                 first: a.id,
                 second: b.id,
                 paths,
             });
+        } else {
+            verification.not_compared.push(a.name.clone());
         }
     }
-    Ok(differing)
+    Ok(verification)
 }
 
 fn differences(

@@ -24,6 +24,9 @@ pub struct Build {
     /// Say for every layer why it was kept or built
     #[arg(long)]
     explain: bool,
+    /// Build this layer even when nothing of it changed; may be given more than once
+    #[arg(long, value_name = "LAYER")]
+    rebuild: Vec<String>,
     /// Build every layer a second time in a scratch repository, and print the paths that differ
     #[arg(long)]
     verify_reproducible: bool,
@@ -51,7 +54,21 @@ impl Build {
             host_architecture(),
         )?;
         let repository = context.open(LockMode::Shared, "layerset build")?;
-        let options = options(context, &self.source);
+        if let Some(unknown) = self
+            .rebuild
+            .iter()
+            .find(|name| workspace.layer(name).is_none())
+        {
+            let known = workspace.recipe().layers.join(", ");
+            return Err(
+                CliError::usage(format!("the recipe has no layer '{unknown}'"))
+                    .with_hint(format!("it has: {known}")),
+            );
+        }
+        let options = BuildOptions {
+            rebuild: self.rebuild.clone(),
+            ..options(context, &self.source)
+        };
         let report = build::build(&workspace, &repository, &options)?;
         if self.verify_reproducible {
             return self.verify(context, &workspace, &repository, &report);
@@ -72,15 +89,21 @@ impl Build {
             .ui
             .remark("building every layer again in a scratch repository");
         let options = options(context, &self.source);
-        let differing = build::verify_reproducible(workspace, repository, report, &options)?;
-        context
-            .ui
-            .print_json(&serde_json::json!({ "build": report, "unreproducible": differing }))?;
-        if differing.is_empty() {
-            context.ui.print(&format!(
-                "{} layers came out the same twice\n",
-                report.layers.len()
+        let found = build::verify_reproducible(workspace, repository, report, &options)?;
+        let differing = found.differing;
+        context.ui.print_json(&serde_json::json!({
+            "build": report, "unreproducible": differing, "not_compared": found.not_compared,
+        }))?;
+        for layer in &found.not_compared {
+            context.ui.remark(&format!(
+                "{layer} was kept from other lower layers: --rebuild {layer} makes it comparable"
             ));
+        }
+        if differing.is_empty() {
+            let count = report.layers.len() - found.not_compared.len();
+            context
+                .ui
+                .print(&format!("{count} layers came out the same twice\n"));
             return Ok(());
         }
         let mut text = String::new();
@@ -105,7 +128,7 @@ impl Build {
 pub(super) fn options<'a>(context: &'a Context, source: &Source) -> BuildOptions<'a> {
     BuildOptions {
         apt_sources: source.apt_sources.clone(),
-        rebuild: false,
+        rebuild: Vec::new(),
         only: None,
         cancel: &context.cancel,
         waiting: context.store_waiting(),

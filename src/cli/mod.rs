@@ -122,6 +122,9 @@ impl Context {
             Some(repo) => repo.clone(),
             None => default_repository()?,
         };
+        // Links and mounts are made from it, and the working directory of tools differs.
+        let repo = std::path::absolute(&repo)
+            .map_err(|error| CliError::io("cannot find the repository", error))?;
         let ui = Ui::new(global.json, global.quiet);
         let speaker = ui.clone();
         Ok(Self {

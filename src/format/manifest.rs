@@ -37,14 +37,25 @@ pub struct Layer {
     pub rebuild: RebuildRule,
 }
 
+impl Layer {
+    /// Returns the layer as images and baselines name it.
+    pub fn named(&self, id: LayerId) -> ImageLayer {
+        ImageLayer {
+            name: self.name.clone(),
+            id,
+            version: self.version.clone(),
+        }
+    }
+}
+
 /// What went into a build besides the definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuildFacts {
     /// The build key.
     pub key: BuildKey,
-    /// Names of the layers that it was built on, lowest first.
-    pub on: Vec<String>,
+    /// The layers that it was built on, lowest first: the baseline that later checks compare with.
+    pub on: Vec<ImageLayer>,
     /// The source-date-epoch, in seconds since 1970.
     pub epoch: i64,
     /// Version of the builder's rules; a change of capture or classification raises it.
@@ -125,6 +136,8 @@ pub struct Image {
     pub bytes: u64,
     /// Number of entries.
     pub entries: u64,
+    /// How many deployments targets keep, pinned ones aside, unless told otherwise.
+    pub keep: u32,
     /// Findings that somebody accepted.
     pub waivers: Vec<Waiver>,
 }

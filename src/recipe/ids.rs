@@ -18,7 +18,7 @@ pub const FIRST_ID: u32 = 100;
 pub const LAST_ID: u32 = 999;
 
 const HEADER: &str = "\
-# Numbers of the users and groups that layers create. `layerset lock` adds to it; commit it.
+# Numbers of the users and groups that layers create. `layerset build` adds to it; commit it.
 # A number that machines have seen must not change: files in their state carry it.
 ";
 

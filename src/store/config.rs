@@ -71,18 +71,17 @@ impl Config {
                 config.format
             )));
         }
-        if let Some(feature) = config
-            .features
-            .incompatible
-            .iter()
-            .chain(&config.features.read_only)
-            .next()
-        {
+        if let Some(feature) = config.features.incompatible.first() {
             return Err(need(format!(
                 "a layerset that knows the feature '{feature}'"
             )));
         }
         Ok(config)
+    }
+
+    /// Returns a feature that this program does not know and that allows reading only.
+    pub fn read_only_feature(&self) -> Option<&str> {
+        self.features.read_only.first().map(String::as_str)
     }
 
     /// Writes the configuration as TOML.
@@ -102,5 +101,57 @@ impl Config {
             list(&self.features.read_only),
             list(&self.features.incompatible)
         )
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::durable::RealDisk;
+    use crate::store::{OpenOptions, RefName, Repository};
+    use std::sync::Arc;
+
+    fn open(features: &str) -> Result<Result<(), StoreError>, StoreError> {
+        let dir = tempfile::tempdir().unwrap();
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let text = Config::default().to_toml().replace(
+            &format!("\n{features} = []"),
+            &format!("\n{features} = [\"x\"]"),
+        );
+        std::fs::write(dir.path().join("config.toml"), text).unwrap();
+        let repository = Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default())?;
+        assert!(repository.refs().unwrap().is_empty());
+        Ok(repository
+            .begin()
+            .map(drop)
+            .and_then(|()| repository.set_ref(&RefName::new("images/a").unwrap(), "b3:0")))
+    }
+
+    #[test]
+    fn an_unknown_feature_means_what_its_list_says() {
+        assert!(open("compatible").unwrap().is_ok());
+        let error = open("read_only").unwrap().unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("to be written, a layerset that knows the feature 'x'"),
+            "{error}"
+        );
+        let error = open("incompatible").unwrap_err();
+        assert!(
+            error.to_string().contains("knows the feature 'x'"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.toml"), "format = 2\n").unwrap();
+        assert!(matches!(
+            Config::load(dir.path()),
+            Err(StoreError::Incompatible { .. })
+        ));
     }
 }

@@ -10,8 +10,11 @@ use crate::id::{ImageId, LayerId, ObjectId, TreeId};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct GcPlan {
-    /// Files to remove with their sizes, manifests first so that nothing that stays ever points at something removed.
+    /// Files to remove with their sizes: images, layers, trees, objects, so that nothing that stays ever points at
+    /// something removed.
     pub files: Vec<(PathBuf, u64)>,
+    /// Where in `files` a kind ends; removals before such a place are made durable before those after it.
+    pub steps: Vec<usize>,
     /// Objects among them.
     pub objects: usize,
     /// Trees, layers and images among them.
@@ -66,6 +69,7 @@ impl Repository {
             ("trees", &marked.trees),
         ] {
             self.sweep(&self.root.join(dir), &mut plan, |name| keep.contains(name))?;
+            plan.steps.push(plan.files.len());
         }
         plan.manifests = plan.files.len();
         let kept: BTreeSet<String> = marked.objects.iter().map(ObjectId::to_hex).collect();
@@ -148,10 +152,11 @@ impl Repository {
 
     /// Removes what the plan names. Stopping anywhere leaves a sound repository: manifests go before what they name.
     pub fn apply_gc(&self, plan: &GcPlan) -> Result<GcReport, StoreError> {
+        self.require_writable()?;
         let mut report = GcReport::default();
         for (index, (path, size)) in plan.files.iter().enumerate() {
-            if index == plan.manifests && index > 0 {
-                // The names of manifests must be gone for good before the first object that they need goes.
+            if index > 0 && plan.steps.contains(&index) {
+                // What needs something must be gone for good before the first of what it needs goes.
                 self.disk.sync_fs(&self.root)?;
             }
             self.disk.remove(path)?;

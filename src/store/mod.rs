@@ -297,6 +297,17 @@ impl Repository {
         &self.disk
     }
 
+    /// Refuses changes of a repository that has a feature which only newer programs may write.
+    fn require_writable(&self) -> Result<(), StoreError> {
+        match self.config.read_only_feature() {
+            None => Ok(()),
+            Some(feature) => Err(StoreError::Incompatible {
+                path: self.root.clone(),
+                need: format!("to be written, a layerset that knows the feature '{feature}'"),
+            }),
+        }
+    }
+
     /// Returns the configuration.
     pub fn config(&self) -> &Config {
         &self.config

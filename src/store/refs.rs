@@ -69,7 +69,9 @@ impl Repository {
             Err(error)
                 if matches!(
                     error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory
+                    std::io::ErrorKind::NotFound
+                        | std::io::ErrorKind::IsADirectory
+                        | std::io::ErrorKind::NotADirectory
                 ) =>
             {
                 Ok(None)
@@ -126,6 +128,7 @@ impl Repository {
 
     /// Points a ref at something that is already in the repository, durably; the commit point is the rename.
     pub fn set_ref(&self, name: &RefName, id: &str) -> Result<(), StoreError> {
+        self.require_writable()?;
         self.make_ref_dirs(name)?;
         crate::durable::replace_file(
             self.disk.as_ref(),
@@ -138,6 +141,7 @@ impl Repository {
 
     /// Removes a ref, durably; one that is absent is removed.
     pub fn remove_ref(&self, name: &RefName) -> Result<(), StoreError> {
+        self.require_writable()?;
         let path = self.ref_path(name);
         if !path.exists() {
             return Ok(());

@@ -88,6 +88,7 @@ fn is_named(lock: &File, path: &Path) -> bool {
 impl Repository {
     /// Makes a work directory, after removing those whose owners died.
     pub fn work_dir(&self) -> Result<WorkDir, StoreError> {
+        self.require_writable()?;
         self.remove_dead_work()?;
         WorkDir::create(&self.root.join("tmp"), &self.disk)
     }

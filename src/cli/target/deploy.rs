@@ -16,9 +16,6 @@ use crate::id::ImageId;
 use crate::path::RelPath;
 use crate::store::Repository;
 
-/// How many deployments a target keeps when nobody says.
-const DEFAULT_KEEP: usize = 3;
-
 /// Puts an image on a target, and switches to it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -56,9 +53,9 @@ pub(super) struct Place {
     /// Prepare the deployment, but do not switch to it
     #[arg(long, conflicts_with = "dry_run")]
     stage_only: bool,
-    /// How many deployments to keep, pinned ones aside
-    #[arg(long, default_value_t = DEFAULT_KEEP, value_name = "COUNT")]
-    keep: usize,
+    /// How many deployments to keep, pinned ones aside [default: what the recipe's policy says]
+    #[arg(long, value_name = "COUNT")]
+    keep: Option<u32>,
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
@@ -132,7 +129,11 @@ impl Place {
             )?)
         };
         let switched_in = switching.elapsed().as_secs_f64();
-        let plan = target.plan_prune(self.keep)?;
+        let keep = match self.keep {
+            Some(keep) => keep,
+            None => repository.read_image(image)?.keep,
+        };
+        let plan = target.plan_prune(usize::try_from(keep).unwrap_or(usize::MAX))?;
         if !plan.remove.is_empty() {
             change.prune(repository, &plan, &note("kept no longer", "safe"))?;
         }

@@ -67,7 +67,7 @@ impl Update {
         }
         let options = BuildOptions {
             apt_sources: self.apt_sources.clone(),
-            rebuild: false,
+            rebuild: Vec::new(),
             only: Some(self.layer.clone()),
             cancel: &context.cancel,
             waiting: context.store_waiting(),

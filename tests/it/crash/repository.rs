@@ -37,6 +37,7 @@ fn commit(repository: &Repository, version: u32) -> Result<ImageId, StoreError> 
         tree: transaction.put_tree(&tree)?,
         bytes: tree.bytes(),
         entries: tree.len() as u64,
+        keep: 3,
         waivers: Vec::new(),
     };
     let id = transaction.put_image(&image)?;

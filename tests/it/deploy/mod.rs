@@ -203,6 +203,7 @@ impl World {
             tree: transaction.put_tree(&tree).unwrap(),
             bytes: tree.bytes(),
             entries: tree.len() as u64,
+            keep: 3,
             waivers: Vec::new(),
         };
         let id = transaction.put_image(&image).unwrap();
