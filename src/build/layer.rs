@@ -163,6 +163,7 @@ fn bootstrap(build: &Build<'_>, place: &Place<'_>, sink: &Sink<'_>) -> Result<Tr
         arch: &place.input.architecture,
         epoch: place.input.epoch,
         log: &place.log,
+        cancel: build.options.cancel,
     };
     let name = &place.input.name;
     let result =

@@ -77,7 +77,7 @@ impl Fsck {
         let count = report.damaged.len();
         let things = if count == 1 { "thing is" } else { "things are" };
         Err(CliError::new(format!("{count} {things} damaged"), error::INTEGRITY).with_hint(
-            "remove the damaged files and build again: what is missing is made anew; deploys of what uses them are refused",
+            "remove the damaged files, then run `layerset build RECIPE --rebuild LAYER` for the layers that hold them; deploys of what uses them are refused",
         ))
     }
 }

@@ -5,6 +5,8 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -20,6 +22,8 @@ pub struct Ui {
     quiet: bool,
     color: bool,
     bar: ProgressBar,
+    /// Whether the one JSON document was printed.
+    spoken: Arc<AtomicBool>,
 }
 
 impl Ui {
@@ -46,6 +50,7 @@ impl Ui {
             quiet,
             color,
             bar,
+            spoken: Arc::default(),
         }
     }
 
@@ -76,6 +81,7 @@ impl Ui {
                 .map_err(|error| CliError::bug(error.to_string()))?;
             text.push('\n');
             write_out(text.as_bytes());
+            self.spoken.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -112,7 +118,8 @@ impl Ui {
             text.push_str(&format!("{bold}hint:{plain} {hint}\n"));
         }
         eprint!("{text}");
-        if self.json {
+        // A report that was printed says what is wrong in more words, and there is one document only.
+        if self.json && !self.spoken.load(Ordering::Relaxed) {
             let value = serde_json::json!({
                 "error": { "message": error.message, "causes": error.causes, "hint": error.hint, "exit": error.exit }
             });

@@ -183,11 +183,11 @@ impl DeployError {
             Self::NoSpace { .. } => {
                 "prune old deployments, or make the filesystem larger".to_owned()
             }
-            Self::Objects(_) => "run 'layerset fsck --repair', then try again".to_owned(),
+            Self::Objects(_) => "'layerset fsck' names all damaged files and the layers that hold them: remove the files, then run 'layerset build RECIPE --rebuild LAYER'".to_owned(),
             Self::Conflicts(conflicts) => {
                 let path = conflicts.first().map(|conflict| conflict.path.to_string());
                 format!(
-                    "decide for each path: --keep {0} stays as it is here, --take {0} becomes the image's",
+                    "decide for each path: --keep-file {0} leaves it as it is here, --take-file {0} takes the image's",
                     path.unwrap_or_default()
                 )
             }

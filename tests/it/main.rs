@@ -6,9 +6,12 @@
 mod apt;
 mod architecture;
 mod capture;
+mod cli;
 mod crash;
 mod deploy;
+mod journey;
 mod ldsocache;
 mod materialise;
 mod sandbox;
+mod session;
 mod support;

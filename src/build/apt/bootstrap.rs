@@ -14,16 +14,29 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-/// Sets a fixed host name, then becomes what follows. The namespaces keep the host's own name and network out.
-const ISOLATED: [&str; 5] = [
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Sets a fixed host name, then becomes what follows. The namespaces keep the host's own name and network out, and none
+/// of the processes outlives this program, whatever kills it: the first of a process namespace takes all others along.
+const ISOLATED: [&str; 10] = [
+    "--pdeathsig=KILL",
+    "unshare",
     "--net",
     "--uts",
+    "--pid",
+    "--mount-proc",
+    "--kill-child",
     "sh",
     "-c",
     r#"hostname localhost && exec "$@""#,
 ];
+
+/// How often a wish to stop is looked for.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Undoes what mmdebstrap copies from the host "to allow network access from within".
 const HIDE_HOST: &str = r#"rm -f "$1/etc/resolv.conf" && echo localhost > "$1/etc/hostname""#;
@@ -50,6 +63,8 @@ pub struct Bootstrapper<'a> {
     pub epoch: i64,
     /// Where all output goes.
     pub log: &'a Path,
+    /// Set when the work is to stop.
+    pub cancel: &'a AtomicBool,
 }
 
 impl Bootstrapper<'_> {
@@ -75,7 +90,7 @@ impl Bootstrapper<'_> {
     }
 
     fn mmdebstrap(&self, progress: &dyn Fn(&str, f64)) -> Result<(), AptError> {
-        let mut command = Command::new("unshare");
+        let mut command = Command::new("setpriv");
         command.args(ISOLATED).args([
             "sh",
             "mmdebstrap",
@@ -118,26 +133,26 @@ impl Bootstrapper<'_> {
             .stderr(Stdio::piped())
             .spawn();
         let mut child = spawned.map_err(|source| AptError::Spawn {
-            program: "unshare".to_owned(),
+            program: "setpriv".to_owned(),
             source,
         })?;
-        let mut meter = Meter::new(self.packages.len());
-        if let Some(output) = child.stderr.take() {
-            let mut output = BufReader::new(output);
-            let mut line = Vec::new();
-            while output
-                .read_until(b'\n', &mut line)
-                .map_err(AptError::io("read the output for", self.log))?
-                > 0
-            {
-                log.write_all(&line)
-                    .map_err(AptError::io("write", self.log))?;
-                if meter.see(&String::from_utf8_lossy(&line)) {
-                    progress(meter.phase(), meter.fraction());
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    if self.cancel.load(Ordering::Relaxed) {
+                        // The child is reaped after this thread, so the number is still its own.
+                        let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+                        break;
+                    }
+                    std::thread::sleep(POLL);
                 }
-                line.clear();
-            }
-        }
+            });
+            let result = self.follow(child.stderr.take(), &mut log, progress);
+            over.store(true, Ordering::Relaxed);
+            result
+        })?;
         let status = child
             .wait()
             .map_err(AptError::io("wait for mmdebstrap in", self.root))?;
@@ -150,6 +165,32 @@ impl Bootstrapper<'_> {
             log: self.log.to_path_buf(),
             reason: tail(&String::from_utf8_lossy(&text), 20),
         })
+    }
+
+    /// Copies the output to the log until it ends.
+    fn follow(
+        &self,
+        output: Option<ChildStderr>,
+        log: &mut File,
+        progress: &dyn Fn(&str, f64),
+    ) -> Result<(), AptError> {
+        let Some(output) = output else { return Ok(()) };
+        let mut meter = Meter::new(self.packages.len());
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output
+            .read_until(b'\n', &mut line)
+            .map_err(AptError::io("read the output for", self.log))?
+            > 0
+        {
+            log.write_all(&line)
+                .map_err(AptError::io("write", self.log))?;
+            if meter.see(&String::from_utf8_lossy(&line)) {
+                progress(meter.phase(), meter.fraction());
+            }
+            line.clear();
+        }
+        Ok(())
     }
 
     /// Writes down which packages were only pulled in: all were named to apt, so it took all for wanted.

@@ -1,0 +1,158 @@
+//! The repositories that the sessions look at.
+
+use crate::session::Session;
+use crate::support::path;
+use layerset::durable::RealDisk;
+use layerset::format::{BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
+use layerset::id::{BuildKey, ImageId, LayerId, ObjectId, TreeId};
+use layerset::store::{OpenOptions, RefName, Repository};
+use layerset::tree::{Changeset, Inode, Tree};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A session with nothing there yet.
+pub struct Empty {
+    pub dir: tempfile::TempDir,
+    pub session: Session,
+}
+
+pub fn empty() -> Empty {
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::new(dir.path(), &dir.path().join("repo"));
+    Empty { dir, session }
+}
+
+impl Empty {
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+/// A session with a repository of one image `web` made of one layer `site`, and one object that nothing needs.
+pub struct Small {
+    pub dir: tempfile::TempDir,
+    pub session: Session,
+    pub page: ObjectId,
+    pub tree: TreeId,
+    pub changeset: TreeId,
+    pub layer: LayerId,
+    pub image: ImageId,
+}
+
+pub const PAGE: &[u8] = b"<h1>It works</h1>\n";
+
+impl Small {
+    pub fn repo(&self) -> PathBuf {
+        self.dir.path().join("repo")
+    }
+
+    /// Returns the file that holds a thing.
+    pub fn file(&self, what: &str) -> PathBuf {
+        let repo = self.repo();
+        match what {
+            "object" => {
+                let hex = self.page.to_hex();
+                repo.join("objects").join(&hex[..2]).join(&hex[2..])
+            }
+            "tree" => repo.join("trees").join(self.tree.to_hex()),
+            "changeset" => repo.join("trees").join(self.changeset.to_hex()),
+            "layer" => repo.join("layers").join(self.layer.to_hex()),
+            "image" => repo.join("images").join(self.image.to_hex()),
+            "image ref" => repo.join("refs/images/web"),
+            "layer ref" => repo.join("refs/layers/web/site"),
+            other => panic!("no such thing: {other}"),
+        }
+    }
+
+    /// Returns what messages call a thing.
+    pub fn name(&self, what: &str) -> String {
+        match what {
+            "object" => self.page.to_string(),
+            "tree" => self.tree.to_string(),
+            "changeset" => self.changeset.to_string(),
+            "layer" => self.layer.to_string(),
+            "image" => self.image.to_string(),
+            "image ref" => "images/web".to_owned(),
+            "layer ref" => "layers/web/site".to_owned(),
+            other => panic!("no such thing: {other}"),
+        }
+    }
+}
+
+pub fn open(repo: &Path) -> Repository {
+    Repository::init(repo, Arc::new(RealDisk)).unwrap();
+    Repository::open(repo, Arc::new(RealDisk), OpenOptions::default()).unwrap()
+}
+
+pub fn small() -> Small {
+    let Empty { dir, session } = empty();
+    let repository = open(&dir.path().join("repo"));
+    let transaction = repository.begin().unwrap();
+    let page = transaction.put_object(PAGE).unwrap();
+    let mut tree = Tree::new();
+    tree.insert(path(b""), Inode::directory(0o755));
+    tree.insert(path(b"srv"), Inode::directory(0o755));
+    let file = Inode::file(page, PAGE.len() as u64, 0o644);
+    tree.insert(path(b"srv/page.html"), file);
+    let changes = Changeset::between(&Tree::new(), &tree);
+    let changeset = transaction.put_changeset(&changes).unwrap();
+    let layer = Layer {
+        format: 1,
+        name: "site".to_owned(),
+        version: "1".to_owned(),
+        architecture: "amd64".to_owned(),
+        changeset,
+        pre_images: Vec::new(),
+        build: BuildFacts {
+            key: BuildKey::of(b"site"),
+            on: Vec::new(),
+            epoch: 1_700_000_000,
+            builder: 1,
+        },
+        packages: Vec::new(),
+        first_boot: Default::default(),
+        health: Health::default(),
+        restart: Vec::new(),
+        rebuild: RebuildRule::default(),
+    };
+    let layer = transaction.put_layer(&layer).unwrap();
+    let name = RefName::layer("web", "site").unwrap();
+    transaction.commit(&name, &layer.to_string()).unwrap();
+
+    let transaction = repository.begin().unwrap();
+    let tree = transaction.put_tree(&tree).unwrap();
+    let image = Image {
+        format: 1,
+        name: "web".to_owned(),
+        architecture: "amd64".to_owned(),
+        layers: vec![ImageLayer {
+            name: "site".to_owned(),
+            id: layer,
+            version: "1".to_owned(),
+        }],
+        tree,
+        bytes: PAGE.len() as u64,
+        entries: 3,
+        keep: 3,
+        waivers: Vec::new(),
+    };
+    let image = transaction.put_image(&image).unwrap();
+    let name = RefName::image("web").unwrap();
+    transaction.commit(&name, &image.to_string()).unwrap();
+
+    let transaction = repository.begin().unwrap();
+    transaction.put_object(b"nobody needs this\n").unwrap();
+    transaction.store().unwrap();
+    drop(repository);
+    Small {
+        dir,
+        session,
+        page,
+        tree,
+        changeset,
+        layer,
+        image,
+    }
+}

@@ -1,0 +1,9 @@
+//! Sessions with the program that need neither root, network nor Debian: what people read, byte by byte.
+//!
+//! Repositories are made by the library, from constant contents, so that every id below is a golden id.
+
+mod damage;
+mod fixture;
+mod recipe;
+mod repository;
+mod usage;

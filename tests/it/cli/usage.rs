@@ -1,0 +1,258 @@
+//! Help, wrong usage, completions and manual pages.
+
+use super::fixture::empty;
+use crate::session::transcripts;
+
+#[test]
+fn help_names_every_command_and_says_how_to_start() {
+    let at = empty();
+    insta::assert_snapshot!(at.session.run("-h").transcript(), @r"
+    $ layerset -h
+    Builds operating-system images in content-addressed layers, and updates machines with them
+    atomically
+
+    Usage: layerset [OPTIONS] <COMMAND>
+
+    Commands:
+      init         Make a repository
+      lock         Resolve the packages of a recipe to exact files, and write its lock
+      build        Build what changed of a recipe's layers, and compose its image
+      list         List the images and layers of the repository
+      show         Show an image, a layer, a tree or an object
+      diff         Compare two images, or two generations of a target
+      deploy       Put an image on a target and switch to it
+      update       Rebuild one component and switch a target to the result
+      rollback     Switch a target back to an earlier deployment
+      status       Show the deployments of a target
+      history      Show every change of a target
+      pin          Keep a deployment, whatever the policy says, or stop keeping it
+      activate     Mount the deployments of a target again, e.g. after a reboot of the host
+      deactivate   Unmount the deployments of a target
+      gc           Remove what no image and no deployment needs
+      fsck         Verify every byte of the repository
+      completions  Print shell completions
+      man          Write the manual pages
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+          --repo <DIR>              The repository [default: /var/lib/layerset for root,
+                                    $XDG_DATA_HOME/layerset for others] [env:
+                                    LAYERSET_REPO=REPO]
+          --json                    Print one JSON document on standard output instead of text
+      -q, --quiet                   Print no progress and no remarks, only results and errors
+          --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
+                                    600]
+      -h, --help                    Print help
+      -V, --version                 Print version
+
+    A first image:
+      layerset init
+      layerset lock recipes/web.toml
+      layerset build recipes/web.toml
+      layerset deploy web --target /srv/web
+
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data, 70 a bug, 130
+    interrupted.
+    [status 0]
+    ");
+}
+
+#[test]
+fn help_of_a_command_shows_examples() {
+    let at = empty();
+    let ran = ["deploy -h", "gc -h"];
+    insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r#"
+    $ layerset deploy -h
+    Put an image on a target and switch to it
+
+    Usage: layerset deploy [OPTIONS] --target <DIR> <IMAGE>
+
+    Arguments:
+      <IMAGE>  The image: a recipe's name, a ref, an id or an abbreviation of one
+
+    Options:
+          --repo <DIR>              The repository [default: /var/lib/layerset for root,
+                                    $XDG_DATA_HOME/layerset for others] [env:
+                                    LAYERSET_REPO=REPO]
+          --target <DIR>            The target: any directory; it is made when absent
+          --json                    Print one JSON document on standard output instead of text
+          --keep-file <PATH>        In a conflict, keep this file of /etc as it is on the machine; may
+                                    be given more than once
+      -q, --quiet                   Print no progress and no remarks, only results and errors
+          --take-file <PATH>        In a conflict, take this file of /etc from the image; may be given
+                                    more than once
+          --copy                    Copy the files instead of mounting them from the repository
+          --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
+                                    600]
+          --dry-run                 Show what would be done to /etc, and change nothing
+          --stage-only              Prepare the deployment, but do not switch to it
+          --keep <COUNT>            How many deployments to keep, pinned ones aside [default: what the
+                                    recipe's policy says]
+          --reason <TEXT>           Why, for the history [default: ""]
+      -h, --help                    Print help
+      -V, --version                 Print version
+
+    Examples:
+      layerset deploy web --target /srv/web
+      layerset deploy web --target /srv/web --dry-run     # what it would do to /etc
+      layerset deploy b3:1f2e --target /srv/web --keep-file /etc/nginx/nginx.conf
+
+    The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a conflict is told
+    before anything
+    is switched. An earlier deployment stays, and `layerset rollback` goes back to it.
+    [status 0]
+
+    $ layerset gc -h
+    Remove what no image and no deployment needs
+
+    Usage: layerset gc [OPTIONS]
+
+    Options:
+          --dry-run                 Print what would be removed, and remove nothing
+          --repo <DIR>              The repository [default: /var/lib/layerset for root,
+                                    $XDG_DATA_HOME/layerset for others] [env:
+                                    LAYERSET_REPO=REPO]
+          --json                    Print one JSON document on standard output instead of text
+      -q, --quiet                   Print no progress and no remarks, only results and errors
+          --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
+                                    600]
+      -h, --help                    Print help
+      -V, --version                 Print version
+
+    Examples:
+      layerset gc --dry-run
+      layerset gc
+
+    It waits until no other layerset command uses the repository.
+    [status 0]
+    "#);
+}
+
+#[test]
+fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
+    let at = empty();
+    let ran = [
+        "",
+        "biuld recipes/web.toml",
+        "build",
+        "gc --dryrun",
+        "deploy web --target t --dry-run --stage-only",
+    ];
+    insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
+    $ layerset
+    ! error: 'layerset' requires a subcommand but one was not provided
+    !   [subcommands: init, lock, build, list, show, diff, deploy, update, rollback, status, history, pin, activate, deactivate, gc, fsck, completions, man, help]
+    !
+    ! Usage: layerset [OPTIONS] <COMMAND>
+    !
+    ! For more information, try '--help'.
+    [status 2]
+
+    $ layerset biuld recipes/web.toml
+    ! error: unrecognized subcommand 'biuld'
+    !
+    !   tip: a similar subcommand exists: 'build'
+    !
+    ! Usage: layerset [OPTIONS] <COMMAND>
+    !
+    ! For more information, try '--help'.
+    [status 2]
+
+    $ layerset build
+    ! error: the following required arguments were not provided:
+    !   <RECIPE>
+    !
+    ! Usage: layerset build --repo <DIR> <RECIPE>
+    !
+    ! For more information, try '--help'.
+    [status 2]
+
+    $ layerset gc --dryrun
+    ! error: unexpected argument '--dryrun' found
+    !
+    !   tip: a similar argument exists: '--dry-run'
+    !
+    ! Usage: layerset gc --dry-run
+    !
+    ! For more information, try '--help'.
+    [status 2]
+
+    $ layerset deploy web --target t --dry-run --stage-only
+    ! error: the argument '--dry-run' cannot be used with '--stage-only'
+    !
+    ! Usage: layerset deploy --target <DIR> --dry-run --repo <DIR> <IMAGE>
+    !
+    ! For more information, try '--help'.
+    [status 2]
+    ");
+}
+
+#[test]
+fn completions_name_the_commands_in_every_shell() {
+    let at = empty();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = at.session.run(&format!("completions {shell}")).expect(0);
+        for command in ["rollback", "fsck", "--lock-timeout"] {
+            let word = command.trim_start_matches('-');
+            assert!(ran.stdout.contains(word), "{shell} lacks {command}");
+        }
+    }
+    at.session.run("completions tcsh").expect(2);
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let at = empty();
+    let ran = at.session.run("man share/man1").expect(0);
+    insta::assert_snapshot!(ran.transcript(), @r"
+    $ layerset man share/man1
+    ! manual pages are in share/man1
+    [status 0]
+    ");
+    let dir = at.dir.path().join("share/man1");
+    let mut names: Vec<String> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    insta::assert_snapshot!(names.join("\n"), @r"
+    layerset-activate.1
+    layerset-build.1
+    layerset-completions.1
+    layerset-deactivate.1
+    layerset-deploy.1
+    layerset-diff.1
+    layerset-fsck.1
+    layerset-gc.1
+    layerset-history.1
+    layerset-init.1
+    layerset-list.1
+    layerset-lock.1
+    layerset-man.1
+    layerset-pin.1
+    layerset-rollback.1
+    layerset-show.1
+    layerset-status.1
+    layerset-update.1
+    layerset.1
+    ");
+    for name in names {
+        let text = std::fs::read_to_string(dir.join(&name)).unwrap();
+        assert!(text.contains(".TH layerset"), "{name} is no manual page");
+        assert!(text.contains(".SH NAME"), "{name} has no name");
+    }
+}
+
+#[test]
+fn quiet_says_no_more_than_results_and_errors() {
+    let at = empty();
+    insta::assert_snapshot!(transcripts(&["--quiet man m", "--quiet list"].map(|line| at.session.run(line))), @r"
+    $ layerset --quiet man m
+    [status 0]
+
+    $ layerset --quiet list
+    ! error: no repository at 'REPO'
+    ! hint: run `layerset init --repo REPO`, or name another one with --repo
+    [status 1]
+    ");
+}

@@ -1,0 +1,202 @@
+//! Builds that go well: what is kept, what is built, and that it comes out the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use super::shared::{adopt_debs, keep_debs, world};
+use super::world::{PAGE, World, actions, ends_within, layer_ids, row, text};
+
+#[test]
+fn a_build_without_a_change_keeps_every_layer_and_writes_nothing() {
+    let Some(at) = world("a_build_without_a_change_keeps_every_layer_and_writes_nothing") else {
+        return;
+    };
+    let before = ["repo", "layers", "recipes"].map(|name| at.stamps(name));
+    let report = at.build();
+    let kept = ["debian", "nginx", "hello"].map(|name| row(name, "kept", 0));
+    assert_eq!(actions(&report), kept);
+    assert_eq!(report["changed"], false);
+    assert_eq!(report["image_bytes_written"], 0);
+    before.iter().for_each(|before| at.is_untouched(before));
+}
+
+#[test]
+fn changing_one_file_of_a_layer_builds_that_layer_only() {
+    let Some(at) = world("changing_one_file_of_a_layer_builds_that_layer_only") else {
+        return;
+    };
+    let before = at.stamps("repo/objects");
+    at.edit(PAGE, "version 1", "version 2");
+    let report = at.build();
+    let done = actions(&report);
+    assert_eq!(
+        done[..2],
+        [row("debian", "kept", 0), row("nginx", "kept", 0)]
+    );
+    assert_eq!((done[2].0.as_str(), done[2].1.as_str()), ("hello", "built"));
+    assert!((1..100_000).contains(&done[2].2), "{} bytes", done[2].2);
+    let reason = text(&report["layers"][2]["reason"]);
+    assert!(reason.contains("usr/share/hello/page.html"), "{reason}");
+    // The page is the one new file of contents; the files of what lies below are neither written nor touched.
+    let touched = at.touched(&before);
+    assert_eq!(touched.len(), 1, "{touched:?}");
+    assert_eq!(fs::read_to_string(&touched[0]).unwrap(), at.read(PAGE));
+    at.is_clean();
+    assert_eq!(actions(&at.build())[2], row("hello", "kept", 0));
+}
+
+#[test]
+fn every_layer_comes_out_the_same_twice_and_what_does_not_is_named() {
+    let Some(at) = world("every_layer_comes_out_the_same_twice_and_what_does_not_is_named") else {
+        return;
+    };
+    fs::create_dir(at.path("layers/noise")).unwrap();
+    at.write(
+        "layers/noise/layer.toml",
+        "version = \"1\"\non = [\"debian\"]\n\n[run]\nscripts = [\"setup.sh\"]\n",
+    );
+    let script = "cat /proc/sys/kernel/random/uuid > /usr/share/noise\n";
+    at.write("layers/noise/setup.sh", script);
+    at.edit("recipes/web.toml", "\"hello\"]", "\"hello\", \"noise\"]");
+    // It has no packages, as hello has none: nothing needs to be resolved.
+    let lock = at.read("recipes/web.lock");
+    let (_, hello) = lock.rsplit_once("[[layer]]").unwrap();
+    let noise = format!("\n[[layer]]{}", hello.replace("\"hello\"", "\"noise\""));
+    at.append("recipes/web.lock", &noise);
+
+    let ran = at
+        .run("build recipes/web.toml --verify-reproducible")
+        .expect(3);
+    assert!(
+        ran.stdout.starts_with("noise differs in 1 path"),
+        "{}",
+        ran.transcript()
+    );
+    assert!(
+        ran.stdout.contains("\n  /usr/share/noise: "),
+        "{}",
+        ran.transcript()
+    );
+    // Debian, nginx and hello came out the same.
+    assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.transcript());
+    at.is_clean();
+}
+
+/// Returns a tree's lines by path.
+fn dump(at: &World, image: &str) -> BTreeMap<String, String> {
+    let dumped = at.run(&format!("show {image} --dump")).expect(0).stdout;
+    let lines = dumped.lines().map(|line| line.split_once(' ').unwrap());
+    lines
+        .map(|(path, facts)| (path.to_owned(), facts.to_owned()))
+        .collect()
+}
+
+/// Files whose records stand in the order in which the layers brought them, which means nothing to who reads them.
+const ORDERED_BY_LAYER: [&str; 5] = [
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/gshadow",
+    "/usr/lib/sysimage/var/lib/apt/extended_states",
+];
+
+/// Returns the records of a file, in no order: paragraphs, or lines where there are none.
+fn records(at: &World, facts: &str) -> (String, BTreeSet<String>) {
+    let mut words: Vec<&str> = facts.split(' ').collect();
+    let object = words.remove(5);
+    let contents = at.session.run_words(&["show", object]).expect(0).stdout;
+    let separator = if contents.contains("\n\n") {
+        "\n\n"
+    } else {
+        "\n"
+    };
+    let records = contents
+        .split(separator)
+        .map(|record| record.trim_end().to_owned());
+    (words.join(" "), records.collect())
+}
+
+#[test]
+fn siblings_compose_to_one_tree_in_both_orders() {
+    let Some(at) = world("siblings_compose_to_one_tree_in_both_orders") else {
+        return;
+    };
+    // Both add to the package database, users or groups, and libraries; neither knows of the other.
+    for (layer, packages) in [
+        ("clock", "\"cron\", \"logrotate\""),
+        ("names", "\"uuid-runtime\", \"tcpdump\""),
+    ] {
+        let dir = format!("layers/{layer}");
+        fs::create_dir(at.path(&dir)).unwrap();
+        at.write(
+            &format!("{dir}/layer.toml"),
+            &format!("on = [\"debian\"]\n\n[apt]\npackages = [{packages}]\n"),
+        );
+    }
+    for (recipe, order) in [
+        ("ab", "\"clock\", \"names\""),
+        ("ba", "\"names\", \"clock\""),
+    ] {
+        at.write(
+            &format!("recipes/{recipe}.toml"),
+            &format!("architecture = \"amd64\"\nlayers = [\"debian\", {order}]\n"),
+        );
+    }
+    adopt_debs(&at);
+    at.run("lock recipes/ab.toml").expect(0);
+    at.run("lock recipes/ba.toml").expect(0);
+    keep_debs(&at.path("repo"));
+    let ab = at.json("build recipes/ab.toml --json");
+    let ba = at.json("build recipes/ba.toml --json");
+    assert_eq!(
+        actions(&ab).iter().filter(|l| l.1 == "built").count(),
+        2,
+        "{ab}"
+    );
+    assert_eq!(
+        actions(&ba).iter().filter(|l| l.1 == "built").count(),
+        0,
+        "{ba}"
+    );
+    assert_eq!(layer_ids(&ab), layer_ids(&ba));
+
+    let (left, right) = (dump(&at, "ab"), dump(&at, "ba"));
+    let paths: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+    for path in paths {
+        let (left, right) = (left.get(path), right.get(path));
+        if left != right {
+            assert!(
+                ORDERED_BY_LAYER.contains(&path.as_str()),
+                "{path}\n  {left:?}\n  {right:?}"
+            );
+            assert_eq!(
+                records(&at, left.unwrap()),
+                records(&at, right.unwrap()),
+                "{path}"
+            );
+        }
+    }
+    for path in ["/usr/sbin/cron", "/usr/sbin/uuidd", "/usr/bin/tcpdump"] {
+        assert!(left.contains_key(path), "{path}");
+    }
+}
+
+#[test]
+fn two_builds_at_once_both_succeed() {
+    let Some(at) = world("two_builds_at_once_both_succeed") else {
+        return;
+    };
+    at.forget("nginx");
+    at.edit(PAGE, "version 1", "version 2");
+    let line = "build recipes/web.toml --json";
+    let children = [at.spawn(line), at.spawn(line)];
+    let reports = children.map(|child| {
+        let output = ends_within(child, Duration::from_secs(120));
+        at.session.ran(line, output).expect(0).json()
+    });
+    assert_eq!(reports[0]["image"], reports[1]["image"]);
+    assert_eq!(layer_ids(&reports[0]), layer_ids(&reports[1]));
+    at.is_clean();
+    at.run("fsck").expect(0);
+}

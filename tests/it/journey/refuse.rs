@@ -1,0 +1,215 @@
+//! Builds and deployments that are refused or fail: what is said, and that nothing else happened.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::mount::{MountFlags, mount};
+
+use super::shared::world;
+use super::world::{PAGE, actions, row};
+use crate::session::Session;
+
+#[test]
+fn an_unknown_package_is_named_and_the_lock_stays() {
+    let Some(at) = world("an_unknown_package_is_named_and_the_lock_stays") else {
+        return;
+    };
+    let before = (at.read("recipes/web.lock"), at.read("layers/ids.toml"));
+    at.edit(
+        "layers/nginx/layer.toml",
+        "packages = [\"nginx\"]",
+        "packages = [\"nginx-lite\"]",
+    );
+    at.run("lock recipes/web.toml").expect(1).says(&[
+        "nginx-lite",
+        "hint: ",
+        "did you mean 'nginx",
+    ]);
+    assert_eq!(
+        (at.read("recipes/web.lock"), at.read("layers/ids.toml")),
+        before
+    );
+    at.is_clean();
+}
+
+#[test]
+fn a_damaged_package_file_is_named_and_not_installed() {
+    let Some(at) = world("a_damaged_package_file_is_named_and_not_installed") else {
+        return;
+    };
+    let lock = at.read("recipes/web.lock");
+    let line = lock
+        .lines()
+        .find(|line| line.contains("name = \"nginx\", version"))
+        .unwrap();
+    let sha256 = line
+        .split("sha256 = \"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let deb = at.path(&format!("repo/cache/debs/{sha256}.deb"));
+    let mut bytes = fs::read(&deb).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&deb).unwrap();
+    fs::write(&deb, bytes).unwrap();
+    at.forget("nginx");
+    let before = at.stamps("repo/refs");
+    at.run("build recipes/web.toml")
+        .expect(4)
+        .says(&["nginx", sha256, "hint: "]);
+    at.is_untouched(&before);
+    at.is_clean();
+}
+
+#[test]
+fn a_failing_script_shows_its_last_lines_and_its_log() {
+    let Some(at) = world("a_failing_script_shows_its_last_lines_and_its_log") else {
+        return;
+    };
+    let (good, before) = (at.read("layers/hello/setup.sh"), at.layer_ref("hello"));
+    at.write(
+        "layers/hello/setup.sh",
+        "#!/bin/sh\necho first line\necho the last line >&2\nexit 7\n",
+    );
+    at.forget("nginx");
+    let ran = at.run("build recipes/web.toml").expect(1);
+    let ran = ran.says(&[
+        "layer 'hello': setup.sh failed",
+        "exit status: 7",
+        "first line\n",
+        "the last line",
+        "built nginx",
+    ]);
+    let log = ran
+        .stderr
+        .split("the log is '")
+        .nth(1)
+        .unwrap()
+        .split('\'')
+        .next()
+        .unwrap();
+    let log = log.replace("REPO", at.path("repo").to_str().unwrap());
+    assert_eq!(
+        fs::read_to_string(log).unwrap(),
+        "first line\nthe last line\n"
+    );
+    assert_eq!(at.layer_ref("hello"), before);
+    at.is_clean();
+    at.write("layers/hello/setup.sh", &good);
+    assert_eq!(actions(&at.build())[1], row("nginx", "kept", 0));
+}
+
+#[test]
+fn an_unclassified_file_is_named_and_the_suggested_rule_works() {
+    let Some(at) = world("an_unclassified_file_is_named_and_the_suggested_rule_works") else {
+        return;
+    };
+    at.append(
+        "layers/hello/setup.sh",
+        "mkdir /var/lib/strange\necho x > /var/lib/strange/file\n",
+    );
+    let ran = at.run("build recipes/web.toml").expect(3);
+    let rule = "\"var/lib/strange\" = \"factory\"";
+    ran.says(&[
+        "layer 'hello'",
+        "/var/lib/strange/file",
+        "layers/hello/layer.toml",
+        rule,
+    ]);
+    at.is_clean();
+    at.append("layers/hello/layer.toml", &format!("\n[state]\n{rule}\n"));
+    at.build();
+    at.run("deploy web --target t").expect(0);
+    assert_eq!(at.current("var/lib/strange/file"), "x\n");
+}
+
+#[test]
+fn an_undeclared_private_key_never_enters_a_layer() {
+    let Some(at) = world("an_undeclared_private_key_never_enters_a_layer") else {
+        return;
+    };
+    let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----\n";
+    let script = format!("cat > /etc/nginx/site.key <<'END'\n{key}END\n");
+    at.append("layers/hello/setup.sh", &script);
+    let before = at.stamps("repo/objects");
+    let ran = at.run("build recipes/web.toml").expect(3);
+    ran.says(&["layer 'hello'", "/etc/nginx/site.key", "[secrets]"]);
+    at.is_untouched(&before);
+    at.is_clean();
+}
+
+/// Mounts an empty filesystem in memory.
+fn small_disk(at: &Path, bytes: u64) {
+    fs::create_dir_all(at).unwrap();
+    let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
+    mount(
+        "tmpfs",
+        at,
+        "tmpfs",
+        MountFlags::empty(),
+        Some(options.as_c_str()),
+    )
+    .unwrap();
+}
+
+/// Returns the numbers in a text that are large enough to be sizes.
+fn sizes(text: &str) -> Vec<u64> {
+    let words = text.split(|c: char| !c.is_ascii_digit());
+    words
+        .filter_map(|word| word.parse().ok())
+        .filter(|n| *n > 1_000_000)
+        .collect()
+}
+
+#[test]
+fn a_build_that_cannot_fit_is_refused_before_it_writes() {
+    let Some(at) = world("a_build_that_cannot_fit_is_refused_before_it_writes") else {
+        return;
+    };
+    small_disk(&at.path("small"), 64 << 20);
+    let session = Session::new(at.dir.path(), &at.path("small/repo"));
+    session.run("init").expect(0);
+    let before = at.stamps("small");
+    let ran = session
+        .run("build recipes/web.toml")
+        .expect(1)
+        .says(&["bytes free", "hint: "]);
+    let numbers = sizes(&ran.stderr);
+    assert_eq!(numbers.len(), 2, "{}", ran.stderr);
+    assert!(
+        numbers[0] <= 64 << 20 && numbers[1] > 64 << 20,
+        "{}",
+        ran.stderr
+    );
+    at.is_untouched(&before);
+}
+
+#[test]
+fn a_deployment_that_cannot_fit_is_refused_before_it_writes() {
+    let Some(at) = world("a_deployment_that_cannot_fit_is_refused_before_it_writes") else {
+        return;
+    };
+    small_disk(&at.path("small"), 32 << 20);
+    at.edit(PAGE, "version 1", "version 2");
+    let ran = at
+        .run("deploy web --target small --copy")
+        .expect(1)
+        .says(&["bytes", "hint: "]);
+    let numbers = sizes(&ran.stderr);
+    assert!(
+        numbers.iter().any(|n| *n <= 32 << 20) && numbers.iter().any(|n| *n > 32 << 20),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(
+        fs::read_dir(at.path("small/layerset/deployments"))
+            .unwrap()
+            .count(),
+        0
+    );
+    assert!(!at.path("small/layerset/current").exists());
+    assert!(!at.path("repo/refs/deployments").exists());
+}
