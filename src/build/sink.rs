@@ -53,11 +53,15 @@ impl<'t> Sink<'t> {
 }
 
 impl ObjectSink for Sink<'_> {
-    fn put_file(&self, mut file: File, _meta: &FileMeta, _path: &Path) -> io::Result<ObjectId> {
+    fn put_file(&self, mut file: File, meta: &FileMeta, _path: &Path) -> io::Result<ObjectId> {
         let (id, size) = self
             .transaction
             .put_file(&mut file)
             .map_err(io::Error::other)?;
+        if size != meta.size {
+            // The scan reports this kind as a file that changed while it was read.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let files = self.files.fetch_add(1, Ordering::Relaxed) + 1;
         let bytes = self.bytes.fetch_add(size, Ordering::Relaxed) + size;
         if let (Some(progress), 0) = (self.progress, files % REPORT_EVERY) {

@@ -142,7 +142,7 @@ impl Progress for Ui {
         } else {
             format!("[{layer}] ")
         };
-        let done = fraction.map_or(String::new(), |part| format!("  {:3.0} %", part * 100.0));
+        let done = fraction.map_or(String::new(), |part| format!("  {}", bar(part)));
         self.doing(&format!("{place}{what}{done}"));
     }
 
@@ -154,6 +154,20 @@ impl Progress for Ui {
             ));
         }
     }
+}
+
+/// Draws a part of a whole: `[=====     ]  50 %`.
+fn bar(part: f64) -> String {
+    const WIDTH: usize = 20;
+    let part = part.clamp(0.0, 1.0);
+    // In range by the line above.
+    let full = (part * WIDTH as f64).round() as usize;
+    format!(
+        "[{}{}] {:3.0} %",
+        "=".repeat(full),
+        " ".repeat(WIDTH - full),
+        part * 100.0
+    )
 }
 
 /// Prints what the argument parser has to say, which may be help.
@@ -251,6 +265,12 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn a_bar_never_leaves_its_frame() {
+        assert_eq!(bar(0.5), "[==========          ]  50 %");
+        assert_eq!(bar(-1.0).len(), bar(7.0).len());
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! point) → `fsync` of its directory. The first sync is why an object under its final name is always whole, so that a
 //! later transaction may rely on it; the second costs little because the data is already on the disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
@@ -19,8 +21,13 @@ use crate::format::{self, Image, Layer};
 use crate::id::{ImageId, LayerId, ObjectId, TreeId};
 use crate::tree::{Changeset, Tree};
 
-/// Files up to this size are read whole, and written only when they are new.
-const SMALL_BYTES: u64 = 1 << 20;
+/// Files below this size are read whole, and written only when they are new.
+const SMALL_BYTES: usize = 1 << 20;
+
+thread_local! {
+    /// Scratch space for reading files, kept because fresh memory costs more than reading a small file.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What a commit brought.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +51,8 @@ pub struct Transaction<'r> {
 
 #[derive(Debug, Default)]
 struct Staged {
-    objects: BTreeSet<ObjectId>,
+    /// Whole objects, by the number of the file that each is in.
+    objects: BTreeMap<ObjectId, u64>,
     /// Final path below the root by staged path, for trees and manifests.
     named: BTreeMap<PathBuf, PathBuf>,
 }
@@ -69,7 +77,7 @@ impl Transaction<'_> {
     }
 
     fn is_known(&self, id: &ObjectId) -> bool {
-        self.lock().objects.contains(id) || self.repository.has_object(id)
+        self.lock().objects.contains_key(id) || self.repository.has_object(id)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Staged> {
@@ -78,94 +86,89 @@ impl Transaction<'_> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn staged_object(&self, id: &ObjectId) -> PathBuf {
-        self.work.path().join(id.to_hex())
+    fn staged_path(&self, number: u64) -> PathBuf {
+        self.work.path().join(number.to_string())
+    }
+
+    fn staged_object(&self, id: &ObjectId) -> Option<PathBuf> {
+        let number = self.lock().objects.get(id).copied();
+        number.map(|number| self.staged_path(number))
     }
 
     /// Puts bytes; when this returns, they are stored under their digest or will be by [`Transaction::commit`].
     pub fn put_object(&self, bytes: &[u8]) -> Result<ObjectId, StoreError> {
         let id = ObjectId::of(bytes);
         if !self.is_known(&id) {
-            self.stage(
-                &id,
-                &mut |file| io::Write::write_all(file, bytes),
-                bytes.len() as u64,
-            )?;
+            let number = self.stage(&mut |file| io::Write::write_all(file, bytes))?;
+            self.keep(id, number, bytes.len() as u64)?;
         }
         Ok(id)
     }
 
     /// Puts the contents of an open file, from its start, and returns the id and the size in bytes.
+    ///
+    /// The id is the digest of the bytes that were stored, whatever happens to the file meanwhile.
     pub fn put_file(&self, file: &mut File) -> Result<(ObjectId, u64), StoreError> {
         let fail = |error| StoreError::io("read", self.work.path(), error);
-        let mut head = Vec::new();
-        file.by_ref()
-            .take(SMALL_BYTES + 1)
-            .read_to_end(&mut head)
-            .map_err(fail)?;
-        if head.len() as u64 <= SMALL_BYTES {
-            return Ok((self.put_object(&head)?, head.len() as u64));
-        }
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(SMALL_BYTES, 0);
+            let count = fill(file, buffer).map_err(fail)?;
+            if count < SMALL_BYTES {
+                return Ok((self.put_object(&buffer[..count])?, count as u64));
+            }
+            self.put_large(file, buffer)
+        })
+    }
+
+    /// Puts a file whose first bytes fill `buffer`: written while it is hashed, and thrown away when it turns out to be
+    /// known, because a second pass over what is new costs more than that.
+    fn put_large(&self, file: &mut File, buffer: &mut [u8]) -> Result<(ObjectId, u64), StoreError> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&head);
-        hasher.update_reader(&mut *file).map_err(fail)?;
-        drop(head);
+        let number = self.stage(&mut |staged| {
+            let mut count = buffer.len();
+            while count > 0 {
+                hasher.update(&buffer[..count]);
+                io::Write::write_all(staged, &buffer[..count])?;
+                count = fill(file, buffer)?;
+            }
+            Ok(())
+        })?;
         let id = ObjectId::from_digest(*hasher.finalize().as_bytes());
         let size = hasher.count();
-        if !self.is_known(&id) {
-            io::Seek::rewind(file).map_err(fail)?;
-            // The bytes are hashed again on their way, so that a file which changes meanwhile is never stored
-            // under the digest of what it was.
-            let mut check = blake3::Hasher::new();
-            self.stage(
-                &id,
-                &mut |staged| {
-                    let mut buffer = vec![0; 1 << 18];
-                    loop {
-                        let count = file.read(&mut buffer)?;
-                        if count == 0 {
-                            return Ok(());
-                        }
-                        check.update(&buffer[..count]);
-                        io::Write::write_all(staged, &buffer[..count])?;
-                    }
-                },
-                size,
-            )?;
-            if check.finalize().as_bytes() != id.as_bytes() {
-                self.lock().objects.remove(&id);
-                self.repository.disk.remove(&self.staged_object(&id))?;
-                return Err(fail(io::Error::other("the file changed while it was read")));
-            }
+        if self.repository.has_object(&id) {
+            self.repository.disk.remove(&self.staged_path(number))?;
+        } else {
+            self.keep(id, number, size)?;
         }
         Ok((id, size))
     }
 
-    fn stage(
-        &self,
-        id: &ObjectId,
-        fill: &mut dyn FnMut(&mut File) -> io::Result<()>,
-        size: u64,
-    ) -> Result<(), StoreError> {
-        // Two threads may bring the same bytes: the second finds the name taken, or the object known.
-        let path = self.work.path().join(format!(
-            "{}.{}",
-            id.to_hex(),
-            self.next.fetch_add(1, Ordering::Relaxed)
-        ));
+    /// Writes a file of the work directory, and returns its number.
+    fn stage(&self, fill: &mut dyn FnMut(&mut File) -> io::Result<()>) -> Result<u64, StoreError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.staged_path(number);
         self.repository.disk.write(&path, 0o400, &mut |file| {
             fill(file)?;
             // A modification time of 0 marks an object that nobody wrote to since; see `check_object`.
             let zero = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
             file.set_times(zero)
         })?;
-        if self.lock().objects.insert(*id) {
-            self.repository
-                .disk
-                .rename(&path, &self.staged_object(id))?;
+        Ok(number)
+    }
+
+    /// Takes a whole staged file as the object; when two threads bring the same bytes, the second file goes.
+    fn keep(&self, id: ObjectId, number: u64, size: u64) -> Result<(), StoreError> {
+        let is_first = match self.lock().objects.entry(id) {
+            Entry::Vacant(entry) => {
+                entry.insert(number);
+                true
+            }
+            Entry::Occupied(_) => false,
+        };
+        if is_first {
             self.bytes_written.fetch_add(size, Ordering::Relaxed);
         } else {
-            self.repository.disk.remove(&path)?;
+            self.repository.disk.remove(&self.staged_path(number))?;
         }
         Ok(())
     }
@@ -220,9 +223,7 @@ impl Transaction<'_> {
 
     /// Reads an object that is stored or staged.
     pub fn read_object(&self, id: &ObjectId) -> Result<Vec<u8>, StoreError> {
-        let staged = self.lock().objects.contains(id);
-        if staged {
-            let path = self.staged_object(id);
+        if let Some(path) = self.staged_object(id) {
             return std::fs::read(&path).map_err(|error| StoreError::io("read", &path, error));
         }
         self.repository.read_object(id)
@@ -230,9 +231,7 @@ impl Transaction<'_> {
 
     /// Opens an object that is stored or staged.
     pub fn open_object(&self, id: &ObjectId) -> Result<File, StoreError> {
-        let staged = self.lock().objects.contains(id);
-        if staged {
-            let path = self.staged_object(id);
+        if let Some(path) = self.staged_object(id) {
             return File::open(&path).map_err(|error| StoreError::io("open", &path, error));
         }
         self.repository.open_object(id)
@@ -253,8 +252,8 @@ impl Transaction<'_> {
         let staged = std::mem::take(&mut *self.lock());
         if !(staged.objects.is_empty() && staged.named.is_empty()) {
             disk.sync_fs(&repository.root)?;
-            for object in &staged.objects {
-                disk.rename(&self.staged_object(object), &repository.object_path(object))?;
+            for (object, number) in &staged.objects {
+                disk.rename(&self.staged_path(*number), &repository.object_path(object))?;
             }
             for (path, target) in &staged.named {
                 disk.rename(path, target)?;
@@ -266,6 +265,20 @@ impl Transaction<'_> {
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
         })
     }
+}
+
+/// Reads until `buffer` is full or the file ends, and returns how many bytes that were.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match file.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
 }
 
 fn canonical<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
