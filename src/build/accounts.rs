@@ -93,6 +93,19 @@ pub fn renumber(
             fields[2] = number.to_string();
         }
     });
+    let moved =
+        |created: &BTreeMap<String, u32>, new: &BTreeMap<&str, u32>| -> BTreeMap<u32, u32> {
+            created
+                .iter()
+                .filter_map(|(name, number)| Some((*new.get(name.as_str())?, *number)))
+                .collect()
+        };
+    renumber_acls(
+        lower,
+        after,
+        &moved(&created.users, &new_users),
+        &moved(&created.groups, &new_groups),
+    );
     for (path, old, new) in [(PASSWD, &now.passwd, passwd), (GROUP, &now.group, group)] {
         if *old != new {
             replace(after, path, &new, sink)?;
@@ -101,6 +114,50 @@ pub fn renumber(
     Ok(created)
 }
 
+/// Renumbers the named entries of POSIX ACLs on changed inodes: unlike owners, they are stored by number.
+fn renumber_acls(
+    lower: &Tree,
+    after: &mut Tree,
+    users: &BTreeMap<u32, u32>,
+    groups: &BTreeMap<u32, u32>,
+) {
+    let has_acl = |inode: &Inode| ACLS.iter().any(|name| inode.xattrs.contains_key(*name));
+    let changed: Vec<(RelPath, Inode)> = after
+        .iter()
+        .filter(|(path, inode)| has_acl(inode) && lower.get(path.as_bytes()) != Some(*inode))
+        .map(|(path, inode)| (path.clone(), inode.clone()))
+        .collect();
+    for (path, mut inode) in changed {
+        for name in ACLS {
+            if let Some(acl) = inode.xattrs.get_mut(name) {
+                renumber_acl(acl, users, groups);
+            }
+        }
+        after.insert(path, inode);
+    }
+}
+
+/// An ACL is a 32-bit version and 8-byte entries of tag, permissions and id, little-endian (linux/posix_acl_xattr.h).
+fn renumber_acl(acl: &mut [u8], users: &BTreeMap<u32, u32>, groups: &BTreeMap<u32, u32>) {
+    const USER: [u8; 2] = [0x02, 0];
+    const GROUP: [u8; 2] = [0x08, 0];
+    let Some(entries) = acl.get_mut(4..) else {
+        return;
+    };
+    for entry in entries.chunks_exact_mut(8) {
+        let numbers = match [entry[0], entry[1]] {
+            USER => users,
+            GROUP => groups,
+            _ => continue,
+        };
+        let id = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
+        if let Some(number) = numbers.get(&id) {
+            entry[4..].copy_from_slice(&number.to_le_bytes());
+        }
+    }
+}
+
+const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 const PASSWD: &str = "etc/passwd";
 const GROUP: &str = "etc/group";
 const PASSWD_MASTER: &str = "usr/share/base-passwd/passwd.master";
@@ -170,6 +227,28 @@ mod tests {
     fn a_rewrite_without_changes_is_byte_identical() {
         let text = "root:x:0:0:root:/root:/bin/bash\n# comment\n+nis\nodd:line\nlast:x:5:5::/:";
         assert_eq!(rewrite(text, |_| {}), text);
+    }
+
+    #[test]
+    fn named_entries_of_an_acl_follow_their_names() {
+        let entry = |tag: u8, id: u32| [&[tag, 0, 6, 0][..], &id.to_le_bytes()].concat();
+        let acl = |user, group| {
+            [
+                vec![2, 0, 0, 0],
+                entry(1, u32::MAX),
+                entry(2, user),
+                entry(8, group),
+            ]
+            .concat()
+        };
+        let mut found = acl(999, 998);
+        renumber_acl(
+            &mut found,
+            &BTreeMap::from([(999, 125)]),
+            &BTreeMap::from([(998, 126), (999, 1)]),
+        );
+        assert_eq!(found, acl(125, 126));
+        renumber_acl(&mut found[..3], &BTreeMap::new(), &BTreeMap::new());
     }
 
     #[test]

@@ -92,6 +92,12 @@ pub enum BuildError {
         /// Why.
         source: PathError,
     },
+    /// What a deriver reads could not be had.
+    #[error("cannot look at what the layer made")]
+    View {
+        /// Why.
+        source: crate::merge::derive::ViewError,
+    },
     /// The composed tree is no filesystem.
     #[error(transparent)]
     Tree {
@@ -155,10 +161,14 @@ impl BuildError {
                 let dir = dir.to_string();
                 Some(format!(
                     "add to layers/{layer}/layer.toml:\n  [state]\n  \"{}\" = \"factory\"   # copied once to a machine's /var; \
-                     \"image\" if it changes with the image, \"drop\" if it means nothing there",
+                     \"image\" if it changes with the image, \"drop\" if each machine makes its own, as databases should",
                     dir.trim_start_matches('/')
                 ))
             }
+            Self::Secrets { paths, .. } if paths.iter().any(|path| path.as_bytes() == b"etc/shadow") => Some(
+                "an image must not hold a password: lock it in a script (`passwd --lock USER`), and set it on each machine"
+                    .to_owned(),
+            ),
             Self::Secrets { layer, paths } => {
                 let path = paths.first()?.to_string();
                 Some(format!(

@@ -46,8 +46,22 @@ pub fn copy(
     Ok(())
 }
 
-/// Gives files their owners; called when packages and scripts have made all users.
-pub fn own(owners: &BTreeMap<RelPath, (Owner, Owner)>, root: &Path) -> Result<(), BuildError> {
+/// When owners are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Before scripts run: only those that exist by then.
+    Known,
+    /// After scripts, which may have made the others.
+    All,
+}
+
+/// Gives files their owners; those that have them already are left alone, because a change of owner takes privileges
+/// away that a script may have given since.
+pub fn own(
+    owners: &BTreeMap<RelPath, (Owner, Owner)>,
+    root: &Path,
+    which: Owners,
+) -> Result<(), BuildError> {
     let read = |name| fs::read(root.join(name)).unwrap_or_default();
     let ids = PasswdIds::parse(&read("etc/passwd"), &read("etc/group"));
     for (path, (user, group)) in owners {
@@ -55,13 +69,22 @@ pub fn own(owners: &BTreeMap<RelPath, (Owner, Owner)>, root: &Path) -> Result<()
             path: path.as_path().to_owned(),
             what,
         };
-        let uid = ids
-            .uid(user)
-            .ok_or_else(|| unknown("given to a user that no layer makes"))?;
-        let gid = ids
-            .gid(group)
-            .ok_or_else(|| unknown("given to a group that no layer makes"))?;
+        let (uid, gid) = match (ids.uid(user), ids.gid(group), which) {
+            (Some(uid), Some(gid), _) => (uid, gid),
+            (_, _, Owners::Known) => continue,
+            (None, _, Owners::All) => return Err(unknown("given to a user that no layer makes")),
+            (_, None, Owners::All) => return Err(unknown("given to a group that no layer makes")),
+        };
+        let fail = |verb| {
+            let path = root.join(path.as_path());
+            move |error: rustix::io::Errno| io(verb, &path)(error.into())
+        };
         let (parent, name) = open_parent(root, path)?;
+        let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(fail("look at"))?;
+        if (stat.st_uid, stat.st_gid) == (uid, gid) {
+            continue;
+        }
         let (uid, gid) = (
             rustix::fs::Uid::from_raw(uid),
             rustix::fs::Gid::from_raw(gid),
@@ -73,7 +96,13 @@ pub fn own(owners: &BTreeMap<RelPath, (Owner, Owner)>, root: &Path) -> Result<()
             Some(gid),
             AtFlags::SYMLINK_NOFOLLOW,
         )
-        .map_err(|error| io("give an owner to", &root.join(path.as_path()))(error.into()))?;
+        .map_err(fail("give an owner to"))?;
+        // The kernel clears setuid and setgid with a change of owner.
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if mode.intersects(Mode::SUID | Mode::SGID) {
+            rustix::fs::chmodat(&parent, name, mode, AtFlags::empty())
+                .map_err(fail("set the mode of"))?;
+        }
     }
     Ok(())
 }

@@ -36,6 +36,21 @@ pub struct LayerInputs {
 }
 
 impl LayerInputs {
+    /// Returns the size of the files that `[files]` copies, in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        let Some(wanted) = self.definition.files() else {
+            return 0;
+        };
+        let dir = self.dir.join(wanted.source.as_path());
+        let sizes = self.files.iter().map(|file| match &file.content {
+            FileContent::File(_) => {
+                fs::metadata(dir.join(file.path.as_path())).map_or(0, |metadata| metadata.len())
+            }
+            _ => 0,
+        });
+        sizes.sum()
+    }
+
     /// Reads what a layer is built from.
     pub fn read(layer: &recipe::Layer, lock: &Lock) -> Result<Self, BuildError> {
         let definition = layer.definition.clone();
@@ -95,6 +110,20 @@ fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
     })
 }
 
+/// Hashes a file of any size.
+fn digest(path: &Path) -> Result<ObjectId, BuildError> {
+    let fail = |source| BuildError::Source {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update_reader(fs::File::open(path).map_err(fail)?)
+        .map_err(fail)?;
+    Ok(ObjectId::from_digest(*hasher.finalize().as_bytes()))
+}
+
 fn read_files(
     dir: &Path,
     at: &RelPath,
@@ -135,7 +164,7 @@ fn read_files(
             let executable = metadata.permissions().mode() & 0o111 != 0;
             (
                 if executable { 0o755 } else { 0o644 },
-                FileContent::File(ObjectId::of(&read(&source)?)),
+                FileContent::File(digest(&source)?),
             )
         } else {
             return Err(BuildError::SourceKind {

@@ -171,7 +171,17 @@ pub fn why_new(
     ] {
         changes.extend(changed_items(what, &before[field], &now[field]));
     }
-    if before["definition"] != now["definition"] {
+    // A layer without a version of its own has that of a package.
+    let own = |value: &Value| {
+        let mut definition = value["definition"].clone();
+        if before["packages"] != now["packages"]
+            && let Some(map) = definition.as_object_mut()
+        {
+            map.remove("version");
+        }
+        definition
+    };
+    if own(&before) != own(&now) {
         changes.push("layer.toml changed".to_owned());
     }
     for (field, what) in [

@@ -53,10 +53,11 @@ pub struct Prepared<'r> {
 pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r>, BuildError> {
     let repository = build.repository;
     let debs: u64 = input.lock.packages.iter().map(|package| package.size).sum();
-    repository.require_space(
-        debs.saturating_mul(BYTES_PER_DEB_BYTE)
-            .saturating_add(SPARE_BYTES),
-    )?;
+    // Files are copied into the view and then into the repository.
+    let needed = debs
+        .saturating_mul(BYTES_PER_DEB_BYTE)
+        .saturating_add(input.file_bytes().saturating_mul(2));
+    repository.require_space(needed.saturating_add(SPARE_BYTES))?;
     let place = Place {
         log: log_path(build, input)?,
         cache: DebCache::new(repository.cache_dir("debs")?),
@@ -263,11 +264,14 @@ fn install(
                 place.input.epoch,
             )?;
         }
+        if let Some(wanted) = &upper.files {
+            files::own(&wanted.owner, view.merged(), files::Owners::Known)?;
+        }
         if let Some(run) = &upper.run {
             step.scripts(run)?;
         }
         if let Some(wanted) = &upper.files {
-            files::own(&wanted.owner, view.merged())?;
+            files::own(&wanted.owner, view.merged(), files::Owners::All)?;
         }
         build.check_cancel()?;
         build

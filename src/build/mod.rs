@@ -38,6 +38,7 @@ use crate::check::{Finding, Verdict};
 use crate::compose::{Composition, compose};
 use crate::format::{Image, Layer};
 use crate::id::{ImageId, LayerId};
+use crate::materialise::Metadata;
 use crate::recipe::{IdKind, Ids, Workspace};
 use crate::store::{RefName, Repository, Waiting};
 
@@ -411,15 +412,16 @@ impl Build<'_> {
         })
     }
 
+    /// Returns a name of the cached layer whose number is another one in the table, or another's.
     fn number_that_moved(&self, cached: &Cached) -> Option<String> {
         let moved = |kind, names: &BTreeMap<String, u32>| {
+            let is_moved = |name: &str, number: u32| match self.ids.get(kind, name) {
+                Some(fixed) => fixed != number,
+                None => self.ids.iter(kind).any(|(_, used)| used == number),
+            };
             names
                 .iter()
-                .find(|(name, number)| {
-                    self.ids
-                        .get(kind, name)
-                        .is_some_and(|fixed| fixed != **number)
-                })
+                .find(|(name, number)| is_moved(name, **number))
                 .map(|(name, _)| name.clone())
         };
         moved(IdKind::User, &cached.created.users)
@@ -518,7 +520,17 @@ impl Build<'_> {
             waivers: Vec::new(),
         };
         let id = transaction.put_image(&image)?;
+        let numbers = crate::compose::ids_of(&tree, &|object| transaction.read_object(object))?;
         let committed = transaction.commit(&name, &id.to_string())?;
+        // What every deployment of this image mounts is made once, here.
+        let disk = self.repository.disk().as_ref();
+        Metadata::find_or_make(
+            &self.repository.cache_dir("erofs")?,
+            &image.tree,
+            &tree,
+            &numbers,
+        )?
+        .remember(disk);
         keys::remember_image(self.repository, &key, &id, &findings)?;
         Ok((
             id,

@@ -3,7 +3,7 @@
 //! A layer's `[secrets]` come first, then what Debian's packages are known to make. Private keys and password hashes
 //! that nobody declared fail the build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::settle::insert_with_parents;
 use super::{BuildError, Sink};
@@ -48,6 +48,10 @@ const KNOWN: [(&str, &str, &[&str]); 4] = [
 
 /// Where units of first-boot work go.
 const UNITS: &str = "usr/lib/systemd/system";
+/// Where dpkg lists what packages ship.
+const DPKG_INFO: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/info";
+/// Files that every machine needs from its image: none of them can be a secret as a whole.
+const ACCOUNTS: [&[u8]; 4] = [b"etc/passwd", b"etc/group", b"etc/shadow", b"etc/gshadow"];
 /// Files above this size are not searched for keys, in bytes.
 const KEY_LIMIT: u64 = 64 << 10;
 
@@ -80,6 +84,13 @@ pub fn take_out(
         }
     }
     for (path, secret) in &definition.secrets {
+        if ACCOUNTS.contains(&path.as_bytes()) {
+            let what = "an account database, which cannot be a secret as a whole: lock the password in a script";
+            return Err(BuildError::SourceKind {
+                path: path.as_path().to_owned(),
+                what,
+            });
+        }
         let work = FirstBootWork {
             path: path.clone(),
             run: secret.run.clone(),
@@ -202,11 +213,7 @@ fn refuse_undeclared(
         let unchanged = lower
             .get(path.as_bytes())
             .is_some_and(|before| before.node == inode.node);
-        // Packages ship sample keys below /usr for tests and documentation; what a script makes goes elsewhere.
-        if unchanged
-            || size > KEY_LIMIT
-            || path.starts_with(b"usr") && !path.starts_with(b"usr/local")
-        {
+        if unchanged || size > KEY_LIMIT {
             continue;
         }
         let contents = sink.read(&object)?;
@@ -215,6 +222,11 @@ fn refuse_undeclared(
         {
             found.push(path.clone());
         }
+    }
+    if !found.is_empty() {
+        // Packages ship sample keys for tests and documentation: those are as public as the package.
+        let shipped = shipped_paths(lower, after, sink)?;
+        found.retain(|path| !shipped.contains(path.as_bytes()));
     }
     if found.is_empty() {
         Ok(())
@@ -226,7 +238,39 @@ fn refuse_undeclared(
     }
 }
 
+/// Returns the paths below `/usr` that the packages of this layer list as theirs.
+fn shipped_paths(
+    lower: &Tree,
+    after: &Tree,
+    sink: &Sink<'_>,
+) -> Result<BTreeSet<Vec<u8>>, BuildError> {
+    let mut paths = BTreeSet::new();
+    for (path, inode) in after.below(DPKG_INFO) {
+        let is_new = lower
+            .get(path.as_bytes())
+            .is_none_or(|before| before.node != inode.node);
+        if let (true, true, Some(object)) =
+            (is_new, path.as_bytes().ends_with(b".list"), inode.object())
+        {
+            let list = sink.read(&object)?;
+            let lines = list
+                .split(|byte| *byte == b'\n')
+                .filter_map(|line| line.strip_prefix(b"/"));
+            paths.extend(
+                lines
+                    .filter(|line| line.starts_with(b"usr/"))
+                    .map(<[u8]>::to_vec),
+            );
+        }
+    }
+    Ok(paths)
+}
+
 fn holds_private_key(contents: &[u8]) -> bool {
+    const MARK: &[u8] = b"PRIVATE KEY-----";
+    if !contents.windows(MARK.len()).any(|window| window == MARK) {
+        return false;
+    }
     let text = String::from_utf8_lossy(contents);
     text.lines().any(|line| {
         line.starts_with("-----BEGIN ") && line.trim_end().ends_with("PRIVATE KEY-----")

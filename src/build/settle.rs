@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::accounts::{self, CreatedNames};
 use super::secrets::{self, FirstBootWork};
 use super::{BuildError, Sink};
+use crate::elf::ElfFacts;
 use crate::id::ObjectId;
+use crate::merge::derive::{ImageView, ViewError, ViewNode, alternatives};
 use crate::merge::drivers;
-use crate::path::RelPath;
+use crate::path::{RelPath, escape};
 use crate::recipe::{Class, Classifier, Definition, Ids};
 use crate::tree::{Change, Changeset, Inode, Node, Tree};
 
@@ -62,6 +64,7 @@ pub fn settle(
     let mut work = Work { lower, after };
     work.drop_transient();
     work.sort_var(definition)?;
+    work.drop_derived_links(sink)?;
     let first_boot = secrets::take_out(definition, lower, &mut work.after, sink)?;
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
     let mut settled = Settled {
@@ -172,6 +175,31 @@ impl Work<'_> {
         path.parent().is_some_and(|dir| dropped(&dir))
     }
 
+    /// Puts back links that are derived from the alternatives database: layers carry the database.
+    fn drop_derived_links(&mut self, sink: &Sink<'_>) -> Result<(), BuildError> {
+        let view = TreeContents {
+            tree: &self.after,
+            sink,
+        };
+        let found = alternatives::derive(&view).map_err(|source| BuildError::View { source })?;
+        let changed = self.changed(b"etc/alternatives");
+        for path in changed
+            .iter()
+            .filter(|path| found.derived.contains(path.as_bytes()))
+        {
+            self.revert(path);
+        }
+        // What this layer removed from the links is derived anew as well.
+        for path in &found.derived {
+            if let (None, Some(before)) = (self.after.get(path), self.lower.get(path).cloned())
+                && let Ok(path) = RelPath::new(path)
+            {
+                self.after.insert(path, before);
+            }
+        }
+        Ok(())
+    }
+
     fn move_to_image(
         &mut self,
         path: &RelPath,
@@ -253,6 +281,41 @@ impl Work<'_> {
             }
         }
         changeset
+    }
+}
+
+/// A tree whose contents are in a transaction, as derivers look at it.
+struct TreeContents<'a> {
+    tree: &'a Tree,
+    sink: &'a Sink<'a>,
+}
+
+impl ImageView for TreeContents<'_> {
+    fn node(&self, path: &[u8]) -> Option<ViewNode> {
+        Some(match &self.tree.get(path)?.node {
+            Node::Directory => ViewNode::Dir,
+            Node::File { .. } => ViewNode::File,
+            Node::Symlink { target } => ViewNode::Symlink(target.to_vec()),
+            _ => ViewNode::Other,
+        })
+    }
+
+    fn names(&self, dir: &[u8]) -> Vec<Vec<u8>> {
+        self.tree.names(dir).map(<[u8]>::to_vec).collect()
+    }
+
+    fn read(&self, path: &[u8]) -> Result<Vec<u8>, ViewError> {
+        let object = self.tree.get(path).and_then(Inode::object);
+        let contents = object.map_or(Ok(Vec::new()), |object| self.sink.read(&object));
+        contents.map_err(|source| ViewError::Read {
+            path: escape(path),
+            source: Box::new(source),
+        })
+    }
+
+    fn elf(&self, _path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
+        // The alternatives deriver looks at no contents but its database.
+        Ok(None)
     }
 }
 

@@ -244,15 +244,21 @@ fn describe(report: &Report, files: bool) -> String {
             .filter(|file| file.change == change)
             .count()
     };
+    // Times alone say nothing about what changed.
+    let listed: Vec<&FileDiff> = report
+        .files
+        .iter()
+        .filter(|file| files || file.change != "time")
+        .collect();
     let shown = if files {
-        report.files.len()
+        listed.len()
     } else {
-        report.files.len().min(20)
+        listed.len().min(20)
     };
     if shown > 0 {
         text.push('\n');
     }
-    for file in &report.files[..shown] {
+    for file in &listed[..shown] {
         let bytes = |bytes: Option<u64>| bytes.map_or("-".to_owned(), ui::size);
         let sizes = match (file.before_bytes, file.after_bytes) {
             (None, None) => String::new(),
@@ -260,10 +266,10 @@ fn describe(report: &Report, files: bool) -> String {
         };
         text.push_str(&format!("{:8} {}{sizes}\n", file.change, file.path));
     }
-    if shown < report.files.len() {
+    if shown < listed.len() {
         text.push_str(&format!(
             "… and {} more (--files lists all)\n",
-            report.files.len() - shown
+            listed.len() - shown
         ));
     }
     text.push_str(&format!(

@@ -200,7 +200,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return Ui::new(cli.global.json, cli.global.quiet).fail(&error),
     };
     match cli.command.run(&context) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ui::success(),
         Err(error) => {
             let interrupted = context.cancel.load(std::sync::atomic::Ordering::Relaxed);
             context.ui.fail(&if interrupted {

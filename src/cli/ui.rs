@@ -129,10 +129,28 @@ impl Ui {
     }
 }
 
-/// A reader that went away wants no more: that is no error (`layerset list | head`).
+/// Set once standard output did not take a result.
+static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Returns the exit status of a command that succeeded: its result must have arrived.
+pub fn success() -> ExitCode {
+    if OUTPUT_FAILED.load(Ordering::Relaxed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// A reader that went away wants no more: that is no error (`layerset list | head`). A full disk is one.
 fn write_out(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(bytes).and_then(|()| out.flush());
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            OUTPUT_FAILED.store(true, Ordering::Relaxed);
+            eprintln!("error: cannot write the result: {error}");
+        }
+        _ => {}
+    }
 }
 
 impl Progress for Ui {

@@ -14,6 +14,7 @@ use crate::format::Layer;
 use crate::id::{LayerId, ObjectId};
 use crate::materialise::{IdLookup as _, PasswdIds};
 use crate::merge::derive::ldsocache::{self, LdSoCacheError};
+use crate::merge::derive::{DerivedLink, ViewError, alternatives};
 use crate::merge::{Applied, Blobs, MergeError, apply};
 use crate::path::RelPath;
 use crate::store::{Index, StoreError, Transaction};
@@ -28,6 +29,14 @@ pub enum ComposeError {
     /// Contents could not be merged.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// What a deriver reads could not be had.
+    #[error("cannot derive '/{path}'")]
+    View {
+        /// What was to be derived.
+        path: &'static str,
+        /// Why.
+        source: ViewError,
+    },
     /// A derived file could not be made.
     #[error("cannot derive '{path}'")]
     Derive {
@@ -148,11 +157,27 @@ fn conflict_findings(layer: &str, applied: Applied) -> impl Iterator<Item = Find
     })
 }
 
+/// Derives what is a function of the rest: first links, then the loader's cache, which may see them.
 fn derive_files(
     tree: &mut Tree,
     transaction: &Transaction<'_>,
     index: &Index,
 ) -> Result<(), ComposeError> {
+    let fail = |path: &'static str| move |source| ComposeError::View { path, source };
+    let found = alternatives::derive(&TreeView::new(tree, transaction, index))
+        .map_err(fail("etc/alternatives"))?;
+    for path in &found.absent {
+        let is_ours = |inode: &Inode| {
+            matches!(&inode.node, Node::Symlink { target } if found.derived.contains(path)
+                || target.strip_prefix(b"/").is_some_and(|target| found.derived.contains(target)))
+        };
+        if tree.get(path).is_some_and(is_ours) {
+            tree.remove(path);
+        }
+    }
+    for link in found.links {
+        put_link(tree, &link, found.derived.contains(&link.path));
+    }
     let view = TreeView::new(tree, transaction, index);
     let derived = ldsocache::derive(&view).map_err(|source| ComposeError::Derive {
         path: RelPath::new(b"etc/ld.so.cache").unwrap_or_default(),
@@ -177,27 +202,46 @@ fn derive_files(
         );
     }
     for link in derived.links {
-        let Ok(path) = RelPath::new(&link.path) else {
-            continue;
-        };
-        if tree.get(path.as_bytes()).is_none() {
-            let mtime = path
-                .parent()
-                .and_then(|dir| tree.get(dir.as_bytes()))
-                .map_or_else(Default::default, |d| d.mtime);
-            let node = Node::Symlink {
-                target: link.target.into(),
-            };
-            tree.insert(
-                path,
-                Inode {
-                    mtime,
-                    ..Inode::new(node, 0o777)
-                },
-            );
-        }
+        put_link(tree, &link, false);
     }
     Ok(())
+}
+
+/// Puts a derived link where nothing is, or with `replace` where another link is; never where its directory is missing.
+fn put_link(tree: &mut Tree, link: &DerivedLink, replace: bool) {
+    let Ok(path) = RelPath::new(&link.path) else {
+        return;
+    };
+    // Links are made in the directory that their path leads to: /bin may itself be a link.
+    let parent = path
+        .parent()
+        .and_then(|parent| tree.resolve(parent.as_bytes()));
+    let Some(path) = parent
+        .as_ref()
+        .and_then(|parent| parent.join(path.name()).ok())
+    else {
+        return;
+    };
+    let free = match tree.get(path.as_bytes()).map(|inode| &inode.node) {
+        None => true,
+        Some(Node::Symlink { target }) => replace && **target != *link.target,
+        Some(_) => false,
+    };
+    if free {
+        let mtime = parent
+            .and_then(|dir| tree.get(dir.as_bytes()))
+            .map_or_else(Default::default, |dir| dir.mtime);
+        let node = Node::Symlink {
+            target: link.target.clone().into(),
+        };
+        tree.insert(
+            path,
+            Inode {
+                mtime,
+                ..Inode::new(node, 0o777)
+            },
+        );
+    }
 }
 
 fn check_owners(

@@ -21,7 +21,6 @@ mod decide;
 mod error;
 mod etc;
 mod history;
-mod metadata;
 mod mounts;
 mod preflight;
 mod prune;

@@ -9,7 +9,6 @@ use std::path::Path;
 use super::change::Change;
 use super::decide::Decisions;
 use super::etc::{self, EtcPlan, EtcReport, Ids};
-use super::metadata::Metadata;
 use super::preflight::{Need, check_objects};
 use super::record::{Deployment, FORMAT, Join, Kind, Place};
 use super::var::{self, VarPlan};
@@ -17,7 +16,7 @@ use super::{DeployError, mounts, put};
 use crate::durable::Disk;
 use crate::format::{self, Image};
 use crate::id::{ImageId, TreeId};
-use crate::materialise::{Capabilities, Ownership, Support, checkout, checkout_subtree};
+use crate::materialise::{Capabilities, Metadata, Ownership, Support, checkout, checkout_subtree};
 use crate::path::RelPath;
 use crate::store::Repository;
 use crate::tree::{Inode, Tree};
@@ -133,7 +132,7 @@ impl Change<'_> {
         };
         let metadata = match kind {
             Kind::Composefs => Some(Metadata::find_or_make(
-                repository,
+                &repository.cache_dir("erofs")?,
                 &image.tree,
                 &tree,
                 &image_ids,
@@ -277,7 +276,7 @@ impl Plan<'_> {
             )?;
             return Ok(());
         };
-        metadata.write(disk, repository, &new.join("meta.erofs"))
+        Ok(metadata.write(disk, repository.disk().as_ref(), &new.join("meta.erofs"))?)
     }
 
     /// Returns the tree without what lies below `etc` and `var`, which are joined to it.

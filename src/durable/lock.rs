@@ -38,7 +38,7 @@ impl Lock {
         patience: Duration,
         waiting: &dyn Fn(&str),
     ) -> Result<Self, DurableError> {
-        let file = open(path)?;
+        let file = open(path, mode)?;
         let operation = match mode {
             LockMode::Shared => FlockOperation::NonBlockingLockShared,
             LockMode::Exclusive => FlockOperation::NonBlockingLockExclusive,
@@ -89,15 +89,24 @@ impl Drop for Lock {
     }
 }
 
-fn open(path: &Path) -> Result<File, DurableError> {
-    OpenOptions::new()
+fn open(path: &Path, mode: LockMode) -> Result<File, DurableError> {
+    let result = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(path)
-        .map_err(|error| DurableError::new("open lock", path, error))
+        .open(path);
+    let result = match result {
+        // Readers need no more of a repository on a read-only medium.
+        Err(error)
+            if mode == LockMode::Shared && error.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+        {
+            File::open(path)
+        }
+        result => result,
+    };
+    result.map_err(|error| DurableError::new("open lock", path, error))
 }
 
 fn holder(path: &Path) -> String {

@@ -109,7 +109,7 @@ pub fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<(), DurableError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(DurableError::new("look at", path, error)),
         Ok(metadata) if !metadata.is_dir() => return disk.remove(path),
-        Ok(_) => {}
+        Ok(_) => detach(path)?,
     }
     let entries =
         std::fs::read_dir(path).map_err(|error| DurableError::new("list", path, error))?;
@@ -118,6 +118,21 @@ pub fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<(), DurableError> {
         remove_tree(disk, &entry.path())?;
     }
     disk.remove(path)
+}
+
+/// Detaches what is mounted on `path`: removing must never walk into somebody else's files, such as a `/proc` that a
+/// killed bootstrap left mounted.
+fn detach(path: &Path) -> Result<(), DurableError> {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    loop {
+        let stat = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)
+            .map_err(|error| DurableError::new("look at", path, error.into()))?;
+        if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return Ok(());
+        }
+        rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH)
+            .map_err(|error| DurableError::new("unmount", path, error.into()))?;
+    }
 }
 
 /// Replaces the file `path` by `bytes` durably: a new file beside it, synced, renamed over it, the directory synced.

@@ -384,7 +384,8 @@ fn merge_metadata(
         mode: *mode,
         owner: owner.clone(),
         group: group.clone(),
-        mtime: current.mtime.max(post.mtime),
+        // As if the layer had been built here: the tree must not tell which layers were kept.
+        mtime: post.mtime,
         xattrs,
         hardlink: 0,
     })

@@ -80,7 +80,6 @@ const BUILTIN: &[(&str, Class, &str)] = &[
     ("var/lib/initramfs-tools", Class::Drop, DERIVED),
     ("var/lib/ispell", Class::Image, "dictionaries compiled at installation"),
     ("var/lib/man-db", Class::Drop, "a flag of the manual's index"),
-    ("var/lib/misc", Class::Image, SETTINGS),
     ("var/lib/misc/random-seed", Class::Drop, MACHINE),
     ("var/lib/pam", Class::Image, "what pam-auth-update has enabled"),
     ("var/lib/php/modules", Class::Image, SETTINGS),

@@ -175,6 +175,7 @@ impl Sandbox {
         let mut command = Command::new("bwrap");
         command.arg("--bind").arg(&self.root).arg("/");
         command.args(["--dev", "/dev", "--proc", "/proc"]);
+        command.args(["--perms", "1777", "--tmpfs", "/dev/shm"]);
         command.args(["--perms", "1777", "--tmpfs", "/tmp"]);
         command.args(["--perms", "0755", "--tmpfs", "/run"]);
         for bind in &self.binds {

@@ -134,14 +134,17 @@ impl Repository {
         Ok(walk.report)
     }
 
+    /// Lists a directory; one that is gone is empty, and what should be in it is found missing by those who need it.
     fn names_in(&self, dir: &str) -> Result<Vec<String>, StoreError> {
         let path = self.root.join(dir);
-        let entries =
-            std::fs::read_dir(&path).map_err(|error| StoreError::io("list", &path, error))?;
-        let mut names: Vec<String> = entries
+        let entries = match std::fs::read_dir(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            result => result.map_err(|error| StoreError::io("list", &path, error))?,
+        };
+        let names = entries
             .filter_map(Result::ok)
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.collect();
         names.sort();
         Ok(names)
     }

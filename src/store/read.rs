@@ -39,6 +39,12 @@ impl Repository {
         self.object_path(id).exists()
     }
 
+    /// Says whether an object is there with this size, and nobody wrote to it since it was put.
+    pub(super) fn is_untouched(&self, id: &ObjectId, size: u64) -> bool {
+        std::fs::symlink_metadata(self.object_path(id))
+            .is_ok_and(|metadata| is_untouched(&metadata, size))
+    }
+
     /// Opens an object for reading; its bytes are not checked.
     pub fn open_object(&self, id: &ObjectId) -> Result<File, StoreError> {
         let path = self.object_path(id);
@@ -61,7 +67,7 @@ impl Repository {
         let path = self.object_path(id);
         let metadata = std::fs::symlink_metadata(&path)
             .map_err(|error| not_found("object", &id.to_string(), &path, error))?;
-        if metadata.len() == size && metadata.mtime() == 0 && metadata.mtime_nsec() == 0 {
+        if is_untouched(&metadata, size) {
             return Ok(());
         }
         self.verify_object(id)
@@ -256,6 +262,11 @@ impl Repository {
             }),
         }
     }
+}
+
+/// An object's modification time is 0 from the moment it is put; see `Transaction`.
+fn is_untouched(metadata: &std::fs::Metadata, size: u64) -> bool {
+    metadata.len() == size && metadata.mtime() == 0 && metadata.mtime_nsec() == 0
 }
 
 fn not_found(what: &'static str, name: &str, path: &Path, error: std::io::Error) -> StoreError {

@@ -76,8 +76,9 @@ impl Transaction<'_> {
         self.repository
     }
 
-    fn is_known(&self, id: &ObjectId) -> bool {
-        self.lock().objects.contains_key(id) || self.repository.has_object(id)
+    /// Says whether an object is there already; one that was touched since it was put is not, and is replaced.
+    fn is_known(&self, id: &ObjectId, size: u64) -> bool {
+        self.lock().objects.contains_key(id) || self.repository.is_untouched(id, size)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Staged> {
@@ -98,7 +99,7 @@ impl Transaction<'_> {
     /// Puts bytes; when this returns, they are stored under their digest or will be by [`Transaction::commit`].
     pub fn put_object(&self, bytes: &[u8]) -> Result<ObjectId, StoreError> {
         let id = ObjectId::of(bytes);
-        if !self.is_known(&id) {
+        if !self.is_known(&id, bytes.len() as u64) {
             let number = self.stage(&mut |file| io::Write::write_all(file, bytes))?;
             self.keep(id, number, bytes.len() as u64)?;
         }
@@ -135,7 +136,7 @@ impl Transaction<'_> {
         })?;
         let id = ObjectId::from_digest(*hasher.finalize().as_bytes());
         let size = hasher.count();
-        if self.repository.has_object(&id) {
+        if self.repository.is_untouched(&id, size) {
             self.repository.disk.remove(&self.staged_path(number))?;
         } else {
             self.keep(id, number, size)?;

@@ -3,6 +3,7 @@
 //! A deriver is pure: it looks at a composed tree through [`ImageView`] and says what should be there. Equal trees give
 //! equal bytes, in whatever order their layers came.
 
+pub mod alternatives;
 pub mod ldsocache;
 
 use crate::elf::{ElfError, ElfFacts};

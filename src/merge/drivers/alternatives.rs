@@ -142,6 +142,48 @@ fn parse(file: &[u8], side: Side) -> Result<Group<'_>, DriverConflict> {
     })
 }
 
+/// Name, link and path of a slave.
+type BestSlave<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+
+/// What update-alternatives would choose of a group in automatic mode.
+pub(in crate::merge) struct Best<'a> {
+    /// The master link.
+    pub(in crate::merge) link: &'a [u8],
+    /// The chosen path.
+    pub(in crate::merge) path: &'a [u8],
+    /// Name, link and path of every slave of the group; no path where the choice has none.
+    pub(in crate::merge) slaves: Vec<BestSlave<'a>>,
+}
+
+/// Returns the choice of the highest priority; `None` in manual mode, without choices, and when the file does not parse.
+pub(in crate::merge) fn best_choice(file: &[u8]) -> Option<Best<'_>> {
+    let group = parse(file, Side::Current).ok()?;
+    if group.status != b"auto" {
+        return None;
+    }
+    let priority = |choice: &Choice<'_>| -> i64 {
+        std::str::from_utf8(choice.priority)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(i64::MIN)
+    };
+    // `max_by_key` would take the last of equal ones.
+    let (path, choice) = group
+        .choices
+        .iter()
+        .rev()
+        .max_by_key(|(_, choice)| priority(choice))?;
+    let slaves = group
+        .slaves
+        .iter()
+        .map(|(name, link)| (*name, *link, choice.slaves.get(name).copied()));
+    Some(Best {
+        link: group.link,
+        path,
+        slaves: slaves.collect(),
+    })
+}
+
 /// The three sides, where an absent file has no choices.
 type Groups<'g, 'a> = [Option<&'g Group<'a>>; 3];
 

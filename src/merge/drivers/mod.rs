@@ -9,7 +9,7 @@
 //! layer saw in it and keeps those that others added.
 
 mod accounts;
-mod alternatives;
+pub(in crate::merge) mod alternatives;
 mod columns;
 mod deb822;
 mod debconf;
