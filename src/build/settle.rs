@@ -183,10 +183,26 @@ impl Work<'_> {
         };
         let found = alternatives::derive(&view).map_err(|source| BuildError::View { source })?;
         let changed = self.changed(b"etc/alternatives");
-        for path in changed
-            .iter()
+        let mut derived: Vec<RelPath> = changed
+            .into_iter()
             .filter(|path| found.derived.contains(path.as_bytes()))
-        {
+            .collect();
+        for path in &found.public {
+            let Ok(path) = RelPath::new(path) else {
+                continue;
+            };
+            let parent = path
+                .parent()
+                .and_then(|parent| self.after.resolve(parent.as_bytes()));
+            let Some(path) = parent.and_then(|parent| parent.join(path.name()).ok()) else {
+                continue;
+            };
+            let points_there = |inode: &Inode| matches!(&inode.node, Node::Symlink { target } if target.starts_with(b"/etc/alternatives/"));
+            if self.after.get(path.as_bytes()).is_some_and(points_there) {
+                derived.push(path);
+            }
+        }
+        for path in &derived {
             self.revert(path);
         }
         // What this layer removed from the links is derived anew as well.

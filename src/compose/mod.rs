@@ -228,19 +228,11 @@ fn put_link(tree: &mut Tree, link: &DerivedLink, replace: bool) {
         Some(_) => false,
     };
     if free {
-        let mtime = parent
-            .and_then(|dir| tree.get(dir.as_bytes()))
-            .map_or_else(Default::default, |dir| dir.mtime);
+        // No date: whichever layer's date it took, another order of layers would give another.
         let node = Node::Symlink {
             target: link.target.clone().into(),
         };
-        tree.insert(
-            path,
-            Inode {
-                mtime,
-                ..Inode::new(node, 0o777)
-            },
-        );
+        tree.insert(path, Inode::new(node, 0o777));
     }
 }
 

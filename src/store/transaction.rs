@@ -129,10 +129,15 @@ impl Transaction<'_> {
             let mut count = buffer.len();
             while count > 0 {
                 hasher.update(&buffer[..count]);
-                io::Write::write_all(staged, &buffer[..count])?;
+                if buffer[..count].iter().all(|byte| *byte == 0) {
+                    // A hole reads the same and takes no room.
+                    io::Seek::seek_relative(staged, count as i64)?;
+                } else {
+                    io::Write::write_all(staged, &buffer[..count])?;
+                }
                 count = fill(file, buffer)?;
             }
-            Ok(())
+            staged.set_len(hasher.count())
         })?;
         let id = ObjectId::from_digest(*hasher.finalize().as_bytes());
         let size = hasher.count();

@@ -23,6 +23,8 @@ pub struct Alternatives {
     pub absent: Vec<Vec<u8>>,
     /// Names below `/etc/alternatives` that are derived, whether or not they are there.
     pub derived: BTreeSet<Vec<u8>>,
+    /// Names that point at those, whether or not they are there.
+    pub public: BTreeSet<Vec<u8>>,
 }
 
 /// Derives the links of all groups in automatic mode. A database that does not parse has none: the dpkg driver or the
@@ -50,6 +52,7 @@ impl Alternatives {
         let inner = join(LINKS, name);
         let public = link.strip_prefix(b"/").unwrap_or(link).to_vec();
         self.derived.insert(inner.clone());
+        self.public.insert(public.clone());
         match path {
             Some(path) => {
                 let target = [b"/".as_slice(), &inner].concat();

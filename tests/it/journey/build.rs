@@ -124,8 +124,8 @@ fn siblings_compose_to_one_tree_in_both_orders() {
     };
     // Both add to the package database, users or groups, and libraries; neither knows of the other.
     for (layer, packages) in [
-        ("clock", "\"cron\", \"logrotate\""),
-        ("names", "\"uuid-runtime\", \"tcpdump\""),
+        ("clock", "\"cron\", \"logrotate\", \"nano\""),
+        ("names", "\"uuid-runtime\", \"tcpdump\", \"vim-tiny\""),
     ] {
         let dir = format!("layers/{layer}");
         fs::create_dir(at.path(&dir)).unwrap();
@@ -177,7 +177,19 @@ fn siblings_compose_to_one_tree_in_both_orders() {
             );
         }
     }
-    for path in ["/usr/sbin/cron", "/usr/sbin/uuidd", "/usr/bin/tcpdump"] {
+    // Both are editors: which one `editor` is follows from their merged priorities, not from the order.
+    assert!(
+        left["/etc/alternatives/editor"].contains("/bin/nano"),
+        "{}",
+        left["/etc/alternatives/editor"]
+    );
+    for path in [
+        "/usr/bin/editor",
+        "/usr/bin/vi",
+        "/usr/sbin/cron",
+        "/usr/sbin/uuidd",
+        "/usr/bin/tcpdump",
+    ] {
         assert!(left.contains_key(path), "{path}");
     }
 }

@@ -132,16 +132,28 @@ fn an_undeclared_private_key_never_enters_a_layer() {
         return;
     };
     let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----\n";
-    let script = format!("cat > /etc/nginx/site.key <<'END'\n{key}END\n");
-    at.append("layers/hello/setup.sh", &script);
-    let before = at.stamps("repo/objects");
-    let ran = at.run("build recipes/web.toml").expect(3);
-    ran.says(&["layer 'hello'", "/etc/nginx/site.key", "[secrets]"]);
-    at.is_untouched(&before);
-    at.is_clean();
+    let places = [
+        "/etc/nginx/site.key",
+        "/usr/lib/site.key",
+        "/var/lib/site/site.key",
+    ];
+    at.append(
+        "layers/hello/layer.toml",
+        "\n[state]\n\"var/lib/site\" = \"factory\"\n",
+    );
+    let setup = at.read("layers/hello/setup.sh");
+    for place in places {
+        let script =
+            format!("{setup}mkdir -p $(dirname {place})\ncat > {place} <<'END'\n{key}END\n");
+        at.write("layers/hello/setup.sh", &script);
+        let before = at.stamps("repo/objects");
+        let ran = at.run("build recipes/web.toml").expect(3);
+        ran.says(&["layer 'hello'", place, "[secrets]"]);
+        at.is_untouched(&before);
+        at.is_clean();
+    }
 }
 
-/// Mounts an empty filesystem in memory.
 fn small_disk(at: &Path, bytes: u64) {
     fs::create_dir_all(at).unwrap();
     let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
