@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::shared::{adopt_debs, keep_debs, world};
 use super::world::{PAGE, World, actions, ends_within, layer_ids, row, text};
 
@@ -211,4 +213,72 @@ fn two_builds_at_once_both_succeed() {
     assert_eq!(layer_ids(&reports[0]), layer_ids(&reports[1]));
     at.is_clean();
     at.run("fsck").expect(0);
+}
+
+#[test]
+fn a_kept_layer_that_no_longer_merges_is_built_again() {
+    let Some(at) = world("a_kept_layer_that_no_longer_merges_is_built_again") else {
+        return;
+    };
+    fs::create_dir_all(at.path("layers/paint/files/etc")).unwrap();
+    at.write("layers/paint/layer.toml", "on = [\"debian\"]\n\n[files]\n");
+    at.write(
+        "layers/paint/files/etc/paint.conf",
+        "colour = red\n\n\n\ncoats = 1\n",
+    );
+    fs::create_dir_all(at.path("layers/check")).unwrap();
+    at.write(
+        "layers/check/layer.toml",
+        "on = [\"paint\"]\n\n[run]\nscripts = [\"check.sh\"]\n",
+    );
+    at.write(
+        "layers/check/check.sh",
+        "sed -i '1s/$/ # checked/' /etc/paint.conf\n",
+    );
+    at.write(
+        "recipes/paint.toml",
+        "architecture = \"amd64\"\nlayers = [\"debian\", \"paint\", \"check\"]\n",
+    );
+    adopt_debs(&at);
+    at.run("lock recipes/paint.toml").expect(0);
+    at.json("build recipes/paint.toml --json");
+    let contents = || {
+        let line = dump(&at, "paint")["/etc/paint.conf"].clone();
+        let object = line
+            .split(' ')
+            .find(|word| word.starts_with("b3:"))
+            .unwrap()
+            .to_owned();
+        at.run(&format!("show {object}")).expect(0).stdout
+    };
+    assert_eq!(contents(), "colour = red # checked\n\n\n\ncoats = 1\n");
+
+    // Elsewhere in the file, both changes merge, and the upper layer is kept.
+    at.write(
+        "layers/paint/files/etc/paint.conf",
+        "colour = red\n\n\n\ncoats = 2\n",
+    );
+    let report = at.json("build recipes/paint.toml --json");
+    let action = |report: &Value, name: &str| {
+        let layers = report["layers"].as_array().unwrap();
+        let layer = layers.iter().find(|layer| layer["name"] == name).unwrap();
+        (text(&layer["action"]), text(&layer["reason"]))
+    };
+    assert_eq!(action(&report, "check").0, "kept", "{report}");
+    assert_eq!(contents(), "colour = red # checked\n\n\n\ncoats = 2\n");
+
+    // In the same line they do not, and the upper layer is built on what is there now.
+    at.write(
+        "layers/paint/files/etc/paint.conf",
+        "colour = blue\n\n\n\ncoats = 2\n",
+    );
+    let report = at.json("build recipes/paint.toml --json");
+    let (what, why) = action(&report, "check");
+    assert_eq!(what, "built", "{report}");
+    assert!(
+        why.contains("no longer merges") && why.contains("/etc/paint.conf"),
+        "{why}"
+    );
+    assert_eq!(contents(), "colour = blue # checked\n\n\n\ncoats = 2\n");
+    at.is_clean();
 }
