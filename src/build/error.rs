@@ -118,6 +118,12 @@ pub enum BuildError {
         /// What changed.
         reason: String,
     },
+    /// Building is for root: it mounts, and gives files their owners.
+    #[error("layer '{layer}' cannot be built without root")]
+    NeedsRoot {
+        /// The first layer that had to be built.
+        layer: String,
+    },
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -184,7 +190,10 @@ impl BuildError {
             Self::Step { source, .. } => source.hint(),
             Self::Sandbox(source) => source.hint(),
             Self::Apt(error) => error.hint(),
-            Self::Store(StoreError::TooSmall { .. }) => {
+            Self::NeedsRoot { .. } => Some(
+                "run `layerset build` as root; `layerset lock`, and a build in which all layers are kept, need no root".to_owned(),
+            ),
+            Self::Durable(DurableError::Full { .. }) | Self::Store(StoreError::TooSmall { .. }) => {
                 Some("free some space, or run `layerset gc` to remove what no image and no deployment needs".to_owned())
             }
             _ => None,

@@ -325,6 +325,11 @@ impl Build<'_> {
         &mut self,
         wave: Vec<(usize, &LayerInputs, String)>,
     ) -> Result<Vec<(usize, LayerReport)>, BuildError> {
+        if let (Some((_, input, _)), false) = (wave.first(), rustix::process::geteuid().is_root()) {
+            return Err(BuildError::NeedsRoot {
+                layer: input.name.clone(),
+            });
+        }
         let this = &*self;
         let prepared: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = wave

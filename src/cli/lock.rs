@@ -15,7 +15,8 @@ use crate::recipe::Workspace;
   layerset lock recipes/web.toml                  # all layers to what the archives have today
   layerset lock recipes/web.toml --update nginx   # only nginx; what lies below is held
 
-Signatures of the archives are verified by apt. The package files are fetched, so that builds need no network.")]
+Signatures of the archives are verified by apt. The package files are fetched, so that
+builds need no network.")]
 pub struct Lock {
     /// The recipe
     recipe: PathBuf,

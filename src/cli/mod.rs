@@ -41,7 +41,8 @@ use crate::store::{OpenOptions, Repository, Waiting};
   layerset build recipes/web.toml
   layerset deploy web --target /srv/web
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data, 70 a bug, 130 interrupted.")]
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data, 70 a bug,
+130 interrupted.")]
 pub struct Cli {
     #[command(flatten)]
     global: Global,

@@ -166,6 +166,9 @@ impl Target {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(DeployError::Missing { path: root });
             }
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                return Err(DeployError::Occupied { path: root });
+            }
             Err(error) => return Err(DeployError::io("read", &path, error)),
         };
         let identity: Identity =

@@ -23,8 +23,9 @@ use crate::store::Repository;
   layerset deploy web --target /srv/web --dry-run     # what it would do to /etc
   layerset deploy b3:1f2e --target /srv/web --keep-file /etc/nginx/nginx.conf
 
-The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a conflict is told before anything
-is switched. An earlier deployment stays, and `layerset rollback` goes back to it.")]
+The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a
+conflict is told before anything is switched. An earlier deployment stays, and `layerset
+rollback` goes back to it.")]
 pub struct Deploy {
     /// The image: a recipe's name, a ref, an id or an abbreviation of one
     image: String,

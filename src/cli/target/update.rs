@@ -17,7 +17,8 @@ use crate::recipe::Workspace;
   layerset update nginx --target /srv/web                        # newest packages of nginx; the base stays
   layerset update hello --target /srv/web --recipe recipes/web.toml
 
-A layer with packages is locked anew first (--locked leaves the lock as it is). Only this layer is built.")]
+A layer with packages is locked anew first (--locked leaves the lock as it is). Only this
+layer is built.")]
 pub struct Update {
     /// The layer
     layer: String,

@@ -51,8 +51,8 @@ fn help_names_every_command_and_says_how_to_start() {
       layerset build recipes/web.toml
       layerset deploy web --target /srv/web
 
-    Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data, 70 a bug, 130
-    interrupted.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data, 70 a bug,
+    130 interrupted.
     [status 0]
     ");
 }
@@ -97,9 +97,9 @@ fn help_of_a_command_shows_examples() {
       layerset deploy web --target /srv/web --dry-run     # what it would do to /etc
       layerset deploy b3:1f2e --target /srv/web --keep-file /etc/nginx/nginx.conf
 
-    The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a conflict is told
-    before anything
-    is switched. An earlier deployment stays, and `layerset rollback` goes back to it.
+    The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a
+    conflict is told before anything is switched. An earlier deployment stays, and `layerset
+    rollback` goes back to it.
     [status 0]
 
     $ layerset gc -h
