@@ -83,7 +83,7 @@ prepare_root() {
     [ ! -d "$root" ] || return 0
     say "making a Debian root, once, in $root"
     mmdebstrap --quiet --mode=root --variant=minbase --include="$packages" --dpkgopt=force-unsafe-io \
-        trixie "$root.new" http://deb.debian.org/debian >&2
+        trixie "$root.new" >&2
     # ostree knows no devices.
     find "$root.new/dev" -mindepth 1 -delete
     mv "$root.new" "$root"
