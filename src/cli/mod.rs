@@ -3,6 +3,7 @@
 mod build;
 mod diff;
 mod error;
+mod forget;
 mod fsck;
 mod gc;
 mod init;
@@ -97,6 +98,8 @@ enum Command {
     Activate(target::Activate),
     /// Unmount the deployments of a target
     Deactivate(target::Deactivate),
+    /// Let go of the images of a target that is gone
+    Forget(forget::Forget),
     /// Remove what no image and no deployment needs
     Gc(gc::Gc),
     /// Verify every byte of the repository
@@ -230,6 +233,7 @@ impl Command {
             Self::Pin(command) => command.run(context),
             Self::Activate(command) => command.run(context),
             Self::Deactivate(command) => command.run(context),
+            Self::Forget(command) => command.run(context),
             Self::Gc(command) => command.run(context),
             Self::Fsck(command) => command.run(context),
             Self::Completions(command) => command.run(context),

@@ -28,6 +28,7 @@ fn help_names_every_command_and_says_how_to_start() {
       pin          Keep a deployment, whatever the policy says, or stop keeping it
       activate     Mount the deployments of a target again, e.g. after a reboot of the host
       deactivate   Unmount the deployments of a target
+      forget       Let go of the images of a target that is gone
       gc           Remove what no image and no deployment needs
       fsck         Verify every byte of the repository
       completions  Print shell completions
@@ -141,7 +142,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, list, show, diff, deploy, update, rollback, status, history, pin, activate, deactivate, gc, fsck, completions, man, help]
+    !   [subcommands: init, lock, build, list, show, diff, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
@@ -222,6 +223,7 @@ fn every_command_has_a_manual_page() {
     layerset-deactivate.1
     layerset-deploy.1
     layerset-diff.1
+    layerset-forget.1
     layerset-fsck.1
     layerset-gc.1
     layerset-history.1
