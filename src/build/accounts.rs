@@ -1,7 +1,9 @@
 //! Account numbers: names that a layer creates get the numbers that the ids table fixes, whatever order packages ran in.
 //!
 //! Only the dynamic range of system accounts (100 to 999, Debian policy 9.2.2) is renumbered: below are Debian's static
-//! ids, above are people. Names that base-passwd lists keep its number wherever it is (`users` is 100). File owners need no change, because trees hold names.
+//! ids, above are people. Names that base-passwd lists keep its number wherever it is (`users` is 100). Another new name
+//! enters the table with the number that it got, if that is free, else with the lowest free one. File owners need no
+//! change, because trees hold names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,20 +57,28 @@ pub fn renumber(
         let mut assigned: BTreeMap<String, u32> = BTreeMap::new();
         let is_dynamic =
             |name: &str, number| DYNAMIC.contains(number) && !static_ids.contains_key(name);
-        for (name, _) in new
+        let added: Vec<(&str, u32)> = new
             .iter()
             .filter(|(name, number)| !old.contains_key(*name) && is_dynamic(name, number))
-        {
-            let others = old_users
-                .iter()
-                .chain(&old_groups)
-                .chain(&static_ids)
-                .filter(|(other, _)| *other != name);
-            let reserved: BTreeSet<u32> = others.map(|(_, number)| *number).collect();
+            .map(|(name, number)| (*name, *number))
+            .collect();
+        let reserved = |name: &str| -> BTreeSet<u32> {
+            let all = old_users.iter().chain(&old_groups).chain(&static_ids);
+            all.filter(|(other, _)| **other != name)
+                .map(|(_, number)| *number)
+                .collect()
+        };
+        // Who got a number that is free keeps it, for it may have been asked for; then come the others.
+        for (name, number) in &added {
+            if !reserved(name).contains(number) {
+                let _ = ids.fix(kind, name, *number);
+            }
+        }
+        for (name, _) in added {
             let fixed = ids
-                .allocate(kind, name, &reserved)
+                .allocate(kind, name, &reserved(name))
                 .map_err(|source| BuildError::Ids { source })?;
-            assigned.insert((*name).to_owned(), fixed);
+            assigned.insert(name.to_owned(), fixed);
         }
         Ok::<_, BuildError>(assigned)
     };

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use super::shared::world;
 
 const SCRIPT: &str = r#"
+useradd --system --uid 543 --user-group zed
 mkdir -p /opt/kit
 cd /opt/kit
 echo one > a && ln a b
