@@ -218,7 +218,7 @@ fn install(
         .step(&place.input.name, "composing the layers below", None);
     let layers = build.layers(build.workspace.closure(&place.input.name))?;
     let below = repository.begin()?;
-    let composition = compose(&layers, &below, &repository.index()?)?;
+    let composition = compose(&layers, &below, &repository.index())?;
     if composition.verdict() == crate::check::Verdict::Refused {
         return Err(BuildError::Refused {
             findings: composition.findings,

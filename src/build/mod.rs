@@ -503,7 +503,7 @@ impl Build<'_> {
         }
         self.options.progress.step(&recipe.name, "composing", None);
         let transaction = self.repository.begin()?;
-        let index = self.repository.index()?;
+        let index = self.repository.index();
         let composition = compose(&layers, &transaction, &index)?;
         if composition.verdict() == Verdict::Refused {
             return Err(BuildError::Refused {

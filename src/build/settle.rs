@@ -2,19 +2,19 @@
 //!
 //! In order: caches, logs and backups go; files below `/var` are sorted by their class (image content moves below
 //! `/usr/lib/sysimage` and is linked, factory content moves below `/usr/share/factory`, unclassified content fails);
-//! secrets become first-boot work; account numbers come from the ids table; times are clamped to the epoch; derived
-//! files go. The result depends on the inputs alone.
+//! derived links go; secrets become first-boot work; account numbers come from the ids table; times are clamped to the
+//! epoch. The result depends on the inputs alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{self, CreatedNames};
 use super::secrets::{self, FirstBootWork};
 use super::{BuildError, Sink};
-use crate::elf::ElfFacts;
+use crate::compose::TreeView;
 use crate::id::ObjectId;
-use crate::merge::derive::{ImageView, ViewError, ViewNode, alternatives};
+use crate::merge::derive::alternatives;
 use crate::merge::drivers;
-use crate::path::{RelPath, escape};
+use crate::path::RelPath;
 use crate::recipe::{Class, Classifier, Definition, Ids};
 use crate::tree::{Change, Changeset, Inode, Node, Tree};
 
@@ -142,10 +142,15 @@ impl Work<'_> {
                 classifier.classify(path.as_bytes()),
             ) {
                 (_, Class::Drop) if is_content => self.revert(&path),
-                (Some((Class::Image, root)), _) => self.move_to_image(&path, &root, inode)?,
+                (Some((Class::Image, root)), _) => {
+                    // A directory that lower layers have stays one: only what is new in it is linked.
+                    if let Some(root) = self.first_new(&root, &path) {
+                        self.move_to_image(&path, &root, inode)?;
+                    }
+                }
                 (Some((Class::Factory, _)), _) => {
                     self.after.remove(path.as_bytes());
-                    self.insert_with_parents(&below(FACTORY, &path)?, inode)?;
+                    insert_with_parents(&mut self.after, &below(FACTORY, &path)?, inode);
                 }
                 (None, Class::Drop) if self.is_below_own_drop(definition, &path) => {
                     self.revert(&path)
@@ -177,10 +182,8 @@ impl Work<'_> {
 
     /// Puts back links that are derived from the alternatives database: layers carry the database.
     fn drop_derived_links(&mut self, sink: &Sink<'_>) -> Result<(), BuildError> {
-        let view = TreeContents {
-            tree: &self.after,
-            sink,
-        };
+        let index = sink.transaction().repository().index();
+        let view = TreeView::new(&self.after, sink.transaction(), &index);
         let found = alternatives::derive(&view).map_err(|source| BuildError::View { source })?;
         let changed = self.changed(b"etc/alternatives");
         let mut derived: Vec<RelPath> = changed
@@ -216,6 +219,18 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Returns the first path from `root` down to `path` that is no directory in the layers below; `None` when all are.
+    fn first_new(&self, root: &RelPath, path: &RelPath) -> Option<RelPath> {
+        let mut ancestors: Vec<RelPath> =
+            std::iter::successors(Some(path.clone()), RelPath::parent)
+                .take_while(|above| above.starts_with(root.as_bytes()))
+                .collect();
+        ancestors.reverse();
+        ancestors
+            .into_iter()
+            .find(|at| !self.lower.get(at.as_bytes()).is_some_and(Inode::is_dir))
+    }
+
     fn move_to_image(
         &mut self,
         path: &RelPath,
@@ -229,7 +244,7 @@ impl Work<'_> {
         }
         self.after.remove(path.as_bytes());
         let mtime = inode.mtime;
-        self.insert_with_parents(&below(SYSIMAGE, path)?, inode)?;
+        insert_with_parents(&mut self.after, &below(SYSIMAGE, path)?, inode);
         if self.after.get(root.as_bytes()).is_none() {
             let depth = root.as_bytes().iter().filter(|byte| **byte == b'/').count();
             let target = format!("{}{SYSIMAGE}/", "../".repeat(depth)).into_bytes();
@@ -245,11 +260,6 @@ impl Work<'_> {
             };
             self.after.insert(root.clone(), link);
         }
-        Ok(())
-    }
-
-    fn insert_with_parents(&mut self, path: &RelPath, inode: Inode) -> Result<(), BuildError> {
-        insert_with_parents(&mut self.after, path, inode);
         Ok(())
     }
 
@@ -297,41 +307,6 @@ impl Work<'_> {
             }
         }
         changeset
-    }
-}
-
-/// A tree whose contents are in a transaction, as derivers look at it.
-struct TreeContents<'a> {
-    tree: &'a Tree,
-    sink: &'a Sink<'a>,
-}
-
-impl ImageView for TreeContents<'_> {
-    fn node(&self, path: &[u8]) -> Option<ViewNode> {
-        Some(match &self.tree.get(path)?.node {
-            Node::Directory => ViewNode::Dir,
-            Node::File { .. } => ViewNode::File,
-            Node::Symlink { target } => ViewNode::Symlink(target.to_vec()),
-            _ => ViewNode::Other,
-        })
-    }
-
-    fn names(&self, dir: &[u8]) -> Vec<Vec<u8>> {
-        self.tree.names(dir).map(<[u8]>::to_vec).collect()
-    }
-
-    fn read(&self, path: &[u8]) -> Result<Vec<u8>, ViewError> {
-        let object = self.tree.get(path).and_then(Inode::object);
-        let contents = object.map_or(Ok(Vec::new()), |object| self.sink.read(&object));
-        contents.map_err(|source| ViewError::Read {
-            path: escape(path),
-            source: Box::new(source),
-        })
-    }
-
-    fn elf(&self, _path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
-        // The alternatives deriver looks at no contents but its database.
-        Ok(None)
     }
 }
 

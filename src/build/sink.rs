@@ -41,6 +41,11 @@ impl<'t> Sink<'t> {
         }
     }
 
+    /// Returns the transaction.
+    pub fn transaction(&self) -> &'t Transaction<'t> {
+        self.transaction
+    }
+
     /// Reads an object, stored or staged.
     pub fn read(&self, id: &ObjectId) -> Result<Vec<u8>, BuildError> {
         Ok(self.transaction.read_object(id)?)

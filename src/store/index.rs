@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::{Repository, StoreError};
+use super::Repository;
 
 /// A lazily opened store of derived facts; without one, everything is computed again.
 #[derive(Debug)]
@@ -63,11 +63,11 @@ fn open(path: &std::path::Path) -> Option<sled::Db> {
 
 impl Repository {
     /// Returns the index, not opened yet.
-    pub fn index(&self) -> Result<Index, StoreError> {
-        Ok(Index {
-            path: self.cache_dir("")?.join("index.sled"),
+    pub fn index(&self) -> Index {
+        Index {
+            path: self.root().join("cache/index.sled"),
             database: OnceLock::new(),
-        })
+        }
     }
 }
 

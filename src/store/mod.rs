@@ -104,6 +104,14 @@ pub enum StoreError {
         /// Why.
         source: FormatError,
     },
+    /// A manifest that cannot be written: a mistake of the caller.
+    #[error("cannot write a {what} manifest")]
+    Unwritable {
+        /// `layer` or `image`.
+        what: &'static str,
+        /// Why.
+        source: FormatError,
+    },
     /// A name that cannot be a ref.
     #[error(
         "'{name}' cannot name a ref: use lower-case letters, digits, '.', '-', '_' and '+' between single '/'"

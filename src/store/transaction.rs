@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::{RefName, Repository, StoreError, WorkDir};
-use crate::durable::DurableError;
 use crate::format::{self, Image, Layer};
 use crate::id::{ImageId, LayerId, ObjectId, TreeId};
 use crate::tree::{Changeset, Tree};
@@ -288,12 +287,43 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 fn canonical<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
-    format::to_canonical_json(what, value).map_err(|error| {
-        let reason = io::Error::other(error);
-        StoreError::Durable(DurableError::new(
-            "encode",
-            std::path::Path::new(what),
-            reason,
-        ))
-    })
+    format::to_canonical_json(what, value).map_err(|source| StoreError::Unwritable { what, source })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::durable::RealDisk;
+    use crate::store::OpenOptions;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
+
+    #[test]
+    fn putting_an_object_again_replaces_one_that_was_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let repository =
+            Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+        for size in [7, SMALL_BYTES + 1] {
+            let bytes = vec![7; size];
+            let put = || {
+                let transaction = repository.begin().unwrap();
+                let path = dir.path().join("source");
+                std::fs::write(&path, &bytes).unwrap();
+                let (id, _) = transaction
+                    .put_file(&mut File::open(path).unwrap())
+                    .unwrap();
+                (id, transaction.store().unwrap().new_objects)
+            };
+            let (id, new) = put();
+            assert_eq!((new, put().1), (1, 0));
+            let path = repository.object_path(&id);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            std::fs::write(&path, vec![8; size]).unwrap();
+            assert!(repository.verify_object(&id).is_err());
+            assert_eq!(put(), (id, 1));
+            repository.verify_object(&id).unwrap();
+        }
+    }
 }

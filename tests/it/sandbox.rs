@@ -154,6 +154,41 @@ fn there_is_no_network_but_loopback() {
 }
 
 #[test]
+fn shared_memory_works_and_stays_out_of_the_view() {
+    let Some(place) = Place::new("shared_memory_works_and_stays_out_of_the_view") else {
+        return;
+    };
+    let (result, lines) = place.run("touch /dev/shm/x && stat -c %a /dev/shm");
+    result.unwrap();
+    assert_eq!(lines, ["1777"]);
+    assert!(place.tree().get(b"dev/shm").is_none());
+}
+
+#[test]
+fn removing_a_work_directory_detaches_mounts_and_never_walks_into_them() {
+    let test = "removing_a_work_directory_detaches_mounts_and_never_walks_into_them";
+    if !is_root(test) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (work, precious) = (dir.path().join("work"), dir.path().join("precious"));
+    fs::create_dir_all(work.join("root/proc")).unwrap();
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("file"), "x").unwrap();
+    // Twice, as two killed builds would leave it; on the same filesystem, so that device numbers say nothing.
+    for _ in 0..2 {
+        let bound = Command::new("mount")
+            .arg("--bind")
+            .args([&precious, &work.join("root/proc")])
+            .status();
+        assert!(bound.unwrap().success());
+    }
+    layerset::durable::remove_tree(&layerset::durable::RealDisk, &work).unwrap();
+    assert!(!work.exists() && precious.join("file").exists());
+    assert!(crate::support::mounts(dir.path()).is_empty());
+}
+
+#[test]
 fn services_are_forbidden_and_the_answer_leaves_no_trace() {
     let Some(place) = Place::new("services_are_forbidden_and_the_answer_leaves_no_trace") else {
         return;

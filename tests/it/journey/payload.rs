@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use super::shared::world;
 
 const SCRIPT: &str = r#"
+mkdir -p /var/local/kit && echo settings > /var/local/kit/own
 useradd --system --uid 543 --user-group zed
 mkdir -p /opt/kit
 cd /opt/kit
@@ -35,6 +36,10 @@ fn what_a_layer_makes_arrives_as_it_was_made() {
         "layers/hello/layer.toml",
         &format!("{modes} }}"),
         &format!("{modes}, \"opt/low/tool\" = \"4750\" }}\nowner = {{ \"opt/low/tool\" = \"hello:mail\" }}"),
+    );
+    at.append(
+        "layers/hello/layer.toml",
+        "\n[state]\n\"var/local\" = \"image\"\n",
     );
     at.build();
     at.run("deploy web --target t").expect(0);
@@ -74,6 +79,10 @@ fn what_a_layer_makes_arrives_as_it_was_made() {
         names.contains(&b"new\nline".to_vec()) && names.contains(&b"high\xff".to_vec()),
         "{names:?}"
     );
+
+    // /var/local is a directory of the base and stays one; what is new in it is the image's, reached by a link.
+    assert!(facts("var/local").is_dir() && facts("var/local/kit").is_symlink());
+    assert_eq!(at.current("var/local/kit/own"), "settings\n");
 
     assert!(!root.join("etc/nginx/koi-utf").exists());
     assert!(facts("usr/share/doc/nginx").file_type().is_symlink());
