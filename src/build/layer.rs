@@ -41,7 +41,9 @@ pub struct Built {
 /// What a build left behind, not settled yet.
 #[derive(Debug)]
 pub struct Prepared<'r> {
-    /// The tree that the layer was built on.
+    /// The tree that the layer was built on, without its derived files.
+    merged: Tree,
+    /// The same with them: what the build saw.
     lower: Tree,
     /// The tree as the build left it.
     after: Tree,
@@ -65,19 +67,20 @@ pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r
     };
     fetch(build, &place)?;
     let transaction = repository.begin()?;
-    let (lower, after) = {
+    let (merged, lower, after) = {
         let step = |files: u64, bytes: u64| {
             let what = format!("ingesting files  {files} files, {} MB", bytes / 1_000_000);
             build.options.progress.step(&input.name, &what, None);
         };
         let sink = Sink::new(&transaction).with_progress(&step);
         match &input.definition.content {
-            Content::Base(_) => (Tree::new(), bootstrap(build, &place, &sink)?),
+            Content::Base(_) => (Tree::new(), Tree::new(), bootstrap(build, &place, &sink)?),
             Content::Upper(upper) => install(build, &place, upper, &sink)?,
         }
     };
     build.check_cancel()?;
     Ok(Prepared {
+        merged,
         lower,
         after,
         transaction,
@@ -92,6 +95,7 @@ pub fn finish(
     prepared: Prepared<'_>,
 ) -> Result<Built, BuildError> {
     let Prepared {
+        merged,
         lower,
         after,
         transaction,
@@ -100,6 +104,7 @@ pub fn finish(
     let sink = Sink::new(&transaction);
     let settled = settle(
         &input.definition,
+        &merged,
         &lower,
         after,
         input.epoch,
@@ -210,7 +215,7 @@ fn install(
     place: &Place<'_>,
     upper: &Upper,
     sink: &Sink<'_>,
-) -> Result<(Tree, Tree), BuildError> {
+) -> Result<(Tree, Tree, Tree), BuildError> {
     let repository = build.repository;
     build
         .options
@@ -226,7 +231,7 @@ fn install(
     }
     // The view reads objects from the repository: what the merge and the derivers made must be there first.
     below.store()?;
-    let lower = composition.tree;
+    let (merged, lower) = (composition.merged, composition.tree);
     let ids = ids_of(&lower, &|id| repository.read_object(id))?;
     let work = repository.work_dir()?;
     let repo = if place.input.lock.packages.is_empty() && upper.apt.is_none() {
@@ -282,7 +287,7 @@ fn install(
         Ok::<_, BuildError>(captured.changeset)
     })?;
     let after = after(&lower, changeset);
-    Ok((lower, after))
+    Ok((merged, lower, after))
 }
 
 /// Puts captured changes onto the very tree that they were made on.

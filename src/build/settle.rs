@@ -16,7 +16,7 @@ use crate::merge::derive::alternatives;
 use crate::merge::drivers;
 use crate::path::RelPath;
 use crate::recipe::{Class, Classifier, Definition, Ids};
-use crate::tree::{Change, Changeset, Inode, Node, Tree};
+use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
 /// Where image content of `/var` lives, so that the package database goes with the image and `/var` with the machine.
 pub const SYSIMAGE: &str = "usr/lib/sysimage";
@@ -51,10 +51,12 @@ pub struct Settled {
 
 /// Settles what a build made of `lower`.
 ///
-/// `after` is the tree as the build left it; contents are read and written through `sink`; `ids` gains the numbers of
+/// `merged` is `lower` without its derived files: changes are written against it, for layers never carry those and the
+/// next composition applies changes before it derives. `after` is the tree as the build left it; contents are read and written through `sink`; `ids` gains the numbers of
 /// new names.
 pub fn settle(
     definition: &Definition,
+    merged: &Tree,
     lower: &Tree,
     after: Tree,
     epoch: i64,
@@ -68,7 +70,7 @@ pub fn settle(
     let first_boot = secrets::take_out(definition, lower, &mut work.after, sink)?;
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
     let mut settled = Settled {
-        changeset: work.changes(epoch),
+        changeset: work.changes(merged, epoch),
         pre_images: Vec::new(),
         first_boot,
         created,
@@ -264,11 +266,30 @@ impl Work<'_> {
     }
 
     /// Returns what differs from below, with times clamped and hard links numbered within the layer.
-    fn changes(mut self, epoch: i64) -> Changeset {
+    fn changes(mut self, merged: &Tree, epoch: i64) -> Changeset {
+        let derived: Vec<RelPath> = diff(merged, self.lower)
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in derived {
+            let (here, below) = (
+                self.after.get(path.as_bytes()),
+                self.lower.get(path.as_bytes()),
+            );
+            let is_untouched = match (here, below) {
+                (Some(here), Some(below)) => here.same_content(below),
+                (here, below) => here.is_none() && below.is_none(),
+            };
+            if is_untouched {
+                match merged.get(path.as_bytes()) {
+                    Some(inode) => drop(self.after.insert(path, inode.clone())),
+                    None => drop(self.after.remove(path.as_bytes())),
+                }
+            }
+        }
         self.after.canonicalize_hardlinks();
         let mut members: BTreeMap<u32, Vec<RelPath>> = BTreeMap::new();
         let mut changeset = Changeset::new();
-        for (path, mut change) in Changeset::between(self.lower, &self.after) {
+        for (path, mut change) in Changeset::between(merged, &self.after) {
             if let (Some(pre), Some(post)) = (&change.pre, &change.post)
                 && pre.same_content(post)
             {

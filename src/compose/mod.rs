@@ -52,6 +52,8 @@ pub enum ComposeError {
 pub struct Composition {
     /// The tree, derived files included.
     pub tree: Tree,
+    /// The tree as the layers merged, before anything was derived: what the changes of a next layer apply to.
+    pub merged: Tree,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
     /// Which layer each path comes from, by index into the layers; derived paths are absent.
@@ -126,6 +128,7 @@ pub fn compose(
             .findings
             .extend(conflict_findings(&layer.name, applied));
     }
+    composition.merged = composition.tree.clone();
     derive_files(&mut composition.tree, transaction, index)?;
     check_owners(&mut composition, layers, transaction)?;
     composition

@@ -179,6 +179,25 @@ fn siblings_compose_to_one_tree_in_both_orders() {
             );
         }
     }
+    // A decision in a layer above both is content, and stands.
+    fs::create_dir(at.path("layers/pick")).unwrap();
+    at.write(
+        "layers/pick/layer.toml",
+        "on = [\"clock\", \"names\"]\n\n[run]\nscripts = [\"pick.sh\"]\n",
+    );
+    at.write(
+        "layers/pick/pick.sh",
+        "update-alternatives --set editor /usr/bin/vim.tiny\n",
+    );
+    at.write(
+        "recipes/pick.toml",
+        "architecture = \"amd64\"\nlayers = [\"debian\", \"clock\", \"names\", \"pick\"]\n",
+    );
+    at.run("lock recipes/pick.toml").expect(0);
+    at.json("build recipes/pick.toml --json");
+    let picked = &dump(&at, "pick")["/etc/alternatives/editor"];
+    assert!(picked.contains("/usr/bin/vim.tiny"), "{picked}");
+
     // Both are editors: which one `editor` is follows from their merged priorities, not from the order.
     assert!(
         left["/etc/alternatives/editor"].contains("/bin/nano"),
