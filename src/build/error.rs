@@ -96,7 +96,7 @@ pub enum BuildError {
     #[error("cannot look at what the layer made")]
     View {
         /// Why.
-        source: crate::merge::derive::ViewError,
+        source: crate::tree::view::ViewError,
     },
     /// The composed tree is no filesystem.
     #[error(transparent)]

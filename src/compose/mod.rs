@@ -14,10 +14,11 @@ use crate::format::Layer;
 use crate::id::{LayerId, ObjectId};
 use crate::materialise::{IdLookup as _, PasswdIds};
 use crate::merge::derive::ldsocache::{self, LdSoCacheError};
-use crate::merge::derive::{DerivedLink, ViewError, alternatives};
+use crate::merge::derive::{DerivedLink, alternatives};
 use crate::merge::{Applied, Blobs, MergeError, apply};
 use crate::path::RelPath;
 use crate::store::{Index, StoreError, Transaction};
+use crate::tree::view::ViewError;
 use crate::tree::{Inode, Node, Tree};
 
 /// Why a composition stopped; findings are not errors.

@@ -1,18 +1,17 @@
-//! A composed tree as derivers see it: contents from the repository, ELF facts by object from the index.
+//! A composed tree as derivers see it: contents from the repository, facts of files by object from the index.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use crate::elf::{self, ElfFacts};
 use crate::id::ObjectId;
-use crate::merge::derive::{ImageView, ViewError, ViewNode};
 use crate::path::escape;
 use crate::store::{Index, StoreError, Transaction};
+use crate::tree::view::{FACTS_VERSION, FileFacts, ImageView, ViewError, ViewNode};
 use crate::tree::{Node, Tree};
 
 /// The kind of fact in the index; another version of the facts is another kind.
-fn elf_facts() -> String {
-    format!("elf-{}", elf::FACTS_VERSION)
+fn file_facts() -> String {
+    format!("facts-{FACTS_VERSION}")
 }
 
 /// A read-only look at a tree while it is composed.
@@ -39,7 +38,7 @@ impl<'a> TreeView<'a> {
         let fresh = self.fresh.take();
         if !fresh.is_empty() {
             self.index.put_all(
-                &elf_facts(),
+                &file_facts(),
                 fresh
                     .into_iter()
                     .map(|(id, facts)| (id.as_bytes().to_vec(), facts)),
@@ -87,9 +86,9 @@ impl ImageView for TreeView<'_> {
             .map_err(|error| unreadable(path, error))
     }
 
-    fn elf(&self, path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
+    fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
         let id = self.object(path)?;
-        let known = self.index.get(&elf_facts(), id.as_bytes());
+        let known = self.index.get(&file_facts(), id.as_bytes());
         if let Some(facts) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(facts);
         }
@@ -97,8 +96,7 @@ impl ImageView for TreeView<'_> {
             .transaction
             .read_object(&id)
             .map_err(|error| unreadable(path, error))?;
-        // What is broken cannot be loaded either: to the loader it is no library.
-        let facts: Option<ElfFacts> = elf::parse(&bytes).unwrap_or(None);
+        let facts = FileFacts::of(&bytes);
         if let Ok(encoded) = serde_json::to_vec(&facts) {
             self.fresh.borrow_mut().insert(id, encoded);
         }

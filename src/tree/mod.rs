@@ -3,6 +3,10 @@
 mod changeset;
 mod diff;
 mod entry;
+pub mod view;
+
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use changeset::{Change, Changeset};
 pub use diff::{Difference, diff};

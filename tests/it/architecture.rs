@@ -13,8 +13,8 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("4", &["materialise", "store"]),
     ("3", &["durable"]),
     ("2", &["check", "format", "merge"]),
-    ("1", &["elf", "tree"]),
-    ("0", &["id", "path", "time"]),
+    ("1", &["tree"]),
+    ("0", &["elf", "id", "path", "time"]),
 ];
 
 fn levels() -> BTreeMap<&'static str, u32> {

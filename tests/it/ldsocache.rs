@@ -4,8 +4,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use layerset::elf::{self, ElfFacts};
-use layerset::merge::derive::{ImageView, ViewError, ViewNode, ldsocache};
+use layerset::merge::derive::ldsocache;
+use layerset::tree::view::{FileFacts, ImageView, ViewError, ViewNode};
 
 /// A directory of this machine as an image.
 struct DirView(PathBuf);
@@ -47,11 +47,8 @@ impl ImageView for DirView {
         })
     }
 
-    fn elf(&self, path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
-        elf::parse(&self.read(path)?).map_err(|source| ViewError::Elf {
-            path: String::from_utf8_lossy(path).into_owned(),
-            source,
-        })
+    fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
+        Ok(FileFacts::of(&self.read(path)?))
     }
 }
 

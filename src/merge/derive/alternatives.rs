@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{DerivedLink, ImageView, ViewError, join, resolve};
+use super::DerivedLink;
 use crate::merge::drivers::alternatives::best_choice;
+use crate::tree::view::{ImageView, ViewError, join, resolve};
 
 /// Where the database is in an image.
 const DATABASE: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/alternatives";
@@ -73,8 +74,8 @@ impl Alternatives {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::testing::MemoryView;
     use super::*;
+    use crate::tree::testing::MemoryView;
 
     const EDITOR: &[u8] =
         b"auto\n/usr/bin/editor\neditor.1.gz\n/usr/share/man/man1/editor.1.gz\n\n\

@@ -18,7 +18,8 @@ mod scan;
 
 pub use program::LdConfig;
 
-use super::{Derived, DerivedLink, ImageView, ViewError};
+use super::{Derived, DerivedLink};
+use crate::tree::view::{ImageView, ViewError};
 
 /// Where the cache belongs.
 const CACHE_PATH: &[u8] = b"etc/ld.so.cache";

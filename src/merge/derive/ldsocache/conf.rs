@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::glob::glob;
 use super::{LdConfig, LdSoCacheError};
-use crate::merge::derive::{ImageView, ViewNode, join, parent, resolve};
+use crate::tree::view::{ImageView, ViewNode, join, parent, resolve};
 
 /// The most configuration files read, so that files including each other come to an end.
 const INCLUDE_LIMIT: usize = 4096;

@@ -1,6 +1,6 @@
 //! Shell patterns as in glob(7), on the paths of an image: `*`, `?`, `[...]` and `\`, without character classes.
 
-use crate::merge::derive::{ImageView, join, resolve};
+use crate::tree::view::{ImageView, join, resolve};
 
 /// Returns the paths of the image that match `pattern`, an absolute one, in byte order; they are absolute as well.
 pub(super) fn glob(view: &dyn ImageView, pattern: &[u8]) -> Vec<Vec<u8>> {
@@ -126,7 +126,7 @@ fn set(rest: &[u8], byte: u8) -> Option<(usize, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::merge::derive::testing::MemoryView;
+    use crate::tree::testing::MemoryView;
 
     #[test]
     fn patterns_match_names_as_in_a_shell() {

@@ -3,7 +3,7 @@
 use object::elf;
 
 use crate::elf::{ByteOrder, ElfClass, ElfFacts};
-use crate::merge::derive::{ImageView, ViewError, ViewNode, resolve};
+use crate::tree::view::{ImageView, ViewError, ViewNode, resolve};
 
 /// Ubuntu has a shell wrapper at the usual place.
 const PROGRAM_PATHS: [&[u8]; 4] = [

@@ -6,7 +6,8 @@ use super::conf::{LibraryDir, LibraryDirs};
 use super::order::compare_names;
 use super::{CacheEntry, LdConfig};
 use crate::elf::ElfFacts;
-use crate::merge::derive::{DerivedLink, ImageView, ViewError, ViewNode, join, resolve};
+use crate::merge::derive::DerivedLink;
+use crate::tree::view::{ImageView, ViewError, ViewNode, join, resolve};
 
 /// What was found, in the order of the directories.
 #[derive(Debug, Default)]
@@ -127,12 +128,8 @@ fn loadable(
     if view.node(path) != Some(ViewNode::File) {
         return Ok(None);
     }
-    let facts = match view.elf(path) {
-        Ok(facts) => facts,
-        // A broken library is the ELF check's business; the loader could not use it.
-        Err(ViewError::Elf { .. }) => None,
-        Err(error) => return Err(error),
-    };
+    // A broken library is the ELF check's business; the loader could not use it.
+    let facts = view.elf(path)?;
     Ok(facts.and_then(|facts| Some((ldconfig.flags_of(&facts)?, facts))))
 }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::elf::{ByteOrder, ElfClass, ElfFacts};
-use crate::merge::derive::testing::{MemoryView, library};
-use crate::merge::derive::{ViewNode, resolve};
+use crate::tree::testing::{MemoryView, library};
+use crate::tree::view::{FileFacts, ViewNode, resolve};
 
 const DEBIAN: &[u8] =
     b"...\0ldconfig (%s)\0ldconfig (Debian GLIBC 2.41-12+deb13u4) stable release \
@@ -30,11 +30,12 @@ impl ImageView for WithProgram<'_> {
         self.view.read(path)
     }
 
-    fn elf(&self, path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
+    fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
         if path == b"usr/sbin/ldconfig" {
-            return Ok(Some(library(self.machine, ElfClass::Elf64, "")));
+            let facts = library(self.machine, ElfClass::Elf64, "");
+            return Ok(FileFacts::Elf(Box::new(facts)));
         }
-        self.view.elf(path)
+        self.view.facts(path)
     }
 }
 

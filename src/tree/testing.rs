@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{ImageView, ViewError, ViewNode, join, parent};
-use crate::elf::{ByteOrder, ElfClass, ElfError, ElfFacts, ElfKind};
+use super::view::{FileFacts, ImageView, ViewError, ViewNode, join, parent};
+use crate::elf::{ByteOrder, ElfClass, ElfFacts, ElfKind};
 
 #[derive(Debug, Clone)]
 enum Node {
@@ -116,14 +116,11 @@ impl ImageView for MemoryView {
         }
     }
 
-    fn elf(&self, path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
+    fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
         match self.nodes.get(path) {
-            Some(Node::Elf(facts)) => Ok(Some((**facts).clone())),
-            Some(Node::BrokenElf) => Err(ViewError::Elf {
-                path: String::from_utf8_lossy(path).into_owned(),
-                source: ElfError::Malformed { part: "header" },
-            }),
-            _ => Ok(None),
+            Some(Node::Elf(facts)) => Ok(FileFacts::Elf(facts.clone())),
+            Some(Node::BrokenElf) => Ok(FileFacts::BrokenElf("cut short".to_owned())),
+            _ => Ok(FileFacts::of(&self.read(path)?)),
         }
     }
 }

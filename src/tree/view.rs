@@ -1,0 +1,267 @@
+//! A read-only look at a composed tree with the contents of its files: what derivers and checks work on.
+
+use serde::{Deserialize, Serialize};
+
+use crate::elf::{self, ElfFacts};
+
+/// The most symlinks followed in one path, as in Linux.
+const MAX_LINKS: usize = 40;
+
+/// What is at a path of an image, not following a symlink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ViewNode {
+    /// A directory.
+    Dir,
+    /// A regular file.
+    File,
+    /// A symlink with its target.
+    Symlink(Vec<u8>),
+    /// A device, a fifo or a socket.
+    Other,
+}
+
+/// Why a file of an image cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// Its bytes cannot be had.
+    #[error("cannot read '{path}' of the image")]
+    Read {
+        /// The path, escaped.
+        path: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The version of [`FileFacts`]' serialised form and meaning; cached facts of another version are to be thrown away.
+pub const FACTS_VERSION: u32 = 100 + elf::FACTS_VERSION;
+
+/// What the content of one regular file says about itself; a function of its bytes alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileFacts {
+    /// A program or library.
+    Elf(Box<ElfFacts>),
+    /// It starts like ELF, and is not readable as such, for this reason.
+    BrokenElf(String),
+    /// It starts with `#!`.
+    Script(Script),
+    /// Anything else.
+    Other,
+}
+
+/// The first line of a script, as the kernel reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// The interpreter's path, verbatim: a carriage return at its end belongs to it.
+    pub interpreter: Vec<u8>,
+    /// What follows it on the line, without blanks around; the kernel passes it as one argument.
+    pub argument: Vec<u8>,
+}
+
+impl FileFacts {
+    /// Reads the facts of `bytes`, the content of one whole file.
+    pub fn of(bytes: &[u8]) -> Self {
+        match elf::parse(bytes) {
+            Ok(Some(facts)) => Self::Elf(Box::new(facts)),
+            Err(error) => Self::BrokenElf(error.to_string()),
+            Ok(None) => Script::parse(bytes).map_or(Self::Other, Self::Script),
+        }
+    }
+}
+
+impl Script {
+    /// The kernel looks at this many bytes (`BINPRM_BUF_SIZE`).
+    const LIMIT: usize = 256;
+
+    /// Reads the first line of a file; `None` says that it is no script.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let head = &bytes[..bytes.len().min(Self::LIMIT)];
+        let line = head.strip_prefix(b"#!")?;
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or(line);
+        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let start = line.iter().position(|byte| !is_blank(byte))?;
+        let line = &line[start..];
+        let end = line.iter().position(is_blank).unwrap_or(line.len());
+        let (interpreter, rest) = line.split_at(end);
+        let from = rest.iter().position(|byte| !is_blank(byte));
+        let to = rest.iter().rposition(|byte| !is_blank(byte));
+        let argument = match (from, to) {
+            (Some(from), Some(to)) => rest[from..=to].to_vec(),
+            _ => Vec::new(),
+        };
+        Some(Self {
+            interpreter: interpreter.to_vec(),
+            argument,
+        })
+    }
+}
+
+/// A read-only look at a composed tree; paths are bytes relative to the root, without a leading slash, "" is the root.
+pub trait ImageView {
+    /// Returns what is at `path`, whose directories are real ones: no symlink in it is followed.
+    fn node(&self, path: &[u8]) -> Option<ViewNode>;
+    /// Returns the sorted names of what is in the directory `dir`; none, if it is not one.
+    fn names(&self, dir: &[u8]) -> Vec<Vec<u8>>;
+    /// Returns the content of the regular file at `path`.
+    fn read(&self, path: &[u8]) -> Result<Vec<u8>, ViewError>;
+    /// Returns what the regular file at `path` says about itself.
+    fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError>;
+
+    /// Returns the ELF facts of the regular file at `path`; `None` says that it is not ELF, or broken, which a loader
+    /// could not use either.
+    fn elf(&self, path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
+        Ok(match self.facts(path)? {
+            FileFacts::Elf(facts) => Some(*facts),
+            _ => None,
+        })
+    }
+}
+
+/// Follows every symlink of `path` inside the image and returns the path of what it leads to, if that exists.
+///
+/// An absolute target starts at the image's root, and `..` at the root stays there.
+pub fn resolve(view: &dyn ImageView, path: &[u8]) -> Option<Vec<u8>> {
+    let mut done: Vec<u8> = Vec::new();
+    // Components still to walk, the next one last.
+    let mut todo: Vec<Vec<u8>> = components(path);
+    let mut in_dir = true;
+    let mut links = 0;
+    while let Some(name) = todo.pop() {
+        // A name after something that is no directory leads nowhere, even '.' and '..'.
+        if !in_dir {
+            return None;
+        }
+        match name.as_slice() {
+            b"." => continue,
+            b".." => {
+                done.truncate(parent(&done).len());
+                continue;
+            }
+            _ => {}
+        }
+        let at = join(&done, &name);
+        match view.node(&at)? {
+            ViewNode::Symlink(target) => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return None;
+                }
+                if target.starts_with(b"/") {
+                    done.clear();
+                }
+                todo.extend(components(&target));
+            }
+            node => {
+                in_dir = node == ViewNode::Dir;
+                done = at;
+            }
+        }
+    }
+    Some(done)
+}
+
+/// Joins a directory of the image and a name in it.
+pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    if dir.is_empty() {
+        return name.to_vec();
+    }
+    [dir, b"/", name].concat()
+}
+
+/// Returns the directory of a path, "" for what stands in the root.
+pub fn parent(path: &[u8]) -> &[u8] {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    &path[..slash.unwrap_or(0)]
+}
+
+/// A trailing slash asks for a directory, as the name `.` after it does.
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    let mut names: Vec<Vec<u8>> = path
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect();
+    if path.ends_with(b"/") && !names.is_empty() {
+        names.push(b".".to_vec());
+    }
+    names.reverse();
+    names
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::tree::testing::MemoryView;
+
+    fn check(view: &MemoryView, path: &str, expect: Option<&str>) {
+        let found = resolve(view, path.as_bytes());
+        let found = found.map(|path| String::from_utf8(path).unwrap());
+        assert_eq!(found.as_deref(), expect, "'{path}'");
+    }
+
+    #[test]
+    fn symlinks_are_followed_inside_the_image_only() {
+        let view = MemoryView::new()
+            .link("lib", "usr/lib")
+            .dir("usr/lib/a")
+            .link("usr/lib/up", "../../../../etc")
+            .link("usr/lib/abs", "/lib/a")
+            .link("usr/lib/gone", "nowhere")
+            .link("usr/lib/slash", "a/")
+            .file("etc/conf", b"");
+        check(&view, "", Some(""));
+        check(&view, "lib", Some("usr/lib"));
+        check(&view, "lib/a", Some("usr/lib/a"));
+        check(&view, "lib/up/conf", Some("etc/conf"));
+        check(&view, "/lib//./abs/../abs", Some("usr/lib/a"));
+        check(&view, "../..", Some(""));
+        check(&view, "lib/gone", None);
+        check(&view, "lib/slash", Some("usr/lib/a"));
+        check(&view, "etc/conf/", None);
+        check(&view, "etc/conf/..", None);
+        check(&view, "lib/../etc", None);
+    }
+
+    #[test]
+    fn a_loop_of_symlinks_leads_nowhere() {
+        let view = MemoryView::new()
+            .link("a", "b")
+            .link("b", "a")
+            .link("self", "self/x");
+        check(&view, "a", None);
+        check(&view, "self", None);
+    }
+
+    #[test]
+    fn forty_symlinks_are_followed_and_one_more_is_not() {
+        let mut view = MemoryView::new().file("0", b"");
+        for n in 1..=41 {
+            view = view.link(&n.to_string(), &(n - 1).to_string());
+        }
+        check(&view, "40", Some("0"));
+        check(&view, "41", None);
+    }
+
+    #[test]
+    fn the_first_line_of_a_script_is_read_as_the_kernel_does() {
+        let read = |text: &str| {
+            Script::parse(text.as_bytes()).map(|script| {
+                let text = |bytes| String::from_utf8(bytes).unwrap();
+                (text(script.interpreter), text(script.argument))
+            })
+        };
+        let of = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        assert_eq!(read("#!/bin/sh\nexit"), of("/bin/sh", ""));
+        assert_eq!(
+            read("#! \t/usr/bin/env  perl -w \n"),
+            of("/usr/bin/env", "perl -w")
+        );
+        assert_eq!(read("#!/bin/sh\r\n"), of("/bin/sh\r", ""));
+        assert_eq!(read("#!/bin/sh"), of("/bin/sh", ""));
+        assert_eq!(read("#!  \n/bin/sh"), None);
+        assert_eq!(read("# /bin/sh"), None);
+        assert_eq!(read("#!"), None);
+    }
+}
