@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use layerset::build::Sink;
 use layerset::deploy::{Action, BadPolicy, Note, Target};
 use layerset::durable::RealDisk;
-use layerset::format::{BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
+use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
 use layerset::id::BuildKey;
 use layerset::materialise::{PasswdIds, ScanOptions, scan};
 use layerset::store::{OpenOptions, RefName, Repository};
@@ -89,6 +89,7 @@ fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule { when: Vec::new() },
+        baseline: Baseline::default(),
     };
     let image = Image {
         format: 1,

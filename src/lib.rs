@@ -10,6 +10,7 @@ pub mod deploy;
 pub mod durable;
 pub mod elf;
 pub mod format;
+pub mod glob;
 pub mod id;
 pub mod materialise;
 pub mod merge;

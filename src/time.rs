@@ -1,6 +1,9 @@
 //! Moments: file timestamps, the source-date-epoch, and the injected clock.
 
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
 
 /// A file timestamp: seconds since 1970-01-01 UTC and nanoseconds below one second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -24,6 +27,77 @@ impl Timestamp {
         } else {
             self
         }
+    }
+}
+
+/// A day of the Gregorian calendar, written `2026-01-31`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date {
+    year: u16,
+    month: u8,
+    day: u8,
+}
+
+impl Date {
+    /// The last day that can be written.
+    pub const LAST: Self = Self {
+        year: 9999,
+        month: 12,
+        day: 31,
+    };
+
+    /// Makes a date of a year, a month (1 to 12) and a day; `None` says that there is no such day.
+    pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
+        let leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let days = match month {
+            2 if leap => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            1..=12 => 31,
+            _ => 0,
+        };
+        ((1..=9999).contains(&year) && (1..=days).contains(&day)).then_some(Self {
+            year,
+            month,
+            day,
+        })
+    }
+
+    /// Reads the text form.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let date = Self::new(
+            parts.next()?.parse().ok()?,
+            parts.next()?.parse().ok()?,
+            parts.next()?.parse().ok()?,
+        )?;
+        (date.to_string() == text).then_some(date)
+    }
+
+    /// Returns the day, in UTC, of a moment in seconds since 1970.
+    pub fn of_sec(sec: i64) -> Option<Self> {
+        Self::from_text(rfc3339(sec).get(..10)?)
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { year, month, day } = self;
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+impl Serialize for Date {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_text(&text).ok_or_else(|| serde::de::Error::custom("not a date, YYYY-MM-DD"))
     }
 }
 
@@ -82,6 +156,23 @@ mod tests {
         ] {
             assert_eq!(rfc3339(sec), text);
         }
+    }
+
+    #[test]
+    fn dates_are_days_that_exist() {
+        for (text, exists) in [
+            ("2024-02-29", true),
+            ("2100-02-29", false),
+            ("2026-04-31", false),
+            ("2026-4-1", false),
+            ("2026-13-01", false),
+            ("2026-01-01-01", false),
+        ] {
+            let date = Date::from_text(text).map(|date| date.to_string());
+            assert_eq!(date.as_deref(), exists.then_some(text));
+        }
+        assert_eq!(Date::of_sec(951_782_400), Date::new(2000, 2, 29));
+        assert!(Date::new(2026, 1, 31) < Date::new(2026, 2, 1));
     }
 
     #[test]

@@ -110,6 +110,21 @@ pub enum BuildError {
         /// What the checks found.
         findings: Vec<Finding>,
     },
+    /// Layers that are there do not hold on today's lower layers, and were not rebuilt.
+    #[error("some layers must be rebuilt:{}", findings_listed(findings))]
+    RebuildNeeded {
+        /// What the checks found.
+        findings: Vec<Finding>,
+    },
+    /// Layers must be rebuilt, of other packages than the lock names.
+    #[error(
+        "some layers do not fit on today's lower layers with the packages of the lock:{}",
+        findings_listed(findings)
+    )]
+    NeedsLock {
+        /// What the checks found.
+        findings: Vec<Finding>,
+    },
     /// Only one layer was to be built, and another one changed too.
     #[error("layer '{layer}' changed too: {reason}")]
     AnotherChanged {
@@ -183,7 +198,20 @@ impl BuildError {
                     path.trim_start_matches('/')
                 ))
             }
-            Self::Refused { findings } => findings.first().map(|finding| finding.hint.clone()),
+            Self::NeedsLock { findings } => {
+                let mut layers: Vec<&str> = Vec::new();
+                for finding in findings.iter().filter(|finding| finding.needs_lock()) {
+                    if !layers.contains(&finding.layer.as_str()) {
+                        layers.push(&finding.layer);
+                    }
+                }
+                let options: Vec<String> = layers.iter().map(|layer| format!("--update {layer}")).collect();
+                Some(format!(
+                    "run `layerset lock RECIPE {}`, then build again",
+                    options.join(" ")
+                ))
+            }
+            Self::Refused { findings } | Self::RebuildNeeded { findings } => findings.first().map(|finding| finding.hint.clone()),
             Self::AnotherChanged { layer, .. } => Some(format!(
                 "update '{layer}' first, or run `layerset build` and `layerset deploy` to take all changes"
             )),

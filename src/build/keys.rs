@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::accounts::CreatedNames;
 use super::inputs::LayerInputs;
 use super::{BUILDER_VERSION, BuildError};
-use crate::check::Finding;
+use crate::check::{CHECKS_VERSION, Finding};
 use crate::durable::replace_file;
-use crate::format::Layer;
+use crate::format::Waiver;
 use crate::id::{BuildKey, ImageId, LayerId, ObjectId};
 use crate::recipe::Recipe;
 use crate::store::Repository;
+use crate::time::Date;
 
 /// A layer that was built from a key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,20 +41,30 @@ pub struct ImageKey(String);
 
 impl ImageKey {
     /// Makes the key of the composition of `layers`.
-    pub fn new(recipe: &Recipe, layers: &[(LayerId, Layer)]) -> Self {
+    pub fn new(recipe: &Recipe, layers: &[LayerId], today: Date) -> Self {
         let Recipe {
             name,
             architecture,
             policy,
+            waivers,
             ..
         } = recipe;
         let program = env!("CARGO_PKG_VERSION");
         let mut text = format!(
-            "{BUILDER_VERSION}\n{program}\n{name}\n{architecture}\n{}\n",
+            "{BUILDER_VERSION}\n{CHECKS_VERSION}\n{program}\n{name}\n{architecture}\n{}\n",
             policy.keep
         );
-        for (id, _) in layers {
+        for id in layers {
             text.push_str(&format!("{id}\n"));
+        }
+        for waiver in waivers {
+            let is_in_force = waiver.expires >= today;
+            let Waiver {
+                finding,
+                reason,
+                expires,
+            } = waiver;
+            text.push_str(&format!("{finding}\n{reason}\n{expires} {is_in_force}\n"));
         }
         Self(ObjectId::of(text.as_bytes()).to_hex())
     }

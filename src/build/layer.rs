@@ -10,7 +10,7 @@ use super::manifest::manifest;
 use super::settle::{Settled, settle};
 use super::steps::Step;
 use super::{Build, BuildError, Sink};
-use crate::compose::{compose, ids_of};
+use crate::compose::{Member, baseline, compose, examine, ids_of};
 use crate::id::LayerId;
 use crate::materialise::{Capabilities, ObjectDir, PasswdIds, ScanOptions, scan};
 use crate::path::RelPath;
@@ -221,14 +221,10 @@ fn install(
         .options
         .progress
         .step(&place.input.name, "composing the layers below", None);
-    let layers = build.layers(build.workspace.closure(&place.input.name))?;
+    let members = build.members(build.workspace.closure(&place.input.name))?;
     let below = repository.begin()?;
-    let composition = compose(&layers, &below, &repository.index())?;
-    if composition.verdict() == crate::check::Verdict::Refused {
-        return Err(BuildError::Refused {
-            findings: composition.findings,
-        });
-    }
+    let mut composition = compose(&members, &below, build.index)?;
+    super::image::refuse(std::mem::take(&mut composition.findings))?;
     // The view reads objects from the repository: what the merge and the derivers made must be there first.
     below.store()?;
     let (merged, lower) = (composition.merged, composition.tree);
@@ -326,16 +322,31 @@ fn commit(
         first_boot,
         created,
     } = settled;
-    let layer = manifest(
-        build,
+    let mut members = build.members(build.workspace.closure(&input.name))?;
+    let mut layer = manifest(
         input,
+        &members,
         &transaction,
         &changeset,
         pre_images,
         first_boot,
     )?;
-    let id = transaction.put_layer(&layer)?;
     let name = RefName::layer(&build.workspace.recipe().name, &input.name)?;
+    build.options.progress.step(&input.name, "checking", None);
+    members.push(Member {
+        id: None,
+        layer: layer.clone(),
+        changeset,
+    });
+    let composition = compose(&members, &transaction, build.index)?;
+    let found = examine(&composition, &members, &transaction, build.index)?;
+    let previous = build.repository.read_ref(&name)?;
+    // A layer that is damaged or gone says nothing.
+    let previous = previous
+        .and_then(|text| text.parse().ok())
+        .and_then(|id| Member::read(build.repository, &id).ok());
+    layer.baseline = baseline(&found, &members, previous.as_ref());
+    let id = transaction.put_layer(&layer)?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;
     let cached = Cached { layer: id, created };

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use super::inputs::LayerInputs;
 use super::secrets::FirstBootWork;
-use super::{BUILDER_VERSION, Build, BuildError};
-use crate::format::{BuildFacts, FirstBoot, Health, HealthCheck, Layer, LayerPackage, RebuildRule};
+use super::{BUILDER_VERSION, BuildError};
+use crate::compose::Member;
+use crate::format::{
+    Baseline, BuildFacts, FirstBoot, Health, HealthCheck, Layer, LayerPackage, RebuildRule,
+};
 use crate::id::ObjectId;
 use crate::path::RelPath;
 use crate::recipe::{Definition, Probe};
 use crate::store::Transaction;
 use crate::tree::Changeset;
 
-/// Makes the manifest, and puts the changeset.
+/// Makes the manifest, without a baseline, and puts the changeset.
 pub fn manifest(
-    build: &Build<'_>,
     input: &LayerInputs,
+    below: &[Member],
     transaction: &Transaction<'_>,
     changeset: &Changeset,
     pre_images: Vec<ObjectId>,
@@ -46,8 +49,7 @@ pub fn manifest(
             )
         })
         .collect();
-    let below = build.layers(build.workspace.closure(&input.name))?;
-    let on = below.iter().map(|(id, layer)| layer.named(*id)).collect();
+    let on = below.iter().filter_map(Member::named).collect();
     Ok(Layer {
         format: 1,
         name: input.name.clone(),
@@ -75,6 +77,7 @@ pub fn manifest(
                 .map(|glob| glob.as_str().to_owned())
                 .collect(),
         },
+        baseline: Baseline::default(),
     })
 }
 

@@ -9,11 +9,13 @@ mod accounts;
 pub mod apt;
 mod error;
 mod files;
+mod image;
 mod inputs;
 mod keys;
 mod layer;
 pub mod lock;
 mod manifest;
+mod numbers;
 mod secrets;
 mod settle;
 mod sink;
@@ -33,14 +35,13 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use self::inputs::LayerInputs;
-use self::keys::{Cached, ImageKey};
-use crate::check::{Finding, Verdict};
-use crate::compose::{Composition, compose};
-use crate::format::{Image, Layer};
+use self::keys::Cached;
+use crate::check::{Finding, Severity};
+use crate::compose::Member;
 use crate::id::{ImageId, LayerId};
-use crate::materialise::Metadata;
-use crate::recipe::{IdKind, Ids, Workspace};
-use crate::store::{RefName, Repository, Waiting};
+use crate::recipe::{Ids, Workspace};
+use crate::store::{Index, RefName, Repository, Waiting};
+use crate::time::Clock;
 
 /// The version of what the builder makes of its inputs: raised when capture, classification or composition change.
 pub const BUILDER_VERSION: u32 = 1;
@@ -68,8 +69,10 @@ pub struct BuildOptions<'a> {
     pub apt_sources: Option<PathBuf>,
     /// Layers to build even when they are known.
     pub rebuild: Vec<String>,
-    /// The only layer that may be built; that another one changed too is an error.
+    /// The only layer that may change; that another one changed too is an error. Layers that must be rebuilt because of it are.
     pub only: Option<String>,
+    /// Tells which waivers have expired.
+    pub clock: &'a dyn Clock,
     /// How to wait for another command that does the same.
     pub waiting: Waiting<'a>,
     /// Set when the work is to stop.
@@ -101,6 +104,8 @@ pub struct LayerReport {
     pub action: Action,
     /// Why.
     pub reason: String,
+    /// The findings that decided that it was built, if any did.
+    pub findings: Vec<Finding>,
     /// Seconds that it took.
     pub seconds: f64,
     /// Bytes written to the repository for it.
@@ -148,12 +153,13 @@ pub fn build(
         .iter()
         .map(|layer| LayerInputs::read(layer, &lock))
         .collect::<Result<_, _>>()?;
-    let mut forced: BTreeMap<String, String> = options
+    let mut forced: BTreeMap<String, Forced> = options
         .rebuild
         .iter()
-        .map(|name| (name.clone(), "asked for".to_owned()))
+        .map(|name| (name.clone(), Forced::default()))
         .collect();
     let mut tried: BTreeSet<String> = options.rebuild.iter().cloned().collect();
+    let index = repository.index();
     let mut built: BTreeMap<String, LayerReport> = BTreeMap::new();
     let known_ids = workspace.read_ids()?;
     loop {
@@ -164,28 +170,18 @@ pub fn build(
             options,
             known_ids: &known_ids,
             ids,
+            index: &index,
             forced: &forced,
             built: BTreeMap::new(),
-            kept: BTreeSet::new(),
         };
         match build.run(&inputs, &mut built) {
             Ok(mut report) => {
                 report.seconds = started.elapsed().as_secs_f64();
                 return Ok(report);
             }
-            Err(BuildError::Refused { findings }) => {
-                // A layer that was kept may no longer merge with what stands below it now: it is built on that once.
-                let stale = findings
-                    .iter()
-                    .filter(|f| build.kept.contains(&f.layer) && !tried.contains(&f.layer));
-                forced = stale
-                    .map(|f| {
-                        (
-                            f.layer.clone(),
-                            format!("it no longer merges: {}", f.reason),
-                        )
-                    })
-                    .collect();
+            // Layers that were kept do not hold on today's lower layers: they are built on those, once.
+            Err(BuildError::RebuildNeeded { findings }) => {
+                forced = forced_by(&findings, &tried);
                 if forced.is_empty() {
                     return Err(BuildError::Refused { findings });
                 }
@@ -196,6 +192,41 @@ pub fn build(
     }
 }
 
+/// Why a layer is built although it is known.
+#[derive(Debug, Clone, Default)]
+struct Forced {
+    /// The findings that ask for it; none when somebody asked.
+    findings: Vec<Finding>,
+}
+
+impl Forced {
+    fn reason(&self) -> String {
+        match self.findings.as_slice() {
+            [] => "asked for".to_owned(),
+            [only] => format!("it must be rebuilt: {}", only.reason),
+            [first, rest @ ..] => {
+                format!(
+                    "it must be rebuilt: {} (and {} more)",
+                    first.reason,
+                    rest.len()
+                )
+            }
+        }
+    }
+}
+
+/// Returns the layers that findings ask to rebuild and that were not tried yet.
+fn forced_by(findings: &[Finding], tried: &BTreeSet<String>) -> BTreeMap<String, Forced> {
+    let mut forced: BTreeMap<String, Forced> = BTreeMap::new();
+    for finding in findings {
+        if finding.severity == Severity::Rebuild && !tried.contains(&finding.layer) {
+            let entry = forced.entry(finding.layer.clone()).or_default();
+            entry.findings.push(finding.clone());
+        }
+    }
+    forced
+}
+
 struct Build<'a> {
     workspace: &'a Workspace,
     repository: &'a Repository,
@@ -204,12 +235,12 @@ struct Build<'a> {
     ids: Ids,
     /// The ids table when the command began.
     known_ids: &'a Ids,
-    /// Layers to build even when they are known, with the reason.
-    forced: &'a BTreeMap<String, String>,
+    /// Facts about files, for all threads.
+    index: &'a Index,
+    /// Layers to build even when they are known.
+    forced: &'a BTreeMap<String, Forced>,
     /// All layers that are there by now.
     built: BTreeMap<String, LayerId>,
-    /// Those of them that were there before.
-    kept: BTreeSet<String>,
 }
 
 impl Build<'_> {
@@ -243,16 +274,16 @@ impl Build<'_> {
             }
         }
         let new_ids = self.save_ids()?;
-        let (image, changed, findings, image_bytes_written) = self.image()?;
+        let image = self.image()?;
         Ok(BuildReport {
             recipe: self.workspace.recipe().name.clone(),
-            image,
-            changed,
+            image: image.id,
+            changed: image.changed,
             layers,
-            findings,
+            findings: image.findings,
             new_ids,
             seconds: 0.0,
-            image_bytes_written,
+            image_bytes_written: image.bytes_written,
         })
     }
 
@@ -303,15 +334,19 @@ impl Build<'_> {
                     Some(name) => format!("the ids table gives '{name}' another number"),
                 }
             }
-            Some(_) => self.forced.get(&input.name).cloned().unwrap_or_default(),
+            Some(_) => self
+                .forced
+                .get(&input.name)
+                .map(Forced::reason)
+                .unwrap_or_default(),
             None => keys::why_new(self.repository, &self.workspace.recipe().name, input)?,
         };
-        if self
+        let is_other = self
             .options
             .only
             .as_ref()
-            .is_some_and(|only| *only != input.name)
-        {
+            .is_some_and(|only| *only != input.name);
+        if is_other && !self.forced.contains_key(&input.name) {
             return Err(BuildError::AnotherChanged {
                 layer: input.name.clone(),
                 reason,
@@ -383,6 +418,12 @@ impl Build<'_> {
             version: built.version,
             action: Action::Built,
             reason,
+            findings: self
+                .forced
+                .get(&input.name)
+                .cloned()
+                .unwrap_or_default()
+                .findings,
             seconds: started.elapsed().as_secs_f64(),
             bytes_written: built.bytes_written,
         };
@@ -404,144 +445,39 @@ impl Build<'_> {
         }
         keys::remember_inputs(self.repository, &self.workspace.recipe().name, input)?;
         self.built.insert(input.name.clone(), cached.layer);
-        self.kept.insert(input.name.clone());
         let layer = self.repository.read_layer(&cached.layer)?;
+        let moved: Vec<&str> = layer
+            .build
+            .on
+            .iter()
+            .filter(|on| self.built.get(&on.name).is_some_and(|id| *id != on.id))
+            .map(|on| on.name.as_str())
+            .collect();
+        let reason = if moved.is_empty() {
+            "nothing that it is built from changed".to_owned()
+        } else {
+            format!("it is safe on today's {}", moved.join(", "))
+        };
         Ok(LayerReport {
             name: input.name.clone(),
             id: cached.layer,
             version: layer.version,
             action: Action::Kept,
-            reason: "nothing that it is built from changed".to_owned(),
+            reason,
+            findings: Vec::new(),
             seconds: took.as_secs_f64(),
             bytes_written: 0,
         })
     }
 
-    /// Returns a name of the cached layer whose number is another one in the table, or another's.
-    fn number_that_moved(&self, cached: &Cached) -> Option<String> {
-        let moved = |kind, names: &BTreeMap<String, u32>| {
-            let is_moved = |name: &str, number: u32| match self.ids.get(kind, name) {
-                Some(fixed) => fixed != number,
-                None => self.ids.iter(kind).any(|(_, used)| used == number),
-            };
-            names
-                .iter()
-                .find(|(name, number)| is_moved(name, **number))
-                .map(|(name, _)| name.clone())
-        };
-        moved(IdKind::User, &cached.created.users)
-            .or_else(|| moved(IdKind::Group, &cached.created.groups))
-    }
-
-    /// Numbers that a kept layer uses and the table does not list yet, e.g. in a fresh checkout, enter the table.
-    fn adopt_numbers(&mut self, cached: &Cached) -> Result<(), BuildError> {
-        for (kind, names) in [
-            (IdKind::User, &cached.created.users),
-            (IdKind::Group, &cached.created.groups),
-        ] {
-            for (name, number) in names {
-                self.ids
-                    .fix(kind, name, *number)
-                    .map_err(|source| BuildError::Ids { source })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn save_ids_file(&self) -> Result<(), BuildError> {
-        let path = self.workspace.ids_path();
-        if self.ids != *self.known_ids {
-            let disk = self.repository.disk().as_ref();
-            crate::durable::replace_file(disk, &path, 0o644, self.ids.to_toml().as_bytes())?;
-        }
-        Ok(())
-    }
-
-    fn save_ids(&self) -> Result<Vec<String>, BuildError> {
-        self.save_ids_file()?;
-        let mut new = Vec::new();
-        for kind in [IdKind::User, IdKind::Group] {
-            for (name, number) in self.ids.iter(kind) {
-                if self.known_ids.get(kind, name).is_none() {
-                    let word = if kind == IdKind::User {
-                        "user"
-                    } else {
-                        "group"
-                    };
-                    new.push(format!("{word} {name} = {number}"));
-                }
-            }
-        }
-        Ok(new)
-    }
-
     /// Returns the built or kept layers with these names, in order.
-    fn layers<'n>(
+    fn members<'n>(
         &self,
         names: impl IntoIterator<Item = &'n str>,
-    ) -> Result<Vec<(LayerId, Layer)>, BuildError> {
-        let mut layers = Vec::new();
-        for name in names {
-            let id = self.built[name];
-            layers.push((id, self.repository.read_layer(&id)?));
-        }
-        Ok(layers)
-    }
-
-    fn image(&self) -> Result<(ImageId, bool, Vec<Finding>, u64), BuildError> {
-        let recipe = self.workspace.recipe();
-        let layers = self.layers(recipe.layers.iter().map(String::as_str))?;
-        let name = RefName::image(&recipe.name)?;
-        let before = self.repository.read_ref(&name)?;
-        let key = ImageKey::new(recipe, &layers);
-        if let Some(cached) = keys::find_image(self.repository, &key)? {
-            let changed = before.as_deref() != Some(&cached.image.to_string());
-            if changed {
-                self.repository.set_ref(&name, &cached.image.to_string())?;
-            }
-            return Ok((cached.image, changed, cached.findings, 0));
-        }
-        self.options.progress.step(&recipe.name, "composing", None);
-        let transaction = self.repository.begin()?;
-        let index = self.repository.index();
-        let composition = compose(&layers, &transaction, &index)?;
-        if composition.verdict() == Verdict::Refused {
-            return Err(BuildError::Refused {
-                findings: composition.findings,
-            });
-        }
-        let Composition { tree, findings, .. } = composition;
-        tree.validate()
-            .map_err(|source| BuildError::Tree { source })?;
-        let image = Image {
-            format: 1,
-            name: recipe.name.clone(),
-            architecture: recipe.architecture.clone(),
-            layers: layers.iter().map(|(id, layer)| layer.named(*id)).collect(),
-            keep: recipe.policy.keep,
-            bytes: tree.bytes(),
-            entries: tree.len() as u64,
-            tree: transaction.put_tree(&tree)?,
-            waivers: Vec::new(),
-        };
-        let id = transaction.put_image(&image)?;
-        let numbers = crate::compose::ids_of(&tree, &|object| transaction.read_object(object))?;
-        let committed = transaction.commit(&name, &id.to_string())?;
-        // What every deployment of this image mounts is made once, here.
-        let disk = self.repository.disk().as_ref();
-        Metadata::find_or_make(
-            &self.repository.cache_dir("erofs")?,
-            &image.tree,
-            &tree,
-            &numbers,
-        )?
-        .remember(disk);
-        keys::remember_image(self.repository, &key, &id, &findings)?;
-        Ok((
-            id,
-            before.as_deref() != Some(&id.to_string()),
-            findings,
-            committed.bytes_written,
-        ))
+    ) -> Result<Vec<Member>, BuildError> {
+        let ids = names.into_iter().map(|name| self.built[name]);
+        Ok(ids
+            .map(|id| Member::read(self.repository, &id))
+            .collect::<Result<_, _>>()?)
     }
 }

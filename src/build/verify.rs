@@ -65,6 +65,7 @@ pub fn verify_reproducible(
         apt_sources: options.apt_sources.clone(),
         rebuild: Vec::new(),
         only: None,
+        clock: options.clock,
         waiting: options.waiting,
         cancel: options.cancel,
         progress: options.progress,

@@ -45,6 +45,23 @@ pub struct Finding {
     pub reason: String,
     /// What to do about it, one line.
     pub hint: String,
+    /// Why somebody accepted it, where a waiver is in force; it is a note then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<String>,
+}
+
+impl Finding {
+    /// Says whether only other packages help: the layer has to be locked again before it is rebuilt.
+    pub fn needs_lock(&self) -> bool {
+        self.id.starts_with("dpkg:")
+    }
+
+    /// Says whether a waiver can accept it: what could not be merged, or has no number, cannot be put on a machine.
+    pub fn is_waivable(&self) -> bool {
+        !["conflict:", "owner:"]
+            .iter()
+            .any(|kind| self.id.starts_with(kind))
+    }
 }
 
 /// Returns the verdict on a set with these findings.

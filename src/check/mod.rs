@@ -7,7 +7,12 @@
 mod finding;
 mod owners;
 mod problem;
+mod renumber;
+
+/// The version of the checks: what they look at, and how they name it. A baseline of another version says less.
+pub const CHECKS_VERSION: u32 = 1;
 
 pub use finding::{Finding, Severity, Verdict, verdict};
 pub use owners::owners;
 pub use problem::{Problem, Subject, Weight};
+pub use renumber::{Renumbered, renumbered};

@@ -28,6 +28,7 @@ pub fn owners(
                     path: Some(path.clone()),
                     reason: format!("'{path}' belongs to '{owner}', which the image's {database} does not list"),
                     hint: format!("make '{owner}' in this layer or in one that it is built on, then rebuild the layer"),
+                    waived: None,
                 });
             }
         }

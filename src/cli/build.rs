@@ -9,6 +9,7 @@ use crate::build::{self, Action, BuildOptions, BuildReport};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
 use crate::store::Repository;
+use crate::time::SystemClock;
 
 /// Builds what changed of a recipe's layers, and composes its image.
 #[derive(Debug, Args)]
@@ -130,6 +131,7 @@ pub(super) fn options<'a>(context: &'a Context, source: &Source) -> BuildOptions
         apt_sources: source.apt_sources.clone(),
         rebuild: Vec::new(),
         only: None,
+        clock: &SystemClock,
         cancel: &context.cancel,
         waiting: context.store_waiting(),
         progress: &context.ui,

@@ -202,6 +202,8 @@ impl From<BuildError> for CliError {
             error => {
                 let exit = match &error {
                     BuildError::Refused { .. }
+                    | BuildError::RebuildNeeded { .. }
+                    | BuildError::NeedsLock { .. }
                     | BuildError::Unclassified { .. }
                     | BuildError::Secrets { .. } => REFUSED,
                     BuildError::Apt(crate::build::apt::AptError::HashMismatch { .. }) => INTEGRITY,

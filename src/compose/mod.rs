@@ -3,23 +3,32 @@
 //! The input is an ordered list of layers; each is applied to what stands below it by [`crate::merge::apply`], then the
 //! derivers run, then the checks. Nothing is written but through the transaction that is given.
 
+mod baseline;
+mod derive;
+mod examine;
+mod judge;
+mod member;
 mod view;
+mod waive;
 
+pub use baseline::{baseline, watched};
+pub use examine::{Found, examine};
+pub use judge::{Judgement, judge};
+pub use member::Member;
 pub use view::TreeView;
+pub use waive::{Waived, waive};
 
 use std::collections::BTreeMap;
 
 use crate::check::{self, Finding, Severity, Verdict};
-use crate::format::Layer;
-use crate::id::{LayerId, ObjectId};
+use crate::id::ObjectId;
 use crate::materialise::{IdLookup as _, PasswdIds};
-use crate::merge::derive::ldsocache::{self, LdSoCacheError};
-use crate::merge::derive::{DerivedLink, alternatives};
+use crate::merge::derive::ldsocache::{CacheEntry, LdSoCacheError};
 use crate::merge::{Applied, Blobs, MergeError, apply};
 use crate::path::RelPath;
 use crate::store::{Index, StoreError, Transaction};
 use crate::tree::view::ViewError;
-use crate::tree::{Inode, Node, Tree};
+use crate::tree::{Inode, Tree};
 
 /// Why a composition stopped; findings are not errors.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +44,12 @@ pub enum ComposeError {
     View {
         /// What was to be derived.
         path: &'static str,
+        /// Why.
+        source: ViewError,
+    },
+    /// What a check reads could not be had.
+    #[error("cannot check the composed tree")]
+    Check {
         /// Why.
         source: ViewError,
     },
@@ -55,10 +70,12 @@ pub struct Composition {
     pub tree: Tree,
     /// The tree as the layers merged, before anything was derived: what the changes of a next layer apply to.
     pub merged: Tree,
-    /// What is wrong with it.
+    /// What could not be merged, and owners that nobody knows.
     pub findings: Vec<Finding>,
     /// Which layer each path comes from, by index into the layers; derived paths are absent.
     pub origin: BTreeMap<RelPath, usize>,
+    /// The lines of the loader's cache, in the order in which it is searched.
+    pub libraries: Vec<CacheEntry>,
 }
 
 impl Composition {
@@ -109,36 +126,40 @@ impl Blobs for TransactionBlobs<'_, '_> {
     }
 }
 
-/// Composes `layers`, lowest first. New contents (merged and derived files) are put into `transaction`.
+/// Composes `members`, lowest first. New contents (merged and derived files) are put into `transaction`.
 pub fn compose(
-    layers: &[(LayerId, Layer)],
+    members: &[Member],
     transaction: &Transaction<'_>,
     index: &Index,
 ) -> Result<Composition, ComposeError> {
     let blobs = TransactionBlobs(transaction);
     let mut composition = Composition::default();
-    for (number, (_, layer)) in layers.iter().enumerate() {
-        let changeset = transaction.repository().read_changeset(&layer.changeset)?;
-        let applied = apply(&mut composition.tree, &changeset, &blobs)?;
-        for (path, change) in changeset.iter() {
+    for (number, member) in members.iter().enumerate() {
+        let applied = apply(&mut composition.tree, &member.changeset, &blobs)?;
+        for (path, change) in member.changeset.iter() {
             if change.post.is_some() {
                 composition.origin.insert(path.clone(), number);
             }
         }
+        let severity = judge::severity(member, members);
         composition
             .findings
-            .extend(conflict_findings(&layer.name, applied));
+            .extend(conflict_findings(&member.layer.name, severity, applied));
     }
     composition.merged = composition.tree.clone();
-    derive_files(&mut composition.tree, transaction, index)?;
-    check_owners(&mut composition, layers, transaction)?;
+    composition.libraries = derive::derive_files(&mut composition.tree, transaction, index)?;
+    check_owners(&mut composition, members, transaction)?;
     composition
         .findings
         .sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
     Ok(composition)
 }
 
-fn conflict_findings(layer: &str, applied: Applied) -> impl Iterator<Item = Finding> {
+fn conflict_findings(
+    layer: &str,
+    severity: Severity,
+    applied: Applied,
+) -> impl Iterator<Item = Finding> {
     applied.conflicts.into_iter().map(move |conflict| {
         let place = conflict
             .record
@@ -149,7 +170,7 @@ fn conflict_findings(layer: &str, applied: Applied) -> impl Iterator<Item = Find
             .map_or(String::new(), |line| format!(", line {line}"));
         Finding {
             id: format!("conflict:{}{place}", conflict.path),
-            severity: Severity::Refuse,
+            severity,
             layer: layer.to_owned(),
             package: None,
             reason: format!("'{}'{line}: {}", conflict.path, conflict.reason),
@@ -157,92 +178,14 @@ fn conflict_findings(layer: &str, applied: Applied) -> impl Iterator<Item = Find
                 "build '{layer}' on the layer that it conflicts with, so that it sees its files"
             ),
             path: Some(conflict.path),
+            waived: None,
         }
     })
 }
 
-/// Derives what is a function of the rest: first links, then the loader's cache, which may see them.
-fn derive_files(
-    tree: &mut Tree,
-    transaction: &Transaction<'_>,
-    index: &Index,
-) -> Result<(), ComposeError> {
-    let fail = |path: &'static str| move |source| ComposeError::View { path, source };
-    let found = alternatives::derive(&TreeView::new(tree, transaction, index))
-        .map_err(fail("etc/alternatives"))?;
-    for path in &found.absent {
-        let is_ours = |inode: &Inode| {
-            matches!(&inode.node, Node::Symlink { target } if found.derived.contains(path)
-                || target.strip_prefix(b"/").is_some_and(|target| found.derived.contains(target)))
-        };
-        if tree.get(path).is_some_and(is_ours) {
-            tree.remove(path);
-        }
-    }
-    for link in found.links {
-        put_link(tree, &link, found.derived.contains(&link.path));
-    }
-    let view = TreeView::new(tree, transaction, index);
-    let derived = ldsocache::derive(&view).map_err(|source| ComposeError::Derive {
-        path: RelPath::new(b"etc/ld.so.cache").unwrap_or_default(),
-        source,
-    })?;
-    view.remember();
-    let Some(derived) = derived else {
-        return Ok(());
-    };
-    if let Ok(path) = RelPath::new(&derived.file.path) {
-        let contents = derived.file.contents;
-        let object = transaction.put_object(&contents)?;
-        let mtime = tree
-            .get(b"etc")
-            .map_or_else(Default::default, |etc| etc.mtime);
-        tree.insert(
-            path,
-            Inode {
-                mtime,
-                ..Inode::file(object, contents.len() as u64, 0o644)
-            },
-        );
-    }
-    for link in derived.links {
-        put_link(tree, &link, false);
-    }
-    Ok(())
-}
-
-/// Puts a derived link where nothing is, or with `replace` where another link is; never where its directory is missing.
-fn put_link(tree: &mut Tree, link: &DerivedLink, replace: bool) {
-    let Ok(path) = RelPath::new(&link.path) else {
-        return;
-    };
-    // Links are made in the directory that their path leads to: /bin may itself be a link.
-    let parent = path
-        .parent()
-        .and_then(|parent| tree.resolve(parent.as_bytes()));
-    let Some(path) = parent
-        .as_ref()
-        .and_then(|parent| parent.join(path.name()).ok())
-    else {
-        return;
-    };
-    let free = match tree.get(path.as_bytes()).map(|inode| &inode.node) {
-        None => true,
-        Some(Node::Symlink { target }) => replace && **target != *link.target,
-        Some(_) => false,
-    };
-    if free {
-        // No date: whichever layer's date it took, another order of layers would give another.
-        let node = Node::Symlink {
-            target: link.target.clone().into(),
-        };
-        tree.insert(path, Inode::new(node, 0o777));
-    }
-}
-
 fn check_owners(
     composition: &mut Composition,
-    layers: &[(LayerId, Layer)],
+    members: &[Member],
     transaction: &Transaction<'_>,
 ) -> Result<(), ComposeError> {
     let ids = composition.ids(transaction)?;
@@ -257,10 +200,15 @@ fn check_owners(
     let layer_of = |path: &RelPath| {
         origin
             .get(path)
-            .and_then(|number| layers.get(*number))
-            .map_or(String::new(), |(_, layer)| layer.name.clone())
+            .and_then(|number| members.get(*number))
+            .map_or(String::new(), |member| member.layer.name.clone())
     };
-    let findings = check::owners(&composition.tree, &known, &layer_of);
+    let mut findings = check::owners(&composition.tree, &known, &layer_of);
+    for finding in &mut findings {
+        if let Some(member) = members.iter().find(|m| m.layer.name == finding.layer) {
+            finding.severity = judge::severity(member, members);
+        }
+    }
     composition.findings.extend(findings);
     Ok(())
 }

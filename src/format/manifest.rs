@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{BuildKey, LayerId, ObjectId, TreeId};
 use crate::path::RelPath;
+use crate::time::Date;
 
 /// A layer: a changeset with its facts. Its id is the digest of its canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Layer {
     pub restart: Vec<String>,
     /// Paths in lower layers whose change means rebuild.
     pub rebuild: RebuildRule,
+    /// What was so in the set that it was built and tested in.
+    pub baseline: Baseline,
 }
 
 impl Layer {
@@ -118,6 +121,18 @@ pub struct RebuildRule {
     pub when: Vec<String>,
 }
 
+/// What was so in the set that a layer was built and tested in: later checks call only what is not listed here news.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// The version of the checks that looked.
+    pub checks: u32,
+    /// Ids of the problems that were there, sorted, without those that a lower layer's baseline lists.
+    pub problems: Vec<String>,
+    /// For each pattern of `rebuild.when`, the digest of what it matched in the layers below.
+    pub watched: BTreeMap<String, ObjectId>,
+}
+
 /// An image: ordered layers and the tree that they compose to. Its id is the digest of its canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -162,4 +177,6 @@ pub struct Waiver {
     pub finding: String,
     /// Why it is accepted.
     pub reason: String,
+    /// The last day on which it is accepted.
+    pub expires: Date,
 }

@@ -13,7 +13,7 @@ mod text;
 pub use gv::{decode_changeset, decode_tree, encode_changeset, encode_tree};
 pub use json::{from_canonical_json, to_canonical_json};
 pub use manifest::{
-    BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage,
+    Baseline, BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage,
     RebuildRule, Waiver,
 };
 pub use text::{dump_changeset, dump_tree, parse_tree};

@@ -10,9 +10,9 @@ use serde::Serialize;
 use crate::path::RelPath;
 use crate::tree::Owner;
 
-use super::glob::Glob;
 use super::lock::LayerLock;
 use super::state::StateRule;
+use crate::glob::Glob;
 
 /// One layer's definition.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::error::{RecipeError, Source, suggest};
 use super::parse::{named, optional, spans};
-use super::reader::Document;
+use super::reader::{Document, Value};
 use super::words;
+use crate::format::Waiver;
 
 /// How many earlier deployments a target keeps when the recipe does not say.
 pub const DEFAULT_KEEP: u32 = 3;
@@ -23,6 +24,8 @@ pub struct Recipe {
     pub layers: Vec<String>,
     /// What targets do with deployments of this image.
     pub policy: Policy,
+    /// `[[waivers]]`: findings that somebody accepts, each for a reason and a time; none twice.
+    pub waivers: Vec<Waiver>,
 }
 
 /// `[policy]`: what targets do with deployments of an image.
@@ -50,7 +53,14 @@ pub(super) fn parse(
     host_architecture: &str,
 ) -> Result<(Recipe, Vec<Range<usize>>), RecipeError> {
     let document = Document::parse(source)?;
-    let root = document.table(&["name", "description", "architecture", "layers", "policy"])?;
+    let root = document.table(&[
+        "name",
+        "description",
+        "architecture",
+        "layers",
+        "policy",
+        "waivers",
+    ])?;
     let name = named(&root, stem, "the file's name")?.to_owned();
     let architecture = match root.get("architecture") {
         None => host_architecture.to_owned(),
@@ -85,14 +95,48 @@ pub(super) fn parse(
             .map_or(Ok(DEFAULT_KEEP), |value| value.integer())?,
         None => DEFAULT_KEEP,
     };
+    let waivers = match root.get("waivers") {
+        Some(list) => parse_waivers(&list)?,
+        None => Vec::new(),
+    };
     let recipe = Recipe {
         name,
         description: optional(&root, "description", |_| None)?,
         architecture,
         layers,
         policy: Policy { keep },
+        waivers,
     };
     Ok((recipe, spans(&list)?))
+}
+
+fn parse_waivers(list: &Value<'_>) -> Result<Vec<Waiver>, RecipeError> {
+    let mut waivers: Vec<Waiver> = Vec::new();
+    for item in list.list()? {
+        let table = item.table(&["finding", "reason", "expires"])?;
+        let place = table.need("finding")?;
+        let finding = place.checked(|text| match text {
+            "" => Some("is empty"),
+            text if text.contains(['*', ' ', '\t', '\n']) => Some(
+                "is no id of a finding: a waiver accepts exactly one, as `layerset check` names it",
+            ),
+            _ => None,
+        })?;
+        if waivers.iter().any(|waiver| waiver.finding == finding) {
+            return Err(place.fault(format!("'{finding}' is waived twice")));
+        }
+        let reason = table.need("reason")?;
+        let reason = reason.checked(|text| {
+            let blank = text.trim().is_empty().then_some("says nothing");
+            blank.or_else(|| words::line(text))
+        })?;
+        waivers.push(Waiver {
+            finding: finding.to_owned(),
+            reason: reason.to_owned(),
+            expires: table.need("expires")?.date()?,
+        });
+    }
+    Ok(waivers)
 }
 
 #[cfg(test)]
@@ -129,7 +173,7 @@ mod tests {
             ),
             (
                 "layers = ['debian']\noutputs = []",
-                "recipes/web.toml:2:1: unknown key 'outputs' (known: architecture, description, name, policy)",
+                "recipes/web.toml:2:1: unknown key 'outputs' (known: architecture, description, name, policy, waivers)",
             ),
             (
                 "layers = ['debian']\n[policy]\nkep = 3",
@@ -160,6 +204,22 @@ mod tests {
                 "recipes/web.toml:1:16: unknown architecture 'x86_64' (did you mean 'amd64'?)",
             ),
             ("", "recipes/web.toml:1:1: missing key 'layers'"),
+            (
+                "layers = ['a']\n[[waivers]]\nfinding = 'elf:*'\nreason = 'x'\nexpires = 2027-01-01",
+                "recipes/web.toml:3:11: 'elf:*' is no id of a finding: a waiver accepts exactly one, as `layerset check` names it",
+            ),
+            (
+                "layers = ['a']\n[[waivers]]\nfinding = 'a:b'\nreason = ' '\nexpires = 2027-01-01",
+                "recipes/web.toml:4:10: ' ' says nothing",
+            ),
+            (
+                "layers = ['a']\n[[waivers]]\nfinding = 'a:b'\nreason = 'x'",
+                "recipes/web.toml:2:1: missing key 'waivers.expires'",
+            ),
+            (
+                "layers = ['a']\n[[waivers]]\nfinding = 'a:b'\nreason = 'x'\nexpires = 2027-01-01T00:00:00Z",
+                "recipes/web.toml:5:11: 'waivers.expires' must be a day, e.g. 2027-01-31",
+            ),
             (
                 "layers = ['debian'\n",
                 "recipes/web.toml:1:19: unclosed array, expected `]`",

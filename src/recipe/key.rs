@@ -11,10 +11,10 @@ use crate::path::{RelPath, escape};
 use crate::tree::Owner;
 
 use super::definition::{Bootstrap, Content, Definition, Files, Upper};
-use super::glob::Glob;
 use super::ids::{IdKind, Ids};
 use super::lock::LayerLock;
 use super::state::StateRule;
+use crate::glob::Glob;
 
 /// The BLAKE3 key derivation context; another format of the key needs another.
 const CONTEXT: &str = "layerset 2026-01 layer build key v1";

@@ -6,7 +6,6 @@
 mod definition;
 mod error;
 mod file;
-mod glob;
 mod ids;
 mod key;
 mod layer;
@@ -20,13 +19,13 @@ mod toml_text;
 mod words;
 mod workspace;
 
+pub use crate::glob::Glob;
 pub use definition::{
     Apt, Bootstrap, Content, Definition, Files, HealthCheck, Pocket, Probe, Run, Secret, Upper,
     Variant,
 };
 pub use error::{Fault, OneLine, RecipeError, Source};
 pub use file::{DEFAULT_KEEP, Policy, Recipe};
-pub use glob::Glob;
 pub use ids::{AllocateError, FIRST_ID, IdKind, Ids, LAST_ID};
 pub use key::{FileContent, FileInput, KeyInputs, build_key, canonical_inputs};
 pub use layer::Layer;

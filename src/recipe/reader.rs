@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{RecipeError, Source, suggest};
+use crate::time::Date;
 
 /// A parsed file: keeps alive what [`Table`]s borrow.
 pub(super) struct Document<'a> {
@@ -222,6 +223,16 @@ impl<'d> Value<'d> {
             .ok()
             .and_then(|value| T::try_from(value).ok())
             .ok_or_else(|| self.fault(format!("'{}' is out of range: {integer}", self.key)))
+    }
+
+    /// Returns the value as a day.
+    pub(super) fn date(&self) -> Result<Date, RecipeError> {
+        let DeValue::Datetime(value) = self.value else {
+            return Err(self.wrong_type("a date"));
+        };
+        let day = value.date.filter(|_| value.time.is_none());
+        day.and_then(|day| Date::new(day.year, day.month, day.day))
+            .ok_or_else(|| self.fault(format!("'{}' must be a day, e.g. 2027-01-31", self.key)))
     }
 
     /// Returns the elements of a list.

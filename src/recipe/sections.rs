@@ -7,11 +7,11 @@ use crate::path::RelPath;
 
 use super::definition::{Apt, Bootstrap, Files, HealthCheck, Pocket, Probe, Run, Secret, Variant};
 use super::error::{RecipeError, suggest};
-use super::glob::Glob;
 use super::parse::{FilePlaces, optional, spans};
 use super::reader::{Table, Value};
 use super::state::{Class, StateRule};
 use super::words;
+use crate::glob::Glob;
 
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 

@@ -4,7 +4,7 @@
 //! first, the most specific of them; then the table below, made from what Debian's packages leave there. What neither
 //! knows is [`Class::Unclassified`], which fails the build: data must not be lost or published by a guess.
 
-use super::glob::Glob;
+use crate::glob::Glob;
 
 /// What becomes of one file below `/var`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]

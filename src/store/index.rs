@@ -3,9 +3,12 @@
 //! It is opened lazily, never on the way of deploy, switch, rollback or boot, and started afresh on any error or panic
 //! while opening: sled 0.34 has been seen to do both after a kill (shared facts, section 5).
 
+use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+
+use rustix::fs::{FlockOperation, flock};
 
 use super::Repository;
 
@@ -13,20 +16,29 @@ use super::Repository;
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
-    database: OnceLock<Option<sled::Db>>,
+    database: OnceLock<Option<Database>>,
+}
+
+/// An open database, and the lock that says so: whoever does not get it works without, and throws nothing away.
+#[derive(Debug)]
+struct Database {
+    sled: sled::Db,
+    _lock: File,
 }
 
 impl Index {
     fn database(&self) -> Option<&sled::Db> {
-        self.database
-            .get_or_init(|| {
-                open(&self.path).or_else(|| {
-                    // A broken index is thrown away; if that fails too, the work goes on without one.
-                    std::fs::remove_dir_all(&self.path).ok()?;
-                    open(&self.path)
-                })
-            })
-            .as_ref()
+        let database = self.database.get_or_init(|| {
+            let lock = File::create(self.path.with_extension("lock")).ok()?;
+            flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+            let sled = open(&self.path).or_else(|| {
+                // A broken index is thrown away; if that fails too, the work goes on without one.
+                std::fs::remove_dir_all(&self.path).ok()?;
+                open(&self.path)
+            })?;
+            Some(Database { sled, _lock: lock })
+        });
+        database.as_ref().map(|database| &database.sled)
     }
 
     /// Returns the fact of `kind` about `key`.
@@ -75,6 +87,22 @@ impl Repository {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_that_another_command_holds_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = || Index {
+            path: dir.path().join("index.sled"),
+            database: OnceLock::new(),
+        };
+        let (first, second) = (index(), index());
+        first.put_all("elf", [(b"a".to_vec(), b"1".to_vec())]);
+        second.put_all("elf", [(b"b".to_vec(), b"2".to_vec())]);
+        assert_eq!(second.get("elf", b"a"), None);
+        assert_eq!(first.get("elf", b"a").unwrap(), b"1");
+        drop(first);
+        assert_eq!(index().get("elf", b"a").unwrap(), b"1");
+    }
 
     #[test]
     fn a_broken_index_is_started_afresh() {

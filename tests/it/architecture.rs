@@ -13,7 +13,7 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("4", &["materialise", "store"]),
     ("3", &["durable"]),
     ("2", &["check", "format", "merge"]),
-    ("1", &["tree"]),
+    ("1", &["glob", "tree"]),
     ("0", &["elf", "id", "path", "time"]),
 ];
 

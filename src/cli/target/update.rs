@@ -10,6 +10,7 @@ use crate::cli::{CliError, Context, host_architecture};
 use crate::deploy::{Action, Target};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
+use crate::time::SystemClock;
 
 /// Rebuilds one component, and switches a target to the result.
 #[derive(Debug, Args)]
@@ -70,6 +71,7 @@ impl Update {
             apt_sources: self.apt_sources.clone(),
             rebuild: Vec::new(),
             only: Some(self.layer.clone()),
+            clock: &SystemClock,
             cancel: &context.cancel,
             waiting: context.store_waiting(),
             progress: &context.ui,

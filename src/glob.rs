@@ -1,4 +1,4 @@
-//! Path patterns of `[state]` and `[rebuild]`: `*` within a component, `**` for any number of components.
+//! Path patterns of layer definitions (`[state]`, `[rebuild]`): `*` within a component, `**` for any number of components.
 //!
 //! A pattern that matches a path matches everything below it too, so a plain path stands for itself and its subtree.
 //! No other character is special; the usual suspects (`? [ ] { } \`) are refused rather than taken literally in silence.

@@ -1,0 +1,203 @@
+//! The image: the layers composed, checked, and committed by the rename of `images/<recipe>`.
+
+use super::keys::{self, ImageKey};
+use super::{Build, BuildError};
+use crate::check::{Finding, Severity, Verdict, renumbered, verdict};
+use crate::compose::{Member, compose, examine, ids_of, judge, waive};
+use crate::format::{Image, Waiver};
+use crate::id::ImageId;
+use crate::materialise::Metadata;
+use crate::path::RelPath;
+use crate::store::{RefName, Repository};
+use crate::time::Date;
+use crate::tree::{Inode, Tree};
+
+/// What became of the image.
+pub struct Composed {
+    /// The image.
+    pub id: ImageId,
+    /// Whether it is another one than before.
+    pub changed: bool,
+    /// What the checks found; nothing of it refuses the image.
+    pub findings: Vec<Finding>,
+    /// Bytes written for it, besides its layers.
+    pub bytes_written: u64,
+}
+
+impl Build<'_> {
+    /// Composes and checks the image, unless that was done before; a set that is not sound changes nothing.
+    pub(super) fn image(&self) -> Result<Composed, BuildError> {
+        let (recipe, repository) = (self.workspace.recipe(), self.repository);
+        let ids: Vec<_> = recipe.layers.iter().map(|name| self.built[name]).collect();
+        let name = RefName::image(&recipe.name)?;
+        let before = repository.read_ref(&name)?;
+        let today = Date::of_sec(self.options.clock.now_sec()).unwrap_or(Date::LAST);
+        let key = ImageKey::new(recipe, &ids, today);
+        if let Some(cached) = keys::find_image(repository, &key)? {
+            let changed = before.as_deref() != Some(&cached.image.to_string());
+            if changed {
+                let tree = repository.read_tree(&repository.read_image(&cached.image)?.tree)?;
+                let read = |tree: &Tree, path: &[u8]| read_file(repository, tree, path);
+                let found = self.renumbered(before.as_deref(), &|path| read(&tree, path))?;
+                refuse(waive(found, &recipe.waivers, today).findings)?;
+                repository.set_ref(&name, &cached.image.to_string())?;
+            }
+            return Ok(Composed {
+                id: cached.image,
+                changed,
+                findings: cached.findings,
+                bytes_written: 0,
+            });
+        }
+        self.options.progress.step(&recipe.name, "composing", None);
+        let members = self.members(recipe.layers.iter().map(String::as_str))?;
+        let transaction = repository.begin()?;
+        let composition = compose(&members, &transaction, self.index)?;
+        self.options.progress.step(&recipe.name, "checking", None);
+        let found = examine(&composition, &members, &transaction, self.index)?;
+        let mut findings = composition.findings;
+        findings.extend(judge(found, &members).news);
+        let tree = composition.tree;
+        let read = |path: &[u8]| {
+            let object = tree.get(path).and_then(Inode::object);
+            Ok(object
+                .map(|id| transaction.read_object(&id))
+                .transpose()?
+                .unwrap_or_default())
+        };
+        findings.extend(self.renumbered(before.as_deref(), &read)?);
+        let waived = waive(findings, &recipe.waivers, today);
+        let findings = refuse(waived.findings)?;
+        tree.validate()
+            .map_err(|source| BuildError::Tree { source })?;
+        let image = Image {
+            format: 1,
+            name: recipe.name.clone(),
+            architecture: recipe.architecture.clone(),
+            layers: members.iter().filter_map(Member::named).collect(),
+            keep: recipe.policy.keep,
+            bytes: tree.bytes(),
+            entries: tree.len() as u64,
+            tree: transaction.put_tree(&tree)?,
+            waivers: recorded(waived.in_force, &recipe.waivers, today),
+        };
+        let id = transaction.put_image(&image)?;
+        let numbers = ids_of(&tree, &|object| transaction.read_object(object))?;
+        let committed = transaction.commit(&name, &id.to_string())?;
+        // What every deployment of this image mounts is made once, here.
+        let erofs = repository.cache_dir("erofs")?;
+        let disk = repository.disk().as_ref();
+        Metadata::find_or_make(&erofs, &image.tree, &tree, &numbers)?.remember(disk);
+        keys::remember_image(repository, &key, &id, &findings)?;
+        Ok(Composed {
+            id,
+            changed: before.as_deref() != Some(&id.to_string()),
+            findings,
+            bytes_written: committed.bytes_written,
+        })
+    }
+
+    /// Finds accounts that have another number than in the image before this one: files of a machine's `/var` keep theirs.
+    fn renumbered(
+        &self,
+        before: Option<&str>,
+        read: &dyn Fn(&[u8]) -> Result<Vec<u8>, BuildError>,
+    ) -> Result<Vec<Finding>, BuildError> {
+        let Some(id) = before.and_then(|text| text.parse::<ImageId>().ok()) else {
+            return Ok(Vec::new());
+        };
+        // An image that is damaged or gone says nothing.
+        let Ok(tree) = self
+            .repository
+            .read_image(&id)
+            .and_then(|image| self.repository.read_tree(&image.tree))
+        else {
+            return Ok(Vec::new());
+        };
+        let mut findings = Vec::new();
+        for (path, is_user) in [("etc/passwd", true), ("etc/group", false)] {
+            let old = read_file(self.repository, &tree, path.as_bytes())?;
+            let new = read(path.as_bytes())?;
+            for account in renumbered(&old, &new) {
+                findings.push(account.finding(
+                    is_user,
+                    RelPath::from_text(path).ok(),
+                    self.maker_of(path, &account.name)?,
+                ));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Returns the lowest layer whose database has the account.
+    fn maker_of(&self, path: &str, account: &str) -> Result<String, BuildError> {
+        for name in &self.workspace.recipe().layers {
+            let member = Member::read(self.repository, &self.built[name])?;
+            let post = member
+                .changeset
+                .get(path.as_bytes())
+                .and_then(|change| change.post.as_ref()?.object());
+            if let Some(object) = post {
+                let text = self.repository.read_object(&object)?;
+                let mut lines = text.split(|byte| *byte == b'\n');
+                if lines.any(|line| {
+                    line.strip_prefix(account.as_bytes())
+                        .is_some_and(|rest| rest.starts_with(b":"))
+                }) {
+                    return Ok(name.clone());
+                }
+            }
+        }
+        Ok(String::new())
+    }
+}
+
+fn read_file(repository: &Repository, tree: &Tree, path: &[u8]) -> Result<Vec<u8>, BuildError> {
+    let object = tree.get(path).and_then(Inode::object);
+    Ok(object
+        .map(|id| repository.read_object(&id))
+        .transpose()?
+        .unwrap_or_default())
+}
+
+/// Returns the findings of a sound set.
+pub(super) fn refuse(findings: Vec<Finding>) -> Result<Vec<Finding>, BuildError> {
+    match verdict(&findings) {
+        Verdict::Safe => Ok(findings),
+        Verdict::Refused => Err(BuildError::Refused {
+            findings: grave(findings),
+        }),
+        Verdict::RebuildNeeded
+            if findings
+                .iter()
+                .any(|f| f.severity == Severity::Rebuild && f.needs_lock()) =>
+        {
+            Err(BuildError::NeedsLock {
+                findings: grave(findings),
+            })
+        }
+        Verdict::RebuildNeeded => Err(BuildError::RebuildNeeded {
+            findings: grave(findings),
+        }),
+    }
+}
+
+/// Returns what is worse than a note, the worst first.
+fn grave(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.retain(|finding| finding.severity > Severity::Note);
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+/// Returns the waivers that an image records: those in force, and those about the change from one image to the next, which
+/// a machine meets too.
+fn recorded(mut in_force: Vec<Waiver>, all: &[Waiver], today: Date) -> Vec<Waiver> {
+    for waiver in all {
+        let is_change = waiver.finding.starts_with("renumber:");
+        if is_change && waiver.expires >= today && !in_force.contains(waiver) {
+            in_force.push(waiver.clone());
+        }
+    }
+    in_force.sort_by(|a, b| a.finding.cmp(&b.finding));
+    in_force
+}

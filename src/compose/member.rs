@@ -1,0 +1,48 @@
+//! One layer of a set, with its changes at hand.
+
+use crate::format::{ImageLayer, Layer};
+use crate::id::LayerId;
+use crate::store::{Repository, StoreError};
+use crate::tree::Changeset;
+
+/// A layer as a member of an ordered set.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its id; `None` while it is made.
+    pub id: Option<LayerId>,
+    /// Its facts.
+    pub layer: Layer,
+    /// Its changes.
+    pub changeset: Changeset,
+}
+
+impl Member {
+    /// Reads a layer and its changes.
+    pub fn read(repository: &Repository, id: &LayerId) -> Result<Self, StoreError> {
+        let layer = repository.read_layer(id)?;
+        let changeset = repository.read_changeset(&layer.changeset)?;
+        Ok(Self {
+            id: Some(*id),
+            layer,
+            changeset,
+        })
+    }
+
+    /// Says whether it stands on other layers in `members` than those that it was built on.
+    pub fn is_moved(&self, members: &[Self]) -> bool {
+        let today = |name: &str| members.iter().find(|member| member.layer.name == name);
+        let on = &self.layer.build.on;
+        on.iter()
+            .any(|on| today(&on.name).is_none_or(|member| member.id != Some(on.id)))
+    }
+
+    /// Returns the layer as images and baselines name it; `None` while it is made.
+    pub fn named(&self) -> Option<ImageLayer> {
+        self.id.map(|id| self.layer.named(id))
+    }
+
+    /// Says whether it was built on the layer called `name`.
+    pub fn stands_on(&self, name: &str) -> bool {
+        self.layer.build.on.iter().any(|on| on.name == name)
+    }
+}
