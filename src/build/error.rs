@@ -110,6 +110,12 @@ pub enum BuildError {
         /// What the checks found.
         findings: Vec<Finding>,
     },
+    /// A layer is not there for today's definition, lock and files.
+    #[error("layer '{layer}' is not built from today's definition and lock")]
+    NotBuilt {
+        /// The layer.
+        layer: String,
+    },
     /// Layers that are there do not hold on today's lower layers, and were not rebuilt.
     #[error("some layers must be rebuilt:{}", findings_listed(findings))]
     RebuildNeeded {
@@ -198,6 +204,7 @@ impl BuildError {
                     path.trim_start_matches('/')
                 ))
             }
+            Self::NotBuilt { .. } => Some("run `layerset build`, which checks too, or name an image that is there".to_owned()),
             Self::NeedsLock { findings } => {
                 let mut layers: Vec<&str> = Vec::new();
                 for finding in findings.iter().filter(|finding| finding.needs_lock()) {

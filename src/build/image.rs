@@ -12,6 +12,9 @@ use crate::store::{RefName, Repository};
 use crate::time::Date;
 use crate::tree::{Inode, Tree};
 
+/// Reads a file of an image; one that is not there is empty.
+pub(super) type Reader<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>, BuildError>;
+
 /// What became of the image.
 pub struct Composed {
     /// The image.
@@ -31,14 +34,15 @@ impl Build<'_> {
         let ids: Vec<_> = recipe.layers.iter().map(|name| self.built[name]).collect();
         let name = RefName::image(&recipe.name)?;
         let before = repository.read_ref(&name)?;
+        let members = || self.members(recipe.layers.iter().map(String::as_str));
         let today = Date::of_sec(self.options.clock.now_sec()).unwrap_or(Date::LAST);
         let key = ImageKey::new(recipe, &ids, today);
         if let Some(cached) = keys::find_image(repository, &key)? {
             let changed = before.as_deref() != Some(&cached.image.to_string());
             if changed {
                 let tree = repository.read_tree(&repository.read_image(&cached.image)?.tree)?;
-                let read = |tree: &Tree, path: &[u8]| read_file(repository, tree, path);
-                let found = self.renumbered(before.as_deref(), &|path| read(&tree, path))?;
+                let read = |path: &[u8]| read_file(repository, &tree, path);
+                let found = renumbered_since(repository, before.as_deref(), &members()?, &read)?;
                 refuse(waive(found, &recipe.waivers, today).findings)?;
                 repository.set_ref(&name, &cached.image.to_string())?;
             }
@@ -50,7 +54,7 @@ impl Build<'_> {
             });
         }
         self.options.progress.step(&recipe.name, "composing", None);
-        let members = self.members(recipe.layers.iter().map(String::as_str))?;
+        let members = members()?;
         let transaction = repository.begin()?;
         let composition = compose(&members, &transaction, self.index)?;
         self.options.progress.step(&recipe.name, "checking", None);
@@ -65,7 +69,12 @@ impl Build<'_> {
                 .transpose()?
                 .unwrap_or_default())
         };
-        findings.extend(self.renumbered(before.as_deref(), &read)?);
+        findings.extend(renumbered_since(
+            repository,
+            before.as_deref(),
+            &members,
+            &read,
+        )?);
         let waived = waive(findings, &recipe.waivers, today);
         let findings = refuse(waived.findings)?;
         tree.validate()
@@ -96,60 +105,56 @@ impl Build<'_> {
             bytes_written: committed.bytes_written,
         })
     }
+}
 
-    /// Finds accounts that have another number than in the image before this one: files of a machine's `/var` keep theirs.
-    fn renumbered(
-        &self,
-        before: Option<&str>,
-        read: &dyn Fn(&[u8]) -> Result<Vec<u8>, BuildError>,
-    ) -> Result<Vec<Finding>, BuildError> {
-        let Some(id) = before.and_then(|text| text.parse::<ImageId>().ok()) else {
-            return Ok(Vec::new());
-        };
-        // An image that is damaged or gone says nothing.
-        let Ok(tree) = self
-            .repository
-            .read_image(&id)
-            .and_then(|image| self.repository.read_tree(&image.tree))
-        else {
-            return Ok(Vec::new());
-        };
-        let mut findings = Vec::new();
-        for (path, is_user) in [("etc/passwd", true), ("etc/group", false)] {
-            let old = read_file(self.repository, &tree, path.as_bytes())?;
-            let new = read(path.as_bytes())?;
-            for account in renumbered(&old, &new) {
-                findings.push(account.finding(
-                    is_user,
-                    RelPath::from_text(path).ok(),
-                    self.maker_of(path, &account.name)?,
-                ));
-            }
+/// Finds accounts that have another number than in the image `before`: files of a machine's `/var` keep theirs.
+///
+/// `read` reads a file of the new image; `members` are its layers.
+pub(super) fn renumbered_since(
+    repository: &Repository,
+    before: Option<&str>,
+    members: &[Member],
+    read: Reader<'_>,
+) -> Result<Vec<Finding>, BuildError> {
+    let id = before.and_then(|text| text.parse::<ImageId>().ok());
+    // An image that is damaged or gone says nothing.
+    let image = id.and_then(|id| repository.read_image(&id).ok());
+    let Some(tree) = image.and_then(|image| repository.read_tree(&image.tree).ok()) else {
+        return Ok(Vec::new());
+    };
+    let mut findings = Vec::new();
+    for (path, is_user) in [("etc/passwd", true), ("etc/group", false)] {
+        let old = read_file(repository, &tree, path.as_bytes())?;
+        for account in renumbered(&old, &read(path.as_bytes())?) {
+            let layer = maker_of(repository, members, path, &account.name)?;
+            findings.push(account.finding(is_user, RelPath::from_text(path).ok(), layer));
         }
-        Ok(findings)
     }
+    Ok(findings)
+}
 
-    /// Returns the lowest layer whose database has the account.
-    fn maker_of(&self, path: &str, account: &str) -> Result<String, BuildError> {
-        for name in &self.workspace.recipe().layers {
-            let member = Member::read(self.repository, &self.built[name])?;
-            let post = member
-                .changeset
-                .get(path.as_bytes())
-                .and_then(|change| change.post.as_ref()?.object());
-            if let Some(object) = post {
-                let text = self.repository.read_object(&object)?;
-                let mut lines = text.split(|byte| *byte == b'\n');
-                if lines.any(|line| {
-                    line.strip_prefix(account.as_bytes())
-                        .is_some_and(|rest| rest.starts_with(b":"))
-                }) {
-                    return Ok(name.clone());
-                }
-            }
+/// Returns the lowest layer whose database has the account.
+fn maker_of(
+    repository: &Repository,
+    members: &[Member],
+    path: &str,
+    account: &str,
+) -> Result<String, BuildError> {
+    for member in members {
+        let change = member.changeset.get(path.as_bytes());
+        let Some(object) = change.and_then(|change| change.post.as_ref()?.object()) else {
+            continue;
+        };
+        let text = repository.read_object(&object)?;
+        let is_it = |line: &[u8]| {
+            let rest = line.strip_prefix(account.as_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b":"))
+        };
+        if text.split(|byte| *byte == b'\n').any(is_it) {
+            return Ok(member.layer.name.clone());
         }
-        Ok(String::new())
     }
+    Ok(String::new())
 }
 
 fn read_file(repository: &Repository, tree: &Tree, path: &[u8]) -> Result<Vec<u8>, BuildError> {

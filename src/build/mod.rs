@@ -7,6 +7,7 @@
 
 mod accounts;
 pub mod apt;
+mod check;
 mod error;
 mod files;
 mod image;
@@ -22,6 +23,7 @@ mod sink;
 mod steps;
 mod verify;
 
+pub use check::{CheckReport, CheckedSet, check};
 pub use error::BuildError;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
 pub use sink::Sink;
@@ -44,7 +46,7 @@ use crate::store::{Index, RefName, Repository, Waiting};
 use crate::time::Clock;
 
 /// The version of what the builder makes of its inputs: raised when capture, classification or composition change.
-pub const BUILDER_VERSION: u32 = 1;
+pub const BUILDER_VERSION: u32 = 2;
 
 /// Tells a person how far the work is.
 pub trait Progress: Sync {
@@ -275,6 +277,11 @@ impl Build<'_> {
         }
         let new_ids = self.save_ids()?;
         let image = self.image()?;
+        for layer in layers.iter_mut().filter(|l| l.action == Action::Kept) {
+            if let Some(reason) = self.safe_on(&layer.id)? {
+                layer.reason = reason;
+            }
+        }
         Ok(BuildReport {
             recipe: self.workspace.recipe().name.clone(),
             image: image.id,
@@ -431,6 +438,19 @@ impl Build<'_> {
         Ok(report)
     }
 
+    /// Says on which layers, other ones than it was built on, a kept layer was found to be safe.
+    fn safe_on(&self, id: &LayerId) -> Result<Option<String>, BuildError> {
+        let layer = self.repository.read_layer(id)?;
+        let on = layer.build.on.iter();
+        let moved: Vec<String> = on
+            .filter_map(|on| {
+                let today = self.built.get(&on.name).filter(|id| **id != on.id)?;
+                Some(format!("{} {}", on.name, today.short()))
+            })
+            .collect();
+        Ok((!moved.is_empty()).then(|| format!("it is safe on {}", moved.join(" and "))))
+    }
+
     fn keep(
         &mut self,
         input: &LayerInputs,
@@ -446,24 +466,12 @@ impl Build<'_> {
         keys::remember_inputs(self.repository, &self.workspace.recipe().name, input)?;
         self.built.insert(input.name.clone(), cached.layer);
         let layer = self.repository.read_layer(&cached.layer)?;
-        let moved: Vec<&str> = layer
-            .build
-            .on
-            .iter()
-            .filter(|on| self.built.get(&on.name).is_some_and(|id| *id != on.id))
-            .map(|on| on.name.as_str())
-            .collect();
-        let reason = if moved.is_empty() {
-            "nothing that it is built from changed".to_owned()
-        } else {
-            format!("it is safe on today's {}", moved.join(", "))
-        };
         Ok(LayerReport {
             name: input.name.clone(),
             id: cached.layer,
             version: layer.version,
             action: Action::Kept,
-            reason,
+            reason: "nothing that it is built from changed".to_owned(),
             findings: Vec::new(),
             seconds: took.as_secs_f64(),
             bytes_written: 0,

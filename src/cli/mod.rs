@@ -1,6 +1,7 @@
 //! The command line: one file a command; [`ui`] is the only printing, `error` the only exit.
 
 mod build;
+mod check;
 mod diff;
 mod error;
 mod forget;
@@ -76,6 +77,8 @@ enum Command {
     Lock(lock::Lock),
     /// Build what changed of a recipe's layers, and compose its image
     Build(build::Build),
+    /// Check whether a set of layers is sound
+    Check(check::Check),
     /// List the images and layers of the repository
     List(list::List),
     /// Show an image, a layer, a tree or an object
@@ -222,6 +225,7 @@ impl Command {
             Self::Init(command) => command.run(context),
             Self::Lock(command) => command.run(context),
             Self::Build(command) => command.run(context),
+            Self::Check(command) => command.run(context),
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
             Self::Diff(command) => command.run(context),

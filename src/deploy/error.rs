@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::check::Finding;
 use crate::durable::DurableError;
 use crate::id::ObjectId;
 use crate::materialise::MaterialiseError;
@@ -72,6 +73,9 @@ pub enum DeployError {
     /// `/etc` has changes on both sides that nobody decided about; nothing was written.
     #[error("{}", describe_conflicts(.0))]
     Conflicts(Vec<Conflict>),
+    /// Accounts of the machine would get other numbers; nothing was written.
+    #[error("{}", .0.iter().map(|finding| finding.reason.as_str()).collect::<Vec<_>>().join("\n"))]
+    Renumbered(Vec<Finding>),
     /// The current `/etc` was edited after the deployment was staged, so that switching would hide the edit.
     #[error(
         "/etc of deployment {from} was edited after deployment {generation} was staged from it"
@@ -184,6 +188,13 @@ impl DeployError {
                 "prune old deployments, or make the filesystem larger".to_owned()
             }
             Self::Objects(_) => "'layerset fsck' names all damaged files and the layers that hold them: remove the files, then run 'layerset build RECIPE --rebuild LAYER'".to_owned(),
+            Self::Renumbered(findings) => {
+                let id = findings.first().map(|finding| finding.id.as_str());
+                format!(
+                    "give it its number again in layers/ids.toml and build, or waive '{}' in the recipe and build",
+                    id.unwrap_or_default()
+                )
+            }
             Self::Conflicts(conflicts) => {
                 let path = conflicts.first().map(|conflict| conflict.path.to_string());
                 format!(

@@ -13,10 +13,12 @@ use super::preflight::{Need, check_objects};
 use super::record::{Deployment, FORMAT, Join, Kind, Place};
 use super::var::{self, VarPlan};
 use super::{DeployError, mounts, put};
+use crate::check::renumbered;
 use crate::durable::Disk;
 use crate::format::{self, Image};
 use crate::id::{ImageId, TreeId};
 use crate::materialise::{Capabilities, Metadata, Ownership, Support, checkout, checkout_subtree};
+use crate::merge::Blobs as _;
 use crate::path::RelPath;
 use crate::store::Repository;
 use crate::tree::{Inode, Tree};
@@ -71,6 +73,39 @@ struct Plan<'r> {
     image_ids: Ids,
 }
 
+/// Refuses an image that gives accounts of the current one other numbers: what they own in `/var` would change its owner.
+fn refuse_renumbered(
+    image: &Image,
+    etc: &EtcPlan<'_>,
+    current: Option<&Place>,
+) -> Result<(), DeployError> {
+    let (Some(current), Some(new)) = (current, &etc.tree) else {
+        return Ok(());
+    };
+    let mut findings = Vec::new();
+    for (name, is_user) in [("passwd", true), ("group", false)] {
+        let path = current.dir.join("etc").join(name);
+        let old = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            result => result.map_err(|error| DeployError::io("read", &path, error))?,
+        };
+        let path = RelPath::from_text(&format!("etc/{name}")).ok();
+        let object = path
+            .as_ref()
+            .and_then(|path| new.get(path.as_bytes())?.object());
+        let Some(object) = object else { continue };
+        for account in renumbered(&old, &etc.contents.read(&object)?) {
+            findings.push(account.finding(is_user, path.clone(), String::new()));
+        }
+    }
+    findings.retain(|finding| !image.waivers.iter().any(|w| w.finding == finding.id));
+    if findings.is_empty() {
+        Ok(())
+    } else {
+        Err(DeployError::Renumbered(findings))
+    }
+}
+
 impl Change<'_> {
     /// Stages an image as a new deployment.
     pub fn stage(
@@ -123,6 +158,7 @@ impl Change<'_> {
         if !etc.report.conflicts.is_empty() {
             return Err(DeployError::Conflicts(etc.report.conflicts));
         }
+        refuse_renumbered(&image, &etc, current.as_ref())?;
         let image_ids = Ids(vec![etc::ids_of(&etc.image, &etc.contents)?]);
         let (kind, kind_reason) = self.choose_kind(options.kind)?;
         let join = match kind {

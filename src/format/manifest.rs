@@ -36,7 +36,9 @@ pub struct Layer {
     pub restart: Vec<String>,
     /// Paths in lower layers whose change means rebuild.
     pub rebuild: RebuildRule,
-    /// What was so in the set that it was built and tested in.
+    /// What was so in the set that it was built and tested in; layers that were built before checks existed have none, and
+    /// all is news about them.
+    #[serde(default, skip_serializing_if = "Baseline::is_absent")]
     pub baseline: Baseline,
 }
 
@@ -131,6 +133,12 @@ pub struct Baseline {
     pub problems: Vec<String>,
     /// For each pattern of `rebuild.when`, the digest of what it matched in the layers below.
     pub watched: BTreeMap<String, ObjectId>,
+}
+
+impl Baseline {
+    fn is_absent(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An image: ordered layers and the tree that they compose to. Its id is the digest of its canonical JSON.

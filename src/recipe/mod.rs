@@ -32,6 +32,7 @@ pub use layer::Layer;
 pub use lock::{LOCK_VERSION, LayerLock, Lock, LockedPackage};
 pub use sha256::{NotSha256, Sha256};
 pub use state::{Class, Classifier, Explanation, StateRule};
+pub use toml_text::quote;
 pub use workspace::Workspace;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The one piece of TOML that this module writes by hand: strings.
 
 /// Quotes `text` as a basic string.
-pub(super) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {

@@ -3,7 +3,7 @@
 use crate::session::Session;
 use crate::support::path;
 use layerset::durable::RealDisk;
-use layerset::format::{BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
+use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
 use layerset::id::{BuildKey, ImageId, LayerId, ObjectId, TreeId};
 use layerset::store::{OpenOptions, RefName, Repository};
 use layerset::tree::{Changeset, Inode, Tree};
@@ -116,6 +116,7 @@ pub fn small() -> Small {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule::default(),
+        baseline: Baseline::default(),
     };
     let layer = transaction.put_layer(&layer).unwrap();
     let name = RefName::layer("web", "site").unwrap();

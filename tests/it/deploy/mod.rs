@@ -20,7 +20,7 @@ use layerset::deploy::{
     StageOptions, Target, Waiting,
 };
 use layerset::durable::{Disk, DurableError, RealDisk};
-use layerset::format::{BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
+use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
 use layerset::id::{BuildKey, ImageId, LayerId};
 use layerset::path::RelPath;
 use layerset::store::{OpenOptions, RefName, Repository, Transaction};
@@ -276,6 +276,7 @@ fn layer(transaction: &Transaction<'_>, version: &str) -> LayerId {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule::default(),
+        baseline: Baseline::default(),
     };
     transaction.put_layer(&layer).unwrap()
 }

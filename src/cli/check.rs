@@ -1,0 +1,238 @@
+//! `layerset check`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{CliError, Context, error, host_architecture};
+use crate::build::{self, CheckReport, CheckedSet};
+use crate::check::{Finding, Severity, Verdict};
+use crate::durable::LockMode;
+use crate::recipe::Workspace;
+use crate::store::{Repository, Resolved};
+use crate::time::{Clock as _, Date, SystemClock};
+
+/// Checks whether a set of layers is sound.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset check recipes/web.toml                 # the layers that a build would keep
+  layerset check web                              # an image that is there
+  layerset check web --with debian=shop/debian    # would the layers above hold on another base?
+  layerset check web --explain elf:needed:/usr/sbin/nginx:libpcre2-8.so.0
+
+The verdict is the worst finding: safe, rebuild-needed or refused. Only news counts: what was so
+already when a layer was built is listed by --all. Nothing is built, and nothing is changed.
+
+Exit status: 0 safe, 3 rebuild-needed or refused.")]
+pub struct Check {
+    /// A recipe file, or a name or id of an image
+    set: String,
+    /// Check with another build of a layer, or another layer in its place; may be given more than once
+    #[arg(long, value_name = "LAYER=ID", value_parser = replacement)]
+    with: Vec<(String, String)>,
+    /// Say all about one finding
+    #[arg(long, value_name = "FINDING")]
+    explain: Option<String>,
+    /// List what was so already when the layers were built, too
+    #[arg(long)]
+    all: bool,
+    /// Where the layers are [default: layers/ beside the recipe or beside its folder]
+    #[arg(long, value_name = "DIR")]
+    layers: Option<PathBuf>,
+}
+
+fn replacement(text: &str) -> Result<(String, String), String> {
+    let parts = text
+        .split_once('=')
+        .filter(|(name, id)| !name.is_empty() && !id.is_empty());
+    let (name, id) = parts.ok_or("it must be LAYER=ID, e.g. debian=web/debian")?;
+    Ok((name.to_owned(), id.to_owned()))
+}
+
+impl Check {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        let repository = context.open(LockMode::Shared, "layerset check")?;
+        let mut set = self.set(&repository)?;
+        for (name, id) in &self.with {
+            replace(&repository, &mut set, name, id)?;
+        }
+        context.ui.doing("composing and checking");
+        let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
+        let report = build::check(&repository, &set, today)?;
+        if let Some(id) = &self.explain {
+            return explain(context, &report, id);
+        }
+        context.ui.print_json(&report)?;
+        context.ui.print(&describe(&report, self.all));
+        match report.verdict {
+            Verdict::Safe => Ok(()),
+            Verdict::RebuildNeeded => {
+                Err(CliError::new("some layers must be rebuilt", error::REFUSED)
+                    .with_hint(rebuild_hint(&report)))
+            }
+            Verdict::Refused => Err(CliError::new("the set is not sound", error::REFUSED)
+                .with_hint("each finding says what to do about it: --explain FINDING")),
+        }
+    }
+
+    fn set(&self, repository: &Repository) -> Result<CheckedSet, CliError> {
+        let path = Path::new(&self.set);
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            let workspace = Workspace::open(path, self.layers.as_deref(), host_architecture())?;
+            return Ok(CheckedSet::of_recipe(&workspace, repository)?);
+        }
+        let image = repository.read_image(&repository.resolve_image(&self.set)?)?;
+        Ok(CheckedSet {
+            name: image.name,
+            layers: image.layers.iter().map(|layer| layer.id).collect(),
+            waivers: image.waivers,
+        })
+    }
+}
+
+fn replace(
+    repository: &Repository,
+    set: &mut CheckedSet,
+    name: &str,
+    id: &str,
+) -> Result<(), CliError> {
+    let Resolved::Layer(with) = repository.resolve(id)? else {
+        return Err(CliError::usage(format!("'{id}' is no layer")));
+    };
+    for layer in &mut set.layers {
+        if repository.read_layer(layer)?.name == name {
+            *layer = with;
+            return Ok(());
+        }
+    }
+    Err(CliError::usage(format!("the set has no layer '{name}'")))
+}
+
+fn rebuild_hint(report: &CheckReport) -> String {
+    let grave = report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Rebuild);
+    let mut locks: Vec<&str> = grave
+        .filter(|f| f.needs_lock())
+        .map(|f| f.layer.as_str())
+        .collect();
+    locks.dedup();
+    if locks.is_empty() {
+        return "`layerset build` rebuilds exactly those".to_owned();
+    }
+    let options: Vec<String> = locks
+        .iter()
+        .map(|layer| format!("--update {layer}"))
+        .collect();
+    format!(
+        "run `layerset lock RECIPE {}`, then `layerset build`",
+        options.join(" ")
+    )
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Safe => "safe",
+        Verdict::RebuildNeeded => "rebuild-needed",
+        Verdict::Refused => "refused",
+    }
+}
+
+fn severity(finding: &Finding) -> &'static str {
+    match (finding.severity, &finding.waived) {
+        (Severity::Note, Some(_)) => "waived",
+        (Severity::Note, None) => "note",
+        (Severity::Rebuild, _) => "rebuild",
+        (Severity::Refuse, _) => "refuse",
+    }
+}
+
+fn describe(report: &CheckReport, all: bool) -> String {
+    let mut text = format!("{}\n", word(report.verdict));
+    for layer in &report.layers {
+        text.push_str(&format!(
+            "  {} {} {}\n",
+            layer.name,
+            layer.version,
+            layer.id.short()
+        ));
+    }
+    text.push_str(&listed(&report.findings));
+    if all {
+        text.push_str("so already when the layers were built:\n");
+        text.push_str(&listed(&report.known));
+    } else if !report.known.is_empty() {
+        text.push_str(&format!(
+            "{} more were so already when the layers were built (--all lists them)\n",
+            report.known.len()
+        ));
+    }
+    text
+}
+
+fn listed(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let layer = if finding.layer.is_empty() {
+            "the recipe"
+        } else {
+            &finding.layer
+        };
+        text.push_str(&format!(
+            "{}: [{layer}] {}\n    {}\n",
+            severity(finding),
+            finding.reason,
+            finding.id
+        ));
+    }
+    text
+}
+
+fn explain(context: &Context, report: &CheckReport, id: &str) -> Result<(), CliError> {
+    let mut found = report.findings.iter().chain(&report.known);
+    let Some(finding) = found.find(|finding| finding.id == id) else {
+        return Err(CliError::usage(format!("the set has no finding '{id}'"))
+            .with_hint("`layerset check --all` lists all of them"));
+    };
+    let is_known = report.known.contains(finding);
+    context
+        .ui
+        .print_json(&serde_json::json!({ "finding": finding, "known": is_known }))?;
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| text.push_str(&format!("{name:<9} {value}\n"));
+    row("finding", finding.id.clone());
+    row("severity", severity(finding).to_owned());
+    row("layer", finding.layer.clone());
+    if let Some(package) = &finding.package {
+        row("package", package.clone());
+    }
+    if let Some(path) = &finding.path {
+        row("path", path.to_string());
+    }
+    row("reason", finding.reason.clone());
+    row(
+        "news",
+        if is_known {
+            "no: it was so when the layer was built"
+        } else {
+            "yes"
+        }
+        .to_owned(),
+    );
+    if let Some(waived) = &finding.waived {
+        row("waived", waived.clone());
+    }
+    row("to do", finding.hint.clone());
+    if finding.severity > Severity::Note && finding.is_waivable() {
+        text.push_str(&format!(
+            "to accept it, add to the recipe:\n  [[waivers]]\n  finding = {}\n  reason = \"…\"\n  expires = YYYY-MM-DD\n",
+            crate::recipe::quote(&finding.id)
+        ));
+    }
+    context.ui.print(&text);
+    Ok(())
+}
