@@ -13,8 +13,8 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("4", &["materialise", "store"]),
     ("3", &["durable"]),
     ("2", &["check", "format", "merge"]),
-    ("1", &["glob", "tree"]),
-    ("0", &["elf", "id", "path", "time"]),
+    ("1", &["deb822", "glob", "tree"]),
+    ("0", &["elf", "id", "path", "time", "version"]),
 ];
 
 fn levels() -> BTreeMap<&'static str, u32> {

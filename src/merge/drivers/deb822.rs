@@ -7,8 +7,8 @@
 use super::fields;
 use super::record::{self, BothResult, Outcome, Record, Records, Sides};
 use super::rules::{self, Refusal, Rule};
-use super::stanza::{Field, Stanza, stanzas};
 use super::{Driver, DriverConflict, Side, parse_sides, unmerged};
+use crate::deb822::{Field, Stanza, stanzas};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 

@@ -5,7 +5,7 @@
 
 use super::deb822::Format;
 use super::rules::Rule;
-use super::stanza::Stanza;
+use crate::deb822::Stanza;
 use std::borrow::Cow;
 
 /// Merges `/var/cache/debconf/config.dat` and `passwords.dat`.

@@ -8,7 +8,7 @@ use super::DriverConflict;
 use super::deb822::Format;
 use super::record::{Outcome, Sides};
 use super::rules::Rule;
-use super::stanza::Stanza;
+use crate::deb822::Stanza;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;

@@ -21,7 +21,6 @@ mod lines;
 mod record;
 mod registry;
 mod rules;
-mod stanza;
 mod ucf;
 
 #[cfg(test)]

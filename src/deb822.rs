@@ -1,20 +1,22 @@
 //! Stanzas of deb822(5) and of debconf's dialect: cutting a file into stanzas, and those into fields.
-
-use super::linefile;
+//!
+//! Strict and borrowing: nothing is copied, and what is no stanza is an error with its line, never skipped. Pure; any
+//! bytes are safe to give to it.
 
 /// More than any package or template has; the scans over one stanza stay short by it.
 const MAX_FIELDS: usize = 4096;
 
 /// One field with its continuation lines.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field<'a> {
+pub struct Field<'a> {
+    /// Its name, as written.
     pub name: &'a [u8],
     /// All bytes of the field without the last newline.
     pub raw: &'a [u8],
 }
 
 impl<'a> Field<'a> {
-    /// The bytes behind the colon.
+    /// Returns the bytes behind the colon.
     pub fn value(&self) -> &'a [u8] {
         &self.raw[self.name.len() + 1..]
     }
@@ -22,16 +24,17 @@ impl<'a> Field<'a> {
 
 /// The fields of one stanza in file order.
 #[derive(Debug, Default)]
-pub(super) struct Stanza<'a> {
+pub struct Stanza<'a> {
+    /// The fields; no two have the same name in any case.
     pub fields: Vec<Field<'a>>,
 }
 
 impl<'a> Stanza<'a> {
-    /// Cuts a stanza into fields; the error counts lines from 0.
+    /// Cuts a stanza, without the blank line that ends it, into fields; the error counts lines from 0.
     pub fn parse(raw: &'a [u8]) -> Result<Self, (usize, String)> {
         let mut fields: Vec<Field<'a>> = Vec::with_capacity(24);
         let mut start = 0;
-        for (at, line) in linefile::split(raw).enumerate() {
+        for (at, line) in lines(raw).enumerate() {
             let end = start + line.len();
             let fault = |reason: &str| Err((at, reason.to_owned()));
             if line.contains(&0) {
@@ -102,7 +105,7 @@ impl<'a> Stanza<'a> {
 ///
 /// Every program that writes these databases closes each stanza, the last one too, with a blank
 /// line: where that is missing, the file has been cut off.
-pub(super) fn stanzas(file: &[u8]) -> impl Iterator<Item = (&[u8], usize, bool)> {
+pub fn stanzas(file: &[u8]) -> impl Iterator<Item = (&[u8], usize, bool)> {
     let mut at = 0;
     let mut line = 1;
     std::iter::from_fn(move || {
@@ -124,4 +127,10 @@ pub(super) fn stanzas(file: &[u8]) -> impl Iterator<Item = (&[u8], usize, bool)>
         }
         (start < at).then(|| (&file[start..at - 1], first, false))
     })
+}
+
+/// Splits a stanza into its lines; a missing newline at the end makes no difference.
+fn lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    raw.split_inclusive(|&byte| byte == b'\n')
+        .map(|line| line.strip_suffix(b"\n").unwrap_or(line))
 }
