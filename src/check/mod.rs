@@ -4,6 +4,7 @@
 //! whether it is news, is told apart from that: a [`Finding`] names its layer and never guesses a remedy, and
 //! [`Verdict`] is the worst of them.
 
+pub mod dpkg;
 mod finding;
 mod owners;
 mod problem;

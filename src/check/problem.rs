@@ -12,6 +12,8 @@ pub struct Problem {
     pub subject: Subject,
     /// The package, where one is to blame.
     pub package: Option<String>,
+    /// The other package, where two do not go together; with `:` and its architecture where that is foreign.
+    pub other: Option<String>,
     /// How much it matters.
     pub weight: Weight,
     /// What is wrong, one line.

@@ -9,6 +9,7 @@ mod capture;
 mod cli;
 mod crash;
 mod deploy;
+mod dpkg;
 mod journey;
 mod ldsocache;
 mod materialise;
