@@ -1,12 +1,14 @@
 //! Runs the checks over a composition, and says whose each problem is.
 
 use super::{ComposeError, Composition, Member, TreeView};
-use crate::check::{Problem, Subject};
+use crate::check::{self, Problem, Subject};
 use crate::path::RelPath;
 use crate::store::{Index, Transaction};
 use crate::tree::Node;
-use crate::tree::view::ViewError;
+use crate::tree::view::{ImageView as _, ViewError};
 
+/// The package database, as programs know it.
+const STATUS: &[u8] = b"var/lib/dpkg/status";
 /// Links of alternatives, and where the database is that each is a function of.
 const LINKS: &[u8] = b"etc/alternatives";
 const ALTERNATIVES: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/alternatives";
@@ -48,8 +50,14 @@ fn problems(
     view: &TreeView<'_>,
 ) -> Result<Vec<Problem>, ComposeError> {
     let fail = |source: ViewError| ComposeError::Check { source };
-    let _ = (composition, members, view, fail);
-    Ok(Vec::new())
+    let tree = &composition.tree;
+    let mut problems = Vec::new();
+    if let Some(status) = tree.resolve(STATUS) {
+        let native = members.first().map_or("", |base| &base.layer.architecture);
+        let text = view.read(status.as_bytes()).map_err(fail)?;
+        problems.extend(check::dpkg::problems(&text, native));
+    }
+    Ok(problems)
 }
 
 /// Returns the number of the member that has the subject.

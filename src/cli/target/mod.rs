@@ -75,6 +75,7 @@ impl From<DeployError> for CliError {
             error => {
                 let exit = match &error {
                     DeployError::Conflicts(_)
+                    | DeployError::Renumbered(_)
                     | DeployError::Bad { .. }
                     | DeployError::EtcEdited { .. }
                     | DeployError::EtcElsewhere { .. } => REFUSED,
