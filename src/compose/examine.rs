@@ -2,6 +2,7 @@
 
 use super::{ComposeError, Composition, Member, TreeView};
 use crate::check::{self, Problem, Subject};
+use crate::format::LayerPackage;
 use crate::path::RelPath;
 use crate::store::{Index, Transaction};
 use crate::tree::Node;
@@ -35,7 +36,7 @@ pub fn examine(
     let mut found: Vec<Found> = problems
         .into_iter()
         .map(|problem| Found {
-            member: owner(&problem.subject, composition, members),
+            member: owner(&problem, composition, members),
             problem,
         })
         .collect();
@@ -61,17 +62,28 @@ fn problems(
 }
 
 /// Returns the number of the member that has the subject.
-fn owner(subject: &Subject, composition: &Composition, members: &[Member]) -> usize {
-    match subject {
-        Subject::Path(path) => owner_of_path(path, composition),
-        Subject::Package { name, architecture } => members
+fn owner(problem: &Problem, composition: &Composition, members: &[Member]) -> usize {
+    let of_package = |name: &str, architecture: Option<&str>| {
+        let is_it = |package: &LayerPackage| {
+            package.name == name && architecture.is_none_or(|wanted| package.architecture == wanted)
+        };
+        members
             .iter()
-            .rposition(|member| {
-                let packages = member.layer.packages.iter();
-                let mut same = packages.filter(|package| package.name == *name);
-                same.any(|package| package.architecture == *architecture)
-            })
-            .unwrap_or(0),
+            .rposition(|member| member.layer.packages.iter().any(is_it))
+            .unwrap_or(0)
+    };
+    match &problem.subject {
+        Subject::Path(path) => owner_of_path(path, composition),
+        Subject::Package { name, architecture } => {
+            // Of two that do not go together, the upper one has to give way: the lower one was there before it.
+            let other = problem.other.as_deref().map_or(0, |other| {
+                let (name, architecture) = other
+                    .split_once(':')
+                    .map_or((other, None), |(n, a)| (n, Some(a)));
+                of_package(name, architecture)
+            });
+            of_package(name, Some(architecture)).max(other)
+        }
     }
 }
 

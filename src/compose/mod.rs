@@ -11,6 +11,10 @@ mod member;
 mod view;
 mod waive;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 pub use baseline::{baseline, watched};
 pub use examine::{Found, examine};
 pub use judge::{Judgement, judge};

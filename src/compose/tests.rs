@@ -1,0 +1,286 @@
+//! What is news, whose it is, how bad, and what a waiver makes of it.
+
+use super::*;
+use crate::check::{Problem, Subject, Weight};
+use crate::format::{
+    Baseline, BuildFacts, Health, ImageLayer, Layer, LayerPackage, RebuildRule, Waiver, parse_tree,
+};
+use crate::id::{BuildKey, LayerId, TreeId};
+use crate::time::Date;
+use crate::tree::Changeset;
+
+fn id(text: &str) -> LayerId {
+    LayerId::of(text.as_bytes())
+}
+
+/// A layer called `name`, of the build `build`, built on these builds of other layers.
+fn member(name: &str, build: &str, on: &[(&str, &str)]) -> Member {
+    let on = on.iter().map(|(name, build)| ImageLayer {
+        name: (*name).to_owned(),
+        id: id(build),
+        version: "1".to_owned(),
+    });
+    let layer = Layer {
+        format: 1,
+        name: name.to_owned(),
+        version: "1".to_owned(),
+        architecture: "amd64".to_owned(),
+        changeset: TreeId::of(b""),
+        pre_images: Vec::new(),
+        build: BuildFacts {
+            key: BuildKey::of(b""),
+            on: on.collect(),
+            epoch: 0,
+            builder: 0,
+        },
+        packages: Vec::new(),
+        first_boot: BTreeMap::new(),
+        health: Health::default(),
+        restart: Vec::new(),
+        rebuild: RebuildRule::default(),
+        baseline: Baseline::default(),
+    };
+    Member {
+        id: Some(id(build)),
+        layer,
+        changeset: Changeset::new(),
+    }
+}
+
+/// Gives a member the files of a tree in its text form.
+fn with_files(member: Member, text: &str) -> Member {
+    let tree = parse_tree(&format!("/ dir 0755 root root 0.0 -\n{text}")).unwrap();
+    let changeset = Changeset::between(&Tree::new(), &tree);
+    Member {
+        changeset,
+        ..member
+    }
+}
+
+fn with_package(mut member: Member, name: &str, version: &str) -> Member {
+    member.layer.packages.push(LayerPackage {
+        name: name.to_owned(),
+        architecture: "amd64".to_owned(),
+        version: version.to_owned(),
+        sha256: String::new(),
+    });
+    member
+}
+
+fn knowing(mut member: Member, ids: &[&str]) -> Member {
+    member.layer.baseline.problems = ids.iter().map(|id| (*id).to_owned()).collect();
+    member
+}
+
+fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> Found {
+    let problem = Problem {
+        id: id.to_owned(),
+        subject,
+        package: None,
+        other: None,
+        weight,
+        reason: format!("{id} is wrong"),
+        hint: "mend it".to_owned(),
+    };
+    Found { problem, member }
+}
+
+fn at(path: &str) -> Subject {
+    Subject::Path(RelPath::from_text(path).unwrap())
+}
+
+fn package(name: &str) -> Subject {
+    Subject::Package {
+        name: name.to_owned(),
+        architecture: "amd64".to_owned(),
+    }
+}
+
+fn summary(findings: &[Finding]) -> Vec<String> {
+    let line = |f: &Finding| format!("{} {:?} {}", f.layer, f.severity, f.id);
+    findings.iter().map(line).collect()
+}
+
+#[test]
+fn news_about_a_layer_on_another_base_asks_for_its_rebuild_and_else_refuses() {
+    let problem = |member| vec![found("elf:x", at("usr/x"), member, Weight::Grave)];
+    let moved = [
+        member("base", "new", &[]),
+        member("app", "app", &[("base", "old")]),
+    ];
+    let news = judge(problem(1), &moved).news;
+    assert_eq!(summary(&news), ["app Rebuild elf:x"]);
+    let same = [
+        member("base", "new", &[]),
+        member("app", "app", &[("base", "new")]),
+    ];
+    let news = judge(problem(1), &same).news;
+    assert_eq!(summary(&news), ["app Refuse elf:x"]);
+    // The base stands on nothing: building it again gives the same.
+    let news = judge(problem(0), &moved).news;
+    assert_eq!(summary(&news), ["base Refuse elf:x"]);
+    // A layer below is missing altogether.
+    let alone = [member("app", "app", &[("base", "old")])];
+    let news = judge(problem(0), &alone).news;
+    assert_eq!(summary(&news), ["app Rebuild elf:x"]);
+}
+
+#[test]
+fn what_was_so_when_a_layer_was_built_is_no_news() {
+    let app = knowing(member("app", "app", &[("base", "old")]), &["elf:x"]);
+    let members = [member("base", "new", &[]), app];
+    let problems = vec![
+        found("elf:x", at("usr/x"), 1, Weight::Grave),
+        found("elf:y", at("usr/y"), 1, Weight::Grave),
+        found("link:z", at("usr/z"), 1, Weight::Minor),
+    ];
+    let judged = judge(problems, &members);
+    assert_eq!(
+        summary(&judged.news),
+        ["app Rebuild elf:y", "app Note link:z"]
+    );
+    assert_eq!(summary(&judged.known), ["app Note elf:x"]);
+}
+
+#[test]
+fn a_watched_path_that_changed_below_asks_for_a_rebuild() {
+    let base = |target: &str| {
+        with_files(
+            member("base", target, &[]),
+            &format!("/python link 0777 root root 0.0 {target}\n"),
+        )
+    };
+    let mut app = member("app", "app", &[("base", "3.11")]);
+    app.layer.rebuild.when = vec!["python".to_owned(), "absent".to_owned()];
+    app.layer.baseline.watched = watched(&app, &[base("3.11")]);
+    let other = with_files(
+        member("other", "other", &[]),
+        "/python link 0777 root root 0.0 odd\n",
+    );
+    let check = |base: Member, expect: &[&str]| {
+        let news = judge(Vec::new(), &[base, other.clone(), app.clone()]).news;
+        assert_eq!(summary(&news), expect);
+    };
+    check(base("3.11"), &[]);
+    check(base("3.13"), &["app Rebuild rebuild:app:python"]);
+    check(
+        member("base", "none", &[]),
+        &["app Rebuild rebuild:app:python"],
+    );
+}
+
+#[test]
+fn a_baseline_lists_what_lower_layers_do_not() {
+    let base = knowing(member("base", "b", &[]), &["link:a"]);
+    let app = member("app", "a", &[("base", "b")]);
+    let problems = [
+        found("dpkg:depends:p:q", package("p"), 1, Weight::Grave),
+        found("elf:b", at("usr/b"), 1, Weight::Grave),
+        found("link:a", at("usr/a"), 0, Weight::Minor),
+    ];
+    let made = baseline(&problems, &[base.clone(), app], None);
+    assert_eq!(made.problems, ["elf:b"], "unmet relations are never normal");
+    let made = baseline(&problems[..1], &[base], None);
+    assert_eq!(
+        made.problems,
+        ["dpkg:depends:p:q"],
+        "but a base is as its own tools left it"
+    );
+}
+
+#[test]
+fn what_is_broken_from_outside_stays_news_when_the_layer_is_built_again() {
+    let files = |object: &str| {
+        format!(
+            "/tool file 0755 root root 0.0 {} 1\n",
+            ObjectId::of(object.as_bytes())
+        )
+    };
+    let base = member("base", "b", &[]);
+    let before = with_files(
+        with_package(member("app", "a", &[]), "p", "1"),
+        &files("same"),
+    );
+    let problems = [
+        found("elf:tool", at("tool"), 1, Weight::Grave),
+        found("unit:p", package("p"), 1, Weight::Grave),
+    ];
+    let check = |object: &str, version: &str, previous: &Member, expect: &[&str]| {
+        let now = with_files(
+            with_package(member("app", "n", &[("base", "b")]), "p", version),
+            &files(object),
+        );
+        let made = baseline(&problems, &[base.clone(), now], Some(previous));
+        assert_eq!(made.problems, expect);
+    };
+    check("same", "1", &before, &[]);
+    check("other", "1", &before, &["elf:tool"]);
+    check("same", "2", &before, &["unit:p"]);
+    let knew = knowing(before, &["elf:tool", "unit:p"]);
+    check("same", "1", &knew, &["elf:tool", "unit:p"]);
+}
+
+#[test]
+fn a_waiver_accepts_one_finding_until_its_day_and_says_when_it_does_not() {
+    let finding = |id: &str, severity| Finding {
+        id: id.to_owned(),
+        severity,
+        layer: "app".to_owned(),
+        package: None,
+        path: None,
+        reason: String::new(),
+        hint: String::new(),
+        waived: None,
+    };
+    let waiver = |id: &str| Waiver {
+        finding: id.to_owned(),
+        reason: "known".to_owned(),
+        expires: Date::from_text("2027-01-31").unwrap(),
+    };
+    let on = |day: &str, id: &str| {
+        let findings = vec![
+            finding("elf:x", Severity::Refuse),
+            finding("conflict:/etc/passwd", Severity::Refuse),
+            finding("link:y", Severity::Note),
+        ];
+        let waived = waive(findings, &[waiver(id)], Date::from_text(day).unwrap());
+        (summary(&waived.findings), waived.in_force.len())
+    };
+    let rest = ["app Refuse conflict:/etc/passwd", "app Note link:y"];
+    let check = |day: &str, id: &str, first: &str, last: Option<&str>, in_force: usize| {
+        let expect: Vec<&str> = [first].into_iter().chain(rest).chain(last).collect();
+        assert_eq!(
+            on(day, id),
+            (expect.iter().map(|s| (*s).to_owned()).collect(), in_force)
+        );
+    };
+    check("2027-01-31", "elf:x", "app Note elf:x", None, 1);
+    check(
+        "2027-02-01",
+        "elf:x",
+        "app Refuse elf:x",
+        Some("app Note waiver:expired:elf:x"),
+        0,
+    );
+    check(
+        "2027-01-31",
+        "elf:z",
+        "app Refuse elf:x",
+        Some(" Note waiver:unused:elf:z"),
+        0,
+    );
+    check(
+        "2027-01-31",
+        "link:y",
+        "app Refuse elf:x",
+        Some(" Note waiver:unused:link:y"),
+        0,
+    );
+    check(
+        "2027-01-31",
+        "conflict:/etc/passwd",
+        "app Refuse elf:x",
+        Some("app Note waiver:void:conflict:/etc/passwd"),
+        0,
+    );
+}
