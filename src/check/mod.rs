@@ -5,6 +5,7 @@
 //! [`Verdict`] is the worst of them.
 
 pub mod dpkg;
+pub mod elf;
 mod finding;
 mod owners;
 mod problem;
