@@ -8,6 +8,7 @@ pub mod dpkg;
 pub mod elf;
 mod finding;
 mod owners;
+pub mod paths;
 mod problem;
 mod renumber;
 

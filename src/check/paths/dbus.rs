@@ -1,0 +1,54 @@
+//! Services that D-Bus starts by itself.
+
+use super::accounts::Accounts;
+use super::unit_file;
+use super::units::{Problems, settings_at};
+use crate::tree::Tree;
+use crate::tree::view::{ImageView, ViewError};
+
+/// Where packages put them: those of the system, those of sessions.
+const DIRS: [&[u8]; 2] = [
+    b"usr/share/dbus-1/system-services",
+    b"usr/share/dbus-1/services",
+];
+
+/// Programs that say that D-Bus is not to start the service.
+const NEVER: [&str; 2] = ["/bin/false", "/usr/bin/false"];
+
+/// Finds services whose program or user is not there, unless systemd is to start them.
+pub(super) fn services(
+    tree: &Tree,
+    view: &dyn ImageView,
+    accounts: &Accounts,
+    problems: &mut Problems,
+) -> Result<(), ViewError> {
+    for dir in DIRS {
+        for (path, inode) in tree.below(dir) {
+            if inode.is_dir() || !path.name().ends_with(b".service") {
+                continue;
+            }
+            let settings = settings_at(tree, view, path)?;
+            let get = |key: &str| {
+                let mut values = settings
+                    .iter()
+                    .filter(|setting| setting.section == "D-BUS Service" && setting.key == key);
+                values.next().map(|setting| setting.value.as_str())
+            };
+            if get("SystemdService").is_some_and(|unit| !unit.is_empty()) {
+                continue;
+            }
+            let command = unit_file::words(get("Exec").unwrap_or_default()).unwrap_or_default();
+            let Some(program) = command.into_iter().next() else {
+                continue;
+            };
+            if NEVER.contains(&program.text.as_str()) {
+                continue;
+            }
+            problems.add_program(tree, path, &program.text, false);
+            if let Some(user) = get("User").filter(|user| !user.is_empty()) {
+                problems.add_user(accounts, path, user);
+            }
+        }
+    }
+    Ok(())
+}

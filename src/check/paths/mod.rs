@@ -1,0 +1,36 @@
+//! Checks of single paths of a composed tree: what a file names has to be there, in the form that it was made for.
+//!
+//! Each check looks at one tree alone. What was wrong already when a layer was built is told apart by id afterwards, so
+//! that what is always so does no harm, while a break that is not said would be the worst that can happen.
+
+mod accounts;
+mod dbus;
+mod links;
+mod look;
+mod scripts;
+mod unit_file;
+mod unit_names;
+mod units;
+
+#[cfg(test)]
+mod testing;
+
+pub use links::links;
+pub use scripts::scripts;
+pub use units::units;
+
+use super::Problem;
+use crate::tree::Tree;
+use crate::tree::view::{ImageView, ViewError};
+
+/// Runs all checks of paths and returns their problems, sorted by id.
+///
+/// `view` has to look at `tree`: it gives the contents of the files that the tree lists. Fails only when a file that the
+/// tree lists cannot be read.
+pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
+    let mut problems = links(tree);
+    problems.extend(scripts(tree, view)?);
+    problems.extend(units(tree, view)?);
+    problems.sort();
+    Ok(problems)
+}

@@ -1,0 +1,265 @@
+//! Scripts whose interpreter is not there.
+
+use std::collections::BTreeMap;
+
+use super::look::{self, NoProgram, passes, within};
+use crate::check::{Problem, Subject, Weight};
+use crate::path::{RelPath, escape};
+use crate::tree::view::{FileFacts, ImageView, ViewError};
+use crate::tree::{Node, Tree};
+
+/// Where `env` looks when nobody has set a PATH, in Debian.
+const PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// Places whose scripts are there to be read.
+const PAPER: [&[u8]; 3] = [b"usr/share/doc", b"usr/src", b"usr/include"];
+
+/// Components that say the same wherever they stand; `info` below the package database are maintainer scripts, which an
+/// image has run already.
+const PAPER_NAMES: [&[u8]; 8] = [
+    b"contrib",
+    b"demo",
+    b"doc",
+    b"examples",
+    b"info",
+    b"test",
+    b"testsuite",
+    b"tests",
+];
+
+/// Finds executable scripts that the kernel cannot start: `script:PATH`.
+///
+/// The interpreter has to be an executable file, and the program that `/usr/bin/env` is asked for has to be in Debian's
+/// default PATH. Scripts among documentation, examples and tests are [`Minor`](Weight::Minor).
+pub fn scripts(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
+    let mut known = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (path, inode) in tree.iter() {
+        // Nothing shorter than '#!/x' is a script that could work.
+        let may_be = matches!(inode.node, Node::File { size, .. } if size >= 4);
+        if !may_be || inode.mode & 0o111 == 0 {
+            continue;
+        }
+        let FileFacts::Script(script) = view.facts(path.as_bytes())? else {
+            continue;
+        };
+        let key = (script.interpreter, script.argument);
+        if !known.contains_key(&key) {
+            let fault = fault(tree, &key.0, &key.1);
+            known.insert(key.clone(), fault);
+        }
+        if let Some(Some(fault)) = known.get(&key) {
+            problems.push(problem(path, fault));
+        }
+    }
+    Ok(problems)
+}
+
+/// Says what is wrong with a script's first line, after the word "which".
+fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
+    if let Some(plain) = interpreter.strip_suffix(b"\r") {
+        return Some(format!(
+            "asks for the interpreter '{}' with a carriage return at its end: the line ends as in DOS",
+            escape(plain)
+        ));
+    }
+    let shown = escape(interpreter);
+    if !interpreter.starts_with(b"/") {
+        return Some(format!(
+            "asks for the interpreter '{shown}', which is no absolute path"
+        ));
+    }
+    let found = match look::program(tree, interpreter) {
+        Ok(found) => found,
+        Err(none) => {
+            return Some(format!(
+                "asks for the interpreter '{shown}', which {}",
+                none.reason()
+            ));
+        }
+    };
+    // Multi-call binaries are asked by the name of the link, so the name in the script counts, too.
+    if look::name(interpreter) != b"env" && look::name(&found) != b"env" {
+        return None;
+    }
+    let wanted = wanted_of_env(argument)?;
+    let none = if wanted.starts_with(b"/") {
+        look::program(tree, wanted).err()?
+    } else if wanted.contains(&b'/') {
+        return None;
+    } else {
+        look::search(tree, &PATH, wanted).err()?
+    };
+    let shown = escape(wanted);
+    Some(match none {
+        NoProgram::Missing(_) if wanted.ends_with(b"\r") => format!(
+            "asks env for '{}' with a carriage return at its end: the line ends as in DOS",
+            escape(&wanted[..wanted.len() - 1])
+        ),
+        NoProgram::Missing(_) if !wanted.starts_with(b"/") => {
+            format!("asks env for '{shown}', which is not in the default PATH")
+        }
+        none => format!("asks env for '{shown}', which {}", none.reason()),
+    })
+}
+
+/// Returns the program that env(1) starts with this one argument; `None` where that cannot be told.
+fn wanted_of_env(argument: &[u8]) -> Option<&[u8]> {
+    if !argument.starts_with(b"-") {
+        // The whole of it is one argument: a name with blanks in it, or else a variable for nothing.
+        return Some(argument).filter(|name| !name.is_empty() && !name.contains(&b'='));
+    }
+    let line = split_string(argument)?;
+    if line.iter().any(|byte| b"\\\"'$#".contains(byte)) {
+        return None;
+    }
+    let mut words = line
+        .split(|byte| byte.is_ascii_whitespace() && *byte != b'\r')
+        .filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        match word {
+            b"-u" | b"-C" | b"-a" | b"--unset" | b"--chdir" | b"--argv0" => {
+                words.next();
+            }
+            _ if word.starts_with(b"-") || word.contains(&b'=') => {}
+            _ => return Some(word),
+        }
+    }
+    None
+}
+
+/// Returns what follows `-S` in the one argument, which may stand among other short options.
+fn split_string(argument: &[u8]) -> Option<&[u8]> {
+    if let Some(line) = argument.strip_prefix(b"--split-string") {
+        return line.strip_prefix(b"=");
+    }
+    let at = argument.iter().position(|byte| *byte == b'S')?;
+    let others = &argument[1..at];
+    others
+        .iter()
+        .all(|byte| b"i0v".contains(byte))
+        .then_some(&argument[at + 1..])
+}
+
+fn problem(path: &RelPath, fault: &str) -> Problem {
+    let bytes = path.as_bytes();
+    let paper = PAPER.iter().any(|dir| within(bytes, dir)) || passes(bytes, &PAPER_NAMES);
+    Problem {
+        id: format!("script:{path}"),
+        subject: Subject::Path(path.clone()),
+        package: None,
+        weight: if paper { Weight::Minor } else { Weight::Grave },
+        reason: format!("the script '{path}' {fault}"),
+        hint: "rebuild the layer of the script on today's lower layers, or add the package of the interpreter".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::check::paths::testing::{Image, assert_ids};
+    use crate::tree::view::Script;
+
+    fn fault_of(tree: &Tree, line: &str) -> Option<String> {
+        let script = Script::parse(line.as_bytes())?;
+        fault(tree, &script.interpreter, &script.argument)
+    }
+
+    fn image() -> Image {
+        Image::new()
+            .link("bin", "usr/bin")
+            .program("usr/bin/dash")
+            .link("usr/bin/sh", "dash")
+            .program("usr/bin/env")
+            .program("usr/bin/python3.13")
+            .link("usr/bin/python3", "python3.13")
+            .link("usr/bin/gone", "nowhere")
+            .file("usr/bin/data", b"")
+            .program("usr/lib/tool")
+    }
+
+    #[test]
+    fn the_interpreter_is_found_as_the_kernel_and_env_find_it() {
+        let image = image();
+        let check = |line: &str, expect: Option<&str>| {
+            let fault = fault_of(&image.tree, line);
+            match expect {
+                None => assert_eq!(fault, None, "{line}"),
+                Some(part) => {
+                    let fault = fault.unwrap_or_default();
+                    assert!(fault.contains(part), "{line}: {fault}");
+                }
+            }
+        };
+        for line in [
+            "#!/bin/sh",
+            "#! /bin/sh -e",
+            "#!/usr/bin/env python3",
+            "#!/usr/bin/env -S python3 -u",
+            "#!/usr/bin/env -S -i A=b -u C python3 -u",
+            "#!/usr/bin/env -vS/usr/lib/tool x",
+            "#!/usr/bin/env --split-string=python3 -u",
+            "#!/bin/env",
+            "#!/usr/bin/env -i",
+            "#!/usr/bin/env -S \"odd\" x",
+            "#!/usr/bin/env ./here",
+        ] {
+            check(line, None);
+        }
+        check("#!/usr/bin/perl", Some("does not exist"));
+        check("#!/bin/gone", Some("does not exist"));
+        check("#!/bin/data", Some("not an executable file"));
+        check("#!/bin", Some("not an executable file"));
+        check("#!/bin/sh/x", Some("does not exist"));
+        check("#!/bin/sh\r\n", Some("carriage return"));
+        check(
+            "#!/usr/bin/env python3\r\n",
+            Some("'python3' with a carriage return"),
+        );
+        check("#!/usr/bin/env -S python3\r\n", Some("carriage return"));
+        check("#!python3", Some("no absolute path"));
+        check("#!/usr/bin/env ruby", Some("asks env for 'ruby'"));
+        check("#!/usr/bin/env python3 -u", Some("'python3\\x20-u'"));
+        check("#!/usr/bin/env -S ruby -w", Some("asks env for 'ruby'"));
+        check("#!/usr/bin/env -S -u A ruby", Some("asks env for 'ruby'"));
+        check(
+            "#!/usr/bin/env /bin/none",
+            Some("'/bin/none', which does not"),
+        );
+    }
+
+    #[test]
+    fn only_what_may_be_executed_is_a_script_and_examples_weigh_little() {
+        let perl = b"#!/usr/bin/perl\n";
+        let image = image()
+            .exec("usr/bin/a", perl)
+            .file("usr/bin/not", perl)
+            .exec("usr/bin/fine", b"#!/bin/sh\n")
+            .exec("usr/bin/other", b"#\n\n\n\n")
+            .exec("usr/bin/empty", b"")
+            .exec("etc/cron.daily/a b", perl)
+            .exec("usr/share/app/run", perl)
+            .exec("usr/share/doc/a/run", perl)
+            .exec("usr/lib/a/examples/run", perl)
+            .exec("usr/lib/sysimage/var/lib/dpkg/info/a.postinst", perl);
+        assert_ids(
+            &scripts(&image.tree, &image.view).unwrap(),
+            &[
+                "!script:/etc/cron.daily/a\\x20b",
+                "!script:/usr/bin/a",
+                "script:/usr/lib/a/examples/run",
+                "script:/usr/lib/sysimage/var/lib/dpkg/info/a.postinst",
+                "!script:/usr/share/app/run",
+                "script:/usr/share/doc/a/run",
+            ],
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! Which units a tree has, and which of several files of a name systemd takes.
+
+use std::collections::BTreeMap;
+
+use super::look::{self, Walk};
+use crate::path::RelPath;
+use crate::tree::{Node, Tree};
+
+/// Whose manager reads a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    /// That of the system.
+    System,
+    /// That of a user.
+    User,
+}
+
+/// Where units lie, the directory first that goes before the others (systemd.unit(5)).
+const DIRS: [(Scope, &[u8]); 10] = [
+    (Scope::System, b"etc/systemd/system"),
+    (Scope::System, b"usr/local/lib/systemd/system"),
+    (Scope::System, b"usr/lib/systemd/system"),
+    // Before Debian 12, /lib may be a directory of its own.
+    (Scope::System, b"lib/systemd/system"),
+    (Scope::User, b"etc/systemd/user"),
+    (Scope::User, b"usr/local/share/systemd/user"),
+    (Scope::User, b"usr/share/systemd/user"),
+    (Scope::User, b"usr/local/lib/systemd/user"),
+    (Scope::User, b"usr/lib/systemd/user"),
+    (Scope::User, b"lib/systemd/user"),
+];
+
+/// The files that make units, by their names below the unit directories: `a.service`, `a.service.d/b.conf`.
+#[derive(Debug, Default)]
+pub(super) struct UnitNames<'a> {
+    files: BTreeMap<(Scope, &'a [u8]), &'a RelPath>,
+    init_scripts: Vec<&'a [u8]>,
+}
+
+impl<'a> UnitNames<'a> {
+    /// Collects the units of a tree; links that dangle make none.
+    pub(super) fn of(tree: &'a Tree) -> Self {
+        let mut files = BTreeMap::new();
+        for (scope, dir) in DIRS {
+            for (path, inode) in tree.below(dir) {
+                let rest = &path.as_bytes()[dir.len() + 1..];
+                if inode.is_dir() || files.contains_key(&(scope, rest)) {
+                    continue;
+                }
+                if let Node::Symlink { target } = &inode.node {
+                    let end = look::walk(tree, look::parent(path.as_bytes()), target);
+                    let exists = matches!(end, Walk::Found(..)) || **target == *b"/dev/null";
+                    if !exists {
+                        continue;
+                    }
+                }
+                files.insert((scope, rest), path);
+            }
+        }
+        let init_scripts = tree.names(b"etc/init.d").collect();
+        Self {
+            files,
+            init_scripts,
+        }
+    }
+
+    /// Iterates over the files that systemd takes: scope, name of the unit, whether it is a drop-in, path.
+    pub(super) fn files(&self) -> impl Iterator<Item = (Scope, &'a [u8], bool, &'a RelPath)> {
+        self.files.iter().filter_map(|((scope, rest), path)| {
+            let mut parts = rest.split(|byte| *byte == b'/');
+            let (first, second, more) = (parts.next()?, parts.next(), parts.next());
+            match (second, more) {
+                (None, _) => Some((*scope, first, false, *path)),
+                (Some(name), None) if name.ends_with(b".conf") => {
+                    Some((*scope, first.strip_suffix(b".d")?, true, *path))
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// Says whether there is a unit of this name: a file, a template, a script that systemd makes a service of.
+    pub(super) fn has(&self, scope: Scope, name: &[u8]) -> bool {
+        if self.files.contains_key(&(scope, name)) {
+            return true;
+        }
+        let template = || {
+            let at = name.iter().position(|byte| *byte == b'@')?;
+            let dot = name.iter().rposition(|byte| *byte == b'.')?;
+            Some([name.get(..=at)?, name.get(dot..)?].concat())
+        };
+        let script = || name.strip_suffix(b".service");
+        template().is_some_and(|name| self.files.contains_key(&(scope, name.as_slice())))
+            || scope == Scope::System
+                && script().is_some_and(|name| self.init_scripts.binary_search(&name).is_ok())
+    }
+
+    /// Says whether `path` is a link of `*.wants` or `*.requires` whose unit exists, if not where the link says: the link's
+    /// name counts.
+    pub(super) fn is_served_elsewhere(&self, path: &[u8]) -> bool {
+        let dir = look::parent(path);
+        if !dir.ends_with(b".wants") && !dir.ends_with(b".requires") {
+            return false;
+        }
+        let above = look::parent(dir);
+        DIRS.iter()
+            .find(|(_, dir)| *dir == above)
+            .is_some_and(|(scope, _)| self.has(*scope, look::name(path)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::check::paths::testing::Image;
+
+    #[test]
+    fn the_directory_of_the_administrator_goes_first() {
+        let image = Image::new()
+            .file("usr/lib/systemd/system/a.service", b"")
+            .file("etc/systemd/system/a.service", b"")
+            .file("usr/lib/systemd/system/b.service", b"")
+            .link("etc/systemd/system/b.service", "/dev/null")
+            .link(
+                "etc/systemd/system/alias.service",
+                "/usr/lib/systemd/system/gone.service",
+            )
+            .file("usr/lib/systemd/system/c.service.d/x.conf", b"")
+            .file("usr/lib/systemd/system/c.service.d/README", b"")
+            .file("usr/lib/systemd/system/c.target.wants/deep/x.conf", b"");
+        let units = UnitNames::of(&image.tree);
+        let files: Vec<String> = units
+            .files()
+            .map(|(_, _, _, path)| path.to_string())
+            .collect();
+        assert_eq!(
+            files,
+            [
+                "/etc/systemd/system/a.service",
+                "/etc/systemd/system/b.service",
+                "/usr/lib/systemd/system/c.service.d/x.conf",
+            ]
+        );
+        assert!(!units.has(Scope::System, b"alias.service"));
+    }
+
+    #[test]
+    fn a_unit_may_come_from_a_template_or_an_init_script() {
+        let image = Image::new()
+            .file("usr/lib/systemd/system/getty@.service", b"")
+            .exec("etc/init.d/munin", b"");
+        let units = UnitNames::of(&image.tree);
+        let check = |name: &str, expect| {
+            assert_eq!(units.has(Scope::System, name.as_bytes()), expect, "{name}");
+        };
+        check("getty@.service", true);
+        check("getty@tty1.service", true);
+        check("getty@a@b.service", true);
+        check("getty@tty1.socket", false);
+        check("munin.service", true);
+        check("munin.socket", false);
+        check("@", false);
+        check(".@", false);
+        assert!(!units.has(Scope::User, b"munin.service"));
+    }
+}
