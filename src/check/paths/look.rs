@@ -1,6 +1,5 @@
 //! How the checks of paths find their way in a composed tree: links followed inside it, and what a dead end means.
 
-use crate::path::RelPath;
 use crate::tree::{Inode, Node, Tree};
 
 /// The most symlinks followed in one path, as in Linux.
@@ -186,10 +185,11 @@ pub(super) fn search(tree: &Tree, dirs: &[&str], name: &[u8]) -> Result<Vec<u8>,
         .ok_or_else(|| NoProgram::Missing(name.to_vec()))
 }
 
-/// Makes a subject of a path that the tree has.
-pub(super) fn rel(path: &[u8]) -> RelPath {
-    // A path of the tree is one; the root stands for what cannot be.
-    RelPath::new(path).unwrap_or_default()
+/// Joins a directory and a name in it.
+pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = dir.to_vec();
+    descend(&mut path, name);
+    path
 }
 
 #[cfg(test)]

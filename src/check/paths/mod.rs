@@ -3,10 +3,12 @@
 //! Each check looks at one tree alone. What was wrong already when a layer was built is told apart by id afterwards, so
 //! that what is always so does no harm, while a break that is not said would be the worst that can happen.
 
+mod abi;
 mod accounts;
 mod dbus;
 mod links;
 mod look;
+mod python;
 mod scripts;
 mod unit_file;
 mod unit_names;
@@ -15,7 +17,9 @@ mod units;
 #[cfg(test)]
 mod testing;
 
+pub use abi::abi;
 pub use links::links;
+pub use python::python;
 pub use scripts::scripts;
 pub use units::units;
 
@@ -31,6 +35,8 @@ pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewE
     let mut problems = links(tree);
     problems.extend(scripts(tree, view)?);
     problems.extend(units(tree, view)?);
+    problems.extend(python(tree, view)?);
+    problems.extend(abi(tree));
     problems.sort();
     Ok(problems)
 }

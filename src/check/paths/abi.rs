@@ -1,0 +1,352 @@
+//! Modules in directories that carry a version of what loads them: perl, ruby, php, the kernel.
+//!
+//! Python has rules of its own.
+
+use std::collections::BTreeMap;
+
+use super::look;
+use crate::check::{Problem, Subject, Weight};
+use crate::path::RelPath;
+use crate::tree::Tree;
+
+/// What stands in a place for any name, and for the version.
+const ANY: &str = "*";
+const VERSION: &str = "<version>";
+
+/// Which files of a place are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Granule {
+    /// Each file whose name ends so: what scripts need beside it comes from the same package.
+    Ending(&'static str),
+    /// The first file of each name in it.
+    Name,
+}
+
+/// A program with the places that only one version of it looks at.
+struct Loader {
+    name: &'static str,
+    weight: Weight,
+    /// Directories as components, with what is told of them.
+    places: &'static [(&'static [&'static str], Granule)],
+    /// Says whether the version is there, or that cannot be told; the last argument is what `*` stood for.
+    is_there: fn(&Tree, &str, &str) -> bool,
+}
+
+const LIBRARY: Granule = Granule::Ending(".so");
+
+const LOADERS: [Loader; 4] = [
+    Loader {
+        name: "perl",
+        weight: Weight::Grave,
+        places: &[
+            (&["usr", "lib", ANY, "perl5", VERSION], LIBRARY),
+            (
+                &["usr", "local", "lib", ANY, "perl", VERSION],
+                Granule::Name,
+            ),
+            (&["usr", "local", "share", "perl", VERSION], Granule::Name),
+        ],
+        is_there: has_perl,
+    },
+    Loader {
+        name: "ruby",
+        weight: Weight::Grave,
+        places: &[
+            (
+                &["usr", "lib", ANY, "ruby", "vendor_ruby", VERSION],
+                LIBRARY,
+            ),
+            (
+                &["usr", "lib", ANY, "rubygems-integration", VERSION],
+                LIBRARY,
+            ),
+            (
+                &["usr", "lib", "ruby", "vendor_ruby", VERSION],
+                Granule::Name,
+            ),
+            (
+                &["usr", "share", "rubygems-integration", VERSION],
+                Granule::Name,
+            ),
+        ],
+        is_there: has_ruby,
+    },
+    Loader {
+        name: "php",
+        weight: Weight::Grave,
+        places: &[(&["usr", "lib", "php", VERSION], LIBRARY)],
+        is_there: has_php,
+    },
+    Loader {
+        name: "kernel",
+        weight: Weight::Minor,
+        places: &[
+            (&["usr", "lib", "modules", VERSION, "extra"], Granule::Name),
+            (
+                &["usr", "lib", "modules", VERSION, "updates"],
+                Granule::Name,
+            ),
+        ],
+        is_there: has_kernel,
+    },
+];
+
+/// The versions of PHP by the date of their module interface (`ZEND_MODULE_API_NO`).
+const PHP: [(&str, &str); 9] = [
+    ("20170718", "7.2"),
+    ("20180731", "7.3"),
+    ("20190902", "7.4"),
+    ("20200930", "8.0"),
+    ("20210902", "8.1"),
+    ("20220829", "8.2"),
+    ("20230831", "8.3"),
+    ("20240924", "8.4"),
+    ("20250925", "8.5"),
+];
+
+/// Finds modules for a version of their program that the tree does not have: `perl:PATH:abi`, `ruby:PATH:abi`,
+/// `php:PATH:abi`, and `kernel:PATH:abi`, which is [`Minor`](Weight::Minor).
+///
+/// A program whose version cannot be told has all versions.
+pub fn abi(tree: &Tree) -> Vec<Problem> {
+    let mut known: BTreeMap<(&str, &str, &str), bool> = BTreeMap::new();
+    let mut problems: BTreeMap<String, Problem> = BTreeMap::new();
+    // Those below /var belong to the machine, and the others lie below /usr.
+    for (path, _) in tree.below(b"usr").filter(|(_, inode)| !inode.is_dir()) {
+        for loader in &LOADERS {
+            let Some(found) = loader
+                .places
+                .iter()
+                .find_map(|(place, granule)| matching(path, place, *granule))
+            else {
+                continue;
+            };
+            let is_there = *known
+                .entry((loader.name, found.version, found.any))
+                .or_insert_with(|| (loader.is_there)(tree, found.version, found.any));
+            if !is_there {
+                let id = format!("{}:{}:abi", loader.name, found.what);
+                let version = found.version;
+                problems.entry(id.clone()).or_insert_with(|| Problem {
+                    id,
+                    subject: Subject::Path(path.clone()),
+                    package: None,
+                    weight: loader.weight,
+                    reason: format!("'{}' is for {} {version}, which this tree does not have", found.what, loader.name),
+                    hint: "rebuild the layer of the module on today's lower layers, or add the version that it is for".to_owned(),
+                });
+            }
+        }
+    }
+    problems.into_values().collect()
+}
+
+/// A file in one of the places.
+struct Found<'a> {
+    version: &'a str,
+    any: &'a str,
+    what: RelPath,
+}
+
+fn matching<'a>(path: &'a RelPath, place: &[&str], granule: Granule) -> Option<Found<'a>> {
+    if let Granule::Ending(end) = granule
+        && !path.as_bytes().ends_with(end.as_bytes())
+    {
+        return None;
+    }
+    let bytes = path.as_bytes();
+    let (mut version, mut any) = ("", "");
+    let mut at = 0;
+    for part in place {
+        let end = at + bytes[at..].iter().position(|byte| *byte == b'/')?;
+        let name = std::str::from_utf8(&bytes[at..end]).ok()?;
+        match *part {
+            ANY => any = name,
+            VERSION if name.starts_with(|c: char| c.is_ascii_digit()) => version = name,
+            part if part == name => {}
+            _ => return None,
+        }
+        at = end + 1;
+    }
+    let end = match granule {
+        Granule::Ending(_) => bytes.len(),
+        Granule::Name => {
+            let slash = bytes[at..].iter().position(|byte| *byte == b'/');
+            slash.map_or(bytes.len(), |slash| at + slash)
+        }
+    };
+    Some(Found {
+        version,
+        any,
+        what: RelPath::new(&bytes[..end]).ok()?,
+    })
+}
+
+/// Returns the first two numbers of a version.
+fn minor(version: &str) -> &str {
+    let mut dots = version.match_indices('.').map(|(at, _)| at);
+    dots.nth(1).map_or(version, |at| &version[..at])
+}
+
+fn exists(tree: &Tree, path: &str) -> bool {
+    matches!(
+        look::walk(tree, b"", path.as_bytes()),
+        look::Walk::Found(..)
+    )
+}
+
+/// Says whether `/usr/bin` has a program of this name and version, or has it without saying which version it is.
+fn has_program(tree: &Tree, name: &str, wanted: &str) -> bool {
+    let mut versioned = false;
+    for program in tree.names(b"usr/bin") {
+        let rest = program.strip_prefix(name.as_bytes()).unwrap_or_default();
+        if !rest.first().is_some_and(u8::is_ascii_digit) {
+            continue;
+        }
+        versioned = true;
+        if rest
+            .strip_prefix(wanted.as_bytes())
+            .is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_digit))
+        {
+            return true;
+        }
+    }
+    !versioned && exists(tree, &format!("usr/bin/{name}"))
+}
+
+fn has_perl(tree: &Tree, version: &str, triplet: &str) -> bool {
+    let wanted = minor(version);
+    has_program(tree, "perl", wanted)
+        || exists(tree, &format!("usr/lib/{triplet}/libperl.so.{wanted}"))
+}
+
+fn has_ruby(tree: &Tree, version: &str, triplet: &str) -> bool {
+    let wanted = minor(version);
+    has_program(tree, "ruby", wanted)
+        || exists(
+            tree,
+            &format!("usr/lib/{triplet}/libruby-{wanted}.so.{wanted}"),
+        )
+}
+
+fn has_php(tree: &Tree, api: &str, _: &str) -> bool {
+    let has = |version: &str| {
+        let places = [
+            format!("usr/bin/php{version}"),
+            format!("usr/bin/php-cgi{version}"),
+            format!("usr/sbin/php-fpm{version}"),
+            format!("usr/lib/cgi-bin/php{version}"),
+            format!("usr/lib/apache2/modules/libphp{version}.so"),
+            format!("usr/lib/libphp{version}.so"),
+        ];
+        places.iter().any(|place| exists(tree, place))
+    };
+    match PHP.iter().find(|(known, _)| *known == api) {
+        Some((_, version)) => has(version),
+        // `/usr/lib/php/8.4` holds settings, and other dates are of versions to come, which anything may be.
+        None => {
+            api.len() != 8
+                || exists(tree, "usr/bin/php")
+                || tree
+                    .names(b"usr/sbin")
+                    .any(|name| name.starts_with(b"php-fpm"))
+                || tree
+                    .names(b"usr/lib/apache2/modules")
+                    .any(|name| name.starts_with(b"libphp"))
+        }
+    }
+}
+
+fn has_kernel(tree: &Tree, version: &str, _: &str) -> bool {
+    exists(tree, &format!("boot/vmlinuz-{version}"))
+        || exists(tree, &format!("boot/vmlinux-{version}"))
+        || exists(tree, &format!("usr/lib/modules/{version}/vmlinuz"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::check::paths::testing::{Image, assert_ids};
+
+    fn check(path: &str, others: &[&str], expect: &[&str]) {
+        let image = others
+            .iter()
+            .fold(Image::new(), |image, path| image.program(path));
+        assert_ids(&abi(&image.file(path, b"").tree), expect);
+    }
+
+    #[test]
+    fn perl_modules_need_the_perl_that_they_were_compiled_for() {
+        let module = "usr/lib/x86_64-linux-gnu/perl5/5.36/auto/DBI/DBI.so";
+        let id = &["!perl:/usr/lib/x86_64-linux-gnu/perl5/5.36/auto/DBI/DBI.so:abi"];
+        check(module, &["usr/bin/perl", "usr/bin/perl5.36.0"], &[]);
+        check(
+            module,
+            &["usr/bin/perl", "usr/bin/perl5.36-x86_64-linux-gnu"],
+            &[],
+        );
+        check(module, &["usr/bin/perl"], &[]);
+        check(module, &["usr/lib/x86_64-linux-gnu/libperl.so.5.36"], &[]);
+        check(module, &["usr/bin/perl", "usr/bin/perl5.40.1"], id);
+        check(module, &["usr/bin/perl", "usr/bin/perl5.360.1"], id);
+        check(module, &[], id);
+        check("usr/lib/x86_64-linux-gnu/perl5/5.36/DBI.pm", &[], &[]);
+        check(
+            "usr/local/share/perl/5.36.0/My/Module.pm",
+            &["usr/bin/perl5.40.1"],
+            &["!perl:/usr/local/share/perl/5.36.0/My:abi"],
+        );
+        check(
+            "usr/local/share/perl/5.36.0/My.pm",
+            &["usr/bin/perl5.36.1"],
+            &[],
+        );
+    }
+
+    #[test]
+    fn ruby_modules_need_their_ruby() {
+        let module = "usr/lib/x86_64-linux-gnu/ruby/vendor_ruby/3.1.0/json.so";
+        check(module, &["usr/bin/ruby3.1"], &[]);
+        check(
+            module,
+            &["usr/lib/x86_64-linux-gnu/libruby-3.1.so.3.1"],
+            &[],
+        );
+        check(
+            module,
+            &["usr/bin/ruby", "usr/bin/ruby3.3"],
+            &["!ruby:/usr/lib/x86_64-linux-gnu/ruby/vendor_ruby/3.1.0/json.so:abi"],
+        );
+    }
+
+    #[test]
+    fn php_modules_need_a_program_of_their_interface() {
+        let module = "usr/lib/php/20220829/mysqli.so";
+        let id = &["!php:/usr/lib/php/20220829/mysqli.so:abi"];
+        check(module, &["usr/sbin/php-fpm8.2"], &[]);
+        check(module, &["usr/lib/apache2/modules/libphp8.2.so"], &[]);
+        check(module, &["usr/bin/php", "usr/bin/php8.4"], id);
+        check(module, &[], id);
+        check("usr/lib/php/20990101/x.so", &["usr/bin/php"], &[]);
+        check(
+            "usr/lib/php/20990101/x.so",
+            &[],
+            &["!php:/usr/lib/php/20990101/x.so:abi"],
+        );
+        check("usr/lib/php/8.2/x.so", &[], &[]);
+        check("usr/lib/php/x.so", &[], &[]);
+    }
+
+    #[test]
+    fn kernel_modules_from_elsewhere_need_their_kernel() {
+        let module = "usr/lib/modules/6.1.0-9-amd64/updates/dkms/zfs.ko.xz";
+        check(module, &["boot/vmlinuz-6.1.0-9-amd64"], &[]);
+        check(module, &["usr/lib/modules/6.1.0-9-amd64/vmlinuz"], &[]);
+        check(
+            module,
+            &["boot/vmlinuz-6.1.0-10-amd64"],
+            &["kernel:/usr/lib/modules/6.1.0-9-amd64/updates/dkms:abi"],
+        );
+    }
+}
