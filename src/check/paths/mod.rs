@@ -10,6 +10,8 @@ mod links;
 mod look;
 mod python;
 mod scripts;
+mod shadow;
+mod triggers;
 mod unit_file;
 mod unit_names;
 mod units;
@@ -21,6 +23,8 @@ pub use abi::abi;
 pub use links::links;
 pub use python::python;
 pub use scripts::scripts;
+pub use shadow::{CachedLibrary, libraries};
+pub use triggers::{Interest, Interests, interest_files, interests, touched};
 pub use units::units;
 
 use super::Problem;
@@ -40,3 +44,7 @@ pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewE
     problems.sort();
     Ok(problems)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

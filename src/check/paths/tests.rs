@@ -1,0 +1,88 @@
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::testing::Image;
+use super::*;
+use crate::id::ObjectId;
+use crate::path::RelPath;
+use crate::tree::Inode;
+use crate::tree::testing::MemoryView;
+
+#[test]
+fn all_checks_run_and_their_problems_come_sorted_and_once() {
+    let image = Image::new()
+        .program("usr/bin/python3.13")
+        .link("usr/bin/gone", "nowhere")
+        .exec("usr/bin/script", b"#!/usr/bin/perl\n")
+        .file(
+            "usr/lib/systemd/system/a.service",
+            b"[Service]\nExecStart=/usr/bin/gone\n",
+        )
+        .file(
+            "usr/lib/python3/dist-packages/a.cpython-311-x86_64-linux-gnu.so",
+            b"",
+        )
+        .file("usr/lib/php/20220829/a.so", b"");
+    let problems = problems(&image.tree, &image.view).unwrap();
+    let ids: Vec<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "link:/usr/bin/gone",
+            "php:/usr/lib/php/20220829/a.so:abi",
+            "python:/usr/lib/python3/dist-packages/a:abi",
+            "script:/usr/bin/script",
+            "unit:/usr/lib/systemd/system/a.service:/usr/bin/gone",
+        ]
+    );
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+}
+
+#[test]
+fn an_empty_tree_has_no_problem() {
+    assert_eq!(problems(&Tree::new(), &MemoryView::new()).unwrap(), []);
+}
+
+/// Two hundred thousand entries that each check has to look at, in one directory.
+#[test]
+fn the_time_grows_with_the_tree_and_not_with_its_square() {
+    let names = [
+        ".cpython-311-x86_64-linux-gnu.so",
+        ".conf",
+        ".service",
+        "@.service",
+        ".wants",
+    ];
+    for dir in [
+        "usr/lib/systemd/system",
+        "usr/lib/python3.11/dist-packages",
+        "usr/lib/python3/dist-packages/__pycache__",
+        "usr/bin",
+        "etc/init.d",
+        "usr/lib/x/perl5/5.36",
+    ] {
+        let mut tree = Image::new()
+            .dir(dir)
+            .link("usr/bin/python3", "python3.13")
+            .tree;
+        for n in 0..200_000 {
+            let end = names[n % names.len()];
+            let inode = match n % 3 {
+                // Units that can be read would need contents.
+                _ if end.ends_with("service") => Inode::symlink(&format!("entry-{}", n + 1)),
+                0 => Inode::symlink("entry-0"),
+                _ => Inode::file(ObjectId::of(b""), 0, 0o644),
+            };
+            let path = RelPath::from_text(&format!("{dir}/entry-{n}{end}")).unwrap();
+            tree.insert(path, inode);
+        }
+        let start = Instant::now();
+        problems(&tree, &MemoryView::new()).unwrap();
+        // A second or two without optimisation; squares take hours.
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{dir}: {:?}",
+            start.elapsed()
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! dpkg's file triggers: which packages want to be told of which paths, and which of these a layer has.
+//!
+//! A package of a lower layer that gains such an interest after an upper layer was built has never been told of that
+//! layer's files. The file is `triggers/File` of the package database, whose lines dpkg's `lib/dpkg/trigdeferred.c` and
+//! `src/main/trigproc.c` write: an absolute path, a blank, a package, and `/noawait` where nobody waits for it.
+
+use std::collections::BTreeMap;
+
+use crate::check::{Problem, Subject, Weight};
+use crate::path::{RelPath, escape};
+
+/// Where the interests are recorded: in the image, and where dpkg looks.
+const FILES: [&[u8]; 2] = [
+    b"usr/lib/sysimage/var/lib/dpkg/triggers/File",
+    b"var/lib/dpkg/triggers/File",
+];
+
+/// Directories that are links below `/` since `/usr` was merged.
+const MERGED: [&[u8]; 7] = [
+    b"bin", b"lib", b"lib32", b"lib64", b"libo32", b"libx32", b"sbin",
+];
+
+/// A package that wants to be told of changes at a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interest {
+    /// The path, verbatim but for its leading slash; what lies below counts, too.
+    pub path: RelPath,
+    /// The package, with `:` and its architecture where it may be installed for several.
+    pub package: String,
+}
+
+/// The content of dpkg's list of file triggers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interests {
+    /// What is listed, sorted.
+    pub interests: Vec<Interest>,
+    /// One problem for each line that cannot be read: `trigger:unreadable:line-N`.
+    pub problems: Vec<Problem>,
+}
+
+/// Returns the paths at which the list of file triggers may be, the first that exists counts.
+pub fn interest_files() -> [&'static [u8]; 2] {
+    FILES
+}
+
+/// Reads the content of dpkg's list of file triggers.
+pub fn interests(file: &[u8]) -> Interests {
+    let mut found = Interests::default();
+    let body = file.strip_suffix(b"\n").unwrap_or(file);
+    if body.is_empty() {
+        return found;
+    }
+    for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
+        match interest(line) {
+            Some(interest) => found.interests.push(interest),
+            None => found.problems.push(unreadable(index + 1, line)),
+        }
+    }
+    found.interests.sort();
+    found.interests.dedup();
+    found
+}
+
+fn interest(line: &[u8]) -> Option<Interest> {
+    let line = std::str::from_utf8(line).ok()?;
+    // Names of packages have no blanks; paths may.
+    let (path, package) = line.rsplit_once(' ')?;
+    let package = package.strip_suffix("/noawait").unwrap_or(package);
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.:".contains(c);
+    if package.is_empty() || !package.chars().all(is_name) {
+        return None;
+    }
+    let path = path.strip_prefix('/')?.trim_end_matches('/');
+    Some(Interest {
+        path: RelPath::new(path.as_bytes()).ok()?,
+        package: package.to_owned(),
+    })
+}
+
+fn unreadable(number: usize, line: &[u8]) -> Problem {
+    let shown = &line[..line.len().min(80)];
+    Problem {
+        id: format!("trigger:unreadable:line-{number}"),
+        // Where the integrator found it may be the other one; the image's is what a build leaves.
+        subject: Subject::Path(RelPath::new(FILES[0]).unwrap_or_default()),
+        package: None,
+        weight: Weight::Grave,
+        reason: format!(
+            "line {number} of dpkg's list of file triggers cannot be read: '{}'",
+            escape(shown)
+        ),
+        hint: "rebuild the layer that changed the list, or repair it there".to_owned(),
+    }
+}
+
+/// Returns the interests in which some of these paths lie, in the order given.
+///
+/// `derived` are paths, without a leading slash, whose interests are left out: what their triggers make is made anew with
+/// every composition. Each path costs a look-up for each directory above it.
+pub fn touched<'a>(
+    interests: &'a [Interest],
+    paths: &mut dyn Iterator<Item = &RelPath>,
+    derived: &[&[u8]],
+) -> Vec<&'a Interest> {
+    let mut open: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
+    for (index, interest) in interests.iter().enumerate() {
+        let place = merged(interest.path.as_bytes());
+        let is_derived = |dir: &&[u8]| within(&place, &merged(dir));
+        if !derived.iter().any(is_derived) {
+            open.entry(place).or_default().push(index);
+        }
+    }
+    let mut hit = Vec::new();
+    for path in paths {
+        if open.is_empty() {
+            break;
+        }
+        let place = merged(path.as_bytes());
+        let mut end = place.len();
+        loop {
+            hit.extend(open.remove(&place[..end]).into_iter().flatten());
+            match place[..end].iter().rposition(|byte| *byte == b'/') {
+                Some(slash) => end = slash,
+                None if end > 0 => end = 0,
+                None => break,
+            }
+        }
+    }
+    hit.sort_unstable();
+    hit.into_iter().map(|index| &interests[index]).collect()
+}
+
+fn within(path: &[u8], dir: &[u8]) -> bool {
+    dir.is_empty() || super::look::within(path, dir)
+}
+
+/// Returns where a path lies once `/usr` has been merged: interests are written as packages named their files then.
+fn merged(path: &[u8]) -> Vec<u8> {
+    let first = path.split(|byte| *byte == b'/').next().unwrap_or(path);
+    if MERGED.contains(&first) {
+        return [b"usr/", path].concat();
+    }
+    path.to_vec()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shown(interests: &[&Interest]) -> Vec<String> {
+        let show = |interest: &&Interest| format!("{} {}", interest.path, interest.package);
+        interests.iter().map(show).collect()
+    }
+
+    #[test]
+    fn the_list_of_dpkg_is_read_and_what_it_would_not_write_is_said() {
+        let text = b"/usr/share/man man-db/noawait\n/a b/ libglib2.0-0:amd64\nrelative x\n/nothing\n\n/x Upper\n/\xff x\n/../x y\n";
+        let read = interests(text);
+        assert_eq!(
+            shown(&read.interests.iter().collect::<Vec<_>>()),
+            ["/a\\x20b libglib2.0-0:amd64", "/usr/share/man man-db"]
+        );
+        let ids: Vec<&str> = read
+            .problems
+            .iter()
+            .map(|problem| problem.id.as_str())
+            .collect();
+        let expect: Vec<String> = (3..=8)
+            .map(|n| format!("trigger:unreadable:line-{n}"))
+            .collect();
+        assert_eq!(ids, expect);
+        assert_eq!(interests(b""), Interests::default());
+    }
+
+    #[test]
+    fn an_interest_is_touched_by_its_path_and_all_below() {
+        let list = interests(
+            b"/usr/share/man man-db\n/usr/share/mandala m\n/lib/modules kmod\n/usr/lib/x a\n/usr/lib/x b\n/etc/one o\n/usr/share/glib g\n",
+        )
+        .interests;
+        let check = |paths: &[&str], derived: &[&[u8]], expect: &[&str]| {
+            let paths: Vec<RelPath> = paths
+                .iter()
+                .map(|path| RelPath::from_text(path).unwrap())
+                .collect();
+            assert_eq!(shown(&touched(&list, &mut paths.iter(), derived)), expect);
+        };
+        check(&["usr/share/man/man1/a"], &[], &["/usr/share/man man-db"]);
+        check(&["usr/share/mandalas", "usr/share", "usr"], &[], &[]);
+        check(
+            &["etc/one", "usr/lib/x"],
+            &[],
+            &["/etc/one o", "/usr/lib/x a", "/usr/lib/x b"],
+        );
+        check(&["usr/lib/modules/6/a.ko"], &[], &["/lib/modules kmod"]);
+        check(&["lib/x/y"], &[], &["/usr/lib/x a", "/usr/lib/x b"]);
+        check(
+            &["usr/lib/x", "usr/share/man"],
+            &[b"lib/x"],
+            &["/usr/share/man man-db"],
+        );
+        check(
+            &["usr/share/glib/s", "usr/share/man/a"],
+            &[b"usr/share"],
+            &[],
+        );
+        check(
+            &["etc/one", "usr/share/glib"],
+            &[b"etc/on"],
+            &["/etc/one o", "/usr/share/glib g"],
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_an_interest_or_a_problem(lines in proptest::collection::vec("[/ a-zA-Z.:\u{fffd}]{1,12}", 1..20)) {
+            let read = interests(lines.join("\n").as_bytes());
+            let mut distinct: Vec<_> = lines.iter().filter_map(|line| interest(line.as_bytes())).collect();
+            distinct.sort();
+            distinct.dedup();
+            prop_assert_eq!(&read.interests, &distinct);
+            let bad = lines.iter().filter(|line| interest(line.as_bytes()).is_none()).count();
+            prop_assert_eq!(read.problems.len(), bad);
+        }
+    }
+}
