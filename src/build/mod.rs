@@ -38,15 +38,16 @@ use serde::Serialize;
 
 use self::inputs::LayerInputs;
 use self::keys::Cached;
-use crate::check::{Finding, Severity};
+use crate::check::{CHECKS_VERSION, Finding, Severity};
 use crate::compose::Member;
 use crate::id::{ImageId, LayerId};
 use crate::recipe::{Ids, Workspace};
 use crate::store::{Index, RefName, Repository, Waiting};
 use crate::time::Clock;
 
-/// The version of what the builder makes of its inputs: raised when capture, classification or composition change.
-pub const BUILDER_VERSION: u32 = 2;
+/// The version of what the builder makes of its inputs: raised when capture, classification or composition change, and
+/// with the checks, whose findings a layer's baseline lists.
+pub const BUILDER_VERSION: u32 = 1 + CHECKS_VERSION;
 
 /// Tells a person how far the work is.
 pub trait Progress: Sync {

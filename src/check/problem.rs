@@ -27,6 +27,8 @@ pub struct Problem {
 pub enum Subject {
     /// A path of the tree.
     Path(RelPath),
+    /// A layer as a whole.
+    Layer(String),
     /// An installed package.
     Package {
         /// Its name.

@@ -22,17 +22,19 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
         .iter()
         .flat_map(|member| member.layer.baseline.problems.iter().map(String::as_str))
         .collect();
+    let is_base = below.is_empty();
     let is_broken = |found: &&Found| {
         let fresh = |previous: &Member| {
-            let problems = &previous.layer.baseline.problems;
-            problems.binary_search(&found.problem.id).is_err()
+            let before = &previous.layer.baseline;
+            before.checks == CHECKS_VERSION
+                && before.problems.binary_search(&found.problem.id).is_err()
         };
-        previous.is_some_and(|previous| {
+        previous.filter(|_| !is_base).is_some_and(|previous| {
             fresh(previous) && is_unchanged(&found.problem.subject, member, previous)
         })
     };
     // Packages are installed by their own tools, which leave nothing unmet: such a problem is never the normal state.
-    let is_normal = |found: &&Found| !found.problem.id.starts_with("dpkg:") || below.is_empty();
+    let is_normal = |found: &&Found| !found.problem.id.starts_with("dpkg:") || is_base;
     let problems = found
         .iter()
         .filter(|found| !listed.contains(found.problem.id.as_str()))
@@ -56,6 +58,8 @@ fn is_unchanged(subject: &Subject, now: &Member, before: &Member) -> bool {
             };
             post(now).is_some() && post(now) == post(before)
         }
+        // It is about what is below.
+        Subject::Layer(_) => true,
         Subject::Package { name, architecture } => {
             let version = |member: &Member| {
                 let packages = member.layer.packages.iter();

@@ -1,13 +1,28 @@
 //! Runs the checks over a composition, and says whose each problem is.
 
-use super::{ComposeError, Composition, Member, TreeView};
-use crate::check::{self, Problem, Subject};
+use super::{ComposeError, Composition, Member, TreeView, packages};
+use crate::check::{self, Problem, Subject, Weight};
 use crate::format::LayerPackage;
+use crate::merge::derive::ldsocache::CacheEntry;
 use crate::path::RelPath;
 use crate::store::{Index, Transaction};
-use crate::tree::Node;
 use crate::tree::view::{ImageView as _, ViewError};
+use crate::tree::{Node, Tree};
 
+/// Interests of triggers whose work is done anew with every composition, or is a running system's: they reload a daemon,
+/// or fill a cache that an image does not keep.
+const DERIVED: &[&[u8]] = &[
+    b"etc/dbus-1",
+    b"etc/php",
+    b"usr/lib/binfmt.d",
+    b"usr/lib/sysctl.d",
+    b"usr/lib/systemd/catalog",
+    b"usr/share/dbus-1",
+    b"usr/share/fonts",
+    b"usr/share/ghostscript/fonts",
+    b"usr/share/man",
+    b"usr/share/texmf/fonts",
+];
 /// The package database, as programs know it.
 const STATUS: &[u8] = b"var/lib/dpkg/status";
 /// Links of alternatives, and where the database is that each is a function of.
@@ -58,6 +73,61 @@ fn problems(
         let text = view.read(status.as_bytes()).map_err(fail)?;
         problems.extend(check::dpkg::problems(&text, native));
     }
+    let cache: Vec<check::elf::Library> = composition.libraries.iter().map(library).collect();
+    problems.extend(check::elf::problems(tree, view, &cache).map_err(fail)?);
+    problems.extend(check::paths::problems(tree, view).map_err(fail)?);
+    problems.extend(packages::hidden_libraries(composition, view).map_err(fail)?);
+    problems.extend(unheard(tree, members, view).map_err(fail)?);
+    Ok(problems)
+}
+
+fn library(entry: &CacheEntry) -> check::elf::Library {
+    check::elf::Library {
+        soname: entry.soname.clone(),
+        path: entry.path.clone(),
+        flags: entry.flags,
+        hwcaps: entry.hwcaps.clone(),
+    }
+}
+
+/// Finds, for each layer, the packages that want to be told of files that it has: what they then do has been done in the
+/// build, unless they came later.
+fn unheard(
+    tree: &Tree,
+    members: &[Member],
+    view: &TreeView<'_>,
+) -> Result<Vec<Problem>, ViewError> {
+    let files = check::paths::interest_files();
+    let Some(file) = files.into_iter().find_map(|path| tree.resolve(path)) else {
+        return Ok(Vec::new());
+    };
+    let check::paths::Interests {
+        interests,
+        mut problems,
+    } = check::paths::interests(&view.read(file.as_bytes())?);
+    for member in members {
+        let posts = member
+            .changeset
+            .iter()
+            .filter(|(_, change)| change.post.is_some());
+        let mut paths = posts.map(|(path, _)| path);
+        for interest in check::paths::touched(&interests, &mut paths, DERIVED) {
+            let (package, place, layer) = (&interest.package, &interest.path, &member.layer.name);
+            problems.push(Problem {
+                id: format!("trigger:{layer}:{package}:{place}"),
+                subject: Subject::Layer(layer.clone()),
+                package: Some(package.clone()),
+                other: None,
+                weight: Weight::Grave,
+                reason: format!(
+                    "'{package}' wants to be told of files below '{place}', which the layer has"
+                ),
+                hint: format!(
+                    "rebuild '{layer}', so that the trigger of '{package}' sees its files"
+                ),
+            });
+        }
+    }
     Ok(problems)
 }
 
@@ -74,6 +144,10 @@ fn owner(problem: &Problem, composition: &Composition, members: &[Member]) -> us
     };
     match &problem.subject {
         Subject::Path(path) => owner_of_path(path, composition),
+        Subject::Layer(name) => members
+            .iter()
+            .position(|member| member.layer.name == *name)
+            .unwrap_or(0),
         Subject::Package { name, architecture } => {
             // Of two that do not go together, the upper one has to give way: the lower one was there before it.
             let other = problem.other.as_deref().map_or(0, |other| {

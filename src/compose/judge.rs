@@ -86,7 +86,7 @@ fn finding(found: Found, severity: Severity, members: &[Member]) -> Finding {
     } = found.problem;
     let path = match subject {
         Subject::Path(path) => Some(path),
-        Subject::Package { .. } => None,
+        Subject::Package { .. } | Subject::Layer(_) => None,
     };
     Finding {
         id,

@@ -8,6 +8,7 @@ mod derive;
 mod examine;
 mod judge;
 mod member;
+mod packages;
 mod view;
 mod waive;
 

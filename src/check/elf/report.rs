@@ -29,6 +29,7 @@ impl Report {
             id: id.clone(),
             subject: Subject::Path(path),
             package: None,
+            other: None,
             weight: Weight::Grave,
             reason,
             hint: hint.to_owned(),

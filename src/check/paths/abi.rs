@@ -131,6 +131,7 @@ pub fn abi(tree: &Tree) -> Vec<Problem> {
                     id,
                     subject: Subject::Path(path.clone()),
                     package: None,
+                    other: None,
                     weight: loader.weight,
                     reason: format!("'{}' is for {} {version}, which this tree does not have", found.what, loader.name),
                     hint: "rebuild the layer of the module on today's lower layers, or add the version that it is for".to_owned(),

@@ -90,6 +90,7 @@ fn problem(path: &RelPath, target: &[u8], end: &[u8], circles: bool, harmless: b
         id: format!("link:{path}"),
         subject: Subject::Path(path.clone()),
         package: None,
+        other: None,
         weight: if harmless {
             Weight::Minor
         } else {

@@ -288,6 +288,7 @@ fn unloadable(dir: &[u8], module: &[u8], variants: &Variants<'_>) -> Problem {
         id: format!("python:/{}/{}:abi", escape(dir), escape(module)),
         subject: Subject::Path(variants.first.clone()),
         package: None,
+        other: None,
         weight: Weight::Grave,
         reason: format!(
             "the module '{}' is compiled for Python {} only, which does not read it in this tree",
@@ -304,6 +305,7 @@ fn stale_bytecode(dir: &[u8], variants: &Variants<'_>) -> Problem {
         id: format!("python:/{dir}:bytecode"),
         subject: Subject::Path(variants.first.clone()),
         package: None,
+        other: None,
         weight: Weight::Minor,
         reason: format!(
             "the byte code of '/{dir}' is for Python {}, which does not read it in this tree: modules load more slowly",
@@ -333,6 +335,7 @@ fn vanished(tree: &Tree, dir: &RelPath, home: &Home<'_>, problems: &mut Vec<Prob
             id: format!("python:{place}:path"),
             subject: Subject::Path(path.clone()),
             package: None,
+            other: None,
             weight: Weight::Grave,
             reason: format!(
                 "only Python 3.{} looks for '{place}', and there is none for it",

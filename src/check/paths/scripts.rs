@@ -155,6 +155,7 @@ fn problem(path: &RelPath, fault: &str) -> Problem {
         id: format!("script:{path}"),
         subject: Subject::Path(path.clone()),
         package: None,
+        other: None,
         weight: if paper { Weight::Minor } else { Weight::Grave },
         reason: format!("the script '{path}' {fault}"),
         hint: "rebuild the layer of the script on today's lower layers, or add the package of the interpreter".to_owned(),

@@ -64,6 +64,7 @@ fn problem(
         ),
         subject: Subject::Path(path),
         package: None,
+        other: None,
         weight: Weight::Minor,
         hint: format!(
             "remove the copy, so that programs get the library of {package}, or rebuild its layer"

@@ -84,6 +84,7 @@ fn unreadable(number: usize, line: &[u8]) -> Problem {
         // Where the integrator found it may be the other one; the image's is what a build leaves.
         subject: Subject::Path(RelPath::new(FILES[0]).unwrap_or_default()),
         package: None,
+        other: None,
         weight: Weight::Grave,
         reason: format!(
             "line {number} of dpkg's list of file triggers cannot be read: '{}'",

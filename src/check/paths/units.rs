@@ -175,6 +175,7 @@ impl Problems {
                 id: id.clone(),
                 subject: Subject::Path(path.clone()),
                 package: None,
+                other: None,
                 weight,
                 reason,
                 hint: hint.to_owned(),
