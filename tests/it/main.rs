@@ -13,6 +13,7 @@ mod dpkg;
 mod journey;
 mod ldsocache;
 mod materialise;
+mod paths;
 mod sandbox;
 mod session;
 mod support;

@@ -2,7 +2,7 @@
 //!
 //! Python has rules of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::look;
 use crate::check::{Problem, Subject, Weight};
@@ -29,7 +29,7 @@ struct Loader {
     /// Directories as components, with what is told of them.
     places: &'static [(&'static [&'static str], Granule)],
     /// Says whether the version is there, or that cannot be told; the last argument is what `*` stood for.
-    is_there: fn(&Tree, &str, &str) -> bool,
+    is_there: fn(&Programs<'_>, &str, &str) -> bool,
 }
 
 const LIBRARY: Granule = Granule::Ending(".so");
@@ -109,6 +109,7 @@ const PHP: [(&str, &str); 9] = [
 ///
 /// A program whose version cannot be told has all versions.
 pub fn abi(tree: &Tree) -> Vec<Problem> {
+    let programs = Programs::of(tree);
     let mut known: BTreeMap<(&str, &str, &str), bool> = BTreeMap::new();
     let mut problems: BTreeMap<String, Problem> = BTreeMap::new();
     // Those below /var belong to the machine, and the others lie below /usr.
@@ -123,7 +124,7 @@ pub fn abi(tree: &Tree) -> Vec<Problem> {
             };
             let is_there = *known
                 .entry((loader.name, found.version, found.any))
-                .or_insert_with(|| (loader.is_there)(tree, found.version, found.any));
+                .or_insert_with(|| (loader.is_there)(&programs, found.version, found.any));
             if !is_there {
                 let id = format!("{}:{}:abi", loader.name, found.what);
                 let version = found.version;
@@ -189,79 +190,89 @@ fn minor(version: &str) -> &str {
     dots.nth(1).map_or(version, |at| &version[..at])
 }
 
-fn exists(tree: &Tree, path: &str) -> bool {
-    matches!(
-        look::walk(tree, b"", path.as_bytes()),
-        look::Walk::Found(..)
-    )
+/// The programs of a tree, looked up once, however many versions are asked for.
+struct Programs<'a> {
+    tree: &'a Tree,
+    /// Names in `/usr/bin` with the first two numbers of the version that follows them.
+    versions: BTreeSet<(&'static str, String)>,
+    has_php: bool,
 }
 
-/// Says whether `/usr/bin` has a program of this name and version, or has it without saying which version it is.
-fn has_program(tree: &Tree, name: &str, wanted: &str) -> bool {
-    let mut versioned = false;
-    for program in tree.names(b"usr/bin") {
-        let rest = program.strip_prefix(name.as_bytes()).unwrap_or_default();
-        if !rest.first().is_some_and(u8::is_ascii_digit) {
-            continue;
+impl<'a> Programs<'a> {
+    fn of(tree: &'a Tree) -> Self {
+        let mut versions = BTreeSet::new();
+        for program in tree.names(b"usr/bin") {
+            for name in ["perl", "ruby"] {
+                let rest = program.strip_prefix(name.as_bytes()).unwrap_or_default();
+                let end = rest.iter().position(|c| !c.is_ascii_digit() && *c != b'.');
+                let digits = &rest[..end.unwrap_or(rest.len())];
+                if digits.first().is_some_and(u8::is_ascii_digit) {
+                    let version = String::from_utf8_lossy(digits);
+                    versions.insert((name, minor(&version).to_owned()));
+                }
+            }
         }
-        versioned = true;
-        if rest
-            .strip_prefix(wanted.as_bytes())
-            .is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_digit))
-        {
-            return true;
-        }
-    }
-    !versioned && exists(tree, &format!("usr/bin/{name}"))
-}
-
-fn has_perl(tree: &Tree, version: &str, triplet: &str) -> bool {
-    let wanted = minor(version);
-    has_program(tree, "perl", wanted)
-        || exists(tree, &format!("usr/lib/{triplet}/libperl.so.{wanted}"))
-}
-
-fn has_ruby(tree: &Tree, version: &str, triplet: &str) -> bool {
-    let wanted = minor(version);
-    has_program(tree, "ruby", wanted)
-        || exists(
+        let any = |dir: &[u8], start: &[u8]| tree.names(dir).any(|name| name.starts_with(start));
+        let has_php = any(b"usr/bin", b"php")
+            || any(b"usr/sbin", b"php-fpm")
+            || any(b"usr/lib/apache2/modules", b"libphp");
+        Self {
             tree,
-            &format!("usr/lib/{triplet}/libruby-{wanted}.so.{wanted}"),
-        )
-}
-
-fn has_php(tree: &Tree, api: &str, _: &str) -> bool {
-    let has = |version: &str| {
-        let places = [
-            format!("usr/bin/php{version}"),
-            format!("usr/bin/php-cgi{version}"),
-            format!("usr/sbin/php-fpm{version}"),
-            format!("usr/lib/cgi-bin/php{version}"),
-            format!("usr/lib/apache2/modules/libphp{version}.so"),
-            format!("usr/lib/libphp{version}.so"),
-        ];
-        places.iter().any(|place| exists(tree, place))
-    };
-    match PHP.iter().find(|(known, _)| *known == api) {
-        Some((_, version)) => has(version),
-        // `/usr/lib/php/8.4` holds settings, and other dates are of versions to come, which anything may be.
-        None => {
-            api.len() != 8
-                || exists(tree, "usr/bin/php")
-                || tree
-                    .names(b"usr/sbin")
-                    .any(|name| name.starts_with(b"php-fpm"))
-                || tree
-                    .names(b"usr/lib/apache2/modules")
-                    .any(|name| name.starts_with(b"libphp"))
+            versions,
+            has_php,
         }
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        let end = look::walk(self.tree, b"", path.as_bytes());
+        matches!(end, look::Walk::Found(..))
+    }
+
+    /// Says whether there is a program of this name and version, or one that does not say which version it is.
+    fn has(&self, name: &'static str, wanted: &str) -> bool {
+        let first = self.versions.range((name, String::new())..).next();
+        let says = first.is_some_and(|(known, _)| *known == name);
+        if says {
+            return self.versions.contains(&(name, wanted.to_owned()));
+        }
+        self.exists(&format!("usr/bin/{name}"))
     }
 }
 
-fn has_kernel(tree: &Tree, version: &str, _: &str) -> bool {
-    exists(tree, &format!("boot/vmlinuz-{version}"))
-        || exists(tree, &format!("boot/vmlinux-{version}"))
-        || exists(tree, &format!("usr/lib/modules/{version}/vmlinuz"))
+fn has_perl(programs: &Programs<'_>, version: &str, triplet: &str) -> bool {
+    let wanted = minor(version);
+    programs.has("perl", wanted)
+        || programs.exists(&format!("usr/lib/{triplet}/libperl.so.{wanted}"))
+}
+
+fn has_ruby(programs: &Programs<'_>, version: &str, triplet: &str) -> bool {
+    let wanted = minor(version);
+    programs.has("ruby", wanted)
+        || programs.exists(&format!("usr/lib/{triplet}/libruby-{wanted}.so.{wanted}"))
+}
+
+fn has_php(programs: &Programs<'_>, api: &str, _: &str) -> bool {
+    match PHP.iter().find(|(known, _)| *known == api) {
+        Some((_, version)) => {
+            let places = [
+                format!("usr/bin/php{version}"),
+                format!("usr/bin/php-cgi{version}"),
+                format!("usr/sbin/php-fpm{version}"),
+                format!("usr/lib/cgi-bin/php{version}"),
+                format!("usr/lib/apache2/modules/libphp{version}.so"),
+                format!("usr/lib/libphp{version}.so"),
+            ];
+            places.iter().any(|place| programs.exists(place))
+        }
+        // `/usr/lib/php/8.4` holds settings, and other dates are of versions to come, which any PHP may be.
+        None => api.len() != 8 || programs.has_php,
+    }
+}
+
+fn has_kernel(programs: &Programs<'_>, version: &str, _: &str) -> bool {
+    programs.exists(&format!("boot/vmlinuz-{version}"))
+        || programs.exists(&format!("boot/vmlinux-{version}"))
+        || programs.exists(&format!("usr/lib/modules/{version}/vmlinuz"))
 }
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ const PAPER_NAMES: [&[u8]; 8] = [
     b"licenses",
 ];
 
+/// Settings that Debian's packages link to before anybody has made them: none of their programs needs them.
+const SETTINGS: [&[u8]; 3] = [b"etc/default/keyboard", b"etc/locale.conf", b"etc/modules"];
+
 /// Finds the symlinks that dangle: `link:PATH`.
 ///
 /// What only a running system has is no target to miss, nor is content that is copied to `/var` at the first switch. Other
@@ -69,6 +72,7 @@ pub fn links(tree: &Tree) -> Vec<Problem> {
         let harmless = is_paper(bytes)
             || is_paper(&end)
             || (!circles && is_of_machine(&end))
+            || SETTINGS.contains(&end.as_slice())
             || is_kernel_side(bytes)
             || (has_systemd && is_runlevel_link(bytes))
             || units.is_served_elsewhere(bytes);
@@ -154,6 +158,7 @@ mod tests {
             ("usr/lib/modules/6.1/build", "/usr/src/linux-headers-6.1"),
             ("initrd.img.old", "boot/initrd.img-1"),
             ("etc/home", "/home/me"),
+            ("etc/modules-load.d/modules.conf", "../modules"),
         ];
         let none = [
             ("etc/mtab", "../proc/self/mounts"),

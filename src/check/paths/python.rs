@@ -26,7 +26,7 @@ type Modules<'a> = BTreeMap<(&'a [u8], &'a [u8]), Variants<'a>>;
 
 /// Finds modules that no interpreter of the tree can load: `python:DIR/MODULE:abi` for an extension module,
 /// `python:DIR/NAME:path` and `python:DIR:path` for what lies where only a missing version looks, and
-/// `python:DIR:bytecode`, which is [`Minor`](Weight::Minor), for a directory with byte code of missing versions only.
+/// `python:DIR:bytecode`, which is [`Minor`](Weight::Minor), for a package with byte code of missing versions only.
 ///
 /// Below `/usr` and `/usr/local`, which layers share, each name is a problem of its own; elsewhere each directory is.
 pub fn python(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
@@ -68,9 +68,10 @@ pub fn python(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErr
     }
     let mut told = BTreeSet::new();
     for ((dir, _), variants) in &bytecode {
-        if !told.contains(dir) && pythons.any() && !pythons.load(dir, &variants.minors)? {
-            told.insert(*dir);
-            problems.push(stale_bytecode(dir, variants));
+        let package = package_of(dir);
+        if !told.contains(package) && pythons.any() && !pythons.load(dir, &variants.minors)? {
+            told.insert(package);
+            problems.push(stale_bytecode(package, variants));
         }
     }
     Ok(problems)
@@ -210,12 +211,20 @@ impl<'a> Pythons<'a> {
 
     /// Asks the interpreters of a prefix of its own: a virtual environment, or a Python that an application brings.
     fn serve_prefix(&self, home: &Home<'_>) -> Result<bool, ViewError> {
-        let bin = look::join(home.prefix, b"bin");
         let mut any = false;
-        for (name, target) in programs(self.tree, &bin) {
+        // No listing of the directory: one look for each name, however many homes there are.
+        for name in [
+            "python3".to_owned(),
+            "python".to_owned(),
+            format!("python3.{}", home.minor),
+        ] {
+            let path = look::join(&look::join(home.prefix, b"bin"), name.as_bytes());
+            let Ok(target) = look::program(self.tree, &path) else {
+                continue;
+            };
             any = true;
             // A copy is called 'python3' and does not say what it is.
-            let minor = versioned(look::name(&target)).or_else(|| versioned(name));
+            let minor = versioned(look::name(&target)).or_else(|| versioned(name.as_bytes()));
             if minor.is_none_or(|minor| minor == home.minor) {
                 return Ok(minor.is_some() || self.is_version_of_environment(home)?);
             }
@@ -268,6 +277,19 @@ fn programs<'a>(tree: &'a Tree, dir: &[u8]) -> impl Iterator<Item = (&'a [u8], V
         }
         Some((name, look::program(tree, path.as_bytes()).ok()?))
     })
+}
+
+/// Returns the package that a directory belongs to: the name below `dist-packages`, itself elsewhere.
+fn package_of(dir: &[u8]) -> &[u8] {
+    let mut at = dir;
+    while !at.is_empty() {
+        let above = look::parent(at);
+        if let b"dist-packages" | b"site-packages" = look::name(above) {
+            return at;
+        }
+        at = above;
+    }
+    dir
 }
 
 /// An extension module for the stable interface, or without a version in its name.

@@ -169,7 +169,7 @@ fn a_virtual_environment_needs_the_version_that_it_was_made_with() {
 }
 
 #[test]
-fn byte_code_of_missing_versions_is_said_once_a_directory() {
+fn byte_code_of_missing_versions_is_said_once_a_package() {
     let pyc = |dir: &str, module: &str, minor: u32| {
         format!("{DIST}/{dir}/__pycache__/{module}.cpython-3{minor}.pyc")
     };
@@ -177,13 +177,18 @@ fn byte_code_of_missing_versions_is_said_once_a_directory() {
         with(13)
             .file(&pyc("old", "a", 11), b"")
             .file(&pyc("old", "b", 11), b"")
+            .file(&pyc("old/deeper", "c", 11), b"")
+            .file("usr/share/app/__pycache__/a.cpython-311.pyc", b"")
             .file(&pyc("both", "a", 11), b"")
             .file(&pyc("both", "a", 13), b"")
             .file(
                 &format!("{DIST}/new/__pycache__/a.cpython-313.opt-1.pyc"),
                 b"",
             ),
-        &["python:/usr/lib/python3/dist-packages/old:bytecode"],
+        &[
+            "python:/usr/lib/python3/dist-packages/old:bytecode",
+            "python:/usr/share/app:bytecode",
+        ],
     );
     check(Image::new().file(&pyc("old", "a", 11), b""), &[]);
 }

@@ -150,7 +150,10 @@ fn split_string(argument: &[u8]) -> Option<&[u8]> {
 
 fn problem(path: &RelPath, fault: &str) -> Problem {
     let bytes = path.as_bytes();
-    let paper = PAPER.iter().any(|dir| within(bytes, dir)) || passes(bytes, &PAPER_NAMES);
+    let paper = PAPER.iter().any(|dir| within(bytes, dir))
+        || passes(bytes, &PAPER_NAMES)
+        // What builds Debian packages.
+        || bytes.ends_with(b"/debian/rules");
     Problem {
         id: format!("script:{path}"),
         subject: Subject::Path(path.clone()),
@@ -247,6 +250,7 @@ mod tests {
             .exec("usr/bin/other", b"#\n\n\n\n")
             .exec("usr/bin/empty", b"")
             .exec("etc/cron.daily/a b", perl)
+            .exec("usr/share/app/debian/rules", perl)
             .exec("usr/share/app/run", perl)
             .exec("usr/share/doc/a/run", perl)
             .exec("usr/lib/a/examples/run", perl)
@@ -258,6 +262,7 @@ mod tests {
                 "!script:/usr/bin/a",
                 "script:/usr/lib/a/examples/run",
                 "script:/usr/lib/sysimage/var/lib/dpkg/info/a.postinst",
+                "script:/usr/share/app/debian/rules",
                 "!script:/usr/share/app/run",
                 "script:/usr/share/doc/a/run",
             ],
