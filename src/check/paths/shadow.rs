@@ -16,6 +16,9 @@ pub struct CachedLibrary<'a> {
     pub flags: u32,
 }
 
+/// Says which package, and which version of it, the file at an absolute path belongs to.
+pub type OwnerOf<'a> = dyn Fn(&[u8]) -> Option<(String, String)> + 'a;
+
 /// Finds libraries of no package that hide one of a package: `shadow:library:PATH`, [`Minor`](Weight::Minor).
 ///
 /// Such a copy keeps its faults when the package's library is patched. `entries` are all lines of the cache in its
@@ -23,7 +26,7 @@ pub struct CachedLibrary<'a> {
 /// sees fit. A line of a `glibc-hwcaps` directory hides others only on some machines, and is told all the same.
 pub fn libraries<'a>(
     entries: impl IntoIterator<Item = CachedLibrary<'a>>,
-    owner: &dyn Fn(&[u8]) -> Option<(String, String)>,
+    owner: &OwnerOf<'_>,
 ) -> Vec<Problem> {
     let mut strays: BTreeMap<(&[u8], u32), Vec<&[u8]>> = BTreeMap::new();
     let mut owned: BTreeSet<(&[u8], u32)> = BTreeSet::new();
@@ -116,6 +119,8 @@ mod tests {
                 "shadow:library:/usr/local/lib/libz.so.1",
             ],
         );
+        let second = ("libz.so.1", "/lib/second/libz.so.1", 3);
+        check(&[own, local, second], &[]);
         check(&[own, local], &[]);
         check(&[local], &[]);
         check(&[local, ("libz.so.1", "/lib/i386/libz.so.1", 4)], &[]);

@@ -51,7 +51,7 @@ fn take_time(what: &str, tree: &Tree) {
     assert!(time < Duration::from_secs(60), "{what}: {time:?}");
 }
 
-/// A directory of two hundred thousand entries of the names that the checks look for.
+/// Up to two hundred thousand entries of the names that the checks look for.
 #[test]
 fn the_time_grows_with_a_directory_and_not_with_its_square() {
     let names = [
@@ -61,12 +61,15 @@ fn the_time_grows_with_a_directory_and_not_with_its_square() {
         "@.service",
         ".wants",
     ];
-    for dir in ["usr/lib/systemd/system", "usr/lib/python3.11/dist-packages"] {
+    for (dir, count) in [
+        ("usr/lib/systemd/system", 200_000),
+        ("usr/lib/python3.11/dist-packages", 50_000),
+    ] {
         let mut tree = Image::new()
             .dir(dir)
             .link("usr/bin/python3", "python3.13")
             .tree;
-        for n in 0..200_000 {
+        for n in 0..count {
             let end = names[n % names.len()];
             let inode = match n % 3 {
                 // Units that are files would need contents.

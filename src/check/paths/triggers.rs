@@ -1,8 +1,8 @@
 //! dpkg's file triggers: which packages want to be told of which paths, and which of these a layer has.
 //!
 //! A package of a lower layer that gains such an interest after an upper layer was built has never been told of that
-//! layer's files. The file is `triggers/File` of the package database, whose lines dpkg's `lib/dpkg/trigdeferred.c` and
-//! `src/main/trigproc.c` write: an absolute path, a blank, a package, and `/noawait` where nobody waits for it.
+//! layer's files. The file is `triggers/File` of the package database, as dpkg's `lib/dpkg/triglib.c` reads and writes it:
+//! a line is an absolute path, a blank, a package, and `/noawait` or `/await` for whether somebody waits for it.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ const MERGED: [&[u8]; 7] = [
 /// A package that wants to be told of changes at a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interest {
-    /// The path, verbatim but for its leading slash; what lies below counts, too.
+    /// The path, without slashes around; what lies below counts, too.
     pub path: RelPath,
     /// The package, with `:` and its architecture where it may be installed for several.
     pub package: String,
@@ -63,11 +63,13 @@ pub fn interests(file: &[u8]) -> Interests {
 
 fn interest(line: &[u8]) -> Option<Interest> {
     let line = std::str::from_utf8(line).ok()?;
-    // Names of packages have no blanks; paths may.
-    let (path, package) = line.rsplit_once(' ')?;
-    let package = package.strip_suffix("/noawait").unwrap_or(package);
-    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.:".contains(c);
-    if package.is_empty() || !package.chars().all(is_name) {
+    let (path, package) = line.split_once(' ')?;
+    let package = package
+        .strip_suffix("/noawait")
+        .or_else(|| package.strip_suffix("/await"))
+        .unwrap_or(package);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "+-._:".contains(c);
+    if !package.starts_with(|c: char| c.is_ascii_alphanumeric()) || !package.chars().all(is_name) {
         return None;
     }
     let path = path.strip_prefix('/')?.trim_end_matches('/');
@@ -157,18 +159,18 @@ mod tests {
 
     #[test]
     fn the_list_of_dpkg_is_read_and_what_it_would_not_write_is_said() {
-        let text = b"/usr/share/man man-db/noawait\n/a b/ libglib2.0-0:amd64\nrelative x\n/nothing\n\n/x Upper\n/\xff x\n/../x y\n";
+        let text = b"/usr/share/man man-db/noawait\n/a/ libglib2.0-0:amd64/await\nrelative x\n/nothing\n\n/x -y\n/a b/ c\n/\xff x\n/../x y\n";
         let read = interests(text);
         assert_eq!(
             shown(&read.interests.iter().collect::<Vec<_>>()),
-            ["/a\\x20b libglib2.0-0:amd64", "/usr/share/man man-db"]
+            ["/a libglib2.0-0:amd64", "/usr/share/man man-db"]
         );
         let ids: Vec<&str> = read
             .problems
             .iter()
             .map(|problem| problem.id.as_str())
             .collect();
-        let expect: Vec<String> = (3..=8)
+        let expect: Vec<String> = (3..=9)
             .map(|n| format!("trigger:unreadable:line-{n}"))
             .collect();
         assert_eq!(ids, expect);
