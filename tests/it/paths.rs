@@ -65,7 +65,12 @@ impl ImageView for DirView {
     }
 }
 
-/// Reads what the checks look at: kinds, modes and targets. Other filesystems, and what lives on the machine only, are left out.
+/// What an image has; the rest of a machine is its own.
+const SYSTEM: [&[u8]; 11] = [
+    b"", b"bin", b"boot", b"etc", b"lib", b"lib32", b"lib64", b"opt", b"sbin", b"usr", b"var",
+];
+
+/// Reads what the checks look at: kinds, modes and targets. Other filesystems are left out.
 fn tree_of(root: &Path) -> Tree {
     let mut tree = Tree::new();
     let device = fs::metadata(root).unwrap().dev();
@@ -79,10 +84,8 @@ fn tree_of(root: &Path) -> Tree {
         let kind = metadata.file_type();
         let mode = (metadata.mode() & 0o7777) as u16;
         let inode = if kind.is_dir() {
-            let is_machines = ["proc", "sys", "dev", "tmp", "run", "work", "root", "home"]
-                .iter()
-                .any(|dir| path.as_bytes() == dir.as_bytes());
-            if metadata.dev() == device && !is_machines {
+            let top = path.as_bytes().split(|byte| *byte == b'/').next().unwrap();
+            if metadata.dev() == device && SYSTEM.contains(&top) {
                 for entry in fs::read_dir(&at).into_iter().flatten().flatten() {
                     todo.push(path.join(entry.file_name().as_bytes()).unwrap());
                 }
