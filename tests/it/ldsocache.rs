@@ -1,56 +1,11 @@
 //! Compares derived loader caches with those of the real `ldconfig`.
 
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use layerset::merge::derive::ldsocache;
-use layerset::tree::view::{FileFacts, ImageView, ViewError, ViewNode};
 
-/// A directory of this machine as an image.
-struct DirView(PathBuf);
-
-impl DirView {
-    fn at(&self, path: &[u8]) -> PathBuf {
-        self.0.join(std::ffi::OsStr::from_bytes(path))
-    }
-}
-
-impl ImageView for DirView {
-    fn node(&self, path: &[u8]) -> Option<ViewNode> {
-        let at = self.at(path);
-        let kind = std::fs::symlink_metadata(&at).ok()?.file_type();
-        Some(if kind.is_dir() {
-            ViewNode::Dir
-        } else if kind.is_file() {
-            ViewNode::File
-        } else if kind.is_symlink() {
-            ViewNode::Symlink(std::fs::read_link(&at).ok()?.into_os_string().into_vec())
-        } else {
-            ViewNode::Other
-        })
-    }
-
-    fn names(&self, dir: &[u8]) -> Vec<Vec<u8>> {
-        let entries = std::fs::read_dir(self.at(dir)).into_iter().flatten();
-        let mut names: Vec<Vec<u8>> = entries
-            .map(|entry| entry.unwrap().file_name().into_vec())
-            .collect();
-        names.sort();
-        names
-    }
-
-    fn read(&self, path: &[u8]) -> Result<Vec<u8>, ViewError> {
-        std::fs::read(self.at(path)).map_err(|source| ViewError::Read {
-            path: String::from_utf8_lossy(path).into_owned(),
-            source: source.into(),
-        })
-    }
-
-    fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
-        Ok(FileFacts::of(&self.read(path)?))
-    }
-}
+use crate::dirview::DirView;
 
 /// `LAYERSET_TEST_ROOT` names a root directory to compare instead of this machine's own, `LAYERSET_TEST_RUNNER` an
 /// emulator to run a foreign one's `ldconfig` with.

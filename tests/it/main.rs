@@ -9,7 +9,10 @@ mod capture;
 mod cli;
 mod crash;
 mod deploy;
+
+mod dirview;
 mod dpkg;
+mod elfcheck;
 mod journey;
 mod ldsocache;
 mod materialise;

@@ -103,6 +103,10 @@ pub(super) fn start(
         let links = search.links(instance)?;
         let object = search.image.instances[instance].object;
         let abi = search.image.objects[object].abi;
+        search
+            .image
+            .budget
+            .charge(links.rpath.len() + inherited.len())?;
         let below = passed_on(&links.rpath, &inherited);
         for (index, target) in links.targets.iter().enumerate() {
             search.image.budget.charge(1)?;

@@ -1,0 +1,345 @@
+//! Compares what the check of programs and libraries says with what the real loader does.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use layerset::check::elf::{Library, problems};
+use layerset::check::{Problem, Subject};
+use layerset::merge::derive::ldsocache;
+use layerset::tree::view::{FileFacts, ImageView};
+use tempfile::TempDir;
+
+use crate::dirview::DirView;
+use crate::support::{is_root, skip};
+
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
+fn cache(view: &DirView) -> Option<Vec<Library>> {
+    let cache = ldsocache::derive(view).unwrap()?;
+    let entries = cache.entries.into_iter();
+    Some(
+        entries
+            .map(|entry| Library {
+                soname: entry.soname,
+                path: entry.path,
+                flags: entry.flags,
+                hwcaps: entry.hwcaps,
+            })
+            .collect(),
+    )
+}
+
+/// Runs something in a root directory.
+fn inside(root: &Path, program: &str, arguments: &[&str]) -> Output {
+    let mut command = match root == Path::new("/") {
+        true => Command::new(program),
+        false => {
+            let mut command = Command::new("chroot");
+            command.arg(root).arg(program);
+            command
+        }
+    };
+    command.args(arguments).env_clear();
+    // Where `chroot` is.
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.output().unwrap()
+}
+
+/// The names of libraries and versions that the loader does not find for a program.
+fn lacks(root: &Path, program: &str) -> BTreeSet<String> {
+    let output = inside(root, LOADER, &["--list", program]);
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).unwrap();
+    let missing = text.lines().filter_map(|line| {
+        if let Some((name, _)) = line.split_once(" => not found") {
+            return Some(name.trim());
+        }
+        // Some loaders give up at the first one.
+        if let Some((_, rest)) = line.split_once("error while loading shared libraries: ") {
+            return rest.split_once(": ").map(|(name, _)| name);
+        }
+        let (_, rest) = line.split_once("version `")?;
+        rest.split_once("' not found").map(|(version, _)| version)
+    });
+    missing.map(str::to_owned).collect()
+}
+
+/// The same of problems.
+fn told(problems: &[Problem]) -> BTreeSet<String> {
+    let names = problems.iter().filter_map(|problem| {
+        let (kind, _) = problem.id.strip_prefix("elf:")?.split_once(':')?;
+        let last = problem.id.rsplit(':').next()?;
+        matches!(kind, "needed" | "version").then(|| last.to_owned())
+    });
+    names.collect()
+}
+
+/// The program that a problem keeps from starting, if one does.
+fn stopped<'a>(view: &DirView, problem: &'a Problem) -> Option<&'a str> {
+    if let Some((_, rest)) = problem.reason.split_once(", so '") {
+        return rest.split_once('\'').map(|(program, _)| program);
+    }
+    let Subject::Path(path) = &problem.subject else {
+        return None;
+    };
+    match view.facts(path.as_bytes()).unwrap() {
+        FileFacts::Elf(facts) if facts.interp.is_some() => {
+            let rest = problem.reason.strip_prefix('\'')?;
+            rest.split_once('\'').map(|(program, _)| program)
+        }
+        _ => None,
+    }
+}
+
+/// `LAYERSET_TEST_ROOT` names a root directory to look at instead of this machine's own.
+#[test]
+fn the_programs_of_a_root_lack_what_its_own_loader_says() {
+    const TEST: &str = "the_programs_of_a_root_lack_what_its_own_loader_says";
+    let root = std::env::var_os("LAYERSET_TEST_ROOT").map_or("/".into(), PathBuf::from);
+    let view = DirView(root.clone());
+    if !root.join(&LOADER[1..]).exists() {
+        return skip(TEST, "needs the amd64 loader of glibc");
+    }
+    if root != Path::new("/") && !is_root(TEST) {
+        return;
+    }
+    let Some(cache) = cache(&view) else {
+        return skip(TEST, "needs glibc's ldconfig");
+    };
+    let tree = view.tree(&["usr/bin", "usr/sbin", "usr/libexec"]);
+    let problems = problems(&tree, &view, &cache).unwrap();
+    let mut programs: BTreeSet<String> = problems
+        .iter()
+        .filter_map(|problem| stopped(&view, problem))
+        .map(str::to_owned)
+        .collect();
+    for program in &programs {
+        let found = lacks(&root, program);
+        assert!(!found.is_empty(), "'{program}' starts: {problems:?}");
+    }
+    let sound = tree.iter().filter(|(path, _)| {
+        let facts = view.facts(path.as_bytes());
+        matches!(facts, Ok(FileFacts::Elf(facts)) if facts.dynamic && facts.interp.as_deref() == Some(LOADER))
+    });
+    // Each program takes some milliseconds.
+    const MOST: usize = 400;
+    programs.extend(
+        sound
+            .take(MOST)
+            .map(|(path, _)| format!("/{path}").replace("//", "/")),
+    );
+    let told = told(&problems);
+    for program in &programs {
+        let found = lacks(&root, program);
+        assert!(
+            found.is_subset(&told),
+            "'{program}': {found:?}, told {told:?}"
+        );
+    }
+    assert!(programs.len() > 10, "{programs:?}");
+}
+
+/// A small root with a loader and a C library of this machine's, and libraries made for the test.
+struct Small {
+    dir: TempDir,
+    view: DirView,
+}
+
+const LIBS: &str = "usr/lib/x86_64-linux-gnu";
+
+impl Small {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let view = DirView(dir.path().to_owned());
+        let small = Self { dir, view };
+        for name in [
+            LIBS,
+            "usr/bin",
+            "usr/sbin",
+            "usr/lib64",
+            "etc",
+            "opt/p",
+            "opt/q",
+            "src",
+        ] {
+            std::fs::create_dir_all(small.at(name)).unwrap();
+        }
+        for name in ["lib", "lib64", "bin", "sbin"] {
+            std::os::unix::fs::symlink(format!("usr/{name}"), small.at(name)).unwrap();
+        }
+        for (from, to) in [
+            (LOADER, "usr/lib64/ld-linux-x86-64.so.2".to_owned()),
+            (
+                "/lib/x86_64-linux-gnu/libc.so.6",
+                format!("{LIBS}/libc.so.6"),
+            ),
+            ("/sbin/ldconfig", "usr/sbin/ldconfig".to_owned()),
+        ] {
+            std::fs::copy(from, small.at(&to)).unwrap();
+        }
+        small
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// Compiles `source` to `path` with `arguments`.
+    fn gcc(&self, path: &str, source: &str, arguments: &[&str]) {
+        let file = self.at("src/source.c");
+        std::fs::write(&file, source).unwrap();
+        let output = Command::new("gcc")
+            .current_dir(self.dir.path())
+            .args([
+                "-Wl,--no-as-needed",
+                "-Wl,--allow-shlib-undefined",
+                "-o",
+                path,
+            ])
+            .arg(&file)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "'{path}': {output:?}");
+    }
+
+    fn lib(&self, path: &str, function: &str, arguments: &[&str]) {
+        let name = path.rsplit('/').next().unwrap();
+        let source = format!("int {function}(void) {{ return 0; }}\n");
+        let soname = format!("-Wl,-soname,{name}");
+        self.gcc(
+            path,
+            &source,
+            &[&["-shared", "-fPIC", &soname], arguments].concat(),
+        );
+    }
+
+    /// `libx.so.1`, with one version or with both, and what needs the second one.
+    fn versions(&self, newest: u32) {
+        let map = match newest {
+            1 => "X_1 { global: x; };",
+            _ => "X_1 { global: x; }; X_2 { global: x2; } X_1;",
+        };
+        std::fs::write(self.at("src/map"), map).unwrap();
+        let source = "int x(void) { return 0; }\nint x2(void) { return 0; }\n";
+        let path = format!("{LIBS}/libx.so.1");
+        let soname = "-Wl,-soname,libx.so.1";
+        self.gcc(
+            &path,
+            source,
+            &["-shared", "-fPIC", soname, "-Wl,--version-script=src/map"],
+        );
+    }
+
+    fn fill(&self) {
+        let libs = |name: &str| format!("{LIBS}/{name}");
+        self.versions(2);
+        let uses_x2 = "int x2(void); int a(void) { return x2(); }\n";
+        let soname = "-Wl,-soname,liba.so.1";
+        self.gcc(
+            &libs("liba.so.1"),
+            uses_x2,
+            &["-shared", "-fPIC", soname, &libs("libx.so.1")],
+        );
+        // Private ones: 'libq' is found by what 'libp' says, or by what the program says.
+        self.lib("opt/q/libq.so", "q", &[]);
+        self.lib(
+            "opt/p/libp.so",
+            "p",
+            &[
+                "opt/q/libq.so",
+                "-Wl,--enable-new-dtags,-rpath,$ORIGIN/../q",
+            ],
+        );
+        self.lib("opt/p/libr.so", "r", &["opt/q/libq.so"]);
+        let main =
+            |call: &str| format!("int {call}(void); int main(void) {{ return {call}(); }}\n");
+        let program = |name: &str, call: &str, arguments: &[&str]| {
+            self.gcc(&format!("usr/bin/{name}"), &main(call), arguments);
+        };
+        program("a", "a", &[&libs("liba.so.1")]);
+        program(
+            "p",
+            "p",
+            &["opt/p/libp.so", "-Wl,--enable-new-dtags,-rpath,/opt/p"],
+        );
+        program(
+            "r",
+            "r",
+            &[
+                "opt/p/libr.so",
+                "-Wl,--disable-new-dtags,-rpath,/opt/p:/opt/q",
+            ],
+        );
+    }
+
+    /// Compares the check with the loader, and returns what both say is lacking.
+    fn compare(&self) -> Vec<String> {
+        let derived = ldsocache::derive(&self.view).unwrap().unwrap();
+        std::fs::write(self.at("etc/ld.so.cache"), derived.file.contents).unwrap();
+        let tree = self.view.tree(&["usr", "opt"]);
+        let problems = problems(&tree, &self.view, &cache(&self.view).unwrap()).unwrap();
+        let mut lacking = BTreeSet::new();
+        for name in ["a", "p", "r"] {
+            let program = format!("/usr/bin/{name}");
+            let starts = inside(self.dir.path(), &program, &[]).status.success();
+            if self.at(&LOADER[1..]).exists() {
+                let found = lacks(self.dir.path(), &program);
+                assert_eq!(found.is_empty(), starts, "'{program}': {found:?}");
+                lacking.extend(found);
+            }
+            let is_stopped = problems
+                .iter()
+                .any(|problem| stopped(&self.view, problem) == Some(&program));
+            assert_eq!(!starts, is_stopped, "'{program}': {problems:?}");
+        }
+        assert_eq!(told(&problems), lacking, "{problems:?}");
+        problems.into_iter().map(|problem| problem.id).collect()
+    }
+}
+
+#[test]
+fn what_is_taken_from_a_root_is_lacking_for_the_check_and_for_the_loader() {
+    const TEST: &str = "what_is_taken_from_a_root_is_lacking_for_the_check_and_for_the_loader";
+    if !is_root(TEST) {
+        return;
+    }
+    let has_gcc = Command::new("gcc").arg("--version").output().is_ok();
+    let multiarch = Path::new("/lib/x86_64-linux-gnu/libc.so.6").exists();
+    if !has_gcc || !multiarch || !Path::new(LOADER).exists() {
+        return skip(
+            TEST,
+            "needs gcc, and glibc in the directories of Debian for amd64",
+        );
+    }
+    let small = Small::new();
+    small.fill();
+    assert_eq!(small.compare(), [""; 0]);
+    let needed = |user: &str, name: &str| format!("elf:needed:{user}:{name}");
+    let check = |gone: &str, expect: &[String]| {
+        let (path, aside) = (small.at(gone), small.at("src/aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        assert_eq!(small.compare(), expect, "without '{gone}'");
+        std::fs::rename(&aside, &path).unwrap();
+    };
+    let liba = "/usr/lib/x86_64-linux-gnu/liba.so.1";
+    check(
+        &format!("{LIBS}/liba.so.1"),
+        &[needed("/usr/bin/a", "liba.so.1")],
+    );
+    check(&format!("{LIBS}/libx.so.1"), &[needed(liba, "libx.so.1")]);
+    check("opt/p/libp.so", &[needed("/usr/bin/p", "libp.so")]);
+    let both = [
+        needed("/opt/p/libp.so", "libq.so"),
+        needed("/opt/p/libr.so", "libq.so"),
+    ];
+    check("opt/q/libq.so", &both);
+    let interps = ["a", "p", "r"].map(|name| format!("elf:interp:/usr/bin/{name}"));
+    check("usr/lib64/ld-linux-x86-64.so.2", &interps);
+    small.versions(1);
+    assert_eq!(
+        small.compare(),
+        [format!("elf:version:{liba}:libx.so.1:X_2")]
+    );
+}
