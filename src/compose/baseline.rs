@@ -1,9 +1,9 @@
 //! What is so in the set that a layer is built and tested in, recorded for later checks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Found, Member};
-use crate::check::{CHECKS_VERSION, Subject};
+use crate::check::{CHECKS_VERSION, Subject, Weight};
 use crate::format::Baseline;
 use crate::glob::Glob;
 use crate::id::ObjectId;
@@ -18,16 +18,11 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
     let Some((member, below)) = members.split_last() else {
         return Baseline::default();
     };
-    let listed: BTreeSet<&str> = below
-        .iter()
-        .flat_map(|member| member.layer.baseline.problems.iter().map(String::as_str))
-        .collect();
     let is_base = below.is_empty();
     let is_broken = |found: &&Found| {
         let fresh = |previous: &Member| {
             let before = &previous.layer.baseline;
-            before.checks == CHECKS_VERSION
-                && before.problems.binary_search(&found.problem.id).is_err()
+            before.checks == CHECKS_VERSION && !found.is_listed(before)
         };
         previous.filter(|_| !is_base).is_some_and(|previous| {
             fresh(previous) && is_unchanged(&found.problem.subject, member, previous)
@@ -35,15 +30,26 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
     };
     // Packages are installed by their own tools, which leave nothing unmet: such a problem is never the normal state.
     let is_normal = |found: &&Found| !found.problem.id.starts_with("dpkg:") || is_base;
-    let problems = found
+    let is_new = |found: &&Found| {
+        !below
+            .iter()
+            .any(|lower| found.is_listed(&lower.layer.baseline))
+    };
+    let (problems, notes): (Vec<&Found>, Vec<&Found>) = found
         .iter()
-        .filter(|found| !listed.contains(found.problem.id.as_str()))
+        .filter(is_new)
         .filter(|found| is_normal(found) && !is_broken(found))
-        .map(|found| found.problem.id.clone())
-        .collect();
+        .partition(|found| found.problem.weight == Weight::Grave);
+    let ids = |found: Vec<&Found>| {
+        found
+            .into_iter()
+            .map(|found| found.problem.id.clone())
+            .collect()
+    };
     Baseline {
         checks: CHECKS_VERSION,
-        problems,
+        problems: ids(problems),
+        notes: ids(notes),
         watched: watched(member, below),
     }
 }

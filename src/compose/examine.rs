@@ -2,7 +2,7 @@
 
 use super::{ComposeError, Composition, Member, TreeView, packages};
 use crate::check::{self, Problem, Subject, Weight};
-use crate::format::LayerPackage;
+use crate::format::{Baseline, LayerPackage};
 use crate::merge::derive::ldsocache::CacheEntry;
 use crate::path::RelPath;
 use crate::store::{Index, Transaction};
@@ -36,6 +36,13 @@ pub struct Found {
     pub problem: Problem,
     /// Whose it is.
     pub member: usize,
+}
+
+impl Found {
+    /// Says whether it was so, and as bad, when a layer was built.
+    pub(super) fn is_listed(&self, baseline: &Baseline) -> bool {
+        baseline.lists(&self.problem.id, self.problem.weight == Weight::Grave)
+    }
 }
 
 /// Looks for everything that is wrong with a composed tree, whether or not it is news; sorted by id.

@@ -3,8 +3,6 @@
 //! A problem is news when no baseline of a member lists it. A grave one means that its layer must be rebuilt, if that
 //! layer stands on other layers than those it was built on; else building helps nobody, and the set is refused.
 
-use std::collections::BTreeSet;
-
 use super::{Found, Member, watched};
 use crate::check::{Finding, Problem, Severity, Subject, Weight};
 
@@ -28,13 +26,10 @@ pub struct Judgement {
 
 /// Judges the problems of a set.
 pub fn judge(found: Vec<Found>, members: &[Member]) -> Judgement {
-    let known: BTreeSet<&str> = members
-        .iter()
-        .flat_map(|member| member.layer.baseline.problems.iter().map(String::as_str))
-        .collect();
-    let (old, new): (Vec<Found>, Vec<Found>) = found
-        .into_iter()
-        .partition(|found| known.contains(found.problem.id.as_str()));
+    let (old, new): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| {
+        let mut baselines = members.iter().map(|member| &member.layer.baseline);
+        baselines.any(|baseline| found.is_listed(baseline))
+    });
     let news = new.into_iter().map(|found| {
         let severity = match found.problem.weight {
             Weight::Minor => Severity::Note,

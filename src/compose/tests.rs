@@ -135,6 +135,19 @@ fn what_was_so_when_a_layer_was_built_is_no_news() {
         found("elf:y", at("usr/y"), 1, Weight::Grave),
         found("link:z", at("usr/z"), 1, Weight::Minor),
     ];
+    let minor = |member: &mut Member| member.layer.baseline.notes = vec!["link:z".to_owned()];
+    let mut graver = members.clone();
+    minor(&mut graver[1]);
+    let judged = judge(
+        vec![found("link:z", at("usr/z"), 1, Weight::Grave)],
+        &graver,
+    );
+    assert_eq!(summary(&judged.news), ["app Rebuild link:z"]);
+    let judged = judge(
+        vec![found("link:z", at("usr/z"), 1, Weight::Minor)],
+        &graver,
+    );
+    assert_eq!(summary(&judged.known), ["app Note link:z"]);
     let judged = judge(problems, &members);
     assert_eq!(
         summary(&judged.news),
@@ -180,7 +193,11 @@ fn a_baseline_lists_what_lower_layers_do_not() {
         found("link:a", at("usr/a"), 0, Weight::Minor),
     ];
     let made = baseline(&problems, &[base.clone(), app], None);
-    assert_eq!(made.problems, ["elf:b"], "unmet relations are never normal");
+    assert_eq!(
+        (made.problems, made.notes.len()),
+        (vec!["elf:b".to_owned()], 0),
+        "unmet relations are never normal"
+    );
     let made = baseline(&problems[..1], &[base], None);
     assert_eq!(
         made.problems,

@@ -129,13 +129,21 @@ pub struct RebuildRule {
 pub struct Baseline {
     /// The version of the checks that looked.
     pub checks: u32,
-    /// Ids of the problems that were there, sorted, without those that a lower layer's baseline lists.
+    /// Ids of the grave problems that were there, sorted, without those that a lower layer's baseline lists.
     pub problems: Vec<String>,
+    /// The same of the minor ones.
+    pub notes: Vec<String>,
     /// For each pattern of `rebuild.when`, the digest of what it matched in the layers below.
     pub watched: BTreeMap<String, ObjectId>,
 }
 
 impl Baseline {
+    /// Says whether a problem was there, and as bad: one that was minor then is news when it is grave.
+    pub fn lists(&self, id: &str, is_grave: bool) -> bool {
+        let among = |ids: &[String]| ids.binary_search_by(|known| known.as_str().cmp(id)).is_ok();
+        among(&self.problems) || (!is_grave && among(&self.notes))
+    }
+
     fn is_absent(&self) -> bool {
         *self == Self::default()
     }
