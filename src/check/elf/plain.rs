@@ -109,9 +109,7 @@ impl Plain {
             None => false,
             Some(None) => true,
             Some(Some(meant)) => {
-                object.soname == Some(*name)
-                    && !provided.contains_key(name)
-                    && search.image.instances[*meant].object != own
+                object.soname == Some(*name) && search.image.instances[*meant].object != own
             }
         };
         if names.iter().any(differs) {
