@@ -11,4 +11,5 @@ mod payload;
 mod refuse;
 mod shared;
 mod stop;
+mod swap;
 mod world;
