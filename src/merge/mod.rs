@@ -10,6 +10,7 @@ mod engine;
 
 pub mod derive;
 pub mod drivers;
+pub mod packages;
 pub mod text;
 
 pub use engine::{Applied, Blobs, Conflict, MergeError, apply};

@@ -1,0 +1,259 @@
+//! The two sides, what they both brought, and which of it can be decided.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+
+use super::files::{self, Diversions, Places, digests, info_stem};
+use super::status::{Database, Key, Record};
+use super::{Decision, Edits, Side};
+use crate::merge::{Blobs, MergeError};
+use crate::path::RelPath;
+use crate::tree::{Changeset, Inode, Tree};
+
+/// One package that both sides brought.
+pub(super) struct Contest<'c, 'a> {
+    pub layer: &'c Record<'a>,
+    pub tree: &'c Record<'a>,
+    pub pre: Option<&'c Record<'a>>,
+    pub winner: Side,
+}
+
+impl Contest<'_, '_> {
+    fn decision(&self) -> Decision {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let version = |record: &Record<'_>| record.version.map_or(String::new(), |v| v.to_string());
+        Decision {
+            package: text(self.layer.key.0),
+            architecture: text(self.layer.key.1),
+            tree_version: version(self.tree),
+            layer_version: version(self.layer),
+            winner: self.winner,
+        }
+    }
+}
+
+/// The two sides and their databases.
+pub(super) struct Case<'c> {
+    pub dpkg: &'c str,
+    pub tree: &'c Tree,
+    pub changeset: &'c Changeset,
+    pub blobs: &'c dyn Blobs,
+    /// The tree's files below `info`, by package.
+    pub info: HashMap<&'c [u8], Vec<&'c RelPath>>,
+    pub pre: Database<'c>,
+    pub current: Database<'c>,
+    pub post: Database<'c>,
+}
+
+impl<'c> Case<'c> {
+    /// Puts the databases of both sides together with what they are of.
+    pub fn new(
+        dpkg: &'c str,
+        (tree, changeset): (&'c Tree, &'c Changeset),
+        blobs: &'c dyn Blobs,
+        [pre, current, post]: [Database<'c>; 3],
+    ) -> Self {
+        let mut info: HashMap<&[u8], Vec<&RelPath>> = HashMap::new();
+        for (path, _) in tree.below(format!("{dpkg}/info").as_bytes()) {
+            let name = path.as_bytes().rsplit(|byte| *byte == b'/').next();
+            if let Some(stem) = name.and_then(info_stem) {
+                info.entry(stem).or_default().push(path);
+            }
+        }
+        Self {
+            dpkg,
+            tree,
+            changeset,
+            blobs,
+            info,
+            pre,
+            current,
+            post,
+        }
+    }
+    /// Returns what to do, if there is anything.
+    pub fn decide(&self) -> Result<Option<(Edits, Vec<Decision>)>, MergeError> {
+        let mut contests = self.contests();
+        if contests.is_empty() {
+            return Ok(None);
+        }
+        let below = |path: &[u8]| self.tree.get(path);
+        let above = |path: &[u8]| match self.changeset.get(path) {
+            Some(change) => change.post.as_ref(),
+            None => self.tree.get(path),
+        };
+        let path = format!("{}/diversions", self.dpkg);
+        let texts = [
+            self.read(below(path.as_bytes()))?,
+            self.read(above(path.as_bytes()))?,
+        ];
+        let [Some(here), Some(there)] = texts.each_ref().map(|text| Diversions::read(text)) else {
+            return Ok(None);
+        };
+        let mut here = Sight {
+            case: self,
+            at: &below,
+            places: Places::new(&below, &here),
+        };
+        let mut there = Sight {
+            case: self,
+            at: &above,
+            places: Places::new(&above, &there),
+        };
+        let mut knowable = Vec::new();
+        for contest in &contests {
+            knowable.push(contest.winner == Side::Tree || self.is_known(contest, &mut there)?);
+        }
+        let mut known = knowable.into_iter();
+        contests.retain(|_| known.next().unwrap_or(false));
+        let decisions = contests.iter().map(Contest::decision).collect();
+        let (kept, taken): (Vec<_>, Vec<_>) = contests
+            .into_iter()
+            .partition(|contest| contest.winner == Side::Tree);
+        let mut edits = Edits::default();
+        if !kept.is_empty() {
+            self.take_out(&kept, &mut there, &mut edits)?;
+        }
+        if !taken.is_empty() {
+            self.make_room(&taken, &mut here, &mut there, &mut edits)?;
+        }
+        Ok((!kept.is_empty() || !taken.is_empty()).then_some((edits, decisions)))
+    }
+
+    /// Finds the packages that both sides brought, and says which version is newer.
+    fn contests(&self) -> Vec<Contest<'_, '_>> {
+        let contest = |layer| {
+            let tree = self.current.counterpart(layer, &self.post)?;
+            let pre = self.pre.counterpart(layer, &self.post);
+            let (brought, present) = (layer.version?, tree.version?);
+            let before = pre
+                .and_then(|pre| pre.version)
+                .map(|version| version.as_str());
+            if before == Some(brought.as_str()) || before == Some(present.as_str()) {
+                return None;
+            }
+            // Two spellings of one version must be decided too, in the same way from either side.
+            let order = brought.cmp(&present);
+            let winner = match order.then_with(|| brought.as_str().cmp(present.as_str())) {
+                Ordering::Less => Side::Tree,
+                Ordering::Equal => return None,
+                Ordering::Greater => Side::Layer,
+            };
+            Some(Contest {
+                layer,
+                tree,
+                pre,
+                winner,
+            })
+        };
+        self.post.records.iter().filter_map(contest).collect()
+    }
+
+    pub fn read(&self, inode: Option<&Inode>) -> Result<Vec<u8>, MergeError> {
+        let object = inode.and_then(Inode::object);
+        object.map_or(Ok(Vec::new()), |id| self.blobs.read(&id))
+    }
+
+    /// Returns the path of one of the package's files below `info`.
+    pub fn info(&self, record: &Record<'_>, extension: &str) -> Vec<u8> {
+        let stem = record.stem();
+        [
+            self.dpkg.as_bytes(),
+            b"/info/",
+            &stem,
+            b".",
+            extension.as_bytes(),
+        ]
+        .concat()
+    }
+
+    /// Says whether the whole package as the layer has it can be had: files that the layer left alone are only in the
+    /// tree, where they may have changed.
+    fn is_known(
+        &self,
+        contest: &Contest<'_, '_>,
+        there: &mut Sight<'_, '_>,
+    ) -> Result<bool, MergeError> {
+        let list = self.info(contest.layer, "list");
+        if self
+            .changeset
+            .get(&list)
+            .is_none_or(|change| change.post.is_none())
+        {
+            return Ok(false);
+        }
+        if contest.pre.is_none_or(|pre| pre.version.is_none()) {
+            return Ok(true);
+        }
+        let stem = contest.tree.stem();
+        let mut info = self.info_files(&stem).iter();
+        if info.any(|path| self.changeset.get(path.as_bytes()).is_none()) {
+            return Ok(false);
+        }
+        let sums = [
+            self.read(self.tree.get(&self.info(contest.tree, "md5sums")))?,
+            self.read((there.at)(&self.info(contest.layer, "md5sums")))?,
+        ];
+        let [ours, theirs] = sums.each_ref().map(|file| digests(file));
+        let conffiles = [&contest.tree.conffiles, &contest.layer.conffiles];
+        let mut is_known = true;
+        there.paths(contest.layer, &mut |path, listed| {
+            let same = |a: Option<&&[u8]>, b: Option<&&[u8]>| a.is_some() && a == b;
+            let name = listed.strip_prefix(b"/").unwrap_or(listed);
+            is_known &= self.changeset.get(path.as_bytes()).is_some()
+                || match self.tree.get(path.as_bytes()) {
+                    // What is listed below /var may be in one of several places.
+                    None => listed.starts_with(b"/var/"),
+                    Some(inode) if inode.is_dir() => true,
+                    Some(_) => {
+                        same(ours.get(name), theirs.get(name))
+                            || same(conffiles[0].get(listed), conffiles[1].get(listed))
+                    }
+                };
+        })?;
+        Ok(is_known)
+    }
+
+    /// Returns the tree's files below `info` of one package.
+    pub fn info_files(&self, stem: &[u8]) -> &[&'c RelPath] {
+        self.info.get(stem).map_or(&[][..], Vec::as_slice)
+    }
+}
+
+/// One side as the files of packages are looked for on it.
+pub(super) struct Sight<'c, 's> {
+    pub case: &'c Case<'c>,
+    pub at: files::At<'s>,
+    pub places: Places<'s>,
+}
+
+impl Sight<'_, '_> {
+    /// Calls `found` with each place of a package's files, and the path as listed.
+    pub fn paths(
+        &mut self,
+        record: &Record<'_>,
+        found: &mut dyn FnMut(RelPath, &[u8]),
+    ) -> Result<(), MergeError> {
+        let list = self.case.read((self.at)(&self.case.info(record, "list")))?;
+        self.places.each(&list, record.key.0, found);
+        Ok(())
+    }
+
+    /// Takes the paths that any other package of `database` has out of `paths`.
+    pub fn without_others(
+        &mut self,
+        database: &Database<'_>,
+        ours: &HashSet<Key<'_>>,
+        paths: &mut HashSet<RelPath>,
+    ) -> Result<(), MergeError> {
+        let others = database.records.iter();
+        for record in
+            others.filter(|record| record.version.is_some() && !ours.contains(&record.key))
+        {
+            self.paths(record, &mut |path, _| {
+                paths.remove(&path);
+            })?;
+        }
+        Ok(())
+    }
+}

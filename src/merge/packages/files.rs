@@ -1,0 +1,179 @@
+//! Where the files of packages are: lists of paths, diversions, and the links of an image that lead elsewhere.
+
+use std::collections::HashMap;
+
+use crate::path::RelPath;
+use crate::tree::{Inode, Node};
+
+/// The most symlinks followed in one path, as in Linux.
+const MAX_LINKS: usize = 40;
+
+/// The most names walked in one path, links followed; a hostile image could ask for many more.
+const MAX_STEPS: usize = 1_000;
+
+/// What is at a path on one side.
+pub(super) type At<'s> = &'s dyn Fn(&[u8]) -> Option<&'s Inode>;
+
+/// The diversions of one side: what is diverted, whereto, and for which package (dpkg-divert(1)).
+#[derive(Debug, Default)]
+pub(super) struct Diversions<'a>(HashMap<&'a [u8], (&'a [u8], &'a [u8])>);
+
+impl<'a> Diversions<'a> {
+    /// Reads the three lines of each diversion; `None` says that they are not in step.
+    pub fn read(file: &'a [u8]) -> Option<Self> {
+        let lines: Vec<_> = file.split(|byte| *byte == b'\n').collect();
+        let (last, lines) = lines.split_last()?;
+        let chunks = lines.chunks_exact(3);
+        if !last.is_empty() || !chunks.remainder().is_empty() {
+            return None;
+        }
+        let all = chunks.map(|chunk| (chunk[0], (chunk[1], chunk[2])));
+        Some(Self(all.collect()))
+    }
+
+    /// Returns the path that `package` has its file `path` at.
+    fn follow<'p>(&self, path: &'p [u8], package: &[u8]) -> &'p [u8]
+    where
+        'a: 'p,
+    {
+        match self.0.get(path) {
+            Some((to, by)) if *by != package => to,
+            _ => path,
+        }
+    }
+}
+
+/// Finds the places of listed paths on one side; directories are resolved once.
+pub(super) struct Places<'s> {
+    at: At<'s>,
+    diversions: &'s Diversions<'s>,
+    directories: HashMap<Vec<u8>, Option<RelPath>>,
+}
+
+impl<'s> Places<'s> {
+    pub fn new(at: At<'s>, diversions: &'s Diversions<'s>) -> Self {
+        Self {
+            at,
+            diversions,
+            directories: HashMap::new(),
+        }
+    }
+
+    /// Calls `found` with each place that a path of `list`, the list of `package`, may be at, and the path as listed.
+    pub fn each(&mut self, list: &[u8], package: &[u8], found: &mut dyn FnMut(RelPath, &[u8])) {
+        for line in list.split(|byte| *byte == b'\n') {
+            let path = self.diversions.follow(line, package);
+            let Some(place) = path.strip_prefix(b"/").and_then(|path| self.place(path)) else {
+                continue;
+            };
+            if place.starts_with(b"var") {
+                // Settling moves what is below /var, and may leave a link.
+                for moved in [&b"usr/lib/sysimage/"[..], b"usr/share/factory/"] {
+                    if let Ok(moved) = RelPath::new(&[moved, place.as_bytes()].concat()) {
+                        found(moved, line);
+                    }
+                }
+            }
+            found(place, line);
+        }
+    }
+
+    /// Follows the links of the directories of a path, not one at its end; the root has no place.
+    fn place(&mut self, path: &[u8]) -> Option<RelPath> {
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let name = &path[slash.map_or(0, |slash| slash + 1)..];
+        let directory = &path[..slash.unwrap_or(0)];
+        if matches!(name, b"" | b"." | b"..") {
+            return None;
+        }
+        if let Some(known) = self.directories.get(directory) {
+            return known.as_ref()?.join(name).ok();
+        }
+        let resolved = resolve(self.at, directory);
+        let place = resolved.as_ref().and_then(|dir| dir.join(name).ok());
+        self.directories.insert(directory.to_vec(), resolved);
+        place
+    }
+}
+
+/// Follows symlinks inside the image; what is not there (yet) stays as it is written.
+fn resolve(at: At<'_>, path: &[u8]) -> Option<RelPath> {
+    let split = |path: &[u8]| -> Vec<Vec<u8>> {
+        let names = path.split(|byte| *byte == b'/').rev();
+        names.map(<[u8]>::to_vec).collect()
+    };
+    let mut pending = split(path);
+    let mut done = RelPath::root();
+    let (mut links, mut steps) = (0, 0);
+    while let Some(name) = pending.pop() {
+        steps += 1;
+        if steps > MAX_STEPS {
+            return None;
+        }
+        match name.as_slice() {
+            b"" | b"." => continue,
+            b".." => {
+                done = done.parent().unwrap_or_default();
+                continue;
+            }
+            _ => {}
+        }
+        let next = done.join(&name).ok()?;
+        match at(next.as_bytes()).map(|inode| &inode.node) {
+            Some(Node::Symlink { target }) => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return None;
+                }
+                if target.starts_with(b"/") {
+                    done = RelPath::root();
+                }
+                pending.extend(split(target));
+            }
+            _ => done = next,
+        }
+    }
+    Some(done)
+}
+
+/// Returns the Python source that the byte code at `path` was made of, as py3compile(1) places it.
+pub(super) fn source_of_bytecode(path: &RelPath) -> Option<RelPath> {
+    let cache = path.parent().filter(|dir| dir.name() == b"__pycache__")?;
+    let name = path.name();
+    let stem = &name[..name.iter().position(|byte| *byte == b'.')?];
+    let is_bytecode = name.ends_with(b".pyc");
+    is_bytecode.then(|| cache.parent()?.join(&[stem, b".py"].concat()).ok())?
+}
+
+/// Returns the package that a file of dpkg's `info` directory belongs to: all before the last dot.
+pub(super) fn info_stem(name: &[u8]) -> Option<&[u8]> {
+    let dot = name.iter().rposition(|byte| *byte == b'.')?;
+    Some(&name[..dot])
+}
+
+/// Reads an `md5sums` file: digests by path, without a leading slash (deb-md5sums(5)).
+pub(super) fn digests(file: &[u8]) -> HashMap<&[u8], &[u8]> {
+    let lines = file.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| {
+            let blank = line.iter().position(|byte| *byte == b' ')?;
+            let (digest, path) = line.split_at(blank);
+            Some((path.trim_ascii_start(), digest))
+        })
+        .collect()
+}
+
+/// Replaces the lines of some packages in a file of dpkg's `triggers` directory by those that `from` has of them.
+///
+/// A line ends with the package, as `info` has its name, and perhaps `/noawait` (lib/dpkg/trigdeferred.l, trignote.c).
+pub(super) fn swap_interests(file: &[u8], from: &[u8], is_one: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
+    let package = |line: &'_ [u8]| -> Vec<u8> {
+        let word = line.rsplit(|byte| *byte == b' ').next().unwrap_or(line);
+        let end = word.iter().position(|byte| *byte == b'/');
+        word[..end.unwrap_or(word.len())].to_vec()
+    };
+    let lines = |file| <[u8]>::split_inclusive(file, |byte: &u8| *byte == b'\n');
+    let theirs = lines(file).filter(|line| !is_one(&package(line.trim_ascii_end())));
+    let ours = lines(from).filter(|line| is_one(&package(line.trim_ascii_end())));
+    theirs.chain(ours).flatten().copied().collect()
+}

@@ -1,0 +1,268 @@
+//! Making one side look as if it had never touched some packages.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::Edits;
+use super::case::{Case, Contest, Sight};
+use super::files::{info_stem, source_of_bytecode, swap_interests};
+use super::status::{Key, Record};
+use crate::id::ObjectId;
+use crate::merge::MergeError;
+use crate::path::RelPath;
+use crate::tree::{Change, Inode, Node};
+
+/// Larger text files have no pre-images, in bytes.
+const PRE_IMAGE_LIMIT: u64 = 1 << 20;
+
+type Paths = HashSet<RelPath>;
+
+impl Case<'_> {
+    /// Takes packages out of the changeset.
+    pub fn take_out(
+        &self,
+        contests: &[Contest<'_, '_>],
+        there: &mut Sight<'_, '_>,
+        edits: &mut Edits,
+    ) -> Result<(), MergeError> {
+        let stems = stems_of(
+            contests
+                .iter()
+                .flat_map(|c| c.pre.into_iter().chain([c.layer])),
+        );
+        let mut own = Paths::new();
+        for contest in contests {
+            there.paths(contest.layer, &mut |path, _| {
+                own.insert(path);
+            })?;
+            let Some(pre) = contest.pre else {
+                continue;
+            };
+            let change = self.changeset.get(&self.info(pre, "list"));
+            let list = change.and_then(|change| change.pre.as_ref());
+            let is_kept = |inode: &&Inode| matches!(inode.node, Node::File { size, .. } if size <= PRE_IMAGE_LIMIT);
+            let list = self.read(list.filter(is_kept))?;
+            there.places.each(&list, pre.key.0, &mut |path, _| {
+                own.insert(path);
+            });
+        }
+        let ours: HashSet<Key<'_>> = contests.iter().map(|c| c.layer.key).collect();
+        there.without_others(&self.post, &ours, &mut own)?;
+        let is_own = |path: &RelPath| {
+            own.contains(path)
+                || self.is_info(path, &stems)
+                || source_of_bytecode(path).is_some_and(|source| own.contains(&source))
+        };
+        let caches = bytecode_directories(&own);
+        // From the end: whether a directory is needed shows at what is in it.
+        let mut needed = Paths::new();
+        let changes: Vec<_> = self.changeset.iter().collect();
+        for (path, change) in changes.into_iter().rev() {
+            let is_dir = |inode: Option<&Inode>| inode.is_some_and(Inode::is_dir);
+            let is_needed = needed.contains(path)
+                && is_dir(change.post.as_ref())
+                && !is_dir(self.tree.get(path.as_bytes()));
+            let is_cache = change.pre.is_none() && caches.contains(path);
+            if !is_needed && (is_own(path) || is_cache) {
+                edits.changes.push((path.clone(), None));
+            } else if change.post.is_some() {
+                needed.extend(path.parent());
+            }
+        }
+        let status = format!("{}/status", self.dpkg);
+        let text = self.post.with(&groups(contests), &self.pre);
+        self.rewrite(status.as_bytes(), &text, edits)?;
+        let directory = format!("{}/triggers", self.dpkg).into_bytes();
+        for (path, change) in self.changeset.iter() {
+            let Some(post) = change
+                .post
+                .as_ref()
+                .filter(|_| is_trigger(path, &directory))
+            else {
+                continue;
+            };
+            let (was, is) = (self.read(change.pre.as_ref())?, self.read(Some(post))?);
+            let text = swap_interests(&is, &was, &|stem| stems.contains(stem));
+            if text.is_empty() && change.pre.is_none() {
+                edits.changes.push((path.clone(), None));
+            } else if text != is {
+                self.rewrite(path.as_bytes(), &text, edits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether `path` is a file below `info` of one of the packages.
+    fn is_info(&self, path: &RelPath, stems: &HashSet<Vec<u8>>) -> bool {
+        let name = path.as_bytes().strip_prefix(self.dpkg.as_bytes());
+        let name = name.and_then(|rest| rest.strip_prefix(b"/info/"));
+        name.and_then(info_stem)
+            .is_some_and(|stem| stems.contains(stem))
+    }
+
+    /// Gives the layer's file at `path` another content.
+    fn rewrite(&self, path: &[u8], text: &[u8], edits: &mut Edits) -> Result<(), MergeError> {
+        let Some((path, change)) = RelPath::new(path).ok().zip(self.changeset.get(path)) else {
+            return Ok(());
+        };
+        if let Some(post) = &change.post {
+            let post = Some(self.with_content(post, text)?);
+            let pre = change.pre.clone();
+            edits.changes.push((path, Some(Change { pre, post })));
+        }
+        Ok(())
+    }
+
+    fn with_content(&self, inode: &Inode, text: &[u8]) -> Result<Inode, MergeError> {
+        let object: ObjectId = self.blobs.write(text)?;
+        let size = text.len() as u64;
+        let node = Node::File { object, size };
+        Ok(Inode {
+            node,
+            hardlink: 0,
+            ..inode.clone()
+        })
+    }
+
+    /// Makes the tree what the layer found, as far as some packages go.
+    pub fn make_room(
+        &self,
+        contests: &[Contest<'_, '_>],
+        here: &mut Sight<'_, '_>,
+        there: &mut Sight<'_, '_>,
+        edits: &mut Edits,
+    ) -> Result<(), MergeError> {
+        let stems = stems_of(
+            contests
+                .iter()
+                .flat_map(|c| c.pre.into_iter().chain([c.layer, c.tree])),
+        );
+        let (mut old, mut new) = (Paths::new(), Paths::new());
+        for contest in contests {
+            here.paths(contest.tree, &mut |path, _| {
+                old.insert(path);
+            })?;
+            there.paths(contest.layer, &mut |path, _| {
+                new.insert(path);
+            })?;
+        }
+        let ours: HashSet<Key<'_>> = contests.iter().map(|c| c.tree.key).collect();
+        here.without_others(&self.current, &ours, &mut old)?;
+        for cache in bytecode_directories(&old) {
+            for (path, _) in self.tree.below(cache.as_bytes()) {
+                if source_of_bytecode(path).is_some_and(|source| old.contains(&source)) {
+                    old.insert(path.clone());
+                }
+            }
+            if !new.contains(&cache) && self.tree.get(cache.as_bytes()).is_some() {
+                edits.directories.insert(cache);
+            }
+        }
+        for stem in &stems {
+            old.extend(self.info_files(stem).iter().copied().cloned());
+        }
+        for path in &old {
+            let Some(inode) = self.tree.get(path.as_bytes()) else {
+                continue;
+            };
+            match self.changeset.get(path.as_bytes()) {
+                // What is in a directory may belong to others: it is not taken away under them.
+                Some(change) if inode.is_dir() => match &change.post {
+                    Some(post) if post.is_dir() => {
+                        edits.inodes.push((path.clone(), Some(post.clone())));
+                    }
+                    Some(_) if change.pre.is_none() => {
+                        edits.directories.insert(path.clone());
+                    }
+                    _ => {}
+                },
+                Some(change) => edits
+                    .inodes
+                    .push((path.clone(), change.pre.as_ref().map(alone))),
+                None if new.contains(path) => {}
+                None if inode.is_dir() => {
+                    edits.directories.insert(path.clone());
+                }
+                None => edits.inodes.push((path.clone(), None)),
+            }
+        }
+        // What the tree's version no longer has and the layer changes.
+        for (path, change) in self.changeset.iter() {
+            let is_ours = new.contains(path) || self.is_info(path, &stems);
+            if let Some(pre) = change.pre.as_ref().filter(|_| is_ours)
+                && self.tree.get(path.as_bytes()).is_none()
+            {
+                edits.inodes.push((path.clone(), Some(alone(pre))));
+            }
+        }
+        let text = self.current.with(&groups(contests), &self.pre);
+        let directory = format!("{}/triggers", self.dpkg).into_bytes();
+        let status = RelPath::new(format!("{}/status", self.dpkg).as_bytes()).unwrap_or_default();
+        if let Some(inode) = self.tree.get(status.as_bytes()) {
+            let inode = self.with_content(inode, &text)?;
+            edits.inodes.push((status, Some(inode)));
+        }
+        let fresh = contests.iter().filter(|contest| contest.pre.is_none());
+        let fresh = stems_of(fresh.map(|contest| contest.tree));
+        for (path, inode) in self.tree.below(&directory) {
+            let change = self.changeset.get(path.as_bytes());
+            if !is_trigger(path, &directory) {
+                continue;
+            }
+            let is = self.read(Some(inode))?;
+            let was = self.read(change.and_then(|change| change.pre.as_ref()))?;
+            // Where the layer changed nothing, only what a new package brought is known to go.
+            let text = match change {
+                Some(_) => swap_interests(&is, &was, &|stem| stems.contains(stem)),
+                None => swap_interests(&is, b"", &|stem| fresh.contains(stem)),
+            };
+            if text.is_empty() && change.is_none_or(|change| change.pre.is_none()) {
+                edits.inodes.push((path.clone(), None));
+            } else if text != is {
+                edits
+                    .inodes
+                    .push((path.clone(), Some(self.with_content(inode, &text)?)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns what the files of packages below `info` are named by.
+fn stems_of<'r, 'a: 'r>(records: impl Iterator<Item = &'r Record<'a>>) -> HashSet<Vec<u8>> {
+    records.map(Record::stem).collect()
+}
+
+/// Numbers of groups of one package in all its records: it may have changed its architecture.
+fn groups<'c>(contests: &'c [Contest<'_, '_>]) -> HashMap<Key<'c>, usize> {
+    let mut groups = HashMap::new();
+    for (number, contest) in contests.iter().enumerate() {
+        for record in contest.pre.into_iter().chain([contest.layer, contest.tree]) {
+            groups.insert(record.key, number);
+        }
+    }
+    groups
+}
+
+/// A hard-link group of another tree means nothing here.
+fn alone(inode: &Inode) -> Inode {
+    Inode {
+        hardlink: 0,
+        ..inode.clone()
+    }
+}
+
+/// Returns the directories that the byte code of Python sources is put into.
+fn bytecode_directories(sources: &Paths) -> BTreeSet<RelPath> {
+    let sources = sources.iter().filter(|path| path.name().ends_with(b".py"));
+    let directories = sources.filter_map(|path| path.parent()?.join(b"__pycache__").ok());
+    directories.collect()
+}
+
+fn is_trigger(path: &RelPath, directory: &[u8]) -> bool {
+    path.parent()
+        .is_some_and(|parent| parent.as_bytes() == directory)
+        && !matches!(
+            path.name(),
+            b"Lock" | b"Unincorp" | b"File-old" | b"Unincorp-old"
+        )
+}
