@@ -23,17 +23,22 @@ pub use member::Member;
 pub use view::TreeView;
 pub use waive::{Waived, waive};
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::check::{self, Finding, Severity, Verdict};
 use crate::id::ObjectId;
 use crate::materialise::{IdLookup as _, PasswdIds};
 use crate::merge::derive::ldsocache::{CacheEntry, LdSoCacheError};
+use crate::merge::packages::{Decision, Side, arbitrate};
 use crate::merge::{Applied, Blobs, MergeError, apply};
 use crate::path::RelPath;
 use crate::store::{Index, StoreError, Transaction};
 use crate::tree::view::ViewError;
-use crate::tree::{Inode, Tree};
+use crate::tree::{Changeset, Inode, Tree};
+
+/// The package database of an image.
+const STATUS: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/status";
 
 /// Why a composition stopped; findings are not errors.
 #[derive(Debug, thiserror::Error)]
@@ -140,8 +145,16 @@ pub fn compose(
     let blobs = TransactionBlobs(transaction);
     let mut composition = Composition::default();
     for (number, member) in members.iter().enumerate() {
-        let applied = apply(&mut composition.tree, &member.changeset, &blobs)?;
-        for (path, change) in member.changeset.iter() {
+        let mut changeset = Cow::Borrowed(&member.changeset);
+        if needs_arbitration(&composition.tree, &changeset) {
+            let decisions = arbitrate(&mut composition.tree, changeset.to_mut(), &blobs)?;
+            let decided = decisions.into_iter();
+            composition
+                .findings
+                .extend(decided.map(|decision| package_finding(&member.layer.name, decision)));
+        }
+        let applied = apply(&mut composition.tree, &changeset, &blobs)?;
+        for (path, change) in changeset.iter() {
             if change.post.is_some() {
                 composition.origin.insert(path.clone(), number);
             }
@@ -158,6 +171,53 @@ pub fn compose(
         .findings
         .sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
     Ok(composition)
+}
+
+/// Says whether packages may have come from both sides: copying the changes of a large layer is not for nothing.
+fn needs_arbitration(tree: &Tree, changeset: &Changeset) -> bool {
+    let Some(change) = changeset.get(STATUS) else {
+        return false;
+    };
+    let object = |inode: Option<&Inode>| inode.and_then(Inode::object);
+    let (pre, post) = (object(change.pre.as_ref()), object(change.post.as_ref()));
+    let now = object(tree.get(STATUS));
+    now != pre && now != post && pre != post
+}
+
+/// Says which version of a package counts; dpkg's relations are checked with it.
+fn package_finding(layer: &str, decision: Decision) -> Finding {
+    let Decision {
+        package,
+        tree_version,
+        layer_version,
+        ..
+    } = &decision;
+    let (verb, hint) = match decision.winner {
+        Side::Tree => (
+            "gives way to",
+            format!(
+                "lock '{layer}' again on these lower layers, so that it leaves '{package}' to them"
+            ),
+        ),
+        Side::Layer => (
+            "replaces",
+            format!(
+                "give the lower layer that brings '{package}' the newer version, or leave it to '{layer}'"
+            ),
+        ),
+    };
+    Finding {
+        id: format!("package:{package}"),
+        severity: Severity::Note,
+        layer: layer.to_owned(),
+        reason: format!(
+            "{package} {layer_version} of layer '{layer}' {verb} {tree_version}, which is below it"
+        ),
+        package: Some(decision.package),
+        path: None,
+        hint,
+        waived: None,
+    }
 }
 
 fn conflict_findings(
