@@ -1,6 +1,6 @@
 //! Where the files of packages are: lists of paths, diversions, and the links of an image that lead elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
@@ -61,9 +61,20 @@ impl<'s> Places<'s> {
 
     /// Calls `found` with each place that a path of `list`, the list of `package`, may be at, and the path as listed.
     pub fn each(&mut self, list: &[u8], package: &[u8], found: &mut dyn FnMut(RelPath, &[u8])) {
-        for line in list.split(|byte| *byte == b'\n') {
+        let lines = || list.split(|byte| *byte == b'\n');
+        let directories: HashSet<&[u8]> = lines().map(parent).collect();
+        for line in lines() {
             let path = self.diversions.follow(line, package);
-            let Some(place) = path.strip_prefix(b"/").and_then(|path| self.place(path)) else {
+            let Some(path) = path.strip_prefix(b"/") else {
+                continue;
+            };
+            // Like dpkg: a directory may be a link on the system, and that link is not the package's.
+            let place = if directories.contains(line) {
+                resolve(self.at, path)
+            } else {
+                self.place(path)
+            };
+            let Some(place) = place.filter(|place| !self.is_frame(place)) else {
                 continue;
             };
             if place.starts_with(b"var") {
@@ -78,11 +89,16 @@ impl<'s> Places<'s> {
         }
     }
 
+    /// Says whether a path is the root, or a directory or link in it, as `/lib` and `/opt`: those stay, whoever lists them.
+    fn is_frame(&self, path: &RelPath) -> bool {
+        let is_frame = |inode: &Inode| matches!(inode.node, Node::Directory | Node::Symlink { .. });
+        !path.as_bytes().contains(&b'/') && (self.at)(path.as_bytes()).is_some_and(is_frame)
+    }
+
     /// Follows the links of the directories of a path, not one at its end; the root has no place.
     fn place(&mut self, path: &[u8]) -> Option<RelPath> {
-        let slash = path.iter().rposition(|byte| *byte == b'/');
-        let name = &path[slash.map_or(0, |slash| slash + 1)..];
-        let directory = &path[..slash.unwrap_or(0)];
+        let directory = parent(path);
+        let name = path.rsplit(|byte| *byte == b'/').next()?;
         if matches!(name, b"" | b"." | b"..") {
             return None;
         }
@@ -94,6 +110,11 @@ impl<'s> Places<'s> {
         self.directories.insert(directory.to_vec(), resolved);
         place
     }
+}
+
+fn parent(path: &[u8]) -> &[u8] {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    &path[..slash.unwrap_or(0)]
 }
 
 /// Follows symlinks inside the image; what is not there (yet) stays as it is written.

@@ -160,11 +160,18 @@ impl Case<'_> {
         for stem in &stems {
             old.extend(self.info_files(stem).iter().copied().cloned());
         }
+        // What goes out of the changeset for other packages is no change any more.
+        let dropped = edits.changes.iter().filter(|(_, change)| change.is_none());
+        let dropped: Paths = dropped.map(|(path, _)| path.clone()).collect();
+        let change = |path: &RelPath| {
+            let found = self.changeset.get(path.as_bytes());
+            found.filter(|_| !dropped.contains(path))
+        };
         for path in &old {
             let Some(inode) = self.tree.get(path.as_bytes()) else {
                 continue;
             };
-            match self.changeset.get(path.as_bytes()) {
+            match change(path) {
                 // What is in a directory may belong to others: it is not taken away under them.
                 Some(change) if inode.is_dir() => match &change.post {
                     Some(post) if post.is_dir() => {
@@ -187,7 +194,8 @@ impl Case<'_> {
         }
         // What the tree's version no longer has and the layer changes.
         for (path, change) in self.changeset.iter() {
-            let is_ours = new.contains(path) || self.is_info(path, &stems);
+            let is_ours =
+                !dropped.contains(path) && (new.contains(path) || self.is_info(path, &stems));
             if let Some(pre) = change.pre.as_ref().filter(|_| is_ours)
                 && self.tree.get(path.as_bytes()).is_none()
             {

@@ -130,6 +130,13 @@ fn compose(memory: &Memory, base: &Tree, layers: &[Changeset]) -> Composed {
         conflicts.extend(apply(&mut tree, &layer, memory).unwrap().conflicts);
     }
     tree.validate().unwrap();
+    // Directories of the root stay: nobody knows whether they are anyone's.
+    let top: Vec<_> = tree.names(b"").map(<[u8]>::to_vec).collect();
+    for name in top {
+        if tree.get(&name).unwrap().is_dir() && tree.below(&name).next().is_none() {
+            tree.remove(&name);
+        }
+    }
     (tree, conflicts, decisions)
 }
 
@@ -303,9 +310,9 @@ fn a_file_may_move_to_another_package_or_another_place() {
     // A directory became a link, and a link a directory.
     siblings(
         base,
-        &with("p 1 d/f=1 l->d"),
-        &with("p 2 d->e e/f=2 l/f=2"),
-        &with("p 2 d->e e/f=2 l/f=2"),
+        &with("p 1 o/d/f=1 o/l->d"),
+        &with("p 2 o/d->e o/e/f=2 o/l/f=2"),
+        &with("p 2 o/d->e o/e/f=2 o/l/f=2"),
     );
 }
 
@@ -533,7 +540,55 @@ fn nothing_is_read_where_one_side_has_the_database_alone() {
     assert_eq!(memory.reads.get(), 3);
 }
 
+/// A package at a version, with files that follow from both: `files` has a bit for each that it has.
+fn package(name: char, version: u32, files: u8) -> String {
+    let places = [
+        "shared/NAME-a",
+        "shared/deep/NAME",
+        "NAME/x/f",
+        "NAME/x/g",
+        "NAME/y/z/f",
+        "lib/NAME@usr/lib/NAME",
+    ];
+    let mut line = format!("{name} {version}");
+    for (bit, place) in places.iter().enumerate() {
+        if files & 1 << bit != 0 {
+            let content = if bit % 2 == 0 { version } else { 0 };
+            let place = place.replace("NAME", &name.to_string());
+            write!(line, " {place}={content}").unwrap();
+        }
+    }
+    line + "\n"
+}
+
 proptest! {
+    #[test]
+    fn any_siblings_come_to_the_newest_of_each_package(
+        files in proptest::collection::vec(0_u8..64, 9),
+        layers in proptest::collection::vec(proptest::collection::vec(0_u32..4, 3), 3),
+        turn in 0_usize..6,
+    ) {
+        let memory = Memory::default();
+        let base = "- 0 lib->usr/lib usr/lib/\ncore 1 usr/bin/core=1\n";
+        let with = |versions: &[u32]| {
+            let all = ['p', 'q', 'r'].into_iter().zip(versions).enumerate();
+            let all = all.filter(|(_, (_, version))| **version > 0);
+            let lines = all.map(|(at, (name, version))| package(name, *version, files[at * 3 + *version as usize - 1]));
+            image(&memory, &(base.to_owned() + &lines.collect::<String>()))
+        };
+        let old = with(&[0, 0, 0]);
+        let newest: Vec<u32> = (0..3).map(|at| layers.iter().map(|layer| layer[at]).max().unwrap()).collect();
+        let mut layers: Vec<_> = layers.iter().map(|layer| Changeset::between(&old, &with(layer))).collect();
+        layers.rotate_left(turn % 3);
+        if turn > 2 {
+            layers.swap(0, 1);
+        }
+        let (tree, conflicts, _) = compose(&memory, &old, &layers);
+        prop_assert_eq!(conflicts, []);
+        prop_assert_eq!(listing(&memory, &tree), listing(&memory, &with(&newest)));
+        prop_assert_eq!(tree, with(&newest));
+    }
+
     #[test]
     fn hostile_databases_harm_nothing_but_themselves(
         list in proptest::collection::vec("(/|a|b|l|\\.\\.|\\.|\n|/a/b|/l/l|/etc/passwd|\u{0}|loop/){0,6}\n", 0..8),
