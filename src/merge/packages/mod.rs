@@ -1,13 +1,14 @@
-//! Arbitration: a package that both the tree and a layer brought, at different versions, is decided for the whole package.
+//! Arbitration: a package that the tree and a layer both brought, at different versions, is decided as a whole.
 //!
 //! The newer version counts (deb-version(7)), never the later layer: all files of the package, its records in dpkg's
-//! `status` and `triggers`, and its files below `info` are those of one side. The other side is made to look as if it had
-//! never touched the package; then [`apply`](super::apply) has nothing to decide. What cannot be decided that way, for the
-//! bytes of some file are not known, or a database cannot be read, is left alone: the version in `status` makes it a conflict.
+//! `status` and `triggers`, and its files below `info` are those of one side. The other side is made to look as if it
+//! had never touched the package; then [`apply`](super::apply) has nothing to decide. What cannot be decided that way,
+//! for the bytes of some file are not known or a database cannot be read, is left alone: the versions in `status`
+//! make it a conflict.
 //!
-//! Left to their drivers, which keep the records of both sides: `diversions` and `statoverride` (the files that they moved
-//! belong to others, and stay where they were moved), alternatives, debconf, ucf, `extended_states` (none has a version).
-//! `available` is empty where apt installs.
+//! Left to their drivers, which keep the records of both sides: `diversions` and `statoverride` (the files that they
+//! moved belong to others, and stay where they were moved), alternatives, debconf, ucf and `extended_states` (none has
+//! a version). `available` is empty where apt installs.
 
 mod case;
 mod files;

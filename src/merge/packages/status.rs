@@ -61,7 +61,9 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Returns what the package's files below `info` are named by (`pkg_infodb_get_file` of dpkg's lib/dpkg/infodb-access.c).
+    /// Returns what the package's files below `info` are named by.
+    ///
+    /// The source is `pkg_infodb_get_file` in dpkg's lib/dpkg.
     pub fn stem(&self) -> Vec<u8> {
         let (name, architecture) = self.key;
         if self.is_same {
@@ -107,8 +109,8 @@ impl<'a> Database<'a> {
         self.keys.get(&key).map(|at| &self.records[*at])
     }
 
-    /// Returns the installed package that stands where `record`, one of `side`, stands: of the same architecture, or the
-    /// only one of the name where there cannot be two.
+    /// Returns the installed package that stands where `record`, one of `side`, stands: of the same architecture, or
+    /// the only one of the name where there cannot be two.
     pub fn counterpart(&self, record: &Record<'_>, side: &Database<'_>) -> Option<&Record<'a>> {
         let exact = self.get(record.key);
         if exact.is_some_and(|found| found.version.is_some()) {

@@ -329,6 +329,11 @@ fn what_another_package_owns_stays() {
         &with(&format!("p 2 usr/share/other/f=2\n{q}")),
         &[Side::Tree],
     );
+    // A file that two packages list, as those of two architectures do.
+    let q = "q 1 s/both/f=x g=1\n";
+    let (one, two) = (with(&format!("p 1 s/both/f=x\n{q}")), with("p 2 h=2\n"));
+    siblings(&base, &one, &two, &with(&format!("p 2 h=2\n{q}")));
+    let q = "q 1 usr/share/p/q=q usr/share/both/q=q taken=q\n";
     // Where p's newer version has it too, nobody knows whose it is.
     let memory = Memory::default();
     let [old, made, new] = [
@@ -354,6 +359,13 @@ fn links_between_directories_are_followed() {
     let new = "p 2 usr/lib/m/f=2 lib/m/g@usr/lib/m/g=2\n";
     siblings(base, &with(old), &with(new), &with(new));
     check(base, &with(old), &with(new), &with(new), &[Side::Tree]);
+    // A package may list the link as its directory; the image needs it.
+    siblings(
+        base,
+        &with("p 1 lib@usr/lib/"),
+        &with("p 2 usr/lib/x=2"),
+        &with("p 2 usr/lib/x=2"),
+    );
     // The layer brings the link with it.
     let base = "core 1 usr/bin/core=1\n";
     let with = |text: &str| format!("{base}- 0 opt/l->../usr/lib\n{text}");
