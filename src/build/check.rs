@@ -6,11 +6,11 @@ use super::image::renumbered_since;
 use super::inputs::LayerInputs;
 use super::{BuildError, keys};
 use crate::check::{Finding, Verdict, verdict};
-use crate::compose::{Judgement, Member, compose, examine, judge, waive};
+use crate::compose::{Composition, Judgement, Member, Waived, compose, examine, judge, waive};
 use crate::format::{ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
-use crate::store::{RefName, Repository};
+use crate::store::{Index, RefName, Repository, Transaction};
 use crate::time::Date;
 use crate::tree::Inode;
 
@@ -47,13 +47,60 @@ impl CheckedSet {
             let input = LayerInputs::read(layer, &lock)?;
             match keys::find(repository, &input.key)? {
                 Some(cached) => layers.push(cached.layer),
-                None => return Err(BuildError::NotBuilt { layer: input.name }),
+                None => {
+                    return Err(BuildError::NotBuilt {
+                        layer: input.name,
+                        recipe: workspace.recipe_path().to_owned(),
+                        what: "from what its definition and its lock say now",
+                    });
+                }
             }
         }
         Ok(Self {
             name: workspace.recipe().name.clone(),
             layers,
             waivers: workspace.recipe().waivers.clone(),
+        })
+    }
+}
+
+/// A set, composed and looked at.
+pub(super) struct Looked {
+    /// The composition, without its own findings.
+    pub composition: Composition,
+    /// What is news, sorted by layer and id, after the waivers.
+    pub waived: Waived,
+    /// What was so already when the layers were built.
+    pub known: Vec<Finding>,
+}
+
+impl Looked {
+    /// Composes `members`, the layers of `set`, and checks them on the day `today`.
+    pub(super) fn at(
+        set: &CheckedSet,
+        members: &[Member],
+        transaction: &Transaction<'_>,
+        index: &Index,
+        today: Date,
+    ) -> Result<Self, BuildError> {
+        let repository = transaction.repository();
+        let mut composition = compose(members, transaction, index)?;
+        let found = examine(&composition, members, transaction, index)?;
+        let Judgement { news, known } = judge(found, members);
+        let read = |path: &[u8]| {
+            let object = composition.tree.get(path).and_then(Inode::object);
+            let bytes = object.map(|id| transaction.read_object(&id)).transpose()?;
+            Ok(bytes.unwrap_or_default())
+        };
+        let before = repository.read_ref(&RefName::image(&set.name)?)?;
+        let mut findings = renumbered_since(repository, before.as_deref(), members, &read)?;
+        findings.append(&mut composition.findings);
+        findings.extend(news);
+        findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
+        Ok(Self {
+            composition,
+            waived: waive(findings, &set.waivers, today),
+            known,
         })
     }
 }
@@ -70,25 +117,11 @@ pub fn check(
         .map(|id| Member::read(repository, id))
         .collect::<Result<Vec<_>, _>>()?;
     let transaction = repository.begin()?;
-    let index = repository.index();
-    let composition = compose(&members, &transaction, &index)?;
-    let found = examine(&composition, &members, &transaction, &index)?;
-    let Judgement { news, known } = judge(found, &members);
-    let read = |path: &[u8]| {
-        let object = composition.tree.get(path).and_then(Inode::object);
-        let bytes = object.map(|id| transaction.read_object(&id)).transpose()?;
-        Ok(bytes.unwrap_or_default())
-    };
-    let before = repository.read_ref(&RefName::image(&set.name)?)?;
-    let mut findings = renumbered_since(repository, before.as_deref(), &members, &read)?;
-    findings.extend(composition.findings);
-    findings.extend(news);
-    findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
-    let findings = waive(findings, &set.waivers, today).findings;
+    let looked = Looked::at(set, &members, &transaction, &repository.index(), today)?;
     Ok(CheckReport {
-        verdict: verdict(&findings),
+        verdict: verdict(&looked.waived.findings),
         layers: members.iter().filter_map(Member::named).collect(),
-        findings,
-        known,
+        findings: looked.waived.findings,
+        known: looked.known,
     })
 }

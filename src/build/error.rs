@@ -110,12 +110,6 @@ pub enum BuildError {
         /// What the checks found.
         findings: Vec<Finding>,
     },
-    /// A layer is not there for today's definition, lock and files.
-    #[error("layer '{layer}' is not built from today's definition and lock")]
-    NotBuilt {
-        /// The layer.
-        layer: String,
-    },
     /// Layers that are there do not hold on today's lower layers, and were not rebuilt.
     #[error("some layers must be rebuilt:{}", findings_listed(findings))]
     RebuildNeeded {
@@ -144,6 +138,25 @@ pub enum BuildError {
     NeedsRoot {
         /// The first layer that had to be built.
         layer: String,
+    },
+    /// A command needs a layer that is not there.
+    #[error("layer '{layer}' is not built {what}")]
+    NotBuilt {
+        /// The layer.
+        layer: String,
+        /// The recipe.
+        recipe: PathBuf,
+        /// For or from what.
+        what: &'static str,
+    },
+    /// The oracle is for root: it installs packages.
+    #[error("the oracle cannot install packages without root")]
+    OracleNeedsRoot,
+    /// The oracle's allow-list is wrong.
+    #[error(transparent)]
+    Allow {
+        /// Why.
+        source: super::oracle::AllowError,
     },
     /// Somebody asked to stop.
     #[error("interrupted")]
@@ -204,7 +217,6 @@ impl BuildError {
                     path.trim_start_matches('/')
                 ))
             }
-            Self::NotBuilt { .. } => Some("run `layerset build`, which checks too, or name an image that is there".to_owned()),
             Self::NeedsLock { findings } => {
                 let mut layers: Vec<&str> = Vec::new();
                 for finding in findings.iter().filter(|finding| finding.needs_lock()) {
@@ -228,6 +240,10 @@ impl BuildError {
             Self::NeedsRoot { .. } => Some(
                 "run `layerset build` as root; `layerset lock`, and a build in which all layers are kept, need no root".to_owned(),
             ),
+            Self::NotBuilt { recipe, .. } => {
+                Some(format!("run `layerset build {}` first", recipe.display()))
+            }
+            Self::OracleNeedsRoot => Some("run it as root, as `layerset build`".to_owned()),
             Self::Durable(DurableError::Full { .. }) | Self::Store(StoreError::TooSmall { .. }) => {
                 Some("free some space, or run `layerset gc` to remove what no image and no deployment needs".to_owned())
             }

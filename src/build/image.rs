@@ -1,14 +1,16 @@
 //! The image: the layers composed, checked, and committed by the rename of `images/<recipe>`.
 
+use super::check::{CheckedSet, Looked};
 use super::keys::{self, ImageKey};
 use super::{Build, BuildError};
 use crate::check::{Finding, Severity, Verdict, renumbered, verdict};
-use crate::compose::{Member, compose, examine, ids_of, judge, waive};
+use crate::compose::{Member, ids_of, waive};
 use crate::format::{Image, Waiver};
 use crate::id::ImageId;
 use crate::materialise::Metadata;
 use crate::path::RelPath;
-use crate::store::{RefName, Repository};
+use crate::recipe::Recipe;
+use crate::store::{RefName, Repository, Transaction};
 use crate::time::Date;
 use crate::tree::{Inode, Tree};
 
@@ -53,43 +55,20 @@ impl Build<'_> {
                 bytes_written: 0,
             });
         }
-        self.options.progress.step(&recipe.name, "composing", None);
+        let progress = self.options.progress;
+        progress.step(&recipe.name, "composing and checking", None);
         let members = members()?;
         let transaction = repository.begin()?;
-        let composition = compose(&members, &transaction, self.index)?;
-        self.options.progress.step(&recipe.name, "checking", None);
-        let found = examine(&composition, &members, &transaction, self.index)?;
-        let mut findings = composition.findings;
-        findings.extend(judge(found, &members).news);
-        let tree = composition.tree;
-        let read = |path: &[u8]| {
-            let object = tree.get(path).and_then(Inode::object);
-            Ok(object
-                .map(|id| transaction.read_object(&id))
-                .transpose()?
-                .unwrap_or_default())
-        };
-        findings.extend(renumbered_since(
-            repository,
-            before.as_deref(),
-            &members,
-            &read,
-        )?);
-        let waived = waive(findings, &recipe.waivers, today);
-        let findings = refuse(waived.findings)?;
-        tree.validate()
-            .map_err(|source| BuildError::Tree { source })?;
-        let image = Image {
-            format: 1,
+        let set = CheckedSet {
             name: recipe.name.clone(),
-            architecture: recipe.architecture.clone(),
-            layers: members.iter().filter_map(Member::named).collect(),
-            keep: recipe.policy.keep,
-            bytes: tree.bytes(),
-            entries: tree.len() as u64,
-            tree: transaction.put_tree(&tree)?,
-            waivers: recorded(waived.in_force, &recipe.waivers, today),
+            layers: ids,
+            waivers: recipe.waivers.clone(),
         };
+        let looked = Looked::at(&set, &members, &transaction, self.index, today)?;
+        let findings = refuse(looked.waived.findings)?;
+        let tree = looked.composition.tree;
+        let in_force = looked.waived.in_force;
+        let image = image_of(recipe, &members, &tree, in_force, today, &transaction)?;
         let id = transaction.put_image(&image)?;
         let numbers = ids_of(&tree, &|object| transaction.read_object(object))?;
         let committed = transaction.commit(&name, &id.to_string())?;
@@ -155,6 +134,30 @@ fn maker_of(
         }
     }
     Ok(String::new())
+}
+
+/// Makes the manifest of an image, and puts its tree.
+pub(super) fn image_of(
+    recipe: &Recipe,
+    members: &[Member],
+    tree: &Tree,
+    in_force: Vec<Waiver>,
+    today: Date,
+    transaction: &Transaction<'_>,
+) -> Result<Image, BuildError> {
+    tree.validate()
+        .map_err(|source| BuildError::Tree { source })?;
+    Ok(Image {
+        format: 1,
+        name: recipe.name.clone(),
+        architecture: recipe.architecture.clone(),
+        layers: members.iter().filter_map(Member::named).collect(),
+        keep: recipe.policy.keep,
+        bytes: tree.bytes(),
+        entries: tree.len() as u64,
+        tree: transaction.put_tree(tree)?,
+        waivers: recorded(in_force, &recipe.waivers, today),
+    })
 }
 
 fn read_file(repository: &Repository, tree: &Tree, path: &[u8]) -> Result<Vec<u8>, BuildError> {

@@ -3,21 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use super::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
-use super::files;
+use super::ground::{Ground, volatile};
 use super::inputs::LayerInputs;
 use super::keys::Cached;
 use super::manifest::manifest;
-use super::settle::{Settled, settle};
+use super::settle::{Rules, Settled, settle};
 use super::steps::Step;
 use super::{Build, BuildError, Sink};
-use crate::compose::{Member, baseline, compose, examine, ids_of};
+use crate::compose::{Member, baseline, compose, examine};
 use crate::id::LayerId;
-use crate::materialise::{Capabilities, ObjectDir, PasswdIds, ScanOptions, scan};
-use crate::path::RelPath;
-use crate::recipe::{Content, Upper};
-use crate::sandbox::{BuildView, Lower, LowerKind, capture};
+use crate::materialise::{PasswdIds, scan};
+use crate::recipe::{Content, LockedPackage, Upper};
 use crate::store::{RefName, Transaction};
-use crate::tree::{Changeset, Inode, Tree};
+use crate::tree::Tree;
 
 /// Room for what a package becomes when it is installed, per byte of its `.deb`; Debian's archives compress to about a
 /// quarter, and the files exist twice until the work directory goes.
@@ -41,47 +39,55 @@ pub struct Built {
 /// What a build left behind, not settled yet.
 #[derive(Debug)]
 pub struct Prepared<'r> {
-    /// The tree that the layer was built on, without its derived files.
-    merged: Tree,
-    /// The same with them: what the build saw.
-    lower: Tree,
+    /// What the layer was built on.
+    ground: Ground,
     /// The tree as the build left it.
     after: Tree,
     /// Holds the contents of new files.
     transaction: Transaction<'r>,
 }
 
-/// Runs one layer's build; layers that do not stand on each other may do this at the same time.
-pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r>, BuildError> {
-    let repository = build.repository;
-    let debs: u64 = input.lock.packages.iter().map(|package| package.size).sum();
+/// Fails unless there is room to install `packages` and to copy `file_bytes` of files.
+pub fn require_space(
+    build: &Build<'_>,
+    packages: &[LockedPackage],
+    file_bytes: u64,
+) -> Result<(), BuildError> {
+    let debs: u64 = packages.iter().map(|package| package.size).sum();
     // Files are copied into the view and then into the repository.
     let needed = debs
         .saturating_mul(BYTES_PER_DEB_BYTE)
-        .saturating_add(input.file_bytes().saturating_mul(2));
-    repository.require_space(needed.saturating_add(SPARE_BYTES))?;
+        .saturating_add(file_bytes.saturating_mul(2));
+    Ok(build
+        .repository
+        .require_space(needed.saturating_add(SPARE_BYTES))?)
+}
+
+/// Runs one layer's build; layers that do not stand on each other may do this at the same time.
+pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r>, BuildError> {
+    let repository = build.repository;
+    require_space(build, &input.lock.packages, input.file_bytes())?;
     let place = Place {
-        log: log_path(build, input)?,
+        log: log_path(build, &input.name)?,
         cache: DebCache::new(repository.cache_dir("debs")?),
         input,
     };
-    fetch(build, &place)?;
+    fetch(build, &input.name, &place.cache, &input.lock.packages)?;
     let transaction = repository.begin()?;
-    let (merged, lower, after) = {
+    let (ground, after) = {
         let step = |files: u64, bytes: u64| {
             let what = format!("ingesting files  {files} files, {} MB", bytes / 1_000_000);
             build.options.progress.step(&input.name, &what, None);
         };
         let sink = Sink::new(&transaction).with_progress(&step);
         match &input.definition.content {
-            Content::Base(_) => (Tree::new(), Tree::new(), bootstrap(build, &place, &sink)?),
+            Content::Base(_) => (Ground::nothing(), bootstrap(build, &place, &sink)?),
             Content::Upper(upper) => install(build, &place, upper, &sink)?,
         }
     };
     build.check_cancel()?;
     Ok(Prepared {
-        merged,
-        lower,
+        ground,
         after,
         transaction,
     })
@@ -95,17 +101,15 @@ pub fn finish(
     prepared: Prepared<'_>,
 ) -> Result<Built, BuildError> {
     let Prepared {
-        merged,
-        lower,
+        ground,
         after,
         transaction,
     } = prepared;
     build.options.progress.step(&input.name, "settling", None);
     let sink = Sink::new(&transaction);
     let settled = settle(
-        &input.definition,
-        &merged,
-        &lower,
+        Rules::of(&input.definition),
+        &ground,
         after,
         input.epoch,
         &mut build.ids,
@@ -115,22 +119,28 @@ pub fn finish(
 }
 
 /// Where one layer's build finds things.
-pub struct Place<'a> {
-    pub(super) log: PathBuf,
+struct Place<'a> {
+    log: PathBuf,
     cache: DebCache,
-    pub(super) input: &'a LayerInputs,
+    input: &'a LayerInputs,
 }
 
-fn log_path(build: &Build<'_>, input: &LayerInputs) -> Result<PathBuf, BuildError> {
-    let name = format!("{}.{}.log", build.workspace.recipe().name, input.name);
+/// Returns the path of a log that is not there yet.
+pub fn log_path(build: &Build<'_>, of: &str) -> Result<PathBuf, BuildError> {
+    let name = format!("{}.{of}.log", build.workspace.recipe().name);
     let path = build.repository.cache_dir("logs")?.join(name);
     build.repository.disk().remove(&path)?;
     Ok(path)
 }
 
-fn fetch(build: &Build<'_>, place: &Place<'_>) -> Result<(), BuildError> {
-    let packages = &place.input.lock.packages;
-    if place.cache.missing(packages).is_empty() {
+/// Fetches the packages that the cache lacks; `layer` is what is told of.
+pub fn fetch(
+    build: &Build<'_>,
+    layer: &str,
+    cache: &DebCache,
+    packages: &[LockedPackage],
+) -> Result<(), BuildError> {
+    if cache.missing(packages).is_empty() {
         return Ok(());
     }
     let _alone = build
@@ -146,7 +156,7 @@ fn fetch(build: &Build<'_>, place: &Place<'_>) -> Result<(), BuildError> {
         build
             .options
             .progress
-            .step(&place.input.name, "fetching packages", fraction);
+            .step(layer, "fetching packages", fraction);
     };
     AptRoot::fetch(&root, packages, &step)?;
     Ok(())
@@ -197,117 +207,39 @@ fn read_ids(root: &Path) -> Result<PasswdIds, BuildError> {
     Ok(PasswdIds::parse(&read("etc/passwd")?, &read("etc/group")?))
 }
 
-/// Directories whose contents belong to the running system.
-fn volatile() -> ScanOptions {
-    let closed = ["dev", "proc", "run", "sys", "tmp"];
-    let closed = closed
-        .iter()
-        .filter_map(|path| RelPath::from_text(path).ok())
-        .collect();
-    ScanOptions {
-        closed,
-        ..ScanOptions::default()
-    }
-}
-
 fn install(
     build: &Build<'_>,
     place: &Place<'_>,
     upper: &Upper,
     sink: &Sink<'_>,
-) -> Result<(Tree, Tree, Tree), BuildError> {
-    let repository = build.repository;
-    build
-        .options
-        .progress
-        .step(&place.input.name, "composing the layers below", None);
-    let members = build.members(build.workspace.closure(&place.input.name))?;
-    let below = repository.begin()?;
-    let mut composition = compose(&members, &below, build.index)?;
-    super::image::refuse(std::mem::take(&mut composition.findings))?;
-    // The view reads objects from the repository: what the merge and the derivers made must be there first.
-    below.store()?;
-    let (merged, lower) = (composition.merged, composition.tree);
-    let ids = ids_of(&lower, &|id| repository.read_object(id))?;
-    let work = repository.work_dir()?;
-    let repo = if place.input.lock.packages.is_empty() && upper.apt.is_none() {
-        None
-    } else {
-        Some(local_repo(place, &work.path().join("repo"))?)
+) -> Result<(Ground, Tree), BuildError> {
+    let input = place.input;
+    let progress = build.options.progress;
+    progress.step(&input.name, "composing the layers below", None);
+    let members = build.members(build.workspace.closure(&input.name))?;
+    let ground = Ground::compose(build.repository, &members, build.index)?;
+    let work = build.repository.work_dir()?;
+    let repo = match upper.apt {
+        Some(_) => Some(local_repo(place, &work.path().join("repo"))?),
+        None => None,
     };
-    let objects_dir = repository.objects_dir();
-    let objects = ObjectDir::new(&objects_dir);
-    let composefs = Capabilities::probe(work.path())?.composefs.works();
-    let kind = if composefs {
-        LowerKind::Image(&objects_dir)
-    } else {
-        LowerKind::Checkout
-    };
-    let view_dir = work.path().join("view");
-    repository.disk().mkdir(&view_dir, 0o755)?;
-    let below = Lower {
-        tree: &lower,
-        ids: &ids,
-        objects: &objects,
-        kind,
-    };
-    let changeset = BuildView::with(&view_dir, below, |view| {
-        let step = Step { build, place, view };
-        if let (Some(apt), Some(repo)) = (&upper.apt, &repo) {
-            step.packages(&apt.packages, repo)?;
+    let after = ground.change(&work, sink, |view| {
+        let step = Step {
+            options: build.options,
+            log: &place.log,
+            view,
+            layer: &input.name,
+            epoch: input.epoch,
+        };
+        if let Some(repo) = &repo {
+            step.packages(&input.lock, &input.architecture, repo)?;
         }
-        if upper.files.is_some() {
-            files::copy(
-                &place.input.files,
-                &place.input.dir,
-                &place.input.definition,
-                view.merged(),
-                place.input.epoch,
-            )?;
-        }
-        if let Some(wanted) = &upper.files {
-            files::own(&wanted.owner, view.merged(), files::Owners::Known)?;
-        }
-        if let Some(run) = &upper.run {
-            step.scripts(run)?;
-        }
-        if let Some(wanted) = &upper.files {
-            files::own(&wanted.owner, view.merged(), files::Owners::All)?;
-        }
+        step.own(input)?;
         build.check_cancel()?;
-        build
-            .options
-            .progress
-            .step(&place.input.name, "capturing changes", None);
-        let captured = capture(view.merged(), view.upper(), &lower, &volatile(), sink)?;
-        Ok::<_, BuildError>(captured.changeset)
+        progress.step(&input.name, "capturing changes", None);
+        Ok(())
     })?;
-    let after = after(&lower, changeset);
-    Ok((merged, lower, after))
-}
-
-/// Puts captured changes onto the very tree that they were made on.
-fn after(lower: &Tree, changeset: Changeset) -> Tree {
-    let mut tree = lower.clone();
-    let groups = tree
-        .iter()
-        .map(|(_, inode)| inode.hardlink)
-        .max()
-        .unwrap_or(0);
-    for (path, change) in changeset {
-        match change.post {
-            None => drop(tree.remove(path.as_bytes())),
-            Some(inode) => {
-                let hardlink = if inode.hardlink == 0 {
-                    0
-                } else {
-                    inode.hardlink + groups
-                };
-                tree.insert(path, Inode { hardlink, ..inode });
-            }
-        }
-    }
-    tree
+    Ok((ground, after))
 }
 
 fn commit(

@@ -8,8 +8,10 @@
 mod accounts;
 pub mod apt;
 mod check;
+mod composed;
 mod error;
 mod files;
+mod ground;
 mod image;
 mod inputs;
 mod keys;
@@ -17,6 +19,7 @@ mod layer;
 pub mod lock;
 mod manifest;
 mod numbers;
+mod oracle;
 mod secrets;
 mod settle;
 mod sink;
@@ -24,8 +27,10 @@ mod steps;
 mod verify;
 
 pub use check::{CheckReport, CheckedSet, check};
+pub use composed::{ComposeReport, compose_built};
 pub use error::BuildError;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
+pub use oracle::{AllowError, Difference, Explained, Facts, OracleReport, Rule, Sample, oracle};
 pub use sink::Sink;
 pub use verify::{Unreproducible, Verification, verify_reproducible};
 

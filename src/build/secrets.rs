@@ -5,10 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::settle::insert_with_parents;
+use super::settle::{Rules, insert_with_parents};
 use super::{BuildError, Sink};
 use crate::path::RelPath;
-use crate::recipe::Definition;
 use crate::tree::{Inode, Node, Tree};
 
 /// Something that each machine makes for itself.
@@ -57,7 +56,7 @@ const KEY_LIMIT: u64 = 64 << 10;
 
 /// Takes secrets out of `after`, adds the units that make them, and refuses what nobody declared.
 pub fn take_out(
-    definition: &Definition,
+    rules: Rules<'_>,
     lower: &Tree,
     after: &mut Tree,
     sink: &Sink<'_>,
@@ -83,7 +82,7 @@ pub fn take_out(
             );
         }
     }
-    for (path, secret) in &definition.secrets {
+    for (path, secret) in rules.secrets {
         if ACCOUNTS.contains(&path.as_bytes()) {
             let what = "an account database, which cannot be a secret as a whole: lock the password in a script";
             return Err(BuildError::SourceKind {
@@ -106,7 +105,7 @@ pub fn take_out(
         remove_links_to(work, lower, after);
         add_unit(work, after, sink)?;
     }
-    refuse_undeclared(definition, lower, after, sink)?;
+    refuse_undeclared(rules, lower, after, sink)?;
     Ok(works)
 }
 
@@ -200,7 +199,7 @@ fn unit_quote(command: &str) -> String {
 }
 
 fn refuse_undeclared(
-    definition: &Definition,
+    rules: Rules<'_>,
     lower: &Tree,
     after: &Tree,
     sink: &Sink<'_>,
@@ -232,7 +231,7 @@ fn refuse_undeclared(
         Ok(())
     } else {
         Err(BuildError::Secrets {
-            layer: definition.name.clone(),
+            layer: rules.layer.to_owned(),
             paths: found,
         })
     }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{self, CreatedNames};
+use super::ground::Ground;
 use super::secrets::{self, FirstBootWork};
 use super::{BuildError, Sink};
 use crate::compose::TreeView;
@@ -15,7 +16,7 @@ use crate::id::ObjectId;
 use crate::merge::derive::alternatives;
 use crate::merge::drivers;
 use crate::path::RelPath;
-use crate::recipe::{Class, Classifier, Definition, Ids};
+use crate::recipe::{Class, Classifier, Definition, Ids, Secret, StateRule};
 use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
 /// Where image content of `/var` lives, so that the package database goes with the image and `/var` with the machine.
@@ -36,6 +37,28 @@ const TRANSIENT: [&[u8]; 6] = [
 /// Pre-images up to this size are kept for text merges, in bytes.
 const PRE_IMAGE_LIMIT: u64 = 1 << 20;
 
+/// What is said of the files that a build makes.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// The layer, for messages.
+    pub layer: &'a str,
+    /// Its `[state]`.
+    pub state: &'a [StateRule],
+    /// Its `[secrets]`.
+    pub secrets: &'a BTreeMap<RelPath, Secret>,
+}
+
+impl<'a> Rules<'a> {
+    /// Returns what a definition says.
+    pub fn of(definition: &'a Definition) -> Self {
+        Self {
+            layer: &definition.name,
+            state: &definition.state,
+            secrets: &definition.secrets,
+        }
+    }
+}
+
 /// What a layer holds.
 #[derive(Debug, Clone, Default)]
 pub struct Settled {
@@ -49,28 +72,28 @@ pub struct Settled {
     pub created: CreatedNames,
 }
 
-/// Settles what a build made of `lower`.
+/// Settles what a build made of `ground`.
 ///
-/// `merged` is `lower` without its derived files: changes are written against it, for layers never carry those and the
-/// next composition applies changes before it derives. `after` is the tree as the build left it; contents are read and written through `sink`; `ids` gains the numbers of
-/// new names.
+/// Changes are written against the ground without its derived files, for layers never carry those and the next
+/// composition applies changes before it derives. `after` is the tree as the build left it; contents are read and
+/// written through `sink`; `ids` gains the numbers of new names.
 pub fn settle(
-    definition: &Definition,
-    merged: &Tree,
-    lower: &Tree,
+    rules: Rules<'_>,
+    ground: &Ground,
     after: Tree,
     epoch: i64,
     ids: &mut Ids,
     sink: &Sink<'_>,
 ) -> Result<Settled, BuildError> {
+    let lower = &ground.lower;
     let mut work = Work { lower, after };
     work.drop_transient();
-    work.sort_var(definition)?;
+    work.sort_var(rules)?;
     work.drop_derived_links(sink)?;
-    let first_boot = secrets::take_out(definition, lower, &mut work.after, sink)?;
+    let first_boot = secrets::take_out(rules, lower, &mut work.after, sink)?;
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
     let mut settled = Settled {
-        changeset: work.changes(merged, epoch),
+        changeset: work.changes(&ground.merged, epoch),
         pre_images: Vec::new(),
         first_boot,
         created,
@@ -131,8 +154,8 @@ impl Work<'_> {
         }
     }
 
-    fn sort_var(&mut self, definition: &Definition) -> Result<(), BuildError> {
-        let classifier = Classifier::new(&definition.state);
+    fn sort_var(&mut self, rules: Rules<'_>) -> Result<(), BuildError> {
+        let classifier = Classifier::new(rules.state);
         let mut unclassified = Vec::new();
         for path in self.changed(b"var") {
             let Some(inode) = self.after.get(path.as_bytes()).cloned() else {
@@ -154,9 +177,7 @@ impl Work<'_> {
                     self.after.remove(path.as_bytes());
                     insert_with_parents(&mut self.after, &below(FACTORY, &path)?, inode);
                 }
-                (None, Class::Drop) if self.is_below_own_drop(definition, &path) => {
-                    self.revert(&path)
-                }
+                (None, Class::Drop) if is_below_own_drop(rules, &path) => self.revert(&path),
                 (None, Class::Unclassified) if is_content => unclassified.push(path),
                 _ => {}
             }
@@ -165,21 +186,10 @@ impl Work<'_> {
             Ok(())
         } else {
             Err(BuildError::Unclassified {
-                layer: definition.name.clone(),
+                layer: rules.layer.to_owned(),
                 paths: unclassified,
             })
         }
-    }
-
-    /// Says whether one of the layer's own rules drops a directory above `path`: then nothing below it stays.
-    fn is_below_own_drop(&self, definition: &Definition, path: &RelPath) -> bool {
-        let dropped = |dir: &RelPath| {
-            definition
-                .state
-                .iter()
-                .any(|rule| rule.class == Class::Drop && rule.pattern.matches(dir.as_bytes()))
-        };
-        path.parent().is_some_and(|dir| dropped(&dir))
     }
 
     /// Puts back links that are derived from the alternatives database: layers carry the database.
@@ -329,6 +339,15 @@ impl Work<'_> {
         }
         changeset
     }
+}
+
+/// Says whether one of the layer's own rules drops a directory above `path`: then nothing below it stays.
+fn is_below_own_drop(rules: Rules<'_>, path: &RelPath) -> bool {
+    let dropped = |dir: &RelPath| {
+        let mut own = rules.state.iter();
+        own.any(|rule| rule.class == Class::Drop && rule.pattern.matches(dir.as_bytes()))
+    };
+    path.parent().is_some_and(|dir| dropped(&dir))
 }
 
 /// Puts an inode into a tree, and makes the directories above it that are not there.

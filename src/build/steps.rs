@@ -1,27 +1,31 @@
-//! The steps of a layer's build that run in the sandbox: packages and scripts.
+//! The steps of a build that work on a view: packages, files, owners and scripts.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
 use super::apt::{InstallPlan, LocalRepo, StatusLine};
-use super::files;
-use super::layer::Place;
-use super::{Build, BuildError};
+use super::inputs::LayerInputs;
+use super::{BuildError, BuildOptions, files};
+use crate::recipe::{Content, LayerLock};
 use crate::sandbox::{ReadOnlyBind, Run, Sandbox, SandboxError, View};
 
 /// Running things in one view.
 pub struct Step<'a> {
-    pub(super) build: &'a Build<'a>,
-    pub(super) place: &'a Place<'a>,
-    pub(super) view: &'a View,
+    /// How to build.
+    pub options: &'a BuildOptions<'a>,
+    /// Where output goes.
+    pub log: &'a Path,
+    /// The view.
+    pub view: &'a View,
+    /// The layer that is told of.
+    pub layer: &'a str,
+    /// The source-date-epoch.
+    pub epoch: i64,
 }
 
 impl Step<'_> {
     fn sandbox(&self) -> Sandbox {
-        Sandbox::new(
-            self.view.merged(),
-            self.view.scratch(),
-            self.place.input.epoch,
-        )
+        Sandbox::new(self.view.merged(), self.view.scratch(), self.epoch)
     }
 
     fn run(
@@ -33,14 +37,14 @@ impl Step<'_> {
     ) -> Result<(), BuildError> {
         let run = Run {
             command,
-            log: &self.place.log,
+            log: self.log,
             on_line,
-            cancel: self.build.options.cancel,
+            cancel: self.options.cancel,
         };
         sandbox.run(run).map_err(|source| match source {
             SandboxError::Cancelled { .. } => BuildError::Interrupted,
             source => BuildError::Step {
-                layer: self.place.input.name.clone(),
+                layer: self.layer.to_owned(),
                 step: what.to_owned(),
                 source: Box::new(source),
             },
@@ -48,9 +52,13 @@ impl Step<'_> {
     }
 
     /// Installs the locked packages.
-    pub fn packages(&self, requested: &[String], repo: &LocalRepo) -> Result<(), BuildError> {
-        let packages = &self.place.input.lock.packages;
-        let plan = InstallPlan::new(packages, requested, &self.place.input.architecture);
+    pub fn packages(
+        &self,
+        lock: &LayerLock,
+        architecture: &str,
+        repo: &LocalRepo,
+    ) -> Result<(), BuildError> {
+        let plan = InstallPlan::new(&lock.packages, &lock.requested, architecture);
         let mut sandbox = self.sandbox();
         for (path, contents) in &plan.files {
             let name = path.rsplit('/').next().unwrap_or(path);
@@ -73,32 +81,54 @@ impl Step<'_> {
             sandbox = sandbox.with_variable(name.as_ref(), value.as_ref());
         }
         let command: Vec<&OsStr> = plan.argv.iter().map(OsStr::new).collect();
-        let progress = self.build.options.progress;
-        let name = &self.place.input.name;
+        let progress = self.options.progress;
         self.run(&sandbox, "installing packages", &command, &mut |line| {
             if let Some(status) = StatusLine::parse(line) {
-                progress.step(name, "installing packages", Some(status.fraction));
+                progress.step(self.layer, "installing packages", Some(status.fraction));
             }
         })
     }
 
+    /// Does what a layer does beside its packages: files, their owners, scripts.
+    pub fn own(&self, input: &LayerInputs) -> Result<(), BuildError> {
+        let Content::Upper(upper) = &input.definition.content else {
+            return Ok(());
+        };
+        let root = self.view.merged();
+        if let Some(wanted) = &upper.files {
+            files::copy(
+                &input.files,
+                &input.dir,
+                &input.definition,
+                root,
+                input.epoch,
+            )?;
+            files::own(&wanted.owner, root, files::Owners::Known)?;
+        }
+        if let Some(run) = &upper.run {
+            self.scripts(run, &input.dir)?;
+        }
+        if let Some(wanted) = &upper.files {
+            files::own(&wanted.owner, root, files::Owners::All)?;
+        }
+        Ok(())
+    }
+
     /// Runs the layer's scripts, in their order.
-    pub fn scripts(&self, run: &crate::recipe::Run) -> Result<(), BuildError> {
+    fn scripts(&self, run: &crate::recipe::Run, dir: &Path) -> Result<(), BuildError> {
         for script in &run.scripts {
             let text = script.to_string();
             let text = text.trim_start_matches('/');
-            self.build.options.progress.step(
-                &self.place.input.name,
-                &format!("running {text}"),
-                None,
-            );
-            let source = std::path::absolute(self.place.input.dir.join(script.as_path())).map_err(
-                |source| BuildError::Source {
+            self.options
+                .progress
+                .step(self.layer, &format!("running {text}"), None);
+            let source = std::path::absolute(dir.join(script.as_path())).map_err(|source| {
+                BuildError::Source {
                     verb: "find",
                     path: script.as_path().to_owned(),
                     source,
-                },
-            )?;
+                }
+            })?;
             let name = OsStr::new("script");
             let mut sandbox = self.sandbox().with_bind(ReadOnlyBind {
                 source: source.clone(),

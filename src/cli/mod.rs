@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod compose;
 mod diff;
 mod error;
 mod forget;
@@ -79,6 +80,8 @@ enum Command {
     Build(build::Build),
     /// Check whether a set of layers is sound
     Check(check::Check),
+    /// Compose the layers of a recipe as they are built, and say what the checks find
+    Compose(compose::Compose),
     /// List the images and layers of the repository
     List(list::List),
     /// Show an image, a layer, a tree or an object
@@ -226,6 +229,7 @@ impl Command {
             Self::Lock(command) => command.run(context),
             Self::Build(command) => command.run(context),
             Self::Check(command) => command.run(context),
+            Self::Compose(command) => command.run(context),
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
             Self::Diff(command) => command.run(context),

@@ -1,0 +1,92 @@
+//! What the layers of a recipe compose to, as they are built: looked at, not kept.
+
+use serde::Serialize;
+
+use super::BuildError;
+use super::check::{CheckedSet, Looked};
+use super::image::image_of;
+use crate::check::{Finding, Verdict, verdict};
+use crate::compose::Member;
+use crate::format::ImageLayer;
+use crate::id::{ImageId, LayerId};
+use crate::recipe::Workspace;
+use crate::store::{RefName, Repository};
+use crate::time::Date;
+
+/// What composing gives.
+#[derive(Debug, Clone, Serialize)]
+pub struct ComposeReport {
+    /// The recipe's name.
+    pub recipe: String,
+    /// The image; none where the layers do not make one.
+    pub image: Option<ImageId>,
+    /// The layers, lowest first.
+    pub layers: Vec<ImageLayer>,
+    /// What the findings add up to.
+    pub verdict: Verdict,
+    /// What the checks found.
+    pub findings: Vec<Finding>,
+}
+
+/// Composes the layers of a recipe as they are built, and checks them on the day `today`. Builds nothing and commits
+/// nothing.
+pub fn compose_built(
+    workspace: &Workspace,
+    repository: &Repository,
+    today: Date,
+) -> Result<ComposeReport, BuildError> {
+    let members = built_members(workspace, repository)?;
+    let recipe = workspace.recipe();
+    let set = CheckedSet {
+        name: recipe.name.clone(),
+        layers: members.iter().filter_map(|member| member.id).collect(),
+        waivers: recipe.waivers.clone(),
+    };
+    let transaction = repository.begin()?;
+    let looked = Looked::at(&set, &members, &transaction, &repository.index(), today)?;
+    let verdict = verdict(&looked.waived.findings);
+    let image = if verdict == Verdict::Safe {
+        let tree = &looked.composition.tree;
+        let image = image_of(
+            recipe,
+            &members,
+            tree,
+            looked.waived.in_force,
+            today,
+            &transaction,
+        )?;
+        Some(transaction.put_image(&image)?)
+    } else {
+        None
+    };
+    Ok(ComposeReport {
+        recipe: recipe.name.clone(),
+        image,
+        layers: members.iter().filter_map(Member::named).collect(),
+        verdict,
+        findings: looked.waived.findings,
+    })
+}
+
+/// Returns the layers of a recipe as they were last built for it.
+pub fn built_members(
+    workspace: &Workspace,
+    repository: &Repository,
+) -> Result<Vec<Member>, BuildError> {
+    let recipe = workspace.recipe();
+    let mut members = Vec::new();
+    for name in &recipe.layers {
+        let id = repository
+            .read_ref(&RefName::layer(&recipe.name, name)?)?
+            .and_then(|id| id.parse::<LayerId>().ok());
+        let Some(id) = id else {
+            return Err(BuildError::NotBuilt {
+                layer: name.clone(),
+                recipe: workspace.recipe_path().to_owned(),
+                what: "for this recipe",
+            });
+        };
+        members.push(Member::read(repository, &id)?);
+    }
+    Ok(members)
+}

@@ -1,0 +1,116 @@
+//! What a build stands on: composed layers, and a writable view of them that is read back when the work is done.
+
+use super::image::refuse;
+use super::{BuildError, Sink};
+use crate::compose::{Member, compose, ids_of};
+use crate::materialise::{Capabilities, ObjectDir, ScanOptions};
+use crate::path::RelPath;
+use crate::sandbox::{BuildView, Lower, LowerKind, View, capture};
+use crate::store::{Index, Repository, WorkDir};
+use crate::tree::{Changeset, Inode, Tree};
+
+/// Composed layers.
+#[derive(Debug)]
+pub struct Ground {
+    /// Their tree, without its derived files.
+    pub merged: Tree,
+    /// The same with them: what a build sees.
+    pub lower: Tree,
+}
+
+impl Ground {
+    /// Returns nothing at all: what a base stands on.
+    pub fn nothing() -> Self {
+        Self {
+            merged: Tree::new(),
+            lower: Tree::new(),
+        }
+    }
+
+    /// Composes `members`, lowest first; layers that do not merge are an error.
+    pub fn compose(
+        repository: &Repository,
+        members: &[Member],
+        index: &Index,
+    ) -> Result<Self, BuildError> {
+        let transaction = repository.begin()?;
+        let mut composition = compose(members, &transaction, index)?;
+        refuse(std::mem::take(&mut composition.findings))?;
+        // The view reads objects from the repository: what the merge and the derivers made must be there first.
+        transaction.store()?;
+        Ok(Self {
+            merged: composition.merged,
+            lower: composition.tree,
+        })
+    }
+
+    /// Runs `change` on a writable view in `work`, and returns the tree as it left it.
+    pub fn change(
+        &self,
+        work: &WorkDir,
+        sink: &Sink<'_>,
+        change: impl FnOnce(&View) -> Result<(), BuildError> + Send,
+    ) -> Result<Tree, BuildError> {
+        let repository = sink.transaction().repository();
+        let ids = ids_of(&self.lower, &|id| repository.read_object(id))?;
+        let objects_dir = repository.objects_dir();
+        let objects = ObjectDir::new(&objects_dir);
+        let composefs = Capabilities::probe(work.path())?.composefs.works();
+        let kind = if composefs {
+            LowerKind::Image(&objects_dir)
+        } else {
+            LowerKind::Checkout
+        };
+        let view_dir = work.path().join("view");
+        repository.disk().mkdir(&view_dir, 0o755)?;
+        let below = Lower {
+            tree: &self.lower,
+            ids: &ids,
+            objects: &objects,
+            kind,
+        };
+        let changeset = BuildView::with(&view_dir, below, |view| {
+            change(view)?;
+            let captured = capture(view.merged(), view.upper(), &self.lower, &volatile(), sink)?;
+            Ok::<_, BuildError>(captured.changeset)
+        })?;
+        Ok(after(&self.lower, changeset))
+    }
+}
+
+/// Directories whose contents belong to the running system.
+pub fn volatile() -> ScanOptions {
+    let closed = ["dev", "proc", "run", "sys", "tmp"];
+    let closed = closed
+        .iter()
+        .filter_map(|path| RelPath::from_text(path).ok())
+        .collect();
+    ScanOptions {
+        closed,
+        ..ScanOptions::default()
+    }
+}
+
+/// Puts captured changes onto the very tree that they were made on.
+fn after(lower: &Tree, changeset: Changeset) -> Tree {
+    let mut tree = lower.clone();
+    let groups = tree
+        .iter()
+        .map(|(_, inode)| inode.hardlink)
+        .max()
+        .unwrap_or(0);
+    for (path, change) in changeset {
+        match change.post {
+            None => drop(tree.remove(path.as_bytes())),
+            Some(inode) => {
+                let hardlink = if inode.hardlink == 0 {
+                    0
+                } else {
+                    inode.hardlink + groups
+                };
+                tree.insert(path, Inode { hardlink, ..inode });
+            }
+        }
+    }
+    tree
+}

@@ -1,0 +1,182 @@
+//! The allow-list: which differences are no defects, by which rule, and why.
+
+use serde::{Deserialize, Serialize};
+
+use super::compare::{Difference, Read};
+use crate::recipe::Glob;
+use crate::store::StoreError;
+
+const BUILT_IN: &str = include_str!("allow.toml");
+
+/// Why an allow-list cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AllowError {
+    /// It is not what it should be.
+    #[error("the oracle's allow-list is malformed")]
+    Toml {
+        /// Why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A path is no pattern.
+    #[error("the oracle's allow-list: '{path}': {problem}")]
+    Pattern {
+        /// The text.
+        path: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A reason is missing.
+    #[error("the oracle's allow-list: '{path}' has no reason")]
+    NoReason {
+        /// The first path of the entry.
+        path: String,
+    },
+}
+
+/// What must hold of a difference for it to be no defect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// The contents hold the same lines, in any order; all else is equal.
+    SameLines,
+    /// The contents hold the same paragraphs, divided by blank lines, in any order; all else is equal.
+    SameStanzas,
+    /// Both are files, and differ in their contents only.
+    Contents,
+    /// The installation has it, the composed tree has nothing.
+    OnlyInstalled,
+    /// The composed tree has it, the installation has nothing.
+    OnlyComposed,
+}
+
+/// Explains some differences.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Where.
+    pub paths: Vec<Glob>,
+    /// What must hold.
+    pub rule: Rule,
+    /// Why it is no defect.
+    pub reason: String,
+}
+
+/// Explains differences.
+#[derive(Debug, Clone)]
+pub struct AllowList {
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    allow: Vec<EntryText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryText {
+    paths: Vec<String>,
+    rule: Rule,
+    reason: String,
+}
+
+impl AllowList {
+    /// Returns the list that belongs to this program.
+    pub fn built_in() -> Result<Self, AllowError> {
+        Self::parse(BUILT_IN)
+    }
+
+    /// Parses a list: tables `[[allow]]` of `paths`, `rule` and `reason`.
+    pub fn parse(text: &str) -> Result<Self, AllowError> {
+        let text: Text = toml::from_str(text).map_err(|source| AllowError::Toml {
+            source: Box::new(source),
+        })?;
+        let entries = text.allow.into_iter().map(|entry| {
+            if entry.reason.trim().is_empty() || entry.paths.is_empty() {
+                return Err(AllowError::NoReason {
+                    path: entry.paths.first().cloned().unwrap_or_default(),
+                });
+            }
+            let paths = entry.paths.into_iter().map(|path| {
+                Glob::new(&path).map_err(|problem| AllowError::Pattern { path, problem })
+            });
+            Ok(Entry {
+                paths: paths.collect::<Result<_, _>>()?,
+                rule: entry.rule,
+                reason: entry.reason,
+            })
+        });
+        Ok(Self {
+            entries: entries.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Returns the first entry that explains `difference`.
+    pub fn explain(
+        &self,
+        difference: &Difference,
+        read: &Read<'_>,
+    ) -> Result<Option<&Entry>, StoreError> {
+        for entry in &self.entries {
+            let is_there = entry
+                .paths
+                .iter()
+                .any(|path| path.matches(difference.path.as_bytes()));
+            if is_there && entry.rule.holds(difference, read)? {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Rule {
+    fn holds(self, difference: &Difference, read: &Read<'_>) -> Result<bool, StoreError> {
+        let (a, b) = (&difference.composed, &difference.installed);
+        let objects = match (a, b) {
+            _ if difference.differs != ["contents"] => None,
+            (Some(a), Some(b)) => a.object.zip(b.object),
+            _ => None,
+        };
+        Ok(match (self, objects) {
+            (Self::OnlyInstalled, _) => a.is_none(),
+            (Self::OnlyComposed, _) => b.is_none(),
+            (Self::Contents, objects) => objects.is_some(),
+            (_, None) => false,
+            (Self::SameLines, Some((a, b))) => {
+                sorted(&read(&a)?, lines) == sorted(&read(&b)?, lines)
+            }
+            (Self::SameStanzas, Some((a, b))) => {
+                sorted(&read(&a)?, stanzas) == sorted(&read(&b)?, stanzas)
+            }
+        })
+    }
+}
+
+fn sorted<'a>(bytes: &'a [u8], split: fn(&'a [u8]) -> Vec<&'a [u8]>) -> Vec<&'a [u8]> {
+    let mut parts = split(bytes);
+    parts.sort_unstable();
+    parts
+}
+
+fn lines(bytes: &[u8]) -> Vec<&[u8]> {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.split(|byte| *byte == b'\n').collect()
+}
+
+/// Splits at blank lines; how many there are between two paragraphs means nothing.
+fn stanzas(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let end = rest.windows(2).position(|pair| pair == b"\n\n");
+        let (stanza, after) = rest.split_at(end.unwrap_or(rest.len()));
+        let stanza = stanza.trim_ascii();
+        if !stanza.is_empty() {
+            found.push(stanza);
+        }
+        rest = after.get(2..).unwrap_or_default();
+    }
+    found
+}

@@ -1,0 +1,218 @@
+//! Two trees, path by path: kind, mode, owner, group, extended attributes, contents and hard links; not times.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::id::ObjectId;
+use crate::path::RelPath;
+use crate::store::StoreError;
+use crate::tree::{Inode, Node, Tree};
+
+/// Files above this size are not searched for differing lines, in bytes.
+const SAMPLE_LIMIT: u64 = 1 << 20;
+/// How many lines of each side are shown.
+const SAMPLE_LINES: usize = 5;
+/// How much of a line is shown, in characters.
+const SAMPLE_WIDTH: usize = 160;
+/// Files whose lines are not shown: they may hold passwords.
+const PRIVATE: [&[u8]; 3] = [b"etc/shadow", b"etc/gshadow", b"var/cache/debconf"];
+
+/// One path that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Where.
+    pub path: RelPath,
+    /// What differs, e.g. `mode` and `contents`; `existence` where one side has nothing.
+    pub differs: Vec<&'static str>,
+    /// What the composed tree has.
+    pub composed: Option<Facts>,
+    /// What one installation gave.
+    pub installed: Option<Facts>,
+    /// Lines that one side has more often, where both are small texts.
+    pub lines: Option<Sample>,
+}
+
+/// What stands at a path of one tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The word for its kind.
+    pub kind: &'static str,
+    /// Permissions in octal digits.
+    pub mode: String,
+    /// The owning user.
+    pub owner: String,
+    /// The owning group.
+    pub group: String,
+    /// The object of a file with its size, the target of a link, the number of a device.
+    pub content: String,
+    /// Extended attributes, escaped.
+    pub xattrs: BTreeMap<String, String>,
+    /// All names of a file that has several.
+    pub names: Vec<RelPath>,
+    /// The contents of a file.
+    #[serde(skip)]
+    pub object: Option<ObjectId>,
+}
+
+/// Some lines that differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sample {
+    /// Lines that the composed tree has more often.
+    pub composed: Vec<String>,
+    /// Lines that the installation has more often.
+    pub installed: Vec<String>,
+}
+
+/// Reads contents.
+pub type Read<'a> = dyn Fn(&ObjectId) -> Result<Vec<u8>, StoreError> + 'a;
+
+/// Compares a composed tree with an installed one; differences come in path order.
+pub fn compare(
+    composed: &Tree,
+    installed: &Tree,
+    read: &Read<'_>,
+) -> Result<Vec<Difference>, StoreError> {
+    let (left, right) = (Side::new(composed), Side::new(installed));
+    let paths: BTreeSet<&RelPath> = composed
+        .iter()
+        .chain(installed.iter())
+        .map(|(path, _)| path)
+        .collect();
+    let mut found = Vec::new();
+    for path in paths {
+        let (a, b) = (left.facts(path), right.facts(path));
+        let differs = aspects(a.as_ref(), b.as_ref());
+        if differs.is_empty() {
+            continue;
+        }
+        let mut difference = Difference {
+            path: path.clone(),
+            differs,
+            composed: a,
+            installed: b,
+            lines: None,
+        };
+        difference.lines = sample(&difference, composed, installed, read)?;
+        found.push(difference);
+    }
+    Ok(found)
+}
+
+struct Side<'a> {
+    tree: &'a Tree,
+    links: BTreeMap<u32, Vec<&'a RelPath>>,
+}
+
+impl<'a> Side<'a> {
+    fn new(tree: &'a Tree) -> Self {
+        let mut links: BTreeMap<u32, Vec<&RelPath>> = BTreeMap::new();
+        for (path, inode) in tree.iter().filter(|(_, inode)| inode.hardlink != 0) {
+            links.entry(inode.hardlink).or_default().push(path);
+        }
+        Self { tree, links }
+    }
+
+    fn facts(&self, path: &RelPath) -> Option<Facts> {
+        let inode = self.tree.get(path.as_bytes())?;
+        let names = self.links.get(&inode.hardlink);
+        Some(Facts {
+            kind: inode.node.kind(),
+            mode: format!("{:04o}", inode.mode),
+            owner: inode.owner.to_string(),
+            group: inode.group.to_string(),
+            content: content(inode),
+            xattrs: inode
+                .xattrs
+                .iter()
+                .map(|(name, value)| {
+                    (
+                        name.escape_ascii().to_string(),
+                        value.escape_ascii().to_string(),
+                    )
+                })
+                .collect(),
+            names: names
+                .filter(|names| names.len() > 1)
+                .map_or(Vec::new(), |names| {
+                    names.iter().map(|name| (*name).clone()).collect()
+                }),
+            object: inode.object(),
+        })
+    }
+}
+
+fn content(inode: &Inode) -> String {
+    match &inode.node {
+        Node::File { object, size } => format!("{} ({size} bytes)", object.short()),
+        Node::Symlink { target } => crate::path::escape(target),
+        Node::CharDevice(number) | Node::BlockDevice(number) => number.to_string(),
+        Node::Directory | Node::Fifo | Node::Socket => String::new(),
+    }
+}
+
+fn aspects(a: Option<&Facts>, b: Option<&Facts>) -> Vec<&'static str> {
+    let (a, b) = match (a, b) {
+        (Some(a), Some(b)) => (a, b),
+        (None, None) => return Vec::new(),
+        _ => return vec!["existence"],
+    };
+    if a.kind != b.kind {
+        return vec!["kind"];
+    }
+    [
+        ("mode", a.mode != b.mode),
+        ("owner", a.owner != b.owner),
+        ("group", a.group != b.group),
+        ("contents", a.object != b.object || a.content != b.content),
+        ("extended attributes", a.xattrs != b.xattrs),
+        ("hard links", a.names != b.names),
+    ]
+    .into_iter()
+    .filter_map(|(what, differs)| differs.then_some(what))
+    .collect()
+}
+
+fn sample(
+    difference: &Difference,
+    composed: &Tree,
+    installed: &Tree,
+    read: &Read<'_>,
+) -> Result<Option<Sample>, StoreError> {
+    let path = difference.path.as_bytes();
+    let small = |tree: &Tree| match tree.get(path)?.node {
+        Node::File { object, size } if size <= SAMPLE_LIMIT => Some(object),
+        _ => None,
+    };
+    let is_private = PRIVATE.iter().any(|at| difference.path.starts_with(at));
+    let (Some(a), Some(b), false) = (small(composed), small(installed), is_private) else {
+        return Ok(None);
+    };
+    let (a, b) = (read(&a)?, read(&b)?);
+    if a == b || a.contains(&0) || b.contains(&0) {
+        return Ok(None);
+    }
+    let surplus = |of: &[u8], over: &[u8]| -> Vec<String> {
+        let mut count: BTreeMap<&[u8], usize> = BTreeMap::new();
+        for line in over.split(|byte| *byte == b'\n') {
+            *count.entry(line).or_default() += 1;
+        }
+        let more = of.split(|byte| *byte == b'\n').filter(|line| {
+            let left = count.get_mut(line).filter(|left| **left > 0);
+            left.map(|left| *left -= 1).is_none()
+        });
+        more.take(SAMPLE_LINES).map(shown).collect()
+    };
+    Ok(Some(Sample {
+        composed: surplus(&a, &b),
+        installed: surplus(&b, &a),
+    }))
+}
+
+fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(SAMPLE_WIDTH)
+        .collect()
+}

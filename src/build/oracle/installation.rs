@@ -1,0 +1,131 @@
+//! One installation of what all layers lock: everything at once, on the base as built.
+
+use std::collections::BTreeMap;
+
+use crate::build::apt::{DebCache, LocalRepo};
+use crate::build::ground::Ground;
+use crate::build::inputs::LayerInputs;
+use crate::build::layer;
+use crate::build::settle::{Rules, settle};
+use crate::build::steps::Step;
+use crate::build::{Build, BuildError, Sink};
+use crate::compose::Member;
+use crate::format::{FirstBoot, Layer};
+use crate::recipe::{LayerLock, LockedPackage};
+use crate::tree::Tree;
+use crate::version::Version;
+
+/// Installs on the first of `members` what the others lock, and returns the tree that this gives.
+///
+/// `members` are the built layers of `inputs`, in the recipe's order.
+pub fn install(
+    build: &Build<'_>,
+    inputs: &[LayerInputs],
+    members: &[Member],
+) -> Result<Tree, BuildError> {
+    let (Some(base), Some((_, upper))) = (members.first(), inputs.split_first()) else {
+        return Ok(Tree::new());
+    };
+    let ground = Ground::compose(build.repository, std::slice::from_ref(base), build.index)?;
+    let Some(last) = upper.last() else {
+        return Ok(ground.lower);
+    };
+    let lock = union(upper);
+    let file_bytes = upper.iter().map(LayerInputs::file_bytes).sum();
+    layer::require_space(build, &lock.packages, file_bytes)?;
+    let cache = DebCache::new(build.repository.cache_dir("debs")?);
+    layer::fetch(build, &lock.name, &cache, &lock.packages)?;
+    let log = layer::log_path(build, &lock.name)?;
+    let transaction = build.repository.begin()?;
+    let sink = Sink::new(&transaction);
+    let work = build.repository.work_dir()?;
+    let repo = LocalRepo::create(&work.path().join("repo"), &cache, &lock.packages)?;
+    let progress = build.options.progress;
+    let after = ground.change(&work, &sink, |view| {
+        let step = |layer, epoch| Step {
+            options: build.options,
+            log: &log,
+            view,
+            layer,
+            epoch,
+        };
+        if upper.iter().any(|input| !input.lock.requested.is_empty()) {
+            step(&lock.name, lock.epoch).packages(&lock, &last.architecture, &repo)?;
+        }
+        for input in upper {
+            step(&input.name, input.epoch).own(input)?;
+        }
+        build.check_cancel()?;
+        progress.step(&lock.name, "capturing changes", None);
+        Ok(())
+    })?;
+    progress.step(&lock.name, "settling", None);
+    let state: Vec<_> = definitions(upper).flat_map(|d| d.state.clone()).collect();
+    let secrets = definitions(upper).flat_map(|d| d.secrets.clone()).collect();
+    let rules = Rules {
+        layer: &lock.name,
+        state: &state,
+        secrets: &secrets,
+    };
+    // The numbers that this asks for are forgotten with this copy of the table.
+    let mut ids = build.ids.clone();
+    let settled = settle(rules, &ground, after, lock.epoch, &mut ids, &sink)?;
+    // As one layer it is merged, derived and checked by the very code that composes layers.
+    let whole = Layer {
+        name: lock.name,
+        changeset: transaction.put_changeset(&settled.changeset)?,
+        pre_images: settled.pre_images,
+        first_boot: BTreeMap::<_, FirstBoot>::new(),
+        packages: Vec::new(),
+        ..base.layer.clone()
+    };
+    transaction.store()?;
+    let whole = Member {
+        id: None,
+        layer: whole,
+        changeset: settled.changeset,
+    };
+    Ok(Ground::compose(build.repository, &[base.clone(), whole], build.index)?.lower)
+}
+
+fn definitions(inputs: &[LayerInputs]) -> impl Iterator<Item = &crate::recipe::Definition> {
+    inputs.iter().map(|input| &input.definition)
+}
+
+/// Joins locks into one: of a package that two layers lock, the newer version.
+fn union(inputs: &[LayerInputs]) -> LayerLock {
+    let mut packages: BTreeMap<(String, String), LockedPackage> = BTreeMap::new();
+    let mut requested = Vec::new();
+    for input in inputs {
+        for name in &input.lock.requested {
+            if !requested.contains(name) {
+                requested.push(name.clone());
+            }
+        }
+        for package in &input.lock.packages {
+            let key = (package.name.clone(), package.architecture.clone());
+            let known = packages.entry(key).or_insert_with(|| package.clone());
+            let manual = known.manual || package.manual;
+            if is_newer(&package.version, &known.version) {
+                *known = package.clone();
+            }
+            known.manual = manual;
+        }
+    }
+    LayerLock {
+        name: "oracle".to_owned(),
+        epoch: inputs.iter().map(|input| input.epoch).max().unwrap_or(0),
+        requested,
+        packages: packages.into_values().collect(),
+    }
+}
+
+fn is_newer(version: &str, than: &str) -> bool {
+    match (
+        Version::parse(version.as_bytes()),
+        Version::parse(than.as_bytes()),
+    ) {
+        (Ok(version), Ok(than)) => version > than,
+        _ => false,
+    }
+}
