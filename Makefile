@@ -3,7 +3,7 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 
-.PHONY: build demo test bench deps install clean
+.PHONY: build demo test bench oracle deps install clean
 
 build: deps
 	$(CARGO) build --release --locked
@@ -21,6 +21,10 @@ test: deps
 # Needs root, 16 GB of room, and the network the first time.
 bench: build
 	benches/run.sh
+
+# Needs root, 16 GB of room, and the network the first time.
+oracle: build
+	fixtures/corpus/oracle.sh
 
 # Installs what is missing as root, else says what is; does nothing when nothing is.
 deps:

@@ -1,8 +1,11 @@
 //! The allow-list: which differences are no defects, by which rule, and why.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::compare::{Difference, Read};
+use crate::merge::derive::keystore::Keystore;
 use crate::recipe::Glob;
 use crate::store::StoreError;
 
@@ -42,8 +45,12 @@ pub enum Rule {
     SameLines,
     /// The contents hold the same paragraphs, divided by blank lines, in any order; all else is equal.
     SameStanzas,
-    /// Both are files, and differ in their contents only.
-    Contents,
+    /// The contents hold the same records of three lines each, in any order; all else is equal.
+    SameTriples,
+    /// The contents are those of `SameStanzas`, but for more `Auto-Installed: 1` in the composed tree.
+    MoreAutomatic,
+    /// The contents are Java keystores of the same certificates by the same names; all else is equal.
+    SameKeystore,
     /// The installation has it, the composed tree has nothing.
     OnlyInstalled,
     /// The composed tree has it, the installation has nothing.
@@ -142,22 +149,59 @@ impl Rule {
         Ok(match (self, objects) {
             (Self::OnlyInstalled, _) => a.is_none(),
             (Self::OnlyComposed, _) => b.is_none(),
-            (Self::Contents, objects) => objects.is_some(),
             (_, None) => false,
-            (Self::SameLines, Some((a, b))) => {
-                sorted(&read(&a)?, lines) == sorted(&read(&b)?, lines)
-            }
-            (Self::SameStanzas, Some((a, b))) => {
-                sorted(&read(&a)?, stanzas) == sorted(&read(&b)?, stanzas)
-            }
+            (rule, Some((a, b))) => rule.holds_for(&read(&a)?, &read(&b)?),
         })
+    }
+
+    fn holds_for(self, composed: &[u8], installed: &[u8]) -> bool {
+        let same = |split: fn(&[u8]) -> Vec<&[u8]>| {
+            let (mut a, mut b) = (split(composed), split(installed));
+            a.sort_unstable();
+            b.sort_unstable();
+            a == b
+        };
+        match self {
+            Self::SameLines => same(lines),
+            Self::SameStanzas => same(stanzas),
+            Self::SameTriples => {
+                [composed, installed].map(|side| lines(side).len() % 3) == [0, 0] && same(triples)
+            }
+            Self::MoreAutomatic => {
+                let (a, b) = (stanzas(composed), stanzas(installed));
+                let (a, b): (BTreeSet<_>, BTreeSet<_>) =
+                    (a.into_iter().collect(), b.into_iter().collect());
+                let is_mark = |stanza: &&[u8]| lines(stanza).contains(&&b"Auto-Installed: 1"[..]);
+                b.is_subset(&a) && a.difference(&b).all(is_mark)
+            }
+            Self::SameKeystore => {
+                let certificates = |bytes| {
+                    let keystore = Keystore::parse(bytes)?;
+                    let named = keystore
+                        .entries
+                        .into_iter()
+                        .map(|e| (e.alias, e.kind, e.bytes));
+                    Some(named.collect::<BTreeSet<_>>())
+                };
+                certificates(composed).is_some_and(|a| certificates(installed) == Some(a))
+            }
+            Self::OnlyComposed | Self::OnlyInstalled => false,
+        }
     }
 }
 
-fn sorted<'a>(bytes: &'a [u8], split: fn(&'a [u8]) -> Vec<&'a [u8]>) -> Vec<&'a [u8]> {
-    let mut parts = split(bytes);
-    parts.sort_unstable();
-    parts
+/// Joins the lines by threes; a file that ends in the middle of one is the caller's to refuse.
+fn triples(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let mut rest = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    while !rest.is_empty() {
+        let ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let end = ends.map(|(at, _)| at).nth(2).unwrap_or(rest.len());
+        let (record, after) = rest.split_at(end);
+        found.push(record);
+        rest = after.get(1..).unwrap_or_default();
+    }
+    found
 }
 
 fn lines(bytes: &[u8]) -> Vec<&[u8]> {

@@ -4,6 +4,7 @@
 //! equal bytes, in whatever order their layers came.
 
 pub mod alternatives;
+pub mod keystore;
 pub mod ldsocache;
 
 /// A file whose content was derived.
