@@ -174,17 +174,10 @@ impl Rule {
                 let is_mark = |stanza: &&[u8]| lines(stanza).contains(&&b"Auto-Installed: 1"[..]);
                 b.is_subset(&a) && a.difference(&b).all(is_mark)
             }
-            Self::SameKeystore => {
-                let certificates = |bytes| {
-                    let keystore = Keystore::parse(bytes)?;
-                    let named = keystore
-                        .entries
-                        .into_iter()
-                        .map(|e| (e.alias, e.kind, e.bytes));
-                    Some(named.collect::<BTreeSet<_>>())
-                };
-                certificates(composed).is_some_and(|a| certificates(installed) == Some(a))
-            }
+            Self::SameKeystore => match (Keystore::parse(composed), Keystore::parse(installed)) {
+                (Some(a), Some(b)) => a.certificates() == b.certificates(),
+                _ => false,
+            },
             Self::OnlyComposed | Self::OnlyInstalled => false,
         }
     }

@@ -15,8 +15,6 @@ const SAMPLE_LIMIT: u64 = 1 << 20;
 const SAMPLE_LINES: usize = 5;
 /// How much of a line is shown, in characters.
 const SAMPLE_WIDTH: usize = 160;
-/// Files whose lines are not shown: they may hold passwords.
-const PRIVATE: [&[u8]; 3] = [b"etc/shadow", b"etc/gshadow", b"var/cache/debconf"];
 
 /// One path that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -180,12 +178,16 @@ fn sample(
     read: &Read<'_>,
 ) -> Result<Option<Sample>, StoreError> {
     let path = difference.path.as_bytes();
-    let small = |tree: &Tree| match tree.get(path)?.node {
-        Node::File { object, size } if size <= SAMPLE_LIMIT => Some(object),
+    // What is not for everybody in the image may hold passwords: it is not for logs either.
+    let small = |tree: &Tree| match tree.get(path)? {
+        inode if inode.mode & 0o004 == 0 => None,
+        Inode {
+            node: Node::File { object, size },
+            ..
+        } if *size <= SAMPLE_LIMIT => Some(*object),
         _ => None,
     };
-    let is_private = PRIVATE.iter().any(|at| difference.path.starts_with(at));
-    let (Some(a), Some(b), false) = (small(composed), small(installed), is_private) else {
+    let (Some(a), Some(b)) = (small(composed), small(installed)) else {
         return Ok(None);
     };
     let (a, b) = (read(&a)?, read(&b)?);

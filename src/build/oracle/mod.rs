@@ -123,3 +123,7 @@ pub fn oracle(
         seconds: started.elapsed().as_secs_f64(),
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -4,7 +4,6 @@
 //! equal bytes, in whatever order their layers came.
 
 pub mod alternatives;
-pub mod keystore;
 pub mod ldsocache;
 
 /// A file whose content was derived.

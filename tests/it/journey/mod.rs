@@ -7,6 +7,7 @@
 mod build;
 mod deploy;
 mod etc;
+mod oracle;
 mod payload;
 mod refuse;
 mod shared;
