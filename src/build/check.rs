@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use super::image::renumbered_since;
 use super::inputs::LayerInputs;
-use super::{BuildError, keys};
+use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Verdict, verdict};
-use crate::compose::{Composition, Judgement, Member, Waived, compose, examine, judge, waive};
+use crate::compose::{Composition, Judgement, Member, Waived, judge, waive};
 use crate::format::{ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
-use crate::store::{Index, RefName, Repository, Transaction};
+use crate::store::{RefName, Repository, Transaction};
 use crate::time::Date;
 use crate::tree::Inode;
 
@@ -79,13 +79,13 @@ impl Looked {
     pub(super) fn at(
         set: &CheckedSet,
         members: &[Member],
+        composer: &Composer<'_>,
         transaction: &Transaction<'_>,
-        index: &Index,
         today: Date,
     ) -> Result<Self, BuildError> {
-        let repository = transaction.repository();
-        let mut composition = compose(members, transaction, index)?;
-        let found = examine(&composition, members, transaction, index)?;
+        let repository = composer.repository();
+        let mut composition = composer.compose(&set.name, members, transaction)?;
+        let found = composer.examine(&composition, members, transaction)?;
         let Judgement { news, known } = judge(found, members);
         let read = |path: &[u8]| {
             let object = composition.tree.get(path).and_then(Inode::object);
@@ -107,17 +107,18 @@ impl Looked {
 
 /// Composes a set and checks it, on the day `today`; nothing of it is kept.
 pub fn check(
-    repository: &Repository,
+    composer: &Composer<'_>,
     set: &CheckedSet,
     today: Date,
 ) -> Result<CheckReport, BuildError> {
+    let repository = composer.repository();
     let members = set
         .layers
         .iter()
         .map(|id| Member::read(repository, id))
         .collect::<Result<Vec<_>, _>>()?;
     let transaction = repository.begin()?;
-    let looked = Looked::at(set, &members, &transaction, &repository.index(), today)?;
+    let looked = Looked::at(set, &members, composer, &transaction, today)?;
     Ok(CheckReport {
         verdict: verdict(&looked.waived.findings),
         layers: members.iter().filter_map(Member::named).collect(),

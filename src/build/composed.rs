@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::BuildError;
 use super::check::{CheckedSet, Looked};
 use super::image::image_of;
+use super::{BuildError, Composer};
 use crate::check::{Finding, Verdict, verdict};
 use crate::compose::Member;
 use crate::format::ImageLayer;
@@ -32,9 +32,10 @@ pub struct ComposeReport {
 /// nothing.
 pub fn compose_built(
     workspace: &Workspace,
-    repository: &Repository,
+    composer: &Composer<'_>,
     today: Date,
 ) -> Result<ComposeReport, BuildError> {
+    let repository = composer.repository();
     let members = built_members(workspace, repository)?;
     let recipe = workspace.recipe();
     let set = CheckedSet {
@@ -43,7 +44,7 @@ pub fn compose_built(
         waivers: recipe.waivers.clone(),
     };
     let transaction = repository.begin()?;
-    let looked = Looked::at(&set, &members, &transaction, &repository.index(), today)?;
+    let looked = Looked::at(&set, &members, composer, &transaction, today)?;
     let verdict = verdict(&looked.waived.findings);
     let image = if verdict == Verdict::Safe {
         let tree = &looked.composition.tree;

@@ -43,6 +43,17 @@ pub enum BuildError {
         /// What the sandbox saw.
         source: Box<SandboxError>,
     },
+    /// A program of the image that makes files from the rest of it failed.
+    #[error("'{generator}' failed")]
+    Generator {
+        /// Its name in the table of generators.
+        generator: String,
+        /// What the sandbox saw.
+        source: Box<SandboxError>,
+    },
+    /// Programs of the image have to be run, which takes a sandbox.
+    #[error("programs of the image cannot be run without root")]
+    GeneratingNeedsRoot,
     /// The sandbox could not be made.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -234,7 +245,11 @@ impl BuildError {
             Self::AnotherChanged { layer, .. } => Some(format!(
                 "update '{layer}' first, or run `layerset build` and `layerset deploy` to take all changes"
             )),
-            Self::Step { source, .. } => source.hint(),
+            Self::Step { source, .. } | Self::Generator { source, .. } => source.hint(),
+            Self::GeneratingNeedsRoot => Some(
+                "run `layerset build` as root once: what they make is kept until what they make it from changes".to_owned(),
+            ),
+            Self::Compose(ComposeError::Generate(error)) => error.hint.clone(),
             Self::Sandbox(source) => source.hint(),
             Self::Apt(error) => error.hint(),
             Self::NeedsRoot { .. } => Some(

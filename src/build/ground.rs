@@ -1,12 +1,12 @@
 //! What a build stands on: composed layers, and a writable view of them that is read back when the work is done.
 
 use super::image::refuse;
-use super::{BuildError, Sink};
-use crate::compose::{Member, compose, ids_of};
+use super::{BuildError, Composer, Sink};
+use crate::compose::{Member, ids_of};
 use crate::materialise::{Capabilities, ObjectDir, ScanOptions};
 use crate::path::RelPath;
 use crate::sandbox::{BuildView, Lower, LowerKind, View, capture};
-use crate::store::{Index, Repository, WorkDir};
+use crate::store::WorkDir;
 use crate::tree::{Changeset, Inode, Tree};
 
 /// Composed layers.
@@ -27,14 +27,14 @@ impl Ground {
         }
     }
 
-    /// Composes `members`, lowest first; layers that do not merge are an error.
+    /// Composes `members`, lowest first, and tells progress about `name`; layers that do not merge are an error.
     pub fn compose(
-        repository: &Repository,
+        composer: &Composer<'_>,
+        name: &str,
         members: &[Member],
-        index: &Index,
     ) -> Result<Self, BuildError> {
-        let transaction = repository.begin()?;
-        let mut composition = compose(members, &transaction, index)?;
+        let transaction = composer.repository().begin()?;
+        let mut composition = composer.compose(name, members, &transaction)?;
         refuse(std::mem::take(&mut composition.findings))?;
         // The view reads objects from the repository: what the merge and the derivers made must be there first.
         transaction.store()?;

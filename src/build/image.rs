@@ -64,7 +64,7 @@ impl Build<'_> {
             layers: ids,
             waivers: recipe.waivers.clone(),
         };
-        let looked = Looked::at(&set, &members, &transaction, self.index, today)?;
+        let looked = Looked::at(&set, &members, self.composer, &transaction, today)?;
         let findings = refuse(looked.waived.findings)?;
         let tree = looked.composition.tree;
         let in_force = looked.waived.in_force;

@@ -10,7 +10,7 @@ use super::manifest::manifest;
 use super::settle::{Rules, Settled, settle};
 use super::steps::Step;
 use super::{Build, BuildError, Sink};
-use crate::compose::{Member, baseline, compose, examine};
+use crate::compose::{Member, baseline};
 use crate::id::LayerId;
 use crate::materialise::{PasswdIds, scan};
 use crate::recipe::{Content, LockedPackage, Upper};
@@ -217,7 +217,7 @@ fn install(
     let progress = build.options.progress;
     progress.step(&input.name, "composing the layers below", None);
     let members = build.members(build.workspace.closure(&input.name))?;
-    let ground = Ground::compose(build.repository, &members, build.index)?;
+    let ground = Ground::compose(build.composer, &input.name, &members)?;
     let work = build.repository.work_dir()?;
     let repo = match upper.apt {
         Some(_) => Some(local_repo(place, &work.path().join("repo"))?),
@@ -270,8 +270,9 @@ fn commit(
         layer: layer.clone(),
         changeset,
     });
-    let composition = compose(&members, &transaction, build.index)?;
-    let found = examine(&composition, &members, &transaction, build.index)?;
+    let composer = build.composer;
+    let composition = composer.compose(&input.name, &members, &transaction)?;
+    let found = composer.examine(&composition, &members, &transaction)?;
     let previous = build.repository.read_ref(&name)?;
     // A layer that is damaged or gone says nothing.
     let previous = previous

@@ -9,6 +9,8 @@ mod accounts;
 pub mod apt;
 mod check;
 mod composed;
+mod composer;
+mod derive;
 mod error;
 mod files;
 mod ground;
@@ -28,6 +30,8 @@ mod verify;
 
 pub use check::{CheckReport, CheckedSet, check};
 pub use composed::{ComposeReport, compose_built};
+pub use composer::Composer;
+pub use derive::Sandboxed;
 pub use error::BuildError;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
 pub use oracle::{AllowError, Difference, Explained, Facts, OracleReport, Rule, Sample, oracle};
@@ -47,7 +51,7 @@ use crate::check::{CHECKS_VERSION, Finding, Severity};
 use crate::compose::Member;
 use crate::id::{ImageId, LayerId};
 use crate::recipe::{Ids, Workspace};
-use crate::store::{Index, RefName, Repository, Waiting};
+use crate::store::{RefName, Repository, Waiting};
 use crate::time::Clock;
 
 /// The version of what the builder makes of its inputs: raised when capture, classification or composition change, and
@@ -167,7 +171,7 @@ pub fn build(
         .map(|name| (name.clone(), Forced::default()))
         .collect();
     let mut tried: BTreeSet<String> = options.rebuild.iter().cloned().collect();
-    let index = repository.index();
+    let composer = Composer::new(repository, options.cancel, options.progress);
     let mut built: BTreeMap<String, LayerReport> = BTreeMap::new();
     let known_ids = workspace.read_ids()?;
     loop {
@@ -178,7 +182,7 @@ pub fn build(
             options,
             known_ids: &known_ids,
             ids,
-            index: &index,
+            composer: &composer,
             forced: &forced,
             built: BTreeMap::new(),
         };
@@ -243,8 +247,8 @@ struct Build<'a> {
     ids: Ids,
     /// The ids table when the command began.
     known_ids: &'a Ids,
-    /// Facts about files, for all threads.
-    index: &'a Index,
+    /// Composes, for all threads.
+    composer: &'a Composer<'a>,
     /// Layers to build even when they are known.
     forced: &'a BTreeMap<String, Forced>,
     /// All layers that are there by now.

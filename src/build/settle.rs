@@ -13,7 +13,7 @@ use super::secrets::{self, FirstBootWork};
 use super::{BuildError, Sink};
 use crate::compose::TreeView;
 use crate::id::ObjectId;
-use crate::merge::derive::alternatives;
+use crate::merge::derive::{alternatives, generators, javacerts};
 use crate::merge::drivers;
 use crate::path::RelPath;
 use crate::recipe::{Class, Classifier, Definition, Ids, Secret, StateRule};
@@ -90,6 +90,8 @@ pub fn settle(
     work.drop_transient();
     work.sort_var(rules)?;
     work.drop_derived_links(sink)?;
+    work.drop_generated();
+    work.drop_java_certificates(&ground.merged, epoch, sink)?;
     let first_boot = secrets::take_out(rules, lower, &mut work.after, sink)?;
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
     let mut settled = Settled {
@@ -226,6 +228,57 @@ impl Work<'_> {
                 && let Ok(path) = RelPath::new(path)
             {
                 self.after.insert(path, before);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts back what programs of the image make from the rest of it, as if none had run in this build.
+    fn drop_generated(&mut self) {
+        for job in generators::jobs(&self.after) {
+            for path in job.outputs(&self.after) {
+                self.revert(&path);
+            }
+        }
+    }
+
+    /// Leaves of Java's certificates those that do not follow the system's.
+    fn drop_java_certificates(
+        &mut self,
+        merged: &Tree,
+        epoch: i64,
+        sink: &Sink<'_>,
+    ) -> Result<(), BuildError> {
+        let index = sink.transaction().repository().index();
+        let view = TreeView::new(&self.after, sink.transaction(), &index);
+        let is_derived =
+            javacerts::is_derived(&view).map_err(|source| BuildError::View { source })?;
+        let found = self.after.get(javacerts::CACERTS).cloned();
+        let (Some(inode), Ok(path)) = (found, RelPath::new(javacerts::CACERTS)) else {
+            return Ok(());
+        };
+        let Some(object) = inode.object().filter(|_| is_derived) else {
+            return Ok(());
+        };
+        let own = |object: &ObjectId| {
+            let bytes = sink.read(object)?;
+            Ok::<_, BuildError>(javacerts::own_entries(&bytes, epoch))
+        };
+        let Ok(kept) = own(&object)? else {
+            return Ok(());
+        };
+        let before = match merged.get(javacerts::CACERTS).and_then(Inode::object) {
+            Some(object) => own(&object)?.unwrap_or_default(),
+            None => None,
+        };
+        match kept {
+            kept if kept == before => self.revert(&path),
+            None => drop(self.after.remove(path.as_bytes())),
+            Some(bytes) => {
+                let object = sink.write(&bytes)?;
+                let size = bytes.len() as u64;
+                let node = Node::File { object, size };
+                self.after.insert(path, Inode { node, ..inode });
             }
         }
         Ok(())
@@ -414,4 +467,48 @@ fn pre_images(changeset: &Changeset, sink: &Sink<'_>) -> Result<Vec<ObjectId>, B
         }
     }
     Ok(kept.into_iter().collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::from_text(text).unwrap()
+    }
+
+    fn put(tree: &mut Tree, text: &str, contents: &str) {
+        let inode = Inode::file(ObjectId::of(contents.as_bytes()), 1, 0o644);
+        insert_with_parents(tree, &path(text), inode);
+    }
+
+    #[test]
+    fn layers_carry_no_cache_that_a_program_of_the_image_makes() {
+        let mut merged = Tree::new();
+        merged.insert(RelPath::root(), Inode::directory(0o755));
+        put(&mut merged, "usr/bin/update-mime-database", "program");
+        put(&mut merged, "usr/share/mime/packages/a.xml", "a");
+        let mut lower = merged.clone();
+        for name in ["globs", "text/a.xml", "text/old.xml"] {
+            put(&mut lower, &format!("usr/share/mime/{name}"), "of a");
+        }
+        let mut after = lower.clone();
+        after.remove(b"usr/share/mime/text/old.xml");
+        put(&mut after, "usr/share/mime/packages/b.xml", "b");
+        for name in ["globs", "text/a.xml", "video/b.xml"] {
+            put(&mut after, &format!("usr/share/mime/{name}"), "of a and b");
+        }
+        let mut work = Work {
+            lower: &lower,
+            after,
+        };
+        work.drop_generated();
+        let changes: Vec<String> = work
+            .changes(&merged, 0)
+            .iter()
+            .map(|(path, _)| path.to_string())
+            .collect();
+        assert_eq!(changes, ["/usr/share/mime/packages/b.xml"]);
+    }
 }

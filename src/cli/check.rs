@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{CliError, Context, error, host_architecture};
-use crate::build::{self, CheckReport, CheckedSet};
+use crate::build::{self, CheckReport, CheckedSet, Composer};
 use crate::check::{Finding, Severity, Verdict};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
@@ -51,14 +51,16 @@ fn replacement(text: &str) -> Result<(String, String), String> {
 
 impl Check {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        context.catch_interrupts()?;
         let repository = context.open(LockMode::Shared, "layerset check")?;
         let mut set = self.set(&repository)?;
         for (name, id) in &self.with {
             replace(&repository, &mut set, name, id)?;
         }
         context.ui.doing("composing and checking");
+        let composer = Composer::new(&repository, &context.cancel, &context.ui);
         let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
-        let report = build::check(&repository, &set, today)?;
+        let report = build::check(&composer, &set, today)?;
         if let Some(id) = &self.explain {
             return explain(context, &report, id);
         }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::build::{Source, options};
 use super::{CliError, Context, error, host_architecture, ui};
-use crate::build::{self, ComposeReport, Difference, Facts, OracleReport};
+use crate::build::{self, ComposeReport, Composer, Difference, Facts, OracleReport};
 use crate::check::{Severity, Verdict};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
@@ -52,8 +52,9 @@ impl Compose {
                 count => Err(refused(&format!("{count} differences are not explained"))),
             };
         }
+        let composer = Composer::new(&repository, &context.cancel, &context.ui);
         let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
-        let report = build::compose_built(&workspace, &repository, today)?;
+        let report = build::compose_built(&workspace, &composer, today)?;
         context.ui.print_json(&report)?;
         context.ui.print(&describe(&report));
         if report.verdict != Verdict::Safe {

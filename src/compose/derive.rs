@@ -2,7 +2,7 @@
 
 use super::{ComposeError, TreeView};
 use crate::merge::derive::ldsocache::{self, CacheEntry};
-use crate::merge::derive::{DerivedLink, alternatives};
+use crate::merge::derive::{DerivedLink, alternatives, javacerts};
 use crate::path::RelPath;
 use crate::store::{Index, Transaction};
 use crate::tree::{Inode, Node, Tree};
@@ -55,6 +55,41 @@ pub fn derive_files(
         put_link(tree, &link, false);
     }
     Ok(derived.entries)
+}
+
+/// Derives Java's certificates, which follow the links that a generator made.
+pub fn derive_java_certificates(
+    tree: &mut Tree,
+    transaction: &Transaction<'_>,
+    index: &Index,
+) -> Result<(), ComposeError> {
+    let fail = |source| ComposeError::View {
+        path: "etc/ssl/certs/java/cacerts",
+        source,
+    };
+    let derived = javacerts::derive(&TreeView::new(tree, transaction, index)).map_err(fail)?;
+    let Some((derived, path)) = derived.zip(RelPath::new(javacerts::CACERTS).ok()) else {
+        return Ok(());
+    };
+    let above = path.parent();
+    let Some(dir) = above.and_then(|dir| tree.get(dir.as_bytes())).cloned() else {
+        return Ok(());
+    };
+    let object = transaction.put_object(&derived.contents)?;
+    let new = Inode::file(object, derived.contents.len() as u64, 0o644);
+    // With entries of its own the file is content, whose owner and mode stay.
+    let inode = match tree.get(path.as_bytes()) {
+        Some(own) => Inode {
+            node: new.node,
+            ..own.clone()
+        },
+        None => Inode {
+            mtime: dir.mtime,
+            ..new
+        },
+    };
+    tree.insert(path, inode);
+    Ok(())
 }
 
 /// Puts a derived link where nothing is, or with `replace` where another link is; never where its directory is missing.

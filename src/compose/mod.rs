@@ -6,6 +6,7 @@
 mod baseline;
 mod derive;
 mod examine;
+mod generate;
 mod judge;
 mod member;
 mod packages;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use baseline::{baseline, watched};
 pub use examine::{Found, examine};
+pub use generate::{CannotGenerate, Generate, GenerateError, clear, fill};
 pub use judge::{Judgement, judge};
 pub use member::Member;
 pub use view::TreeView;
@@ -63,6 +65,9 @@ pub enum ComposeError {
         /// Why.
         source: ViewError,
     },
+    /// The image's own programs could not make what they make.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
     /// A derived file could not be made.
     #[error("cannot derive '{path}'")]
     Derive {
@@ -136,11 +141,13 @@ impl Blobs for TransactionBlobs<'_, '_> {
     }
 }
 
-/// Composes `members`, lowest first. New contents (merged and derived files) are put into `transaction`.
+/// Composes `members`, lowest first. New contents (merged and derived files) are put into `transaction`; what programs of
+/// the image make of it comes from `generate`.
 pub fn compose(
     members: &[Member],
     transaction: &Transaction<'_>,
     index: &Index,
+    generate: &dyn Generate,
 ) -> Result<Composition, ComposeError> {
     let blobs = TransactionBlobs(transaction);
     let mut composition = Composition::default();
@@ -165,7 +172,11 @@ pub fn compose(
             .extend(conflict_findings(&member.layer.name, severity, applied));
     }
     composition.merged = composition.tree.clone();
-    composition.libraries = derive::derive_files(&mut composition.tree, transaction, index)?;
+    let tree = &mut composition.tree;
+    generate::clear(tree);
+    composition.libraries = derive::derive_files(tree, transaction, index)?;
+    generate::fill(tree, transaction, generate)?;
+    derive::derive_java_certificates(tree, transaction, index)?;
     check_owners(&mut composition, members, transaction)?;
     composition
         .findings

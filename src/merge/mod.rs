@@ -7,6 +7,7 @@
 //! by field. Nothing is ever guessed.
 
 mod engine;
+mod jks;
 
 pub mod derive;
 pub mod drivers;

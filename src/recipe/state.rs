@@ -74,6 +74,7 @@ const BUILTIN: &[(&str, Class, &str)] = &[
     ("var/lib/alternatives", Class::Image, SETTINGS),
     ("var/lib/apache2/*/*abled_by_*", Class::Image, SETTINGS),
     ("var/lib/aspell", Class::Image, "dictionaries compiled at installation"),
+    ("var/lib/ca-certificates-java", Class::Drop, "what its trigger was about to do"),
     ("var/lib/dictionaries-common", Class::Image, SETTINGS),
     ("var/lib/emacsen-common", Class::Image, SETTINGS),
     ("var/lib/ghostscript", Class::Image, SETTINGS),

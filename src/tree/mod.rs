@@ -74,7 +74,8 @@ impl Tree {
         self.get_key_value(path).into_iter().chain(self.below(path))
     }
 
-    fn get_key_value(&self, path: &[u8]) -> Option<(&RelPath, &Inode)> {
+    /// Returns the entry at `path`, with the tree's own path.
+    pub fn get_key_value(&self, path: &[u8]) -> Option<(&RelPath, &Inode)> {
         self.entries.get_key_value(path)
     }
 

@@ -9,7 +9,7 @@ mod capture;
 mod cli;
 mod crash;
 mod deploy;
-
+mod derive;
 mod dirview;
 mod dpkg;
 mod elfcheck;

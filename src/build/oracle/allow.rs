@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::compare::{Difference, Read};
-use crate::merge::derive::keystore::Keystore;
 use crate::recipe::Glob;
 use crate::store::StoreError;
 
@@ -49,8 +48,6 @@ pub enum Rule {
     SameTriples,
     /// The contents are those of `SameStanzas`, but for more `Auto-Installed: 1` in the composed tree.
     MoreAutomatic,
-    /// The contents are Java keystores of the same certificates by the same names; all else is equal.
-    SameKeystore,
     /// The installation has it, the composed tree has nothing.
     OnlyInstalled,
     /// The composed tree has it, the installation has nothing.
@@ -174,10 +171,6 @@ impl Rule {
                 let is_mark = |stanza: &&[u8]| lines(stanza).contains(&&b"Auto-Installed: 1"[..]);
                 b.is_subset(&a) && a.difference(&b).all(is_mark)
             }
-            Self::SameKeystore => match (Keystore::parse(composed), Keystore::parse(installed)) {
-                (Some(a), Some(b)) => a.certificates() == b.certificates(),
-                _ => false,
-            },
             Self::OnlyComposed | Self::OnlyInstalled => false,
         }
     }

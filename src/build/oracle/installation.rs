@@ -26,7 +26,7 @@ pub fn install(
     let (Some(base), Some((_, upper))) = (members.first(), inputs.split_first()) else {
         return Ok(Tree::new());
     };
-    let ground = Ground::compose(build.repository, std::slice::from_ref(base), build.index)?;
+    let ground = Ground::compose(build.composer, "oracle", std::slice::from_ref(base))?;
     let Some(last) = upper.last() else {
         return Ok(ground.lower);
     };
@@ -85,7 +85,7 @@ pub fn install(
         layer: whole,
         changeset: settled.changeset,
     };
-    Ok(Ground::compose(build.repository, &[base.clone(), whole], build.index)?.lower)
+    Ok(Ground::compose(build.composer, "oracle", &[base.clone(), whole])?.lower)
 }
 
 fn definitions(inputs: &[LayerInputs]) -> impl Iterator<Item = &crate::recipe::Definition> {

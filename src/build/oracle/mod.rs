@@ -21,7 +21,7 @@ use serde::Serialize;
 use super::composed::built_members;
 use super::ground::Ground;
 use super::inputs::LayerInputs;
-use super::{Build, BuildError, BuildOptions};
+use super::{Build, BuildError, BuildOptions, Composer};
 use crate::recipe::Workspace;
 use crate::store::Repository;
 
@@ -72,7 +72,7 @@ pub fn oracle(
         .map(|layer| LayerInputs::read(layer, &lock))
         .collect::<Result<_, _>>()?;
     let members = built_members(workspace, repository)?;
-    let index = repository.index();
+    let composer = Composer::new(repository, options.cancel, options.progress);
     for (input, member) in inputs.iter().zip(&members) {
         if member.layer.build.key != input.key {
             return Err(BuildError::NotBuilt {
@@ -90,7 +90,7 @@ pub fn oracle(
         known_ids: &ids,
         ids: ids.clone(),
         forced: &BTreeMap::new(),
-        index: &index,
+        composer: &composer,
         built: members
             .iter()
             .filter_map(|member| Some((member.layer.name.clone(), member.id?)))
@@ -99,7 +99,7 @@ pub fn oracle(
     options
         .progress
         .step(recipe, "composing the layers as built", None);
-    let composed = Ground::compose(repository, &members, &index)?.lower;
+    let composed = Ground::compose(&composer, recipe, &members)?.lower;
     let installed = installation::install(&build, &inputs, &members)?;
     options.progress.step(recipe, "comparing", None);
     let read = |object: &_| repository.read_object(object);

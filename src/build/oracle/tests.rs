@@ -170,7 +170,6 @@ fn a_rule_explains_what_it_says_and_no_more() {
     check("more-automatic", &format!("{p}{q}"), q, true);
     check("more-automatic", q, &format!("{p}{q}"), false);
     check("more-automatic", &format!("Package: p\n\n{q}"), q, false);
-    check("same-keystore", "a", "b", false);
     check("only-composed", "a", "b", false);
     check("only-installed", "a", "b", false);
 }
@@ -184,7 +183,7 @@ fn existence_is_explained_by_the_rule_for_its_side_only() {
         let pair = Pair::new("etc/x", composed, installed);
         for other in [
             "same-lines",
-            "same-keystore",
+            "same-stanzas",
             "only-composed",
             "only-installed",
         ] {

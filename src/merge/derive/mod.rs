@@ -4,6 +4,8 @@
 //! equal bytes, in whatever order their layers came.
 
 pub mod alternatives;
+pub mod generators;
+pub mod javacerts;
 pub mod ldsocache;
 
 /// A file whose content was derived.

@@ -71,6 +71,20 @@ const FAMILIES: &[Family] = &[
         ..LINE
     },
     Family {
+        path: "var/lib/xml-core/catalog",
+        record: |n, _| format!("<uri name=\"{n:03}\"><catalog=\"file:///etc/xml/{n}.xml\">\n"),
+        sorted: true,
+        ..LINE
+    },
+    Family {
+        path: "etc/xml/catalog",
+        record: |n, _| format!("<uri name=\"{n:03}\" uri=\"file:///etc/xml/{n}.xml\"/>\n"),
+        head: "<?xml version=\"1.0\"?>\n<catalog xmlns=\"urn:x\">\n",
+        tail: "</catalog>\n",
+        sorted: true,
+        ..LINE
+    },
+    Family {
         path: "etc/ca-certificates.conf",
         record: |n, v| format!("{}m/{n}.crt\n", if v % 2 == 0 { "" } else { "!" }),
         ..LINE

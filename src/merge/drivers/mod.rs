@@ -10,12 +10,14 @@
 
 mod accounts;
 pub(in crate::merge) mod alternatives;
+mod catalogs;
 mod columns;
 mod deb822;
 mod debconf;
 mod diversions;
 mod dpkg;
 mod fields;
+mod keystore;
 mod linefile;
 mod lines;
 mod record;

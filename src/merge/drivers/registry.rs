@@ -1,6 +1,8 @@
 //! Which driver merges which path of an image, and which paths are backups of such databases.
 
-use super::{Driver, accounts, alternatives, debconf, diversions, dpkg, lines, ucf};
+use super::{
+    Driver, accounts, alternatives, catalogs, debconf, diversions, dpkg, keystore, lines, ucf,
+};
 
 /// Where an image keeps the databases that describe it; `/var` links to it.
 const SYSIMAGE: &[u8] = b"usr/lib/sysimage/";
@@ -20,7 +22,13 @@ pub fn driver_for(path: &[u8]) -> Option<&'static dyn Driver> {
         b"etc/subuid" => &accounts::SUBUID_FILE,
         b"etc/subgid" => &accounts::SUBGID_FILE,
         b"etc/ca-certificates.conf" => &lines::CA_CERTIFICATES,
-        b"etc/shells" | b"etc/modules" | b"var/lib/shells.state" => &lines::SET,
+        b"etc/mailcap"
+        | b"etc/modules"
+        | b"etc/shells"
+        | b"var/lib/sgml-base/supercatalog"
+        | b"var/lib/shells.state" => &lines::SET,
+        b"etc/ssl/certs/java/cacerts" => &keystore::CACERTS,
+        b"etc/xml/catalog" => &catalogs::XML,
         b"var/lib/dpkg/status" => &dpkg::STATUS,
         b"var/lib/dpkg/available" => &dpkg::AVAILABLE,
         b"var/lib/dpkg/diversions" => &diversions::DIVERSIONS,
@@ -38,6 +46,9 @@ fn in_directory(path: &[u8]) -> Option<&'static dyn Driver> {
     let slash = path.iter().rposition(|&byte| byte == b'/')?;
     let (directory, name) = (&path[..slash], &path[slash + 1..]);
     match directory {
+        b"etc/sgml" if name.ends_with(b".cat") => Some(&lines::SET),
+        b"etc/xml" if name.ends_with(b".xml") => Some(&catalogs::XML),
+        b"var/lib/xml-core" => Some(&catalogs::LIST),
         b"var/lib/dpkg/alternatives" => Some(&alternatives::ALTERNATIVES),
         b"var/lib/dpkg/triggers" => match name {
             b"File" => Some(&lines::TRIGGERS_FILE),
@@ -74,6 +85,8 @@ pub fn is_backup(path: &[u8]) -> bool {
         b"var/cache/debconf/config.dat-old"
         | b"var/cache/debconf/passwords.dat-old"
         | b"var/cache/debconf/templates.dat-old" => true,
+        b"var/lib/sgml-base/supercatalog.old" | b"etc/xml/catalog.old" => true,
+        path if path.starts_with(b"etc/xml/") => path.ends_with(b".xml.old"),
         _ => rotated(b"var/lib/ucf/hashfile.") || rotated(b"var/lib/ucf/registry."),
     }
 }
@@ -98,6 +111,13 @@ mod tests {
             ("etc/subuid", "subuid"),
             ("etc/subgid", "subgid"),
             ("etc/shells", "lines"),
+            ("etc/mailcap", "lines"),
+            ("etc/ssl/certs/java/cacerts", "java-cacerts"),
+            ("etc/xml/catalog", "xml-catalog"),
+            ("etc/xml/docbook-xml.xml", "xml-catalog"),
+            ("etc/sgml/docbook-xml.cat", "lines"),
+            ("var/lib/sgml-base/supercatalog", "lines"),
+            ("var/lib/xml-core/catalog", "xml-core"),
             ("etc/ca-certificates.conf", "ca-certificates.conf"),
             ("var/lib/dpkg/status", "dpkg-status"),
             ("var/lib/dpkg/available", "dpkg-available"),
@@ -152,6 +172,10 @@ mod tests {
             ("usr/lib/sysimage/var/lib/dpkg/status-old", true),
             ("usr/lib/sysimage/var/lib/ucf/registry.12", true),
             ("var/cache/debconf/templates.dat-old", true),
+            ("etc/xml/catalog.old", true),
+            ("etc/xml/docbook-xml.xml.old", true),
+            ("var/lib/sgml-base/supercatalog.old", true),
+            ("etc/xml/catalog", false),
             ("etc/passwd", false),
             ("var/lib/ucf/registry.", false),
             ("var/lib/ucf/registry.x", false),

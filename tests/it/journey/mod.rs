@@ -6,6 +6,7 @@
 
 mod build;
 mod deploy;
+mod derive;
 mod etc;
 mod oracle;
 mod payload;

@@ -1,0 +1,72 @@
+//! Composing with all that it needs: the index of facts, and a sandbox for the programs of the image.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use super::{BuildError, Progress, Sandboxed};
+use crate::compose::{Composition, Found, Member, compose, examine};
+use crate::store::{Index, Repository, Transaction};
+
+/// Composes and examines sets of layers of one repository; threads may share it.
+pub struct Composer<'a> {
+    repository: &'a Repository,
+    index: Index,
+    cancel: &'a AtomicBool,
+    progress: &'a dyn Progress,
+    /// Held while programs of an image run.
+    turn: Mutex<()>,
+}
+
+impl<'a> Composer<'a> {
+    /// Makes a composer; `cancel` stops what it runs.
+    pub fn new(
+        repository: &'a Repository,
+        cancel: &'a AtomicBool,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            repository,
+            index: repository.index(),
+            cancel,
+            progress,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Returns the repository.
+    pub fn repository(&self) -> &'a Repository {
+        self.repository
+    }
+
+    /// Composes layers; `name` is what progress is told about.
+    pub fn compose(
+        &self,
+        name: &str,
+        members: &[Member],
+        transaction: &Transaction<'_>,
+    ) -> Result<Composition, BuildError> {
+        let tell = |what: &str| self.progress.step(name, what, None);
+        let generate = Sandboxed {
+            repository: self.repository,
+            cancel: self.cancel,
+            turn: &self.turn,
+            tell: &tell,
+        };
+        let composition = compose(members, transaction, &self.index, &generate);
+        // An interrupt ends what runs, and that failure is its consequence.
+        if self.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(BuildError::Interrupted);
+        }
+        Ok(composition?)
+    }
+
+    /// Looks for everything that is wrong with a composition.
+    pub fn examine(
+        &self,
+        composition: &Composition,
+        members: &[Member],
+        transaction: &Transaction<'_>,
+    ) -> Result<Vec<Found>, BuildError> {
+        Ok(examine(composition, members, transaction, &self.index)?)
+    }
+}

@@ -1,0 +1,167 @@
+//! Path patterns of the table: `*` within a component, `**` for any number of components, `{}` for the instance.
+//!
+//! The instance is one whole component, taken literally: a directory of the image that is called `*` matches itself only.
+
+use crate::path::RelPath;
+use crate::tree::{Inode, Tree};
+
+/// A pattern of the table, with the instance that fills its `{}`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pattern<'a> {
+    text: &'static str,
+    instance: &'a [u8],
+}
+
+impl<'a> Pattern<'a> {
+    /// Fills the `{}` of `text`.
+    pub fn new(text: &'static str, instance: &'a [u8]) -> Self {
+        Self { text, instance }
+    }
+
+    fn parts(self) -> impl Iterator<Item = Part<'a>> {
+        self.text.split('/').map(move |part| match part {
+            "{}" => Part::Name(self.instance),
+            "**" => Part::Any,
+            part if part.contains('*') => Part::Glob(part.as_bytes()),
+            part => Part::Name(part.as_bytes()),
+        })
+    }
+
+    /// Says whether a path matches.
+    pub fn matches(self, path: &[u8]) -> bool {
+        let parts: Vec<Part<'_>> = self.parts().collect();
+        matches(&parts, path)
+    }
+
+    /// Returns what matches in a tree, in path order.
+    pub fn find(self, tree: &Tree) -> Vec<(&RelPath, &Inode)> {
+        let parts: Vec<Part<'_>> = self.parts().collect();
+        let plain: Vec<&[u8]> = parts
+            .iter()
+            .map_while(|part| match part {
+                Part::Name(name) => Some(*name),
+                _ => None,
+            })
+            .collect();
+        let prefix = plain.join(&b'/');
+        if plain.len() == parts.len() {
+            return tree.get_key_value(&prefix).into_iter().collect();
+        }
+        tree.below(&prefix)
+            .filter(|(path, _)| matches(&parts, path.as_bytes()))
+            .collect()
+    }
+
+    /// Returns the name that the first `*` stands for.
+    pub fn instance_in(self, path: &[u8]) -> Option<Vec<u8>> {
+        let star = self
+            .parts()
+            .position(|part| matches!(part, Part::Glob(_)))?;
+        path.split(|byte| *byte == b'/')
+            .nth(star)
+            .map(<[u8]>::to_vec)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Part<'a> {
+    Name(&'a [u8]),
+    Glob(&'a [u8]),
+    Any,
+}
+
+/// At most one `**` stands in a pattern: what is before it is held against the start, what is after it against the end.
+fn matches(parts: &[Part<'_>], path: &[u8]) -> bool {
+    let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let Some(any) = parts.iter().position(|part| matches!(part, Part::Any)) else {
+        return parts.len() == names.len() && all_match(parts, &names);
+    };
+    let (before, after) = (&parts[..any], &parts[any + 1..]);
+    // A closing `**` takes at least one name: `a/**` is what lies below `a`.
+    let least = before.len() + after.len() + usize::from(after.is_empty());
+    names.len() >= least
+        && all_match(before, &names)
+        && all_match(after, &names[names.len() - after.len()..])
+}
+
+fn all_match(parts: &[Part<'_>], names: &[&[u8]]) -> bool {
+    parts.iter().zip(names).all(|(part, name)| match part {
+        Part::Name(expect) => expect == name,
+        Part::Glob(glob) => glob_matches(glob, name),
+        Part::Any => false,
+    })
+}
+
+/// Matches one name against a pattern with `*`, going back to the last star on a mismatch.
+fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut seen) = (0, 0);
+    let mut star = None;
+    while seen < name.len() {
+        if glob.get(at) == Some(&b'*') {
+            star = Some((at, seen));
+            at += 1;
+        } else if glob.get(at) == Some(&name[seen]) {
+            at += 1;
+            seen += 1;
+        } else if let Some((star_at, from)) = star {
+            star = Some((star_at, from + 1));
+            at = star_at + 1;
+            seen = from + 1;
+        } else {
+            return false;
+        }
+    }
+    glob[at..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stay_in_their_component_and_instances_are_literal() {
+        for (pattern, instance, path, expect) in [
+            ("etc/a", "", "etc/a", true),
+            ("etc/a", "", "etc/a/b", false),
+            ("etc/*.pem", "", "etc/x.pem", true),
+            ("etc/*.pem", "", "etc/x/y.pem", false),
+            ("usr/{}/**", "x", "usr/x/a/b", true),
+            ("usr/{}/**", "x", "usr/x", false),
+            ("usr/{}/**", "*", "usr/x/a", false),
+            ("usr/**/*.png", "", "usr/a.png", true),
+            ("usr/**/*.png", "", "usr/a/b/c.png", true),
+            ("usr/**/*.png", "", "usr/a/b/c.svg", false),
+            ("a/*b*c", "", "a/xbybzc", true),
+            ("a/*b*c", "", "a/xbybz", false),
+        ] {
+            let pattern = Pattern::new(pattern, instance.as_bytes());
+            assert_eq!(
+                pattern.matches(path.as_bytes()),
+                expect,
+                "{pattern:?} {path}"
+            );
+        }
+        let found = Pattern::new("usr/lib/*/x", b"").instance_in(b"usr/lib/amd64/x");
+        assert_eq!(found.unwrap(), b"amd64");
+    }
+
+    #[test]
+    fn find_gives_what_matches_and_nothing_else() {
+        let mut tree = Tree::new();
+        for path in ["", "a", "a/b", "a/b/c", "a/bc", "a-z", "a-z/c"] {
+            tree.insert(RelPath::from_text(path).unwrap(), Inode::directory(0o755));
+        }
+        for (pattern, expect) in [
+            ("a", vec!["/a"]),
+            ("a/*", vec!["/a/b", "/a/bc"]),
+            ("a/**", vec!["/a/b", "/a/b/c", "/a/bc"]),
+            ("**/c", vec!["/a-z/c", "/a/b/c"]),
+            ("none", vec![]),
+        ] {
+            let found = Pattern::new(pattern, b"").find(&tree);
+            let found: Vec<String> = found.iter().map(|(path, _)| path.to_string()).collect();
+            assert_eq!(found, expect, "{pattern}");
+        }
+    }
+}
