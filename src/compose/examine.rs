@@ -10,17 +10,29 @@ use crate::tree::view::{ImageView as _, ViewError};
 use crate::tree::{Node, Tree};
 
 /// Interests of triggers whose work is done anew with every composition, or is a running system's: they reload a daemon,
-/// or fill a cache that an image does not keep.
+/// or fill a cache that an image does not keep. Directories of one architecture are written without it.
 const DERIVED: &[&[u8]] = &[
     b"etc/dbus-1",
     b"etc/php",
     b"usr/lib/binfmt.d",
+    b"usr/lib/gdk-pixbuf-2.0",
+    b"usr/lib/gio",
+    b"usr/lib/gtk-2.0",
+    b"usr/lib/gtk-3.0",
+    b"usr/lib/gtk-4.0",
+    b"usr/lib/mime",
     b"usr/lib/sysctl.d",
     b"usr/lib/systemd/catalog",
+    b"usr/lib/udev/hwdb.d",
+    b"usr/share/applications",
     b"usr/share/dbus-1",
     b"usr/share/fonts",
     b"usr/share/ghostscript/fonts",
+    b"usr/share/glib-2.0/schemas",
+    b"usr/share/icons",
+    b"usr/share/info",
     b"usr/share/man",
+    b"usr/share/mime",
     b"usr/share/texmf/fonts",
 ];
 /// The package database, as programs know it.
@@ -109,16 +121,17 @@ fn unheard(
         return Ok(Vec::new());
     };
     let check::paths::Interests {
-        interests,
+        mut interests,
         mut problems,
     } = check::paths::interests(&view.read(file.as_bytes())?);
+    interests.retain(|interest| !is_derived(interest.path.as_bytes()));
     for member in members {
         let posts = member
             .changeset
             .iter()
             .filter(|(_, change)| change.post.is_some());
         let mut paths = posts.map(|(path, _)| path);
-        for interest in check::paths::touched(&interests, &mut paths, DERIVED) {
+        for interest in check::paths::touched(&interests, &mut paths, &[]) {
             let (package, place, layer) = (&interest.package, &interest.path, &member.layer.name);
             problems.push(Problem {
                 id: format!("trigger:{layer}:{package}:{place}"),
@@ -136,6 +149,22 @@ fn unheard(
         }
     }
     Ok(problems)
+}
+
+/// Says whether what happens for files below a path is derived, or a running system's business.
+fn is_derived(path: &[u8]) -> bool {
+    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let is_triplet = |part: &&[u8]| part.windows(10).any(|window| window == b"-linux-gnu");
+    let plain: Vec<&[u8]> = parts.into_iter().filter(|part| !is_triplet(part)).collect();
+    let mut plain = plain.join(&b'/');
+    if plain.starts_with(b"lib/") {
+        plain = [b"usr/".as_slice(), &plain].concat();
+    }
+    let below = |dir: &&[u8]| {
+        let rest = plain.strip_prefix(*dir);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    DERIVED.iter().any(below)
 }
 
 /// Returns the number of the member that has the subject.
