@@ -89,9 +89,10 @@ pub fn settle(
     let mut work = Work { lower, after };
     work.drop_transient();
     work.sort_var(rules)?;
-    work.drop_derived_links(sink)?;
+    // Before the links go: a program may be one of them, as java is.
     work.drop_generated();
     work.drop_java_certificates(&ground.merged, epoch, sink)?;
+    work.drop_derived_links(sink)?;
     let first_boot = secrets::take_out(rules, lower, &mut work.after, sink)?;
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
     let mut settled = Settled {
@@ -471,44 +472,5 @@ fn pre_images(changeset: &Changeset, sink: &Sink<'_>) -> Result<Vec<ObjectId>, B
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn path(text: &str) -> RelPath {
-        RelPath::from_text(text).unwrap()
-    }
-
-    fn put(tree: &mut Tree, text: &str, contents: &str) {
-        let inode = Inode::file(ObjectId::of(contents.as_bytes()), 1, 0o644);
-        insert_with_parents(tree, &path(text), inode);
-    }
-
-    #[test]
-    fn layers_carry_no_cache_that_a_program_of_the_image_makes() {
-        let mut merged = Tree::new();
-        merged.insert(RelPath::root(), Inode::directory(0o755));
-        put(&mut merged, "usr/bin/update-mime-database", "program");
-        put(&mut merged, "usr/share/mime/packages/a.xml", "a");
-        let mut lower = merged.clone();
-        for name in ["globs", "text/a.xml", "text/old.xml"] {
-            put(&mut lower, &format!("usr/share/mime/{name}"), "of a");
-        }
-        let mut after = lower.clone();
-        after.remove(b"usr/share/mime/text/old.xml");
-        put(&mut after, "usr/share/mime/packages/b.xml", "b");
-        for name in ["globs", "text/a.xml", "video/b.xml"] {
-            put(&mut after, &format!("usr/share/mime/{name}"), "of a and b");
-        }
-        let mut work = Work {
-            lower: &lower,
-            after,
-        };
-        work.drop_generated();
-        let changes: Vec<String> = work
-            .changes(&merged, 0)
-            .iter()
-            .map(|(path, _)| path.to_string())
-            .collect();
-        assert_eq!(changes, ["/usr/share/mime/packages/b.xml"]);
-    }
-}
+#[path = "settle_tests.rs"]
+mod tests;
