@@ -18,6 +18,7 @@
 //! | `fonts.dir`, `fonts.scale`, `fonts.alias` of X | `update-fonts-dir` and its sisters |
 //! | `/usr/share/info/dir` | `install-info` |
 //! | `modules.dep` and its sisters | `depmod` |
+//! | `/var/cache/dictionaries-common` | `update-default-wordlist` and its sisters |
 //! | `hwdb.bin` | `systemd-hwdb` |
 //! | `ld.so.cache`, links of alternatives, Java's `cacerts` | our own code: the modules beside this one |
 //! | font caches, manual index, `ldconfig`'s `aux-cache`, the AppStream cache: `/var/cache` | dropped; only speed |

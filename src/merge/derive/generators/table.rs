@@ -241,6 +241,27 @@ done"#,
 done"#,
         ..NONE
     },
+    // dictionaries-common.postinst, on the triggers of its dictionaries. Which of them is the default is asked by debconf,
+    // and the links in /etc/dictionaries-common that say so are content.
+    Generator {
+        name: "dictionaries",
+        each: "usr/sbin/update-default-wordlist",
+        program: "usr/sbin/update-default-wordlist",
+        code: &["usr/share/perl5/Debian/DictionariesCommon.pm"],
+        needs: &["usr/lib/sysimage/var/lib/dictionaries-common/*/*"],
+        reads: &[
+            "etc/dictionaries-common/*",
+            "usr/lib/sysimage/var/cache/debconf/config.dat",
+            "usr/lib/sysimage/var/lib/dictionaries-common/*/*",
+            "usr/share/hunspell/*",
+        ],
+        makes: &["usr/lib/sysimage/var/cache/dictionaries-common/*"],
+        script: r#""/$1" --triggered
+update-default-ispell --triggered
+update-dictcommon-aspell
+update-dictcommon-hunspell"#,
+        ..NONE
+    },
     // linux-image-*.postinst.
     Generator {
         name: "kernel-modules",
