@@ -90,7 +90,18 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
     let source = Source::new("layer.toml", "on = [\"debian\"]\n[files]\n");
     let definition = Definition::parse(&source, "java").unwrap();
     let (below, mut ids) = (Tree::new(), Ids::default());
-    let settled = settle(&definition, &below, &below, after, 0, &mut ids, &sink).unwrap();
+    let settled = {
+        let rules = Rules {
+            layer: &definition.name,
+            state: &definition.state,
+            secrets: &definition.secrets,
+        };
+        let ground = Ground {
+            merged: below.clone(),
+            lower: below.clone(),
+        };
+        settle(rules, &ground, after, 0, &mut ids, &sink).unwrap()
+    };
     let changes = changed(&settled.changeset);
     assert!(changes.contains(&format!("/{database}")), "{changes:?}");
     for path in ["/etc/ssl/certs/java/cacerts", "/usr/bin/java"] {
