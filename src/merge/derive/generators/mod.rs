@@ -135,8 +135,13 @@ impl Job {
 
     /// Says whether there is anything to read.
     pub fn has_work(&self, tree: &Tree) -> bool {
-        self.generator
-            .has_any(self.generator.reads, &self.instance, tree)
+        let line = self.generator;
+        let inputs = if line.works_on.is_empty() {
+            line.reads
+        } else {
+            line.works_on
+        };
+        line.has_any(inputs, &self.instance, tree)
     }
 
     /// Returns program and arguments.

@@ -26,6 +26,8 @@ pub struct Generator {
     pub(super) code: &'static [&'static str],
     /// Without one of these the place is not the generator's; empty means that it always is.
     pub(super) needs: &'static [&'static str],
+    /// Without one of these it makes nothing; empty means any of `reads`.
+    pub(super) works_on: &'static [&'static str],
     /// What it reads; of these, what it makes is left out.
     pub(super) reads: &'static [&'static str],
     /// What it makes: nothing else may make files there.
@@ -45,6 +47,7 @@ const NONE: Generator = Generator {
     program: "",
     code: &[],
     needs: &[],
+    works_on: &[],
     reads: &[],
     makes: &[],
     spares: &[],
@@ -159,7 +162,7 @@ done"#,
         each: "usr/share/icons/*/index.theme",
         once: false,
         program: "usr/bin/gtk-update-icon-cache",
-        needs: &[
+        works_on: &[
             "usr/share/icons/{}/**/*.png",
             "usr/share/icons/{}/**/*.svg",
             "usr/share/icons/{}/**/*.xpm",

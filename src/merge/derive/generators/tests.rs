@@ -90,10 +90,23 @@ fn a_generator_runs_where_its_program_and_an_input_are() {
 
 #[test]
 fn a_cache_of_nothing_is_derived_too_and_absent() {
-    let cache = "usr/share/applications/mimeinfo.cache";
-    let tree = tree(&["usr/bin/update-desktop-database", cache]);
-    assert_eq!(outputs(&tree), [format!("/{cache}")]);
-    assert!(!jobs(&tree)[0].has_work(&tree));
+    for (cache, others) in [
+        (
+            "usr/share/applications/mimeinfo.cache",
+            ["usr/bin/update-desktop-database", "etc/passwd"],
+        ),
+        (
+            "usr/share/icons/hicolor/icon-theme.cache",
+            [
+                "usr/bin/gtk-update-icon-cache",
+                "usr/share/icons/hicolor/index.theme",
+            ],
+        ),
+    ] {
+        let tree = tree(&[&others[..], &[cache]].concat());
+        assert_eq!(outputs(&tree), [format!("/{cache}")]);
+        assert!(!jobs(&tree)[0].has_work(&tree));
+    }
 }
 
 #[test]
