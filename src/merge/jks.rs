@@ -59,23 +59,25 @@ pub fn decode(bytes: &[u8]) -> Option<KeyStore> {
 
 /// Writes a store, sorted by alias.
 pub fn encode(store: &KeyStore) -> Vec<u8> {
-    let mut out = HEAD.to_vec();
     let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    let mut out = HEAD.to_vec();
     out.extend(length(store.len()));
     for (alias, certificate) in store {
         out.extend(TRUSTED.to_be_bytes());
-        for (text, after) in [(alias, true), (&certificate.kind, false)] {
-            out.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
-            out.extend(text);
-            if after {
-                out.extend(certificate.made.to_be_bytes());
-            }
-        }
+        put_string(&mut out, alias);
+        out.extend(certificate.made.to_be_bytes());
+        put_string(&mut out, &certificate.kind);
         out.extend(length(certificate.der.len()));
         out.extend(&certificate.der);
     }
     out.extend(sign(&out));
     out
+}
+
+/// Strings come from stores, or from names of files: none is too long for its two bytes of length.
+fn put_string(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend(text);
 }
 
 fn sign(body: &[u8]) -> [u8; DIGEST_BYTES] {
