@@ -17,6 +17,7 @@ fn help_names_every_command_and_says_how_to_start() {
       init         Make a repository
       lock         Resolve the packages of a recipe to exact files, and write its lock
       build        Build what changed of a recipe's layers, and compose its image
+      check        Check whether a set of layers is sound
       compose      Compose the layers of a recipe as they are built, and say what the checks find
       list         List the images and layers of the repository
       show         Show an image, a layer, a tree or an object
@@ -143,7 +144,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, compose, list, show, diff, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, completions, man, help]
+    !   [subcommands: init, lock, build, check, compose, list, show, diff, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
@@ -220,6 +221,7 @@ fn every_command_has_a_manual_page() {
     insta::assert_snapshot!(names.join("\n"), @r"
     layerset-activate.1
     layerset-build.1
+    layerset-check.1
     layerset-completions.1
     layerset-compose.1
     layerset-deactivate.1
