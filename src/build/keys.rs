@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::accounts::CreatedNames;
 use super::inputs::LayerInputs;
 use super::{BUILDER_VERSION, BuildError};
-use crate::check::{CHECKS_VERSION, Finding};
+use crate::check::Finding;
 use crate::durable::replace_file;
 use crate::format::Waiver;
 use crate::id::{BuildKey, ImageId, LayerId, ObjectId};
+use crate::merge::derive::DERIVE_VERSION;
 use crate::recipe::Recipe;
 use crate::store::Repository;
 use crate::time::Date;
@@ -51,7 +52,7 @@ impl ImageKey {
         } = recipe;
         let program = env!("CARGO_PKG_VERSION");
         let mut text = format!(
-            "{BUILDER_VERSION}\n{CHECKS_VERSION}\n{program}\n{name}\n{architecture}\n{}\n",
+            "{BUILDER_VERSION}\n{DERIVE_VERSION}\n{program}\n{name}\n{architecture}\n{}\n",
             policy.keep
         );
         for id in layers {

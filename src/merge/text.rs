@@ -100,7 +100,12 @@ fn locate(marked: &[u8], current: &[u8], marker: usize) -> TextConflict {
             shrunk += old.len();
         }
     }
-    let line = (before + 1 + shrunk).saturating_sub(grown).max(1);
+    // Texts without a final newline can shift the count by one.
+    let last = current
+        .split_inclusive(|&byte| byte == b'\n')
+        .count()
+        .max(1);
+    let line = (before + 1 + shrunk).saturating_sub(grown).clamp(1, last);
     TextConflict::Overlap { hunks, line }
 }
 
@@ -111,6 +116,15 @@ mod tests {
     use proptest::prelude::*;
 
     const PRE: &[u8] = b"a\nb\nc\nd\ne\nf\ng\nh\n";
+
+    #[test]
+    fn a_conflict_behind_the_last_line_is_at_the_last_line() {
+        let found = merge(b"\n<\nb\na", b"\n<", b"a\na\na\n\n\n\n\n\n");
+        assert!(
+            matches!(found, Err(TextConflict::Overlap { line: 1..=2, .. })),
+            "{found:?}"
+        );
+    }
 
     #[test]
     fn changes_in_different_places_are_joined() {

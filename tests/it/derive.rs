@@ -49,7 +49,9 @@ fn real_root(test: &str, dir: &Path) -> Option<PathBuf> {
         return Some(root.into());
     }
     let root = dir.join("root");
-    let output = Command::new("mmdebstrap")
+    // What it mounts while it works goes with it, even when it is killed.
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "mmdebstrap"])
         .args(["--variant=apt", "--components=main", "--include", PACKAGES])
         .arg("trixie")
         .arg(&root)

@@ -3,6 +3,9 @@
 //! A deriver is pure: it looks at a composed tree through [`ImageView`] and says what should be there. Equal trees give
 //! equal bytes, in whatever order their layers came.
 
+/// The version of what is derived, and how: raised with every change that gives another tree for the same layers.
+pub const DERIVE_VERSION: u32 = 1;
+
 pub mod alternatives;
 pub mod generators;
 pub mod javacerts;

@@ -34,12 +34,10 @@ fn siblings_in_either_order_give_what_one_installation_gives() {
     add_sibling(&at);
     for recipe in ["first", "last"] {
         let file = format!("recipes/{recipe}.toml");
-        at.run(&format!("compose {file}"))
-            .expect(1)
-            .says(&[
-                "layer 'debian' is not built for this recipe",
-                "layerset build",
-            ]);
+        at.run(&format!("compose {file}")).expect(1).says(&[
+            "layer 'debian' is not built for this recipe",
+            "layerset build",
+        ]);
         at.run(&format!("lock {file}")).expect(0);
         super::shared::keep_debs(&at.path("repo"));
         let built = at.json(&format!("build {file} --json"));
