@@ -295,7 +295,7 @@ fn a_kept_layer_that_no_longer_merges_is_built_again() {
     let (what, why) = action(&report, "check");
     assert_eq!(what, "built", "{report}");
     assert!(
-        why.contains("no longer merges") && why.contains("/etc/paint.conf"),
+        why.contains("must be rebuilt") && why.contains("/etc/paint.conf"),
         "{why}"
     );
     assert_eq!(contents(), "colour = blue # checked\n\n\n\ncoats = 2\n");
