@@ -3,6 +3,7 @@
 //! ```text
 //! library ingest ROOT REPOSITORY NAME       a root directory becomes the image NAME, as `build` does after a bootstrap
 //! library switch TARGET ONE OTHER COUNT     switches between two deployments, each switch a turn of its own
+//! library compose REPOSITORY IMAGE COUNT     composes the layers of an image and checks them, each turn anew
 //! library rename DIRECTORY COUNT            what the medium takes for the same durable steps, with no program around
 //! ```
 //!
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use layerset::build::Sink;
+use layerset::build::{Composer, Quiet, Sink};
+use layerset::compose::{Member, judge};
 use layerset::deploy::{Action, BadPolicy, Note, Target};
 use layerset::durable::RealDisk;
 use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
@@ -35,10 +37,11 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ingest", root, repository, name] => ingest(Path::new(root), Path::new(repository), name),
         ["switch", target, one, other, count] => switch(Path::new(target), [one, other], count),
+        ["compose", repository, image, count] => compose(Path::new(repository), image, count),
         ["rename", dir, count] => rename(Path::new(dir), count),
         // What `cargo bench` says; the work is driven from outside.
         ["--bench"] => say("run `make bench`"),
-        _ => Err("usage: library ingest|switch|rename ...; see benches/library.rs".into()),
+        _ => Err("usage: library ingest|switch|compose|rename ...; see benches/library.rs".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,6 +123,43 @@ fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
         "scan_ms": milliseconds(scanned),
         "encode_ms": milliseconds(encoded - scanned),
         "commit_ms": milliseconds(started.elapsed() - encoded),
+    }))?)
+}
+
+/// Facts about files are known from the first turn on, as they are after a build.
+fn compose(repository: &Path, image: &str, count: &str) -> Result<()> {
+    let repository = Repository::open(repository, Arc::new(RealDisk), OpenOptions::default())?;
+    let image = repository.read_image(&repository.resolve_image(image)?)?;
+    let cancel = std::sync::atomic::AtomicBool::new(false);
+    let composer = Composer::new(&repository, &cancel, &Quiet);
+    let (mut compose, mut check, mut problems) = (Vec::new(), Vec::new(), 0);
+    for turn in 0..=count.parse::<usize>()? {
+        let started = Instant::now();
+        let members = image
+            .layers
+            .iter()
+            .map(|layer| Member::read(&repository, &layer.id))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        let transaction = repository.begin()?;
+        let composition = composer.compose(&image.name, &members, &transaction)?;
+        let composed = started.elapsed();
+        let found = composer.examine(&composition, &members, &transaction)?;
+        problems = found.len();
+        let judgement = judge(found, &members);
+        if turn > 0 {
+            compose.push(composed);
+            check.push(started.elapsed() - composed);
+        }
+        drop(judgement);
+    }
+    compose.sort();
+    check.sort();
+    say(&serde_json::to_string(&serde_json::json!({
+        "bytes": image.bytes,
+        "entries": image.entries,
+        "problems": problems,
+        "compose_ms": milliseconds(compose[compose.len() / 2]),
+        "check_ms": milliseconds(check[check.len() / 2]),
     }))?)
 }
 

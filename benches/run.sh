@@ -173,6 +173,51 @@ build() {
     [ -s "$run/foreign-bytes" ] || fail "no layer but hello was seen"
 }
 
+# The base moves from main to main + updates + security, under layers that stay.
+swap() {
+    local repo=$run/swap dir=$work/swap old name
+    say "two images on one base, and the base moves"
+    rm -rf -- "$dir/layers" "$dir/recipes"
+    mkdir -p "$dir/layers/big" "$dir/recipes"
+    cp -a "$top"/layers/{nginx,postgresql,hello} "$dir/layers/"
+    sed -i 's/"debian"/"big"/' "$dir"/layers/*/layer.toml
+    cat >"$dir/layers/big/layer.toml" <<EOF
+[bootstrap]
+suite = "trixie"
+pockets = []
+packages = ["ca-certificates", "cloud-init", "dbus", "linux-image-amd64", "openssh-server", "python3", "systemd", "systemd-sysv"]
+EOF
+    echo 'layers = ["big", "postgresql", "nginx"]' >"$dir/recipes/one.toml"
+    echo 'layers = ["big", "nginx", "hello"]' >"$dir/recipes/two.toml"
+    "$layerset" --repo "$repo" init -q >/dev/null
+    if [ -d "$dir/debs" ]; then rmdir "$repo/cache/debs" 2>/dev/null || true; cp -al "$dir/debs" "$repo/cache/debs"; fi
+    for name in one two; do
+        "$layerset" --repo "$repo" -q lock "$dir/recipes/$name.toml" >"$run/out/lock" || fail "the lock failed"
+        "$layerset" --repo "$repo" --json -q build "$dir/recipes/$name.toml" >"$run/out/swap-old-$name" || fail "the build failed"
+    done
+    sed -i 's/pockets = .*/pockets = ["updates", "security"]/' "$dir/layers/big/layer.toml"
+    for name in one two; do
+        "$layerset" --repo "$repo" -q lock "$dir/recipes/$name.toml" --update big >"$run/out/lock" || fail "the lock failed"
+    done
+    rm -rf -- "$dir/debs"
+    cp -al "$repo/cache/debs" "$dir/debs"
+    round=1
+    measure swap-base "$layerset" --repo "$repo" --json build "$dir/recipes/one.toml"
+    measure swap-second "$layerset" --repo "$repo" --json build "$dir/recipes/two.toml"
+    jq -e '[.layers[1:][].action] | all(. == "kept")' "$run/out/swap-base" >/dev/null || fail "a layer was not kept"
+    old=$(jq -r .image "$run/out/swap-old-one")
+    for round in $(seq 0 "$rounds"); do
+        say "round $round: the base has moved"
+        # As before the move, but for the base, which is built.
+        rm -rf -- "$repo"/cache/compositions/*
+        echo "$old" >"$repo/refs/images/one"
+        measure swap "$layerset" --repo "$repo" --json build "$dir/recipes/one.toml"
+    done
+    "$library" compose "$repo" one 15 >"$run/out/compose"
+    round=1
+    measure swap-rebuild "$layerset" --repo "$repo" --json build "$dir/recipes/one.toml" --rebuild postgresql --rebuild nginx
+}
+
 table() {
     local size files
     size=$(jq '.bytes / 1e6 | round' "$run/out/ingest")
@@ -199,9 +244,13 @@ EOF
     row "verify every byte" fsck - "ostree fsck" fsck-ostree
     row "collect garbage, nothing to remove" gc-nothing - "ostree prune" gc-nothing-ostree
     row "collect garbage, all of the root" gc-all - "ostree prune" gc-all-ostree
+    row "recompose and check, the base moved" swap 3000 "rebuilding the layers above it (one run)" swap-rebuild
+    row "the same for a second image (one run)" swap-second 3000
     row "full build of recipes/web.toml (one run)" build-full -
     echo
     echo "Bytes written for layers other than the changed one: $(awk '{ sum += $1 } END { print sum + 0 }' "$run/foreign-bytes") (target 0)."
+    echo
+    jq -r '"The image whose base moves has \(.bytes / 1e6 | round) MB in \(.entries) entries and three layers: composing takes \(.compose_ms) ms, checking \(.check_ms) ms."' "$run/out/compose"
     echo
     echo "| peak memory | layerset | peer |"
     echo "|---|---|---|"
@@ -211,6 +260,7 @@ EOF
     echo "| fsck | $(peak fsck) | $(peak fsck-ostree) |"
     echo "| gc | $(peak gc-all) | $(peak gc-all-ostree) |"
     echo "| build, full, with its children's largest | $(peak build-full) | |"
+    echo "| recompose and check | $(peak swap) | |"
     echo "| build, nothing changed | $(peak build-nothing) | |"
 }
 
@@ -237,6 +287,7 @@ prepare_root
 prepare_web
 for round in $(seq 0 "$rounds"); do ingest; done
 build
+swap
 collect
 table
 say "done in $SECONDS s"
