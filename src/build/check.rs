@@ -6,7 +6,7 @@ use super::image::renumbered_since;
 use super::inputs::LayerInputs;
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Verdict, verdict};
-use crate::compose::{Composition, Judgement, Member, Waived, judge, waive};
+use crate::compose::{Composition, Found, Judgement, Member, Waived, judge, waive};
 use crate::format::{ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
@@ -85,7 +85,8 @@ impl Looked {
     ) -> Result<Self, BuildError> {
         let repository = composer.repository();
         let mut composition = composer.compose(&set.name, members, transaction)?;
-        let found = composer.examine(&composition, members, transaction)?;
+        let mut found = composer.examine(&composition, members, transaction)?;
+        blame(&mut found, set, members, composer, transaction)?;
         let Judgement { news, known } = judge(found, members);
         let read = |path: &[u8]| {
             let object = composition.tree.get(path).and_then(Inode::object);
@@ -103,6 +104,46 @@ impl Looked {
             known,
         })
     }
+}
+
+/// Finds the layer that brought what is wrong with another one below it that stands where it was built: the lowest one with
+/// which it is so. Costs a composition for each layer above, where there is such a problem.
+fn blame(
+    found: &mut [Found],
+    set: &CheckedSet,
+    members: &[Member],
+    composer: &Composer<'_>,
+    transaction: &Transaction<'_>,
+) -> Result<(), BuildError> {
+    let mut doubtful: Vec<&mut Found> = found
+        .iter_mut()
+        .filter(|found| {
+            let (own, above) = members[found.member..].split_at(1);
+            found.is_grave_news(members)
+                && !own.iter().any(|member| member.is_moved(members))
+                && above.iter().any(|member| member.is_moved(members))
+        })
+        .collect();
+    let lowest = doubtful.iter().map(|found| found.member).min();
+    for top in lowest.unwrap_or(members.len())..members.len() {
+        let below = &members[..=top];
+        let composition = composer.compose(&set.name, below, transaction)?;
+        let so_far = composer.examine(&composition, below, transaction)?;
+        doubtful.retain_mut(|found| {
+            let is_so = found.member <= top
+                && so_far
+                    .iter()
+                    .any(|other| other.problem.id == found.problem.id);
+            if is_so {
+                found.member = top;
+            }
+            !is_so
+        });
+        if doubtful.is_empty() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Composes a set and checks it, on the day `today`; nothing of it is kept.

@@ -55,6 +55,12 @@ impl Found {
     pub(super) fn is_listed(&self, baseline: &Baseline) -> bool {
         baseline.lists(&self.problem.id, self.problem.weight == Weight::Grave)
     }
+
+    /// Says whether it is grave, and was not so when the layers were built.
+    pub fn is_grave_news(&self, members: &[Member]) -> bool {
+        let mut baselines = members.iter().map(|member| &member.layer.baseline);
+        self.problem.weight == Weight::Grave && !baselines.any(|baseline| self.is_listed(baseline))
+    }
 }
 
 /// Looks for everything that is wrong with a composed tree, whether or not it is news; sorted by id.
@@ -96,6 +102,7 @@ fn problems(
     problems.extend(check::elf::problems(tree, view, &cache).map_err(fail)?);
     problems.extend(check::paths::problems(tree, view).map_err(fail)?);
     problems.extend(packages::hidden_libraries(composition, view).map_err(fail)?);
+    problems.extend(packages::replaced_files(composition, members, view).map_err(fail)?);
     problems.extend(unheard(tree, members, view).map_err(fail)?);
     Ok(problems)
 }

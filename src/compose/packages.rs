@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Composition, TreeView};
+use super::{Composition, Member, TreeView};
 use crate::check::{Problem, paths};
 use crate::deb822::{Stanza, stanzas};
 use crate::path::RelPath;
-use crate::tree::Tree;
-use crate::tree::view::{ImageView, ViewError};
+use crate::tree::view::{FileFacts, ImageView, ViewError};
+use crate::tree::{Inode, Tree};
 
 /// The package database, as programs know it.
 const DATABASE: &[u8] = b"var/lib/dpkg";
@@ -47,6 +47,47 @@ pub(super) fn hidden_libraries(
         flags: entry.flags,
     });
     Ok(paths::libraries(lines, &owner))
+}
+
+/// Finds programs and libraries of packages that a layer has replaced by files of its own.
+pub(super) fn replaced_files(
+    composition: &Composition,
+    members: &[Member],
+    view: &TreeView<'_>,
+) -> Result<Vec<Problem>, ViewError> {
+    let tree = &composition.tree;
+    let mut candidates: Vec<(RelPath, &Member)> = Vec::new();
+    for (number, member) in members.iter().enumerate() {
+        for (path, change) in member.changeset.iter() {
+            let object = |inode: &Option<Inode>| inode.as_ref().and_then(Inode::object);
+            let (pre, post) = (object(&change.pre), object(&change.post));
+            let is_own = pre.is_some() && post.is_some() && pre != post;
+            if is_own
+                && composition.origin.get(path) == Some(&number)
+                && tree.get(path.as_bytes()).and_then(Inode::object) == post
+                && matches!(view.facts(path.as_bytes())?, FileFacts::Elf(_))
+            {
+                candidates.push((path.clone(), member));
+            }
+        }
+    }
+    if candidates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut wanted: BTreeMap<RelPath, Option<String>> = candidates
+        .iter()
+        .map(|(path, _)| (path.clone(), None))
+        .collect();
+    find_owners(tree, view, &mut wanted)?;
+    let versions = versions(tree, view)?;
+    let problem = |(path, member): (RelPath, &Member)| {
+        let package = wanted.get(&path)?.as_ref()?;
+        // Its own packages may well bring another version of what was below.
+        let brings = member.layer.packages.iter().any(|own| own.name == *package);
+        let version = versions.get(package).filter(|_| !brings)?;
+        Some(paths::replaced(&path, package, version))
+    };
+    Ok(candidates.into_iter().filter_map(problem).collect())
 }
 
 /// Looks up the packages of some files, by the lists that dpkg keeps.

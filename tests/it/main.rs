@@ -20,3 +20,4 @@ mod paths;
 mod sandbox;
 mod session;
 mod support;
+mod swap;

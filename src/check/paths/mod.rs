@@ -23,7 +23,7 @@ pub use abi::abi;
 pub use links::links;
 pub use python::python;
 pub use scripts::scripts;
-pub use shadow::{CachedLibrary, OwnerOf, libraries};
+pub use shadow::{CachedLibrary, OwnerOf, libraries, replaced};
 pub use triggers::{Interest, Interests, interest_files, interests, touched};
 pub use units::units;
 

@@ -19,9 +19,10 @@ pub struct CachedLibrary<'a> {
 /// Says which package, and which version of it, the file at an absolute path belongs to.
 pub type OwnerOf<'a> = dyn Fn(&[u8]) -> Option<(String, String)> + 'a;
 
-/// Finds libraries of no package that hide one of a package: `shadow:library:PATH`, [`Minor`](Weight::Minor).
+/// Finds libraries of no package that hide one of a package: `shadow:library:PATH:VERSION`,
+/// [`Minor`](Weight::Minor).
 ///
-/// Such a copy keeps its faults when the package's library is patched. `entries` are all lines of the cache in its
+/// Such a copy keeps its faults when the package's library is patched: each version of that is a problem of its own. `entries` are all lines of the cache in its
 /// order; `owner` gives package and version of the file at an absolute path as the cache has it, links followed as it
 /// sees fit. A line of a `glibc-hwcaps` directory hides others only on some machines, and is told all the same.
 pub fn libraries<'a>(
@@ -52,6 +53,20 @@ pub fn libraries<'a>(
     problems.into_values().collect()
 }
 
+/// Says that a layer has a program or library of its own in the place of one of a package below it:
+/// `shadow:file:PATH:VERSION`, [`Minor`](Weight::Minor).
+pub fn replaced(path: &RelPath, package: &str, version: &str) -> Problem {
+    Problem {
+        id: format!("shadow:file:{path}:{version}"),
+        reason: format!("'{path}' is the layer's own, and hides that of {package} {version}"),
+        subject: Subject::Path(path.clone()),
+        package: Some(package.to_owned()),
+        other: None,
+        weight: Weight::Minor,
+        hint: format!("remove the copy, so that programs get what {package} brings"),
+    }
+}
+
 fn problem(
     stray: &[u8],
     hidden: &CachedLibrary<'_>,
@@ -60,7 +75,7 @@ fn problem(
 ) -> Option<Problem> {
     let path = RelPath::new(stray.strip_prefix(b"/").unwrap_or(stray)).ok()?;
     Some(Problem {
-        id: format!("shadow:library:{path}"),
+        id: format!("shadow:library:{path}:{version}"),
         reason: format!(
             "'{path}' belongs to no package, and is loaded instead of '{}' of {package} {version}",
             escape(hidden.path)
@@ -103,7 +118,7 @@ mod tests {
                 ("libz.so.1", "/usr/local/lib/libz.so.1", 3),
                 ("libz.so.1", "/lib/libz.so.1", 3),
             ],
-            &["shadow:library:/usr/local/lib/libz.so.1"],
+            &["shadow:library:/usr/local/lib/libz.so.1:1:1.3"],
         );
         assert_eq!(
             problems[0].reason,
@@ -115,8 +130,8 @@ mod tests {
         check(
             &[opt, local, own],
             &[
-                "shadow:library:/opt/glibc-hwcaps/x86-64-v3/libz.so.1",
-                "shadow:library:/usr/local/lib/libz.so.1",
+                "shadow:library:/opt/glibc-hwcaps/x86-64-v3/libz.so.1:1:1.3",
+                "shadow:library:/usr/local/lib/libz.so.1:1:1.3",
             ],
         );
         let second = ("libz.so.1", "/lib/second/libz.so.1", 3);

@@ -1,0 +1,210 @@
+//! Bases swapped under layers made by hand: who is blamed, and which package counts. No root, no packages.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use layerset::build::{CheckReport, CheckedSet, Composer, Quiet, check};
+use layerset::durable::RealDisk;
+use layerset::format::{
+    Baseline, BuildFacts, Health, ImageLayer, Layer, LayerPackage, RebuildRule,
+};
+use layerset::id::{BuildKey, LayerId};
+use layerset::path::RelPath;
+use layerset::store::{OpenOptions, Repository};
+use layerset::time::Date;
+use layerset::tree::{Changeset, Inode, Tree};
+
+const DPKG: &str = "usr/lib/sysimage/var/lib/dpkg";
+
+/// A repository to put layers into.
+struct Shelf {
+    repository: Repository,
+    _dir: tempfile::TempDir,
+}
+
+/// Files by path; a text that starts with `->` makes a link.
+type Files<'a> = &'a [(String, String)];
+
+fn files(texts: &[(&str, &str)]) -> Vec<(String, String)> {
+    let own = |(path, text): &(&str, &str)| ((*path).to_owned(), (*text).to_owned());
+    texts.iter().map(own).collect()
+}
+
+impl Shelf {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let repository =
+            Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+        Self {
+            repository,
+            _dir: dir,
+        }
+    }
+
+    fn tree(&self, files: Files<'_>) -> Tree {
+        let transaction = self.repository.begin().unwrap();
+        let mut tree = Tree::new();
+        tree.insert(RelPath::root(), Inode::directory(0o755));
+        for (path, text) in files {
+            let path = RelPath::from_text(path).unwrap();
+            let mut parent = path.parent();
+            while let Some(dir) = parent.filter(|dir| tree.get(dir.as_bytes()).is_none()) {
+                tree.insert(dir.clone(), Inode::directory(0o755));
+                parent = dir.parent();
+            }
+            let inode = match text.strip_prefix("->") {
+                Some(target) => Inode::symlink(target),
+                None => {
+                    let id = transaction.put_object(text.as_bytes()).unwrap();
+                    Inode::file(id, text.len() as u64, 0o644)
+                }
+            };
+            tree.insert(path, inode);
+        }
+        transaction.store().unwrap();
+        tree
+    }
+
+    /// Puts a layer that turned one tree into another, on a base of that id.
+    fn layer(
+        &self,
+        name: &str,
+        on: Option<LayerId>,
+        packages: &[(&str, &str)],
+        trees: [Files<'_>; 2],
+    ) -> LayerId {
+        let [before, after] = trees.map(|files| self.tree(files));
+        let before = if on.is_some() { before } else { Tree::new() };
+        let transaction = self.repository.begin().unwrap();
+        let changeset = Changeset::between(&before, &after);
+        let on = on.map(|id| ImageLayer {
+            name: "base".to_owned(),
+            id,
+            version: "1".to_owned(),
+        });
+        let packages = packages.iter().map(|(name, version)| LayerPackage {
+            name: (*name).to_owned(),
+            architecture: "amd64".to_owned(),
+            version: (*version).to_owned(),
+            sha256: String::new(),
+        });
+        let layer = Layer {
+            format: 1,
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            architecture: "amd64".to_owned(),
+            changeset: transaction.put_changeset(&changeset).unwrap(),
+            pre_images: changeset.pre_objects().into_iter().collect(),
+            build: BuildFacts {
+                key: BuildKey::of(b""),
+                on: on.into_iter().collect(),
+                epoch: 0,
+                builder: 0,
+            },
+            packages: packages.collect(),
+            first_boot: BTreeMap::new(),
+            health: Health::default(),
+            restart: Vec::new(),
+            rebuild: RebuildRule::default(),
+            baseline: Baseline::default(),
+        };
+        let id = transaction.put_layer(&layer).unwrap();
+        transaction.store().unwrap();
+        id
+    }
+
+    fn check(&self, layers: &[LayerId]) -> CheckReport {
+        let set = CheckedSet {
+            name: "test".to_owned(),
+            layers: layers.to_vec(),
+            waivers: Vec::new(),
+        };
+        let cancel = AtomicBool::new(false);
+        let composer = Composer::new(&self.repository, &cancel, &Quiet);
+        check(&composer, &set, Date::LAST).unwrap()
+    }
+}
+
+fn summary(report: &CheckReport) -> Vec<String> {
+    let line = |f: &layerset::check::Finding| format!("{} {:?} {}", f.layer, f.severity, f.id);
+    report.findings.iter().map(line).collect()
+}
+
+#[test]
+fn a_layer_that_takes_away_what_a_new_base_needs_is_the_one_to_rebuild() {
+    let shelf = Shelf::new();
+    let tool = files(&[("usr/lib/tool", "tool")]);
+    let old = shelf.layer("base", None, &[], [&[], &tool]);
+    let linked = files(&[("usr/bin/tool", "->../lib/tool"), ("usr/lib/tool", "tool")]);
+    let new = shelf.layer("base", None, &[], [&[], &linked]);
+    let gone = files(&[("usr/lib/other", "other")]);
+    let app = shelf.layer("app", Some(old), &[], [&tool, &gone]);
+    let same = shelf.layer("app", Some(new), &[], [&tool, &gone]);
+    assert_eq!(summary(&shelf.check(&[new])), [""; 0]);
+    let found = summary(&shelf.check(&[new, app]));
+    assert_eq!(found, ["app Rebuild link:/usr/bin/tool"]);
+    // Built on that very base it cannot be helped by building: the link is the base's.
+    let found = summary(&shelf.check(&[new, same]));
+    assert_eq!(found, ["base Refuse link:/usr/bin/tool"]);
+}
+
+fn status(packages: &[(&str, &str)]) -> String {
+    let stanza = |(name, version): &(&str, &str)| {
+        format!(
+            "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n\n"
+        )
+    };
+    packages.iter().map(stanza).collect()
+}
+
+/// The files of `libfoo` in a version, beside a base's database.
+fn with_foo(version: &str) -> Vec<(String, String)> {
+    let path = |name: &str| format!("{DPKG}/{name}");
+    vec![
+        ("var/lib/dpkg".to_owned(), format!("->../../{DPKG}")),
+        (
+            path("status"),
+            status(&[("base", "1"), ("libfoo", version)]),
+        ),
+        (
+            path("info/libfoo.list"),
+            format!("/.\n/usr\n/usr/lib\n/usr/lib/libfoo\n/usr/lib/foo-{version}\n"),
+        ),
+        ("usr/lib/libfoo".to_owned(), format!("library {version}")),
+        (format!("usr/lib/foo-{version}"), "data".to_owned()),
+    ]
+}
+
+#[test]
+fn a_package_of_the_base_and_of_a_layer_is_decided_by_its_version_as_a_whole() {
+    let shelf = Shelf::new();
+    let bare = vec![
+        ("var/lib/dpkg".to_owned(), format!("->../../{DPKG}")),
+        (format!("{DPKG}/status"), status(&[("base", "1")])),
+    ];
+    let base_of = |files: Files<'_>| shelf.layer("base", None, &[], [&[], files]);
+    let old = base_of(&bare);
+    let app = |version: &str| {
+        let packages = [("libfoo", version)];
+        shelf.layer("app", Some(old), &packages, [&bare, &with_foo(version)])
+    };
+    let base = base_of(&with_foo("1.10"));
+    for (version, said) in [
+        (
+            "1.9",
+            "libfoo 1.9 of layer 'app' gives way to 1.10, which is below it",
+        ),
+        (
+            "1.11",
+            "libfoo 1.11 of layer 'app' replaces 1.10, which is below it",
+        ),
+    ] {
+        let report = shelf.check(&[base, app(version)]);
+        assert_eq!(summary(&report), ["app Note package:libfoo"], "{version}");
+        assert_eq!(report.findings[0].reason, said);
+    }
+    let report = shelf.check(&[base, app("1.10")]);
+    assert_eq!(summary(&report), [""; 0], "equal versions need no decision");
+}
