@@ -104,13 +104,16 @@ fn replace(
     let Resolved::Layer(with) = repository.resolve(id)? else {
         return Err(CliError::usage(format!("'{id}' is no layer")));
     };
+    let mut names = Vec::new();
     for layer in &mut set.layers {
-        if repository.read_layer(layer)?.name == name {
+        names.push(repository.read_layer(layer)?.name);
+        if names.last().is_some_and(|last| last == name) {
             *layer = with;
             return Ok(());
         }
     }
-    Err(CliError::usage(format!("the set has no layer '{name}'")))
+    Err(CliError::usage(format!("the set has no layer '{name}'"))
+        .with_hint(format!("it has: {}", names.join(", "))))
 }
 
 fn rebuild_hint(report: &CheckReport) -> String {
@@ -164,7 +167,7 @@ fn describe(report: &CheckReport, all: bool) -> String {
         ));
     }
     text.push_str(&listed(&report.findings));
-    if all {
+    if all && !report.known.is_empty() {
         text.push_str("so already when the layers were built:\n");
         text.push_str(&listed(&report.known));
     } else if !report.known.is_empty() {

@@ -79,6 +79,13 @@ fn finding(found: Found, severity: Severity, members: &[Member]) -> Finding {
         hint,
         ..
     } = found.problem;
+    let layer = members[found.member].layer.name.clone();
+    let hint = match severity {
+        Severity::Refuse => format!(
+            "building '{layer}' again would give the same: add what is missing to it or to a layer below, or waive the finding"
+        ),
+        _ => hint,
+    };
     let path = match subject {
         Subject::Path(path) => Some(path),
         Subject::Package { .. } | Subject::Layer(_) => None,
@@ -86,7 +93,7 @@ fn finding(found: Found, severity: Severity, members: &[Member]) -> Finding {
     Finding {
         id,
         severity,
-        layer: members[found.member].layer.name.clone(),
+        layer,
         package,
         path,
         reason,

@@ -164,6 +164,75 @@ fn an_image_and_its_layer_are_listed_and_shown() {
 }
 
 #[test]
+fn a_set_of_layers_is_checked_and_questions_about_it_are_answered() {
+    let at = small();
+    let ran = [
+        "check web",
+        "check web --all",
+        "check web --explain elf:none",
+        "check web --with",
+        "check web --with base",
+        "check web --with base=web/site",
+        "check web --with site=web/site",
+        "check none",
+        "compose recipes/none.toml",
+    ];
+    insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
+    $ layerset check web
+    safe
+      site 1 9c8a046d5ad4
+    [status 0]
+
+    $ layerset check web --all
+    safe
+      site 1 9c8a046d5ad4
+    [status 0]
+
+    $ layerset check web --explain elf:none
+    ! error: the set has no finding 'elf:none'
+    ! hint: `layerset check --all` lists all of them
+    [status 2]
+
+    $ layerset check web --with
+    ! error: a value is required for '--with <LAYER=ID>' but none was supplied
+    !
+    ! For more information, try '--help'.
+    [status 2]
+
+    $ layerset check web --with base
+    ! error: invalid value 'base' for '--with <LAYER=ID>': it must be LAYER=ID, e.g. debian=web/debian
+    !
+    ! For more information, try '--help'.
+    [status 2]
+
+    $ layerset check web --with base=web/site
+    ! error: the set has no layer 'base'
+    ! hint: it has: site
+    [status 2]
+
+    $ layerset check web --with site=web/site
+    safe
+      site 1 9c8a046d5ad4
+    [status 0]
+
+    $ layerset check none
+    ! error: the repository has no image, layer or ref 'none'
+    ! hint: `layerset list` shows what there is
+    [status 1]
+
+    $ layerset compose recipes/none.toml
+    ! error: cannot read 'recipes/none.toml'
+    ! caused by: No such file or directory (os error 2)
+    [status 1]
+    ");
+    let report = at.session.run("check web --json").expect(0).json();
+    assert_eq!(report["verdict"], "safe");
+    for key in ["layers", "findings", "known"] {
+        assert!(report[key].is_array(), "{key}: {report:#}");
+    }
+}
+
+#[test]
 fn every_thing_is_shown_by_its_id_and_by_an_abbreviation() {
     let at = small();
     let show = |id: &str| at.session.run_words(&["show", id]).expect(0).stdout;
