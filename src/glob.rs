@@ -108,7 +108,7 @@ fn skip_stars(pattern: &[&[u8]], reached: &mut [bool]) {
 }
 
 /// Matches one component against a pattern with `*`, going back to the last star on a mismatch.
-fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
+pub fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star = None;
     while n < name.len() {

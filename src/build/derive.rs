@@ -15,10 +15,10 @@ use crate::compose::{Generate, GenerateError, ids_of};
 use crate::durable::replace_file;
 use crate::format;
 use crate::id::ObjectId;
-use crate::materialise::{Capabilities, FileMeta, HashOnly, ObjectDir, ObjectSink};
+use crate::materialise::{FileMeta, HashOnly, ObjectDir, ObjectSink};
 use crate::merge::derive::generators::{Job, JobKey};
 use crate::path::RelPath;
-use crate::sandbox::{BuildView, Lower, LowerKind, Run, Sandbox, SandboxError, View, capture};
+use crate::sandbox::{BuildView, Lower, Run, Sandbox, SandboxError, View, capture};
 use crate::store::{Repository, Transaction};
 use crate::tree::{Inode, Node, Tree};
 
@@ -151,11 +151,7 @@ impl Sandboxed<'_> {
         let ids = ids_of(tree, &|id| repository.read_object(id))?;
         let objects_dir = repository.objects_dir();
         let objects = ObjectDir::new(&objects_dir);
-        let kind = if Capabilities::probe(work.path())?.composefs.works() {
-            LowerKind::Image(&objects_dir)
-        } else {
-            LowerKind::Checkout
-        };
+        let kind = super::ground::lower_kind(&work, &objects_dir)?;
         let lower = Lower {
             tree,
             ids: &ids,

@@ -1,5 +1,7 @@
 //! What a build stands on: composed layers, and a writable view of them that is read back when the work is done.
 
+use std::path::Path;
+
 use super::image::refuse;
 use super::{BuildError, Composer, Sink};
 use crate::compose::{Member, ids_of};
@@ -55,12 +57,7 @@ impl Ground {
         let ids = ids_of(&self.lower, &|id| repository.read_object(id))?;
         let objects_dir = repository.objects_dir();
         let objects = ObjectDir::new(&objects_dir);
-        let composefs = Capabilities::probe(work.path())?.composefs.works();
-        let kind = if composefs {
-            LowerKind::Image(&objects_dir)
-        } else {
-            LowerKind::Checkout
-        };
+        let kind = lower_kind(work, &objects_dir)?;
         let view_dir = work.path().join("view");
         repository.disk().mkdir(&view_dir, 0o755)?;
         let below = Lower {
@@ -76,6 +73,15 @@ impl Ground {
         })?;
         Ok(after(&self.lower, changeset))
     }
+}
+
+/// Says how a view gets at what is below it, by what the system can do.
+pub fn lower_kind<'o>(work: &WorkDir, objects: &'o Path) -> Result<LowerKind<'o>, BuildError> {
+    Ok(if Capabilities::probe(work.path())?.composefs.works() {
+        LowerKind::Image(objects)
+    } else {
+        LowerKind::Checkout
+    })
 }
 
 /// Directories whose contents belong to the running system.

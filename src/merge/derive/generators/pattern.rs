@@ -2,6 +2,7 @@
 //!
 //! The instance is one whole component, taken literally: a directory of the image that is called `*` matches itself only.
 
+use crate::glob::name_matches;
 use crate::path::RelPath;
 use crate::tree::{Inode, Tree};
 
@@ -87,31 +88,9 @@ fn matches(parts: &[Part<'_>], path: &[u8]) -> bool {
 fn all_match(parts: &[Part<'_>], names: &[&[u8]]) -> bool {
     parts.iter().zip(names).all(|(part, name)| match part {
         Part::Name(expect) => expect == name,
-        Part::Glob(glob) => glob_matches(glob, name),
+        Part::Glob(glob) => name_matches(glob, name),
         Part::Any => false,
     })
-}
-
-/// Matches one name against a pattern with `*`, going back to the last star on a mismatch.
-fn glob_matches(glob: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut seen) = (0, 0);
-    let mut star = None;
-    while seen < name.len() {
-        if glob.get(at) == Some(&b'*') {
-            star = Some((at, seen));
-            at += 1;
-        } else if glob.get(at) == Some(&name[seen]) {
-            at += 1;
-            seen += 1;
-        } else if let Some((star_at, from)) = star {
-            star = Some((star_at, from + 1));
-            at = star_at + 1;
-            seen = from + 1;
-        } else {
-            return false;
-        }
-    }
-    glob[at..].iter().all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]
