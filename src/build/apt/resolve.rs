@@ -129,10 +129,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn complete(&self, choice: &Choice, stanza: &Stanza) -> Option<LockedPackage> {
-        let pool_path = stanza.get("Filename")?;
-        let root = choice
-            .address
-            .strip_suffix(pool_path.trim_start_matches("./"))?;
+        // Flat archives begin it with "./", which no lock may.
+        let pool_path = stanza.get("Filename")?.trim_start_matches("./");
+        let root = choice.address.strip_suffix(pool_path)?;
         let root = format!("{}/", root.trim_end_matches("./").trim_end_matches('/'));
         let archive = self.archives.iter().find(|a| a.root == root)?;
         let package = LockedPackage {
