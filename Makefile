@@ -3,7 +3,7 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 
-.PHONY: build demo test bench oracle deps install clean
+.PHONY: build demo test bench oracle swap deps install clean
 
 build: deps
 	$(CARGO) build --release --locked
@@ -25,6 +25,10 @@ bench: build
 # Needs root, 16 GB of room, and the network the first time.
 oracle: build
 	fixtures/corpus/oracle.sh
+
+# Needs root, 16 GB of room, and the network the first time.
+swap: build
+	fixtures/corpus/swap.sh
 
 # Installs what is missing as root, else says what is; does nothing when nothing is.
 deps:
