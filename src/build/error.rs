@@ -195,7 +195,7 @@ fn findings_listed(findings: &[Finding]) -> String {
     let lines = findings
         .iter()
         .take(20)
-        .map(|finding| format!("\n  [{}] {}", finding.layer, finding.reason));
+        .map(|finding| format!("\n  [{}] {}", finding.place(), finding.reason));
     let mut text: String = lines.collect();
     if findings.len() > 20 {
         text.push_str(&format!("\n  … and {} more", findings.len() - 20));

@@ -192,8 +192,14 @@ pub(super) fn refuse(findings: Vec<Finding>) -> Result<Vec<Finding>, BuildError>
 
 /// Returns what is worse than a note, the worst first.
 fn grave(mut findings: Vec<Finding>) -> Vec<Finding> {
-    findings.retain(|finding| finding.severity > Severity::Note);
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    // What became of waivers belongs to the answer.
+    let is_said =
+        |finding: &Finding| finding.severity > Severity::Note || finding.id.starts_with("waiver:");
+    findings.retain(is_said);
+    findings.sort_by_key(|finding| {
+        let is_cause = finding.id.starts_with("dpkg:unreadable:");
+        std::cmp::Reverse((finding.severity, is_cause))
+    });
     findings
 }
 

@@ -22,7 +22,12 @@ pub struct FirstBootWork {
 }
 
 /// What Debian's packages make: path, command, further paths.
-const KNOWN: [(&str, &str, &[&str]); 4] = [
+const KNOWN: [(&str, &str, &[&str]); 5] = [
+    (
+        "etc/bind/rndc.key",
+        "rndc-confgen -a -u bind -c /etc/bind/rndc.key",
+        &[],
+    ),
     (
         "etc/ssh/ssh_host_rsa_key",
         "ssh-keygen -A",

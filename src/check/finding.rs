@@ -51,6 +51,15 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Returns what messages put before the reason: the layer, or the recipe where it is about none.
+    pub fn place(&self) -> &str {
+        if self.layer.is_empty() {
+            "the recipe"
+        } else {
+            &self.layer
+        }
+    }
+
     /// Says whether only other packages help: the layer has to be locked again before it is rebuilt.
     pub fn needs_lock(&self) -> bool {
         self.id.starts_with("dpkg:")
@@ -58,7 +67,7 @@ impl Finding {
 
     /// Says whether a waiver can accept it: what could not be merged, or has no number, cannot be put on a machine.
     pub fn is_waivable(&self) -> bool {
-        !["conflict:", "owner:"]
+        !["conflict:", "owner:", "dpkg:unreadable:"]
             .iter()
             .any(|kind| self.id.starts_with(kind))
     }

@@ -172,7 +172,13 @@ pub(super) fn describe(report: &BuildReport, explain: bool) -> String {
         &rows,
     );
     for finding in &report.findings {
-        text.push_str(&format!("note: [{}] {}\n", finding.layer, finding.reason));
+        let word = if finding.waived.is_some() {
+            "waived"
+        } else {
+            "note"
+        };
+        let (place, reason) = (finding.place(), &finding.reason);
+        text.push_str(&format!("{word}: [{place}] {reason}\n"));
     }
     for id in &report.new_ids {
         text.push_str(&format!("note: layers/ids.toml gained {id}; commit it\n"));

@@ -182,11 +182,7 @@ fn describe(report: &CheckReport, all: bool) -> String {
 fn listed(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let layer = if finding.layer.is_empty() {
-            "the recipe"
-        } else {
-            &finding.layer
-        };
+        let layer = finding.place();
         text.push_str(&format!(
             "{}: [{layer}] {}\n    {}\n",
             severity(finding),

@@ -29,7 +29,11 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
         })
     };
     // Packages are installed by their own tools, which leave nothing unmet: such a problem is never the normal state.
-    let is_normal = |found: &&Found| !found.problem.id.starts_with("dpkg:") || is_base;
+    // Nor is a database that cannot be read: it is said until it is repaired.
+    let is_normal = |found: &&Found| {
+        let id = &found.problem.id;
+        is_base || !(id.starts_with("dpkg:") || id.starts_with("record:"))
+    };
     let is_new = |found: &&Found| {
         !below
             .iter()

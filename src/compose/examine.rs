@@ -4,6 +4,7 @@ use super::{ComposeError, Composition, Member, TreeView, packages};
 use crate::check::{self, Problem, Subject, Weight};
 use crate::format::{Baseline, LayerPackage};
 use crate::merge::derive::ldsocache::CacheEntry;
+use crate::merge::drivers;
 use crate::path::RelPath;
 use crate::store::{Index, Transaction};
 use crate::tree::view::{ImageView as _, ViewError};
@@ -37,6 +38,8 @@ const DERIVED: &[&[u8]] = &[
 ];
 /// The package database, as programs know it.
 const STATUS: &[u8] = b"var/lib/dpkg/status";
+/// Where an image keeps it.
+const STATUS_FILE: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/status";
 /// Links of alternatives, and where the database is that each is a function of.
 const LINKS: &[u8] = b"etc/alternatives";
 const ALTERNATIVES: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/alternatives";
@@ -96,14 +99,63 @@ fn problems(
     if let Some(status) = tree.resolve(STATUS) {
         let native = members.first().map_or("", |base| &base.layer.architecture);
         let text = view.read(status.as_bytes()).map_err(fail)?;
-        problems.extend(check::dpkg::problems(&text, native));
+        let mut found = check::dpkg::problems(&text, native);
+        // What cannot be read makes much else look missing.
+        if found.iter().any(is_unreadable) {
+            found.retain(is_unreadable);
+        }
+        problems.extend(found);
     }
     let cache: Vec<check::elf::Library> = composition.libraries.iter().map(library).collect();
     problems.extend(check::elf::problems(tree, view, &cache).map_err(fail)?);
     problems.extend(check::paths::problems(tree, view).map_err(fail)?);
     problems.extend(packages::hidden_libraries(composition, view).map_err(fail)?);
     problems.extend(packages::replaced_files(composition, members, view).map_err(fail)?);
+    problems.extend(damaged_records(tree, view).map_err(fail)?);
     problems.extend(unheard(tree, members, view).map_err(fail)?);
+    Ok(problems)
+}
+
+fn is_unreadable(problem: &Problem) -> bool {
+    problem.id.starts_with("dpkg:unreadable:")
+}
+
+/// Finds databases that their driver cannot read: a merge would refuse them, and so might their programs.
+fn damaged_records(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewError> {
+    let places: [&[u8]; 2] = [b"etc", b"usr/lib/sysimage/var"];
+    let files = places.into_iter().flat_map(|place| tree.below(place));
+    let mut problems = Vec::new();
+    for (path, inode) in files.filter(|(_, inode)| inode.object().is_some()) {
+        let Some(driver) = drivers::driver_for(path.as_bytes()) else {
+            continue;
+        };
+        if inode.object().is_none() || path.as_bytes() == STATUS_FILE {
+            continue;
+        }
+        let bytes = view.read(path.as_bytes())?;
+        // Both sides differ from an absent file, so that the driver has to read them.
+        let Err(conflicts) = driver.merge(None, Some(&bytes), Some(b"")) else {
+            continue;
+        };
+        let first = conflicts
+            .iter()
+            .filter(|conflict| conflict.reason.starts_with("current: "))
+            .min_by_key(|conflict| conflict.line);
+        let Some((conflict, line)) = first.and_then(|found| Some((found, found.line?))) else {
+            continue;
+        };
+        let reason = conflict.reason.trim_start_matches("current: ");
+        problems.push(Problem {
+            id: format!("record:{path}:line-{line}"),
+            subject: Subject::Path(path.clone()),
+            package: None,
+            other: None,
+            weight: Weight::Minor,
+            reason: format!("'{path}', line {line}: {reason}"),
+            hint: "repair the file in the layer that wrote it: a merge with another layer's records would be refused"
+                .to_owned(),
+        });
+    }
     Ok(problems)
 }
 
@@ -190,6 +242,11 @@ fn owner(problem: &Problem, composition: &Composition, members: &[Member]) -> us
         Subject::Layer(name) => members
             .iter()
             .position(|member| member.layer.name == *name)
+            .unwrap_or(0),
+        // The last layer that wrote the database.
+        Subject::Package { .. } if is_unreadable(problem) => members
+            .iter()
+            .rposition(|member| member.changeset.get(STATUS_FILE).is_some())
             .unwrap_or(0),
         Subject::Package { name, architecture } => {
             // Of two that do not go together, the upper one has to give way: the lower one was there before it.

@@ -8,6 +8,7 @@ mod accounts;
 mod dbus;
 mod links;
 mod look;
+mod php;
 mod python;
 mod scripts;
 mod shadow;
@@ -21,6 +22,7 @@ mod testing;
 
 pub use abi::abi;
 pub use links::links;
+pub use php::php;
 pub use python::python;
 pub use scripts::scripts;
 pub use shadow::{CachedLibrary, OwnerOf, libraries, replaced};
@@ -40,6 +42,7 @@ pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewE
     problems.extend(scripts(tree, view)?);
     problems.extend(units(tree, view)?);
     problems.extend(python(tree, view)?);
+    problems.extend(php(tree));
     problems.extend(abi(tree));
     problems.sort();
     Ok(problems)

@@ -1,0 +1,85 @@
+//! PHP's modules: what is enabled for one way of running PHP is enabled for all that are installed.
+//!
+//! `phpenmod` links a module into `etc/php/VERSION/SAPI/conf.d` for the SAPIs that are there when its package is
+//! installed: two layers of which one brings a SAPI and the other a module leave the link out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::check::{Problem, Subject, Weight};
+use crate::path::{RelPath, escape};
+use crate::tree::Tree;
+
+/// The links of one version, by SAPI.
+type Sapis<'a> = BTreeMap<&'a [u8], BTreeSet<&'a [u8]>>;
+
+/// Finds modules that are enabled for one SAPI of a version and not for another: `php:PATH:enabled`, by the path of the link
+/// that is missing.
+pub fn php(tree: &Tree) -> Vec<Problem> {
+    let mut enabled: BTreeMap<&[u8], Sapis<'_>> = BTreeMap::new();
+    for (path, inode) in tree.below(b"etc/php") {
+        let parts: Vec<&[u8]> = path.as_bytes().split(|byte| *byte == b'/').collect();
+        let [_, _, version, sapi, b"conf.d", rest @ ..] = parts.as_slice() else {
+            continue;
+        };
+        let links = enabled.entry(version).or_default().entry(sapi).or_default();
+        if let ([name], false) = (rest, inode.is_dir()) {
+            links.insert(name);
+        }
+    }
+    let mut problems = Vec::new();
+    for (version, sapis) in enabled {
+        let all: BTreeSet<&[u8]> = sapis.values().flatten().copied().collect();
+        for (sapi, links) in &sapis {
+            for name in all.difference(links) {
+                let place = [b"etc/php", version, *sapi, b"conf.d", *name].join(&b'/');
+                let Ok(path) = RelPath::new(&place) else {
+                    continue;
+                };
+                problems.push(Problem {
+                    id: format!("php:{path}:enabled"),
+                    reason: format!(
+                        "'{}' is enabled for another way of running PHP {}, and not for '{}'",
+                        escape(name),
+                        escape(version),
+                        escape(sapi)
+                    ),
+                    subject: Subject::Path(path),
+                    package: None,
+                    other: None,
+                    weight: Weight::Grave,
+                    hint: "build the layer of the module on the one that brings this way of running PHP".to_owned(),
+                });
+            }
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::tree::Inode;
+
+    #[test]
+    fn a_module_that_one_way_of_running_php_lacks_is_said() {
+        let mut tree = Tree::new();
+        for path in [
+            "etc/php/8.4/cli/conf.d/20-xml.ini",
+            "etc/php/8.4/cli/conf.d/20-json.ini",
+            "etc/php/8.4/fpm/conf.d/20-json.ini",
+            "etc/php/8.4/mods-available/xml.ini",
+            "etc/php/8.2/cli/conf.d/20-old.ini",
+        ] {
+            tree.insert(RelPath::from_text(path).unwrap(), Inode::symlink("x"));
+        }
+        let ids = |tree: &Tree| -> Vec<String> { php(tree).into_iter().map(|p| p.id).collect() };
+        assert_eq!(
+            ids(&tree),
+            ["php:/etc/php/8.4/fpm/conf.d/20-xml.ini:enabled"]
+        );
+        let empty = RelPath::from_text("etc/php/8.2/fpm/conf.d").unwrap();
+        tree.insert(empty, Inode::directory(0o755));
+        assert_eq!(ids(&tree).len(), 2, "a directory without links lacks them");
+    }
+}
