@@ -77,6 +77,7 @@ fn failed(first: &Job, error: BuildError) -> GenerateError {
     let hint = error.hint();
     match error {
         BuildError::Generator { generator, source } => GenerateError {
+            ran: matches!(*source, SandboxError::Failed { .. }),
             generator,
             source,
             hint,
@@ -85,6 +86,7 @@ fn failed(first: &Job, error: BuildError) -> GenerateError {
             generator: first.name(),
             source: Box::new(error),
             hint,
+            ran: false,
         },
     }
 }

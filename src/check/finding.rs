@@ -65,9 +65,10 @@ impl Finding {
         self.id.starts_with("dpkg:")
     }
 
-    /// Says whether a waiver can accept it: what could not be merged, or has no number, cannot be put on a machine.
+    /// Says whether a waiver can accept it: what could not be merged or made, or has no number, cannot
+    /// be put on a machine.
     pub fn is_waivable(&self) -> bool {
-        !["conflict:", "owner:", "dpkg:unreadable:"]
+        !["conflict:", "derive:", "dpkg:unreadable:", "owner:"]
             .iter()
             .any(|kind| self.id.starts_with(kind))
     }

@@ -15,6 +15,8 @@ pub struct GenerateError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
     /// What to do next, where that is known.
     pub hint: Option<String>,
+    /// Whether the program ran and failed: that is the tree's fault, everything else is not.
+    pub ran: bool,
 }
 
 /// Runs programs of an image; only this part of composing needs a sandbox.
@@ -46,6 +48,7 @@ impl Generate for CannotGenerate {
                 generator: job.name(),
                 source: "no program of the image can be run here".into(),
                 hint: None,
+                ran: false,
             })
         })
     }

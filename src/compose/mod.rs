@@ -175,7 +175,13 @@ pub fn compose(
     let tree = &mut composition.tree;
     generate::clear(tree);
     composition.libraries = derive::derive_files(tree, transaction, index)?;
-    generate::fill(tree, transaction, generate)?;
+    match generate::fill(tree, transaction, generate) {
+        Err(error) if error.ran && members.iter().any(|member| member.is_moved(members)) => {
+            let found = generate_findings(&error, members);
+            composition.findings.extend(found);
+        }
+        result => result?,
+    }
     derive::derive_java_certificates(tree, transaction, index)?;
     check_owners(&mut composition, members, transaction)?;
     composition
@@ -257,6 +263,26 @@ fn conflict_findings(
             waived: None,
         }
     })
+}
+
+/// Says that a program of the image does not run on what the layers are today: of each layer that may lack something there,
+/// for a failure does not tell whose it is.
+fn generate_findings(error: &GenerateError, members: &[Member]) -> Vec<Finding> {
+    let moved = members.iter().filter(|member| member.is_moved(members));
+    let finding = |member: &Member| {
+        let (layer, generator) = (&member.layer.name, &error.generator);
+        Finding {
+            id: format!("derive:{layer}:{generator}"),
+            severity: judge::severity(member, members),
+            layer: layer.clone(),
+            package: None,
+            path: None,
+            reason: format!("what '{generator}' makes cannot be made: {}", error.source),
+            hint: format!("rebuild '{layer}' on the layers below it"),
+            waived: None,
+        }
+    };
+    moved.map(finding).collect()
 }
 
 fn check_owners(

@@ -303,3 +303,78 @@ fn a_waiver_accepts_one_finding_until_its_day_and_says_when_it_does_not() {
         0,
     );
 }
+
+/// A program of the image that fails, or a sandbox that does.
+struct Failing {
+    ran: bool,
+}
+
+impl Generate for Failing {
+    fn generate(
+        &self,
+        _: &Tree,
+        _: &Transaction<'_>,
+        jobs: &[crate::merge::derive::generators::Job],
+    ) -> Result<Vec<Tree>, GenerateError> {
+        Err(GenerateError {
+            generator: jobs[0].name(),
+            source: "exit status: 2".into(),
+            hint: None,
+            ran: self.ran,
+        })
+    }
+}
+
+#[test]
+fn a_program_that_fails_on_a_moved_layer_asks_to_rebuild_it_and_is_an_error_else() {
+    use crate::durable::RealDisk;
+    use crate::store::{OpenOptions, Repository};
+    use std::sync::Arc;
+    let dir = tempfile::tempdir().unwrap();
+    Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+    let repository =
+        Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+    let transaction = repository.begin().unwrap();
+    let object = transaction.put_object(b"x").unwrap();
+    let dirs: String = [
+        "usr",
+        "usr/bin",
+        "usr/share",
+        "usr/share/icons",
+        "usr/share/icons/x",
+        "usr/share/icons/x/16",
+    ]
+    .map(|path| format!("/{path} dir 0755 root root 0.0 -\n"))
+    .concat();
+    let files: String = [
+        "usr/bin/gtk-update-icon-cache",
+        "usr/share/icons/x/index.theme",
+        "usr/share/icons/x/16/a.png",
+    ]
+    .map(|path| format!("/{path} file 0755 root root 0.0 {object} 1\n"))
+    .concat();
+    let base = with_files(member("base", "b2", &[]), &(dirs + &files));
+    for (on, ran, ids) in [
+        ("b1", true, Some(vec!["app derive:"])),
+        ("b1", false, None),
+        ("b2", true, None),
+    ] {
+        let members = [base.clone(), member("app", "a1", &[("base", on)])];
+        let result = compose(
+            &members,
+            &transaction,
+            &repository.index(),
+            &Failing { ran },
+        );
+        let found = result.ok().map(|composition| {
+            let grave = composition.findings.into_iter();
+            let rebuild = grave.filter(|f| f.severity == Severity::Rebuild && !f.is_waivable());
+            let kind = |id: &str| id.split_inclusive(':').next().unwrap_or("").to_owned();
+            rebuild
+                .map(|f| format!("{} {}", f.layer, kind(&f.id)))
+                .collect::<Vec<_>>()
+        });
+        let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(found, ids, "built on {on}, ran {ran}");
+    }
+}
