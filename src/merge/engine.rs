@@ -123,12 +123,39 @@ pub fn apply(
     Ok(applied)
 }
 
+/// Makes again the directories below `/usr` that a layer relies on and that the lower layers have no more, as root's with
+/// mode 0755: a directory there is as its packages' files need it. Elsewhere modes and owners matter.
+fn make_parents(tree: &mut Tree, changeset: &Changeset, path: &RelPath) {
+    let missing: Vec<RelPath> = std::iter::successors(path.parent(), RelPath::parent)
+        .take_while(|dir| tree.get(dir.as_bytes()).is_none())
+        .collect();
+    let is_plain =
+        |dir: &RelPath| dir.starts_with(b"usr") && changeset.get(dir.as_bytes()).is_none();
+    if !missing.iter().all(is_plain) {
+        return;
+    }
+    let mtime = tree.get(path.as_bytes()).map(|inode| inode.mtime);
+    for dir in missing {
+        let mtime = mtime.unwrap_or_default();
+        tree.insert(
+            dir,
+            Inode {
+                mtime,
+                ..Inode::directory(0o755)
+            },
+        );
+    }
+}
+
 /// Takes back additions whose directory is not there (any more), and reports them.
 fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut Applied) {
     for (path, _) in changeset.iter() {
         let Some(parent) = path.parent() else {
             continue;
         };
+        if tree.get(path.as_bytes()).is_some() && tree.get(parent.as_bytes()).is_none() {
+            make_parents(tree, changeset, path);
+        }
         if tree.get(path.as_bytes()).is_some()
             && !tree.get(parent.as_bytes()).is_some_and(Inode::is_dir)
         {
@@ -446,6 +473,33 @@ mod tests {
                 .unwrap(),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn a_directory_of_usr_that_is_gone_below_comes_back_with_what_a_layer_put_into_it() {
+        let memory = Memory::default();
+        let old = tree(
+            &memory,
+            &[("usr/share/man/man3/a", "a"), ("srv/data/a", "a")],
+        );
+        let with = [("usr/share/man/man3/x", "x"), ("srv/data/x", "x")];
+        let all = [
+            &[("usr/share/man/man3/a", "a"), ("srv/data/a", "a")],
+            &with[..],
+        ]
+        .concat();
+        let changes = Changeset::between(&old, &tree(&memory, &all));
+        let mut new = tree(&memory, &[("usr/share/doc", "")]);
+        let applied = apply(&mut new, &changes, &memory).unwrap();
+        let places: Vec<String> = applied
+            .conflicts
+            .iter()
+            .map(|c| c.path.to_string())
+            .collect();
+        assert_eq!(places, ["/srv/data/x"]);
+        assert!(new.get(b"usr/share/man/man3/x").is_some());
+        assert!(new.get(b"usr/share/man").is_some_and(Inode::is_dir));
+        new.validate().unwrap();
     }
 
     #[test]
