@@ -31,8 +31,12 @@ pub fn php(tree: &Tree) -> Vec<Problem> {
         let all: BTreeSet<&[u8]> = sapis.values().flatten().copied().collect();
         for (sapi, links) in &sapis {
             for name in all.difference(links) {
-                let place = [b"etc/php", version, *sapi, b"conf.d", *name].join(&b'/');
-                let Ok(path) = RelPath::new(&place) else {
+                let place =
+                    |sapi| RelPath::new(&[b"etc/php", version, sapi, b"conf.d", *name].join(&b'/'));
+                // It is about the layer that brings the module.
+                let other = sapis.iter().find(|(_, links)| links.contains(name));
+                let (Ok(path), Some(Ok(there))) = (place(sapi), other.map(|(sapi, _)| place(sapi)))
+                else {
                     continue;
                 };
                 problems.push(Problem {
@@ -43,7 +47,7 @@ pub fn php(tree: &Tree) -> Vec<Problem> {
                         escape(version),
                         escape(sapi)
                     ),
-                    subject: Subject::Path(path),
+                    subject: Subject::Path(there),
                     package: None,
                     other: None,
                     weight: Weight::Grave,
