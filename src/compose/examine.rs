@@ -1,45 +1,14 @@
 //! Runs the checks over a composition, and says whose each problem is.
 
-use super::{ComposeError, Composition, Member, TreeView, packages};
+use super::{ComposeError, Composition, Member, STATUS, TreeView, packages, records, triggers};
 use crate::check::{self, Problem, Subject, Weight};
 use crate::format::{Baseline, LayerPackage};
 use crate::merge::derive::ldsocache::CacheEntry;
-use crate::merge::drivers;
 use crate::path::RelPath;
 use crate::store::{Index, Transaction};
+use crate::tree::Node;
 use crate::tree::view::{ImageView as _, ViewError};
-use crate::tree::{Node, Tree};
 
-/// Interests of triggers whose work is done anew with every composition, or is a running system's: they reload a daemon,
-/// or fill a cache that an image does not keep. Directories of one architecture are written without it.
-const DERIVED: &[&[u8]] = &[
-    b"etc/dbus-1",
-    b"etc/php",
-    b"usr/lib/binfmt.d",
-    b"usr/lib/gdk-pixbuf-2.0",
-    b"usr/lib/gio",
-    b"usr/lib/gtk-2.0",
-    b"usr/lib/gtk-3.0",
-    b"usr/lib/gtk-4.0",
-    b"usr/lib/mime",
-    b"usr/lib/sysctl.d",
-    b"usr/lib/systemd/catalog",
-    b"usr/lib/udev/hwdb.d",
-    b"usr/share/applications",
-    b"usr/share/dbus-1",
-    b"usr/share/fonts",
-    b"usr/share/ghostscript/fonts",
-    b"usr/share/glib-2.0/schemas",
-    b"usr/share/icons",
-    b"usr/share/info",
-    b"usr/share/man",
-    b"usr/share/mime",
-    b"usr/share/texmf/fonts",
-];
-/// The package database, as programs know it.
-const STATUS: &[u8] = b"var/lib/dpkg/status";
-/// Where an image keeps it.
-const STATUS_FILE: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/status";
 /// Links of alternatives, and where the database is that each is a function of.
 const LINKS: &[u8] = b"etc/alternatives";
 const ALTERNATIVES: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/alternatives";
@@ -59,10 +28,15 @@ impl Found {
         baseline.lists(&self.problem.id, self.problem.weight == Weight::Grave)
     }
 
+    /// Says whether it was so, and as bad, when one of the layers was built.
+    pub(super) fn is_known(&self, members: &[Member]) -> bool {
+        let mut baselines = members.iter().map(|member| &member.layer.baseline);
+        baselines.any(|baseline| self.is_listed(baseline))
+    }
+
     /// Says whether it is grave, and was not so when the layers were built.
     pub fn is_grave_news(&self, members: &[Member]) -> bool {
-        let mut baselines = members.iter().map(|member| &member.layer.baseline);
-        self.problem.weight == Weight::Grave && !baselines.any(|baseline| self.is_listed(baseline))
+        self.problem.weight == Weight::Grave && !self.is_known(members)
     }
 }
 
@@ -111,52 +85,13 @@ fn problems(
     problems.extend(check::paths::problems(tree, view).map_err(fail)?);
     problems.extend(packages::hidden_libraries(composition, view).map_err(fail)?);
     problems.extend(packages::replaced_files(composition, members, view).map_err(fail)?);
-    problems.extend(damaged_records(tree, view).map_err(fail)?);
-    problems.extend(unheard(tree, members, view).map_err(fail)?);
+    problems.extend(records::damaged(tree, view).map_err(fail)?);
+    problems.extend(triggers::unheard(tree, members, view).map_err(fail)?);
     Ok(problems)
 }
 
 fn is_unreadable(problem: &Problem) -> bool {
     problem.id.starts_with("dpkg:unreadable:")
-}
-
-/// Finds databases that their driver cannot read: a merge would refuse them, and so might their programs.
-fn damaged_records(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewError> {
-    let places: [&[u8]; 2] = [b"etc", b"usr/lib/sysimage/var"];
-    let files = places.into_iter().flat_map(|place| tree.below(place));
-    let mut problems = Vec::new();
-    for (path, inode) in files.filter(|(_, inode)| inode.object().is_some()) {
-        let Some(driver) = drivers::driver_for(path.as_bytes()) else {
-            continue;
-        };
-        if inode.object().is_none() || path.as_bytes() == STATUS_FILE {
-            continue;
-        }
-        let bytes = view.read(path.as_bytes())?;
-        // Both sides differ from an absent file, so that the driver has to read them.
-        let Err(conflicts) = driver.merge(None, Some(&bytes), Some(b"")) else {
-            continue;
-        };
-        let first = conflicts
-            .iter()
-            .filter(|conflict| conflict.reason.starts_with("current: "))
-            .min_by_key(|conflict| conflict.line);
-        let Some((conflict, line)) = first.and_then(|found| Some((found, found.line?))) else {
-            continue;
-        };
-        let reason = conflict.reason.trim_start_matches("current: ");
-        problems.push(Problem {
-            id: format!("record:{path}:line-{line}"),
-            subject: Subject::Path(path.clone()),
-            package: None,
-            other: None,
-            weight: Weight::Minor,
-            reason: format!("'{path}', line {line}: {reason}"),
-            hint: "repair the file in the layer that wrote it: a merge with another layer's records would be refused"
-                .to_owned(),
-        });
-    }
-    Ok(problems)
 }
 
 fn library(entry: &CacheEntry) -> check::elf::Library {
@@ -166,64 +101,6 @@ fn library(entry: &CacheEntry) -> check::elf::Library {
         flags: entry.flags,
         hwcaps: entry.hwcaps.clone(),
     }
-}
-
-/// Finds, for each layer, the packages that want to be told of files that it has: what they then do has been done in the
-/// build, unless they came later.
-fn unheard(
-    tree: &Tree,
-    members: &[Member],
-    view: &TreeView<'_>,
-) -> Result<Vec<Problem>, ViewError> {
-    let files = check::paths::interest_files();
-    let Some(file) = files.into_iter().find_map(|path| tree.resolve(path)) else {
-        return Ok(Vec::new());
-    };
-    let check::paths::Interests {
-        mut interests,
-        mut problems,
-    } = check::paths::interests(&view.read(file.as_bytes())?);
-    interests.retain(|interest| !is_derived(interest.path.as_bytes()));
-    for member in members {
-        let posts = member
-            .changeset
-            .iter()
-            .filter(|(_, change)| change.post.is_some());
-        let mut paths = posts.map(|(path, _)| path);
-        for interest in check::paths::touched(&interests, &mut paths, &[]) {
-            let (package, place, layer) = (&interest.package, &interest.path, &member.layer.name);
-            problems.push(Problem {
-                id: format!("trigger:{layer}:{package}:{place}"),
-                subject: Subject::Layer(layer.clone()),
-                package: Some(package.clone()),
-                other: None,
-                weight: Weight::Grave,
-                reason: format!(
-                    "'{package}' wants to be told of files below '{place}', which the layer has"
-                ),
-                hint: format!(
-                    "rebuild '{layer}', so that the trigger of '{package}' sees its files"
-                ),
-            });
-        }
-    }
-    Ok(problems)
-}
-
-/// Says whether what happens for files below a path is derived, or a running system's business.
-fn is_derived(path: &[u8]) -> bool {
-    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-    let is_triplet = |part: &&[u8]| part.windows(10).any(|window| window == b"-linux-gnu");
-    let plain: Vec<&[u8]> = parts.into_iter().filter(|part| !is_triplet(part)).collect();
-    let mut plain = plain.join(&b'/');
-    if plain.starts_with(b"lib/") {
-        plain = [b"usr/".as_slice(), &plain].concat();
-    }
-    let below = |dir: &&[u8]| {
-        let rest = plain.strip_prefix(*dir);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-    };
-    DERIVED.iter().any(below)
 }
 
 /// Returns the number of the member that has the subject.
@@ -246,7 +123,7 @@ fn owner(problem: &Problem, composition: &Composition, members: &[Member]) -> us
         // The last layer that wrote the database.
         Subject::Package { .. } if is_unreadable(problem) => members
             .iter()
-            .rposition(|member| member.changeset.get(STATUS_FILE).is_some())
+            .rposition(|member| member.changeset.get(STATUS).is_some())
             .unwrap_or(0),
         Subject::Package { name, architecture } => {
             // Of two that do not go together, the upper one has to give way: the lower one was there before it.

@@ -26,10 +26,8 @@ pub struct Judgement {
 
 /// Judges the problems of a set.
 pub fn judge(found: Vec<Found>, members: &[Member]) -> Judgement {
-    let (old, new): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|found| {
-        let mut baselines = members.iter().map(|member| &member.layer.baseline);
-        baselines.any(|baseline| found.is_listed(baseline))
-    });
+    let (old, new): (Vec<Found>, Vec<Found>) =
+        found.into_iter().partition(|found| found.is_known(members));
     let news = new.into_iter().map(|found| {
         let severity = match found.problem.weight {
             Weight::Minor => Severity::Note,

@@ -10,6 +10,8 @@ mod generate;
 mod judge;
 mod member;
 mod packages;
+mod records;
+mod triggers;
 mod view;
 mod waive;
 

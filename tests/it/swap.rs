@@ -208,3 +208,37 @@ fn a_package_of_the_base_and_of_a_layer_is_decided_by_its_version_as_a_whole() {
     let report = shelf.check(&[base, app("1.10")]);
     assert_eq!(summary(&report), [""; 0], "equal versions need no decision");
 }
+
+#[test]
+fn a_database_that_a_layer_damaged_is_said_with_its_line() {
+    let shelf = Shelf::new();
+    let sound = "root:x:0:0:root:/root:/bin/sh\n";
+    let passwd = |text: &str| files(&[("etc/passwd", text)]);
+    let base = shelf.layer("base", None, &[], [&[], &passwd(sound)]);
+    let short = format!("{sound}weird:x:500:500\n");
+    let app = shelf.layer("app", Some(base), &[], [&passwd(sound), &passwd(&short)]);
+    let report = shelf.check(&[base, app]);
+    assert_eq!(summary(&report), ["app Note record:/etc/passwd:line-2"]);
+    assert_eq!(
+        report.findings[0].reason,
+        "'/etc/passwd', line 2: 4 fields, passwd has 7"
+    );
+
+    let database = |text: &str| {
+        let link = format!("->../../{DPKG}");
+        let path = format!("{DPKG}/status");
+        files(&[("var/lib/dpkg", &link), (&path, text)])
+    };
+    let whole = status(&[("one", "1"), ("two", "1")]);
+    let base = shelf.layer("base", None, &[("two", "1")], [&[], &database(&whole)]);
+    let cut = &whole[..whole.len() - 20];
+    let app = shelf.layer("app", Some(base), &[], [&database(&whole), &database(cut)]);
+    let found = summary(&shelf.check(&[base, app]));
+    assert!(!found.is_empty());
+    assert!(
+        found
+            .iter()
+            .all(|line| line.starts_with("app Refuse dpkg:unreadable:")),
+        "{found:?}"
+    );
+}
