@@ -6,11 +6,14 @@
 //! [`parse_tree`], [`dump_changeset`]).
 
 mod gv;
+mod head;
 mod json;
 mod manifest;
+pub mod release;
 mod text;
 
 pub use gv::{decode_changeset, decode_tree, encode_changeset, encode_tree};
+pub use head::{HeadContents, MAX_HEAD_BYTES, decode_head, encode_head};
 pub use json::{from_canonical_json, to_canonical_json};
 pub use manifest::{
     Baseline, BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage,

@@ -10,9 +10,9 @@ use crate::path::RelPath;
 
 use super::error::{RecipeError, Source};
 use super::reader::{Document, Value};
-use super::sha256::Sha256;
 use super::toml_text::quote;
 use super::words;
+use crate::sha256::Sha256;
 
 /// The version of the lock's format that this program reads and writes.
 pub const LOCK_VERSION: u32 = 1;

@@ -13,13 +13,14 @@ mod lock;
 mod parse;
 mod reader;
 mod sections;
-mod sha256;
+
 mod state;
 mod toml_text;
 mod words;
 mod workspace;
 
 pub use crate::glob::Glob;
+pub use crate::sha256::{NotSha256, Sha256};
 pub use definition::{
     Apt, Bootstrap, Content, Definition, Files, HealthCheck, Pocket, Probe, Run, Secret, Upper,
     Variant,
@@ -30,7 +31,6 @@ pub use ids::{AllocateError, FIRST_ID, IdKind, Ids, LAST_ID};
 pub use key::{FileContent, FileInput, KeyInputs, build_key, canonical_inputs};
 pub use layer::Layer;
 pub use lock::{LOCK_VERSION, LayerLock, Lock, LockedPackage};
-pub use sha256::{NotSha256, Sha256};
 pub use state::{Class, Classifier, Explanation, StateRule};
 pub use toml_text::quote;
 pub use workspace::Workspace;

@@ -10,11 +10,11 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("7", &[]),
     ("6", &["build", "deploy"]),
     ("5", &["compose", "recipe", "sandbox"]),
-    ("4", &["materialise", "store"]),
+    ("4", &["materialise", "remote", "store"]),
     ("3", &["durable"]),
     ("2", &["check", "format", "merge"]),
     ("1", &["deb822", "glob", "tree"]),
-    ("0", &["elf", "id", "path", "time", "version"]),
+    ("0", &["elf", "id", "path", "sha256", "time", "version"]),
 ];
 
 fn levels() -> BTreeMap<&'static str, u32> {

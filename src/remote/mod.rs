@@ -1,0 +1,170 @@
+//! Where published layers and images live: a directory, a web server, an S3 store, an OCI registry.
+//!
+//! A remote holds two kinds of things: **blobs**, immutable and named by the SHA-256 digest of their bytes (packs and
+//! deltas), and one mutable file, the **head**, which is replaced as a whole and only when it is still what the writer saw.
+//! All that is signed is in the head. Nothing that comes from here is trusted: callers check digests and signatures.
+//!
+//! The traits are synchronous; threads read in parallel. What is asynchronous stays within this module.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::sha256::Sha256;
+
+/// What a remote can do for everybody.
+pub trait Remote: Send + Sync {
+    /// Returns where the remote is, for messages: without credentials.
+    fn location(&self) -> &str;
+
+    /// Reads the head; none where nothing was published yet. One that exceeds `limit` bytes is an error.
+    fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError>;
+
+    /// Returns the size of a blob in bytes; none where it is not there.
+    fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError>;
+
+    /// Reads exactly the bytes `range` of a blob, in order, into `sink`; an answer with fewer or more is an error.
+    /// What arrived before an error stays with the sink: the caller can ask for the rest.
+    fn read_blob(
+        &self,
+        blob: &Sha256,
+        range: Range<u64>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), RemoteError>;
+}
+
+/// Takes bytes as they arrive.
+pub type Sink<'a> = dyn FnMut(&[u8]) -> std::io::Result<()> + 'a;
+
+/// What a remote can do for publishers.
+pub trait WritableRemote: Remote {
+    /// Stores a blob of `size` bytes, read from the start of `file`; one that is there already stays. When this returns, the
+    /// blob is stored whole under its digest. `progress` is told the bytes sent as they go.
+    fn put_blob(
+        &self,
+        blob: &Sha256,
+        file: &mut File,
+        size: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), RemoteError>;
+
+    /// Replaces the head, if it still is what was read as `expected` (`None`: if there is none yet); else the answer is
+    /// [`RemoteError::Moved`] and nothing changed. This is the commit point of everything that is published.
+    fn replace_head(&self, bytes: &[u8], expected: Option<&Revision>) -> Result<(), RemoteError>;
+
+    /// Describes what was published, for those who look at the remote with other tools; only registries care.
+    fn announce(&self, artifact: &Artifact) -> Result<(), RemoteError> {
+        let _ = artifact;
+        Ok(())
+    }
+}
+
+/// The mutable file of a remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Its bytes, not checked.
+    pub bytes: Vec<u8>,
+    /// What the remote calls this state of it.
+    pub revision: Revision,
+}
+
+/// A state of the head, as the remote names it: an entity tag, a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision(pub String);
+
+/// What a registry lists: a published layer, image or delta.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// `layer`, `image` or `delta`.
+    pub kind: &'static str,
+    /// `nginx`, `web`: name of the layer or image.
+    pub name: String,
+    /// The text form of its id; of a delta, the id of what it leads to.
+    pub id: String,
+    /// Version, for people.
+    pub version: String,
+    /// The blobs that it consists of, with sizes in bytes.
+    pub blobs: Vec<(Sha256, u64)>,
+    /// Of a delta: the text form of the id that it starts from.
+    pub from: Option<String>,
+}
+
+/// What can go wrong with a remote, by what one can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// A location that nothing can be done with.
+    #[error("'{location}' is no location of a remote: {reason}")]
+    Location {
+        /// What was given, without credentials.
+        location: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It does not answer, not in time, or not at a useful rate; another mirror, or a later try, may.
+    #[error("'{location}' does not answer: {reason}")]
+    Unreachable {
+        /// Where.
+        location: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It answers what it must not.
+    #[error("'{location}' answers wrongly: {reason}")]
+    Protocol {
+        /// Where.
+        location: String,
+        /// What it did.
+        reason: String,
+    },
+    /// A blob is not there.
+    #[error("'{location}' has no blob {blob}")]
+    NoBlob {
+        /// Where.
+        location: String,
+        /// Which.
+        blob: Sha256,
+    },
+    /// Credentials are missing, wrong or expired.
+    #[error("'{location}' refuses: {reason}")]
+    Denied {
+        /// Where.
+        location: String,
+        /// What it said.
+        reason: String,
+        /// Where credentials for it are looked for.
+        hint: String,
+    },
+    /// The head was replaced by somebody else since it was read.
+    #[error("somebody else published to '{location}' meanwhile")]
+    Moved {
+        /// Where.
+        location: String,
+    },
+    /// The remote has no room left.
+    #[error("'{location}' is full: {reason}")]
+    Full {
+        /// Where.
+        location: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Nothing can be written there.
+    #[error("'{location}' can only be read")]
+    ReadOnly {
+        /// Where.
+        location: String,
+    },
+    /// The local side failed: the sink of a read, or the file of a put.
+    #[error("cannot {verb} '{}'", path.display())]
+    Local {
+        /// What was to be done.
+        verb: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An interrupt ended it.
+    #[error("interrupted")]
+    Interrupted,
+}
