@@ -22,5 +22,6 @@ pub mod sandbox;
 pub mod sha256;
 pub mod store;
 pub mod time;
+pub mod transfer;
 pub mod tree;
 pub mod version;

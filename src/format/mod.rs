@@ -9,6 +9,7 @@ mod gv;
 mod head;
 mod json;
 mod manifest;
+pub mod pack;
 pub mod release;
 mod text;
 

@@ -148,6 +148,47 @@ impl Transaction<'_> {
         Ok((id, size))
     }
 
+    /// Puts an object of which id and size are known before its bytes: `fill` writes them, in any number of pieces. Bytes that
+    /// are not those of the object are an error, and so is a byte too many as soon as it comes; nothing of it stays then.
+    ///
+    /// An object that is there already is not made again.
+    pub fn put_expected(
+        &self,
+        id: &ObjectId,
+        size: u64,
+        fill: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        if self.is_known(id, size) {
+            return Ok(());
+        }
+        let mut found = None;
+        let number = self.stage(&mut |file| {
+            let mut writer = Expecting {
+                file: io::BufWriter::with_capacity(EXPECTED_BUFFER, file),
+                hasher: blake3::Hasher::new(),
+                left: size,
+            };
+            fill(&mut writer)?;
+            io::Write::flush(&mut writer)?;
+            found = (writer.left == 0).then(|| *writer.hasher.finalize().as_bytes());
+            Ok(())
+        })?;
+        if found.as_ref() == Some(id.as_bytes()) {
+            return self.keep(*id, number, size);
+        }
+        self.repository.disk.remove(&self.staged_path(number))?;
+        Err(StoreError::Corrupt {
+            what: "object",
+            name: id.to_string(),
+            found: found.map_or("(too short)".to_owned(), |digest| crate::id::hex(&digest)),
+        })
+    }
+
+    /// Says whether an object is stored unharmed, or staged whole.
+    pub fn has_object(&self, id: &ObjectId, size: u64) -> bool {
+        self.is_known(id, size)
+    }
+
     /// Writes a file of the work directory, and returns its number.
     fn stage(&self, fill: &mut dyn FnMut(&mut File) -> io::Result<()>) -> Result<u64, StoreError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -269,6 +310,34 @@ impl Transaction<'_> {
             new_objects: staged.objects.len() as u64,
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
         })
+    }
+}
+
+/// Bytes that are collected before they are written to an expected object.
+const EXPECTED_BUFFER: usize = 256 << 10;
+
+/// Writes and hashes what is said to have `left` more bytes.
+struct Expecting<'a> {
+    file: io::BufWriter<&'a mut File>,
+    hasher: blake3::Hasher,
+    left: u64,
+}
+
+impl io::Write for Expecting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len() as u64;
+        let Some(left) = self.left.checked_sub(count) else {
+            let message = "there are more bytes than the object has";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        };
+        self.left = left;
+        self.hasher.update(bytes);
+        io::Write::write_all(&mut self.file, bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

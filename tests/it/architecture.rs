@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LEVELS: [(&str, &[&str]); 9] = [
     ("8", &["cli"]),
     ("7", &[]),
-    ("6", &["build", "deploy"]),
+    ("6", &["build", "deploy", "transfer"]),
     ("5", &["compose", "recipe", "sandbox"]),
     ("4", &["materialise", "remote", "store"]),
     ("3", &["durable"]),

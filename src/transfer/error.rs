@@ -1,0 +1,115 @@
+//! What can go wrong with a transfer, by what one can do about it.
+
+use std::path::{Path, PathBuf};
+
+use crate::compose::ComposeError;
+use crate::format::FormatError;
+use crate::remote::RemoteError;
+use crate::sha256::Sha256;
+use crate::store::StoreError;
+
+/// Why a transfer failed; the repository and every target are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The repository refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The remote refused.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// What the remote holds is not signed as it must be.
+    #[error(transparent)]
+    Trust(Box<dyn std::error::Error + Send + Sync>),
+    /// Canonical bytes could not be made, or are not what they claim to be.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Composing what arrived failed.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// A layer or an image contradicts itself, or its release.
+    #[error("the {what} '{name}' is inconsistent: {reason}")]
+    Inconsistent {
+        /// `layer`, `image` or `release`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A blob is not what its name says, from every place that has it.
+    #[error("what '{location}' sent of blob {blob} is damaged: {reason}")]
+    Damaged {
+        /// From where it came.
+        location: String,
+        /// Which.
+        blob: Sha256,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No pack of a release holds something that it needs.
+    #[error("the packs of {what} '{name}' lack {count} contents, {first} among them")]
+    Lacking {
+        /// `layer` or `image`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// How many.
+        count: usize,
+        /// The digest of one.
+        first: String,
+    },
+    /// The layers of an image do not compose to what was published.
+    #[error(
+        "image '{name}' is not what its layers make: {count} paths differ, '{first}' among them"
+    )]
+    NotComposed {
+        /// The image's name.
+        name: String,
+        /// How many paths differ.
+        count: usize,
+        /// The first of them.
+        first: String,
+    },
+    /// Two publishers want the same channel.
+    #[error("channel '{channel}' was pointed at {now} by somebody else meanwhile")]
+    ChannelMoved {
+        /// The channel.
+        channel: String,
+        /// The release that it points at now.
+        now: String,
+    },
+    /// Publishing would take something back without saying so.
+    #[error("channel '{channel}' is at release {now}, and release {wanted} is older")]
+    WouldGoBack {
+        /// The channel.
+        channel: String,
+        /// The serial that it is at.
+        now: u64,
+        /// The serial that was asked for.
+        wanted: u64,
+    },
+    /// The system refused.
+    #[error("cannot {verb} '{}'", path.display())]
+    Io {
+        /// What was to be done.
+        verb: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An interrupt ended it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl TransferError {
+    /// Wraps the system's answer to `verb` on `path`.
+    pub fn io(verb: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            verb,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

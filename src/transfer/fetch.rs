@@ -1,0 +1,173 @@
+//! Fetching ranges of blobs into the spool, several at a time.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::spool::Spool;
+use super::{Progress, TransferError};
+use crate::remote::Remote;
+use crate::sha256::Sha256;
+
+/// The most bytes that one request asks for, where several can run at once.
+const REQUEST_BYTES: u64 = 16 << 20;
+
+/// Fetches ranges of blobs.
+pub struct Fetcher<'a> {
+    /// From where.
+    pub remote: &'a dyn Remote,
+    /// Where the spools are.
+    pub incoming: PathBuf,
+    /// How many requests at once.
+    pub threads: usize,
+    /// Told of what arrives.
+    pub progress: &'a dyn Progress,
+    /// Ends the work.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Ranges of blobs that are wanted.
+pub type Ranges = BTreeMap<Sha256, Vec<Range<u64>>>;
+
+impl Fetcher<'_> {
+    /// Returns the spool of a blob.
+    pub fn spool(&self, blob: &Sha256) -> Result<Spool, TransferError> {
+        Spool::open(&self.incoming, blob)
+    }
+
+    /// Returns what of `wanted` did not arrive yet, cut into requests.
+    fn requests(&self, wanted: &Ranges) -> Result<Vec<(Sha256, Range<u64>)>, TransferError> {
+        let mut requests = Vec::new();
+        for (blob, ranges) in wanted {
+            let spool = self.spool(blob)?;
+            for range in ranges {
+                for missing in spool.missing(range.clone())? {
+                    requests.extend(cut(missing).map(|part| (*blob, part)));
+                }
+            }
+        }
+        Ok(requests)
+    }
+
+    /// Returns how many bytes of `wanted` did not arrive yet.
+    pub fn missing_bytes(&self, wanted: &Ranges) -> Result<u64, TransferError> {
+        let requests = self.requests(wanted)?;
+        Ok(requests.iter().map(|(_, part)| part.end - part.start).sum())
+    }
+
+    /// Fetches what of `wanted` did not arrive yet, and returns the bytes that came. What came before an error stays.
+    pub fn fetch(&self, what: &str, wanted: &Ranges) -> Result<u64, TransferError> {
+        let requests = self.requests(wanted)?;
+        if requests.is_empty() {
+            return Ok(0);
+        }
+        let total = requests.iter().map(|(_, part)| part.end - part.start).sum();
+        self.progress.phase(what, Some(total));
+        let arrived = AtomicU64::new(0);
+        let queue = Mutex::new(requests.into_iter());
+        let failed: Mutex<Option<TransferError>> = Mutex::new(None);
+        let stop = AtomicBool::new(false);
+        let work = || {
+            while !stop.load(Ordering::Relaxed) {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((blob, range)) = next else { break };
+                if let Err(error) = self.request(&blob, range, &arrived) {
+                    stop.store(true, Ordering::Relaxed);
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    failed.get_or_insert(error);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                scope.spawn(work);
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(arrived.into_inner()),
+        }
+    }
+
+    fn request(
+        &self,
+        blob: &Sha256,
+        range: Range<u64>,
+        arrived: &AtomicU64,
+    ) -> Result<(), TransferError> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(TransferError::Interrupted);
+        }
+        let mut part = self.spool(blob)?.part(range.start)?;
+        let mut broken = None;
+        let result = self.remote.read_blob(blob, range, &mut |bytes| {
+            if let Err(error) = part.write(bytes) {
+                let kind = error.kind();
+                broken = Some(error);
+                return Err(kind.into());
+            }
+            arrived.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.progress.advance(bytes.len() as u64);
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            Ok(())
+        });
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(TransferError::Interrupted);
+        }
+        match broken {
+            Some(error) => Err(TransferError::io("write", part.path(), error)),
+            None => Ok(result?),
+        }
+    }
+}
+
+fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let mut start = range.start;
+    std::iter::from_fn(move || {
+        let end = range.end.min(start.saturating_add(REQUEST_BYTES));
+        let part = start..end;
+        start = end;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// Joins ranges that touch, overlap, or are at most `gap` bytes apart: one request more costs more than so many bytes.
+pub fn merge(mut ranges: Vec<Range<u64>>, gap: u64) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end.saturating_add(gap) => {
+                last.end = last.end.max(range.end);
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_joined_and_strangers_are_not() {
+        let ranges = vec![50..60, 0..10, 12..20, 5..9, 100..101];
+        assert_eq!(merge(ranges.clone(), 2), [0..20, 50..60, 100..101]);
+        assert_eq!(merge(ranges.clone(), 0), [0..10, 12..20, 50..60, 100..101]);
+        assert_eq!(merge(ranges, u64::MAX), [0..101]);
+    }
+
+    #[test]
+    fn large_ranges_are_cut() {
+        let parts: Vec<_> = cut(5..REQUEST_BYTES * 2 + 6).collect();
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts[2], REQUEST_BYTES * 2 + 5..REQUEST_BYTES * 2 + 6);
+        assert_eq!(cut(7..7).count(), 0);
+    }
+}

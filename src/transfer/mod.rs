@@ -1,0 +1,48 @@
+//! Publishing to a remote, and pulling from one: only what changed travels.
+//!
+//! A release (see [`crate::format::release`]) says what a layer or an image consists of, and which blobs hold it. Publishing
+//! lays new contents into a **pack**, makes a **delta** from each earlier release that machines may have, and replaces the
+//! remote's head at last: that is the commit point. Pulling reads the head, then one delta for each layer that changed, or
+//! ranges of packs; every content is checked by its digest before it is visible, and a ref counts it at last.
+
+mod error;
+mod fetch;
+mod inventory;
+mod pack;
+mod pull;
+mod spool;
+mod unpack;
+mod verify;
+
+pub use error::TransferError;
+pub use inventory::{Content, Contents, Inventory};
+pub use pull::{Fetched, How, PullOptions, PullReport, pull};
+pub use verify::verify_composition;
+
+use crate::format::release::{Kind, Release, ReleaseId};
+
+/// Gives releases that are signed, by name and id.
+pub trait Catalogue: Sync {
+    /// Finds a release; one that nobody signed, or not the right one, is an error.
+    fn release(&self, kind: Kind, name: &str, id: &ReleaseId) -> Result<Release, TransferError>;
+}
+
+/// Is told how a transfer goes.
+pub trait Progress: Sync {
+    /// Says what is done from now on, and how many bytes that is, where known.
+    fn phase(&self, what: &str, bytes: Option<u64>);
+    /// Says that more bytes of it are done.
+    fn advance(&self, bytes: u64);
+    /// Says something that people should know.
+    fn remark(&self, text: &str);
+}
+
+/// Says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn phase(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64) {}
+    fn remark(&self, _: &str) {}
+}

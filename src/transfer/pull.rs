@@ -1,0 +1,471 @@
+//! Pulling: what the repository lacks of a release arrives, is checked, and counts from the rename of a ref on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+
+use super::fetch::{Fetcher, Ranges};
+use super::inventory::{Contents, image_objects, layer_objects};
+use super::unpack::{Packs, object_of};
+use super::{Catalogue, Progress, TransferError};
+use crate::compose::Member;
+use crate::format::pack::Digest;
+use crate::format::release::{Kind, Release, ReleaseId};
+use crate::format::{self, Image, Layer};
+use crate::id::{ObjectId, TreeId};
+use crate::remote::Remote;
+use crate::store::{RefName, Repository, Transaction, Waiting};
+use crate::tree::{Changeset, Tree};
+
+/// How to pull.
+pub struct PullOptions<'a> {
+    /// How many requests at once.
+    pub threads: usize,
+    /// Whether deltas may be used.
+    pub deltas: bool,
+    /// Bytes that are fetched for nothing rather than asked for apart.
+    pub gap: u64,
+    /// Ends the work; what arrived stays for the next time.
+    pub cancel: &'a AtomicBool,
+    /// Told how it goes.
+    pub progress: &'a dyn Progress,
+    /// How to wait for another pull.
+    pub waiting: Waiting<'a>,
+}
+
+/// How a layer or an image came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// It was there.
+    Present,
+    /// As the difference to an earlier release.
+    Delta,
+    /// From packs.
+    Packs,
+}
+
+/// One layer or image of what was pulled.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fetched {
+    /// Layer or image.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its id.
+    pub id: ReleaseId,
+    /// How it came.
+    pub how: How,
+    /// Bytes of its delta; 0 without one.
+    pub delta_bytes: u64,
+    /// Objects that its delta could not make, which were fetched in full.
+    pub fallback_objects: u64,
+    /// Why, for the first of them.
+    pub fallback_reason: Option<String>,
+}
+
+/// What a pull did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PullReport {
+    /// What it consists of, layers first.
+    pub parts: Vec<Fetched>,
+    /// Bytes that were fetched, the head aside.
+    pub bytes_fetched: u64,
+    /// Bytes among them that deltas should have saved, and did not.
+    pub fallback_bytes: u64,
+    /// Objects that the repository did not have.
+    pub new_objects: u64,
+    /// Bytes written to the repository.
+    pub bytes_written: u64,
+}
+
+/// What of a release arrived.
+struct Part {
+    release: Release,
+    how: How,
+    delta_bytes: u64,
+    manifest: Option<Vec<u8>>,
+    tree: Option<Vec<u8>>,
+    failed: BTreeMap<ObjectId, String>,
+}
+
+/// What a release turned out to be.
+enum Decoded {
+    Layer(Box<Layer>, Changeset),
+    Image(Image, Tree),
+}
+
+/// Pulls `release` with all that it needs into the repository, and points the ref `name` at it: the commit point.
+///
+/// What is there already is not fetched. An image counts only when its layers compose to it.
+pub fn pull(
+    repository: &Repository,
+    remote: &dyn Remote,
+    catalogue: &dyn Catalogue,
+    release: &Release,
+    name: &RefName,
+    options: &PullOptions<'_>,
+) -> Result<PullReport, TransferError> {
+    let _turn = repository.work_lock("pull", "layerset pull", options.waiting)?;
+    let incoming = repository.cache_dir("incoming")?;
+    let fetcher = Fetcher {
+        remote,
+        incoming: incoming.clone(),
+        threads: options.threads,
+        progress: options.progress,
+        cancel: options.cancel,
+    };
+    let (mut parts, mut report) = needed(repository, catalogue, release)?;
+    let transaction = repository.begin()?;
+    let mut packs = Packs::default();
+    apply_deltas(
+        &fetcher,
+        repository,
+        &transaction,
+        &mut parts,
+        options,
+        &mut report,
+    )?;
+    fetch_roots(&fetcher, &mut parts, &mut packs, options, &mut report)?;
+    let decoded = parts.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+    check_layers(&parts, &decoded)?;
+    fetch_objects(
+        &fetcher,
+        repository,
+        &transaction,
+        &parts,
+        &decoded,
+        &mut packs,
+        options,
+        &mut report,
+    )?;
+    for decoded in &decoded {
+        match decoded {
+            Decoded::Layer(layer, changeset) => {
+                transaction.put_changeset(changeset)?;
+                transaction.put_layer(layer)?;
+            }
+            Decoded::Image(image, tree) => {
+                transaction.put_tree(tree)?;
+                transaction.put_image(image)?;
+            }
+        }
+    }
+    options.progress.phase("writing", None);
+    let committed = transaction.store()?;
+    report.new_objects = committed.new_objects;
+    report.bytes_written = committed.bytes_written;
+    if release.kind == Kind::Image && parts.iter().any(|part| part.release.kind == Kind::Image) {
+        options.progress.phase("composing, to compare", None);
+        super::verify::verify_composition(repository, &release.id.image())?;
+    }
+    repository.set_ref(name, &release.id.to_string())?;
+    let _ = std::fs::remove_dir_all(&incoming);
+    report.parts.extend(parts.into_iter().map(|part| Fetched {
+        kind: part.release.kind,
+        name: part.release.name,
+        version: part.release.version,
+        id: part.release.id,
+        how: part.how,
+        delta_bytes: part.delta_bytes,
+        fallback_objects: part.failed.len() as u64,
+        fallback_reason: part.failed.into_values().next(),
+    }));
+    Ok(report)
+}
+
+/// Finds the releases that the repository lacks, layers first; those that it has are reported at once.
+fn needed(
+    repository: &Repository,
+    catalogue: &dyn Catalogue,
+    release: &Release,
+) -> Result<(Vec<Part>, PullReport), TransferError> {
+    let mut all = Vec::new();
+    for layer in &release.layers {
+        let id = ReleaseId::from(layer.id);
+        all.push(catalogue.release(Kind::Layer, &layer.name, &id)?);
+    }
+    all.push(release.clone());
+    let mut report = PullReport::default();
+    let mut parts = Vec::new();
+    for release in all {
+        let is_there = match release.kind {
+            Kind::Layer => repository.has_layer(&release.id.layer()),
+            Kind::Image => repository.read_image(&release.id.image()).is_ok(),
+        };
+        if is_there {
+            report.parts.push(Fetched {
+                kind: release.kind,
+                name: release.name,
+                version: release.version,
+                id: release.id,
+                how: How::Present,
+                delta_bytes: 0,
+                fallback_objects: 0,
+                fallback_reason: None,
+            });
+            continue;
+        }
+        parts.push(Part {
+            release,
+            how: How::Packs,
+            delta_bytes: 0,
+            manifest: None,
+            tree: None,
+            failed: BTreeMap::new(),
+        });
+    }
+    Ok((parts, report))
+}
+
+fn apply_deltas(
+    _fetcher: &Fetcher<'_>,
+    _repository: &Repository,
+    _transaction: &Transaction<'_>,
+    _parts: &mut [Part],
+    _options: &PullOptions<'_>,
+    _report: &mut PullReport,
+) -> Result<(), TransferError> {
+    Ok(())
+}
+
+/// Fetches manifests and trees of what no delta gave.
+fn fetch_roots(
+    fetcher: &Fetcher<'_>,
+    parts: &mut [Part],
+    packs: &mut Packs,
+    options: &PullOptions<'_>,
+    report: &mut PullReport,
+) -> Result<(), TransferError> {
+    let mut sizes = BTreeMap::new();
+    let mut of_packs = Vec::new();
+    for part in parts
+        .iter()
+        .filter(|part| part.manifest.is_none() || part.tree.is_none())
+    {
+        let release = &part.release;
+        of_packs.extend_from_slice(&release.packs);
+        sizes.insert(*release.id.as_bytes(), release.manifest_bytes);
+        sizes.insert(*release.tree.as_bytes(), release.tree_bytes);
+    }
+    report.bytes_fetched += packs.learn(fetcher, &of_packs)?;
+    let wanted: BTreeSet<Digest> = sizes.keys().copied().collect();
+    let (plan, lacking) = packs.plan(&wanted);
+    refuse_lacking(parts, lacking)?;
+    let got = std::sync::Mutex::new(BTreeMap::<Digest, Vec<u8>>::new());
+    report.bytes_fetched += packs.unpack(
+        fetcher,
+        "fetching manifests",
+        &plan,
+        options.gap,
+        &|content, fill| {
+            // Both sizes are said by what is signed, or by an index that is: the smaller one bounds the memory.
+            let bytes = read_bounded(content.size, sizes[&content.digest], fill)?;
+            if *blake3::hash(&bytes).as_bytes() != content.digest {
+                return Err(corrupt(&content.digest, &bytes));
+            }
+            got.lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .insert(content.digest, bytes);
+            Ok(())
+        },
+    )?;
+    let got = got.into_inner().unwrap_or_else(|e| e.into_inner());
+    for part in parts {
+        let (id, tree) = (part.release.id, part.release.tree);
+        part.manifest = part
+            .manifest
+            .take()
+            .or_else(|| got.get(id.as_bytes()).cloned());
+        part.tree = part
+            .tree
+            .take()
+            .or_else(|| got.get(tree.as_bytes()).cloned());
+    }
+    Ok(())
+}
+
+/// The most bytes of a manifest or a tree.
+const MAX_ROOT_BYTES: u64 = 1 << 30;
+
+fn read_bounded(
+    size: u64,
+    expected: u64,
+    fill: &mut dyn FnMut(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> Result<Vec<u8>, TransferError> {
+    if size != expected || size > MAX_ROOT_BYTES {
+        return Err(TransferError::Inconsistent {
+            what: "release",
+            name: "manifest".to_owned(),
+            reason: format!("an index says {size} bytes, the release {expected}"),
+        });
+    }
+    let mut bytes = Vec::new();
+    fill(&mut bytes)
+        .map_err(|error| TransferError::io("unpack", std::path::Path::new("a manifest"), error))?;
+    Ok(bytes)
+}
+
+fn corrupt(digest: &Digest, bytes: &[u8]) -> TransferError {
+    TransferError::Store(crate::store::StoreError::Corrupt {
+        what: "object",
+        name: ObjectId::from_digest(*digest).to_string(),
+        found: ObjectId::of(bytes).to_hex(),
+    })
+}
+
+fn decode(part: &Part) -> Result<Decoded, TransferError> {
+    let release = &part.release;
+    let fail = |reason: &str| inconsistent(release, reason.to_owned());
+    let manifest = part
+        .manifest
+        .as_deref()
+        .ok_or_else(|| fail("it has no manifest"))?;
+    let bytes = part.tree.as_deref().ok_or_else(|| fail("it has no tree"))?;
+    if blake3::hash(manifest).as_bytes() != release.id.as_bytes() {
+        return Err(fail("its manifest has another digest"));
+    }
+    if TreeId::of(bytes) != release.tree {
+        return Err(fail("its tree has another digest"));
+    }
+    let (name, tree) = match release.kind {
+        Kind::Layer => {
+            let layer: Layer = format::from_canonical_json("layer", manifest)?;
+            let names = (layer.name.clone(), layer.changeset);
+            let changeset = format::decode_changeset(bytes)?;
+            if names == (release.name.clone(), release.tree) {
+                return Ok(Decoded::Layer(Box::new(layer), changeset));
+            }
+            names
+        }
+        Kind::Image => {
+            let image: Image = format::from_canonical_json("image", manifest)?;
+            let names = (image.name.clone(), image.tree);
+            let is_right =
+                names == (release.name.clone(), release.tree) && image.layers == release.layers;
+            let tree = format::decode_tree(bytes)?;
+            if is_right {
+                return Ok(Decoded::Image(image, tree));
+            }
+            names
+        }
+    };
+    Err(fail(&format!(
+        "its manifest is that of '{name}', of tree {tree}, or of other layers"
+    )))
+}
+
+fn inconsistent(release: &Release, reason: String) -> TransferError {
+    TransferError::Inconsistent {
+        what: "release",
+        name: format!("{}/{}", release.kind.plural(), release.name),
+        reason,
+    }
+}
+
+/// Each layer of an image is the one that was asked for: by construction of the list, and by its digest.
+fn check_layers(parts: &[Part], decoded: &[Decoded]) -> Result<(), TransferError> {
+    for (part, decoded) in parts.iter().zip(decoded) {
+        if let Decoded::Image(image, _) = decoded {
+            let of_image = image.layers.iter().map(|layer| ReleaseId::from(layer.id));
+            if !of_image.eq(part
+                .release
+                .layers
+                .iter()
+                .map(|layer| ReleaseId::from(layer.id)))
+            {
+                return Err(inconsistent(&part.release, "its layers differ".to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fetches the objects that are neither stored nor made by a delta.
+#[allow(clippy::too_many_arguments)]
+fn fetch_objects(
+    fetcher: &Fetcher<'_>,
+    repository: &Repository,
+    transaction: &Transaction<'_>,
+    parts: &[Part],
+    decoded: &[Decoded],
+    packs: &mut Packs,
+    options: &PullOptions<'_>,
+    report: &mut PullReport,
+) -> Result<(), TransferError> {
+    let mut wanted = Contents::new();
+    let mut of_packs = Vec::new();
+    let mut failed = BTreeSet::new();
+    for (part, decoded) in parts.iter().zip(decoded) {
+        let objects = match decoded {
+            Decoded::Layer(layer, changeset) => layer_objects(layer, changeset)?,
+            Decoded::Image(_, tree) => image_objects(tree),
+        };
+        let before = wanted.len();
+        for (id, content) in objects {
+            if !transaction.has_object(&id, content.size) {
+                wanted.insert(id, content);
+            }
+        }
+        if wanted.len() > before {
+            of_packs.extend_from_slice(&part.release.packs);
+        }
+        failed.extend(part.failed.keys().copied());
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut fetched = packs.learn(fetcher, &of_packs)?;
+    let digests: BTreeSet<Digest> = wanted.keys().map(|id| *id.as_bytes()).collect();
+    let (plan, lacking) = packs.plan(&digests);
+    refuse_lacking(parts, lacking)?;
+    let unpacked: u64 = wanted.values().map(|content| content.size).sum();
+    let packed = fetcher.missing_bytes(&packs.ranges(&plan, options.gap))?;
+    // An inode and the rest of a block each, beside the bytes.
+    let blocks = wanted.len() as u64 * 4096;
+    repository.require_space(unpacked.saturating_add(packed).saturating_add(blocks))?;
+    fetched += packs.unpack(fetcher, "fetching", &plan, options.gap, &|content, fill| {
+        let id = object_of(content);
+        let size = wanted.get(&id).map_or(0, |wanted| wanted.size);
+        Ok(transaction.put_expected(&id, size, fill)?)
+    })?;
+    report.bytes_fetched += fetched;
+    if !failed.is_empty() {
+        report.fallback_bytes += fetched;
+    }
+    Ok(())
+}
+
+fn refuse_lacking(parts: &[Part], lacking: Vec<Digest>) -> Result<(), TransferError> {
+    let Some(first) = lacking.first() else {
+        return Ok(());
+    };
+    let last = parts.last();
+    Err(TransferError::Lacking {
+        what: last.map_or("release", |part| part.release.kind.word()),
+        name: last.map_or(String::new(), |part| part.release.name.clone()),
+        count: lacking.len(),
+        first: ObjectId::from_digest(*first).short(),
+    })
+}
+
+/// Used by the composition that checks an image.
+pub(super) fn members_of(
+    repository: &Repository,
+    image: &Image,
+) -> Result<Vec<Member>, TransferError> {
+    let members = image.layers.iter();
+    let members = members.map(|layer| Member::read(repository, &layer.id));
+    Ok(members.collect::<Result<_, _>>()?)
+}
+
+/// The wanted ranges of whole blobs.
+pub(super) fn whole(blobs: impl IntoIterator<Item = (crate::sha256::Sha256, u64)>) -> Ranges {
+    let ranges = blobs
+        .into_iter()
+        .map(|(blob, bytes)| (blob, vec![0..bytes]));
+    ranges.collect()
+}

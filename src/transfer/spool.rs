@@ -1,0 +1,177 @@
+//! What arrived: ranges of blobs on disk, so that nothing is fetched twice, whatever ends the program.
+//!
+//! `cache/incoming/<blob>/<start>` holds the bytes of a blob from `start` on, as many as arrived. Nothing here is trusted or
+//! durable: contents are checked when they are unpacked, and a range that turns out damaged is dropped and fetched again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::TransferError;
+use crate::sha256::Sha256;
+
+/// The ranges of one blob that arrived.
+#[derive(Debug)]
+pub struct Spool {
+    dir: PathBuf,
+}
+
+impl Spool {
+    /// Opens the spool of a blob below `incoming`.
+    pub fn open(incoming: &Path, blob: &Sha256) -> Result<Self, TransferError> {
+        let dir = incoming.join(blob.to_string());
+        fs::create_dir_all(&dir)
+            .map_err(|error| TransferError::io("make directory", &dir, error))?;
+        Ok(Self { dir })
+    }
+
+    /// Returns the parts by start, with their lengths in bytes.
+    fn parts(&self) -> Result<BTreeMap<u64, u64>, TransferError> {
+        let fail = |error| TransferError::io("list", &self.dir, error);
+        let mut parts = BTreeMap::new();
+        for entry in fs::read_dir(&self.dir).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let start = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            if let Some(start) = start {
+                parts.insert(start, entry.metadata().map_err(fail)?.len());
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Returns what of `range` did not arrive yet, in order.
+    pub fn missing(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, TransferError> {
+        let mut missing = Vec::new();
+        let mut at = range.start;
+        for (start, length) in self.parts()? {
+            let end = start.saturating_add(length);
+            if end <= at || start >= range.end {
+                continue;
+            }
+            if start > at {
+                missing.push(at..start);
+            }
+            at = at.max(end);
+        }
+        if at < range.end {
+            missing.push(at..range.end);
+        }
+        Ok(missing)
+    }
+
+    /// Opens the part that takes what arrives from `start` on; what it held is kept only when it ends there.
+    pub fn part(&self, start: u64) -> Result<Part, TransferError> {
+        // What ends exactly here goes on.
+        let before = self
+            .parts()?
+            .into_iter()
+            .find(|(first, length)| *length > 0 && first.saturating_add(*length) == start);
+        let path = self
+            .dir
+            .join(before.map_or(start, |(first, _)| first).to_string());
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.map_err(|error| TransferError::io("write", &path, error))?;
+        Ok(Part { file, path })
+    }
+
+    /// Forgets every part that touches `range`.
+    pub fn drop_range(&self, range: Range<u64>) -> Result<(), TransferError> {
+        for (start, length) in self.parts()? {
+            if start < range.end && start.saturating_add(length) > range.start {
+                let path = self.dir.join(start.to_string());
+                fs::remove_file(&path)
+                    .map_err(|error| TransferError::io("remove", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads `range`, all of which arrived.
+    pub fn reader(&self, range: Range<u64>) -> Result<RangeReader, TransferError> {
+        let mut pieces = Vec::new();
+        let mut at = range.start;
+        for (start, length) in self.parts()? {
+            let end = start.saturating_add(length).min(range.end);
+            if end <= at || start > at {
+                continue;
+            }
+            pieces.push((self.dir.join(start.to_string()), at - start, end - at));
+            at = end;
+        }
+        pieces.reverse();
+        Ok(RangeReader {
+            pieces,
+            current: None,
+        })
+    }
+
+    /// Joins what arrived of a blob of `bytes` bytes into one file.
+    pub fn whole(&self, bytes: u64) -> Result<File, TransferError> {
+        let first = self.dir.join("0");
+        let fail = |error| TransferError::io("read", &first, error);
+        if self.parts()?.get(&0) == Some(&bytes) {
+            return File::open(&first).map_err(fail);
+        }
+        let path = self.dir.join("whole.new");
+        let fail = |error| TransferError::io("write", &path, error);
+        let mut file = File::create(&path).map_err(fail)?;
+        io::copy(&mut self.reader(0..bytes)?, &mut file).map_err(fail)?;
+        for start in self.parts()?.into_keys() {
+            let part = self.dir.join(start.to_string());
+            fs::remove_file(&part).map_err(fail)?;
+        }
+        fs::rename(&path, &first).map_err(fail)?;
+        File::open(&first).map_err(fail)
+    }
+}
+
+/// The end of a spool that grows.
+#[derive(Debug)]
+pub struct Part {
+    file: File,
+    path: PathBuf,
+}
+
+impl Part {
+    /// Appends bytes that arrived.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Reads a range across the parts that hold it.
+#[derive(Debug)]
+pub struct RangeReader {
+    /// Path, offset and length, the last one first.
+    pieces: Vec<(PathBuf, u64, u64)>,
+    current: Option<io::Take<File>>,
+}
+
+impl Read for RangeReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(current) = &mut self.current {
+                let count = current.read(buffer)?;
+                if count > 0 || buffer.is_empty() {
+                    return Ok(count);
+                }
+            }
+            let Some((path, offset, length)) = self.pieces.pop() else {
+                return Ok(0);
+            };
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            self.current = Some(file.take(length));
+        }
+    }
+}

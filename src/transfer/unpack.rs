@@ -1,0 +1,308 @@
+//! Contents from packs: which ranges to fetch, and what is in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::TransferError;
+use super::fetch::{Fetcher, Ranges, merge};
+use super::pack::{FrameReader, index_range};
+use crate::format::pack::{
+    Digest, MAX_INDEX_BYTES, PACK_TAIL_BYTES, PackContent, PackIndex, decode_pack_index,
+};
+use crate::format::release::PackRef;
+use crate::id::ObjectId;
+use crate::sha256::Sha256;
+use sha2::Digest as _;
+
+/// The packs of some releases, with their indexes.
+#[derive(Default)]
+pub struct Packs {
+    packs: Vec<(PackRef, PackIndex, Vec<u64>)>,
+    known: BTreeSet<Sha256>,
+}
+
+/// Takes one content, whose bytes `fill` writes; it checks digest and size, and says whether they were right.
+pub type Take<'a> = dyn Fn(&PackContent, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), TransferError>
+    + Sync
+    + 'a;
+
+impl Packs {
+    /// Fetches the indexes of packs that are not known yet.
+    pub fn learn(
+        &mut self,
+        fetcher: &Fetcher<'_>,
+        packs: &[PackRef],
+    ) -> Result<u64, TransferError> {
+        let mut wanted = Ranges::new();
+        let mut new = Vec::new();
+        for pack in packs {
+            if !self.known.insert(pack.blob) {
+                continue;
+            }
+            let range = index_range(pack).filter(|_| pack.index_bytes <= MAX_INDEX_BYTES);
+            let range =
+                range.ok_or_else(|| damaged(fetcher, &pack.blob, "its sizes make no sense"))?;
+            wanted.entry(pack.blob).or_default().push(range.clone());
+            new.push((*pack, range));
+        }
+        let mut fetched = fetcher.fetch("fetching indexes", &wanted)?;
+        for (pack, range) in new {
+            let read = || read_index(fetcher, &pack, range.clone());
+            let index = match read() {
+                Err(TransferError::Damaged { .. }) => {
+                    fetcher.spool(&pack.blob)?.drop_range(range.clone())?;
+                    let again = Ranges::from([(pack.blob, vec![range.clone()])]);
+                    fetched += fetcher.fetch("fetching an index again", &again)?;
+                    read()?
+                }
+                result => result?,
+            };
+            let offsets = index.offsets();
+            self.packs.push((pack, index, offsets));
+        }
+        Ok(fetched)
+    }
+
+    /// Says whether some pack holds a content.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.packs
+            .iter()
+            .any(|(_, index, _)| index.get(digest).is_some())
+    }
+
+    /// Plans how to get `wanted`: the frames, by pack. Contents that no pack holds are returned as the second part.
+    ///
+    /// Each content comes from the pack that has most of what is wanted: fewer ranges.
+    pub fn plan(&self, wanted: &BTreeSet<Digest>) -> (UnpackPlan, Vec<Digest>) {
+        let count = |index: &PackIndex| {
+            wanted
+                .iter()
+                .filter(|digest| index.get(digest).is_some())
+                .count()
+        };
+        let mut order: Vec<(usize, usize)> = self
+            .packs
+            .iter()
+            .enumerate()
+            .map(|(number, (_, index, _))| (count(index), number))
+            .collect();
+        order.sort_by_key(|(count, number)| (std::cmp::Reverse(*count), *number));
+        let mut plan = UnpackPlan::default();
+        let mut lacking = Vec::new();
+        for digest in wanted {
+            let found = order.iter().find_map(|(_, number)| {
+                let content = self.packs[*number].1.get(digest)?;
+                Some((*number, *content))
+            });
+            match found {
+                Some((number, content)) => {
+                    let key = (number, content.frame);
+                    plan.frames.entry(key).or_default().push(content);
+                }
+                None => lacking.push(*digest),
+            }
+        }
+        for contents in plan.frames.values_mut() {
+            contents.sort_by_key(|content| content.offset);
+        }
+        (plan, lacking)
+    }
+
+    /// Returns the ranges that a plan needs, those at most `gap` bytes apart joined.
+    pub fn ranges(&self, plan: &UnpackPlan, gap: u64) -> Ranges {
+        let mut ranges = Ranges::new();
+        for (number, frame) in plan.frames.keys() {
+            let (pack, range) = self.frame_range(*number, *frame);
+            ranges.entry(pack.blob).or_default().push(range);
+        }
+        for ranges in ranges.values_mut() {
+            *ranges = merge(std::mem::take(ranges), gap);
+        }
+        ranges
+    }
+
+    fn frame_range(&self, number: usize, frame: u32) -> (&PackRef, Range<u64>) {
+        let (pack, _, offsets) = &self.packs[number];
+        let at = frame as usize;
+        (pack, offsets[at]..offsets[at + 1])
+    }
+
+    /// Fetches what a plan needs and gives every content to `take`; what arrives damaged is fetched once more. Returns
+    /// the bytes that were fetched.
+    pub fn unpack(
+        &self,
+        fetcher: &Fetcher<'_>,
+        what: &str,
+        plan: &UnpackPlan,
+        gap: u64,
+        take: &Take<'_>,
+    ) -> Result<u64, TransferError> {
+        let mut fetched = fetcher.fetch(what, &self.ranges(plan, gap))?;
+        let damaged = self.take_frames(fetcher, plan, take)?;
+        if damaged.frames.is_empty() {
+            return Ok(fetched);
+        }
+        for (number, frame) in damaged.frames.keys() {
+            let (pack, range) = self.frame_range(*number, *frame);
+            fetcher.spool(&pack.blob)?.drop_range(range)?;
+        }
+        let count = damaged.frames.len();
+        let remark = format!("{count} frames of packs arrived damaged and are fetched again");
+        fetcher.progress.remark(&remark);
+        fetched += fetcher.fetch("fetching again", &self.ranges(&damaged, 0))?;
+        let still = self.take_frames(fetcher, &damaged, take)?;
+        match still.frames.keys().next() {
+            None => Ok(fetched),
+            Some((number, _)) => {
+                let blob = self.packs[*number].0.blob;
+                for (number, frame) in still.frames.keys() {
+                    let (pack, range) = self.frame_range(*number, *frame);
+                    fetcher.spool(&pack.blob)?.drop_range(range)?;
+                }
+                Err(self::damaged(
+                    fetcher,
+                    &blob,
+                    "contents have other digests than the release says",
+                ))
+            }
+        }
+    }
+
+    /// Unpacks frames that arrived, and returns those that are damaged.
+    fn take_frames(
+        &self,
+        fetcher: &Fetcher<'_>,
+        plan: &UnpackPlan,
+        take: &Take<'_>,
+    ) -> Result<UnpackPlan, TransferError> {
+        let frames: Vec<_> = plan.frames.iter().collect();
+        let next = AtomicUsize::new(0);
+        let damaged = Mutex::new(UnpackPlan::default());
+        let failed: Mutex<Option<TransferError>> = Mutex::new(None);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(frames.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((key, contents)) = frames.get(at) else {
+                            break;
+                        };
+                        if fetcher.cancel.load(Ordering::Relaxed) {
+                            lock(&failed).get_or_insert(TransferError::Interrupted);
+                            break;
+                        }
+                        match self.take_frame(fetcher, **key, contents, take) {
+                            Ok(true) => {}
+                            Ok(false) => {
+                                lock(&damaged).frames.insert(**key, (*contents).clone());
+                            }
+                            Err(error) => {
+                                lock(&failed).get_or_insert(error);
+                                next.store(frames.len(), Ordering::Relaxed);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(damaged.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// Unpacks one frame; false where what arrived is not what it must be.
+    fn take_frame(
+        &self,
+        fetcher: &Fetcher<'_>,
+        (number, frame): (usize, u32),
+        contents: &[PackContent],
+        take: &Take<'_>,
+    ) -> Result<bool, TransferError> {
+        let (pack, range) = self.frame_range(number, frame);
+        let source = fetcher.spool(&pack.blob)?.reader(range)?;
+        let Ok(mut reader) = FrameReader::new(io::BufReader::with_capacity(128 << 10, source))
+        else {
+            return Ok(false);
+        };
+        for content in contents {
+            let mut torn = false;
+            let taken = take(content, &mut |out| {
+                let mut out = Told { out, failed: false };
+                let copied = reader.copy(content.offset, content.size, &mut out);
+                // A reader that fails is the frame's fault, a writer that fails is not.
+                torn = copied.is_err() && !out.failed;
+                copied
+            });
+            match taken {
+                Ok(()) => {}
+                Err(_) if torn => return Ok(false),
+                Err(TransferError::Store(crate::store::StoreError::Corrupt { .. })) => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What to unpack: contents by number of the pack and of the frame.
+#[derive(Debug, Clone, Default)]
+pub struct UnpackPlan {
+    frames: BTreeMap<(usize, u32), Vec<PackContent>>,
+}
+
+struct Told<'a> {
+    out: &'a mut dyn Write,
+    failed: bool,
+}
+
+impl Write for Told<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes).inspect_err(|_| self.failed = true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().inspect_err(|_| self.failed = true)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_index(
+    fetcher: &Fetcher<'_>,
+    pack: &PackRef,
+    range: Range<u64>,
+) -> Result<PackIndex, TransferError> {
+    let fail = |error| TransferError::io("read", &fetcher.incoming, error);
+    let mut bytes = Vec::new();
+    let mut reader = fetcher.spool(&pack.blob)?.reader(range)?;
+    io::Read::read_to_end(&mut reader, &mut bytes).map_err(fail)?;
+    let digest = Sha256::from_bytes(sha2::Sha256::digest(&bytes).into());
+    if digest != pack.index {
+        return Err(damaged(fetcher, &pack.blob, "its index has another digest"));
+    }
+    let data = pack.bytes - pack.index_bytes - PACK_TAIL_BYTES;
+    decode_pack_index(&bytes, data)
+        .map_err(|error| damaged(fetcher, &pack.blob, &error.to_string()))
+}
+
+fn damaged(fetcher: &Fetcher<'_>, blob: &Sha256, reason: &str) -> TransferError {
+    TransferError::Damaged {
+        location: fetcher.remote.location().to_owned(),
+        blob: *blob,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Returns the object that a content of a pack would be.
+pub fn object_of(content: &PackContent) -> ObjectId {
+    ObjectId::from_digest(content.digest)
+}

@@ -1,0 +1,57 @@
+//! Is an image what its layers make? Each layer is signed by those who answer for it; the image only says which, in which order.
+
+use super::TransferError;
+use super::pull::members_of;
+use crate::compose::{Generate, GenerateError, compose};
+use crate::id::ImageId;
+use crate::merge::derive::generators::Job;
+use crate::store::{Repository, Transaction};
+use crate::tree::{self, Tree};
+
+/// Gives what programs of the image made when it was published, instead of running them: a machine runs nothing of what it
+/// pulls before it is deployed.
+struct Published<'a>(&'a Tree);
+
+impl Generate for Published<'_> {
+    fn generate(
+        &self,
+        _: &Tree,
+        _: &Transaction<'_>,
+        jobs: &[Job],
+    ) -> Result<Vec<Tree>, GenerateError> {
+        let made = jobs.iter().map(|job| {
+            let mut outputs = Tree::new();
+            for (path, inode) in self.0.iter() {
+                if job.makes(path, inode) {
+                    outputs.insert(path.clone(), inode.clone());
+                }
+            }
+            outputs
+        });
+        Ok(made.collect())
+    }
+}
+
+/// Composes the layers of a stored image, and refuses one that is anything else: what programs of the image generate
+/// (caches) is taken from it, everything else must come from the layers.
+pub fn verify_composition(repository: &Repository, id: &ImageId) -> Result<(), TransferError> {
+    let image = repository.read_image(id)?;
+    let published = repository.read_tree(&image.tree)?;
+    let members = members_of(repository, &image)?;
+    let transaction = repository.begin()?;
+    let composed = compose(
+        &members,
+        &transaction,
+        &repository.index(),
+        &Published(&published),
+    )?;
+    let mut differences = tree::diff(&published, &composed.tree);
+    let Some((first, _)) = differences.next() else {
+        return Ok(());
+    };
+    Err(TransferError::NotComposed {
+        name: image.name,
+        first: first.to_string(),
+        count: 1 + differences.count(),
+    })
+}
