@@ -5,10 +5,13 @@
 //! remote's head at last: that is the commit point. Pulling reads the head, then one delta for each layer that changed, or
 //! ranges of packs; every content is checked by its digest before it is visible, and a ref counts it at last.
 
+mod deltas;
 mod error;
 mod fetch;
 mod inventory;
 mod pack;
+mod prepare;
+mod publish;
 mod pull;
 mod spool;
 mod unpack;
@@ -16,15 +19,26 @@ mod verify;
 
 pub use error::TransferError;
 pub use inventory::{Content, Contents, Inventory};
+pub use prepare::{PrepareOptions, Prepared, What, prepare};
+pub use publish::{Change, Outcome, Publication, Signer, publish, upload};
 pub use pull::{Fetched, How, PullOptions, PullReport, pull};
 pub use verify::verify_composition;
 
-use crate::format::release::{Kind, Release, ReleaseId};
+use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
 
-/// Gives releases that are signed, by name and id.
+/// What is signed on a remote.
 pub trait Catalogue: Sync {
     /// Finds a release; one that nobody signed, or not the right one, is an error.
     fn release(&self, kind: Kind, name: &str, id: &ReleaseId) -> Result<Release, TransferError>;
+
+    /// Returns all releases of a name, by serial.
+    fn releases(&self, kind: Kind, name: &str) -> Result<Vec<Release>, TransferError>;
+
+    /// Finds a channel; none where it does not exist yet.
+    fn channel(&self, name: &ChannelName) -> Result<Option<Channel>, TransferError>;
+
+    /// Returns all channels of a name.
+    fn channels(&self, kind: Kind, name: &str) -> Result<Vec<Channel>, TransferError>;
 }
 
 /// Is told how a transfer goes.

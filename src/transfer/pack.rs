@@ -22,7 +22,7 @@ pub struct Ingredient<'a> {
     /// Size in bytes.
     pub size: u64,
     /// Gives the bytes.
-    pub open: Box<dyn Fn() -> Result<Box<dyn Read>, TransferError> + Send + Sync + 'a>,
+    pub open: Box<dyn Fn() -> Result<Box<dyn Read + 'a>, TransferError> + Send + Sync + 'a>,
 }
 
 /// Packs `ingredients` into the file `path`, and returns how to name the pack. `level` is zstd's, 1 to 19; `advance` is told the

@@ -73,6 +73,24 @@ impl Packs {
             .any(|(_, index, _)| index.get(digest).is_some())
     }
 
+    /// Returns the packs that are worth being named by a new release, and takes what they hold out of `lacking`: a pack of
+    /// which little is needed costs others more than it saves.
+    pub fn reuse(&self, lacking: &mut BTreeSet<Digest>) -> Vec<PackRef> {
+        let mut used = Vec::new();
+        for (pack, index, _) in &self.packs {
+            let needed = |content: &&PackContent| lacking.contains(&content.digest);
+            let held: u64 = index.contents.iter().map(|content| content.size).sum();
+            let live: u64 = index.contents.iter().filter(needed).map(|c| c.size).sum();
+            if live > 0 && live >= held / 4 {
+                for content in &index.contents {
+                    lacking.remove(&content.digest);
+                }
+                used.push(*pack);
+            }
+        }
+        used
+    }
+
     /// Plans how to get `wanted`: the frames, by pack. Contents that no pack holds are returned as the second part.
     ///
     /// Each content comes from the pack that has most of what is wanted: fewer ranges.
