@@ -17,7 +17,7 @@ impl List {
         let repository = context.open(LockMode::Shared, "layerset list")?;
         let (mut images, mut layers, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for (name, id) in repository.refs()? {
-            if name.as_str().starts_with("layers/") {
+            if name.is_layer() {
                 let Ok(id) = id.parse() else { continue };
                 let layer = repository.read_layer(&id)?;
                 rows.push(vec![

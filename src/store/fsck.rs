@@ -106,7 +106,7 @@ impl Repository {
         let mut walk = Walk::default();
         for (name, id) in self.refs()? {
             let user = format!("ref {name}");
-            if name.as_str().starts_with("layers/") {
+            if name.is_layer() {
                 match id.parse::<LayerId>() {
                     Ok(id) => self.walk_layer(&id, &user, &mut walk),
                     Err(_) => walk.report.damaged.push(unreadable_ref(name.as_str())),

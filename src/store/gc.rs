@@ -54,7 +54,7 @@ impl Repository {
     pub fn plan_gc(&self) -> Result<GcPlan, StoreError> {
         let mut marked = Marked::default();
         for (name, id) in self.refs()? {
-            if name.as_str().starts_with("layers/") {
+            if name.is_layer() {
                 if let Ok(id) = id.parse() {
                     self.mark_layer(&id, &mut marked)?;
                 }

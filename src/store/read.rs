@@ -224,7 +224,7 @@ impl Repository {
                 what: "ref",
                 name: format!("'{name}' (it holds no id)"),
             };
-            return if name.as_str().starts_with("layers/") {
+            return if name.is_layer() {
                 id.parse().map(|id| Some(Resolved::Layer(id))).map_err(bad)
             } else {
                 id.parse().map(|id| Some(Resolved::Image(id))).map_err(bad)

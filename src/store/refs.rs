@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{Repository, StoreError};
+use crate::format::release::ChannelName;
 
 /// The name of a ref: `images/web`, `layers/web/nginx`, `deployments/<target>/<generation>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +33,21 @@ impl RefName {
     /// Returns the name of the newest image of a recipe.
     pub fn image(recipe: &str) -> Result<Self, StoreError> {
         Self::new(&format!("images/{recipe}"))
+    }
+
+    /// Returns the name of what was pulled last from a channel of a remote.
+    pub fn channel(remote: &str, channel: &ChannelName) -> Result<Self, StoreError> {
+        Self::new(&format!("remotes/{remote}/{channel}"))
+    }
+
+    /// Says whether the name stands for a layer; every other one stands for an image.
+    pub fn is_layer(&self) -> bool {
+        let mut parts = self.0.split('/');
+        match parts.next() {
+            Some("layers") => true,
+            Some("remotes") => parts.nth(1) == Some("layers"),
+            _ => false,
+        }
     }
 
     /// Returns the name of the newest build of one layer of a recipe.

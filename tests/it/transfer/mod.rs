@@ -1,0 +1,242 @@
+//! Publishing and pulling, between two repositories and a remote that may misbehave.
+
+mod world;
+
+use layerset::store::FsckOptions;
+use layerset::transfer::{How, PullOptions, TransferError, What, publish};
+use world::*;
+
+/// What a repository says of itself after whatever happened.
+fn is_clean(repository: &layerset::store::Repository) {
+    let report = repository
+        .fsck(FsckOptions {
+            threads: 2,
+            progress: &|_, _| {},
+        })
+        .unwrap();
+    assert_eq!(report.damaged, [], "{report:?}");
+}
+
+#[test]
+fn an_image_that_was_published_arrives_whole_and_the_next_one_costs_what_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));
+    let remote = MemoryRemote::default();
+    let first = build(&publisher, 1);
+    let outcome = publish_image(&publisher, &remote, first);
+    assert!(outcome.changed);
+    let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
+    assert!(report.parts.iter().all(|part| part.how == How::Packs));
+    let full = report.bytes_fetched;
+    assert!(full > 2_400_000, "{full}");
+    assert_eq!(machine.read_image(&first).unwrap().layers.len(), 2);
+    is_clean(&machine);
+
+    let again = pull_stable(&machine, &remote, &pull_options()).unwrap();
+    assert_eq!((again.bytes_fetched, again.new_objects), (0, 0));
+
+    let second = build(&publisher, 2);
+    let sent = publish_image(&publisher, &remote, second);
+    let fresh = open(&dir.path().join("fresh"));
+    let report = pull_stable(
+        &machine,
+        &remote,
+        &PullOptions {
+            deltas: false,
+            ..pull_options()
+        },
+    )
+    .unwrap();
+    // Four files of 400 kB, a page, and what says so.
+    assert!(report.bytes_fetched < 1_700_000, "{report:?}");
+    assert!(sent.bytes_sent < 1_800_000, "{sent:?}");
+    let report = pull_stable(&fresh, &remote, &pull_options()).unwrap();
+    assert!(
+        report.bytes_fetched < full + 50_000,
+        "{} of {full}",
+        report.bytes_fetched
+    );
+    assert_eq!(
+        machine
+            .resolve_image("remotes/main/images/web/stable")
+            .unwrap(),
+        second
+    );
+    is_clean(&fresh);
+}
+
+#[test]
+fn publishing_the_same_again_sends_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = open(dir.path());
+    let remote = MemoryRemote::default();
+    let id = build(&publisher, 1);
+    publish_image(&publisher, &remote, id);
+    let head = remote.head.lock().unwrap().clone();
+    let again = publish_image(&publisher, &remote, id);
+    assert!(!again.changed);
+    assert_eq!(again.bytes_sent, 0);
+    assert_eq!(*remote.head.lock().unwrap(), head);
+}
+
+#[test]
+fn what_arrived_before_a_pull_broke_off_is_not_fetched_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));
+    let remote = MemoryRemote::default();
+    let id = build(&publisher, 1);
+    publish_image(&publisher, &remote, id);
+    let largest = {
+        let blobs = remote.blobs.lock().unwrap();
+        let largest = blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+        (*largest.0, largest.1.len() as u64)
+    };
+    let mut fetched = Vec::new();
+    for stop in [20_000, 0, 100_000, 300_000, 700_000] {
+        let fault = vec![Fault::StopAfter(stop)];
+        remote.faults.lock().unwrap().insert(largest.0, fault);
+        remote.log.lock().unwrap().clear();
+        match pull_stable(&machine, &remote, &pull_options()) {
+            Err(error) => {
+                assert!(
+                    error.to_string().contains("the connection broke"),
+                    "{error}"
+                );
+                assert!(machine.read_image(&id).is_err());
+                is_clean(&machine);
+            }
+            Ok(_) => panic!("nothing broke off"),
+        }
+        fetched.push(stop);
+    }
+    remote.log.lock().unwrap().clear();
+    remote.faults.lock().unwrap().clear();
+    let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
+    let arrived: u64 = fetched.iter().sum();
+    assert!(arrived > 1_000_000, "{arrived}");
+    assert!(
+        report.bytes_fetched <= largest.1 - arrived + 20_000,
+        "{report:?}"
+    );
+    is_clean(&machine);
+}
+
+#[test]
+fn a_byte_that_arrives_wrong_is_fetched_again_and_a_wrong_remote_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = open(&dir.path().join("p"));
+    let remote = MemoryRemote::default();
+    let id = build(&publisher, 1);
+    publish_image(&publisher, &remote, id);
+    let blobs: Vec<_> = remote
+        .blobs
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(b, v)| (*b, v.len()))
+        .collect();
+    let mut number = 0;
+    for (blob, length) in blobs {
+        for at in [0, 5, length / 3, length / 2, length - 40] {
+            number += 1;
+            let machine = open(&dir.path().join(format!("m{number}")));
+            let flip = vec![Fault::Flip(at as u64)];
+            remote.faults.lock().unwrap().insert(blob, flip);
+            pull_stable(&machine, &remote, &pull_options()).unwrap();
+            is_clean(&machine);
+            remote.faults.lock().unwrap().clear();
+        }
+        // For good.
+        let machine = open(&dir.path().join(format!("bad{number}")));
+        let right = remote.blobs.lock().unwrap()[&blob].clone();
+        let mut wrong = right.clone();
+        wrong[0] ^= 1;
+        wrong[length - 40] ^= 1;
+        remote.blobs.lock().unwrap().insert(blob, wrong);
+        let error = pull_stable(&machine, &remote, &pull_options()).unwrap_err();
+        assert!(matches!(error, TransferError::Damaged { .. }), "{error}");
+        assert!(machine.read_image(&id).is_err());
+        is_clean(&machine);
+        remote.blobs.lock().unwrap().insert(blob, right);
+        pull_stable(&machine, &remote, &pull_options()).unwrap();
+        is_clean(&machine);
+    }
+}
+
+#[test]
+fn publishers_to_two_channels_lose_nothing_and_of_two_to_one_the_second_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (open(&dir.path().join("a")), open(&dir.path().join("b")));
+    let remote = MemoryRemote::default();
+    let (first, second) = (build(&a, 1), build(&b, 2));
+    let beta = "images/web/beta".parse().unwrap();
+    let (mut one, mut two) = (Ledger::read(&remote), Ledger::read(&remote));
+    let of_one = publication(&a, &remote, &one, What::Image(first), &stable());
+    let of_two = publication(&b, &remote, &two, What::Image(second), &beta);
+    let late = publication(&b, &remote, &two, What::Image(second), &stable());
+    let mut three = Ledger::read(&remote);
+    publish(&remote, &mut one, &of_one, &layerset::transfer::Quiet).unwrap();
+    let outcome = publish(&remote, &mut two, &of_two, &layerset::transfer::Quiet).unwrap();
+    assert_eq!(outcome.retries, 1);
+    let error = publish(&remote, &mut three, &late, &layerset::transfer::Quiet).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("'images/web/stable' was pointed at"),
+        "{text}"
+    );
+    let ledger = Ledger::read(&remote);
+    use layerset::transfer::Catalogue as _;
+    let at = |name: &layerset::format::release::ChannelName| ledger.channel(name).unwrap().unwrap();
+    assert_eq!(at(&stable()).release.image(), first);
+    assert_eq!(at(&beta).release.image(), second);
+    assert_ne!(at(&stable()).serial, at(&beta).serial);
+}
+
+#[test]
+fn an_older_release_is_published_only_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = open(dir.path());
+    let remote = MemoryRemote::default();
+    let first = build(&publisher, 1);
+    publish_image(&publisher, &remote, first);
+    publish_image(&publisher, &remote, build(&publisher, 2));
+    let mut ledger = Ledger::read(&remote);
+    let mut back = publication(&publisher, &remote, &ledger, What::Image(first), &stable());
+    let error = publish(&remote, &mut ledger, &back, &layerset::transfer::Quiet).unwrap_err();
+    assert!(error.to_string().contains("release 1 is older"), "{error}");
+    back.downgrade = Some("2 eats disks".to_owned());
+    publish(&remote, &mut ledger, &back, &layerset::transfer::Quiet).unwrap();
+    use layerset::transfer::Catalogue as _;
+    let channel = Ledger::read(&remote).channel(&stable()).unwrap().unwrap();
+    assert_eq!(channel.release.image(), first);
+    assert_eq!(channel.downgrade.unwrap().from, 2);
+}
+
+#[test]
+fn an_image_that_its_layers_do_not_make_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));
+    let remote = MemoryRemote::default();
+    let id = build(&publisher, 1);
+    let mut forged = publisher.read_image(&id).unwrap();
+    let mut tree = publisher.read_tree(&forged.tree).unwrap();
+    let transaction = publisher.begin().unwrap();
+    let object = transaction.put_object(b"evil").unwrap();
+    let path = layerset::path::RelPath::from_text("usr/lib/evil").unwrap();
+    tree.insert(path, layerset::tree::Inode::file(object, 4, 0o4755));
+    forged.tree = transaction.put_tree(&tree).unwrap();
+    let forged = transaction.put_image(&forged).unwrap();
+    transaction.store().unwrap();
+    publish_image(&publisher, &remote, forged);
+    let error = pull_stable(&machine, &remote, &pull_options()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("is not what its layers make") && text.contains("usr/lib/evil"),
+        "{text}"
+    );
+    assert!(
+        machine
+            .resolve_image("remotes/main/images/web/stable")
+            .is_err()
+    );
+}

@@ -1,0 +1,426 @@
+//! A publisher's and a machine's repository, and a remote in memory that can misbehave; signatures are another test's matter.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use layerset::compose::{CannotGenerate, Member, compose};
+use layerset::durable::RealDisk;
+use layerset::format::release::{Channel, ChannelName, Kind, Release, ReleaseId, release_target};
+use layerset::format::{
+    Baseline, BuildFacts, HeadContents, Health, Image, ImageLayer, Layer, RebuildRule, decode_head,
+    encode_head, from_canonical_json,
+};
+use layerset::id::{BuildKey, ImageId, LayerId};
+use layerset::path::RelPath;
+use layerset::remote::{Head, Remote, RemoteError, Revision, Sink, WritableRemote};
+use layerset::sha256::Sha256;
+use layerset::store::{OpenOptions, RefName, Repository, Waiting};
+use layerset::transfer::{
+    Catalogue, Change, Outcome, PrepareOptions, Publication, PullOptions, PullReport, Quiet,
+    Signer, TransferError, What, prepare, publish, pull,
+};
+use layerset::tree::{Changeset, Inode, Tree};
+use sha2::Digest as _;
+
+/// What a remote does wrong with the next reads of blobs.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// Turns this byte of a blob around.
+    Flip(u64),
+    /// Breaks off after so many bytes of the next range that has more, once.
+    StopAfter(u64),
+}
+
+#[derive(Default)]
+pub struct MemoryRemote {
+    pub blobs: Mutex<HashMap<Sha256, Vec<u8>>>,
+    pub head: Mutex<Option<Vec<u8>>>,
+    pub faults: Mutex<HashMap<Sha256, Vec<Fault>>>,
+    /// Ranges that were asked for.
+    pub log: Mutex<Vec<(Sha256, Range<u64>)>>,
+    pub sent: AtomicU64,
+}
+
+impl MemoryRemote {
+    fn error(&self, reason: &str) -> RemoteError {
+        RemoteError::Unreachable {
+            location: "memory".to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn revision(bytes: &[u8]) -> Revision {
+        Revision(format!("{:x}", sha2::Sha256::digest(bytes)))
+    }
+}
+
+impl Remote for MemoryRemote {
+    fn location(&self) -> &str {
+        "memory"
+    }
+
+    fn read_head(&self, _: u64) -> Result<Option<Head>, RemoteError> {
+        let head = self.head.lock().unwrap().clone();
+        Ok(head.map(|bytes| Head {
+            revision: Self::revision(&bytes),
+            bytes,
+        }))
+    }
+
+    fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError> {
+        Ok(self.blobs.lock().unwrap().get(blob).map(|b| b.len() as u64))
+    }
+
+    fn read_blob(
+        &self,
+        blob: &Sha256,
+        range: Range<u64>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), RemoteError> {
+        self.log.lock().unwrap().push((*blob, range.clone()));
+        let Some(mut bytes) = self.blobs.lock().unwrap().get(blob).cloned() else {
+            return Err(RemoteError::NoBlob {
+                location: "memory".to_owned(),
+                blob: *blob,
+            });
+        };
+        let mut stop = None;
+        let mut faults = self.faults.lock().unwrap();
+        for fault in faults.remove(blob).unwrap_or_default() {
+            match fault {
+                Fault::Flip(at) => bytes[at as usize] ^= 0xff,
+                Fault::StopAfter(count) if range.end - range.start > count => {
+                    stop = Some(count as usize);
+                }
+                Fault::StopAfter(_) => faults.entry(*blob).or_default().push(fault),
+            }
+        }
+        drop(faults);
+        let bytes = &bytes[range.start as usize..range.end as usize];
+        let until = stop.unwrap_or(bytes.len()).min(bytes.len());
+        for piece in bytes[..until].chunks(1000) {
+            sink(piece).map_err(|_| self.error("the receiver stopped"))?;
+        }
+        if stop.is_some() {
+            return Err(self.error("the connection broke"));
+        }
+        Ok(())
+    }
+}
+
+impl WritableRemote for MemoryRemote {
+    fn put_blob(
+        &self,
+        blob: &Sha256,
+        file: &mut File,
+        size: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), RemoteError> {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, size);
+        assert_eq!(*blob.as_bytes(), *sha2::Sha256::digest(&bytes));
+        progress(size);
+        self.sent.fetch_add(size, Ordering::Relaxed);
+        self.blobs.lock().unwrap().insert(*blob, bytes);
+        Ok(())
+    }
+
+    fn replace_head(&self, bytes: &[u8], expected: Option<&Revision>) -> Result<(), RemoteError> {
+        let mut head = self.head.lock().unwrap();
+        if head.as_deref().map(Self::revision).as_ref() != expected {
+            return Err(RemoteError::Moved {
+                location: "memory".to_owned(),
+            });
+        }
+        *head = Some(bytes.to_vec());
+        Ok(())
+    }
+}
+
+/// A head without signatures.
+pub struct Ledger<'a> {
+    remote: &'a MemoryRemote,
+    contents: HeadContents,
+    revision: Option<Revision>,
+}
+
+impl<'a> Ledger<'a> {
+    pub fn read(remote: &'a MemoryRemote) -> Self {
+        let mut ledger = Self {
+            remote,
+            contents: HeadContents {
+                format: 1,
+                ..HeadContents::default()
+            },
+            revision: None,
+        };
+        ledger.refresh().unwrap();
+        ledger
+    }
+
+    fn all<T: serde::Serialize + serde::de::DeserializeOwned>(&self, prefix: &str) -> Vec<T> {
+        let named = self.contents.targets.iter();
+        let fitting = named.filter(|(name, _)| name.starts_with(prefix));
+        fitting
+            .map(|(_, text)| from_canonical_json("document", text.as_bytes()).unwrap())
+            .collect()
+    }
+}
+
+impl Catalogue for Ledger<'_> {
+    fn release(&self, kind: Kind, name: &str, id: &ReleaseId) -> Result<Release, TransferError> {
+        let found = self.all(&release_target(kind, name, id)).pop();
+        found.ok_or_else(|| TransferError::Trust(format!("no release {id} of '{name}'").into()))
+    }
+
+    fn releases(&self, kind: Kind, name: &str) -> Result<Vec<Release>, TransferError> {
+        let mut all: Vec<Release> = self.all(&format!("{}/{name}/releases/", kind.plural()));
+        all.sort_by_key(|release| release.serial);
+        Ok(all)
+    }
+
+    fn channel(&self, name: &ChannelName) -> Result<Option<Channel>, TransferError> {
+        Ok(self.all(&name.target()).pop())
+    }
+
+    fn channels(&self, kind: Kind, name: &str) -> Result<Vec<Channel>, TransferError> {
+        Ok(self.all(&format!("{}/{name}/channels/", kind.plural())))
+    }
+}
+
+impl Signer for Ledger<'_> {
+    fn refresh(&mut self) -> Result<(), TransferError> {
+        if let Some(head) = self.remote.read_head(u64::MAX)? {
+            self.contents = decode_head(&head.bytes)?;
+            self.revision = Some(head.revision);
+        }
+        Ok(())
+    }
+
+    fn catalogue(&self) -> &dyn Catalogue {
+        self
+    }
+
+    fn commit(&mut self, change: &Change) -> Result<(), TransferError> {
+        let mut contents = self.contents.clone();
+        for (name, text) in &change.0 {
+            match text {
+                Some(bytes) => {
+                    let text = String::from_utf8(bytes.clone()).unwrap();
+                    contents.targets.insert(name.clone(), text);
+                }
+                None => {
+                    contents.targets.remove(name);
+                }
+            }
+        }
+        let bytes = encode_head(&contents)?;
+        self.remote.replace_head(&bytes, self.revision.as_ref())?;
+        self.refresh()
+    }
+}
+
+pub fn open(dir: &Path) -> Repository {
+    Repository::init(dir, Arc::new(RealDisk)).unwrap();
+    Repository::open(dir, Arc::new(RealDisk), OpenOptions::default()).unwrap()
+}
+
+/// Files of a layer: path and contents.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Builds a layer of these files on `below`.
+pub fn layer(repository: &Repository, name: &str, below: &Tree, files: &Files) -> (LayerId, Tree) {
+    let transaction = repository.begin().unwrap();
+    let mut tree = below.clone();
+    tree.insert(RelPath::root(), Inode::directory(0o755));
+    for (path, bytes) in files {
+        let path = RelPath::from_text(path).unwrap();
+        let above: Vec<_> = std::iter::successors(path.parent(), RelPath::parent).collect();
+        for dir in above {
+            if tree.get(dir.as_bytes()).is_none() {
+                tree.insert(dir, Inode::directory(0o755));
+            }
+        }
+        let id = transaction.put_object(bytes).unwrap();
+        tree.insert(path, Inode::file(id, bytes.len() as u64, 0o644));
+    }
+    let changeset = Changeset::between(below, &tree);
+    let pre: Vec<_> = changeset.pre_objects().into_iter().collect();
+    let layer = Layer {
+        format: 1,
+        name: name.to_owned(),
+        version: format!("{}", files.len()),
+        architecture: "amd64".to_owned(),
+        changeset: transaction.put_changeset(&changeset).unwrap(),
+        pre_images: pre,
+        build: BuildFacts {
+            key: BuildKey::of(name.as_bytes()),
+            on: Vec::new(),
+            epoch: 0,
+            builder: 0,
+        },
+        packages: Vec::new(),
+        first_boot: BTreeMap::new(),
+        health: Health::default(),
+        restart: Vec::new(),
+        rebuild: RebuildRule::default(),
+        baseline: Baseline::default(),
+    };
+    let id = transaction.put_layer(&layer).unwrap();
+    let name = RefName::layer("web", &layer.name).unwrap();
+    transaction.commit(&name, &id.to_string()).unwrap();
+    (id, tree)
+}
+
+/// Composes layers to an image.
+pub fn image(repository: &Repository, layers: &[LayerId]) -> ImageId {
+    let members = layers
+        .iter()
+        .map(|id| Member::read(repository, id).unwrap());
+    let members: Vec<Member> = members.collect();
+    let transaction = repository.begin().unwrap();
+    let index = repository.index();
+    let composed = compose(&members, &transaction, &index, &CannotGenerate).unwrap();
+    assert_eq!(composed.findings, []);
+    let layers = members.iter().zip(layers).map(|(member, id)| ImageLayer {
+        name: member.layer.name.clone(),
+        id: *id,
+        version: member.layer.version.clone(),
+    });
+    let image = Image {
+        format: 1,
+        name: "web".to_owned(),
+        architecture: "amd64".to_owned(),
+        layers: layers.collect(),
+        bytes: composed.tree.bytes(),
+        entries: composed.tree.len() as u64,
+        tree: transaction.put_tree(&composed.tree).unwrap(),
+        keep: 3,
+        waivers: Vec::new(),
+    };
+    let id = transaction.put_image(&image).unwrap();
+    let name = RefName::image("web").unwrap();
+    transaction.commit(&name, &id.to_string()).unwrap();
+    id
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub fn noise(seed: &str, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    let mut reader = blake3::Hasher::new().update(seed.as_bytes()).finalize_xof();
+    reader.fill(&mut bytes);
+    bytes
+}
+
+/// A base of many files, some of which differ from version to version.
+pub fn base_files(version: u32) -> Files {
+    let mut files = Files::new();
+    files.insert(
+        "etc/passwd".to_owned(),
+        b"root:x:0:0::/root:/bin/sh\n".to_vec(),
+    );
+    files.insert("etc/group".to_owned(), b"root:x:0:\n".to_vec());
+    for n in 0..40 {
+        let seed = format!("lib {n}");
+        files.insert(format!("usr/lib/same-{n}.so"), noise(&seed, 20_000));
+    }
+    for n in 0..4 {
+        let mut bytes = noise(&format!("changing {n}"), 400_000);
+        bytes[200_000..200_010].copy_from_slice(&noise(&format!("{n} {version}"), 10));
+        files.insert(format!("usr/lib/libx{n}.so.{version}"), bytes);
+    }
+    files
+}
+
+pub fn app_files(version: u32) -> Files {
+    Files::from([(
+        "srv/page.html".to_owned(),
+        format!("<p>version {version}</p>\n").into_bytes(),
+    )])
+}
+
+/// Builds the image of some version in the publisher's repository.
+pub fn build(repository: &Repository, version: u32) -> ImageId {
+    let (base, tree) = layer(repository, "base", &Tree::new(), &base_files(version));
+    let (app, _) = layer(repository, "app", &tree, &app_files(version));
+    image(repository, &[base, app])
+}
+
+pub fn stable() -> ChannelName {
+    "images/web/stable".parse().unwrap()
+}
+
+pub static GO_ON: AtomicBool = AtomicBool::new(false);
+
+pub fn prepare_options() -> PrepareOptions<'static> {
+    PrepareOptions {
+        level: 3,
+        deltas: 3,
+        threads: 2,
+        now: 1_800_000_000,
+        cancel: &GO_ON,
+        progress: &Quiet,
+    }
+}
+
+pub fn publication(
+    repository: &Repository,
+    remote: &MemoryRemote,
+    ledger: &Ledger<'_>,
+    what: What,
+    channel: &ChannelName,
+) -> Publication {
+    let options = prepare_options();
+    Publication {
+        prepared: prepare(repository, remote, ledger, what, &options).unwrap(),
+        channels: vec![channel.clone()],
+        layer_channels: Vec::new(),
+        percent: 100,
+        not_before: 0,
+        downgrade: None,
+        keep: 10,
+        now: 1_800_000_000,
+    }
+}
+
+/// Publishes an image to a channel.
+pub fn publish_image(repository: &Repository, remote: &MemoryRemote, id: ImageId) -> Outcome {
+    let mut ledger = Ledger::read(remote);
+    let publication = publication(repository, remote, &ledger, What::Image(id), &stable());
+    publish(remote, &mut ledger, &publication, &Quiet).unwrap()
+}
+
+pub fn pull_options() -> PullOptions<'static> {
+    PullOptions {
+        threads: 3,
+        deltas: true,
+        gap: 4096,
+        cancel: &GO_ON,
+        progress: &Quiet,
+        waiting: Waiting {
+            patience: Duration::from_secs(60),
+            tell: &|_| {},
+        },
+    }
+}
+
+/// Pulls what the channel points at.
+pub fn pull_stable(
+    repository: &Repository,
+    remote: &MemoryRemote,
+    options: &PullOptions<'_>,
+) -> Result<PullReport, TransferError> {
+    let ledger = Ledger::read(remote);
+    let channel = ledger.channel(&stable())?.unwrap();
+    let release = ledger.release(Kind::Image, "web", &channel.release)?;
+    let name = RefName::new("remotes/main/images/web/stable").unwrap();
+    pull(repository, remote, &ledger, &release, &name, options)
+}
