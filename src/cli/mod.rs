@@ -12,6 +12,7 @@ mod init;
 mod list;
 mod lock;
 mod manual;
+mod meter;
 mod show;
 mod target;
 pub mod ui;

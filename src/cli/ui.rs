@@ -175,7 +175,7 @@ impl Progress for Ui {
 }
 
 /// Draws a part of a whole: `[=====     ]  50 %`.
-fn bar(part: f64) -> String {
+pub fn bar(part: f64) -> String {
     const WIDTH: usize = 20;
     let part = part.clamp(0.0, 1.0);
     // In range by the line above.

@@ -151,7 +151,18 @@ impl Change<'_> {
     }
 
     /// Marks a deployment as bad, so that nothing but its number chooses it, and records it.
+    ///
+    /// The target remembers the image by itself, for the time when the deployment was pruned: a machine that found a set bad
+    /// never takes it again.
     pub fn mark_bad(&self, generation: u64, note: &Note) -> Result<(), DeployError> {
+        let disk = self.target.disk.as_ref();
+        let path = self
+            .target
+            .bad_image_path(&self.target.place(generation)?.facts.image);
+        if let Some(dir) = path.parent() {
+            disk.mkdir(dir, 0o755)?;
+        }
+        replace_file(disk, &path, 0o644, format!("{}\n", note.reason).as_bytes())?;
         self.flag(generation, "bad", &note.reason)?;
         let current = self.target.current()?;
         let note = Note {
@@ -163,6 +174,12 @@ impl Change<'_> {
 
     /// Takes the mark back.
     pub fn clear_bad(&self, generation: u64) -> Result<(), DeployError> {
+        let path = self
+            .target
+            .bad_image_path(&self.target.place(generation)?.facts.image);
+        if path.exists() {
+            self.target.disk.remove(&path)?;
+        }
         self.unflag(generation, "bad")
     }
 

@@ -53,6 +53,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::{Disk, replace_file};
 use crate::format;
+use crate::id::ImageId;
 use crate::id::hex;
 use crate::store::Repository;
 use crate::time::Clock;
@@ -267,6 +268,22 @@ impl Target {
 
     fn place_dir(&self, generation: u64) -> PathBuf {
         self.deployments_dir().join(generation.to_string())
+    }
+
+    fn bad_image_path(&self, image: &ImageId) -> PathBuf {
+        self.dir.join("bad").join(image.to_hex())
+    }
+
+    /// Returns why an image was marked bad on this target; none where it was not. Deployments of it may be pruned by now.
+    pub fn bad_image(&self, image: &ImageId) -> Option<String> {
+        if let Ok(reason) = std::fs::read_to_string(self.bad_image_path(image)) {
+            return Some(reason.trim_end().to_owned());
+        }
+        // Marked by a version that kept no list.
+        let generations = self.generations().unwrap_or_default();
+        let places = generations.into_iter().filter_map(|n| self.place(n).ok());
+        let mut of_image = places.filter(|place| place.facts.image == *image);
+        of_image.find_map(|place| place.bad())
     }
 
     fn deployments_dir(&self) -> PathBuf {

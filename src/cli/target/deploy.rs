@@ -174,26 +174,26 @@ impl Place {
 
 /// A set that was marked bad on this target is never chosen by itself again.
 fn refuse_bad_image(target: &Target, image: &ImageId) -> Result<(), CliError> {
+    let Some(reason) = target.bad_image(image) else {
+        return Ok(());
+    };
     let status = target.status()?;
-    let bad = status
-        .deployments
-        .iter()
-        .find(|d| d.image.as_ref() == Some(image) && d.bad.is_some());
-    match bad {
-        None => Ok(()),
-        Some(deployment) => Err(CliError::new(
-            format!(
-                "image {} is marked bad on this target: {}",
-                image.short(),
-                deployment.bad.clone().unwrap_or_default()
-            ),
-            crate::cli::error::REFUSED,
-        )
-        .with_hint(format!(
+    let mut deployments = status.deployments.iter();
+    let deployment = deployments.find(|d| d.image.as_ref() == Some(image));
+    let error = CliError::new(
+        format!(
+            "image {} is marked bad on this target: {reason}",
+            image.short()
+        ),
+        crate::cli::error::REFUSED,
+    );
+    Err(error.with_hint(match deployment {
+        Some(deployment) => format!(
             "`layerset rollback --to {}` uses it nevertheless",
             deployment.generation
-        ))),
-    }
+        ),
+        None => "publish or build one that is better".to_owned(),
+    }))
 }
 
 fn is_current(target: &Target, image: &ImageId) -> Result<bool, CliError> {

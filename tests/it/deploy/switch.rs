@@ -200,3 +200,29 @@ fn a_bad_deployment_is_only_chosen_by_its_number() {
     change.clear_bad(2).unwrap();
     assert_eq!(target.status().unwrap().deployments[1].bad, None);
 }
+
+#[test]
+fn a_bad_image_is_remembered_after_its_deployment_is_gone() {
+    if !is_root("bad images") {
+        return;
+    }
+    let world = World::new();
+    let mut images = Vec::new();
+    for version in ["1", "2", "3", "4"] {
+        let app = format!("f version {version}\n");
+        let image = world.image(version, &with(base(), &[("usr/app", &app)]));
+        world.deploy(&image);
+        images.push(image);
+    }
+    let target = world.target();
+    let change = target.change("test").unwrap();
+    change.mark_bad(2, &note()).unwrap();
+    let plan = target.plan_prune(2).unwrap();
+    assert!(plan.remove.contains(&2), "{plan:?}");
+    change.prune(&world.repository, &plan, &note()).unwrap();
+    assert_eq!(target.bad_image(&images[1]).as_deref(), Some("test"));
+    assert_eq!(target.bad_image(&images[2]), None);
+    change.mark_bad(4, &note()).unwrap();
+    change.clear_bad(4).unwrap();
+    assert_eq!(target.bad_image(&images[3]), None);
+}

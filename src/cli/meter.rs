@@ -1,0 +1,126 @@
+//! How a transfer goes: bytes, rate and time left, for people who watch.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::ui::{self, Ui};
+use crate::transfer::Progress;
+
+/// How often the line is drawn anew, at most.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Draws the progress of transfers.
+pub struct Meter {
+    ui: Ui,
+    state: Mutex<State>,
+}
+
+struct State {
+    what: String,
+    total: Option<u64>,
+    done: u64,
+    started: Instant,
+    drawn: Instant,
+}
+
+impl Meter {
+    /// Makes a meter that draws through `ui`.
+    pub fn new(ui: &Ui) -> Self {
+        let now = Instant::now();
+        Self {
+            ui: ui.clone(),
+            state: Mutex::new(State {
+                what: String::new(),
+                total: None,
+                done: 0,
+                started: now,
+                drawn: now,
+            }),
+        }
+    }
+}
+
+impl Progress for Meter {
+    fn phase(&self, what: &str, bytes: Option<u64>) {
+        let now = Instant::now();
+        let state = State {
+            what: what.to_owned(),
+            total: bytes,
+            done: 0,
+            started: now,
+            drawn: now,
+        };
+        self.ui.doing(&state.line(now));
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn advance(&self, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.done = state.done.saturating_add(bytes);
+        let now = Instant::now();
+        if now.duration_since(state.drawn) >= EVERY {
+            state.drawn = now;
+            self.ui.doing(&state.line(now));
+        }
+    }
+
+    fn remark(&self, text: &str) {
+        self.ui.remark(text);
+    }
+}
+
+impl State {
+    fn line(&self, now: Instant) -> String {
+        let Some(total) = self.total.filter(|total| *total > 0) else {
+            return self.what.clone();
+        };
+        let elapsed = now.duration_since(self.started).as_secs_f64();
+        // For a drawing, the error of a conversion does not count.
+        let part = self.done as f64 / total as f64;
+        let mut line = format!(
+            "{}  {} {} of {}",
+            self.what,
+            ui::bar(part),
+            ui::size(self.done),
+            ui::size(total)
+        );
+        if elapsed > 0.5 && self.done > 0 {
+            let rate = self.done as f64 / elapsed;
+            let left = total.saturating_sub(self.done) as f64 / rate;
+            line.push_str(&format!(
+                ", {}/s, {} left",
+                ui::size(rate as u64),
+                ui::seconds(left)
+            ));
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_bytes_rate_and_time_left() {
+        let started = Instant::now();
+        let state = State {
+            what: "fetching".to_owned(),
+            total: Some(40_000_000),
+            done: 10_000_000,
+            started,
+            drawn: started,
+        };
+        let line = state.line(started + Duration::from_secs(2));
+        assert_eq!(
+            line,
+            "fetching  [=====               ]  25 % 10.0 MB of 40.0 MB, 5.0 MB/s, 6.0 s left"
+        );
+        let unknown = State {
+            total: None,
+            ..state
+        };
+        assert_eq!(unknown.line(started), "fetching");
+    }
+}
