@@ -19,6 +19,7 @@ pub mod path;
 pub mod recipe;
 pub mod remote;
 pub mod sandbox;
+pub mod serve;
 pub mod sha256;
 pub mod store;
 pub mod time;

@@ -13,6 +13,7 @@ mod list;
 mod lock;
 mod manual;
 mod meter;
+mod serve;
 mod show;
 mod target;
 pub mod ui;
@@ -111,6 +112,8 @@ enum Command {
     Gc(gc::Gc),
     /// Verify every byte of the repository
     Fsck(fsck::Fsck),
+    /// Serve the directory of a remote over HTTP, for labs
+    Serve(serve::Serve),
     /// Print shell completions
     Completions(manual::Completions),
     /// Write the manual pages
@@ -245,6 +248,7 @@ impl Command {
             Self::Forget(command) => command.run(context),
             Self::Gc(command) => command.run(context),
             Self::Fsck(command) => command.run(context),
+            Self::Serve(command) => command.run(context),
             Self::Completions(command) => command.run(context),
             Self::Man(command) => command.run(context),
         }

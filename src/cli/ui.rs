@@ -153,6 +153,11 @@ fn write_out(bytes: &[u8]) {
     }
 }
 
+/// Returns standard output, for lines that come as long as a command runs.
+pub fn standard_output() -> Box<dyn std::io::Write + Send> {
+    Box::new(std::io::stdout())
+}
+
 impl Progress for Ui {
     fn step(&self, layer: &str, what: &str, fraction: Option<f64>) {
         let place = if layer.is_empty() {

@@ -18,6 +18,7 @@ mod ldsocache;
 mod materialise;
 mod paths;
 mod sandbox;
+mod serve;
 mod session;
 mod support;
 mod swap;

@@ -33,6 +33,7 @@ fn help_names_every_command_and_says_how_to_start() {
       forget       Let go of the images of a target that is gone
       gc           Remove what no image and no deployment needs
       fsck         Verify every byte of the repository
+      serve        Serve the directory of a remote over HTTP, for labs
       completions  Print shell completions
       man          Write the manual pages
       help         Print this message or the help of the given subcommand(s)
@@ -144,7 +145,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, check, compose, list, show, diff, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, completions, man, help]
+    !   [subcommands: init, lock, build, check, compose, list, show, diff, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, serve, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
@@ -237,6 +238,7 @@ fn every_command_has_a_manual_page() {
     layerset-man.1
     layerset-pin.1
     layerset-rollback.1
+    layerset-serve.1
     layerset-show.1
     layerset-status.1
     layerset-update.1
