@@ -11,7 +11,7 @@ packages="gcc libc6-dev libssl-dev libzstd-dev pkg-config"
 # To run: bootstrap, packages, sandbox, mounts.
 packages="$packages apt-utils bubblewrap debian-archive-keyring dpkg-dev iproute2 mmdebstrap mount util-linux"
 # To test, to measure and for the demo: real counterparts, other filesystems, and a client.
-packages="$packages binutils curl erofs-utils jq ostree patchelf time xfsprogs xz-utils zstd"
+packages="$packages binutils curl docker-registry erofs-utils jq ostree patchelf time xfsprogs xz-utils zstd"
 
 fail() { printf 'deps: %s\n' "$*" >&2; exit 1; }
 

@@ -6,11 +6,60 @@
 //!
 //! The traits are synchronous; threads read in parallel. What is asynchronous stays within this module.
 
+mod client;
+mod counted;
+mod credentials;
+mod directory;
+mod location;
+mod mirrors;
+mod options;
+mod patience;
+mod s3;
+mod web;
+
 use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 
+pub use counted::Counted;
+pub use location::Location;
+pub use mirrors::Mirrors;
+pub use options::{Environment, OpenOptions};
+
 use crate::sha256::Sha256;
+
+/// Opens a remote to read from it. Nothing is asked of it yet.
+///
+/// Remotes wait on the calling thread: they must not be used on a thread of a tokio runtime.
+pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Remote>, RemoteError> {
+    let name = location.to_string();
+    Ok(match location {
+        Location::Directory(path) => Box::new(directory::Directory::new(path, options, false)),
+        Location::Web(url) => Box::new(web::Web::new(url, name, options)?),
+        Location::S3 { bucket, prefix } => Box::new(s3::S3::new(bucket, prefix, name, options)?),
+        Location::Registry { .. } => return Err(RemoteError::ReadOnly { location: name }),
+    })
+}
+
+/// Opens a remote to publish to it. Nothing is asked of it yet; a directory is made when something is written.
+pub fn open_writable(
+    location: &Location,
+    options: &OpenOptions,
+) -> Result<Box<dyn WritableRemote>, RemoteError> {
+    let name = location.to_string();
+    Ok(match location {
+        Location::Directory(path) => Box::new(directory::Directory::new(path, options, true)),
+        Location::Web(_) => return Err(RemoteError::ReadOnly { location: name }),
+        Location::S3 { bucket, prefix } => Box::new(s3::S3::new(bucket, prefix, name, options)?),
+        Location::Registry { .. } => return Err(RemoteError::ReadOnly { location: name }),
+    })
+}
+
+/// Where a blob is, below the root of a remote made of files.
+fn blob_key(blob: &Sha256) -> String {
+    let hex = blob.to_string();
+    format!("blobs/sha256/{}/{hex}", &hex[..2])
+}
 
 /// What a remote can do for everybody.
 pub trait Remote: Send + Sync {
@@ -56,6 +105,49 @@ pub trait WritableRemote: Remote {
     fn announce(&self, artifact: &Artifact) -> Result<(), RemoteError> {
         let _ = artifact;
         Ok(())
+    }
+}
+
+impl<R: Remote + ?Sized> Remote for Box<R> {
+    fn location(&self) -> &str {
+        (**self).location()
+    }
+
+    fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError> {
+        (**self).read_head(limit)
+    }
+
+    fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError> {
+        (**self).blob_size(blob)
+    }
+
+    fn read_blob(
+        &self,
+        blob: &Sha256,
+        range: Range<u64>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), RemoteError> {
+        (**self).read_blob(blob, range, sink)
+    }
+}
+
+impl<R: WritableRemote + ?Sized> WritableRemote for Box<R> {
+    fn put_blob(
+        &self,
+        blob: &Sha256,
+        file: &mut File,
+        size: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), RemoteError> {
+        (**self).put_blob(blob, file, size, progress)
+    }
+
+    fn replace_head(&self, bytes: &[u8], expected: Option<&Revision>) -> Result<(), RemoteError> {
+        (**self).replace_head(bytes, expected)
+    }
+
+    fn announce(&self, artifact: &Artifact) -> Result<(), RemoteError> {
+        (**self).announce(artifact)
     }
 }
 

@@ -17,6 +17,7 @@ mod journey;
 mod ldsocache;
 mod materialise;
 mod paths;
+mod remote;
 mod sandbox;
 mod serve;
 mod session;

@@ -1,0 +1,195 @@
+//! The HTTP client of all remotes: no redirects by itself, no compression, reasons in words and without URLs.
+
+use std::error::Error as _;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName,
+};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+use url::Url;
+
+use super::location::is_loopback;
+use super::patience::{Body, Place};
+use super::{RemoteError, Sink};
+use std::ops::Range;
+
+/// The most bytes that are read and dropped to get to a range that a server does not know how to send.
+const MAX_SKIP: u64 = 1 << 20;
+
+/// The most bytes of an error's text that are looked at.
+const MAX_ERROR_BYTES: u64 = 16 << 10;
+
+/// Makes the client for `url` and what is beside it.
+pub(super) fn client(place: &Place, loopback: bool) -> Result<Client, RemoteError> {
+    let mut headers = HeaderMap::new();
+    // A server that compresses would answer with other bytes than those that the digest and the ranges are of.
+    headers.insert(
+        ACCEPT_ENCODING,
+        "identity"
+            .parse()
+            .map_err(|_| place.unreachable("no client"))?,
+    );
+    let mut builder = Client::builder()
+        .default_headers(headers)
+        .user_agent(concat!("layerset/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(place.options.connect_timeout);
+    if loopback {
+        builder = builder.no_proxy();
+    }
+    builder
+        .build()
+        .map_err(|error| place.unreachable(format!("there can be no connection: {}", words(error))))
+}
+
+/// Says what went wrong with a connection, without the URL, which may hold what a redirect signed.
+pub(super) fn words(error: reqwest::Error) -> String {
+    let what = if error.is_timeout() {
+        return "no connection in time".to_owned();
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "the connection broke"
+    };
+    let error = error.without_url();
+    let mut source = error.source();
+    let mut deepest = None;
+    while let Some(inner) = source {
+        deepest = Some(inner.to_string());
+        source = inner.source();
+    }
+    match deepest {
+        Some(deepest) => format!("{what}: {deepest}"),
+        None => what.to_owned(),
+    }
+}
+
+/// Returns a header that is text.
+pub(super) fn header(response: &Response, name: impl Into<HeaderName>) -> Option<&str> {
+    response.headers().get(name.into())?.to_str().ok()
+}
+
+/// Returns the length that an answer declares.
+pub(super) fn content_length(response: &Response) -> Option<u64> {
+    header(response, CONTENT_LENGTH)?.parse().ok()
+}
+
+/// Turns an answer into its bytes; encoded ones are refused.
+pub(super) fn body(place: &Place, response: Response) -> Result<Body, RemoteError> {
+    if let Some(coding) = header(&response, CONTENT_ENCODING)
+        && !coding.eq_ignore_ascii_case("identity")
+    {
+        return Err(place.protocol(format!(
+            "it sends '{coding}' content, which was not asked for"
+        )));
+    }
+    Ok(response.bytes_stream().map_err(words).boxed())
+}
+
+/// Moves the bytes of the answer to a request for `range` into a sink.
+pub(super) async fn ranged(
+    place: &Place,
+    response: Response,
+    range: Range<u64>,
+    sink: &mut Sink<'_>,
+) -> Result<(), RemoteError> {
+    let length = range.end - range.start;
+    let asked = format!("bytes {}-{}", range.start, range.end - 1);
+    let declared = content_length(&response);
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => {
+            let found = header(&response, CONTENT_RANGE).unwrap_or("no range");
+            let exact = found
+                .strip_prefix(&asked)
+                .is_some_and(|rest| rest.starts_with('/'));
+            if !exact {
+                return Err(place.protocol(format!("it sends {found} where {asked} was asked for")));
+            }
+            if let Some(declared) = declared.filter(|declared| *declared != length) {
+                return Err(place.protocol(format!(
+                    "it sends {declared} bytes where {length} were asked for"
+                )));
+            }
+            let body = body(place, response)?;
+            place.pump(body, 0, length, false, sink).await
+        }
+        StatusCode::OK if range.start > MAX_SKIP => Err(place.protocol(format!(
+            "it does not send ranges: all was sent where {asked} was asked for"
+        ))),
+        StatusCode::OK => {
+            if let Some(declared) = declared.filter(|declared| *declared < range.end) {
+                return Err(place.protocol(format!(
+                    "it has {declared} bytes where {asked} was asked for"
+                )));
+            }
+            let body = body(place, response)?;
+            place.pump(body, range.start, length, true, sink).await
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            Err(place.protocol(format!("it has fewer bytes than {asked}")))
+        }
+        status => Err(place.protocol(format!("it answers {status} to a request for a range"))),
+    }
+}
+
+/// Turns an answer that is no success into an error.
+pub(super) async fn refused(place: &Place, response: Response, hint: &str) -> RemoteError {
+    let status = response.status();
+    let mut text = String::new();
+    if let Ok(body) = body(place, response)
+        && let Ok(bytes) = place.collect(body, MAX_ERROR_BYTES, "the error").await
+    {
+        text = String::from_utf8_lossy(&bytes).into_owned();
+    }
+    classify(place, status, &text, hint)
+}
+
+/// Sorts an answer that is no success by what can be done about it.
+pub(super) fn classify(place: &Place, status: StatusCode, text: &str, hint: &str) -> RemoteError {
+    let lower = text.to_ascii_lowercase();
+    let full = [
+        "quota",
+        "no space left",
+        "storagefull",
+        "insufficientstorage",
+        "disk full",
+    ];
+    if status == StatusCode::INSUFFICIENT_STORAGE || full.iter().any(|word| lower.contains(word)) {
+        return place.full(format!("it answers {status}"));
+    }
+    let expired = [
+        "expiredtoken",
+        "tokenrefreshrequired",
+        "token is expired",
+        "token has expired",
+    ];
+    if expired.iter().any(|word| lower.contains(word)) {
+        return place.denied("the credentials have expired", hint);
+    }
+    if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+        return place.denied(format!("it answers {status}"), hint);
+    }
+    let again = status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT;
+    match again {
+        true => place.unreachable(format!("it answers {status}")),
+        false => place.protocol(format!("it answers {status}")),
+    }
+}
+
+/// Says whether a redirect may be followed by everybody: to the same host, and never from https to http.
+pub(super) fn same_host(from: &Url, to: &Url) -> bool {
+    let upgrade = from.scheme() == "http" && to.scheme() == "https";
+    let same_port = from.scheme() == to.scheme() && from.port() == to.port();
+    from.host() == to.host() && (upgrade || same_port)
+}
+
+/// Says whether secrets may be sent to a URL.
+pub(super) fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || is_loopback(url)
+}

@@ -1,0 +1,127 @@
+//! Several remotes with the same contents, in the order in which they are asked.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Head, Remote, RemoteError, Sink};
+use crate::sha256::Sha256;
+
+/// Remotes with the same contents. One that failed is asked last for the rest of the run.
+///
+/// Blobs are named by their digest, so that one may come from several remotes. Heads may differ, because a mirror may be
+/// behind: callers read each and decide.
+pub struct Mirrors {
+    remotes: Vec<Box<dyn Remote>>,
+    /// Indices into `remotes`, in the order in which they are asked.
+    order: Mutex<Vec<usize>>,
+}
+
+impl Mirrors {
+    /// Takes the remotes in order of preference.
+    pub fn new(remotes: Vec<Box<dyn Remote>>) -> Self {
+        let order = Mutex::new((0..remotes.len()).collect());
+        Self { remotes, order }
+    }
+
+    /// Returns how many there are.
+    pub fn len(&self) -> usize {
+        self.remotes.len()
+    }
+
+    /// Says whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.remotes.is_empty()
+    }
+
+    /// Returns the indices in the order in which they are asked now.
+    pub fn order(&self) -> Vec<usize> {
+        self.order
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Returns one of them, by its place in the list that they were made of.
+    pub fn get(&self, index: usize) -> Option<&dyn Remote> {
+        self.remotes.get(index).map(AsRef::as_ref)
+    }
+
+    /// Asks this one last from now on; also for callers that found its contents wrong.
+    pub fn demote(&self, index: usize) {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = order.iter().position(|other| *other == index) {
+            let index = order.remove(at);
+            order.push(index);
+        }
+    }
+
+    /// Asks one after the other. When all fail, the first fault is reported, because the first one is the preferred one.
+    fn ask<T>(
+        &self,
+        mut ask: impl FnMut(&dyn Remote) -> Result<T, RemoteError>,
+    ) -> Result<T, RemoteError> {
+        let mut first = None;
+        for index in self.order() {
+            match ask(self.remotes[index].as_ref()) {
+                // Neither is the fault of a mirror.
+                Err(error @ (RemoteError::Interrupted | RemoteError::Local { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.demote(index);
+                    first.get_or_insert(error);
+                }
+                result => return result,
+            }
+        }
+        Err(first.unwrap_or_else(|| RemoteError::Location {
+            location: String::new(),
+            reason: "there is no remote to ask".to_owned(),
+        }))
+    }
+}
+
+impl Remote for Mirrors {
+    fn location(&self) -> &str {
+        self.order()
+            .first()
+            .map_or("", |index| self.remotes[*index].location())
+    }
+
+    /// Reads the head of the first one that answers; callers that verify go through [`Mirrors::get`].
+    fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError> {
+        self.ask(|remote| remote.read_head(limit))
+    }
+
+    fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError> {
+        for index in self.order() {
+            match self.remotes[index].blob_size(blob) {
+                // A mirror that is behind is no bad mirror.
+                Ok(None) => {}
+                Ok(size) => return Ok(size),
+                Err(RemoteError::Interrupted) => return Err(RemoteError::Interrupted),
+                Err(_) => self.demote(index),
+            }
+        }
+        // None has it, or those that may have it do not answer: the difference is one more round.
+        self.ask(|remote| remote.blob_size(blob))
+    }
+
+    fn read_blob(
+        &self,
+        blob: &Sha256,
+        range: Range<u64>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), RemoteError> {
+        let mut at = range.start;
+        self.ask(|remote| {
+            let rest = at..range.end;
+            let mut count = |bytes: &[u8]| {
+                sink(bytes)?;
+                at += bytes.len() as u64;
+                Ok(())
+            };
+            remote.read_blob(blob, rest, &mut count)
+        })
+    }
+}

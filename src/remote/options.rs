@@ -1,0 +1,84 @@
+//! How patient reads and writes are, and where they look for credentials.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// How a remote is used.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Ends every wait within a second once it is set.
+    pub cancel: Arc<AtomicBool>,
+    /// The longest that a connection may take to come up.
+    pub connect_timeout: Duration,
+    /// The longest silence: before an answer starts, and between two bytes of it.
+    pub stall_timeout: Duration,
+    /// The least useful rate, in bytes a second, averaged over [`OpenOptions::rate_window`].
+    pub minimum_rate: u64,
+    /// Over which waiting time the rate is averaged.
+    pub rate_window: Duration,
+    /// How often a read is tried in a row without progress; at least 1.
+    pub attempts: u32,
+    /// Where credentials are looked for.
+    pub environment: Environment,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            cancel: Arc::default(),
+            connect_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
+            minimum_rate: 1024,
+            rate_window: Duration::from_secs(30),
+            attempts: 3,
+            environment: Environment::of_process(),
+        }
+    }
+}
+
+/// The environment variables that remotes look at: those of the process, or a test's.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Takes the variables of this process; those that are not UTF-8 are left out.
+    pub fn of_process() -> Self {
+        let pairs = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        Self(pairs.collect())
+    }
+
+    /// Makes an environment of these variables only.
+    pub fn of_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let owned = pairs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Self(owned.collect())
+    }
+
+    /// Returns a variable that is set and not empty.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        let value = self.0.get(key)?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.0.iter();
+        pairs.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Returns a path below the home directory.
+    pub(super) fn home(&self, below: &str) -> Option<PathBuf> {
+        Some(PathBuf::from(self.get("HOME")?).join(below))
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    /// Shows no values: secrets are among them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Environment({} variables)", self.0.len())
+    }
+}
