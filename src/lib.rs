@@ -25,4 +25,5 @@ pub mod store;
 pub mod time;
 pub mod transfer;
 pub mod tree;
+pub mod trust;
 pub mod version;

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 /// Level by top-level module.
 const LEVELS: [(&str, &[&str]); 9] = [
     ("8", &["cli"]),
-    ("7", &["serve"]),
     ("6", &["build", "deploy", "transfer"]),
-    ("5", &["compose", "recipe", "sandbox"]),
+    ("5", &["compose", "recipe", "sandbox", "trust"]),
     ("4", &["materialise", "remote", "store"]),
     ("3", &["durable"]),
     ("2", &["check", "format", "merge"]),

@@ -1,0 +1,315 @@
+//! What can go wrong with trust, by what a caller can do about it.
+
+use std::path::PathBuf;
+
+use crate::durable::DurableError;
+use crate::format::FormatError;
+use crate::time::rfc3339;
+
+/// Why something is not trusted, or cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The head is no head; another mirror may have a good one.
+    #[error("the remote's head is damaged: {0}")]
+    Damaged(FormatError),
+    /// Too few signatures count.
+    #[error(
+        "{what} is not signed as it must be: {valid} valid signature(s) of its keys, and it needs {threshold}"
+    )]
+    Signature {
+        /// Which metadata, e.g. `role 'timestamp'`.
+        what: String,
+        /// How many signatures count.
+        valid: u64,
+        /// How many are needed.
+        threshold: u64,
+    },
+    /// An older state than one that was verified before.
+    #[error(
+        "the remote offers an older state than was seen before: {what} has version {found}, and version {seen} was seen"
+    )]
+    Rollback {
+        /// Which metadata.
+        what: String,
+        /// The version that is offered.
+        found: u64,
+        /// The version that was verified before.
+        seen: u64,
+    },
+    /// A role was left out that an earlier state had.
+    #[error("the remote's snapshot lacks '{role}', which an earlier one had")]
+    Dropped {
+        /// Which role's file.
+        role: String,
+    },
+    /// Parts that are signed, but not for each other.
+    #[error("the remote mixes parts of different states: {reason}")]
+    Mixed {
+        /// Which do not belong together.
+        reason: String,
+    },
+    /// Something that is signed for is not in the head.
+    #[error("the remote's head lacks '{what}'")]
+    Missing {
+        /// The file or document.
+        what: String,
+    },
+    /// Something was changed after it was signed.
+    #[error("'{what}' was changed after it was signed")]
+    Altered {
+        /// The file or document.
+        what: String,
+    },
+    /// More than this program takes.
+    #[error("'{what}' is larger than the {limit} bytes that it may have")]
+    TooLarge {
+        /// The file or document.
+        what: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// A role speaks for what is another one's.
+    #[error("role '{by}' signed '{document}', for which only role '{owner}' may speak")]
+    Foreign {
+        /// The document.
+        document: String,
+        /// Who signed it.
+        by: String,
+        /// Who would have to.
+        owner: String,
+    },
+    /// A document says that it is another one.
+    #[error("'{document}' was signed under a wrong name: it says that it is {claims}")]
+    Misnamed {
+        /// The name that it is signed under.
+        document: String,
+        /// What it says that it is.
+        claims: String,
+    },
+    /// Metadata or a document that this program does not understand, signed or not.
+    #[error("{what} cannot be used: {reason}")]
+    Malformed {
+        /// Which.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Metadata is older than it may be: the remote was not refreshed, or somebody serves an old state.
+    #[error("{}", expired(role, *expired_at, *now))]
+    Expired {
+        /// The role.
+        role: String,
+        /// When it expired, in seconds since 1970.
+        expired_at: i64,
+        /// What this machine's clock says, in seconds since 1970.
+        now: i64,
+    },
+    /// The trusted root that this machine was given is no root.
+    #[error("the trusted root is not usable: {reason}")]
+    TrustedRoot {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The remote has no such channel.
+    #[error("the remote has no channel '{name}'")]
+    NoChannel {
+        /// What was asked for.
+        name: String,
+    },
+    /// The remote has no such release.
+    #[error("the remote has no release {id} of {kind} '{name}'")]
+    NoRelease {
+        /// `layer` or `image`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The text form of its id.
+        id: String,
+    },
+    /// A channel points lower than before, and its publishers did not say that this is meant.
+    #[error(
+        "channel '{channel}' goes back from release {accepted} to {offered}, and is not signed as going back"
+    )]
+    Downgrade {
+        /// The channel.
+        channel: String,
+        /// The serial that it has now.
+        offered: u64,
+        /// The highest serial that was taken before.
+        accepted: u64,
+    },
+    /// This machine's policy says something wrong.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file of this machine cannot be read.
+    #[error("cannot read '{}'", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What this machine remembers of the remote is damaged.
+    #[error("'{}' is damaged: {reason}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The state of this machine cannot be changed.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// A key file that is not used.
+    #[error("key file '{}' is refused: {reason}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A text is no public key.
+    #[error("'{text}' is no public key: {reason}")]
+    PublicKey {
+        /// What was given.
+        text: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Not enough keys are at hand to sign.
+    #[error(
+        "role '{role}' needs {threshold} signature(s) by its keys {}, and has {have}: none of the others is in '{}'",
+        keys.join(", "), dir.display()
+    )]
+    MissingKeys {
+        /// The role.
+        role: String,
+        /// How many signatures it needs.
+        threshold: u64,
+        /// How many it has.
+        have: u64,
+        /// The ids of its keys, shortened.
+        keys: Vec<String>,
+        /// Where keys were looked for.
+        dir: PathBuf,
+    },
+    /// A change of roles or keys that makes no sense.
+    #[error("{0}")]
+    Refused(String),
+    /// What was prepared does not follow what is published now.
+    #[error(
+        "role '{role}' was prepared as version {prepared}, but version {published} is published already"
+    )]
+    Outdated {
+        /// The role.
+        role: String,
+        /// The version that was prepared.
+        prepared: u64,
+        /// The version that is published.
+        published: u64,
+    },
+    /// A fault of this program.
+    #[error("trust metadata cannot be handled: {0}")]
+    Internal(String),
+}
+
+/// A day, in seconds.
+const DAY: i64 = 86_400;
+
+/// From when this code is, in seconds since 1970: no right clock says less.
+pub(super) const WRITTEN: i64 = 1_792_000_000;
+
+fn expired(role: &str, at: i64, now: i64) -> String {
+    let text = format!(
+        "role '{role}' expired at {}, and this machine's clock says {}",
+        rfc3339(at),
+        rfc3339(now)
+    );
+    if is_doubtful(at, now) {
+        return format!("{text}, which looks wrong: check the clock");
+    }
+    let days = now.saturating_sub(at) / DAY;
+    format!("{text}: what the remote offers is stale since {days} day(s)")
+}
+
+/// A year without a refresh is less likely than a clock that jumped.
+fn is_doubtful(expired_at: i64, now: i64) -> bool {
+    now < WRITTEN || now.saturating_sub(expired_at) > 365 * DAY
+}
+
+impl TrustError {
+    /// Says whether another mirror of the same remote may do better.
+    pub const fn is_of_mirror(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged(_)
+                | Self::Signature { .. }
+                | Self::Rollback { .. }
+                | Self::Dropped { .. }
+                | Self::Mixed { .. }
+                | Self::Missing { .. }
+                | Self::Altered { .. }
+                | Self::TooLarge { .. }
+                | Self::Foreign { .. }
+                | Self::Misnamed { .. }
+                | Self::Malformed { .. }
+                | Self::Expired { .. }
+        )
+    }
+
+    /// Says what to do next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Expired {
+                expired_at, now, ..
+            } if is_doubtful(*expired_at, *now) => {
+                "set the clock, or let it be set by NTP, and try again; what is deployed is not touched"
+            }
+            Self::Expired { role, .. } if role == "timestamp" || role == "snapshot" => {
+                "whoever publishes there has to run `layerset trust refresh`; a mirror may also serve an old state: try another; what is deployed is not touched"
+            }
+            Self::Expired { .. } => {
+                "whoever has the keys of that role has to run `layerset trust refresh --role ROLE`; what is deployed is not touched"
+            }
+            Self::Signature { .. }
+            | Self::Altered { .. }
+            | Self::Mixed { .. }
+            | Self::Missing { .. }
+            | Self::Damaged(_)
+            | Self::TooLarge { .. } => {
+                "nothing was taken from there; try another mirror, and tell whoever runs this one"
+            }
+            Self::Rollback { .. } | Self::Dropped { .. } => {
+                "nothing was taken from there; a mirror that lags behind does this too: try another one, or later"
+            }
+            Self::Foreign { .. } | Self::Misnamed { .. } => {
+                "whoever publishes there made a mistake, or one of their keys is in wrong hands: ask them"
+            }
+            Self::Downgrade { .. } => {
+                "if that is meant, publish with `--downgrade`, which says so in the signed channel"
+            }
+            Self::TrustedRoot { .. } => {
+                "put the root.json that `layerset trust init` made onto this machine"
+            }
+            Self::MissingKeys { .. } => {
+                "name the right directory with --keys, or write a pending file with --pending and let the others run `layerset trust sign`"
+            }
+            Self::KeyFile { .. } => "`chmod 600` it, or move what is no key elsewhere",
+            Self::Outdated { .. } => "make the change again on what is published now",
+            Self::State { .. } => {
+                "move the file away: the next pull starts again from the trusted root"
+            }
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}

@@ -1,0 +1,27 @@
+//! Who may publish what, and whether what a remote offers is theirs and current: TUF, by `tough`, over the head of a remote.
+//!
+//! Machines: [`Policy`] says whom to trust, [`verify`] makes a [`Verified`] of a head, [`State`] remembers what was seen,
+//! [`Machine`] knows whether it takes part. Publishers: an [`Editor`] changes what is signed, a [`Pending`] collects
+//! signatures of several people, and [`KeyStore`] has the keys. Nothing here reaches for the network.
+//!
+//! The roles: `root` says which keys count, `targets` signs documents and delegates names, `layer.NAME` and `image.NAME`
+//! sign those of one name, `snapshot` and `timestamp` say what belongs together and what is current.
+
+mod error;
+mod explain;
+mod keys;
+mod layout;
+mod names;
+mod policy;
+mod rollout;
+mod state;
+mod transport;
+mod verify;
+
+pub use error::TrustError;
+pub use keys::{KeyId, KeyStore, PublicKey};
+pub use names::{TOP_ROLES, role_of};
+pub use policy::{Policy, TrustedRemote};
+pub use rollout::{Choice, Machine};
+pub use state::State;
+pub use verify::{Verified, verify, verify_to_edit};
