@@ -91,6 +91,16 @@ impl PublicKey {
         })
     }
 
+    /// Takes over a key of the metadata, which is an Ed25519 key if it is one of ours.
+    pub(super) fn of(key: &Key) -> Result<Self, TrustError> {
+        match key {
+            Key::Ed25519 { keyval, .. } => Self::from_hex(&KeyId::of(&keyval.public).0),
+            _ => Err(TrustError::Refused(
+                "a role has a key that is no Ed25519 key".to_owned(),
+            )),
+        }
+    }
+
     /// Returns the key's id.
     pub fn id(&self) -> &KeyId {
         &self.id

@@ -7,21 +7,29 @@
 //! The roles: `root` says which keys count, `targets` signs documents and delegates names, `layer.NAME` and `image.NAME`
 //! sign those of one name, `snapshot` and `timestamp` say what belongs together and what is current.
 
+mod describe;
+mod editor;
 mod error;
 mod explain;
 mod keys;
 mod layout;
 mod names;
+mod pending;
 mod policy;
+mod published;
 mod rollout;
+mod signing;
 mod state;
 mod transport;
 mod verify;
 
+pub use editor::{Documents, Editor, InitOptions, Validity, init};
 pub use error::TrustError;
 pub use keys::{KeyId, KeyStore, PublicKey};
 pub use names::{TOP_ROLES, role_of};
+pub use pending::{Lacking, Pending};
 pub use policy::{Policy, TrustedRemote};
 pub use rollout::{Choice, Machine};
+pub use signing::RoleKeys;
 pub use state::State;
 pub use verify::{Verified, verify, verify_to_edit};

@@ -43,8 +43,8 @@ impl fmt::Debug for State {
 #[serde(deny_unknown_fields)]
 pub(super) struct Remembered {
     format: u32,
-    /// The SHA-256 digest of the trusted root that this started from.
-    pub(super) anchor: String,
+    /// The SHA-256 digests of the roots that were verified, by version.
+    pub(super) roots: BTreeMap<u64, String>,
     /// The files by name, as text.
     pub(super) files: BTreeMap<String, String>,
 }
@@ -122,7 +122,7 @@ impl State {
     pub(super) fn commit(
         &self,
         work: &Path,
-        anchor: String,
+        roots: BTreeMap<u64, String>,
         is_other_remote: bool,
     ) -> Result<(), TrustError> {
         let mut files = BTreeMap::new();
@@ -134,7 +134,7 @@ impl State {
         }
         let new = Remembered {
             format: 1,
-            anchor,
+            roots,
             files,
         };
         if is_other_remote {

@@ -87,18 +87,11 @@ fn load(
         .map_err(|error| TrustError::Internal(error.to_string()))?;
 
     let _lock = state.lock()?;
-    let remembered = state.remembered()?;
-    let anchor = crate::sha256::Sha256::from_bytes(Sha256::digest(trusted_root).into()).to_string();
-    // From the newest root that was verified, not from the first one: seen from there, keys of the timestamp that were
-    // rotated long ago would look rotated now, and tough would forget the versions that it saw.
-    let known = remembered
-        .as_ref()
-        .filter(|known| known.anchor == anchor)
-        .and_then(|known| known.files.get("root.json"));
-    let start = known.map_or(trusted_root, |text| text.as_bytes());
+    let past = Past::of(trusted_root, state.remembered()?)?;
+    let start = past.start.as_bytes();
 
     let transport = HeadTransport::new(Arc::clone(&contents));
-    let work = state.work(remembered.as_ref())?;
+    let work = state.work(past.remembered.as_ref())?;
     let url = |text| Url::parse(text).map_err(|error| TrustError::Internal(error.to_string()));
     let loader = RepositoryLoader::new(&start, url(METADATA_URL)?, url(TARGETS_URL)?)
         .transport(transport.clone())
@@ -124,8 +117,7 @@ fn load(
         verified.check_dates()?;
     }
     verified.doubt = verified.clock_doubt()?;
-    let is_other = remembered.is_some_and(|known| verified.is_other_remote(&known, trusted_root));
-    state.commit(work.path(), anchor, is_other)?;
+    state.commit(work.path(), verified.roots(&past)?, past.is_other_remote)?;
     Ok(verified)
 }
 
@@ -327,34 +319,95 @@ impl Verified {
         }))
     }
 
-    /// Says whether the machine was given the root of another remote than the one that it remembers.
-    fn is_other_remote(&self, known: &Remembered, trusted_root: &[u8]) -> bool {
-        let Some(old) = known.files.get("root.json").and_then(|text| root_of(text.as_bytes()))
-        else {
-            return false;
+    /// Returns the digests of all roots from the first known one to the current one.
+    fn roots(&self, past: &Past) -> Result<BTreeMap<u64, String>, TrustError> {
+        let mut roots = match &past.remembered {
+            Some(known) => known.roots.clone(),
+            None => BTreeMap::new(),
         };
-        let version = old.signed.version.get();
-        let mut chain: BTreeMap<u64, Root> = BTreeMap::new();
-        if let Some(anchor) = root_of(trusted_root) {
-            if version < anchor.signed.version.get() {
-                return false;
+        for text in [&past.trusted, &past.start] {
+            let root = root_of(text)?;
+            roots.insert(root.version.get(), digest(&root)?);
+        }
+        let current = &self.repository.root().signed;
+        for version in root_of(&past.start)?.version.get() + 1..=current.version.get() {
+            // tough verified these.
+            if let Some(text) = self.contents.metadata.get(&format!("{version}.root.json")) {
+                roots.insert(version, digest(&root_of(text)?)?);
             }
-            chain.insert(anchor.signed.version.get(), anchor.signed);
         }
-        let current = self.repository.root().signed.clone();
-        if version <= current.version.get()
-            && let Some(text) = self.contents.metadata.get(&format!("{version}.root.json"))
-            && let Some(root) = root_of(text.as_bytes())
-        {
-            chain.entry(version).or_insert(root.signed);
-        }
-        chain.insert(current.version.get(), current);
-        chain.get(&version) != Some(&old.signed)
+        Ok(roots)
     }
 }
 
-fn root_of(text: &[u8]) -> Option<Signed<Root>> {
-    serde_json::from_slice(text).ok()
+/// Where a verification starts from.
+struct Past {
+    /// The root that the machine was given.
+    trusted: String,
+    /// The newest root that is trusted.
+    start: String,
+    /// What counts of what is remembered.
+    remembered: Option<Remembered>,
+    /// Whether the machine was given the root of another remote than the one that it remembers.
+    is_other_remote: bool,
+}
+
+impl Past {
+    /// Starts from the newest root that was verified, not from the one that the machine was given: seen from there, keys of
+    /// the timestamp that were rotated long ago would look rotated now, and tough would forget the versions that it saw.
+    fn of(trusted_root: &[u8], remembered: Option<Remembered>) -> Result<Self, TrustError> {
+        let fail = |error: std::str::Utf8Error| TrustError::TrustedRoot {
+            reason: error.to_string(),
+        };
+        let trusted = std::str::from_utf8(trusted_root).map_err(fail)?.to_owned();
+        let root = root_of(&trusted)?;
+        let version = root.version.get();
+        let own = Self {
+            start: trusted.clone(),
+            trusted,
+            remembered: None,
+            is_other_remote: false,
+        };
+        let Some(known) = remembered else {
+            return Ok(own);
+        };
+        let newest = known.roots.keys().next_back().copied().unwrap_or(0);
+        if known.roots.get(&version) == Some(&digest(&root)?) {
+            let start = known.files.get("root.json").unwrap_or(&own.start).clone();
+            return Ok(Self {
+                start,
+                remembered: Some(known),
+                ..own
+            });
+        }
+        // A later root than any that was seen: somebody put it there, and the versions still count.
+        if version > newest {
+            return Ok(Self {
+                remembered: Some(known),
+                ..own
+            });
+        }
+        Ok(Self {
+            is_other_remote: true,
+            ..own
+        })
+    }
+}
+
+fn root_of(text: &str) -> Result<Root, TrustError> {
+    let signed: Result<Signed<Root>, _> = serde_json::from_str(text);
+    signed
+        .map(|signed| signed.signed)
+        .map_err(|error| TrustError::TrustedRoot {
+            reason: error.to_string(),
+        })
+}
+
+fn digest(root: &Root) -> Result<String, TrustError> {
+    let bytes = root
+        .canonical_form()
+        .map_err(|error| TrustError::Internal(error.to_string()))?;
+    Ok(crate::sha256::Sha256::from_bytes(Sha256::digest(bytes).into()).to_string())
 }
 
 pub(super) fn expiry<R: Role>(role: &R) -> i64 {
