@@ -7,7 +7,10 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use crate::build::BuildError;
 use crate::durable::DurableError;
 use crate::recipe::RecipeError;
+use crate::remote::RemoteError;
 use crate::store::StoreError;
+use crate::transfer::TransferError;
+use crate::trust::TrustError;
 
 /// What a person is told when a command fails.
 #[derive(Debug)]
@@ -23,7 +26,8 @@ pub struct CliError {
     recipe: Option<Box<RecipeError>>,
 }
 
-const FAILED: u8 = 1;
+/// Something failed.
+pub const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// A check refused.
 pub const REFUSED: u8 = 3;
@@ -214,6 +218,100 @@ impl From<BuildError> for CliError {
                     ..Self::from_error(&error, exit)
                 }
             }
+        }
+    }
+}
+
+impl From<RemoteError> for CliError {
+    fn from(error: RemoteError) -> Self {
+        let (exit, hint) = match &error {
+            RemoteError::Interrupted => return Self::new("interrupted", INTERRUPTED),
+            RemoteError::Location { .. } => (
+                USAGE,
+                Some("write a directory, http(s)://HOST/PATH, s3://BUCKET/PREFIX or oci://HOST/REPOSITORY".to_owned()),
+            ),
+            RemoteError::Unreachable { .. } => (
+                FAILED,
+                Some("what arrived is kept: run the command again, or name mirrors in the trust policy".to_owned()),
+            ),
+            RemoteError::Protocol { .. } => (
+                FAILED,
+                Some("this server, or one on the way to it, is broken or hostile: try a mirror".to_owned()),
+            ),
+            RemoteError::NoBlob { .. } => (
+                FAILED,
+                Some("this mirror is incomplete: try another, or publish again".to_owned()),
+            ),
+            RemoteError::Denied { hint, .. } => (FAILED, Some(hint.clone())),
+            RemoteError::Moved { .. } => (FAILED, Some("run the command again".to_owned())),
+            RemoteError::Full { .. } => (
+                FAILED,
+                Some("nothing was published: make room there, and run the command again".to_owned()),
+            ),
+            RemoteError::ReadOnly { .. } => (
+                USAGE,
+                Some("publish to a directory, s3:// or oci://".to_owned()),
+            ),
+            RemoteError::Local { .. } => (FAILED, None),
+        };
+        Self {
+            hint,
+            ..Self::from_error(&error, exit)
+        }
+    }
+}
+
+impl From<TrustError> for CliError {
+    fn from(error: TrustError) -> Self {
+        Self {
+            hint: error.hint(),
+            ..Self::from_error(&error, REFUSED)
+        }
+    }
+}
+
+impl From<TransferError> for CliError {
+    fn from(error: TransferError) -> Self {
+        let (exit, hint) = match error {
+            TransferError::Store(error) => return error.into(),
+            TransferError::Remote(error) => return error.into(),
+            TransferError::Trust(error) => return (*error).into(),
+            TransferError::Interrupted => return Self::new("interrupted", INTERRUPTED),
+            TransferError::Io { .. } | TransferError::Compose(_) => (FAILED, None),
+            TransferError::Unpublished { .. } => (
+                FAILED,
+                Some(
+                    "`layerset trust init` begins, `layerset publish` goes on; or is it the wrong place?",
+                ),
+            ),
+            TransferError::Format(_)
+            | TransferError::Inconsistent { .. }
+            | TransferError::Lacking { .. } => (
+                INTEGRITY,
+                Some("nothing was taken over; tell those who publish it"),
+            ),
+            TransferError::Damaged { .. } => (
+                INTEGRITY,
+                Some("nothing was taken over; try a mirror, or --from another place"),
+            ),
+            TransferError::NotComposed { .. } => (
+                REFUSED,
+                Some(
+                    "it was composed by another version of layerset, or whoever signs the image adds what no layer has: nothing was taken over",
+                ),
+            ),
+            TransferError::ChannelMoved { .. } => (
+                REFUSED,
+                Some("look at what is there now; the same command publishes on top of it"),
+            ),
+            TransferError::WouldGoBack { .. } => (
+                REFUSED,
+                Some("--rollback REASON publishes it all the same, and lets machines go back"),
+            ),
+        };
+        Self {
+            hint: hint.map(str::to_owned),
+            ..Self::from_error(&error, exit)
         }
     }
 }

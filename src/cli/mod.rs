@@ -1,10 +1,12 @@
 //! The command line: one file a command; [`ui`] is the only printing, `error` the only exit.
 
+mod authority;
 mod build;
 mod check;
 mod compose;
 mod diff;
 mod error;
+mod follow;
 mod forget;
 mod fsck;
 mod gc;
@@ -13,9 +15,12 @@ mod list;
 mod lock;
 mod manual;
 mod meter;
+mod publish;
+mod pull;
 mod serve;
 mod show;
 mod target;
+mod trust;
 pub mod ui;
 
 use std::ffi::OsString;
@@ -90,6 +95,10 @@ enum Command {
     Show(show::Show),
     /// Compare two images, or two generations of a target
     Diff(diff::Diff),
+    /// Publish an image or a layer to channels of a remote
+    Publish(publish::Publish),
+    /// Bring what a channel of a remote points at into the repository
+    Pull(pull::Pull),
     /// Put an image on a target and switch to it
     Deploy(target::Deploy),
     /// Rebuild one component and switch a target to the result
@@ -112,6 +121,8 @@ enum Command {
     Gc(gc::Gc),
     /// Verify every byte of the repository
     Fsck(fsck::Fsck),
+    /// Say who may publish what to a remote
+    Trust(trust::Trust),
     /// Serve the directory of a remote over HTTP, for labs
     Serve(serve::Serve),
     /// Print shell completions
@@ -203,6 +214,21 @@ fn default_repository() -> Result<PathBuf, CliError> {
         })
 }
 
+/// Where this user's configuration is: `/etc/layerset` for root.
+fn config_dir() -> Result<PathBuf, CliError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/etc/layerset"));
+    }
+    let config = std::env::var_os("XDG_CONFIG_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
+    config
+        .or_else(home)
+        .map(|dir| dir.join("layerset"))
+        .ok_or_else(|| CliError::usage("neither XDG_CONFIG_HOME nor HOME is set"))
+}
+
 /// Runs the command line and returns the process's exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -237,6 +263,8 @@ impl Command {
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
             Self::Diff(command) => command.run(context),
+            Self::Publish(command) => command.run(context),
+            Self::Pull(command) => command.run(context),
             Self::Deploy(command) => command.run(context),
             Self::Update(command) => command.run(context),
             Self::Rollback(command) => command.run(context),
@@ -248,6 +276,7 @@ impl Command {
             Self::Forget(command) => command.run(context),
             Self::Gc(command) => command.run(context),
             Self::Fsck(command) => command.run(context),
+            Self::Trust(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Completions(command) => command.run(context),
             Self::Man(command) => command.run(context),

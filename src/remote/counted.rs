@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Artifact, Head, Remote, RemoteError, Revision, Sink, WritableRemote};
+use super::{Artifact, Head, Mirrors, Remote, RemoteError, Revision, Sink, WritableRemote};
 use crate::sha256::Sha256;
 
 /// A remote, and how much it was used.
@@ -113,5 +113,19 @@ impl<R: WritableRemote> WritableRemote for Counted<R> {
     fn announce(&self, artifact: &Artifact) -> Result<(), RemoteError> {
         self.asked();
         self.inner.announce(artifact)
+    }
+}
+
+impl Counted<Mirrors> {
+    /// Reads the head of one of the mirrors, by its place.
+    pub fn read_head_of(&self, index: usize, limit: u64) -> Result<Option<Head>, RemoteError> {
+        self.asked();
+        let Some(mirror) = self.inner.get(index) else {
+            return Ok(None);
+        };
+        let head = mirror.read_head(limit)?;
+        let length = head.as_ref().map_or(0, |head| head.bytes.len() as u64);
+        self.received.fetch_add(length, Ordering::Relaxed);
+        Ok(head)
     }
 }

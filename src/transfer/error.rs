@@ -7,6 +7,7 @@ use crate::format::FormatError;
 use crate::remote::RemoteError;
 use crate::sha256::Sha256;
 use crate::store::StoreError;
+use crate::trust::TrustError;
 
 /// Why a transfer failed; the repository and every target are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +20,13 @@ pub enum TransferError {
     Remote(#[from] RemoteError),
     /// What the remote holds is not signed as it must be.
     #[error(transparent)]
-    Trust(Box<dyn std::error::Error + Send + Sync>),
+    Trust(Box<TrustError>),
+    /// Nothing was published there.
+    #[error("nothing was published to '{location}' yet")]
+    Unpublished {
+        /// Where.
+        location: String,
+    },
     /// Canonical bytes could not be made, or are not what they claim to be.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -111,5 +118,11 @@ impl TransferError {
             path: path.to_owned(),
             source,
         }
+    }
+}
+
+impl From<TrustError> for TransferError {
+    fn from(error: TrustError) -> Self {
+        Self::Trust(Box::new(error))
     }
 }

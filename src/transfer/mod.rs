@@ -13,6 +13,8 @@ mod pack;
 mod prepare;
 mod publish;
 mod pull;
+mod signing;
+mod source;
 mod spool;
 mod unpack;
 mod verify;
@@ -22,6 +24,8 @@ pub use inventory::{Content, Contents, Inventory};
 pub use prepare::{PrepareOptions, Prepared, What, prepare};
 pub use publish::{Change, Outcome, Publication, Signer, publish, upload};
 pub use pull::{Fetched, How, PullOptions, PullReport, pull};
+pub use signing::{Authority, Signing};
+pub use source::{Source, connect};
 pub use verify::verify_composition;
 
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};

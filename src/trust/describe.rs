@@ -88,7 +88,9 @@ fn delegation_changes(old: Option<&Targets>, new: &Targets, lines: &mut Vec<Stri
     all.extend(old.map(names).unwrap_or_default());
     for name in all {
         let keys = |targets: &Targets| {
-            let role = layout::roles(targets).iter().find(|role| role.name == name)?;
+            let role = layout::roles(targets)
+                .iter()
+                .find(|role| role.name == name)?;
             Some(RoleKeys {
                 keys: role.keyids.iter().map(|id| super::KeyId::of(id)).collect(),
                 threshold: role.threshold.get(),

@@ -88,7 +88,9 @@ impl Editor {
         Ok(Self {
             root: base.root.signed.clone(),
             targets: base.targets.signed.clone(),
-            roles: roles.map(|(name, role)| (name.clone(), role.signed.clone())).collect(),
+            roles: roles
+                .map(|(name, role)| (name.clone(), role.signed.clone()))
+                .collect(),
             documents: BTreeMap::new(),
             changed: BTreeSet::new(),
             base: Some(base),
@@ -217,7 +219,9 @@ impl Editor {
         threshold: u64,
     ) -> Result<(), TrustError> {
         let (ids, threshold) = checked(role, keys, threshold)?;
-        let table = keys.iter().map(|key| Ok((key.id().decoded()?, key.key().clone())));
+        let table = keys
+            .iter()
+            .map(|key| Ok((key.id().decoded()?, key.key().clone())));
         let table: Vec<(Decoded<Hex>, Key)> = table.collect::<Result<_, TrustError>>()?;
         if TOP_ROLES.contains(&role) {
             self.root.keys.extend(table);
@@ -241,7 +245,10 @@ impl Editor {
             }
             return Ok(());
         }
-        let delegations = self.targets.delegations.get_or_insert_with(Delegations::new);
+        let delegations = self
+            .targets
+            .delegations
+            .get_or_insert_with(Delegations::new);
         let delegated = delegations.roles.iter_mut().find(|d| d.name == role);
         let delegated = delegated.ok_or_else(|| no_role(role))?;
         delegated.keyids = ids;
@@ -279,16 +286,25 @@ impl Editor {
         // Before anything changes.
         checked(&role, keys, threshold)?;
         if !self.roles.contains_key(&role) {
-            let mut targets =
-                Targets::new(SPEC_VERSION.to_owned(), version(1)?, moment(self.now)?);
+            let mut targets = Targets::new(SPEC_VERSION.to_owned(), version(1)?, moment(self.now)?);
             targets.delegations = None;
             let own = self.targets.targets.iter();
             let own = own.filter(|(target, _)| role_of_target(target) == Some(role.clone()));
-            targets.targets = own.map(|(name, target)| (name.clone(), target.clone())).collect();
-            self.targets.targets.retain(|target, _| !targets.targets.contains_key(target));
+            targets.targets = own
+                .map(|(name, target)| (name.clone(), target.clone()))
+                .collect();
+            self.targets
+                .targets
+                .retain(|target, _| !targets.targets.contains_key(target));
             let paths = paths_of(kind, name).map(PathPattern::new);
-            let paths = paths.into_iter().collect::<Result<_, _>>().map_err(internal)?;
-            let delegations = self.targets.delegations.get_or_insert_with(Delegations::new);
+            let paths = paths
+                .into_iter()
+                .collect::<Result<_, _>>()
+                .map_err(internal)?;
+            let delegations = self
+                .targets
+                .delegations
+                .get_or_insert_with(Delegations::new);
             delegations.roles.push(DelegatedRole {
                 name: role.clone(),
                 keyids: Vec::new(),
@@ -300,7 +316,9 @@ impl Editor {
             self.roles.insert(role.clone(), targets);
         }
         if let (Some(span), Some(targets)) = (validity, self.roles.get_mut(&role)) {
-            targets._extra.insert(VALIDITY.to_owned(), Value::from(span));
+            targets
+                ._extra
+                .insert(VALIDITY.to_owned(), Value::from(span));
         }
         self.set_keys(&role, keys, threshold)
     }
@@ -415,7 +433,10 @@ impl Editor {
     }
 
     fn validity(&self, role: &str) -> i64 {
-        let own = self.roles.get(role).and_then(|targets| targets._extra.get(VALIDITY));
+        let own = self
+            .roles
+            .get(role)
+            .and_then(|targets| targets._extra.get(VALIDITY));
         own.and_then(Value::as_i64)
             .unwrap_or_else(|| validity_in(&self.root, role))
     }
@@ -423,7 +444,10 @@ impl Editor {
     /// Returns the role that signs a document.
     fn signer(&self, target: &str) -> Result<String, TrustError> {
         let document = Document::parse(target).ok_or_else(|| {
-            TrustError::Refused(format!("'{}' is no name of a document", target.escape_debug()))
+            TrustError::Refused(format!(
+                "'{}' is no name of a document",
+                target.escape_debug()
+            ))
         })?;
         let role = document.role();
         Ok(if self.roles.contains_key(&role) {
@@ -467,9 +491,13 @@ pub(super) fn validity_in(root: &Root, role: &str) -> i64 {
         "timestamp" => default.timestamp,
         _ => default.delegated,
     };
-    let said = root._extra.get(VALIDITY).and_then(|spans| spans.get(role)?.as_i64());
+    let said = root
+        ._extra
+        .get(VALIDITY)
+        .and_then(|spans| spans.get(role)?.as_i64());
     // Dates beyond the year 9999 have no text form.
-    said.filter(|span| (1..=100 * 365 * DAY).contains(span)).unwrap_or(fallback)
+    said.filter(|span| (1..=100 * 365 * DAY).contains(span))
+        .unwrap_or(fallback)
 }
 
 fn unsigned<T>(signed: T) -> Signed<T> {
@@ -505,7 +533,10 @@ fn checked(
             keys.len()
         ))
     })?;
-    let ids = ids.into_iter().map(KeyId::decoded).collect::<Result<_, _>>()?;
+    let ids = ids
+        .into_iter()
+        .map(KeyId::decoded)
+        .collect::<Result<_, _>>()?;
     Ok((ids, number))
 }
 
@@ -519,8 +550,5 @@ fn drop_unused(delegations: &mut Delegations) {
 }
 
 fn no_role(role: &str) -> TrustError {
-    TrustError::Refused(format!(
-        "the remote has no role '{}'",
-        role.escape_debug()
-    ))
+    TrustError::Refused(format!("the remote has no role '{}'", role.escape_debug()))
 }

@@ -77,7 +77,9 @@ pub(super) fn explain(
         Error::VersionMismatch {
             fetched, expected, ..
         } => TrustError::Mixed {
-            reason: format!("{what} has version {fetched}, and version {expected} belongs to the rest"),
+            reason: format!(
+                "{what} has version {fetched}, and version {expected} belongs to the rest"
+            ),
         },
         Error::MaxUpdatesExceeded {
             max_root_updates, ..

@@ -130,7 +130,12 @@ pub struct KeyStore {
 
 impl fmt::Debug for KeyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyStore({}, {:?})", self.dir.display(), self.keys.keys())
+        write!(
+            f,
+            "KeyStore({}, {:?})",
+            self.dir.display(),
+            self.keys.keys()
+        )
     }
 }
 
@@ -192,12 +197,17 @@ impl KeyStore {
 
     /// Returns the public parts of all keys, with their files, sorted by id.
     pub fn public_keys(&self) -> impl Iterator<Item = (&PublicKey, &Path)> {
-        self.keys.values().map(|pair| (&pair.public, pair.path.as_path()))
+        self.keys
+            .values()
+            .map(|pair| (&pair.public, pair.path.as_path()))
     }
 
     /// Returns the key whose id starts with `prefix`, if it is the only one.
     pub fn find(&self, prefix: &str) -> Option<&PublicKey> {
-        let mut found = self.keys.values().filter(|pair| pair.public.id.0.starts_with(prefix));
+        let mut found = self
+            .keys
+            .values()
+            .filter(|pair| pair.public.id.0.starts_with(prefix));
         let first = found.next()?;
         found.next().is_none().then_some(&first.public)
     }

@@ -74,8 +74,8 @@ impl Pending {
             what: "the pending file".to_owned(),
             reason,
         };
-        let pending: Self = from_canonical_json("pending", bytes)
-            .map_err(|error| malformed(error.to_string()))?;
+        let pending: Self =
+            from_canonical_json("pending", bytes).map_err(|error| malformed(error.to_string()))?;
         match pending.format {
             1 => Ok(pending),
             other => Err(malformed(format!(
@@ -250,7 +250,10 @@ impl Pending {
         let until = |role| moment(now.saturating_add(validity_in(&root.signed, role)));
         let mut snapshot = Snapshot::new(
             SPEC_VERSION.to_owned(),
-            next("snapshot", base.map(|base| base.snapshot.signed.version.get()))?,
+            next(
+                "snapshot",
+                base.map(|base| base.snapshot.signed.version.get()),
+            )?,
             until("snapshot")?,
         );
         snapshot.meta = meta;
@@ -258,7 +261,10 @@ impl Pending {
         let snapshot_text = write(&snapshot)?;
         let mut timestamp = Timestamp::new(
             SPEC_VERSION.to_owned(),
-            next("timestamp", base.map(|base| base.timestamp.signed.version.get()))?,
+            next(
+                "timestamp",
+                base.map(|base| base.timestamp.signed.version.get()),
+            )?,
             moment(now.saturating_add(validity_in(&root.signed, "timestamp")))?,
         );
         timestamp.meta.insert(
@@ -386,7 +392,9 @@ impl Authority {
     fn judges(&self, role: &str) -> Vec<(&Root, &Targets)> {
         let old = self.old.as_ref().filter(|_| role == "root");
         let old = old.map(|(root, targets)| (root, targets));
-        old.into_iter().chain([(&self.root, &self.targets)]).collect()
+        old.into_iter()
+            .chain([(&self.root, &self.targets)])
+            .collect()
     }
 }
 
@@ -401,7 +409,10 @@ fn check(contents: &HeadContents, root: &Signed<Root>) -> Result<(), TrustError>
             reason: error.to_string(),
         }
     };
-    let text = contents.metadata.get("targets.json").map_or("", String::as_str);
+    let text = contents
+        .metadata
+        .get("targets.json")
+        .map_or("", String::as_str);
     let signed = read_targets("targets", text)?;
     root.signed.verify_role(&signed).map_err(fail("targets"))?;
     let delegations = signed.signed.delegations.unwrap_or_default();
@@ -420,7 +431,11 @@ fn missing(lacking: Lacking, store: &KeyStore) -> TrustError {
         role: lacking.role,
         threshold: lacking.threshold,
         have: lacking.have,
-        keys: lacking.keys.iter().map(|id| id.short().to_owned()).collect(),
+        keys: lacking
+            .keys
+            .iter()
+            .map(|id| id.short().to_owned())
+            .collect(),
         dir: store.dir().to_owned(),
     }
 }

@@ -133,7 +133,9 @@ impl TrustedRemote {
 
     /// Returns where it is, in the order in which to try.
     pub fn locations(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.location).chain(&self.mirrors).map(String::as_str)
+        std::iter::once(&self.location)
+            .chain(&self.mirrors)
+            .map(String::as_str)
     }
 
     /// Reads the trusted root.
@@ -147,7 +149,10 @@ impl TrustedRemote {
 
 fn channel_pattern(text: &str) -> Result<Glob, String> {
     let glob = Glob::new(text).map_err(|problem| {
-        format!("'{}' is no pattern of channels: {problem}", text.escape_debug())
+        format!(
+            "'{}' is no pattern of channels: {problem}",
+            text.escape_debug()
+        )
     })?;
     let kind = text.split('/').next().unwrap_or_default();
     if text.split('/').count() > 3 || !["images", "layers", "*", "**"].contains(&kind) {

@@ -39,10 +39,7 @@ pub(super) fn write<T: Serialize>(value: &T) -> Result<String, TrustError> {
     serde_json::to_string(&value).map_err(internal)
 }
 
-pub(super) fn read<T: DeserializeOwned>(
-    role: &str,
-    text: &str,
-) -> Result<Signed<T>, TrustError> {
+pub(super) fn read<T: DeserializeOwned>(role: &str, text: &str) -> Result<Signed<T>, TrustError> {
     serde_json::from_str(text).map_err(|error| TrustError::Malformed {
         what: format!("role '{role}'"),
         reason: error.to_string(),

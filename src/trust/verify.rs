@@ -18,9 +18,7 @@ use super::names::Document;
 use super::state::{Remembered, State};
 use super::transport::{HeadTransport, METADATA_URL, TARGETS_URL};
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId, release_target};
-use crate::format::{
-    HeadContents, MAX_HEAD_BYTES, decode_head, from_canonical_json,
-};
+use crate::format::{HeadContents, MAX_HEAD_BYTES, decode_head, from_canonical_json};
 use crate::time::rfc3339;
 
 /// A head whose signatures, versions and dates were verified.
@@ -129,7 +127,12 @@ impl Verified {
         let channel = found.ok_or_else(|| TrustError::NoChannel {
             name: name.to_string(),
         })?;
-        let says = format!("{}/{}/{}", channel.kind.plural(), channel.name, channel.channel);
+        let says = format!(
+            "{}/{}/{}",
+            channel.kind.plural(),
+            channel.name,
+            channel.channel
+        );
         if says != name.to_string() {
             return Err(TrustError::Misnamed {
                 document: target,
@@ -229,7 +232,11 @@ impl Verified {
     pub fn signer(&self, kind: Kind, name: &str) -> String {
         let role = super::names::role_of(kind, name);
         let delegated = layout::roles(self.targets()).iter().any(|d| d.name == role);
-        if delegated { role } else { "targets".to_owned() }
+        if delegated {
+            role
+        } else {
+            "targets".to_owned()
+        }
     }
 
     fn targets(&self) -> &Targets {
@@ -291,7 +298,9 @@ impl Verified {
             return Ok(());
         };
         let role = document.role();
-        let delegated = layout::roles(self.targets()).iter().find(|d| d.name == role);
+        let delegated = layout::roles(self.targets())
+            .iter()
+            .find(|d| d.name == role);
         match delegated.and_then(|delegated| delegated.targets.as_ref()) {
             Some(signed) => check_date(&role, expiry(&signed.signed), self.now),
             None => Ok(()),

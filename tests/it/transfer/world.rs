@@ -26,6 +26,7 @@ use layerset::transfer::{
     Signer, TransferError, What, prepare, publish, pull,
 };
 use layerset::tree::{Changeset, Inode, Tree};
+use layerset::trust::TrustError;
 use sha2::Digest as _;
 
 /// What a remote does wrong with the next reads of blobs.
@@ -178,7 +179,13 @@ impl<'a> Ledger<'a> {
 impl Catalogue for Ledger<'_> {
     fn release(&self, kind: Kind, name: &str, id: &ReleaseId) -> Result<Release, TransferError> {
         let found = self.all(&release_target(kind, name, id)).pop();
-        found.ok_or_else(|| TransferError::Trust(format!("no release {id} of '{name}'").into()))
+        found.ok_or_else(|| {
+            TransferError::from(TrustError::NoRelease {
+                kind: kind.word(),
+                name: name.to_owned(),
+                id: id.to_string(),
+            })
+        })
     }
 
     fn releases(&self, kind: Kind, name: &str) -> Result<Vec<Release>, TransferError> {

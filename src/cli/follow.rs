@@ -1,0 +1,343 @@
+//! What commands share that follow a channel of a remote: whom to trust, where to look, and the pull itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::meter::Meter;
+use super::{CliError, Context, error, ui};
+use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
+use crate::remote::{Location, Mirrors, OpenOptions};
+use crate::store::{RefName, Repository};
+use crate::time::{Clock as _, SystemClock, rfc3339};
+use crate::transfer::{self, How, PullOptions, PullReport, Source};
+use crate::trust::{Choice, Machine, Policy, State, TrustedRemote};
+
+/// Bytes that are fetched for nothing rather than asked for apart: what a usual line carries while an answer is on its way.
+const GAP_BYTES: u64 = 128 << 10;
+
+/// How many requests at once.
+const THREADS: usize = 6;
+
+/// How to follow a channel.
+#[derive(Debug, Args)]
+pub struct Follow {
+    /// The remote, by its name in the trust policy [default: the first that may have the channel]
+    #[arg(long, value_name = "NAME")]
+    remote: Option<String>,
+    /// Look here instead of where the policy says: a mirror, or the directory of a bundle
+    #[arg(long, value_name = "LOCATION")]
+    from: Option<String>,
+    /// Whom to trust [default: /etc/layerset/trust.toml for root, $XDG_CONFIG_HOME/layerset/trust.toml for others]
+    #[arg(long, env = "LAYERSET_TRUST", value_name = "FILE")]
+    trust: Option<PathBuf>,
+    /// Take a release that is being rolled out even where it is not this machine's turn
+    #[arg(long)]
+    ahead: bool,
+    /// Fetch what changed in full, not as the difference to what is here
+    #[arg(long)]
+    no_deltas: bool,
+}
+
+/// What following a channel gave.
+pub enum Followed {
+    /// A release is here.
+    Pulled(Box<Pulled>),
+    /// There is nothing for this machine, and why.
+    Nothing(String),
+}
+
+/// A release that is here now.
+pub struct Pulled {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The release.
+    pub release: Release,
+    /// What was done.
+    pub report: PullReport,
+    /// Requests, that of the head among them.
+    pub requests: u64,
+    /// Bytes that arrived, the head among them.
+    pub received: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// The state of trust, to be told once the release is taken.
+    accepted: Option<(State, Channel)>,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    channel: String,
+    kind: Kind,
+    id: &'a ReleaseId,
+    serial: u64,
+    version: &'a str,
+    requests: u64,
+    received_bytes: u64,
+    seconds: f64,
+    #[serde(flatten)]
+    report: &'a PullReport,
+}
+
+/// Reads a channel as people write it: `web/stable` stands for the image's.
+pub fn channel_name(text: &str) -> Result<ChannelName, CliError> {
+    let full = if text.matches('/').count() == 1 {
+        format!("images/{text}")
+    } else {
+        text.to_owned()
+    };
+    full.parse().map_err(|_| {
+        CliError::usage(format!("'{text}' names no channel")).with_hint(
+            "write NAME/CHANNEL for an image, as in 'web/stable', or layers/NAME/CHANNEL for a layer",
+        )
+    })
+}
+
+/// Opens remotes as commands do: an interrupt ends their waiting.
+pub fn open_options(context: &Context) -> OpenOptions {
+    OpenOptions {
+        cancel: Arc::clone(&context.cancel),
+        ..OpenOptions::default()
+    }
+}
+
+/// Opens what a repository remembers of a remote.
+pub fn trust_state(repository: &Repository, remote: &str) -> Result<State, CliError> {
+    let dir = repository.root().join("trust");
+    let disk = repository.disk();
+    disk.mkdir(&dir, 0o755)
+        .map_err(|error| CliError::from(crate::store::StoreError::from(error)))?;
+    Ok(State::open(Arc::clone(disk), &dir.join(remote))?)
+}
+
+/// Returns where the trust policy is unless it is named.
+pub fn default_policy() -> Result<PathBuf, CliError> {
+    super::config_dir().map(|dir| dir.join("trust.toml"))
+}
+
+impl Follow {
+    fn policy(&self) -> Result<Policy, CliError> {
+        let path = match &self.trust {
+            Some(path) => path.clone(),
+            None => default_policy()?,
+        };
+        if !path.exists() {
+            return Err(CliError::new(
+                format!("there is no trust policy at '{}'", path.display()),
+                error::FAILED,
+            )
+            .with_hint("write one: [[remote]] with name, location and root, the root.json that `layerset trust init` made; or name one with --trust"));
+        }
+        Ok(Policy::read(&path)?)
+    }
+
+    fn choose<'p>(
+        &self,
+        policy: &'p Policy,
+        channel: &ChannelName,
+    ) -> Result<&'p TrustedRemote, CliError> {
+        let names = || {
+            let names: Vec<&str> = policy
+                .remotes
+                .iter()
+                .map(|remote| remote.name.as_str())
+                .collect();
+            format!("the policy has: {}", names.join(", "))
+        };
+        if let Some(name) = &self.remote {
+            let remote = policy.remote(name).ok_or_else(|| {
+                CliError::usage(format!("the trust policy has no remote '{name}'"))
+                    .with_hint(names())
+            })?;
+            if !remote.allows(channel) {
+                return Err(not_allowed(channel, &remote.name));
+            }
+            return Ok(remote);
+        }
+        let allowing = policy.remotes.iter().find(|remote| remote.allows(channel));
+        allowing.ok_or_else(|| not_allowed(channel, "any remote"))
+    }
+
+    /// Asks the remote that may have the channel, and verifies what it says.
+    pub fn connect(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        channel: &ChannelName,
+        meter: &Meter,
+    ) -> Result<(Source, State, String), CliError> {
+        let policy = self.policy()?;
+        let trusted = self.choose(&policy, channel)?;
+        let root = trusted.read_root()?;
+        let locations: Vec<String> = match &self.from {
+            Some(from) => vec![from.clone()],
+            None => trusted.locations().map(str::to_owned).collect(),
+        };
+        let options = open_options(context);
+        let mut remotes = Vec::new();
+        for location in &locations {
+            let location: Location = location.parse()?;
+            remotes.push(crate::remote::open(&location, &options)?);
+        }
+        let state = trust_state(repository, &trusted.name)?;
+        let now = SystemClock.now_sec();
+        let source = transfer::connect(Mirrors::new(remotes), &root, &state, now, meter)?;
+        Ok((source, state, trusted.name.clone()))
+    }
+
+    /// Brings the release that the channel has for this machine into the repository.
+    pub fn pull(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        name: &ChannelName,
+    ) -> Result<Followed, CliError> {
+        let started = Instant::now();
+        let meter = Meter::new(&context.ui);
+        let (source, state, remote) = self.connect(context, repository, name, &meter)?;
+        let channel = source.verified.channel(name)?;
+        state.accept(&channel, None)?;
+        let (id, is_newest) = match self.choice(&channel)? {
+            Choice::Release(id) => (id, true),
+            Choice::Others(id) => (id, false),
+            Choice::NotYet { until } => {
+                let text = format!("'{name}' is not for machines before {}", rfc3339(until));
+                return Ok(Followed::Nothing(text));
+            }
+            Choice::NotChosen => {
+                let percent = channel.rollout.percent;
+                let text = format!(
+                    "'{name}' goes to {percent} % of the machines so far, and this is none of them"
+                );
+                return Ok(Followed::Nothing(text));
+            }
+        };
+        let release = source.verified.release(name.kind, &name.name, &id)?;
+        let options = PullOptions {
+            threads: THREADS,
+            deltas: !self.no_deltas,
+            gap: GAP_BYTES,
+            cancel: &context.cancel,
+            progress: &meter,
+            waiting: context.store_waiting(),
+        };
+        let points = RefName::channel(&remote, name)?;
+        let report = transfer::pull(
+            repository,
+            &source.remote,
+            &source.verified,
+            &release,
+            &points,
+            &options,
+        )?;
+        Ok(Followed::Pulled(Box::new(Pulled {
+            channel: name.clone(),
+            release,
+            report,
+            requests: source.remote.requests(),
+            received: source.remote.received_bytes(),
+            seconds: started.elapsed().as_secs_f64(),
+            accepted: is_newest.then_some((state, channel)),
+        })))
+    }
+
+    fn choice(&self, channel: &Channel) -> Result<Choice, CliError> {
+        let is_for_all = channel.rollout.percent == 100 && channel.rollout.not_before == 0;
+        if self.ahead || is_for_all {
+            return Ok(Choice::Release(channel.release));
+        }
+        let path = "/etc/machine-id";
+        let id = match std::env::var("LAYERSET_MACHINE_ID") {
+            Ok(id) if !id.is_empty() => id,
+            _ => std::fs::read_to_string(path).map_err(|error| {
+                CliError::io(
+                    format!("cannot read '{path}', by which a staged rollout chooses machines"),
+                    error,
+                )
+                .with_hint(
+                    "`systemd-machine-id-setup` makes one; --ahead takes the release all the same",
+                )
+            })?,
+        };
+        Ok(Machine::new(&id).choose(channel, SystemClock.now_sec()))
+    }
+}
+
+fn not_allowed(channel: &ChannelName, remote: &str) -> CliError {
+    CliError::new(
+        format!("the trust policy does not let this machine follow '{channel}' on {remote}"),
+        error::REFUSED,
+    )
+    .with_hint("add the channel to `channels` of a [[remote]]")
+}
+
+impl Pulled {
+    /// Remembers that this machine has taken the release: it does not take an older one by itself from now on.
+    pub fn remember(&self) -> Result<(), CliError> {
+        if let Some((state, channel)) = &self.accepted {
+            state.record(channel)?;
+        }
+        Ok(())
+    }
+
+    /// Describes the pull as JSON.
+    pub fn json(&self) -> Result<serde_json::Value, CliError> {
+        let summary = Summary {
+            channel: self.channel.to_string(),
+            kind: self.release.kind,
+            id: &self.release.id,
+            serial: self.release.serial,
+            version: &self.release.version,
+            requests: self.requests,
+            received_bytes: self.received,
+            seconds: self.seconds,
+            report: &self.report,
+        };
+        serde_json::to_value(summary).map_err(|error| CliError::bug(error.to_string()))
+    }
+
+    /// Describes the pull for people.
+    pub fn text(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .report
+            .parts
+            .iter()
+            .map(|part| {
+                let how = match part.how {
+                    How::Present => "here".to_owned(),
+                    How::Delta => format!("delta of {}", ui::size(part.delta_bytes)),
+                    How::Packs => "in full".to_owned(),
+                };
+                let (kind, id) = (part.kind.word(), part.id.layer().short());
+                let (name, version) = (part.name.clone(), part.version.clone());
+                vec![kind.to_owned(), name, version, id, how]
+            })
+            .collect();
+        let mut text = ui::table(&["", "name", "version", "id", "how"], &rows);
+        for part in &self.report.parts {
+            if let Some(reason) = &part.fallback_reason {
+                text.push_str(&format!(
+                    "note: the delta of '{}' lacked {} objects, fetched in full: {reason}\n",
+                    part.name, part.fallback_objects
+                ));
+            }
+        }
+        if self.report.fallback_bytes > 0 {
+            let bytes = ui::size(self.report.fallback_bytes);
+            text.push_str(&format!("note: {bytes} more were fetched for that\n"));
+        }
+        text.push_str(&format!(
+            "pulled {} release {}, {}: {} in {} requests, {}\n",
+            self.channel,
+            self.release.serial,
+            self.release.id.layer().short(),
+            ui::size(self.received),
+            self.requests,
+            ui::seconds(self.seconds)
+        ));
+        text
+    }
+}

@@ -1,0 +1,207 @@
+//! `layerset publish`.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::authority::Signatory;
+use super::meter::Meter;
+use super::{CliError, Context, ui};
+use crate::durable::LockMode;
+use crate::format::release::{ChannelName, Kind};
+use crate::store::{Repository, Resolved};
+use crate::time::rfc3339;
+use crate::transfer::{
+    self, Outcome, PrepareOptions, Prepared, Publication, Signer as _, Signing, What,
+};
+
+/// Publishes an image or a layer to channels of a remote.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset publish web --to /srv/remote --channel stable
+  layerset publish web --to main --channel beta --channel stable --percent 10
+  layerset publish layers/web/nginx --to s3://images/fleet --channel stable
+  layerset publish b3:1f2e --to main --channel stable --rollback 'release 7 loses mail'
+  layerset publish web --to main --channel stable --dry-run     # the plan, with bytes
+
+What the remote has is not sent again. Machines see nothing before all of it is there: the
+last step replaces one signed file. Several publishers may work at once.")]
+pub struct Publish {
+    /// The image or layer: a recipe's name, a ref, an id or an abbreviation of one
+    what: String,
+    #[command(flatten)]
+    signatory: Signatory,
+    /// The channel to point at it; may be given more than once
+    #[arg(long, value_name = "NAME", required = true)]
+    channel: Vec<String>,
+    /// The share of the machines that take it, 0 to 100
+    #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    percent: u8,
+    /// No machine takes it before this second, since 1970
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    not_before: i64,
+    /// Go back to an older release, for this reason: machines refuse to without
+    #[arg(long, value_name = "REASON")]
+    rollback: Option<String>,
+    /// From how many earlier releases machines can update by a delta
+    #[arg(long, default_value_t = 3, value_name = "COUNT")]
+    deltas: usize,
+    /// How many releases of an image stay listed, those of channels aside
+    #[arg(long, default_value_t = 10, value_name = "COUNT")]
+    keep: usize,
+    /// How hard packs are compressed, 1 to 19
+    #[arg(long, default_value_t = 12, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: i32,
+    /// Prepare everything, show what would be sent, and send nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    kind: Kind,
+    name: &'a str,
+    id: String,
+    serial: u64,
+    is_known: bool,
+    packs: usize,
+    deltas: usize,
+    bytes: u64,
+}
+
+impl Publish {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        context.catch_interrupts()?;
+        let repository = context.open(LockMode::Shared, "layerset publish")?;
+        let (what, kind, name) = self.resolve(&repository)?;
+        let channels = self
+            .channel
+            .iter()
+            .map(|channel| ChannelName::new(kind, &name, channel))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| CliError::usage(error.to_string()))?;
+        let desk = self.signatory.open(context, &repository)?;
+        let meter = Meter::new(&context.ui);
+        let mut signing = Signing::open(desk.authority())?;
+        let options = PrepareOptions {
+            level: self.level,
+            deltas: self.deltas,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            now: desk.now,
+            cancel: &context.cancel,
+            progress: &meter,
+        };
+        let prepared = transfer::prepare(
+            &repository,
+            desk.remote.as_ref(),
+            signing.catalogue(),
+            what,
+            &options,
+        )?;
+        let publication = Publication {
+            prepared,
+            channels,
+            layer_channels: Vec::new(),
+            percent: self.percent,
+            not_before: self.not_before,
+            downgrade: self.rollback.clone(),
+            keep: self.keep,
+            now: desk.now,
+        };
+        if self.dry_run {
+            publication.change(signing.catalogue())?;
+            return self.report(context, &publication, None);
+        }
+        let outcome = transfer::publish(desk.remote.as_ref(), &mut signing, &publication, &meter)?;
+        self.report(context, &publication, Some(&outcome))
+    }
+
+    fn resolve(&self, repository: &Repository) -> Result<(What, Kind, String), CliError> {
+        match repository.resolve(&self.what)? {
+            Resolved::Image(id) => {
+                let name = repository.read_image(&id)?.name;
+                Ok((What::Image(id), Kind::Image, name))
+            }
+            Resolved::Layer(id) => {
+                let name = repository.read_layer(&id)?.name;
+                Ok((What::Layer(id), Kind::Layer, name))
+            }
+            _ => Err(CliError::usage(format!(
+                "'{}' is neither an image nor a layer",
+                self.what
+            ))),
+        }
+    }
+
+    fn report(
+        &self,
+        context: &Context,
+        publication: &Publication,
+        outcome: Option<&Outcome>,
+    ) -> Result<(), CliError> {
+        let lines: Vec<Line<'_>> = publication.prepared.iter().map(line).collect();
+        let channels: Vec<String> = publication
+            .channels
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        context.ui.print_json(&serde_json::json!({
+            "dry_run": outcome.is_none(), "channels": channels, "releases": lines, "outcome": outcome,
+        }))?;
+        let rows: Vec<Vec<String>> = lines
+            .iter()
+            .map(|line| {
+                let state = if line.is_known {
+                    "is there".to_owned()
+                } else {
+                    format!(
+                        "{} in {} deltas and packs",
+                        ui::size(line.bytes),
+                        line.deltas + line.packs
+                    )
+                };
+                vec![
+                    line.kind.word().to_owned(),
+                    line.name.to_owned(),
+                    line.id.clone(),
+                    line.serial.to_string(),
+                    state,
+                ]
+            })
+            .collect();
+        let mut text = ui::table(&["", "name", "id", "release", "to send"], &rows);
+        let names = channels.join(", ");
+        text.push_str(&match outcome {
+            None => format!("would point {names} at it; nothing was sent\n"),
+            Some(outcome) if !outcome.changed => format!("{names}: unchanged\n"),
+            Some(outcome) => format!(
+                "published to {names}: {} blobs, {} sent{}\n",
+                outcome.blobs_sent,
+                ui::size(outcome.bytes_sent),
+                self.staged()
+            ),
+        });
+        context.ui.print(&text);
+        Ok(())
+    }
+
+    fn staged(&self) -> String {
+        let share =
+            (self.percent < 100).then(|| format!(", for {} % of the machines", self.percent));
+        let when = (self.not_before > 0).then(|| format!(", from {} on", rfc3339(self.not_before)));
+        format!("{}{}", share.unwrap_or_default(), when.unwrap_or_default())
+    }
+}
+
+fn line(prepared: &Prepared) -> Line<'_> {
+    let release = &prepared.release;
+    Line {
+        kind: release.kind,
+        name: &release.name,
+        id: release.id.layer().short(),
+        serial: release.serial,
+        is_known: prepared.is_known,
+        packs: release.packs.len(),
+        deltas: release.deltas.len(),
+        bytes: prepared.bytes(),
+    }
+}

@@ -1,0 +1,44 @@
+//! `layerset pull`.
+
+use clap::Args;
+
+use super::follow::{Follow, Followed, channel_name};
+use super::{CliError, Context};
+use crate::durable::LockMode;
+
+/// Brings what a channel points at into the repository.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset pull web/stable                          # the image that the channel has for this machine
+  layerset pull layers/nginx/stable --remote main
+  layerset pull web/stable --from /media/usb/bundle # from a directory, with the same signatures
+
+Only what is not here is fetched, as the difference to earlier releases where there is one. What
+arrived stays when it is interrupted: the same command goes on. `layerset deploy --channel` pulls
+and deploys.")]
+pub struct Pull {
+    /// The channel: NAME/CHANNEL of an image, or layers/NAME/CHANNEL
+    channel: String,
+    #[command(flatten)]
+    follow: Follow,
+}
+
+impl Pull {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        context.catch_interrupts()?;
+        let channel = channel_name(&self.channel)?;
+        let repository = context.open(LockMode::Shared, "layerset pull")?;
+        match self.follow.pull(context, &repository, &channel)? {
+            Followed::Pulled(pulled) => {
+                pulled.remember()?;
+                context.ui.print_json(&pulled.json()?)?;
+                context.ui.print(&pulled.text());
+            }
+            Followed::Nothing(why) => {
+                context.ui.print_json(&serde_json::json!({ "channel": channel.to_string(), "pulled": false, "reason": why }))?;
+                context.ui.print(&format!("nothing to pull: {why}\n"));
+            }
+        }
+        Ok(())
+    }
+}

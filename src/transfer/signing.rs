@@ -1,0 +1,94 @@
+//! Changing what is signed on a remote: read, verify, edit, sign, replace.
+
+use super::{Catalogue, Change, Signer, TransferError};
+use crate::format::MAX_HEAD_BYTES;
+use crate::remote::{Revision, WritableRemote};
+use crate::trust::{Editor, KeyStore, State, Verified, verify_to_edit};
+
+/// What a publisher signs with, and where.
+#[derive(Clone, Copy)]
+pub struct Authority<'a> {
+    /// The remote.
+    pub remote: &'a dyn WritableRemote,
+    /// The root that the publisher trusts: it does not build on what somebody else left there.
+    pub root: &'a [u8],
+    /// What it remembers of the remote.
+    pub state: &'a State,
+    /// Its keys.
+    pub keys: &'a KeyStore,
+    /// When it is, in seconds since 1970.
+    pub now: i64,
+}
+
+/// A remote whose head was read and verified, for changing it.
+pub struct Signing<'a> {
+    authority: Authority<'a>,
+    verified: Verified,
+    revision: Revision,
+}
+
+impl<'a> Signing<'a> {
+    /// Reads and verifies the head.
+    pub fn open(authority: Authority<'a>) -> Result<Self, TransferError> {
+        let (verified, revision) = read(&authority)?;
+        Ok(Self {
+            authority,
+            verified,
+            revision,
+        })
+    }
+
+    /// Returns what was read last.
+    pub fn verified(&self) -> &Verified {
+        &self.verified
+    }
+
+    /// Signs what `edit` does, and replaces the head.
+    pub fn edit(
+        &mut self,
+        edit: &mut dyn FnMut(&mut Editor) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        let Authority {
+            remote, keys, now, ..
+        } = self.authority;
+        let mut editor = Editor::open(&self.verified, now)?;
+        edit(&mut editor)?;
+        let head = editor.sign(keys)?;
+        remote.replace_head(&head, Some(&self.revision))?;
+        self.refresh()
+    }
+}
+
+fn read(authority: &Authority<'_>) -> Result<(Verified, Revision), TransferError> {
+    let head = authority.remote.read_head(MAX_HEAD_BYTES)?;
+    let head = head.ok_or_else(|| TransferError::Unpublished {
+        location: authority.remote.location().to_owned(),
+    })?;
+    let verified = verify_to_edit(&head.bytes, authority.root, authority.state, authority.now)?;
+    Ok((verified, head.revision))
+}
+
+impl Signer for Signing<'_> {
+    fn refresh(&mut self) -> Result<(), TransferError> {
+        (self.verified, self.revision) = read(&self.authority)?;
+        Ok(())
+    }
+
+    fn catalogue(&self) -> &dyn Catalogue {
+        &self.verified
+    }
+
+    fn commit(&mut self, change: &Change) -> Result<(), TransferError> {
+        self.edit(&mut |editor| {
+            for (target, bytes) in &change.0 {
+                match bytes {
+                    Some(bytes) => editor.put(target, bytes)?,
+                    None => {
+                        editor.remove(target)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
