@@ -14,6 +14,7 @@ mod location;
 mod mirrors;
 mod options;
 mod patience;
+mod registry;
 mod s3;
 mod web;
 
@@ -37,7 +38,9 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Remote
         Location::Directory(path) => Box::new(directory::Directory::new(path, options, false)),
         Location::Web(url) => Box::new(web::Web::new(url, name, options)?),
         Location::S3 { bucket, prefix } => Box::new(s3::S3::new(bucket, prefix, name, options)?),
-        Location::Registry { .. } => return Err(RemoteError::ReadOnly { location: name }),
+        Location::Registry { host, repository } => {
+            Box::new(registry::Registry::new(host, repository, name, options)?)
+        }
     })
 }
 
@@ -51,7 +54,9 @@ pub fn open_writable(
         Location::Directory(path) => Box::new(directory::Directory::new(path, options, true)),
         Location::Web(_) => return Err(RemoteError::ReadOnly { location: name }),
         Location::S3 { bucket, prefix } => Box::new(s3::S3::new(bucket, prefix, name, options)?),
-        Location::Registry { .. } => return Err(RemoteError::ReadOnly { location: name }),
+        Location::Registry { host, repository } => {
+            Box::new(registry::Registry::new(host, repository, name, options)?)
+        }
     })
 }
 

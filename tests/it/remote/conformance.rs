@@ -257,9 +257,18 @@ fn an_s3_server_conforms() {
 }
 
 #[test]
-#[ignore = "the registry follows in the next commit"]
 fn a_registry_conforms() {
-    let Some(registry) = Registry::start("a_registry_conforms", "") else {
+    registry_conforms("a_registry_conforms", "");
+}
+
+#[test]
+fn a_registry_that_deletes_conforms() {
+    let deletes = "  delete:\n    enabled: true\n";
+    registry_conforms("a_registry_that_deletes_conforms", deletes);
+}
+
+fn registry_conforms(test: &str, extra: &str) {
+    let Some(registry) = Registry::start(test, extra) else {
         return;
     };
     let location = format!("oci://{}/fleet/web", registry.host);

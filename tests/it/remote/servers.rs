@@ -351,6 +351,10 @@ fn answers(host: &str) -> bool {
 
 impl Drop for Registry {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.root.path().join("log"));
+            eprintln!("docker-registry said: {}", log.unwrap_or_default());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
