@@ -5,6 +5,7 @@
 //! makes of the same value, so one value has one identity. Each binary format has a text twin ([`dump_tree`],
 //! [`parse_tree`], [`dump_changeset`]).
 
+pub mod delta;
 mod gv;
 mod head;
 mod json;

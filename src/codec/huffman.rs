@@ -1,0 +1,433 @@
+//! Blocks of deflate: counting symbols, building their trees, and writing them (RFC 1951, section 3.2).
+//!
+//! Trees are built as gzip and zlib do: a heap by frequency and depth, codes cut to the greatest length, ties in one order.
+
+use std::io::{self, Write};
+
+const LITERALS: usize = 286;
+const DISTANCES: usize = 30;
+const LENGTH_CODES: usize = 19;
+const END: usize = 256;
+/// The order in which the lengths of the code-length codes are written.
+const ORDER: [usize; LENGTH_CODES] = [
+    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
+];
+
+/// Writes bits, lowest first.
+pub(super) struct Bits<W: Write> {
+    out: W,
+    buffer: Vec<u8>,
+    bits: u64,
+    count: u32,
+}
+
+impl<W: Write> Bits<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self {
+            out,
+            buffer: Vec::new(),
+            bits: 0,
+            count: 0,
+        }
+    }
+
+    fn put(&mut self, value: u32, count: u32) {
+        self.bits |= u64::from(value) << self.count;
+        self.count += count;
+        while self.count >= 8 {
+            self.buffer.push(self.bits as u8);
+            self.bits >>= 8;
+            self.count -= 8;
+        }
+    }
+
+    fn align(&mut self) {
+        if self.count > 0 {
+            self.put(0, 8 - self.count);
+        }
+    }
+
+    fn pass_on(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> io::Result<W> {
+        self.align();
+        self.pass_on()?;
+        Ok(self.out)
+    }
+}
+
+/// Returns code, number of extra bits and their value of a match length, 3 to 258.
+fn length_code(length: usize) -> (usize, u32, u32) {
+    if length == 258 {
+        return (285, 0, 0);
+    }
+    let offset = length - 3;
+    if offset < 8 {
+        return (257 + offset, 0, 0);
+    }
+    let extra = offset.ilog2() - 2;
+    let code = 257 + 4 * extra as usize + (offset >> extra);
+    (code, extra, (offset & ((1 << extra) - 1)) as u32)
+}
+
+/// Returns code, number of extra bits and their value of a distance, 1 to 32768.
+fn distance_code(distance: usize) -> (usize, u32, u32) {
+    let offset = distance - 1;
+    if offset < 4 {
+        return (offset, 0, 0);
+    }
+    let extra = offset.ilog2() - 1;
+    let code = 2 * extra as usize + (offset >> extra);
+    (code, extra, (offset & ((1 << extra) - 1)) as u32)
+}
+
+fn length_extra(code: usize) -> u64 {
+    match code {
+        265..=284 => (code as u64 - 261) / 4,
+        _ => 0,
+    }
+}
+
+fn distance_extra(code: usize) -> u64 {
+    (code as u64 / 2).saturating_sub(1)
+}
+
+fn fixed_literal(code: usize) -> u8 {
+    match code {
+        0..=143 => 8,
+        144..=255 => 9,
+        256..=279 => 7,
+        _ => 8,
+    }
+}
+
+/// Lengths of codes, and what they cost with and without a tree of their own, in bits.
+struct Lengths {
+    lengths: Vec<u8>,
+    /// The highest code in use.
+    last: usize,
+    own: i64,
+    fixed: i64,
+}
+
+/// Builds a tree for these frequencies; at least two codes are in use in the end, as some readers want.
+fn build(
+    frequencies: &[u32],
+    limit: usize,
+    extra: fn(usize) -> u64,
+    fixed: fn(usize) -> u8,
+) -> Lengths {
+    let codes = frequencies.len();
+    let mut frequency: Vec<u32> = frequencies.to_vec();
+    frequency.resize(2 * codes + 1, 0);
+    let mut depth = vec![0u8; 2 * codes + 1];
+    let mut parent = vec![0usize; 2 * codes + 1];
+    let (mut own, mut fixed_bits) = (0i64, 0i64);
+    let mut heap: Vec<usize> = (0..codes).filter(|code| frequency[*code] > 0).collect();
+    let mut last = heap.last().copied();
+    while heap.len() < 2 {
+        let code = match last {
+            None => 0,
+            Some(code) if code < 2 => code + 1,
+            Some(_) => 0,
+        };
+        if last.is_none_or(|last| last < 2) {
+            last = Some(code);
+        }
+        heap.push(code);
+        frequency[code] = 1;
+        own -= 1;
+        fixed_bits -= i64::from(fixed(code));
+    }
+    let last = last.unwrap_or(0);
+    for at in (0..heap.len() / 2).rev() {
+        sift(&mut heap, at, &frequency, &depth);
+    }
+    let mut next = codes;
+    // From the root down, in the end.
+    let mut sorted = Vec::with_capacity(2 * codes);
+    loop {
+        let least = heap.swap_remove(0);
+        sift(&mut heap, 0, &frequency, &depth);
+        let second = heap[0];
+        sorted.push(least);
+        sorted.push(second);
+        frequency[next] = frequency[least].saturating_add(frequency[second]);
+        depth[next] = depth[least].max(depth[second]) + 1;
+        parent[least] = next;
+        parent[second] = next;
+        heap[0] = next;
+        next += 1;
+        sift(&mut heap, 0, &frequency, &depth);
+        if heap.len() < 2 {
+            break;
+        }
+    }
+    sorted.push(heap[0]);
+    sorted.reverse();
+
+    let mut length = vec![0usize; 2 * codes + 1];
+    let mut of_length = vec![0i64; limit + 1];
+    let mut overflow = 0i64;
+    for node in &sorted[1..] {
+        let mut bits = length[parent[*node]] + 1;
+        if bits > limit {
+            bits = limit;
+            overflow += 1;
+        }
+        length[*node] = bits;
+        if *node >= codes {
+            continue;
+        }
+        of_length[bits] += 1;
+        let (extra, times) = (extra(*node) as i64, i64::from(frequency[*node]));
+        own += times * (bits as i64 + extra);
+        fixed_bits += times * (i64::from(fixed(*node)) + extra);
+    }
+    if overflow > 0 {
+        while overflow > 0 {
+            let mut bits = limit - 1;
+            while of_length[bits] == 0 {
+                bits -= 1;
+            }
+            of_length[bits] -= 1;
+            of_length[bits + 1] += 2;
+            of_length[limit] -= 1;
+            overflow -= 2;
+        }
+        let mut leaves = sorted.iter().rev().filter(|node| **node < codes);
+        for bits in (1..=limit).rev() {
+            for node in leaves.by_ref().take(of_length[bits] as usize) {
+                own += (bits as i64 - length[*node] as i64) * i64::from(frequency[*node]);
+                length[*node] = bits;
+            }
+        }
+    }
+    Lengths {
+        lengths: length[..codes].iter().map(|bits| *bits as u8).collect(),
+        last,
+        own,
+        fixed: fixed_bits,
+    }
+}
+
+/// Moves a node down the heap: the smaller frequency first, then the smaller depth; the left child on a tie.
+fn sift(heap: &mut [usize], mut at: usize, frequency: &[u32], depth: &[u8]) {
+    let key = |node: usize| (frequency[node], depth[node]);
+    let Some(node) = heap.get(at).copied() else {
+        return;
+    };
+    let mut child = 2 * at + 1;
+    while child < heap.len() {
+        if child + 1 < heap.len() && key(heap[child + 1]) <= key(heap[child]) {
+            child += 1;
+        }
+        if key(node) <= key(heap[child]) {
+            break;
+        }
+        heap[at] = heap[child];
+        at = child;
+        child = 2 * at + 1;
+    }
+    heap[at] = node;
+}
+
+/// Returns the codes of these lengths, their bits reversed, as they are written.
+fn codes(lengths: &[u8]) -> Vec<(u32, u32)> {
+    let mut count = [0u32; 17];
+    for length in lengths.iter().filter(|length| **length > 0) {
+        count[usize::from(*length)] += 1;
+    }
+    let mut next = [0u32; 17];
+    for bits in 1..16 {
+        next[bits + 1] = (next[bits] + count[bits]) << 1;
+    }
+    let mut of = |length: &u8| {
+        let bits = u32::from(*length);
+        if bits == 0 {
+            return (0, 0);
+        }
+        let code = next[usize::from(*length)];
+        next[usize::from(*length)] += 1;
+        (code.reverse_bits() >> (32 - bits), bits)
+    };
+    lengths.iter().map(&mut of).collect()
+}
+
+/// The symbols of one block.
+pub(super) struct Block {
+    /// Length or literal, and distance; 0 for a literal.
+    symbols: Vec<(u16, u16)>,
+    pairs: usize,
+    literals: [u32; LITERALS],
+    distances: [u32; DISTANCES],
+}
+
+impl Block {
+    pub(super) fn new() -> Self {
+        let mut literals = [0; LITERALS];
+        literals[END] = 1;
+        Self {
+            symbols: Vec::new(),
+            pairs: 0,
+            literals,
+            distances: [0; DISTANCES],
+        }
+    }
+
+    pub(super) fn symbols(&self) -> usize {
+        self.symbols.len()
+    }
+
+    pub(super) fn literal(&mut self, byte: u8) {
+        self.symbols.push((u16::from(byte), 0));
+        self.literals[usize::from(byte)] += 1;
+    }
+
+    pub(super) fn pair(&mut self, length: usize, distance: usize) {
+        self.symbols.push((length as u16, distance as u16));
+        self.pairs += 1;
+        self.literals[length_code(length).0] += 1;
+        self.distances[distance_code(distance).0] += 1;
+    }
+
+    /// Guesses, as gzip does, whether the block should end here: few matches, and less than half its input in size.
+    pub(super) fn is_worth_ending(&self, input: usize) -> bool {
+        let symbols = self.symbols.len() as u64;
+        let of_code = |(code, times): (usize, &u32)| u64::from(*times) * (5 + distance_extra(code));
+        let bits: u64 = self.distances.iter().enumerate().map(of_code).sum();
+        let bytes = (symbols * 8 + bits) >> 3;
+        self.pairs < self.symbols.len() / 2 && bytes < input as u64 / 2
+    }
+
+    /// Writes the block in the shortest of the three ways, and starts a new one.
+    pub(super) fn write<W: Write>(
+        &mut self,
+        out: &mut Bits<W>,
+        stored: Option<&[u8]>,
+        input: usize,
+        is_last: bool,
+    ) -> io::Result<()> {
+        let literals = build(&self.literals, 15, length_extra, fixed_literal);
+        let distances = build(&self.distances, 15, distance_extra, |_| 5);
+        let runs = runs(&literals, &distances);
+        let mut frequencies = [0u32; LENGTH_CODES];
+        for (code, _, _) in &runs {
+            frequencies[*code] += 1;
+        }
+        let extra = |code| match code {
+            16 => 2,
+            17 => 3,
+            18 => 7,
+            _ => 0,
+        };
+        let lengths = build(&frequencies, 7, extra, |_| 0);
+        let used = ORDER.iter().rposition(|code| lengths.lengths[*code] != 0);
+        let used = used.unwrap_or(0).max(3) + 1;
+        let trees = lengths.own + 3 * used as i64 + 14;
+        let bytes = |bits: i64| (bits + 3 + 7) >> 3;
+        let fixed = bytes(literals.fixed + distances.fixed);
+        let best = bytes(literals.own + distances.own + trees).min(fixed);
+        let last = u32::from(is_last);
+        match stored {
+            Some(stored) if input as i64 + 4 <= best => {
+                out.put(last, 3);
+                out.align();
+                let length = stored.len() as u16;
+                out.buffer.extend_from_slice(&length.to_le_bytes());
+                out.buffer.extend_from_slice(&(!length).to_le_bytes());
+                out.buffer.extend_from_slice(stored);
+            }
+            _ if fixed == best => {
+                out.put(2 + last, 3);
+                let fixed: Vec<u8> = (0..288).map(fixed_literal).collect();
+                self.put(out, &codes(&fixed), &codes(&[5; DISTANCES]));
+            }
+            _ => {
+                out.put(4 + last, 3);
+                out.put((literals.last + 1 - 257) as u32, 5);
+                out.put(distances.last as u32, 5);
+                out.put((used - 4) as u32, 4);
+                for code in &ORDER[..used] {
+                    out.put(u32::from(lengths.lengths[*code]), 3);
+                }
+                let of = codes(&lengths.lengths);
+                for (code, value, bits) in &runs {
+                    out.put(of[*code].0, of[*code].1);
+                    out.put(*value, *bits);
+                }
+                self.put(out, &codes(&literals.lengths), &codes(&distances.lengths));
+            }
+        }
+        *self = Self {
+            symbols: std::mem::take(&mut self.symbols),
+            ..Self::new()
+        };
+        self.symbols.clear();
+        out.pass_on()
+    }
+
+    fn put<W: Write>(
+        &self,
+        out: &mut Bits<W>,
+        literals: &[(u32, u32)],
+        distances: &[(u32, u32)],
+    ) {
+        for (symbol, distance) in &self.symbols {
+            let (symbol, distance) = (usize::from(*symbol), usize::from(*distance));
+            if distance == 0 {
+                out.put(literals[symbol].0, literals[symbol].1);
+                continue;
+            }
+            let (code, extra, value) = length_code(symbol);
+            out.put(literals[code].0, literals[code].1);
+            out.put(value, extra);
+            let (code, extra, value) = distance_code(distance);
+            out.put(distances[code].0, distances[code].1);
+            out.put(value, extra);
+        }
+        out.put(literals[END].0, literals[END].1);
+    }
+}
+
+/// Run-length codes of the two trees: code, value and number of its extra bits.
+fn runs(literals: &Lengths, distances: &Lengths) -> Vec<(usize, u32, u32)> {
+    let mut runs = Vec::new();
+    for tree in [literals, distances] {
+        // A run does not go on from one tree to the other.
+        let lengths = &tree.lengths[..=tree.last];
+        let mut before = None;
+        let mut at = 0;
+        while at < lengths.len() {
+            let length = lengths[at];
+            let (most, least) = match (length, before == Some(length)) {
+                (0, _) => (138, 3),
+                (_, true) => (6, 3),
+                (_, false) => (7, 4),
+            };
+            let rest = lengths[at..].iter().take(most);
+            let count = rest.take_while(|other| **other == length).count();
+            at += count;
+            let mut left = count as u32;
+            if count < least {
+                runs.extend((0..count).map(|_| (usize::from(length), 0, 0)));
+            } else if length != 0 {
+                if before != Some(length) {
+                    runs.push((usize::from(length), 0, 0));
+                    left -= 1;
+                }
+                runs.push((16, left - 3, 2));
+            } else if left <= 10 {
+                runs.push((17, left - 3, 3));
+            } else {
+                runs.push((18, left - 11, 7));
+            }
+            before = Some(length);
+        }
+    }
+    runs
+}

@@ -1,0 +1,111 @@
+//! Reading parts of objects, in any of their forms.
+
+use std::io::{self, BufReader, Read, SeekFrom, Write};
+
+use super::Contents;
+use crate::codec::{self, Form};
+use crate::id::ObjectId;
+
+/// The most bytes that are unpacked and passed over for one object: far more than sound deltas ask for.
+const MAX_SKIPPED: u64 = 4 << 30;
+
+/// Where something is: an object by its id, and a part of one of its forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) id: ObjectId,
+    pub(super) form: Form,
+    pub(super) start: u64,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
+/// Reads places one after the other; those that follow each other in one form are unpacked once.
+pub(super) struct Extents<'c> {
+    contents: &'c dyn Contents,
+    cursor: Option<Cursor<'c>>,
+    skipped: u64,
+    buffer: Vec<u8>,
+}
+
+struct Cursor<'c> {
+    key: (ObjectId, Form, u64),
+    reader: Box<dyn Read + 'c>,
+    at: u64,
+}
+
+impl<'c> Extents<'c> {
+    pub(super) fn new(contents: &'c dyn Contents) -> Self {
+        Self {
+            contents,
+            cursor: None,
+            skipped: 0,
+            buffer: vec![0; 128 << 10],
+        }
+    }
+
+    /// Starts counting what is passed over anew.
+    pub(super) fn reset(&mut self) {
+        self.skipped = 0;
+    }
+
+    /// Writes exactly the bytes of a place.
+    pub(super) fn copy(&mut self, place: &Place, out: &mut dyn Write) -> io::Result<()> {
+        let mut cursor = self.seek(place)?;
+        self.pump(&mut cursor, place.len, out)?;
+        if place.form != Form::Raw {
+            self.cursor = Some(cursor);
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, place: &Place) -> io::Result<Cursor<'c>> {
+        let key = (place.id, place.form, place.start);
+        if place.form == Form::Raw {
+            let mut file = self.contents.open(&place.id)?;
+            file.seek(SeekFrom::Start(place.offset))?;
+            return Ok(Cursor {
+                key,
+                reader: Box::new(file),
+                at: place.offset,
+            });
+        }
+        let usable = |cursor: &Cursor<'c>| cursor.key == key && cursor.at <= place.offset;
+        let mut cursor = match self.cursor.take().filter(usable) {
+            Some(cursor) => cursor,
+            None => {
+                let mut file = self.contents.open(&place.id)?;
+                file.seek(SeekFrom::Start(place.start))?;
+                let packed = BufReader::with_capacity(64 << 10, file);
+                Cursor {
+                    key,
+                    reader: codec::reader(place.form, packed)?,
+                    at: 0,
+                }
+            }
+        };
+        let skip = place.offset - cursor.at;
+        self.skipped = self.skipped.saturating_add(skip);
+        if self.skipped > MAX_SKIPPED {
+            return Err(io::Error::other("too much would have to be unpacked"));
+        }
+        self.pump(&mut cursor, skip, &mut io::sink())?;
+        Ok(cursor)
+    }
+
+    fn pump(&mut self, cursor: &mut Cursor<'c>, len: u64, out: &mut dyn Write) -> io::Result<()> {
+        let mut left = len;
+        while left > 0 {
+            let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let count = match cursor.reader.read(&mut self.buffer[..most]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            out.write_all(&self.buffer[..count])?;
+            left -= count as u64;
+        }
+        cursor.at += len;
+        Ok(())
+    }
+}
