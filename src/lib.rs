@@ -5,8 +5,10 @@
 pub mod build;
 pub mod check;
 pub mod cli;
+pub mod codec;
 pub mod compose;
 pub mod deb822;
+pub mod delta;
 pub mod deploy;
 pub mod durable;
 pub mod elf;

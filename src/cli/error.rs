@@ -277,7 +277,9 @@ impl From<TransferError> for CliError {
             TransferError::Remote(error) => return error.into(),
             TransferError::Trust(error) => return (*error).into(),
             TransferError::Interrupted => return Self::new("interrupted", INTERRUPTED),
-            TransferError::Io { .. } | TransferError::Compose(_) => (FAILED, None),
+            TransferError::Io { .. } | TransferError::Compose(_) | TransferError::Delta(_) => {
+                (FAILED, None)
+            }
             TransferError::Unpublished { .. } => (
                 FAILED,
                 Some(

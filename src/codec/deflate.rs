@@ -133,10 +133,7 @@ impl<W: Write> Deflater<W> {
         let (previous_length, previous_start) = (self.match_length, self.match_start);
         self.match_length = MIN_MATCH - 1;
         let [_, lazy, ..] = self.tuning;
-        if candidate != 0
-            && previous_length < lazy
-            && self.at - candidate <= MAX_DISTANCE
-        {
+        if candidate != 0 && previous_length < lazy && self.at - candidate <= MAX_DISTANCE {
             let length = self.longest_match(candidate, previous_length);
             self.match_length = length.min(end - self.at);
             if self.match_length == MIN_MATCH && self.at - self.match_start > TOO_FAR {

@@ -371,12 +371,7 @@ impl Block {
         out.pass_on()
     }
 
-    fn put<W: Write>(
-        &self,
-        out: &mut Bits<W>,
-        literals: &[(u32, u32)],
-        distances: &[(u32, u32)],
-    ) {
+    fn put<W: Write>(&self, out: &mut Bits<W>, literals: &[(u32, u32)], distances: &[(u32, u32)]) {
         for (symbol, distance) in &self.symbols {
             let (symbol, distance) = (usize::from(*symbol), usize::from(*distance));
             if distance == 0 {

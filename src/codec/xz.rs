@@ -87,7 +87,16 @@ pub(super) fn find(
     };
     let mut candidates: Vec<XzCoding> = memo.iter().filter(|c| fits(c)).cloned().collect();
     // 6 to 9 differ in the dictionary only.
-    for (preset, extreme) in [(6, false), (6, true), (5, false), (4, false), (3, false), (2, false), (1, false), (0, false)] {
+    for (preset, extreme) in [
+        (6, false),
+        (6, true),
+        (5, false),
+        (4, false),
+        (3, false),
+        (2, false),
+        (1, false),
+        (0, false),
+    ] {
         let coding = XzCoding {
             check,
             dictionary,

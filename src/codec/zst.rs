@@ -72,7 +72,16 @@ pub(super) fn find(
     let sized = descriptor & 0xe0 != 0;
     let fits = |coding: &ZstdCoding| coding.checksum == checksum && coding.sized == sized;
     let mut candidates: Vec<ZstdCoding> = memo.iter().filter(|c| fits(c)).cloned().collect();
-    for (level, workers) in [(9, true), (3, true), (19, true), (1, true), (6, true), (12, true), (3, false), (19, false)] {
+    for (level, workers) in [
+        (9, true),
+        (3, true),
+        (19, true),
+        (1, true),
+        (6, true),
+        (12, true),
+        (3, false),
+        (19, false),
+    ] {
         let coding = ZstdCoding {
             level,
             workers,

@@ -90,18 +90,29 @@ impl<'a> Delta<'a> {
         let (packed, size) = decode_delta_header(header)?;
         let limit = |what: &str, found: u64, most: u64| {
             let reason = format!("{what} has {found} bytes, more than {most}");
-            if found > most { Err(DeltaError::Limit { reason }) } else { Ok(()) }
+            if found > most {
+                Err(DeltaError::Limit { reason })
+            } else {
+                Ok(())
+            }
         };
         limit("its index", size, limits.index)?;
         limit("its packed index", packed, file.min(limits.index))?;
         let bytes = read(packed, HEADER_BYTES as u64)?;
-        let bytes = patch::decompress(&bytes, old_tree, size as usize)
-            .map_err(|source| DeltaError::Damaged { what: "index", source })?;
+        let bytes = patch::decompress(&bytes, old_tree, size as usize).map_err(|source| {
+            DeltaError::Damaged {
+                what: "index",
+                source,
+            }
+        })?;
         let index = decode_delta_index(&bytes)?;
         for document in [&index.manifest, &index.tree] {
             limit("its manifest or tree", document.size, limits.document)?;
         }
-        let total = index.objects.iter().fold(0u64, |n, object| n.saturating_add(object.size));
+        let total = index
+            .objects
+            .iter()
+            .fold(0u64, |n, object| n.saturating_add(object.size));
         limit("what it makes", total, limits.objects)?;
 
         let manifest = HEADER_BYTES as u64 + packed;
@@ -109,7 +120,10 @@ impl<'a> Delta<'a> {
         let (mut at, mut fresh) = (tree + index.tree.packed, 0);
         let mut frames = Vec::with_capacity(index.frames.len());
         for frame in &index.frames {
-            frames.push(Frame { at, data: fresh..fresh + frame.size });
+            frames.push(Frame {
+                at,
+                data: fresh..fresh + frame.size,
+            });
             at += frame.packed;
             fresh += frame.size;
         }
@@ -141,22 +155,41 @@ impl<'a> Delta<'a> {
 
     /// Returns the objects that the delta makes, with sizes in bytes.
     pub fn objects(&self) -> impl ExactSizeIterator<Item = (&ObjectId, u64)> {
-        self.index.objects.iter().map(|object| (&object.id, object.size))
+        self.index
+            .objects
+            .iter()
+            .map(|object| (&object.id, object.size))
     }
 
     /// Makes the new manifest; its digest is for the caller to check.
     pub fn manifest(&self) -> Result<Vec<u8>, DeltaError> {
-        self.document("manifest", &self.index.manifest, self.documents[0], self.old[0])
+        self.document(
+            "manifest",
+            &self.index.manifest,
+            self.documents[0],
+            self.old[0],
+        )
     }
 
     /// Makes the new tree or changeset; its digest is for the caller to check.
     pub fn tree(&self) -> Result<Vec<u8>, DeltaError> {
         let mut prefix = self.old[1].to_vec();
-        prefix.extend(self.index.objects.iter().flat_map(|object| *object.id.as_bytes()));
+        prefix.extend(
+            self.index
+                .objects
+                .iter()
+                .flat_map(|object| *object.id.as_bytes()),
+        );
         self.document("tree", &self.index.tree, self.documents[1], &prefix)
     }
 
-    fn document(&self, what: &'static str, document: &Document, at: u64, prefix: &[u8]) -> Result<Vec<u8>, DeltaError> {
+    fn document(
+        &self,
+        what: &'static str,
+        document: &Document,
+        at: u64,
+        prefix: &[u8],
+    ) -> Result<Vec<u8>, DeltaError> {
         let packed = read(self.source, document.packed, at, "the delta")?;
         patch::decompress(&packed, prefix, document.size as usize)
             .map_err(|source| DeltaError::Damaged { what, source })
@@ -192,7 +225,10 @@ impl<'a> Delta<'a> {
                 scope.spawn(|| run.work(contents));
             }
         });
-        let board = run.board.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let board = run
+            .board
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         match board.error {
             Some(error) => Err(error),
             None => Ok(board.applied),
@@ -351,9 +387,17 @@ impl Run<'_, '_> {
         extents: &mut Extents<'_>,
         unpacked: &mut Option<Unpacked>,
     ) -> Result<bool, Failure> {
-        let codings = object.segments.iter().filter_map(|segment| segment.coding.as_ref());
-        if codings.into_iter().any(|coding| !coding.is_possible(self.delta.memory)) {
-            return Err(Failure::Object("it is compressed in a way that is not possible here".to_owned()));
+        let codings = object
+            .segments
+            .iter()
+            .filter_map(|segment| segment.coding.as_ref());
+        if codings
+            .into_iter()
+            .any(|coding| !coding.is_possible(self.delta.memory))
+        {
+            return Err(Failure::Object(
+                "it is compressed in a way that is not possible here".to_owned(),
+            ));
         }
         extents.reset();
         let mut reason = None;
@@ -386,8 +430,13 @@ impl Run<'_, '_> {
         }
         match result {
             Ok(()) => Ok(true),
-            Err(PutError::Content(text)) => Err(Failure::Object(reason.or(missing).unwrap_or(text))),
-            Err(PutError::Storage(source)) => Err(Failure::All(DeltaError::Storage { id: object.id, source })),
+            Err(PutError::Content(text)) => {
+                Err(Failure::Object(reason.or(missing).unwrap_or(text)))
+            }
+            Err(PutError::Storage(source)) => Err(Failure::All(DeltaError::Storage {
+                id: object.id,
+                source,
+            })),
         }
     }
 
@@ -407,7 +456,11 @@ impl Run<'_, '_> {
                     let id = index.objects[made].id;
                     match board.states[made] {
                         State::There => break id,
-                        State::Failed => return Err(Failure::Object(format!("it needs {id}, which could not be made"))),
+                        State::Failed => {
+                            return Err(Failure::Object(format!(
+                                "it needs {id}, which could not be made"
+                            )));
+                        }
                         State::Waiting => {}
                     }
                     let waited = self.changed.wait_timeout(board, Duration::from_millis(200));
@@ -415,8 +468,20 @@ impl Run<'_, '_> {
                 }
             }
         };
-        let Extent { form, start, offset, len, .. } = *extent;
-        Ok(Place { id, form, start, offset, len })
+        let Extent {
+            form,
+            start,
+            offset,
+            len,
+            ..
+        } = *extent;
+        Ok(Place {
+            id,
+            form,
+            start,
+            offset,
+            len,
+        })
     }
 
     /// Unpacks a frame. What is not there of its prefix is taken as zeros: objects that do not need it come out right.
@@ -428,7 +493,9 @@ impl Run<'_, '_> {
         for extent in &frame.prefix {
             let until = prefix.len() + extent.len as usize;
             let place = match self.place(extent) {
-                Ok(place) => extents.copy(&place, &mut prefix).map_err(|error| cannot_read(&place.id, &error)),
+                Ok(place) => extents
+                    .copy(&place, &mut prefix)
+                    .map_err(|error| cannot_read(&place.id, &error)),
                 Err(Failure::Object(reason)) => Err(reason),
                 Err(all) => return Err(all),
             };
@@ -437,13 +504,23 @@ impl Run<'_, '_> {
             }
             prefix.resize(until, 0);
         }
-        let packed = read(self.delta.source, frame.packed, self.delta.frames[number].at, "the delta").map_err(Failure::All)?;
+        let packed = read(
+            self.delta.source,
+            frame.packed,
+            self.delta.frames[number].at,
+            "the delta",
+        )
+        .map_err(Failure::All)?;
         let data = patch::decompress(&packed, &prefix, frame.size as usize);
         let data = data.map_err(|error| match &missing {
             Some(missing) => missing.clone(),
             None => format!("a frame of the delta is damaged: {error}"),
         });
-        Ok(Unpacked { number, data, missing })
+        Ok(Unpacked {
+            number,
+            data,
+            missing,
+        })
     }
 }
 
@@ -474,7 +551,10 @@ struct Making<'m, 'r, 'a, 'c> {
 
 impl Making<'_, '_, '_, '_> {
     fn write(&mut self, object: &DeltaObject, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut out = Limited { out, left: object.size };
+        let mut out = Limited {
+            out,
+            left: object.size,
+        };
         for segment in &object.segments {
             let Some(coding) = &segment.coding else {
                 self.pieces(&segment.pieces, &mut out)?;
@@ -508,7 +588,11 @@ impl Making<'_, '_, '_, '_> {
         while self.fresh < end {
             let frames = &self.run.delta.frames;
             let number = frames.partition_point(|frame| frame.data.end <= self.fresh);
-            if self.unpacked.as_ref().is_none_or(|unpacked| unpacked.number != number) {
+            if self
+                .unpacked
+                .as_ref()
+                .is_none_or(|unpacked| unpacked.number != number)
+            {
                 // What was there goes first: memory for one is enough.
                 *self.unpacked = None;
                 *self.unpacked = Some(self.run.unpack(number, self.extents)?);
@@ -519,10 +603,15 @@ impl Making<'_, '_, '_, '_> {
             if self.missing.is_none() {
                 self.missing.clone_from(&unpacked.missing);
             }
-            let data = unpacked.data.as_ref().map_err(|reason| Failure::Object(reason.clone()))?;
+            let data = unpacked
+                .data
+                .as_ref()
+                .map_err(|reason| Failure::Object(reason.clone()))?;
             let range = &frames[number].data;
             let until = end.min(range.end);
-            out.write_all(&data[(self.fresh - range.start) as usize..(until - range.start) as usize])?;
+            out.write_all(
+                &data[(self.fresh - range.start) as usize..(until - range.start) as usize],
+            )?;
             self.fresh = until;
         }
         Ok(())

@@ -123,7 +123,11 @@ pub fn encode<S: Read + Write + Seek + Send>(
         sources.note(&place.id);
     }
     for n in &order {
-        for piece in plans[*n].segments.iter().flat_map(|segment| &segment.pieces) {
+        for piece in plans[*n]
+            .segments
+            .iter()
+            .flat_map(|segment| &segment.pieces)
+        {
             if let PlannedPiece::Copy(place) = piece {
                 sources.note(&place.id);
             }
@@ -137,7 +141,11 @@ pub fn encode<S: Read + Write + Seek + Send>(
     for n in &order {
         let segments = plans[*n].segments.iter().map(|segment| Segment {
             coding: segment.coding.clone(),
-            pieces: segment.pieces.iter().map(|piece| sources.piece(piece)).collect(),
+            pieces: segment
+                .pieces
+                .iter()
+                .map(|piece| sources.piece(piece))
+                .collect(),
         });
         objects.push(DeltaObject {
             id: request.new[*n].id,
@@ -148,12 +156,21 @@ pub fn encode<S: Read + Write + Seek + Send>(
     let frames = jobs.iter().zip(&packed).map(|(job, packed)| DeltaFrame {
         size: job.size(),
         packed: *packed,
-        prefix: job.prefix.iter().map(|place| sources.extent(place)).collect(),
+        prefix: job
+            .prefix
+            .iter()
+            .map(|place| sources.extent(place))
+            .collect(),
     });
     let frames: Vec<DeltaFrame> = frames.collect();
     let document = |new: &[u8], prefix: &[u8]| -> Result<(Document, Vec<u8>), DeltaError> {
-        let packed = patch::compress(new, prefix, options.level).map_err(|source| io_error("compress", "a document", source))?;
-        let document = Document { size: new.len() as u64, packed: packed.len() as u64, offsets: 0 };
+        let packed = patch::compress(new, prefix, options.level)
+            .map_err(|source| io_error("compress", "a document", source))?;
+        let document = Document {
+            size: new.len() as u64,
+            packed: packed.len() as u64,
+            offsets: 0,
+        };
         Ok((document, packed))
     };
     let (manifest, packed_manifest) = document(request.manifests[1], request.manifests[0])?;
@@ -170,13 +187,22 @@ pub fn encode<S: Read + Write + Seek + Send>(
         frames,
     };
     let bytes = encode_delta_index(&index);
-    let packed_index = patch::compress(&bytes, request.trees[0], options.level).map_err(|source| io_error("compress", "the index", source))?;
+    let packed_index = patch::compress(&bytes, request.trees[0], options.level)
+        .map_err(|source| io_error("compress", "the index", source))?;
 
     let header = encode_delta_header(packed_index.len() as u64, bytes.len() as u64);
-    for part in [header.as_slice(), &packed_index, &packed_manifest, &packed_tree] {
-        out.write_all(part).map_err(|source| io_error("write", "the delta", source))?;
+    for part in [
+        header.as_slice(),
+        &packed_index,
+        &packed_manifest,
+        &packed_tree,
+    ] {
+        out.write_all(part)
+            .map_err(|source| io_error("write", "the delta", source))?;
     }
-    spool.seek(SeekFrom::Start(0)).map_err(|source| io_error("read", "frames", source))?;
+    spool
+        .seek(SeekFrom::Start(0))
+        .map_err(|source| io_error("read", "frames", source))?;
     let fresh = io::copy(spool, out).map_err(|source| io_error("write", "the delta", source))?;
     let documents = manifest.packed + tree.packed;
     Ok(Encoded {
@@ -236,7 +262,9 @@ fn in_parallel<S>(
 
 /// Locks; a thread that panicked ends the process anyway, at the end of its scope.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn plan_all(
@@ -257,23 +285,41 @@ fn plan_all(
         memory: options.memory,
         memo: Memo::default(),
     };
-    in_parallel(plans.len(), options.threads, cancel, planner, |planner, n| {
-        let item = &request.new[n];
-        let plan = planner.plan(item);
-        let plan = plan.map_err(|source| io_error("read", &format!("object {}", item.id), source))?;
-        *lock(&plans[n]) = Some(plan);
-        Ok(())
-    })?;
-    let plans = plans.into_iter().map(|plan| plan.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+    in_parallel(
+        plans.len(),
+        options.threads,
+        cancel,
+        planner,
+        |planner, n| {
+            let item = &request.new[n];
+            let plan = planner.plan(item);
+            let plan =
+                plan.map_err(|source| io_error("read", &format!("object {}", item.id), source))?;
+            *lock(&plans[n]) = Some(plan);
+            Ok(())
+        },
+    )?;
+    let plans = plans.into_iter().map(|plan| {
+        plan.into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    });
     Ok(plans.flatten().collect())
 }
 
 /// Returns an order in which objects can be made: what is copied from comes first; alike things stand together.
 fn order(items: &[Item], plans: &[Plan]) -> Vec<usize> {
-    let numbers: HashMap<ObjectId, usize> = items.iter().enumerate().map(|(n, item)| (item.id, n)).collect();
+    let numbers: HashMap<ObjectId, usize> = items
+        .iter()
+        .enumerate()
+        .map(|(n, item)| (item.id, n))
+        .collect();
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_cached_key(|n| {
-        let path = items[*n].paths.first().map(|path| pattern(path.as_bytes())).unwrap_or_default();
+        let path = items[*n]
+            .paths
+            .first()
+            .map(|path| pattern(path.as_bytes()))
+            .unwrap_or_default();
         let kind = kind(&path);
         let is_large = fresh_size(&plans[*n]) >= ALONE;
         (plans[*n].is_archive, is_large, kind, path, items[*n].id)
@@ -309,7 +355,10 @@ fn order(items: &[Item], plans: &[Plan]) -> Vec<usize> {
 /// Returns the extension, or the directory where there is none: what is alike.
 fn kind(path: &[u8]) -> Vec<u8> {
     let name = super::names::file_name(path);
-    let stem = name.strip_suffix(b".xz").or_else(|| name.strip_suffix(b".gz")).unwrap_or(name);
+    let stem = name
+        .strip_suffix(b".xz")
+        .or_else(|| name.strip_suffix(b".gz"))
+        .unwrap_or(name);
     let parts = stem.split(|byte| *byte == b'.').skip(1);
     let last = parts.filter(|part| *part != b"#").last();
     last.map_or_else(Vec::new, <[u8]>::to_vec)
@@ -327,7 +376,10 @@ fn fresh_size(plan: &Plan) -> u64 {
 /// Cuts the fresh data into frames.
 fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> {
     let mut jobs = Vec::new();
-    let mut job = Job { data: Vec::new(), prefix: Vec::new() };
+    let mut job = Job {
+        data: Vec::new(),
+        prefix: Vec::new(),
+    };
     for n in order {
         let plan = &plans[*n];
         let fresh = fresh_size(plan);
@@ -339,7 +391,13 @@ fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> {
         let prefix_size: u64 = whole.iter().map(|place| place.len).sum();
         let is_full = job.size() + fresh > GROUP || job.prefix_size() + prefix_size > GROUP * 2;
         if !job.data.is_empty() && (is_alone || is_full) {
-            jobs.push(std::mem::replace(&mut job, Job { data: Vec::new(), prefix: Vec::new() }));
+            jobs.push(std::mem::replace(
+                &mut job,
+                Job {
+                    data: Vec::new(),
+                    prefix: Vec::new(),
+                },
+            ));
         }
         // Large contents are cut into equal parts.
         let count = fresh.div_ceil(MAX_FRAME);
@@ -348,16 +406,28 @@ fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> {
         for segment in &plan.segments {
             let form = segment.coding.as_ref().map_or(Form::Raw, Coding::form);
             for piece in &segment.pieces {
-                let PlannedPiece::Fresh(range) = piece else { continue };
+                let PlannedPiece::Fresh(range) = piece else {
+                    continue;
+                };
                 let mut at = range.start;
                 while at < range.end {
                     if count > 1 && job.size() >= most {
-                        jobs.push(std::mem::replace(&mut job, Job { data: Vec::new(), prefix: Vec::new() }));
+                        jobs.push(std::mem::replace(
+                            &mut job,
+                            Job {
+                                data: Vec::new(),
+                                prefix: Vec::new(),
+                            },
+                        ));
                     }
                     let room = if count > 1 { most - job.size() } else { fresh };
                     let len = room.min(range.end - at);
                     if job.data.is_empty() || count == 1 {
-                        let until = if count > 1 { (done + most).min(fresh) } else { fresh };
+                        let until = if count > 1 {
+                            (done + most).min(fresh)
+                        } else {
+                            fresh
+                        };
                         for place in prefix(&plan.base, done..until, fresh) {
                             if !job.prefix.contains(&place) {
                                 job.prefix.push(place);
@@ -368,14 +438,26 @@ fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> {
                         Form::Raw => (0, segment.start + at),
                         _ => (segment.start, at),
                     };
-                    job.data.push(Place { id: items[*n].id, form, start, offset, len });
+                    job.data.push(Place {
+                        id: items[*n].id,
+                        form,
+                        start,
+                        offset,
+                        len,
+                    });
                     at += len;
                     done += len;
                 }
             }
         }
         if is_alone {
-            jobs.push(std::mem::replace(&mut job, Job { data: Vec::new(), prefix: Vec::new() }));
+            jobs.push(std::mem::replace(
+                &mut job,
+                Job {
+                    data: Vec::new(),
+                    prefix: Vec::new(),
+                },
+            ));
         }
     }
     if !job.data.is_empty() {
@@ -391,10 +473,18 @@ fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<Place> {
         Base::Whole(place) if place.len <= MAX_PREFIX => vec![*place],
         Base::Whole(place) => {
             // The same place, as far as sizes tell, and what is around it.
-            let scale = |at: u64| (u128::from(at) * u128::from(place.len) / u128::from(fresh.max(1))) as u64;
+            let scale = |at: u64| {
+                (u128::from(at) * u128::from(place.len) / u128::from(fresh.max(1))) as u64
+            };
             let start = scale(part.start).saturating_sub(AROUND).min(place.len - 1);
-            let end = (scale(part.end) + AROUND).min(place.len).min(start + MAX_PREFIX);
-            vec![Place { offset: place.offset + start, len: end - start, ..*place }]
+            let end = (scale(part.end) + AROUND)
+                .min(place.len)
+                .min(start + MAX_PREFIX);
+            vec![Place {
+                offset: place.offset + start,
+                len: end - start,
+                ..*place
+            }]
         }
         Base::Rest(places) => {
             let mut left = MAX_PREFIX;
@@ -425,30 +515,48 @@ fn compress_all<S: Write + Send>(
         waiting: BTreeMap<usize, Vec<u8>>,
         sizes: Vec<u64>,
     }
-    let written = Mutex::new(Written { spool, waiting: BTreeMap::new(), sizes: Vec::new() });
-    in_parallel(jobs.len(), options.threads, cancel, || Extents::new(contents), |extents, n| {
-        let mut read = |places: &[Place], size: u64| -> Result<Vec<u8>, DeltaError> {
-            let mut bytes = Vec::with_capacity(size as usize);
-            for place in places {
-                extents.reset();
-                let copied = extents.copy(place, &mut bytes);
-                copied.map_err(|source| io_error("read", &format!("object {}", place.id), source))?;
+    let written = Mutex::new(Written {
+        spool,
+        waiting: BTreeMap::new(),
+        sizes: Vec::new(),
+    });
+    in_parallel(
+        jobs.len(),
+        options.threads,
+        cancel,
+        || Extents::new(contents),
+        |extents, n| {
+            let mut read = |places: &[Place], size: u64| -> Result<Vec<u8>, DeltaError> {
+                let mut bytes = Vec::with_capacity(size as usize);
+                for place in places {
+                    extents.reset();
+                    let copied = extents.copy(place, &mut bytes);
+                    copied.map_err(|source| {
+                        io_error("read", &format!("object {}", place.id), source)
+                    })?;
+                }
+                Ok(bytes)
+            };
+            let prefix = read(&jobs[n].prefix, jobs[n].prefix_size())?;
+            let data = read(&jobs[n].data, jobs[n].size())?;
+            let packed = patch::compress(&data, &prefix, options.level)
+                .map_err(|source| io_error("compress", "a frame", source))?;
+            let mut guard = lock(&written);
+            let written = &mut *guard;
+            written.waiting.insert(n, packed);
+            while let Some(packed) = written.waiting.remove(&written.sizes.len()) {
+                written
+                    .spool
+                    .write_all(&packed)
+                    .map_err(|source| io_error("write", "frames", source))?;
+                written.sizes.push(packed.len() as u64);
             }
-            Ok(bytes)
-        };
-        let prefix = read(&jobs[n].prefix, jobs[n].prefix_size())?;
-        let data = read(&jobs[n].data, jobs[n].size())?;
-        let packed = patch::compress(&data, &prefix, options.level).map_err(|source| io_error("compress", "a frame", source))?;
-        let mut guard = lock(&written);
-        let written = &mut *guard;
-        written.waiting.insert(n, packed);
-        while let Some(packed) = written.waiting.remove(&written.sizes.len()) {
-            written.spool.write_all(&packed).map_err(|source| io_error("write", "frames", source))?;
-            written.sizes.push(packed.len() as u64);
-        }
-        Ok(())
-    })?;
-    let written = written.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Ok(())
+        },
+    )?;
+    let written = written
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(written.sizes)
 }
 
@@ -469,10 +577,22 @@ impl Sources {
     }
 
     fn extent(&self, place: &Place) -> Extent {
-        let Place { id, form, start, offset, len } = *place;
+        let Place {
+            id,
+            form,
+            start,
+            offset,
+            len,
+        } = *place;
         // All were noted.
         let source = self.numbers.get(&id).copied().unwrap_or(u64::MAX);
-        Extent { source, form, start, offset, len }
+        Extent {
+            source,
+            form,
+            start,
+            offset,
+            len,
+        }
     }
 
     fn piece(&self, piece: &PlannedPiece) -> Piece {
@@ -483,7 +603,13 @@ impl Sources {
     }
 }
 
-fn tally(items: &[Item], plans: &[Plan], order: &[usize], jobs: &[Job], packed: &[u64]) -> BTreeMap<Method, Tally> {
+fn tally(
+    items: &[Item],
+    plans: &[Plan],
+    order: &[usize],
+    jobs: &[Job],
+    packed: &[u64],
+) -> BTreeMap<Method, Tally> {
     let mut shares: HashMap<ObjectId, u64> = HashMap::new();
     for (job, packed) in jobs.iter().zip(packed) {
         let size = job.size().max(1);
@@ -494,7 +620,10 @@ fn tally(items: &[Item], plans: &[Plan], order: &[usize], jobs: &[Job], packed: 
     let mut methods: BTreeMap<Method, Tally> = BTreeMap::new();
     for n in order {
         let plan = &plans[*n];
-        let method = match (&plan.base, plan.segments.first().and_then(|s| s.coding.as_ref())) {
+        let method = match (
+            &plan.base,
+            plan.segments.first().and_then(|s| s.coding.as_ref()),
+        ) {
             _ if plan.is_archive => Method::Archive,
             (_, Some(Coding::Xz(_))) => Method::Xz,
             (_, Some(Coding::Gzip(_))) => Method::Gzip,

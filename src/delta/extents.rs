@@ -95,7 +95,10 @@ impl<'c> Extents<'c> {
     fn pump(&mut self, cursor: &mut Cursor<'c>, len: u64, out: &mut dyn Write) -> io::Result<()> {
         let mut left = len;
         while left > 0 {
-            let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let most = self
+                .buffer
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
             let count = match cursor.reader.read(&mut self.buffer[..most]) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => count,

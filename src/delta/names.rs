@@ -44,8 +44,14 @@ impl<'a> Names<'a> {
             let mut sorted: Vec<usize> = candidates.iter().copied().take(MANY).collect();
             sorted.sort_by_key(|n| {
                 let other = self.items[*n];
-                let common = other.paths.iter().map(|p| common_suffix(p.as_bytes(), path.as_bytes()));
-                (std::cmp::Reverse(common.max()), other.size.abs_diff(item.size))
+                let common = other
+                    .paths
+                    .iter()
+                    .map(|p| common_suffix(p.as_bytes(), path.as_bytes()));
+                (
+                    std::cmp::Reverse(common.max()),
+                    other.size.abs_diff(item.size),
+                )
             });
             for n in sorted {
                 if found.len() < 3 && !found.contains(&n) {
@@ -133,7 +139,10 @@ mod tests {
         .to_vec();
         let names = Names::new(old.iter());
         for (new, expected) in [
-            ("usr/lib/modules/6.12.117+deb13-cloud-amd64/kernel/fs/xfs.ko.xz", Some(0)),
+            (
+                "usr/lib/modules/6.12.117+deb13-cloud-amd64/kernel/fs/xfs.ko.xz",
+                Some(0),
+            ),
             ("usr/lib/libssl.so.3", Some(2)),
             ("usr/lib/libssl.so.4", Some(2)),
             ("usr/lib/libfoo.so.1.3", Some(3)),

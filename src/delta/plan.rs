@@ -75,10 +75,16 @@ impl Planner<'_> {
     pub(super) fn plan(&mut self, item: &Item) -> io::Result<Plan> {
         let candidates = self.names.candidates(item);
         if item.size == 0 {
-            return Ok(Plan { segments: Vec::new(), base: Base::None, is_archive: false });
+            return Ok(Plan {
+                segments: Vec::new(),
+                base: Base::None,
+                is_archive: false,
+            });
         }
         if item.size > MAX_INSIDE {
-            let base = candidates.first().map_or(Base::None, |base| Base::Whole(whole(base)));
+            let base = candidates
+                .first()
+                .map_or(Base::None, |base| Base::Whole(whole(base)));
             return Ok(raw(item, base));
         }
         let bytes = self.read(&item.id)?;
@@ -93,7 +99,10 @@ impl Planner<'_> {
         let base = match candidates.as_slice() {
             [] => Base::None,
             [only] => Base::Whole(whole(only)),
-            [first, ..] if item.size > MAX_TRIED || first.paths.iter().any(|path| item.paths.contains(path)) => {
+            [first, ..]
+                if item.size > MAX_TRIED
+                    || first.paths.iter().any(|path| item.paths.contains(path)) =>
+            {
                 Base::Whole(whole(first))
             }
             several => {
@@ -112,19 +121,34 @@ impl Planner<'_> {
     }
 
     /// Plans a file by what is compressed in it; none where that is not worth it.
-    fn inside(&mut self, item: &Item, inside: codec::Inside, candidates: &[&Item]) -> io::Result<Option<Plan>> {
+    fn inside(
+        &mut self,
+        item: &Item,
+        inside: codec::Inside,
+        candidates: &[&Item],
+    ) -> io::Result<Option<Plan>> {
         let mut best: Option<(u64, Place)> = None;
         for candidate in candidates.iter().filter(|item| item.size <= MAX_INSIDE) {
             let packed = self.read(&candidate.id)?;
             let form = codec::form_of(&packed);
             let mut base = Vec::new();
-            let read = codec::reader(form, packed.as_slice()).and_then(|reader| reader.take(MAX_INSIDE).read_to_end(&mut base));
+            let read = codec::reader(form, packed.as_slice())
+                .and_then(|reader| reader.take(MAX_INSIDE).read_to_end(&mut base));
             if read.is_err() || base.is_empty() {
                 continue;
             }
             let cost = patch::compress(&inside.contents, &base, 1)?.len() as u64;
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, Place { id: candidate.id, form, start: 0, offset: 0, len: base.len() as u64 }));
+                best = Some((
+                    cost,
+                    Place {
+                        id: candidate.id,
+                        form,
+                        start: 0,
+                        offset: 0,
+                        len: base.len() as u64,
+                    },
+                ));
             }
             // The likeliest one is good enough.
             if cost < item.size / 2 {
@@ -135,7 +159,9 @@ impl Planner<'_> {
         let base = match best {
             Some((cost, base)) if cost < full - full / 8 => Base::Whole(base),
             // Text in a frame with other text is smaller than in a gzip file of its own, and costs little to make again.
-            _ if inside.coding.form() == Form::Gzip => best.map_or(Base::None, |(_, base)| Base::Whole(base)),
+            _ if inside.coding.form() == Form::Gzip => {
+                best.map_or(Base::None, |(_, base)| Base::Whole(base))
+            }
             _ => return Ok(None),
         };
         Ok(Some(Plan {
@@ -174,19 +200,33 @@ impl Planner<'_> {
                     pieces.push(PlannedPiece::Fresh(at as u64..range.start as u64));
                 }
                 is_archive = true;
-                pieces.push(PlannedPiece::Copy(Place { id, form: Form::Raw, start: 0, offset: 0, len: range.len() as u64 }));
+                pieces.push(PlannedPiece::Copy(Place {
+                    id,
+                    form: Form::Raw,
+                    start: 0,
+                    offset: 0,
+                    len: range.len() as u64,
+                }));
                 at = range.end;
             }
             if at < contents.len() {
                 pieces.push(PlannedPiece::Fresh(at as u64..contents.len() as u64));
             }
-            segments.push(PlannedSegment { coding, start: part.start as u64, pieces });
+            segments.push(PlannedSegment {
+                coding,
+                start: part.start as u64,
+                pieces,
+            });
         }
         let base = match candidates.iter().find(|item| item.size <= MAX_INSIDE) {
             None => Base::None,
             Some(base) => self.rest(base)?,
         };
-        Ok(Plan { segments, base, is_archive })
+        Ok(Plan {
+            segments,
+            base,
+            is_archive,
+        })
     }
 
     /// Returns the members that stand elsewhere as objects.
@@ -194,7 +234,9 @@ impl Planner<'_> {
         let Some((members, _)) = cpio::members(contents) else {
             return Vec::new();
         };
-        let members = members.into_iter().filter(|range| range.len() >= MIN_MEMBER);
+        let members = members
+            .into_iter()
+            .filter(|range| range.len() >= MIN_MEMBER);
         let with_ids = members.map(|range| (range.clone(), ObjectId::of(&contents[range])));
         with_ids.filter(|(_, id)| self.known.contains(id)).collect()
     }
@@ -213,11 +255,25 @@ impl Planner<'_> {
                     inside.as_slice()
                 }
             };
-            let start = if part.form == Form::Raw { 0 } else { part.start as u64 };
-            let shift = if part.form == Form::Raw { part.start as u64 } else { 0 };
+            let start = if part.form == Form::Raw {
+                0
+            } else {
+                part.start as u64
+            };
+            let shift = if part.form == Form::Raw {
+                part.start as u64
+            } else {
+                0
+            };
             let mut at = 0;
             let mut add = |from: usize, to: usize| {
-                let place = Place { id: base.id, form: part.form, start, offset: from as u64 + shift, len: (to - from) as u64 };
+                let place = Place {
+                    id: base.id,
+                    form: part.form,
+                    start,
+                    offset: from as u64 + shift,
+                    len: (to - from) as u64,
+                };
                 places.push(place);
             };
             for (range, _) in self.members(contents) {
@@ -238,16 +294,30 @@ impl Planner<'_> {
 }
 
 fn whole(item: &Item) -> Place {
-    Place { id: item.id, form: Form::Raw, start: 0, offset: 0, len: item.size }
+    Place {
+        id: item.id,
+        form: Form::Raw,
+        start: 0,
+        offset: 0,
+        len: item.size,
+    }
 }
 
 fn raw(item: &Item, base: Base) -> Plan {
-    let segment = PlannedSegment { coding: None, start: 0, pieces: vec![PlannedPiece::Fresh(0..item.size)] };
+    let segment = PlannedSegment {
+        coding: None,
+        start: 0,
+        pieces: vec![PlannedPiece::Fresh(0..item.size)],
+    };
     let base = match base {
         Base::Whole(place) if place.len == 0 => Base::None,
         base => base,
     };
-    Plan { segments: vec![segment], base, is_archive: false }
+    Plan {
+        segments: vec![segment],
+        base,
+        is_archive: false,
+    }
 }
 
 struct ArchivePart {

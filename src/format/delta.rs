@@ -283,7 +283,10 @@ impl Writer {
             Some(Coding::Zstd(zstd)) => {
                 self.number(3);
                 let flags = [zstd.workers, zstd.checksum, zstd.sized];
-                let flags = flags.iter().rev().fold(0, |n, flag| n << 1 | u8::from(*flag));
+                let flags = flags
+                    .iter()
+                    .rev()
+                    .fold(0, |n, flag| n << 1 | u8::from(*flag));
                 self.bytes.extend([zstd.level, flags]);
             }
         }
@@ -292,10 +295,7 @@ impl Writer {
 
 /// Decodes an index, and refuses anything but the canonical bytes of a sound one.
 pub fn decode_delta_index(bytes: &[u8]) -> Result<DeltaIndex, FormatError> {
-    let mut reader = Reader {
-        bytes,
-        next: 0,
-    };
+    let mut reader = Reader { bytes, next: 0 };
     let index = reader.index()?;
     if !reader.bytes.is_empty() {
         return Err(fail("bytes follow its end"));
@@ -314,7 +314,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn byte(&mut self) -> Result<u8, FormatError> {
-        let (first, rest) = self.bytes.split_first().ok_or_else(|| fail("it is cut off"))?;
+        let (first, rest) = self
+            .bytes
+            .split_first()
+            .ok_or_else(|| fail("it is cut off"))?;
         self.bytes = rest;
         Ok(*first)
     }
@@ -336,7 +339,9 @@ impl Reader<'_> {
         let count = self.number()?;
         let possible = (self.bytes.len() / least) as u64;
         if count > possible {
-            return Err(fail(format!("it says that {count} things follow, and there is room for {possible}")));
+            return Err(fail(format!(
+                "it says that {count} things follow, and there is room for {possible}"
+            )));
         }
         Ok(count as usize)
     }
@@ -435,7 +440,13 @@ impl Reader<'_> {
         let step = (step >> 1) as i64 ^ -((step & 1) as i64);
         let source = self.next.wrapping_add(step as u64);
         self.next = source.wrapping_add(1);
-        let mut part = |bit| if flags & bit == 0 { Ok(0) } else { self.number() };
+        let mut part = |bit| {
+            if flags & bit == 0 {
+                Ok(0)
+            } else {
+                self.number()
+            }
+        };
         let (start, offset) = (part(HAS_START)?, part(HAS_OFFSET)?);
         Ok(Extent {
             source,
@@ -463,7 +474,8 @@ impl Reader<'_> {
             }
             2 => {
                 let (level, extra_flags, system) = (self.byte()?, self.byte()?, self.byte()?);
-                let mtime = u32::try_from(self.number()?).map_err(|_| fail("an impossible time"))?;
+                let mtime =
+                    u32::try_from(self.number()?).map_err(|_| fail("an impossible time"))?;
                 let name = match self.count(1)? {
                     0 => None,
                     count => Some((1..count).map(|_| self.byte()).collect::<Result<_, _>>()?),
@@ -561,7 +573,9 @@ fn check_extent(extent: &Extent, made: u64) -> Result<(), FormatError> {
     if is_good {
         return Ok(());
     }
-    Err(fail("a part is taken from what is not there yet, or of an impossible size"))
+    Err(fail(
+        "a part is taken from what is not there yet, or of an impossible size",
+    ))
 }
 
 /// The most bytes that a frame of `size` bytes has: what does not compress is stored with a few bytes more.
@@ -583,13 +597,25 @@ pub fn dump_delta(index: &DeltaIndex) -> String {
         let made = || index.objects.get(source.wrapping_sub(bases as usize));
         let id = index.bases.get(source).or_else(|| made().map(|o| &o.id));
         let id = id.map_or("?".to_owned(), ObjectId::short);
-        let Extent { form, start, offset, len, .. } = extent;
+        let Extent {
+            form,
+            start,
+            offset,
+            len,
+            ..
+        } = extent;
         format!("{id} {form:?} {start} {offset}+{len}")
     };
     line(format_args!("delta {} {}", index.from, index.to));
     for (what, document) in [("manifest", &index.manifest), ("tree", &index.tree)] {
-        let Document { size, packed, offsets } = document;
-        line(format_args!("{what} {size} packed {packed} offsets {offsets}"));
+        let Document {
+            size,
+            packed,
+            offsets,
+        } = document;
+        line(format_args!(
+            "{what} {size} packed {packed} offsets {offsets}"
+        ));
     }
     for object in &index.objects {
         line(format_args!("object {} {}", object.id, object.size));

@@ -1,21 +1,208 @@
-//! Making deltas for publishing, and keeping them in the cache.
+//! Deltas: made for publishing and kept in the cache, applied when they are pulled.
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::TransferError;
-use super::inventory::Inventory;
-use super::prepare::PrepareOptions;
-use crate::format::release::{DeltaRef, Release};
-use crate::store::Repository;
+use sha2::{Digest as _, Sha256 as Hasher};
 
-/// Makes a delta from each of the releases `from`; one that saves nothing is left out.
+use super::TransferError;
+use super::inventory::{Contents as Objects, Inventory, image_objects, layer_objects};
+use super::prepare::{PrepareOptions, cache_key, cached, keep, remember};
+use crate::delta::{self, Contents, Item, PutError, ReadSeek, Request, Sink};
+use crate::durable::DurableError;
+use crate::format;
+use crate::format::release::{DeltaRef, Kind, Release, ReleaseId};
+use crate::id::ObjectId;
+use crate::sha256::Sha256;
+use crate::store::{Repository, StoreError, Transaction};
+
+/// Raised when the same releases make another delta.
+const DELTA_VERSION: u32 = 1;
+
+/// Makes a delta from each of the releases `from`; one that saves nothing against the `full` bytes of packs is left out.
 pub fn make(
-    _repository: &Repository,
-    _outgoing: &Path,
-    _inventory: &Inventory,
-    _others: &[Inventory],
-    _from: &[Release],
-    _options: &PrepareOptions<'_>,
+    repository: &Repository,
+    outgoing: &Path,
+    inventory: &Inventory,
+    others: &[Inventory],
+    from: &[Release],
+    full: u64,
+    options: &PrepareOptions<'_>,
 ) -> Result<Vec<(DeltaRef, PathBuf)>, TransferError> {
-    Ok(Vec::new())
+    let mut made = Vec::new();
+    for release in from {
+        let ids = [*release.id.as_bytes(), *inventory.id.as_bytes()];
+        let key = cache_key(&format!("delta {DELTA_VERSION}"), &ids);
+        let known = cached::<DeltaRef>(outgoing, &key, |delta| (delta.blob, delta.bytes));
+        let (delta, path) = match known {
+            Some(known) => known,
+            None => {
+                let what = format!("comparing {} '{}'", inventory.kind.word(), inventory.name);
+                options.progress.phase(&what, None);
+                let scratch = outgoing.join(format!(".{key}.new"));
+                let delta = encode(repository, &scratch, inventory, others, release.id, options)?;
+                let path = keep(outgoing, &scratch, &delta.blob)?;
+                remember(repository, outgoing, &key, &delta)?;
+                (delta, path)
+            }
+        };
+        if delta.bytes < full {
+            made.push((delta, path));
+        }
+    }
+    Ok(made)
+}
+
+fn encode(
+    repository: &Repository,
+    scratch: &Path,
+    inventory: &Inventory,
+    others: &[Inventory],
+    from: ReleaseId,
+    options: &PrepareOptions<'_>,
+) -> Result<DeltaRef, TransferError> {
+    let old = Root::read(repository, inventory.kind, &from)?;
+    let mut also = Objects::new();
+    if inventory.kind == Kind::Image {
+        let of_layers = others.iter().flat_map(|layer| &layer.objects);
+        let unknown = of_layers.filter(|(id, _)| !old.objects.contains_key(id));
+        also.extend(unknown.map(|(id, content)| (*id, content.clone())));
+    }
+    let mut new = inventory.objects.clone();
+    new.retain(|id, _| !old.objects.contains_key(id) && !also.contains_key(id));
+    let request = Request {
+        from,
+        to: inventory.id,
+        manifests: [&old.manifest, &inventory.manifest],
+        trees: [&old.tree, &inventory.tree_bytes],
+        old: &items(&old.objects),
+        also: &items(&also),
+        new: &items(&new),
+        full_cost: &|id| new.get(id).map_or(0, |content| content.size),
+    };
+    let fail = |source| TransferError::io("write", scratch, source);
+    let mut out = Hashing {
+        file: io::BufWriter::new(File::create(scratch).map_err(fail)?),
+        hasher: Hasher::new(),
+        bytes: 0,
+    };
+    let mut spool = super::pack::unnamed_file(scratch)?;
+    let source = Stored(repository);
+    let encoding = delta::Options {
+        threads: options.threads,
+        ..delta::Options::default()
+    };
+    delta::encode(
+        &request,
+        &source,
+        &mut spool,
+        &mut out,
+        &encoding,
+        options.cancel,
+    )?;
+    out.file.flush().map_err(fail)?;
+    Ok(DeltaRef {
+        from,
+        blob: Sha256::from_bytes(out.hasher.finalize().into()),
+        bytes: out.bytes,
+    })
+}
+
+fn items(objects: &Objects) -> Vec<Item> {
+    let items = objects.iter().map(|(id, content)| Item {
+        id: *id,
+        size: content.size,
+        paths: content.paths.clone(),
+    });
+    items.collect()
+}
+
+/// What a delta starts from.
+pub struct Root {
+    /// The canonical bytes of the manifest.
+    pub manifest: Vec<u8>,
+    /// The canonical bytes of the changeset or tree.
+    pub tree: Vec<u8>,
+    objects: Objects,
+}
+
+impl Root {
+    /// Reads a stored layer or image.
+    pub fn read(
+        repository: &Repository,
+        kind: Kind,
+        id: &ReleaseId,
+    ) -> Result<Self, TransferError> {
+        match kind {
+            Kind::Layer => {
+                let layer = repository.read_layer(&id.layer())?;
+                let changeset = repository.read_changeset(&layer.changeset)?;
+                Ok(Self {
+                    manifest: format::to_canonical_json("layer", &layer)?,
+                    tree: format::encode_changeset(&changeset),
+                    objects: layer_objects(&layer, &changeset)?,
+                })
+            }
+            Kind::Image => {
+                let image = repository.read_image(&id.image())?;
+                let tree = repository.read_tree(&image.tree)?;
+                Ok(Self {
+                    manifest: format::to_canonical_json("image", &image)?,
+                    tree: format::encode_tree(&tree),
+                    objects: image_objects(&tree),
+                })
+            }
+        }
+    }
+}
+
+struct Stored<'a>(&'a Repository);
+
+impl Contents for Stored<'_> {
+    fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
+        let file = self.0.open_object(id).map_err(io::Error::other)?;
+        Ok(Box::new(file))
+    }
+}
+
+/// Objects that are stored or arriving.
+pub struct Arriving<'a, 'r>(pub &'a Transaction<'r>);
+
+impl Contents for Arriving<'_, '_> {
+    fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
+        let file = self.0.open_object(id).map_err(io::Error::other)?;
+        Ok(Box::new(file))
+    }
+}
+
+impl Sink for Arriving<'_, '_> {
+    fn put(&self, id: &ObjectId, size: u64, fill: &mut delta::Fill<'_>) -> Result<(), PutError> {
+        match self.0.put_expected(id, size, fill) {
+            Ok(()) => Ok(()),
+            Err(StoreError::Durable(error @ DurableError::Full { .. })) => {
+                Err(PutError::Storage(io::Error::other(error)))
+            }
+            Err(error) => Err(PutError::Content(error.to_string())),
+        }
+    }
+}
+
+struct Hashing {
+    file: io::BufWriter<File>,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }

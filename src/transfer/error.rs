@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::compose::ComposeError;
+use crate::delta::DeltaError;
 use crate::format::FormatError;
 use crate::remote::RemoteError;
 use crate::sha256::Sha256;
@@ -30,6 +31,9 @@ pub enum TransferError {
     /// Canonical bytes could not be made, or are not what they claim to be.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// A delta could not be made or read.
+    #[error(transparent)]
+    Delta(#[from] DeltaError),
     /// Composing what arrived failed.
     #[error(transparent)]
     Compose(#[from] ComposeError),

@@ -54,7 +54,7 @@ pub fn write_pack(
                     loop {
                         let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         let Some(frame) = batch.get(at) else { break };
-                        let result = pack_frame(&ingredients[frame.clone()], level, advance);
+                        let result = pack_frame(path, &ingredients[frame.clone()], level, advance);
                         *packed[at].lock().unwrap_or_else(|e| e.into_inner()) = Some(result);
                     }
                 });
@@ -139,6 +139,7 @@ impl Packed {
 }
 
 fn pack_frame(
+    path: &Path,
     ingredients: &[Ingredient<'_>],
     level: i32,
     advance: &(dyn Fn(u64) -> Result<(), TransferError> + Sync),
@@ -147,17 +148,18 @@ fn pack_frame(
     if size <= LARGE_BYTES {
         return fill_frame(Vec::new(), ingredients, size, level, advance).map(Packed::Memory);
     }
-    let scratch = tempfile_unnamed()?;
+    let scratch = unnamed_file(path)?;
     fill_frame(scratch, ingredients, size, level, advance).map(Packed::Scratch)
 }
 
-fn tempfile_unnamed() -> Result<File, TransferError> {
-    let dir = std::env::temp_dir();
+/// Makes a file without a name, on the filesystem of `beside`.
+pub fn unnamed_file(beside: &Path) -> Result<File, TransferError> {
+    let dir = beside.parent().unwrap_or(Path::new("."));
     let flags =
         rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::open(&dir, flags, rustix::fs::Mode::from_raw_mode(0o600));
+    let file = rustix::fs::open(dir, flags, rustix::fs::Mode::from_raw_mode(0o600));
     file.map(File::from)
-        .map_err(|error| TransferError::io("make a file in", &dir, error.into()))
+        .map_err(|error| TransferError::io("make a file in", dir, error.into()))
 }
 
 fn fill_frame<W: Write>(

@@ -144,12 +144,14 @@ impl Work<'_> {
         let mut blobs = Vec::new();
         let packs = self.packs(inventory, earlier.last(), &mut blobs)?;
         let from = self.delta_sources(inventory, &earlier)?;
+        let full = blobs.iter().map(|(_, bytes, _)| bytes).sum();
         let deltas = super::deltas::make(
             self.repository,
             &self.outgoing,
             inventory,
             others,
             &from,
+            full,
             self.options,
         )?;
         let deltas: Vec<DeltaRef> = deltas

@@ -5,16 +5,18 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
+use super::deltas::{Arriving, Root};
 use super::fetch::{Fetcher, Ranges};
 use super::inventory::{Contents, image_objects, layer_objects};
 use super::unpack::{Packs, object_of};
 use super::{Catalogue, Progress, TransferError};
 use crate::compose::Member;
+use crate::delta::{Delta, DeltaError, Limits};
 use crate::format::pack::Digest;
-use crate::format::release::{Kind, Release, ReleaseId};
+use crate::format::release::{DeltaRef, Kind, Release, ReleaseId};
 use crate::format::{self, Image, Layer};
 use crate::id::{ObjectId, TreeId};
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteError};
 use crate::store::{RefName, Repository, Transaction, Waiting};
 use crate::tree::{Changeset, Tree};
 
@@ -221,14 +223,101 @@ fn needed(
     Ok((parts, report))
 }
 
+/// Fetches a delta for each part that has one, all at once, and makes what they say; what cannot be made is fetched later.
 fn apply_deltas(
-    _fetcher: &Fetcher<'_>,
-    _repository: &Repository,
-    _transaction: &Transaction<'_>,
-    _parts: &mut [Part],
-    _options: &PullOptions<'_>,
-    _report: &mut PullReport,
+    fetcher: &Fetcher<'_>,
+    repository: &Repository,
+    transaction: &Transaction<'_>,
+    parts: &mut [Part],
+    options: &PullOptions<'_>,
+    report: &mut PullReport,
 ) -> Result<(), TransferError> {
+    let mut chosen = Vec::new();
+    for (number, part) in parts.iter().enumerate().filter(|_| options.deltas) {
+        let is_here = |delta: &&DeltaRef| match part.release.kind {
+            Kind::Layer => repository.has_layer(&delta.from.layer()),
+            Kind::Image => repository.read_image(&delta.from.image()).is_ok(),
+        };
+        let deltas = part.release.deltas.iter().filter(is_here);
+        if let Some(delta) = deltas.min_by_key(|delta| delta.bytes) {
+            chosen.push((number, *delta));
+        }
+    }
+    let wanted = whole(chosen.iter().map(|(_, delta)| (delta.blob, delta.bytes)));
+    repository.require_space(fetcher.missing_bytes(&wanted)?)?;
+    match fetcher.fetch("fetching deltas", &wanted) {
+        Ok(bytes) => report.bytes_fetched += bytes,
+        Err(TransferError::Remote(RemoteError::NoBlob { blob, .. })) => {
+            let remark = format!("delta {blob} is not there: fetching in full");
+            options.progress.remark(&remark);
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    }
+    for (number, delta) in chosen {
+        let part = &mut parts[number];
+        part.delta_bytes = delta.bytes;
+        match apply_delta(fetcher, repository, transaction, part, &delta, options) {
+            Ok(()) => part.how = How::Delta,
+            Err(TransferError::Delta(error)) => {
+                let reason = chain(&error);
+                let name = &part.release.name;
+                options.progress.remark(&format!(
+                    "the delta of '{name}' is of no use, fetching in full: {reason}"
+                ));
+                fetcher.spool(&delta.blob)?.drop_range(0..delta.bytes)?;
+                (part.manifest, part.tree) = (None, None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn apply_delta(
+    fetcher: &Fetcher<'_>,
+    repository: &Repository,
+    transaction: &Transaction<'_>,
+    part: &mut Part,
+    delta: &DeltaRef,
+    options: &PullOptions<'_>,
+) -> Result<(), TransferError> {
+    let old = Root::read(repository, part.release.kind, &delta.from)?;
+    let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
+    let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default())?;
+    let (manifest, tree) = (opened.manifest()?, opened.tree()?);
+    if blake3::hash(&manifest).as_bytes() != part.release.id.as_bytes()
+        || TreeId::of(&tree) != part.release.tree
+    {
+        return Err(TransferError::Delta(DeltaError::Limit {
+            reason: "it leads to something else".to_owned(),
+        }));
+    }
+    let needed: u64 = opened.objects().map(|(_, size)| size).sum();
+    repository.require_space(needed)?;
+    options.progress.phase("applying deltas", Some(needed));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let arriving = Arriving(transaction);
+    let applied = opened.apply(
+        &arriving,
+        &arriving,
+        &|_| true,
+        threads,
+        &|bytes| options.progress.advance(bytes),
+        options.cancel,
+    )?;
+    part.failed = applied.failed.into_iter().collect();
+    (part.manifest, part.tree) = (Some(manifest), Some(tree));
     Ok(())
 }
 

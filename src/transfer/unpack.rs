@@ -66,13 +66,6 @@ impl Packs {
         Ok(fetched)
     }
 
-    /// Says whether some pack holds a content.
-    pub fn has(&self, digest: &Digest) -> bool {
-        self.packs
-            .iter()
-            .any(|(_, index, _)| index.get(digest).is_some())
-    }
-
     /// Returns the packs that are worth being named by a new release, and takes what they hold out of `lacking`: a pack of
     /// which little is needed costs others more than it saves.
     pub fn reuse(&self, lacking: &mut BTreeSet<Digest>) -> Vec<PackRef> {

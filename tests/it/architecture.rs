@@ -11,9 +11,9 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("6", &["build", "deploy", "transfer"]),
     ("5", &["compose", "recipe", "sandbox", "trust"]),
     ("4", &["materialise", "remote", "store"]),
-    ("3", &["durable"]),
+    ("3", &["delta", "durable"]),
     ("2", &["check", "format", "merge"]),
-    ("1", &["deb822", "glob", "tree"]),
+    ("1", &["codec", "deb822", "glob", "tree"]),
     ("0", &["elf", "id", "path", "sha256", "time", "version"]),
 ];
 

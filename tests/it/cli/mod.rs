@@ -4,6 +4,7 @@
 
 mod damage;
 mod fixture;
+mod publish;
 mod recipe;
 mod repository;
 mod usage;
