@@ -228,7 +228,7 @@ impl S3 {
                 Some(chunk) => bytes.extend_from_slice(chunk),
                 None => last = true,
             }
-            if bytes.len() < part && !(last && !bytes.is_empty()) {
+            if bytes.is_empty() || bytes.len() < part && !last {
                 continue;
             }
             // Parts have one length, except the last one: some stores insist.

@@ -1,6 +1,6 @@
 //! Requests to a registry: who asks, where redirects lead, what refusals mean.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{AUTHORIZATION, DATE, HeaderValue, LOCATION, WWW_AUTHENTICATE};
@@ -20,13 +20,14 @@ const HINT: &str = "credentials are looked for in $REGISTRY_AUTH_FILE, $XDG_RUNT
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// A repository of a registry, and who asks it.
+#[derive(Clone)]
 pub(super) struct Api {
     pub place: Place,
     client: Client,
     base: Url,
     host: String,
     repository: String,
-    authorization: Mutex<Option<HeaderValue>>,
+    authorization: Arc<Mutex<Option<HeaderValue>>>,
 }
 
 /// A request that can be sent again, unless its body is a stream.
@@ -109,7 +110,7 @@ impl Api {
             base,
             host: host.to_owned(),
             repository: repository.to_owned(),
-            authorization: Mutex::new(None),
+            authorization: Arc::default(),
             place,
         })
     }

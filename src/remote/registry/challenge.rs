@@ -58,7 +58,8 @@ pub(super) fn http_date(text: &str) -> Option<u64> {
         return None;
     };
     let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let month = (month.len() == 3).then(|| months.find(month))?? as u64 / 3 + 1;
+    let month =
+        (0..12).find(|index| months.get(index * 3..index * 3 + 3) == Some(*month))? as u64 + 1;
     let number = |word: &&str| word.parse::<u64>().ok();
     let (day, year) = (number(day)?, number(year)?);
     if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) {

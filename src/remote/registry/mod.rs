@@ -12,6 +12,7 @@ mod lease;
 
 use std::fs::File;
 use std::ops::Range;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -200,11 +201,12 @@ impl Registry {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError> {
         let place = self.place();
-        let mut to = self.start_upload().await?;
+        let upload = self.start_upload().await?;
+        let mut to = upload.clone();
         to.query_pairs_mut()
             .append_pair("digest", &format!("sha256:{blob}"));
         let (mut sender, receiver) = futures::channel::mpsc::channel::<std::io::Result<Bytes>>(1);
-        let request = Request::to(Method::PUT, to.clone())
+        let request = Request::to(Method::PUT, to)
             .with(CONTENT_TYPE.as_str(), "application/octet-stream")
             .with(CONTENT_LENGTH.as_str(), size.to_string())
             .stream(Body::wrap_stream(receiver));
@@ -222,19 +224,20 @@ impl Registry {
             Ok(())
         };
         let send = self.api.send_patiently(request);
-        let response =
-            match futures::future::select(std::pin::pin!(feed), std::pin::pin!(send)).await {
-                futures::future::Either::Left((fed, send)) => match fed {
-                    Ok(()) => place.answer("an upload", send).await??,
-                    Err(error) => {
-                        // Dropping the request cuts the upload short: nothing of it is seen.
-                        drop(send);
-                        self.cancel(to).await;
-                        return Err(error);
-                    }
-                },
-                futures::future::Either::Right((response, _)) => response?,
-            };
+        // All is sent; the registry may read it once more, and move it.
+        let settle = place.options.stall_timeout * 2 + Duration::from_secs(size >> 20);
+        let response = match futures::future::select(Box::pin(feed), Box::pin(send)).await {
+            futures::future::Either::Left((fed, send)) => match fed {
+                Ok(()) => place.within(settle, "an upload", send).await??,
+                Err(error) => {
+                    // Dropping the request cuts the upload short: nothing of it is seen.
+                    drop(send);
+                    self.cancel(upload).await;
+                    return Err(error);
+                }
+            },
+            futures::future::Either::Right((response, _)) => response?,
+        };
         if response.status() != StatusCode::CREATED {
             return Err(self.api.refused(response).await);
         }
@@ -242,8 +245,7 @@ impl Registry {
     }
 
     /// Tells the registry that an upload does not go on; one that is forgotten is cleared by the registry some day.
-    async fn cancel(&self, mut upload: Url) {
-        upload.set_query(None);
+    async fn cancel(&self, upload: Url) {
         let _ = self.api.send(Request::to(Method::DELETE, upload)).await;
     }
 

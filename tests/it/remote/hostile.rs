@@ -1,1 +1,364 @@
-//! What hostile remotes do.
+//! What hostile and broken remotes do: each ends in one clear error, within a bounded time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use layerset::remote::{Location, Mirrors, OpenOptions, Remote, RemoteError, open};
+use layerset::sha256::Sha256;
+
+use super::servers::{Step, WebServer};
+use super::{digest, noise, options, put, read, reader, writer};
+
+/// As strict as a test that should not take long.
+fn strict() -> OpenOptions {
+    OpenOptions {
+        connect_timeout: Duration::from_secs(1),
+        stall_timeout: Duration::from_millis(1500),
+        minimum_rate: 100,
+        rate_window: Duration::from_secs(2),
+        attempts: 2,
+        ..options([])
+    }
+}
+
+/// A server with one blob of 4 MiB, and what it does first.
+fn serving(
+    script: impl IntoIterator<Item = Step>,
+) -> (WebServer, Vec<u8>, Sha256, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = noise(4 << 20);
+    let writer = writer(dir.path().to_str().unwrap(), &options([]));
+    let blob = put(writer.as_ref(), &bytes).unwrap();
+    writer.replace_head(b"a head", None).unwrap();
+    (WebServer::start(dir.path(), script), bytes, blob, dir)
+}
+
+fn say(head: &str, body: &[u8]) -> Step {
+    Step::Say(head.to_owned(), body.to_vec())
+}
+
+/// Reads bytes 10 to 19 of a blob, or the head, from a server that does this to every request; returns what is said of it.
+fn fate(step: &Step, head: bool) -> String {
+    let (server, _, blob, _dir) = serving(std::iter::repeat_n(step.clone(), 8));
+    let once = OpenOptions {
+        attempts: 1,
+        ..strict()
+    };
+    let remote = reader(&server.url, &once);
+    let started = Instant::now();
+    let error = match head {
+        true => remote.read_head(1000).map(|_| ()).unwrap_err(),
+        false => read(remote.as_ref(), &blob, 10..20)
+            .map(|_| ())
+            .unwrap_err(),
+    };
+    assert!(started.elapsed() < Duration::from_secs(10), "{error}");
+    error.to_string().replace(&server.url, "URL")
+}
+
+#[test]
+fn wrong_answers_end_in_one_clear_error() {
+    let ranged = "206 Partial Content\r\ncontent-range: bytes 10-19/99";
+    let endless = Step::Endless(ranged.to_owned(), vec![b'x'; 4096]);
+    let redirect = |to: &str| say(&format!("302 Found\r\nlocation: {to}"), b"");
+    let cases = [
+        (
+            say(&format!("{ranged}\r\ncontent-length: 10"), b"short"),
+            "'URL' does not answer: the connection broke: end of file before message length reached",
+        ),
+        (
+            say(ranged, b"short"),
+            "'URL' does not answer: the answer ended after 5 of 10 bytes",
+        ),
+        (
+            say(ranged, b"more than ten"),
+            "'URL' answers wrongly: more than the 10 bytes asked for",
+        ),
+        (
+            say(&format!("{ranged}\r\ncontent-length: 13"), b"more than ten"),
+            "'URL' answers wrongly: it sends 13 bytes where 10 were asked for",
+        ),
+        (
+            endless,
+            "'URL' answers wrongly: more than the 10 bytes asked for",
+        ),
+        (
+            Step::Silent,
+            "'URL' does not answer: no answer to a request for 1.5 s",
+        ),
+        (
+            Step::Drip(ranged.to_owned(), vec![0; 10]),
+            "'URL' does not answer: it sent 1 bytes a second for 2 s, which is too slow",
+        ),
+        (
+            say(
+                "206 Partial Content\r\ncontent-range: bytes 0-9/99",
+                b"0123456789",
+            ),
+            "'URL' answers wrongly: it sends bytes 0-9/99 where bytes 10-19 was asked for",
+        ),
+        (
+            say(
+                "206 Partial Content\r\ncontent-range: bytes 10-199/999",
+                b"0123456789",
+            ),
+            "'URL' answers wrongly: it sends bytes 10-199/999 where bytes 10-19 was asked for",
+        ),
+        (
+            say("206 Partial Content", b"0123456789"),
+            "'URL' answers wrongly: it sends no range where bytes 10-19 was asked for",
+        ),
+        (
+            say("200 OK\r\ncontent-length: 12", b"0123456789ab"),
+            "'URL' answers wrongly: it has 12 bytes where bytes 10-19 was asked for",
+        ),
+        (
+            say(
+                &format!("{ranged}\r\ncontent-encoding: gzip"),
+                b"0123456789",
+            ),
+            "'URL' answers wrongly: it sends 'gzip' content, which was not asked for",
+        ),
+        (
+            redirect("http://127.0.0.2:1/x"),
+            "'URL' answers wrongly: it redirects to http://127.0.0.2, another server",
+        ),
+        (
+            redirect("http://user:secret@elsewhere.example/?token=secret"),
+            "'URL' answers wrongly: it redirects to http://elsewhere.example, another server",
+        ),
+        (
+            redirect("/again"),
+            "'URL' answers wrongly: it redirects without end",
+        ),
+        (
+            say("302 Found", b""),
+            "'URL' answers wrongly: a redirect to nowhere",
+        ),
+        (
+            say("500 Oops", b"a long story"),
+            "'URL' does not answer: it answers 500 Internal Server Error",
+        ),
+        (
+            say("503 Busy", b""),
+            "'URL' does not answer: it answers 503 Service Unavailable",
+        ),
+        (
+            say("507 Full", b""),
+            "'URL' is full: it answers 507 Insufficient Storage",
+        ),
+        (
+            say("403 No", b""),
+            "'URL' refuses: it answers 403 Forbidden",
+        ),
+        (
+            say("418 Tea", b""),
+            "'URL' answers wrongly: it answers 418 I'm a teapot",
+        ),
+        (
+            say("204 No Content", b""),
+            "'URL' answers wrongly: it answers 204 No Content to a request for a range",
+        ),
+    ];
+    // Several wait for their time to run out: side by side they take no longer than one.
+    std::thread::scope(|scope| {
+        for (step, expected) in &cases {
+            scope.spawn(move || assert_eq!(fate(step, false), *expected));
+        }
+    });
+}
+
+#[test]
+fn a_head_that_is_too_big_or_too_slow_is_refused() {
+    let big = "'URL' answers wrongly: the head has more than 1000 bytes";
+    for (step, expected) in [
+        (say("200 OK\r\ncontent-length: 1001", &[0; 1001]), big),
+        (say("200 OK", &[0; 1001]), big),
+        (Step::Endless("200 OK".to_owned(), vec![0; 4096]), big),
+        (
+            say("200 OK\r\ncontent-length: 100", b"short"),
+            "'URL' does not answer: the connection broke: end of file before message length reached",
+        ),
+        (
+            Step::Silent,
+            "'URL' does not answer: no answer to a request for 1.5 s",
+        ),
+        (
+            Step::Drip("200 OK".to_owned(), vec![0; 10]),
+            "'URL' does not answer: it sent 1 bytes a second for 2 s, which is too slow",
+        ),
+    ] {
+        assert_eq!(fate(&step, true), expected);
+    }
+}
+
+#[test]
+fn nobody_there_is_said_at_once() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let error = reader(&url, &strict()).read_head(1000).unwrap_err();
+    let expected =
+        format!("'{url}' does not answer: no connection: Connection refused (os error 111)");
+    assert_eq!(error.to_string(), expected);
+    let error = reader("/no/such/dir", &strict())
+        .read_head(1000)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "'/no/such/dir' does not answer: there is no such directory"
+    );
+}
+
+#[test]
+fn all_instead_of_a_range_is_taken_only_when_it_is_cheap() {
+    let (server, bytes, blob, _dir) = serving([]);
+    let remote = reader(&server.url, &strict());
+    let all = format!("200 OK\r\ncontent-length: {}", bytes.len());
+    server.then(say(&all, &bytes));
+    assert!(read(remote.as_ref(), &blob, 1000..3000).unwrap() == bytes[1000..3000]);
+    server.then(say(&all, &bytes));
+    let error = read(remote.as_ref(), &blob, 3 << 20..4 << 20).unwrap_err();
+    let expected =
+        "it does not send ranges: all was sent where bytes 3145728-4194303 was asked for";
+    assert!(error.to_string().ends_with(expected), "{error}");
+}
+
+#[test]
+fn a_read_that_breaks_continues_from_the_byte_that_arrived() {
+    let (server, bytes, blob, _dir) = serving([
+        Step::Cut(100),
+        say("500 Oops", b""),
+        Step::Cut(2 << 20),
+        Step::Cut(50),
+    ]);
+    let options = OpenOptions {
+        attempts: 3,
+        ..strict()
+    };
+    let remote = reader(&server.url, &options);
+    assert!(read(remote.as_ref(), &blob, 7..4 << 20).unwrap() == bytes[7..]);
+    let ranges = ["7", "107", "107", "2097259", "2097309"];
+    let expected: Vec<_> = ranges
+        .iter()
+        .map(|from| format!("bytes={from}-4194303"))
+        .collect();
+    assert_eq!(server.ranges(), expected);
+}
+
+#[test]
+fn a_redirect_within_the_host_is_followed() {
+    let (server, bytes, blob, dir) = serving([]);
+    let hex = blob.to_string();
+    std::fs::copy(
+        dir.path().join(format!("blobs/sha256/{}/{hex}", &hex[..2])),
+        dir.path().join("moved"),
+    )
+    .unwrap();
+    server.then(say("307 Moved\r\nlocation: /moved", b""));
+    let remote = reader(&server.url, &strict());
+    assert!(read(remote.as_ref(), &blob, 0..50).unwrap() == bytes[..50]);
+    assert_eq!(server.seen().last().unwrap().path, "/moved");
+}
+
+#[test]
+fn an_interrupt_ends_a_wait_within_a_second() {
+    let (server, _, blob, _dir) = serving([Step::Silent]);
+    let cancel = Arc::new(AtomicBool::new(false));
+    let options = OpenOptions {
+        cancel: cancel.clone(),
+        ..options([])
+    };
+    let remote = reader(&server.url, &options);
+    let started = Instant::now();
+    let error = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            cancel.store(true, Ordering::Relaxed);
+        });
+        read(remote.as_ref(), &blob, 0..10).unwrap_err()
+    });
+    assert!(matches!(error, RemoteError::Interrupted), "{error:?}");
+    assert!(started.elapsed() < Duration::from_millis(1300));
+}
+
+#[test]
+fn a_mirror_that_dies_in_the_middle_costs_nothing() {
+    let (first, bytes, blob, _dir) = serving([Step::Cut(1000)]);
+    let (second, _, _, _other) = serving([]);
+    let options = OpenOptions {
+        attempts: 1,
+        ..strict()
+    };
+    let mirrors = Mirrors::new(vec![
+        reader(&first.url, &options),
+        reader(&second.url, &options),
+    ]);
+    assert_eq!(mirrors.order(), [0, 1]);
+    assert!(read(&mirrors, &blob, 5..4 << 20).unwrap() == bytes[5..]);
+    assert_eq!(second.ranges(), ["bytes=1005-4194303"]);
+    // The one that failed is asked last from now on.
+    assert_eq!(mirrors.order(), [1, 0]);
+    assert!(read(&mirrors, &blob, 0..10).unwrap() == bytes[..10]);
+    assert_eq!(first.ranges().len(), 1);
+    // One that lacks a blob is no reason to fail either, and what no one has is said.
+    assert_eq!(mirrors.blob_size(&blob).unwrap(), Some(4 << 20));
+    assert_eq!(mirrors.blob_size(&digest(b"absent")).unwrap(), None);
+    let error = read(&mirrors, &digest(b"absent"), 0..1).unwrap_err();
+    assert!(matches!(error, RemoteError::NoBlob { .. }), "{error:?}");
+}
+
+#[test]
+fn a_sink_that_fails_is_no_fault_of_a_mirror() {
+    let (first, _, blob, _dir) = serving([]);
+    let (second, _, _, _other) = serving([]);
+    let mirrors = Mirrors::new(vec![
+        reader(&first.url, &strict()),
+        reader(&second.url, &strict()),
+    ]);
+    let mut full = |_: &[u8]| Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
+    let error = mirrors.read_blob(&blob, 0..10, &mut full).unwrap_err();
+    assert!(matches!(error, RemoteError::Local { .. }), "{error:?}");
+    assert_eq!(second.seen().len(), 0);
+}
+
+#[test]
+fn what_is_no_file_in_a_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = dir.path().join("head");
+    let remote = reader(dir.path().to_str().unwrap(), &options([]));
+    std::os::unix::fs::symlink("/etc/passwd", &head).unwrap();
+    let error = remote.read_head(100_000).unwrap_err().to_string();
+    assert!(
+        error.ends_with("answers wrongly: 'head' is a symlink"),
+        "{error}"
+    );
+    std::fs::remove_file(&head).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &head,
+        rustix::fs::FileType::Fifo,
+        0o644.into(),
+        0,
+    )
+    .unwrap();
+    let error = remote.read_head(100_000).unwrap_err().to_string();
+    assert!(
+        error.ends_with("answers wrongly: 'head' is no regular file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_web_server_can_only_be_read() {
+    let location: Location = "https://updates.example.org/x".parse().unwrap();
+    assert!(open(&location, &options([])).is_ok());
+    let error = layerset::remote::open_writable(&location, &options([]))
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "'https://updates.example.org/x' can only be read"
+    );
+}

@@ -2,6 +2,8 @@
 
 mod conformance;
 mod hostile;
+mod registry;
+mod secrets;
 mod servers;
 
 use std::fs::File;
