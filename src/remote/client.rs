@@ -193,3 +193,26 @@ pub(super) fn same_host(from: &Url, to: &Url) -> bool {
 pub(super) fn is_private(url: &Url) -> bool {
     url.scheme() == "https" || is_loopback(url)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_stay_with_the_host_and_never_lose_encryption() {
+        for (from, to, followed) in [
+            ("https://a/x", "https://a/y", true),
+            ("http://a/x", "https://a/y", true),
+            ("http://a:81/x", "http://a:81/y", true),
+            ("https://a/x", "http://a/y", false),
+            ("https://a/x", "https://b/x", false),
+            ("http://a/x", "https://b/x", false),
+            ("https://a/x", "https://a:444/x", false),
+            ("https://a/x", "file:///x", false),
+        ] {
+            let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+            assert_eq!(same_host(&from, &to), followed, "{from} {to}");
+        }
+    }
+}
