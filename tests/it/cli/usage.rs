@@ -22,6 +22,8 @@ fn help_names_every_command_and_says_how_to_start() {
       list         List the images and layers of the repository
       show         Show an image, a layer, a tree or an object
       diff         Compare two images, or two generations of a target
+      publish      Publish an image or a layer to channels of a remote
+      pull         Bring what a channel of a remote points at into the repository
       deploy       Put an image on a target and switch to it
       update       Rebuild one component and switch a target to the result
       rollback     Switch a target back to an earlier deployment
@@ -33,6 +35,7 @@ fn help_names_every_command_and_says_how_to_start() {
       forget       Let go of the images of a target that is gone
       gc           Remove what no image and no deployment needs
       fsck         Verify every byte of the repository
+      trust        Say who may publish what to a remote
       serve        Serve the directory of a remote over HTTP, for labs
       completions  Print shell completions
       man          Write the manual pages
@@ -145,7 +148,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, check, compose, list, show, diff, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, serve, completions, man, help]
+    !   [subcommands: init, lock, build, check, compose, list, show, diff, publish, pull, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, trust, serve, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
@@ -237,10 +240,18 @@ fn every_command_has_a_manual_page() {
     layerset-lock.1
     layerset-man.1
     layerset-pin.1
+    layerset-publish.1
+    layerset-pull.1
     layerset-rollback.1
     layerset-serve.1
     layerset-show.1
     layerset-status.1
+    layerset-trust-delegate.1
+    layerset-trust-init.1
+    layerset-trust-keygen.1
+    layerset-trust-refresh.1
+    layerset-trust-show.1
+    layerset-trust.1
     layerset-update.1
     layerset.1
     ");

@@ -355,7 +355,7 @@ fn a_delta_whose_base_is_gone_falls_back_and_says_what_that_cost() {
     let (remote, second, _, machine) = two_versions(dir.path());
     let machine = machine("m");
     let files = base_files(1);
-    let base = layerset::id::ObjectId::of(&files["usr/lib/libx0.so.1"]);
+    let base = layerset::id::ObjectId::of(&files["usr/lib/libalpha.so.1"]);
     std::fs::remove_file(machine.object_path(&base)).unwrap();
     let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
     let part = report
@@ -371,6 +371,10 @@ fn a_delta_whose_base_is_gone_falls_back_and_says_what_that_cost() {
     assert!(report.fallback_bytes > 400_000, "{report:?}");
     let image = machine.read_image(&second).unwrap();
     let tree = machine.read_tree(&image.tree).unwrap();
-    let object = tree.get(b"usr/lib/libx0.so.2").unwrap().object().unwrap();
+    let object = tree
+        .get(b"usr/lib/libalpha.so.2")
+        .unwrap()
+        .object()
+        .unwrap();
     machine.verify_object(&object).unwrap();
 }

@@ -339,10 +339,10 @@ pub fn base_files(version: u32) -> Files {
         let seed = format!("lib {n}");
         files.insert(format!("usr/lib/same-{n}.so"), noise(&seed, 20_000));
     }
-    for n in 0..4 {
+    for (n, name) in ["alpha", "beta", "gamma", "delta"].iter().enumerate() {
         let mut bytes = noise(&format!("changing {n}"), 400_000);
         bytes[200_000..200_010].copy_from_slice(&noise(&format!("{n} {version}"), 10));
-        files.insert(format!("usr/lib/libx{n}.so.{version}"), bytes);
+        files.insert(format!("usr/lib/lib{name}.so.{version}"), bytes);
     }
     files
 }
