@@ -126,6 +126,8 @@ fn header(packed: &[u8]) -> Option<(u8, u8, bool)> {
     }
     let mut at = 14;
     for bit in [0x40, 0x80] {
+        // Each round reads on, and ends the loop or the function at the end of the bytes.
+        #[allow(clippy::while_immutable_condition)]
         while flags & bit != 0 {
             at += 1;
             if packed.get(at - 1)? & 0x80 == 0 {

@@ -555,6 +555,6 @@ pub(super) fn members_of(
 pub(super) fn whole(blobs: impl IntoIterator<Item = (crate::sha256::Sha256, u64)>) -> Ranges {
     let ranges = blobs
         .into_iter()
-        .map(|(blob, bytes)| (blob, vec![0..bytes]));
+        .map(|(blob, bytes)| (blob, std::iter::once(0..bytes).collect()));
     ranges.collect()
 }

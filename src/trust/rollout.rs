@@ -66,7 +66,7 @@ impl Machine {
         let mut first = [0; 8];
         first.copy_from_slice(&digest.as_bytes()[..8]);
         // Scaled to 0..100; the error of that is far below one machine.
-        let place = u128::from(u64::from_le_bytes(first)) * 100 >> 64;
+        let place = (u128::from(u64::from_le_bytes(first)) * 100) >> 64;
         place < u128::from(rollout.percent)
     }
 }
