@@ -115,7 +115,7 @@ mod tests {
         let line = state.line(started + Duration::from_secs(2));
         assert_eq!(
             line,
-            "fetching  [=====               ]  25 % 10.0 MB of 40.0 MB, 5.0 MB/s, 6.0 s left"
+            "fetching  [=====               ]  25 % 10 MB of 40 MB, 5.0 MB/s, 6.0 s left"
         );
         let unknown = State {
             total: None,
