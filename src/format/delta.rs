@@ -60,7 +60,7 @@ pub struct Document {
     pub size: u64,
     /// Size of its frame in bytes.
     pub packed: u64,
-    /// How the bytes were changed before they were packed; see [`super::differences`].
+    /// How the bytes were changed before they were packed.
     pub offsets: u64,
 }
 

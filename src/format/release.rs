@@ -1,6 +1,6 @@
 //! What is signed: releases of layers and images, and channels that point at them.
 //!
-//! Each is canonical JSON, and a target of the signed metadata (see `trust`), under the name that [`ReleaseName`] and
+//! Each is canonical JSON, and a target of the signed metadata (see `trust`), under the name that [`release_target`] and
 //! [`ChannelName`] give it. What a release names is verified by its own digests: contents by BLAKE3 after they were unpacked,
 //! packs and deltas by SHA-256 as they arrive.
 
