@@ -8,7 +8,9 @@
 //!
 //! Reader rule: decode, check, encode again, compare. Whatever is not byte-identical was not normal.
 
-use gvariant::aligned_bytes::copy_to_align;
+use std::borrow::Cow;
+
+use gvariant::aligned_bytes::{AlignedSlice, Alignment, copy_to_align};
 use gvariant::{Marker, Structure, gv};
 
 use super::FormatError;
@@ -164,13 +166,21 @@ macro_rules! raise {
     }};
 }
 
+/// Returns `bytes` where GVariant can read them. No bytes at all are refused: the crate cannot align what has no place.
+pub(super) fn aligned<A: Alignment>(bytes: &[u8]) -> Result<Cow<'_, AlignedSlice<A>>, String> {
+    if bytes.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    Ok(copy_to_align(bytes))
+}
+
 /// Decodes a tree, and refuses anything but the canonical bytes of a valid one.
 pub fn decode_tree(bytes: &[u8]) -> Result<Tree, FormatError> {
     let fail = |reason: String| FormatError::Binary {
         what: "tree",
         reason,
     };
-    let aligned = copy_to_align(bytes);
+    let aligned = aligned(bytes).map_err(fail)?;
     let (magic, version, entries) = gv!("(sua(ay(yqayayxutaya(ayay)u)))")
         .cast(aligned.as_ref())
         .to_tuple();
@@ -199,7 +209,7 @@ pub fn decode_changeset(bytes: &[u8]) -> Result<Changeset, FormatError> {
         what: "changeset",
         reason,
     };
-    let aligned = copy_to_align(bytes);
+    let aligned = aligned(bytes).map_err(fail)?;
     let (magic, version, changes) = gv!("(sua(aym(yqayayxutaya(ayay)u)m(yqayayxutaya(ayay)u)))")
         .cast(aligned.as_ref())
         .to_tuple();
