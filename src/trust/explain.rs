@@ -128,26 +128,12 @@ fn transport(
     let inner = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
     match inner {
         Some(Error::HashMismatch { .. }) => mismatch(last, contents, root),
-        Some(Error::MaxSizeExceeded { max_size, .. }) => too_large(*max_size, last, contents, root),
+        Some(Error::MaxSizeExceeded { max_size, .. }) => TrustError::TooLarge {
+            what: last.to_owned(),
+            limit: *max_size,
+        },
         _ => malformed(describe(last), error),
     }
-}
-
-/// A file that is longer than the signed metadata says was exchanged; a longer one than this program takes is too large.
-fn too_large(limit: u64, last: &str, contents: &HeadContents, root: Option<&str>) -> TrustError {
-    let own = [
-        LIMITS.max_root_size,
-        LIMITS.max_targets_size,
-        LIMITS.max_timestamp_size,
-        LIMITS.max_snapshot_size,
-    ];
-    if own.contains(&limit) {
-        return TrustError::TooLarge {
-            what: last.to_owned(),
-            limit,
-        };
-    }
-    mismatch(last, contents, root)
 }
 
 /// A file is not the one that the rest names: is it a signed one of another state, or was it changed?

@@ -33,3 +33,7 @@ pub use rollout::{Choice, Machine};
 pub use signing::RoleKeys;
 pub use state::State;
 pub use verify::{Verified, verify, verify_to_edit};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

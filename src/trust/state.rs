@@ -130,6 +130,10 @@ impl State {
             let path = work.join(name);
             let text = std::fs::read_to_string(&path)
                 .map_err(|source| TrustError::Read { path, source })?;
+            // tough writes maps in no order: the same metadata is to be the same text.
+            let value: serde_json::Value =
+                serde_json::from_str(&text).map_err(super::signing::internal)?;
+            let text = value.to_string();
             files.insert(name.to_owned(), text);
         }
         let new = Remembered {

@@ -1,0 +1,197 @@
+//! What a machine decides: whom to follow, whether to go back, whether it takes part.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_machine_does_not_go_back_unless_that_is_signed() {
+    let mut world = World::busy();
+    let machine = world.watcher();
+    let state = &machine.state;
+    let mut channel = channel(Kind::Layer, "nginx", &release(Kind::Layer, "nginx", 5));
+    state.accept(&channel, None).unwrap();
+    state.record(&channel).unwrap();
+    state.accept(&channel, None).unwrap();
+    channel.serial = 3;
+    let error = state.accept(&channel, None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "channel 'layers/nginx/stable' goes back from release 5 to 3, and is not signed as going back"
+    );
+    // Signed as going back, but from less than this machine has.
+    channel.downgrade = goes_back(4);
+    assert!(state.accept(&channel, None).is_err());
+    channel.downgrade = goes_back(5);
+    state.accept(&channel, None).unwrap();
+    // What is deployed counts too.
+    assert!(state.accept(&channel, Some(6)).is_err());
+    state.record(&channel).unwrap();
+    assert_eq!(state.taken(&stable(Kind::Layer, "nginx")).unwrap(), Some(3));
+    channel.serial = 4;
+    channel.downgrade = None;
+    state.accept(&channel, None).unwrap();
+    // Other channels have their own count.
+    channel.channel = "beta".to_owned();
+    channel.serial = 1;
+    state.accept(&channel, None).unwrap();
+}
+
+#[test]
+fn a_damaged_memory_is_told_and_not_overwritten() {
+    let mut world = World::busy();
+    let machine = world.watcher();
+    machine.verify(&world.head).unwrap();
+    std::fs::write(machine.dir.join("metadata.json"), "{").unwrap();
+    let error = machine.verify(&world.head).unwrap_err();
+    assert!(
+        error.to_string().contains("metadata.json' is damaged"),
+        "{error}"
+    );
+    assert!(!error.is_of_mirror());
+}
+
+const POLICY: &str = r#"
+[[remote]]
+name = "main"
+location = "https://example.org/layers"
+mirrors = ["/srv/mirror"]
+root = "main.json"
+channels = ["images/web/*", "layers/nginx/stable"]
+
+[[remote]]
+name = "lab"
+location = "/srv/lab"
+root = "/srv/lab.json"
+"#;
+
+#[test]
+fn a_policy_says_where_and_what() {
+    let path = Path::new("/etc/layerset/trust.toml");
+    let policy = Policy::parse(path, POLICY).unwrap();
+    let main = policy.remote("main").unwrap();
+    assert_eq!(main.root, Path::new("/etc/layerset/main.json"));
+    assert_eq!(
+        main.locations().collect::<Vec<_>>(),
+        ["https://example.org/layers", "/srv/mirror"]
+    );
+    for (name, allowed) in [
+        ("images/web/stable", true),
+        ("images/web/beta", true),
+        ("layers/nginx/stable", true),
+        ("layers/nginx/beta", false),
+        ("images/webmail/stable", false),
+    ] {
+        assert_eq!(main.allows(&name.parse().unwrap()), allowed, "{name}");
+    }
+    let lab = policy.remote("lab").unwrap();
+    assert_eq!(lab.root, Path::new("/srv/lab.json"));
+    assert!(lab.allows(&"layers/x/y".parse().unwrap()));
+}
+
+#[test]
+fn faults_of_a_policy_have_a_place() {
+    let path = Path::new("trust.toml");
+    for (old, new, message) in [
+        (
+            "mirrors",
+            "mirors",
+            "trust.toml:5:1: unknown field `mirors`",
+        ),
+        (
+            "\"lab\"",
+            "\"main\"",
+            "trust.toml:10:8: there are two remotes called 'main'",
+        ),
+        (
+            "\"main\"",
+            "\"Main\"",
+            "trust.toml:3:8: 'Main' cannot be the name of a remote",
+        ),
+        (
+            "images/web/*",
+            "web/*",
+            "trust.toml:7:13: 'web/*' matches no channel",
+        ),
+        ("root = \"main.json\"\n", "", "missing field `root`"),
+        (
+            "location = \"/srv/lab\"",
+            "location = 5",
+            "trust.toml:11:12: invalid type",
+        ),
+    ] {
+        let error = Policy::parse(path, &POLICY.replacen(old, new, 1)).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+fn staged(percent: u8, not_before: i64) -> Channel {
+    let mut channel = channel(Kind::Image, "web", &release(Kind::Image, "web", 1));
+    channel.rollout.percent = percent;
+    channel.rollout.not_before = not_before;
+    channel
+}
+
+#[test]
+fn a_share_is_about_that_many_machines_and_differs_by_channel() {
+    let machines: Vec<Machine> = (0..10_000)
+        .map(|n| Machine::new(&format!("{n:032x}")))
+        .collect();
+    let count = |channel: &Channel| {
+        machines
+            .iter()
+            .filter(|m| m.takes_part(channel, NOW))
+            .count()
+    };
+    assert_eq!(count(&staged(0, 0)), 0);
+    assert_eq!(count(&staged(100, 0)), 10_000);
+    let tenth = count(&staged(10, 0));
+    assert!((850..1150).contains(&tenth), "{tenth}");
+    let mut beta = staged(10, 0);
+    beta.channel = "beta".to_owned();
+    let both = machines
+        .iter()
+        .filter(|m| m.takes_part(&staged(10, 0), NOW) && m.takes_part(&beta, NOW));
+    let both = both.count();
+    assert!((50..170).contains(&both), "{both}");
+}
+
+#[test]
+fn a_choice_says_why() {
+    let machine = Machine::new("0123456789abcdef0123456789abcdef\n");
+    let mut channel = staged(100, NOW + 5);
+    assert_eq!(
+        machine.choose(&channel, NOW),
+        Choice::NotYet { until: NOW + 5 }
+    );
+    assert_eq!(
+        machine.choose(&channel, NOW + 5),
+        Choice::Release(channel.release)
+    );
+    let others = release(Kind::Image, "web", 7).id;
+    channel.rollout.others = Some(others);
+    assert_eq!(machine.choose(&channel, NOW), Choice::Others(others));
+    channel = staged(0, 0);
+    assert_eq!(machine.choose(&channel, NOW), Choice::NotChosen);
+    channel.rollout.others = Some(others);
+    assert_eq!(machine.choose(&channel, NOW), Choice::Others(others));
+}
+
+#[test]
+fn who_takes_part_is_golden() {
+    // Another release of this program must not shuffle the machines of a running rollout.
+    let chosen: Vec<u32> = (0..40)
+        .filter(|n| Machine::new(&format!("{n:032x}")).takes_part(&staged(20, 0), NOW))
+        .collect();
+    assert_eq!(chosen, [6, 10, 29, 31, 33, 36, 39]);
+}
+
+proptest! {
+    #[test]
+    fn a_growing_share_only_adds_machines(id in "[0-9a-f]{32}", low in 0u8..=100, high in 0u8..=100) {
+        let (low, high) = (low.min(high), low.max(high));
+        let machine = Machine::new(&id);
+        let takes = |percent| machine.takes_part(&staged(percent, 0), NOW);
+        prop_assert!(!takes(low) || takes(high));
+    }
+}
