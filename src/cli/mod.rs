@@ -125,6 +125,8 @@ enum Command {
     Trust(trust::Trust),
     /// Serve the directory of a remote over HTTP, for labs
     Serve(serve::Serve),
+    /// Look after who may publish what on a remote
+    Trust(trust::Trust),
     /// Print shell completions
     Completions(manual::Completions),
     /// Write the manual pages
@@ -278,6 +280,7 @@ impl Command {
             Self::Fsck(command) => command.run(context),
             Self::Trust(command) => command.run(context),
             Self::Serve(command) => command.run(context),
+            Self::Trust(command) => command.run(context),
             Self::Completions(command) => command.run(context),
             Self::Man(command) => command.run(context),
         }

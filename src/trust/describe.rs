@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tough::schema::{Root, Targets};
 
 use super::names::TOP_ROLES;
+use super::pending::Context;
 use super::published::{Published, read_targets};
 use super::signing::{keys_of, read};
 use super::verify::expiry;
@@ -16,23 +17,48 @@ pub(super) fn changes(
     roles: &BTreeMap<String, String>,
     published: Option<&Published>,
 ) -> Result<Vec<String>, TrustError> {
+    let root = published.map(|base| &base.root.signed);
+    compare(roles, root, |role| match role {
+        "targets" => published.map(|base| &base.targets.signed),
+        _ => published.and_then(|base| Some(&base.roles.get(role)?.signed)),
+    })
+}
+
+/// Compares changed roles with root and targets as the change remembers them; delegated roles are shown whole.
+pub(super) fn changes_alone(
+    roles: &BTreeMap<String, String>,
+    context: Option<&Context>,
+) -> Result<Vec<String>, TrustError> {
+    let (root, targets) = match context {
+        Some(context) => (
+            Some(read::<Root>("root", &context.root)?.signed),
+            Some(read_targets("targets", &context.targets)?.signed),
+        ),
+        None => (None, None),
+    };
+    compare(roles, root.as_ref(), |role| {
+        targets.as_ref().filter(|_| role == "targets")
+    })
+}
+
+fn compare<'p>(
+    roles: &BTreeMap<String, String>,
+    old_root: Option<&Root>,
+    old_targets: impl Fn(&str) -> Option<&'p Targets>,
+) -> Result<Vec<String>, TrustError> {
     let mut lines = Vec::new();
     for (role, text) in roles {
         if role == "root" {
             let new = read::<Root>(role, text)?.signed;
-            let old = published.map(|base| &base.root.signed);
             lines.push(heading(role, new.version.get(), expiry(&new)));
             for top in TOP_ROLES {
-                let keys = |root: &Root| keys_in(root, top);
-                key_changes(top, old.and_then(keys), keys(&new), &mut lines);
+                let old = old_root.and_then(|root| keys_in(root, top));
+                key_changes(top, old, keys_in(&new, top), &mut lines);
             }
             continue;
         }
         let new = read_targets(role, text)?.signed;
-        let old = match role.as_str() {
-            "targets" => published.map(|base| &base.targets.signed),
-            _ => published.and_then(|base| Some(&base.roles.get(role)?.signed)),
-        };
+        let old = old_targets(role);
         lines.push(heading(role, new.version.get(), expiry(&new)));
         delegation_changes(old, &new, &mut lines);
         document_changes(old, &new, &mut lines);

@@ -202,6 +202,11 @@ impl KeyStore {
             .map(|pair| (&pair.public, pair.path.as_path()))
     }
 
+    /// Says whether a key is here.
+    pub fn has(&self, id: &KeyId) -> bool {
+        self.keys.contains_key(id)
+    }
+
     /// Returns the key whose id starts with `prefix`, if it is the only one.
     pub fn find(&self, prefix: &str) -> Option<&PublicKey> {
         let mut found = self

@@ -169,6 +169,17 @@ impl Pending {
         super::describe::changes(&self.roles, published.as_ref())
     }
 
+    /// Says what signing this means by what the file itself tells was published when it was made; whoever passed it on may
+    /// have changed that.
+    pub fn describe_alone(&self) -> Result<Vec<String>, TrustError> {
+        super::describe::changes_alone(&self.roles, self.context.as_ref())
+    }
+
+    /// Says whether this makes a new remote.
+    pub fn is_new_remote(&self) -> bool {
+        self.context.is_none()
+    }
+
     /// Makes the head of what is published now and this change; all its signatures must be there, and the keys of snapshot
     /// and timestamp at hand. What others published meanwhile stays.
     pub fn finish(

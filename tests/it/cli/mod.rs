@@ -7,4 +7,5 @@ mod fixture;
 mod publish;
 mod recipe;
 mod repository;
+mod trust;
 mod usage;

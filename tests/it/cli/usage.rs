@@ -37,6 +37,7 @@ fn help_names_every_command_and_says_how_to_start() {
       fsck         Verify every byte of the repository
       trust        Say who may publish what to a remote
       serve        Serve the directory of a remote over HTTP, for labs
+      trust        Look after who may publish what on a remote
       completions  Print shell completions
       man          Write the manual pages
       help         Print this message or the help of the given subcommand(s)

@@ -1,0 +1,340 @@
+//! What these commands share: finding a remote, its root and the keys, and the change itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::{CliError, Context, error, follow};
+use crate::durable::{DurableError, replace_file};
+use crate::format::MAX_HEAD_BYTES;
+use crate::remote::{Location, Revision, WritableRemote};
+use crate::time::{Clock as _, SystemClock};
+use crate::trust::{
+    Editor, KeyStore, Pending, Policy, State, TrustError, Verified, verify_to_edit,
+};
+
+/// Where keys are.
+#[derive(Debug, Args)]
+pub(super) struct KeyArgs {
+    /// The directory of the keys [default: /etc/layerset/keys for root, $XDG_CONFIG_HOME/layerset/keys for others]
+    #[arg(long, env = "LAYERSET_KEYS", value_name = "DIR")]
+    keys: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    pub(super) fn open(&self) -> Result<KeyStore, CliError> {
+        let dir = match &self.keys {
+            Some(dir) => dir.clone(),
+            None => crate::cli::config_dir()?.join("keys"),
+        };
+        Ok(KeyStore::open(&dir)?)
+    }
+}
+
+/// Which remote, and by which root it is trusted.
+#[derive(Debug, Args)]
+pub(super) struct RemoteArgs {
+    /// The remote: its name in the trust policy, or its location
+    pub(super) remote: String,
+    #[command(flatten)]
+    pub(super) trusted: TrustedArgs,
+}
+
+/// By which root a remote is trusted.
+#[derive(Debug, Args)]
+pub(super) struct TrustedArgs {
+    /// The trusted root of the remote [default: what the trust policy names for it]
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
+    /// The trust policy [default: trust.toml beside the default directory of keys]
+    #[arg(long, env = "LAYERSET_TRUST", value_name = "FILE")]
+    trust: Option<PathBuf>,
+}
+
+/// What becomes of a change.
+#[derive(Debug, Args)]
+pub(super) struct ChangeArgs {
+    /// Publish nothing: write the change with the signatures made here to a file, for others to sign
+    #[arg(long, value_name = "FILE")]
+    pending: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) keys: KeyArgs,
+}
+
+/// A remote that was read and verified.
+pub(super) struct Opened {
+    pub(super) remote: Box<dyn WritableRemote>,
+    pub(super) verified: Verified,
+    pub(super) now: i64,
+    revision: Revision,
+    trusted_root: Vec<u8>,
+    state: State,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    remote: &'a str,
+    changes: &'a [String],
+    published: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lacking: Vec<LackingReport>,
+}
+
+#[derive(Serialize)]
+struct LackingReport {
+    role: String,
+    have: u64,
+    threshold: u64,
+    keys: Vec<String>,
+}
+
+/// Opens a remote to write to it.
+pub(super) fn writable(
+    context: &Context,
+    location: &str,
+) -> Result<Box<dyn WritableRemote>, CliError> {
+    let location: Location = location.parse()?;
+    let options = follow::open_options(context);
+    Ok(crate::remote::open_writable(&location, &options)?)
+}
+
+impl TrustedArgs {
+    pub(super) fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
+    /// Finds location, root and a name for what is remembered.
+    fn find(&self, remote: &str) -> Result<(String, PathBuf, String), CliError> {
+        let path = match &self.trust {
+            Some(path) => path.clone(),
+            None => follow::default_policy()?,
+        };
+        let policy = if path.exists() || self.trust.is_some() {
+            Policy::read(&path)?
+        } else {
+            Policy {
+                remotes: Vec::new(),
+            }
+        };
+        let known = policy
+            .remotes
+            .iter()
+            .find(|known| known.name == remote || known.locations().any(|at| at == remote));
+        if let Some(known) = known {
+            let location = if known.name == remote {
+                known.location.clone()
+            } else {
+                remote.to_owned()
+            };
+            let root = self.root.clone().unwrap_or_else(|| known.root.clone());
+            return Ok((location, root, known.name.clone()));
+        }
+        let Some(root) = &self.root else {
+            return Err(CliError::new(
+                format!(
+                    "the trust policy '{}' has no remote '{remote}'",
+                    path.display()
+                ),
+                error::FAILED,
+            )
+            .with_hint("name the root that `layerset trust init` made with --root"));
+        };
+        let digest = blake3::hash(remote.as_bytes()).to_hex();
+        let name = format!("at-{}", digest.get(..16).unwrap_or_default());
+        Ok((remote.to_owned(), root.clone(), name))
+    }
+
+    /// Reads a remote and verifies it; what is expired passes, for it is going to be signed anew.
+    pub(super) fn open(&self, context: &Context, remote: &str) -> Result<Opened, CliError> {
+        let (location, root, name) = self.find(remote)?;
+        let trusted_root = read(&root)?;
+        let state = state(context, &name)?;
+        let remote = writable(context, &location)?;
+        context.ui.doing(&format!("reading {location}"));
+        let Some(head) = remote.read_head(MAX_HEAD_BYTES)? else {
+            return Err(CliError::new(
+                format!("nothing was published to '{}' yet", remote.location()),
+                error::FAILED,
+            )
+            .with_hint("`layerset trust init` makes a remote; or is it the wrong place?"));
+        };
+        let now = SystemClock.now_sec();
+        let verified = verify_to_edit(&head.bytes, &trusted_root, &state, now)?;
+        if let Some(warning) = verified.clock_warning() {
+            context.ui.remark(&format!("warning: {warning}"));
+        }
+        Ok(Opened {
+            remote,
+            verified,
+            now,
+            revision: head.revision,
+            trusted_root,
+            state,
+        })
+    }
+}
+
+impl RemoteArgs {
+    pub(super) fn open(&self, context: &Context) -> Result<Opened, CliError> {
+        self.trusted.open(context, &self.remote)
+    }
+}
+
+impl Opened {
+    pub(super) fn editor(&self) -> Result<Editor, CliError> {
+        Ok(Editor::open(&self.verified, self.now)?)
+    }
+
+    /// Publishes a change that has all its signatures, and tells what it was.
+    pub(super) fn publish(
+        &self,
+        context: &Context,
+        pending: Pending,
+        store: &KeyStore,
+    ) -> Result<(), CliError> {
+        let changes = pending.describe(Some(&self.verified))?;
+        let head = pending.finish(Some(&self.verified), store, self.now)?;
+        context
+            .ui
+            .doing(&format!("publishing to {}", self.remote.location()));
+        self.remote.replace_head(&head, Some(&self.revision))?;
+        // What was published here must not be rolled back in front of these eyes.
+        let after = verify_to_edit(&head, &self.trusted_root, &self.state, self.now)?;
+        let (expires, role) = after.expires();
+        context.ui.print_json(&Report {
+            remote: self.remote.location(),
+            changes: &changes,
+            published: true,
+            pending: None,
+            lacking: Vec::new(),
+        })?;
+        context.ui.print(&format!(
+            "{}published to {}; role '{role}' is the first to expire, {}\n",
+            lines(&changes),
+            self.remote.location(),
+            super::show::when(expires, self.now),
+        ));
+        Ok(())
+    }
+}
+
+impl ChangeArgs {
+    /// Publishes a change, or writes it down for others.
+    pub(super) fn finish(
+        &self,
+        context: &Context,
+        opened: &Opened,
+        editor: Editor,
+        store: &KeyStore,
+    ) -> Result<(), CliError> {
+        let pending = editor.sign_partial(store)?;
+        match &self.pending {
+            None => opened.publish(context, pending, store),
+            Some(path) => {
+                let changes = pending.describe(Some(&opened.verified))?;
+                let remote = opened.remote.location();
+                write_pending(context, &pending, path, remote, &changes)
+            }
+        }
+    }
+
+    pub(super) fn pending(&self) -> Option<&Path> {
+        self.pending.as_deref()
+    }
+}
+
+/// Writes a pending change to a new file, and tells whose signatures it lacks.
+pub(super) fn write_pending(
+    context: &Context,
+    pending: &Pending,
+    path: &Path,
+    remote: &str,
+    changes: &[String],
+) -> Result<(), CliError> {
+    if path.exists() {
+        return Err(CliError::usage(format!(
+            "'{}' exists already",
+            path.display()
+        )));
+    }
+    save(context, pending, path)?;
+    tell_pending(context, pending, path, remote, changes)
+}
+
+pub(super) fn save(context: &Context, pending: &Pending, path: &Path) -> Result<(), CliError> {
+    let bytes = pending.to_json()?;
+    let written = replace_file(&*context.disk, path, 0o644, &bytes);
+    written.map_err(|error| TrustError::Durable(error).into())
+}
+
+pub(super) fn tell_pending(
+    context: &Context,
+    pending: &Pending,
+    path: &Path,
+    remote: &str,
+    changes: &[String],
+) -> Result<(), CliError> {
+    let lacking = pending.lacking()?;
+    let mut text = lines(changes);
+    for role in &lacking {
+        let keys: Vec<&str> = role.keys.iter().map(|id| id.short()).collect();
+        text.push_str(&format!(
+            "role '{}' has {} of {} signatures, by its keys {}\n",
+            role.role,
+            role.have,
+            role.threshold,
+            keys.join(", ")
+        ));
+    }
+    let path_text = path.display();
+    text.push_str(&if lacking.is_empty() {
+        format!("'{path_text}' has all signatures: `layerset trust sign {path_text} --publish {remote}` publishes it\n")
+    } else {
+        format!("'{path_text}' waits for signatures: `layerset trust sign {path_text}` adds them\n")
+    });
+    let each = lacking.into_iter().map(|role| LackingReport {
+        role: role.role,
+        have: role.have,
+        threshold: role.threshold,
+        keys: role.keys.iter().map(ToString::to_string).collect(),
+    });
+    context.ui.print_json(&Report {
+        remote,
+        changes,
+        published: false,
+        pending: Some(path),
+        lacking: each.collect(),
+    })?;
+    context.ui.print(&text);
+    Ok(())
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(path)
+        .map_err(|error| CliError::io(format!("cannot read '{}'", path.display()), error))
+}
+
+pub(super) fn lines(changes: &[String]) -> String {
+    changes.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Opens what is remembered of a remote: in the repository if there is one, else where programs keep such things.
+fn state(context: &Context, name: &str) -> Result<State, CliError> {
+    let dir = if context.repo.join("config.toml").exists() {
+        context.repo.join("trust")
+    } else {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let home = || set("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+        match set("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
+            Some(dir) => dir.join("layerset/trust"),
+            None => crate::cli::config_dir()?.join("trust"),
+        }
+    };
+    std::fs::create_dir_all(&dir)
+        .map_err(|source| TrustError::Durable(DurableError::new("make", &dir, source)))?;
+    Ok(State::open(Arc::clone(&context.disk), &dir.join(name))?)
+}

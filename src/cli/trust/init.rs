@@ -1,0 +1,212 @@
+//! `layerset trust init`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::access::{self, ChangeArgs};
+use crate::cli::{CliError, Context, error};
+use crate::durable::replace_file;
+use crate::format::MAX_HEAD_BYTES;
+use crate::time::{Clock as _, SystemClock};
+use crate::trust::{Editor, InitOptions, PublicKey, TOP_ROLES, TrustError, Validity, first_root};
+
+/// Makes a new remote, with its keys and the root that machines have to be given.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset trust init /srv/images --root root.json
+  layerset trust init s3://images/prod --root root.json --root-keys 3 --root-threshold 2
+  layerset trust init s3://images/prod --root root.json --key targets=3f0c… --pending new.json
+
+A key is made for every role that is given none with --key, and written to the directory of keys;
+move the keys of root and targets to a safe place. Machines trust the remote by FILE: it holds public
+keys only, and has to come to them by another way than the remote, e.g. in the image.")]
+pub struct Init {
+    /// Where the remote will be
+    location: String,
+    /// Where to write the root that machines have to be given
+    #[arg(long, value_name = "FILE")]
+    root: PathBuf,
+    /// How many keys to make for the root
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    root_keys: u64,
+    /// How many keys must sign a new root
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    root_threshold: u64,
+    /// Give a role a public key of somebody else
+    #[arg(long = "key", value_name = "ROLE=KEY")]
+    given: Vec<String>,
+    /// How many keys of a role must sign
+    #[arg(long = "threshold", value_name = "ROLE=N")]
+    thresholds: Vec<String>,
+    /// How long signatures of a role are good, in days [default: root 730, targets 365, delegated 365, snapshot 30,
+    /// timestamp 7]
+    #[arg(long = "days", value_name = "ROLE=DAYS")]
+    days: Vec<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    remote: &'a str,
+    root: &'a PathBuf,
+    keys: BTreeMap<&'a str, Vec<String>>,
+    made: Vec<PathBuf>,
+}
+
+impl Init {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        if self.root.exists() {
+            return Err(CliError::usage(format!(
+                "'{}' exists already: a new remote gets a new root",
+                self.root.display()
+            )));
+        }
+        let validity = self.validity()?;
+        let thresholds = self.thresholds()?;
+        let given = self.given()?;
+        let remote = access::writable(context, &self.location)?;
+        if remote.read_head(MAX_HEAD_BYTES)?.is_some() {
+            return Err(CliError::new(
+                format!("'{}' is a remote already", remote.location()),
+                error::FAILED,
+            )
+            .with_hint("choose another place; `layerset trust rotate` gives this one other keys"));
+        }
+        let mut store = self.change.keys.open()?;
+        let mut keys: BTreeMap<&'static str, (Vec<PublicKey>, u64)> = BTreeMap::new();
+        for role in TOP_ROLES {
+            let of_role = match given.get(role) {
+                Some(given) => given.clone(),
+                None => {
+                    let count = if role == "root" { self.root_keys } else { 1 };
+                    (0..count)
+                        .map(|_| store.generate(&*context.disk, role))
+                        .collect::<Result<_, _>>()?
+                }
+            };
+            let default = if role == "root" {
+                self.root_threshold
+            } else {
+                1
+            };
+            let threshold = thresholds.get(role).copied().unwrap_or(default);
+            keys.insert(role, (of_role, threshold));
+        }
+        let ids = |keys: &[PublicKey]| keys.iter().map(|key| key.id().to_string()).collect();
+        let by_role = keys.iter().map(|(role, (keys, _))| (*role, ids(keys)));
+        let by_role: BTreeMap<&str, Vec<String>> = by_role.collect();
+        let options = InitOptions { keys, validity };
+        let now = SystemClock.now_sec();
+        let pending = Editor::create(&options, now)?.sign_partial(&store)?;
+        if let Some(path) = self.change.pending() {
+            let changes = pending.describe(None)?;
+            context.ui.remark(&format!(
+                "'{}' is written when the remote is published, with --root",
+                self.root.display()
+            ));
+            return access::write_pending(context, &pending, path, &self.location, &changes);
+        }
+        let head = pending.finish(None, &store, now)?;
+        remote.replace_head(&head, None)?;
+        let root = first_root(&head)?;
+        replace_file(&*context.disk, &self.root, 0o644, &root).map_err(TrustError::Durable)?;
+        let all: Vec<&String> = by_role.values().flatten().collect();
+        let made = store
+            .public_keys()
+            .filter(|(key, _)| all.contains(&&key.id().to_string()));
+        let made: Vec<PathBuf> = made.map(|(_, path)| path.to_owned()).collect();
+        context.ui.print_json(&Report {
+            remote: remote.location(),
+            root: &self.root,
+            keys: by_role,
+            made: made.clone(),
+        })?;
+        let made: String = made
+            .iter()
+            .map(|path| format!("  {}\n", path.display()))
+            .collect();
+        context.ui.print(&format!(
+            "{} is a remote now\nkeys, which nobody else may read:\n{made}{}",
+            remote.location(),
+            advice(remote.location(), &self.root.display().to_string()),
+        ));
+        Ok(())
+    }
+
+    fn given(&self) -> Result<BTreeMap<&'static str, Vec<PublicKey>>, CliError> {
+        let mut keys: BTreeMap<&str, Vec<PublicKey>> = BTreeMap::new();
+        for text in &self.given {
+            let (role, key) = pair(text, "--key")?;
+            keys.entry(top_role(role)?)
+                .or_default()
+                .push(PublicKey::from_hex(key)?);
+        }
+        Ok(keys)
+    }
+
+    fn thresholds(&self) -> Result<BTreeMap<&'static str, u64>, CliError> {
+        let each = self.thresholds.iter().map(|text| {
+            let (role, number) = pair(text, "--threshold")?;
+            Ok((top_role(role)?, parse_number(number)?))
+        });
+        each.collect()
+    }
+
+    fn validity(&self) -> Result<Validity, CliError> {
+        let mut validity = Validity::default();
+        for text in &self.days {
+            let (role, days) = pair(text, "--days")?;
+            let span = days_to_seconds(parse_number(days)?)?;
+            match role {
+                "root" => validity.root = span,
+                "targets" => validity.targets = span,
+                "delegated" => validity.delegated = span,
+                "snapshot" => validity.snapshot = span,
+                "timestamp" => validity.timestamp = span,
+                _ => return Err(no_top_role(role)),
+            }
+        }
+        Ok(validity)
+    }
+}
+
+/// Says how machines come to trust a new remote.
+pub(super) fn advice(location: &str, root: &str) -> String {
+    format!(
+        "\nTo let machines follow it, put '{root}' and this onto them, as /etc/layerset/root.json and\n/etc/layerset/trust.toml:\n\n  [[remote]]\n  name = \"main\"\n  location = \"{location}\"\n  root = \"root.json\"\n"
+    )
+}
+
+/// Returns a number of days in seconds.
+pub(super) fn days_to_seconds(days: u64) -> Result<i64, CliError> {
+    if (1..=36_500).contains(&days) {
+        return Ok(i64::try_from(days).unwrap_or(0) * 86_400);
+    }
+    Err(CliError::usage(format!(
+        "signatures cannot be good for {days} days: 1 to 36500"
+    )))
+}
+
+fn pair<'t>(text: &'t str, option: &str) -> Result<(&'t str, &'t str), CliError> {
+    text.split_once('=')
+        .ok_or_else(|| CliError::usage(format!("{option} wants ROLE=VALUE, not '{text}'")))
+}
+
+fn top_role(role: &str) -> Result<&'static str, CliError> {
+    let found = TOP_ROLES.into_iter().find(|known| *known == role);
+    found.ok_or_else(|| no_top_role(role))
+}
+
+fn no_top_role(role: &str) -> CliError {
+    CliError::usage(format!("'{role}' is none of the roles of a new remote"))
+        .with_hint("they are root, targets, snapshot and timestamp")
+}
+
+fn parse_number(text: &str) -> Result<u64, CliError> {
+    text.parse()
+        .map_err(|_| CliError::usage(format!("'{text}' is no number")))
+}

@@ -1,0 +1,186 @@
+//! `layerset trust keygen` and `layerset trust sign`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::access::{self, KeyArgs, TrustedArgs};
+use crate::cli::{CliError, Context, error};
+use crate::durable::replace_file;
+use crate::time::{Clock as _, SystemClock};
+use crate::trust::{Pending, TrustError, first_root};
+
+/// Makes a key.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  layerset trust keygen nginx --keys /secure/nginx
+
+Send the public key to whoever has the keys of role 'targets': `layerset trust delegate` takes it. The
+private key stays in its file, unencrypted, readable by its owner only: put it where backups and other
+people do not reach.")]
+pub struct Keygen {
+    /// What to call the file, e.g. the name of a role or a person
+    #[arg(default_value = "key")]
+    label: String,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    id: &'a str,
+    public: &'a str,
+    file: Option<&'a std::path::Path>,
+}
+
+impl Keygen {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        if !crate::format::release::is_word(&self.label) {
+            return Err(CliError::usage(format!(
+                "'{}' is no label: use lower-case letters, digits, '.', '-', '_' and '+'",
+                self.label
+            )));
+        }
+        let mut store = self.keys.open()?;
+        let key = store.generate(&*context.disk, &self.label)?;
+        let file = store
+            .public_keys()
+            .find(|(known, _)| known.id() == key.id());
+        let file = file.map(|(_, path)| path);
+        context.ui.print_json(&Made {
+            id: key.id().as_str(),
+            public: key.hex(),
+            file,
+        })?;
+        let path = file
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
+        context.ui.print(&format!(
+            "key id      {}\npublic key  {}\nprivate key {path}\n",
+            key.id(),
+            key.hex(),
+        ));
+        Ok(())
+    }
+}
+
+/// Adds signatures to a pending change, and publishes it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset trust sign nginx.json --keys /media/usb/keys
+  layerset trust sign nginx.json --compare main          # says what changes against what is published
+  layerset trust sign nginx.json --publish main
+
+Read what is printed before you pass the file on: your signature says that you meant it. --publish
+needs all signatures, and the keys of snapshot and timestamp. What others published meanwhile stays.")]
+pub struct Sign {
+    /// The pending change
+    file: PathBuf,
+    /// Publish it to this remote
+    #[arg(long, value_name = "REMOTE")]
+    publish: Option<String>,
+    /// Say what changes against this remote
+    #[arg(long, value_name = "REMOTE", conflicts_with = "publish")]
+    compare: Option<String>,
+    /// Sign nothing, only say what it is
+    #[arg(long)]
+    look: bool,
+    #[command(flatten)]
+    trusted: TrustedArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+impl Sign {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        let mut pending = Pending::from_json(&access::read(&self.file)?)?;
+        let store = self.keys.open()?;
+        let place = self.publish.as_ref().or(self.compare.as_ref());
+        if pending.is_new_remote() {
+            return self.run_new(context, pending, &store);
+        }
+        let opened = match place {
+            Some(place) => Some(self.trusted.open(context, place)?),
+            None => None,
+        };
+        let changes = match &opened {
+            Some(opened) => pending.describe(Some(&opened.verified))?,
+            None => pending.describe_alone()?,
+        };
+        self.sign(context, &mut pending, &store)?;
+        match (&opened, &self.publish) {
+            (Some(opened), Some(_)) => opened.publish(context, pending, &store),
+            _ => {
+                let remote = place.map_or("REMOTE", String::as_str);
+                access::tell_pending(context, &pending, &self.file, remote, &changes)
+            }
+        }
+    }
+
+    fn sign(
+        &self,
+        context: &Context,
+        pending: &mut Pending,
+        store: &crate::trust::KeyStore,
+    ) -> Result<(), CliError> {
+        if self.look {
+            return Ok(());
+        }
+        let signed = pending.add_signatures(store)?;
+        if signed.is_empty() {
+            context.ui.remark(&format!(
+                "nothing new was signed with the keys in '{}'",
+                store.dir().display()
+            ));
+            return Ok(());
+        }
+        context.ui.remark(&format!("signed: {}", signed.join(", ")));
+        access::save(context, pending, &self.file)
+    }
+
+    /// A new remote: there is nothing yet to compare with, and its root goes to the file of --root.
+    fn run_new(
+        &self,
+        context: &Context,
+        mut pending: Pending,
+        store: &crate::trust::KeyStore,
+    ) -> Result<(), CliError> {
+        let changes = pending.describe(None)?;
+        self.sign(context, &mut pending, store)?;
+        let Some(location) = &self.publish else {
+            return access::tell_pending(context, &pending, &self.file, "LOCATION", &changes);
+        };
+        let Some(root) = self.trusted.root() else {
+            return Err(CliError::usage("a new remote has a root for machines")
+                .with_hint("say where to write it with --root FILE"));
+        };
+        if root.exists() {
+            return Err(CliError::usage(format!(
+                "'{}' exists already",
+                root.display()
+            )));
+        }
+        let remote = access::writable(context, location)?;
+        if remote.read_head(crate::format::MAX_HEAD_BYTES)?.is_some() {
+            return Err(CliError::new(
+                format!("'{}' is a remote already", remote.location()),
+                error::FAILED,
+            ));
+        }
+        let head = pending.finish(None, store, SystemClock.now_sec())?;
+        remote.replace_head(&head, None)?;
+        let bytes = first_root(&head)?;
+        replace_file(&*context.disk, root, 0o644, &bytes).map_err(TrustError::Durable)?;
+        context
+            .ui
+            .print_json(&serde_json::json!({ "remote": remote.location(), "root": root }))?;
+        context.ui.print(&format!(
+            "{}{} is a remote now\n{}",
+            access::lines(&changes),
+            remote.location(),
+            super::init::advice(remote.location(), &root.display().to_string()),
+        ));
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! `layerset trust show`.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::access::{KeyArgs, RemoteArgs};
+use crate::cli::{CliError, Context};
+use crate::time::rfc3339;
+use crate::trust::RoleOverview;
+
+/// Shows roles, keys and when signatures expire.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset trust show main
+  layerset trust show s3://images/prod --root root.json --json
+
+A key that is in the directory of keys is marked with '*'.")]
+pub struct Show {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    remote: &'a str,
+    roles: Vec<RoleReport>,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct RoleReport {
+    role: String,
+    version: u64,
+    threshold: u64,
+    keys: Vec<String>,
+    keys_here: Vec<String>,
+    expires: String,
+    documents: usize,
+}
+
+impl Show {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        let opened = self.remote.open(context)?;
+        let store = self.keys.open()?;
+        let roles = opened.verified.roles();
+        let now = opened.now;
+        let warnings: Vec<String> = roles.iter().filter_map(|role| warning(role, now)).collect();
+        let width = roles.iter().map(|role| role.role.len()).max().unwrap_or(0);
+        let mut text = format!("{}\n", opened.remote.location());
+        for role in &roles {
+            let keys = role.keys.keys.iter().map(|id| {
+                let mark = if store.has(id) { "*" } else { "" };
+                format!("{}{mark}", id.short())
+            });
+            let keys: Vec<String> = keys.collect();
+            let of = format!("{} of {}", role.keys.threshold, keys.len());
+            let documents = match role.documents {
+                0 => String::new(),
+                count => format!(", {count} documents"),
+            };
+            text.push_str(&format!(
+                "{:width$}  version {}{documents}, {}\n{:width$}  {of}: {}\n",
+                role.role,
+                role.version,
+                when(role.expires, now),
+                "",
+                keys.join(", "),
+            ));
+        }
+        context.ui.print(&text);
+        for warning in &warnings {
+            context.ui.remark(&format!("warning: {warning}"));
+        }
+        let roles = roles.into_iter().map(|role| RoleReport {
+            keys_here: role
+                .keys
+                .keys
+                .iter()
+                .filter(|id| store.has(id))
+                .map(ToString::to_string)
+                .collect(),
+            keys: role.keys.keys.iter().map(ToString::to_string).collect(),
+            role: role.role,
+            version: role.version,
+            threshold: role.keys.threshold,
+            expires: rfc3339(role.expires),
+            documents: role.documents,
+        });
+        context.ui.print_json(&Report {
+            remote: opened.remote.location(),
+            roles: roles.collect(),
+            warnings: &warnings,
+        })
+    }
+}
+
+/// Says when something expires.
+pub(super) fn when(expires: i64, now: i64) -> String {
+    let day = rfc3339(expires);
+    let day = day.get(..10).unwrap_or(&day);
+    match expires.saturating_sub(now) {
+        left if left < 0 => format!("expired on {day}, {} day(s) ago", -left / 86_400),
+        left => format!("good until {day}, {} day(s)", left / 86_400),
+    }
+}
+
+/// Says what has to be signed anew soon.
+fn warning(role: &RoleOverview, now: i64) -> Option<String> {
+    let days = match role.role.as_str() {
+        "timestamp" => 2,
+        "snapshot" => 7,
+        _ => 30,
+    };
+    let left = role.expires.saturating_sub(now);
+    (left < days * 86_400).then(|| {
+        format!(
+            "role '{}' is {}: run `layerset trust refresh`{}",
+            role.role,
+            when(role.expires, now),
+            match role.role.as_str() {
+                "timestamp" | "snapshot" => String::new(),
+                other => format!(" with --role {other}"),
+            }
+        )
+    })
+}
