@@ -251,7 +251,10 @@ fn every_command_has_a_manual_page() {
     layerset-trust-init.1
     layerset-trust-keygen.1
     layerset-trust-refresh.1
+    layerset-trust-revoke.1
+    layerset-trust-rotate.1
     layerset-trust-show.1
+    layerset-trust-sign.1
     layerset-trust.1
     layerset-update.1
     layerset.1
