@@ -3,7 +3,7 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 
-.PHONY: build demo test bench oracle swap deps install clean
+.PHONY: build demo test fuzz bench oracle swap deps install clean
 
 build: deps
 	$(CARGO) build --release --locked
@@ -17,6 +17,10 @@ test: deps
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked
 	$(CARGO) test --locked
+
+# FUZZ_SECONDS=600 for each target; fuzz/run.sh says what else can be set.
+fuzz: deps
+	fuzz/run.sh
 
 # Needs root, 16 GB of room, and the network the first time.
 bench: build

@@ -53,12 +53,21 @@ fn dump_entry(text: &mut String, path: &RelPath, inode: &Inode) {
         inode.mtime.nsec
     );
     for (name, value) in &inode.xattrs {
-        let _ = write!(text, " {}={}", escape(name), hex(value));
+        let _ = write!(text, " {}={}", attribute(name), hex(value));
     }
     if inode.hardlink != 0 {
         let _ = write!(text, " link={}", inode.hardlink);
     }
     text.push('\n');
+}
+
+/// Escapes the name of an extended attribute so that it ends at the first `=`, and is no `link=`.
+fn attribute(name: &[u8]) -> String {
+    let text = escape(name).replace('=', "\\x3d");
+    if text == "link" {
+        return "\\x6cink".to_owned();
+    }
+    text
 }
 
 /// Reads what [`dump_tree`] writes; empty lines and lines that start with `#` are passed over.
@@ -140,4 +149,21 @@ fn parse_entry(line: &str) -> Result<(RelPath, Inode), &'static str> {
             hardlink,
         },
     ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_of_any_name_come_back() {
+        let mut root = Inode::directory(0o755);
+        for name in ["user.a=b", "=", "link", "user.link", "a b\\"] {
+            root.xattrs.insert(name.as_bytes().to_vec(), vec![1]);
+        }
+        let mut tree = Tree::new();
+        tree.insert(RelPath::root(), root);
+        assert_eq!(parse_tree(&dump_tree(&tree)).unwrap(), tree);
+    }
 }

@@ -1,0 +1,229 @@
+//! Makes the seeds of the fuzz targets: `fuzz-seeds OUT [REPOSITORY]...`.
+//!
+//! Each target gets a folder of files below OUT: small ones that are written here, and parts of what the repositories hold,
+//! because mutating a tree of a megabyte finds little in a night. `fuzz/run.sh` runs this.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use layerset::format::release::{
+    Channel, DeltaRef, Downgrade, Kind, PackRef, Release, ReleaseId, Rollout,
+};
+use layerset::format::{
+    HeadContents, Image, Layer, decode_changeset, decode_tree, encode_changeset, encode_head,
+    encode_tree, from_canonical_json, parse_tree, to_canonical_json,
+};
+use layerset::id::{LayerId, TreeId};
+use layerset::path::RelPath;
+use layerset::sha256::Sha256;
+use layerset::tree::{Change, Changeset, Tree};
+
+type Fallible<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Larger manifests are cut.
+const MANIFEST_BYTES: usize = 16 << 10;
+
+/// A tree with every kind of entry, in its text twin.
+const TREE: &str = include_str!("tree.txt");
+
+fn main() -> Fallible {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let out = Seeds(
+        arguments
+            .next()
+            .ok_or("usage: fuzz-seeds OUT [REPOSITORY]...")?,
+    );
+    let tree = parse_tree(TREE)?;
+    out.put("tree", &encode_tree(&Tree::new()))?;
+    out.put("changeset", &encode_changeset(&Changeset::new()))?;
+    out.trees(&tree)?;
+    out.releases(
+        "golden",
+        LayerId::from_digest([1; 32]),
+        TreeId::from_digest([2; 32]),
+    )?;
+    for repository in arguments {
+        for bytes in files(&repository.join("trees"))? {
+            if let Ok(tree) = decode_tree(&bytes) {
+                out.trees(&tree)?;
+            } else if let Ok(changeset) = decode_changeset(&bytes) {
+                out.changesets(&changeset)?;
+            }
+        }
+        for bytes in files(&repository.join("layers"))? {
+            let mut layer: Layer = from_canonical_json("layer", &bytes)?;
+            out.releases(&layer.name, LayerId::from_digest([3; 32]), layer.changeset)?;
+            if bytes.len() > MANIFEST_BYTES {
+                layer.packages.truncate(10);
+                layer.pre_images.truncate(10);
+            }
+            out.put("manifest", &to_canonical_json("layer", &layer)?)?;
+        }
+        for bytes in files(&repository.join("images"))? {
+            from_canonical_json::<Image>("image", &bytes)?;
+            out.put("manifest", &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads all files of a folder.
+fn files(dir: &Path) -> Fallible<Vec<Vec<u8>>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|error| format!("'{}': {error}", dir.display()))? {
+        found.push(fs::read(entry?.path())?);
+    }
+    Ok(found)
+}
+
+struct Seeds(PathBuf);
+
+impl Seeds {
+    /// Writes a seed under the name of its digest.
+    fn put(&self, target: &str, bytes: &[u8]) -> Fallible {
+        let dir = self.0.join(target);
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join(blake3::hash(bytes).to_hex().as_str()), bytes)?;
+        Ok(())
+    }
+
+    /// Cuts a tree into parts of several sizes, and makes changesets of them.
+    fn trees(&self, tree: &Tree) -> Fallible {
+        let entries: Vec<_> = tree.iter().collect();
+        for (size, parts) in [(3, 4), (20, 4), (150, 3)] {
+            let step = (entries.len() / parts).max(1);
+            let mut before = Tree::new();
+            for from in (0..entries.len()).step_by(step).take(parts) {
+                let part = entries[from..].iter().take(size);
+                let part = part.map(|(path, inode)| ((*path).clone(), (*inode).clone()));
+                let part = with_parents(part.collect(), tree);
+                // A part of a hard-link group is none.
+                if part.validate().is_err() {
+                    continue;
+                }
+                self.put("tree", &encode_tree(&part))?;
+                self.put(
+                    "changeset",
+                    &encode_changeset(&Changeset::between(&before, &part)),
+                )?;
+                before = part;
+            }
+        }
+        Ok(())
+    }
+
+    fn changesets(&self, changeset: &Changeset) -> Fallible {
+        let changes: Vec<(&RelPath, &Change)> = changeset.iter().collect();
+        for (size, parts) in [(3, 4), (20, 4), (150, 3)] {
+            let step = (changes.len() / parts).max(1);
+            for from in (0..changes.len()).step_by(step).take(parts) {
+                let part = changes[from..].iter().take(size);
+                let part = part.map(|(path, change)| ((*path).clone(), (*change).clone()));
+                self.put("changeset", &encode_changeset(&part.collect()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a release, channels that point at it, and a head that holds all.
+    fn releases(&self, name: &str, id: LayerId, tree: TreeId) -> Fallible {
+        let (blob, id) = (Sha256::from_bytes([4; 32]), ReleaseId::from(id));
+        let release = Release {
+            format: 1,
+            kind: Kind::Layer,
+            name: name.to_owned(),
+            version: "1.26.3-3+deb13u1".to_owned(),
+            serial: 7,
+            published: 1_790_000_000,
+            id,
+            manifest_bytes: 4400,
+            tree,
+            tree_bytes: 59_149,
+            layers: Vec::new(),
+            objects: 1200,
+            object_bytes: 40_000_000,
+            packs: vec![PackRef {
+                blob,
+                bytes: 9_000_000,
+                index_bytes: 40_000,
+                index: blob,
+            }],
+            deltas: vec![DeltaRef {
+                from: id,
+                blob,
+                bytes: 120_000,
+            }],
+        };
+        let channel = Channel {
+            format: 1,
+            kind: Kind::Layer,
+            name: name.to_owned(),
+            channel: "stable".to_owned(),
+            release: id,
+            serial: 7,
+            published: 1_790_000_000,
+            rollout: Rollout::default(),
+            downgrade: None,
+        };
+        let staged = Channel {
+            rollout: Rollout {
+                percent: 10,
+                not_before: 1_790_001_000,
+                others: Some(id),
+            },
+            downgrade: Some(Downgrade {
+                from: 8,
+                reason: "8 broke logging in".to_owned(),
+            }),
+            ..channel.clone()
+        };
+        let release = to_canonical_json("release", &release)?;
+        let channel = to_canonical_json("channel", &channel)?;
+        let staged = to_canonical_json("channel", &staged)?;
+        for bytes in [&release, &channel, &staged] {
+            self.put("release", bytes)?;
+        }
+        self.put("release", format!("layers/{name}/stable").as_bytes())?;
+        let mut contents = HeadContents {
+            format: 1,
+            ..HeadContents::default()
+        };
+        self.head(&contents)?;
+        let text = |bytes| String::from_utf8(bytes);
+        contents
+            .targets
+            .insert(format!("layers/{name}/channels/stable.json"), text(staged)?);
+        contents
+            .targets
+            .insert(format!("layers/{name}/releases/1.json"), text(release)?);
+        let signed = "{\"signatures\":[],\"signed\":{\"_type\":\"timestamp\",\"version\":1}}";
+        contents
+            .metadata
+            .insert("timestamp.json".to_owned(), signed.to_owned());
+        self.head(&contents)
+    }
+
+    /// Writes a head as it is published, and as its target frames it.
+    fn head(&self, contents: &HeadContents) -> Fallible {
+        self.put("head", &encode_head(contents)?)?;
+        self.put("head", &to_canonical_json("head", contents)?)
+    }
+}
+
+/// Adds the directories that lead to the entries of a part of `tree`.
+fn with_parents(mut part: Tree, tree: &Tree) -> Tree {
+    let paths: Vec<Vec<u8>> = part
+        .iter()
+        .map(|(path, _)| path.as_bytes().to_vec())
+        .collect();
+    for path in paths {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        for end in ends.map(|(at, _)| at).chain([0]) {
+            if let Some((path, inode)) = tree.get_key_value(&path[..end]) {
+                part.insert(path.clone(), inode.clone());
+            }
+        }
+    }
+    part
+}
