@@ -5,9 +5,11 @@
 //! because an update should cost one round trip before its first byte arrives, and because one conditional put is a commit.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read as _;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{FormatError, from_canonical_json, to_canonical_json};
 
@@ -17,6 +19,9 @@ pub const MAX_HEAD_BYTES: u64 = 8 << 20;
 /// The most bytes that a head has unpacked.
 const MAX_UNPACKED_BYTES: u64 = 64 << 20;
 
+/// The most documents of one kind in a head: many short ones take far more memory than their bytes.
+const MAX_DOCUMENTS: usize = 1 << 16;
+
 /// What a head says; nothing of it is verified.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,8 +29,10 @@ pub struct HeadContents {
     /// Format version: 1.
     pub format: u32,
     /// Signed metadata by file name, as text.
+    #[serde(deserialize_with = "documents")]
     pub metadata: BTreeMap<String, String>,
     /// Signed documents by target name, as text.
+    #[serde(deserialize_with = "documents")]
     pub targets: BTreeMap<String, String>,
 }
 
@@ -67,9 +74,68 @@ pub fn decode_head(bytes: &[u8]) -> Result<HeadContents, FormatError> {
     Ok(contents)
 }
 
+/// Reads documents by name, not too many.
+fn documents<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Documents;
+
+    impl<'de> Visitor<'de> for Documents {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("documents by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = BTreeMap::new();
+            while let Some((name, text)) = map.next_entry()? {
+                if found.len() == MAX_DOCUMENTS {
+                    return Err(A::Error::custom(format_args!(
+                        "it holds more than {MAX_DOCUMENTS} documents"
+                    )));
+                }
+                found.insert(name, text);
+            }
+            Ok(found)
+        }
+    }
+
+    deserializer.deserialize_map(Documents)
+}
+
 fn fail(reason: String) -> FormatError {
     FormatError::Binary {
         what: "head",
         reason,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn with_documents(count: usize) -> HeadContents {
+        let named = |number: usize| (format!("{number:07}"), String::new());
+        HeadContents {
+            format: 1,
+            targets: (0..count).map(named).collect(),
+            ..HeadContents::default()
+        }
+    }
+
+    #[test]
+    fn a_head_comes_back() {
+        let contents = with_documents(1000);
+        let bytes = encode_head(&contents).unwrap();
+        assert_eq!(decode_head(&bytes).unwrap(), contents);
+    }
+
+    #[test]
+    fn a_head_of_countless_short_documents_is_refused_before_they_fill_the_memory() {
+        let bytes = encode_head(&with_documents(MAX_DOCUMENTS + 1)).unwrap();
+        let error = decode_head(&bytes).unwrap_err().to_string();
+        assert!(error.contains("more than 65536 documents"), "{error}");
     }
 }
