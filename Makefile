@@ -19,12 +19,15 @@ test: deps
 	$(CARGO) test --locked
 
 # FUZZ_SECONDS=600 for each target; fuzz/run.sh says what else can be set.
-fuzz: deps
+fuzz:
+	@scripts/deps.sh fuzz
 	fuzz/run.sh
 
 # Needs root, 16 GB of room, and the network the first time.
 bench: build
+	@scripts/deps.sh bench
 	benches/run.sh
+	benches/transfer.sh
 
 # Needs root, 16 GB of room, and the network the first time.
 oracle: build

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Makes sure that what building, testing and running layerset needs is there.
 #
+# usage: scripts/deps.sh [bench|fuzz]    for `make bench` and `make fuzz`, which need more
+#
 # As root, installs the Debian packages that are missing; else names them and fails. Does nothing when none is.
 set -eu
 
@@ -12,6 +14,11 @@ packages="gcc libc6-dev libssl-dev libzstd-dev pkg-config"
 packages="$packages apt-utils bubblewrap debian-archive-keyring dpkg-dev iproute2 mmdebstrap mount util-linux"
 # To test, to measure and for the demo: real counterparts, other filesystems, and a client.
 packages="$packages binutils curl docker-registry erofs-utils jq ostree patchelf time xfsprogs xz-utils zstd"
+
+case ${1:-} in
+bench) packages="$packages bsdiff casync docker-registry python3 skopeo xdelta3" ;; # peers, and the link
+fuzz) packages="$packages g++" ;; # libFuzzer is built from source
+esac
 
 fail() { printf 'deps: %s\n' "$*" >&2; exit 1; }
 
