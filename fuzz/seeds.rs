@@ -7,6 +7,12 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use layerset::codec::Form;
+use layerset::format::delta::{
+    DeltaFrame, DeltaIndex, DeltaObject, Document, Extent, Piece, Segment, decode_delta_index,
+    encode_delta_index,
+};
+use layerset::format::pack::{PackContent, PackFrame, PackIndex, encode_pack_index};
 use layerset::format::release::{
     Channel, DeltaRef, Downgrade, Kind, PackRef, Release, ReleaseId, Rollout,
 };
@@ -14,7 +20,7 @@ use layerset::format::{
     HeadContents, Image, Layer, decode_changeset, decode_tree, encode_changeset, encode_head,
     encode_tree, from_canonical_json, parse_tree, to_canonical_json,
 };
-use layerset::id::{LayerId, TreeId};
+use layerset::id::{LayerId, ObjectId, TreeId};
 use layerset::path::RelPath;
 use layerset::sha256::Sha256;
 use layerset::tree::{Change, Changeset, Tree};
@@ -43,6 +49,8 @@ fn main() -> Fallible {
         LayerId::from_digest([1; 32]),
         TreeId::from_digest([2; 32]),
     )?;
+    out.pack_index()?;
+    out.delta()?;
     for repository in arguments {
         for bytes in files(&repository.join("trees"))? {
             if let Ok(tree) = decode_tree(&bytes) {
@@ -202,6 +210,85 @@ impl Seeds {
             .metadata
             .insert("timestamp.json".to_owned(), signed.to_owned());
         self.head(&contents)
+    }
+
+    /// Writes the index of a pack, behind the size of its data, as its target takes it.
+    fn pack_index(&self) -> Fallible {
+        for count in [0u8, 2, 50] {
+            let frame = PackFrame {
+                packed: 10,
+                unpacked: 100,
+            };
+            let content = |n: u8| PackContent {
+                digest: [n; 32],
+                frame: u32::from(n / 5),
+                offset: u64::from(n % 5) * 20,
+                size: 20,
+            };
+            let index = PackIndex {
+                frames: vec![frame; usize::from(count.div_ceil(5))],
+                contents: (0..count).map(content).collect(),
+            };
+            let data = index.offsets().last().copied().unwrap_or_default();
+            let mut bytes = data.to_le_bytes().to_vec();
+            bytes.extend(zstd::stream::decode_all(&*encode_pack_index(&index)?)?);
+            self.put("pack_index", &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the index of a delta with pieces of every kind.
+    fn delta(&self) -> Fallible {
+        let document = Document {
+            size: 4000,
+            packed: 90,
+            offsets: 0,
+        };
+        let extent = |source, form, start, len| Extent {
+            source,
+            form,
+            start,
+            offset: 7,
+            len,
+        };
+        let object = |id: u8, pieces: Vec<Piece>| DeltaObject {
+            id: ObjectId::from_digest([id; 32]),
+            size: pieces.iter().map(Piece::len).sum(),
+            segments: vec![Segment {
+                coding: None,
+                pieces,
+            }],
+        };
+        let index = DeltaIndex {
+            from: LayerId::from_digest([1; 32]).into(),
+            to: LayerId::from_digest([2; 32]).into(),
+            manifest: document,
+            tree: document,
+            bases: vec![
+                ObjectId::from_digest([3; 32]),
+                ObjectId::from_digest([4; 32]),
+            ],
+            objects: vec![
+                object(5, vec![Piece::Fresh(300)]),
+                object(
+                    6,
+                    vec![
+                        Piece::Copy(extent(0, Form::Raw, 0, 40)),
+                        Piece::Fresh(5),
+                        Piece::Copy(extent(1, Form::Xz, 16, 70)),
+                        Piece::Copy(extent(2, Form::Raw, 0, 9)),
+                    ],
+                ),
+            ],
+            frames: vec![DeltaFrame {
+                size: 305,
+                packed: 88,
+                prefix: vec![extent(0, Form::Raw, 0, 50)],
+            }],
+        };
+        let bytes = encode_delta_index(&index);
+        decode_delta_index(&bytes)?;
+        self.put("delta", &bytes)
     }
 
     /// Writes a head as it is published, and as its target frames it.

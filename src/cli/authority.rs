@@ -1,19 +1,47 @@
 //! What commands share that sign: the remote, the keys, and the root that they trust themselves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::follow::{default_policy, open_options, trust_state};
-use super::{CliError, Context, config_dir};
-use crate::durable::RealDisk;
-use crate::id::ObjectId;
-use crate::remote::{self, Location, WritableRemote};
-use crate::store::Repository;
+use super::follow::{default_policy, open_options};
+use super::{CliError, Context, config_dir, error};
+use crate::durable::DurableError;
+use crate::remote::{Location, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
 use crate::transfer::Authority;
-use crate::trust::{KeyStore, Policy, State};
+use crate::trust::{KeyStore, Policy, State, TrustError};
+
+/// Where keys are.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// The directory of the keys [default: /etc/layerset/keys for root, $XDG_CONFIG_HOME/layerset/keys for others]
+    #[arg(long, env = "LAYERSET_KEYS", value_name = "DIR")]
+    keys: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    /// Opens the keys.
+    pub fn open(&self) -> Result<KeyStore, CliError> {
+        let dir = match &self.keys {
+            Some(dir) => dir.clone(),
+            None => config_dir()?.join("keys"),
+        };
+        Ok(KeyStore::open(&dir)?)
+    }
+}
+
+/// By which root a remote is trusted.
+#[derive(Debug, Args)]
+pub struct TrustedArgs {
+    /// The trusted root of the remote [default: what the trust policy names for it]
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
+    /// The trust policy [default: trust.toml beside the default directory of keys]
+    #[arg(long, env = "LAYERSET_TRUST", value_name = "FILE")]
+    trust: Option<PathBuf>,
+}
 
 /// Where to publish, and who signs.
 #[derive(Debug, Args)]
@@ -21,15 +49,10 @@ pub struct Signatory {
     /// The remote: a directory, s3://BUCKET/PREFIX, oci://HOST/REPOSITORY, or its name in the trust policy
     #[arg(long, value_name = "LOCATION")]
     to: String,
-    /// The directory of the signing keys [default: keys/ beside the trust policy]
-    #[arg(long, env = "LAYERSET_KEYS", value_name = "DIR")]
-    keys: Option<PathBuf>,
-    /// The root metadata to trust [default: that of the trust policy, else root.json beside the keys]
-    #[arg(long, value_name = "FILE")]
-    root: Option<PathBuf>,
-    /// Whom to trust [default: /etc/layerset/trust.toml for root, $XDG_CONFIG_HOME/layerset/trust.toml for others]
-    #[arg(long, env = "LAYERSET_TRUST", value_name = "FILE")]
-    trust: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    trusted: TrustedArgs,
 }
 
 /// A remote that can be published to, with all that signing takes.
@@ -60,68 +83,93 @@ impl Desk {
 }
 
 impl Signatory {
-    /// Returns the directory of the keys.
-    pub fn keys_dir(&self) -> Result<PathBuf, CliError> {
-        match &self.keys {
-            Some(dir) => Ok(dir.clone()),
-            None => Ok(config_dir()?.join("keys")),
-        }
-    }
-
-    /// Opens the remote.
-    pub fn remote(&self, context: &Context) -> Result<Box<dyn WritableRemote>, CliError> {
-        let (location, _, _) = self.place()?;
-        let location: Location = location.parse()?;
-        Ok(remote::open_writable(&location, &open_options(context))?)
-    }
-
     /// Opens everything.
-    pub fn open(&self, context: &Context, repository: &Repository) -> Result<Desk, CliError> {
-        let (_, name, policy_root) = self.place()?;
-        let dir = self.keys_dir()?;
-        let root = match self.root.clone().or(policy_root) {
-            Some(root) => root,
-            None => dir.join("root.json"),
-        };
-        let root = std::fs::read(&root).map_err(|error| {
-            CliError::io(
-                format!("cannot read the trusted root '{}'", root.display()),
-                error,
-            )
-            .with_hint("`layerset trust init` makes one; --root names another")
-        })?;
+    pub fn open(&self, context: &Context) -> Result<Desk, CliError> {
+        let (location, root, name) = self.trusted.find(&self.to)?;
         Ok(Desk {
-            remote: self.remote(context)?,
-            keys: KeyStore::open(&dir)?,
-            root,
-            state: trust_state(repository, &name)?,
+            remote: writable(context, &location)?,
+            keys: self.keys.open()?,
+            root: read(&root)?,
+            state: state(context, &name)?,
             now: SystemClock.now_sec(),
         })
     }
+}
 
-    /// Returns the location, what to call the remote, and the root that the trust policy has for it.
-    fn place(&self) -> Result<(String, String, Option<PathBuf>), CliError> {
+impl TrustedArgs {
+    /// Returns the root that was named on the command line.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
+    /// Returns location, root and a name for what is remembered of a remote.
+    pub fn find(&self, remote: &str) -> Result<(String, PathBuf, String), CliError> {
         let path = match &self.trust {
             Some(path) => path.clone(),
             None => default_policy()?,
         };
-        if path.exists() {
-            let policy = Policy::read(&path)?;
-            let known = policy
-                .remotes
-                .iter()
-                .find(|remote| remote.name == self.to || remote.location == self.to);
-            if let Some(known) = known {
-                let root = Some(known.root.clone());
-                return Ok((known.location.clone(), known.name.clone(), root));
+        let policy = if path.exists() || self.trust.is_some() {
+            Policy::read(&path)?
+        } else {
+            Policy {
+                remotes: Vec::new(),
             }
+        };
+        let known = policy
+            .remotes
+            .iter()
+            .find(|known| known.name == remote || known.locations().any(|at| at == remote));
+        if let Some(known) = known {
+            let location = if known.name == remote {
+                known.location.clone()
+            } else {
+                remote.to_owned()
+            };
+            let root = self.root.clone().unwrap_or_else(|| known.root.clone());
+            return Ok((location, root, known.name.clone()));
         }
-        let name = format!("to-{}", ObjectId::of(self.to.as_bytes()).short());
-        Ok((self.to.clone(), name, None))
+        let Some(root) = &self.root else {
+            return Err(CliError::new(
+                format!(
+                    "the trust policy '{}' has no remote '{remote}'",
+                    path.display()
+                ),
+                error::FAILED,
+            )
+            .with_hint("name the root that `layerset trust init` made with --root"));
+        };
+        let digest = blake3::hash(remote.as_bytes()).to_hex();
+        let name = format!("at-{}", digest.get(..16).unwrap_or_default());
+        Ok((remote.to_owned(), root.clone(), name))
     }
 }
 
-/// Returns the primitives that key files are written with.
-pub fn disk() -> Arc<RealDisk> {
-    Arc::new(RealDisk)
+/// Opens a remote to write to it.
+pub fn writable(context: &Context, location: &str) -> Result<Box<dyn WritableRemote>, CliError> {
+    let location: Location = location.parse()?;
+    let options = open_options(context);
+    Ok(crate::remote::open_writable(&location, &options)?)
+}
+
+/// Reads a file that was named on the command line.
+pub fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(path)
+        .map_err(|error| CliError::io(format!("cannot read '{}'", path.display()), error))
+}
+
+/// Opens what is remembered of a remote: in the repository if there is one, else where programs keep such things.
+pub fn state(context: &Context, name: &str) -> Result<State, CliError> {
+    let dir = if context.repo.join("config.toml").exists() {
+        context.repo.join("trust")
+    } else {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let home = || set("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+        match set("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
+            Some(dir) => dir.join("layerset/trust"),
+            None => config_dir()?.join("trust"),
+        }
+    };
+    std::fs::create_dir_all(&dir)
+        .map_err(|source| TrustError::Durable(DurableError::new("make", &dir, source)))?;
+    Ok(State::open(Arc::clone(&context.disk), &dir.join(name))?)
 }

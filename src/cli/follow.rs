@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::meter::Meter;
-use super::{CliError, Context, error, ui};
+use super::{CliError, Context, authority, error, ui};
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
 use crate::remote::{Location, Mirrors, OpenOptions};
 use crate::store::{RefName, Repository};
@@ -104,15 +104,6 @@ pub fn open_options(context: &Context) -> OpenOptions {
     }
 }
 
-/// Opens what a repository remembers of a remote.
-pub fn trust_state(repository: &Repository, remote: &str) -> Result<State, CliError> {
-    let dir = repository.root().join("trust");
-    let disk = repository.disk();
-    disk.mkdir(&dir, 0o755)
-        .map_err(|error| CliError::from(crate::store::StoreError::from(error)))?;
-    Ok(State::open(Arc::clone(disk), &dir.join(remote))?)
-}
-
 /// Returns where the trust policy is unless it is named.
 pub fn default_policy() -> Result<PathBuf, CliError> {
     super::config_dir().map(|dir| dir.join("trust.toml"))
@@ -165,7 +156,6 @@ impl Follow {
     pub fn connect(
         &self,
         context: &Context,
-        repository: &Repository,
         channel: &ChannelName,
         meter: &Meter,
     ) -> Result<(Source, State, String), CliError> {
@@ -182,7 +172,7 @@ impl Follow {
             let location: Location = location.parse()?;
             remotes.push(crate::remote::open(&location, &options)?);
         }
-        let state = trust_state(repository, &trusted.name)?;
+        let state = authority::state(context, &trusted.name)?;
         let now = SystemClock.now_sec();
         let source = transfer::connect(Mirrors::new(remotes), &root, &state, now, meter)?;
         Ok((source, state, trusted.name.clone()))
@@ -197,7 +187,7 @@ impl Follow {
     ) -> Result<Followed, CliError> {
         let started = Instant::now();
         let meter = Meter::new(&context.ui);
-        let (source, state, remote) = self.connect(context, repository, name, &meter)?;
+        let (source, state, remote) = self.connect(context, name, &meter)?;
         let channel = source.verified.channel(name)?;
         state.accept(&channel, None)?;
         let (id, is_newest) = match self.choice(&channel)? {

@@ -121,8 +121,6 @@ enum Command {
     Gc(gc::Gc),
     /// Verify every byte of the repository
     Fsck(fsck::Fsck),
-    /// Say who may publish what to a remote
-    Trust(trust::Trust),
     /// Serve the directory of a remote over HTTP, for labs
     Serve(serve::Serve),
     /// Look after who may publish what on a remote
@@ -278,7 +276,6 @@ impl Command {
             Self::Forget(command) => command.run(context),
             Self::Gc(command) => command.run(context),
             Self::Fsck(command) => command.run(context),
-            Self::Trust(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Trust(command) => command.run(context),
             Self::Completions(command) => command.run(context),

@@ -79,7 +79,7 @@ impl Publish {
             .map(|channel| ChannelName::new(kind, &name, channel))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CliError::usage(error.to_string()))?;
-        let desk = self.signatory.open(context, &repository)?;
+        let desk = self.signatory.open(context)?;
         let meter = Meter::new(&context.ui);
         let mut signing = Signing::open(desk.authority())?;
         let options = PrepareOptions {

@@ -1,37 +1,17 @@
 //! What these commands share: finding a remote, its root and the keys, and the change itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::{CliError, Context, error, follow};
-use crate::durable::{DurableError, replace_file};
+use crate::cli::authority::{KeyArgs, TrustedArgs, read, state, writable};
+use crate::cli::{CliError, Context, error};
+use crate::durable::replace_file;
 use crate::format::MAX_HEAD_BYTES;
-use crate::remote::{Location, Revision, WritableRemote};
+use crate::remote::{Revision, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
-use crate::trust::{
-    Editor, KeyStore, Pending, Policy, State, TrustError, Verified, verify_to_edit,
-};
-
-/// Where keys are.
-#[derive(Debug, Args)]
-pub(super) struct KeyArgs {
-    /// The directory of the keys [default: /etc/layerset/keys for root, $XDG_CONFIG_HOME/layerset/keys for others]
-    #[arg(long, env = "LAYERSET_KEYS", value_name = "DIR")]
-    keys: Option<PathBuf>,
-}
-
-impl KeyArgs {
-    pub(super) fn open(&self) -> Result<KeyStore, CliError> {
-        let dir = match &self.keys {
-            Some(dir) => dir.clone(),
-            None => crate::cli::config_dir()?.join("keys"),
-        };
-        Ok(KeyStore::open(&dir)?)
-    }
-}
+use crate::trust::{Editor, KeyStore, Pending, State, TrustError, Verified, verify_to_edit};
 
 /// Which remote, and by which root it is trusted.
 #[derive(Debug, Args)]
@@ -40,17 +20,6 @@ pub(super) struct RemoteArgs {
     pub(super) remote: String,
     #[command(flatten)]
     pub(super) trusted: TrustedArgs,
-}
-
-/// By which root a remote is trusted.
-#[derive(Debug, Args)]
-pub(super) struct TrustedArgs {
-    /// The trusted root of the remote [default: what the trust policy names for it]
-    #[arg(long, value_name = "FILE")]
-    root: Option<PathBuf>,
-    /// The trust policy [default: trust.toml beside the default directory of keys]
-    #[arg(long, env = "LAYERSET_TRUST", value_name = "FILE")]
-    trust: Option<PathBuf>,
 }
 
 /// What becomes of a change.
@@ -92,65 +61,14 @@ struct LackingReport {
     keys: Vec<String>,
 }
 
-/// Opens a remote to write to it.
-pub(super) fn writable(
-    context: &Context,
-    location: &str,
-) -> Result<Box<dyn WritableRemote>, CliError> {
-    let location: Location = location.parse()?;
-    let options = follow::open_options(context);
-    Ok(crate::remote::open_writable(&location, &options)?)
-}
-
-impl TrustedArgs {
-    pub(super) fn root(&self) -> Option<&Path> {
-        self.root.as_deref()
-    }
-
-    /// Finds location, root and a name for what is remembered.
-    fn find(&self, remote: &str) -> Result<(String, PathBuf, String), CliError> {
-        let path = match &self.trust {
-            Some(path) => path.clone(),
-            None => follow::default_policy()?,
-        };
-        let policy = if path.exists() || self.trust.is_some() {
-            Policy::read(&path)?
-        } else {
-            Policy {
-                remotes: Vec::new(),
-            }
-        };
-        let known = policy
-            .remotes
-            .iter()
-            .find(|known| known.name == remote || known.locations().any(|at| at == remote));
-        if let Some(known) = known {
-            let location = if known.name == remote {
-                known.location.clone()
-            } else {
-                remote.to_owned()
-            };
-            let root = self.root.clone().unwrap_or_else(|| known.root.clone());
-            return Ok((location, root, known.name.clone()));
-        }
-        let Some(root) = &self.root else {
-            return Err(CliError::new(
-                format!(
-                    "the trust policy '{}' has no remote '{remote}'",
-                    path.display()
-                ),
-                error::FAILED,
-            )
-            .with_hint("name the root that `layerset trust init` made with --root"));
-        };
-        let digest = blake3::hash(remote.as_bytes()).to_hex();
-        let name = format!("at-{}", digest.get(..16).unwrap_or_default());
-        Ok((remote.to_owned(), root.clone(), name))
-    }
-
+impl Opened {
     /// Reads a remote and verifies it; what is expired passes, for it is going to be signed anew.
-    pub(super) fn open(&self, context: &Context, remote: &str) -> Result<Opened, CliError> {
-        let (location, root, name) = self.find(remote)?;
+    pub(super) fn read(
+        context: &Context,
+        trusted: &TrustedArgs,
+        remote: &str,
+    ) -> Result<Self, CliError> {
+        let (location, root, name) = trusted.find(remote)?;
         let trusted_root = read(&root)?;
         let state = state(context, &name)?;
         let remote = writable(context, &location)?;
@@ -180,7 +98,7 @@ impl TrustedArgs {
 
 impl RemoteArgs {
     pub(super) fn open(&self, context: &Context) -> Result<Opened, CliError> {
-        self.trusted.open(context, &self.remote)
+        Opened::read(context, &self.trusted, &self.remote)
     }
 }
 
@@ -313,28 +231,6 @@ pub(super) fn tell_pending(
     Ok(())
 }
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path)
-        .map_err(|error| CliError::io(format!("cannot read '{}'", path.display()), error))
-}
-
 pub(super) fn lines(changes: &[String]) -> String {
     changes.iter().map(|line| format!("{line}\n")).collect()
-}
-
-/// Opens what is remembered of a remote: in the repository if there is one, else where programs keep such things.
-fn state(context: &Context, name: &str) -> Result<State, CliError> {
-    let dir = if context.repo.join("config.toml").exists() {
-        context.repo.join("trust")
-    } else {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let home = || set("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-        match set("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
-            Some(dir) => dir.join("layerset/trust"),
-            None => crate::cli::config_dir()?.join("trust"),
-        }
-    };
-    std::fs::create_dir_all(&dir)
-        .map_err(|source| TrustError::Durable(DurableError::new("make", &dir, source)))?;
-    Ok(State::open(Arc::clone(&context.disk), &dir.join(name))?)
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::access::{self, ChangeArgs};
-use crate::cli::{CliError, Context, error};
+use crate::cli::{CliError, Context, authority, error};
 use crate::durable::replace_file;
 use crate::format::MAX_HEAD_BYTES;
 use crate::time::{Clock as _, SystemClock};
@@ -68,7 +68,7 @@ impl Init {
         let validity = self.validity()?;
         let thresholds = self.thresholds()?;
         let given = self.given()?;
-        let remote = access::writable(context, &self.location)?;
+        let remote = authority::writable(context, &self.location)?;
         if remote.read_head(MAX_HEAD_BYTES)?.is_some() {
             return Err(CliError::new(
                 format!("'{}' is a remote already", remote.location()),

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::access::{self, KeyArgs, TrustedArgs};
+use super::access::{self, Opened};
+use crate::cli::authority::{self, KeyArgs, TrustedArgs};
 use crate::cli::{CliError, Context, error};
 use crate::durable::replace_file;
 use crate::time::{Clock as _, SystemClock};
@@ -94,14 +95,14 @@ pub struct Sign {
 
 impl Sign {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
-        let mut pending = Pending::from_json(&access::read(&self.file)?)?;
+        let mut pending = Pending::from_json(&authority::read(&self.file)?)?;
         let store = self.keys.open()?;
         let place = self.publish.as_ref().or(self.compare.as_ref());
         if pending.is_new_remote() {
             return self.run_new(context, pending, &store);
         }
         let opened = match place {
-            Some(place) => Some(self.trusted.open(context, place)?),
+            Some(place) => Some(Opened::read(context, &self.trusted, place)?),
             None => None,
         };
         let changes = match &opened {
@@ -161,7 +162,7 @@ impl Sign {
                 root.display()
             )));
         }
-        let remote = access::writable(context, location)?;
+        let remote = authority::writable(context, location)?;
         if remote.read_head(crate::format::MAX_HEAD_BYTES)?.is_some() {
             return Err(CliError::new(
                 format!("'{}' is a remote already", remote.location()),

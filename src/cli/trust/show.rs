@@ -3,12 +3,14 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::access::{KeyArgs, RemoteArgs};
+use super::access::RemoteArgs;
+use crate::cli::authority::KeyArgs;
 use crate::cli::{CliError, Context};
+use crate::format::release::Channel;
 use crate::time::rfc3339;
-use crate::trust::RoleOverview;
+use crate::trust::{RoleOverview, Verified};
 
-/// Shows roles, keys and when signatures expire.
+/// Shows roles, keys, when signatures expire, and the channels with who signs them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset trust show main
@@ -26,6 +28,7 @@ pub struct Show {
 struct Report<'a> {
     remote: &'a str,
     roles: Vec<RoleReport>,
+    channels: Vec<ChannelReport>,
     warnings: &'a [String],
 }
 
@@ -38,6 +41,14 @@ struct RoleReport {
     keys_here: Vec<String>,
     expires: String,
     documents: usize,
+}
+
+#[derive(Serialize)]
+struct ChannelReport {
+    channel: String,
+    signer: String,
+    #[serde(flatten)]
+    says: Channel,
 }
 
 impl Show {
@@ -69,6 +80,17 @@ impl Show {
                 keys.join(", "),
             ));
         }
+        let channels = channels(&opened.verified)?;
+        for channel in &channels {
+            text.push_str(&format!(
+                "{}: release {}, {}{}, signed by '{}'\n",
+                channel.channel,
+                channel.says.serial,
+                channel.says.release,
+                share(channel.says.rollout.percent),
+                channel.signer
+            ));
+        }
         context.ui.print(&text);
         for warning in &warnings {
             context.ui.remark(&format!("warning: {warning}"));
@@ -91,8 +113,29 @@ impl Show {
         context.ui.print_json(&Report {
             remote: opened.remote.location(),
             roles: roles.collect(),
+            channels,
             warnings: &warnings,
         })
+    }
+}
+
+fn channels(verified: &Verified) -> Result<Vec<ChannelReport>, CliError> {
+    let names = verified.channels().into_iter();
+    let each = names.map(|name| {
+        Ok(ChannelReport {
+            channel: name.to_string(),
+            signer: verified.signer(name.kind, &name.name),
+            says: verified.channel(&name)?,
+        })
+    });
+    each.collect()
+}
+
+fn share(percent: u8) -> String {
+    if percent == 100 {
+        String::new()
+    } else {
+        format!(" for {percent} % of the machines")
     }
 }
 

@@ -12,13 +12,14 @@ fn an_image_goes_from_a_publisher_over_http_to_a_machine_that_trusts_it() {
     let session = &small.session;
     let dir = small.dir.path();
     let run = |line: &str| session.run(line);
-    let to = format!("--to {0}/remote --keys {0}/keys", dir.display());
-    run(&format!("trust init {to}")).expect(0);
+    let keys = format!("--keys {0}/keys --root {0}/root.json", dir.display());
+    let to = format!("--to {}/remote {keys}", dir.display());
+    run(&format!("trust init {}/remote {keys}", dir.display())).expect(0);
     run(&format!("publish web --channel stable --dry-run {to}")).expect(0);
     run(&format!("publish web --channel stable {to}")).expect(0);
     let again = run(&format!("publish web --channel stable {to}")).expect(0);
     assert!(again.stdout.contains("unchanged"), "{}", again.transcript());
-    let shown = run(&format!("trust show {to}")).expect(0);
+    let shown = run(&format!("trust show {}/remote {keys}", dir.display())).expect(0);
     assert!(
         shown.stdout.contains("images/web/stable: release 1"),
         "{}",
@@ -50,7 +51,7 @@ fn an_image_goes_from_a_publisher_over_http_to_a_machine_that_trusts_it() {
         .collect();
 
     let policy = format!(
-        "[[remote]]\nname = \"main\"\nlocation = \"http://{address}\"\nroot = \"keys/root.json\"\nchannels = [\"images/web/*\"]\n"
+        "[[remote]]\nname = \"main\"\nlocation = \"http://{address}\"\nroot = \"root.json\"\nchannels = [\"images/web/*\"]\n"
     );
     std::fs::write(dir.join("trust.toml"), policy).unwrap();
     let machine = Session::new(dir, &dir.join("machine"));
@@ -74,8 +75,11 @@ fn an_image_goes_from_a_publisher_over_http_to_a_machine_that_trusts_it() {
         .says(&["does not let this machine follow"]);
 
     // Another root is another publisher.
-    let other = format!("--to {0}/other --keys {0}/other-keys", dir.display());
-    run(&format!("trust init {other}")).expect(0);
+    run(&format!(
+        "trust init {0}/other --keys {0}/other-keys --root {0}/other.json",
+        dir.display()
+    ))
+    .expect(0);
     std::fs::copy(dir.join("other/head"), dir.join("remote/head")).unwrap();
     let refused = machine.run(&format!("pull web/stable {trust}"));
     assert_ne!(refused.status, 0, "{}", refused.transcript());

@@ -35,7 +35,6 @@ fn help_names_every_command_and_says_how_to_start() {
       forget       Let go of the images of a target that is gone
       gc           Remove what no image and no deployment needs
       fsck         Verify every byte of the repository
-      trust        Say who may publish what to a remote
       serve        Serve the directory of a remote over HTTP, for labs
       trust        Look after who may publish what on a remote
       completions  Print shell completions
@@ -149,7 +148,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, check, compose, list, show, diff, publish, pull, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, trust, serve, completions, man, help]
+    !   [subcommands: init, lock, build, check, compose, list, show, diff, publish, pull, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, serve, trust, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
