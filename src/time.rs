@@ -142,6 +142,38 @@ pub fn rfc3339(sec: i64) -> String {
     )
 }
 
+/// Counts the days from 1970-01-01 to a day of the Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms"); months are 1 to 12.
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// Reads a moment as people write it, in UTC: `2026-12-24`, `2026-12-24T06:00Z` or `2026-12-24T06:00:00Z`, in seconds since 1970.
+pub fn parse_moment(text: &str) -> Option<i64> {
+    let (day, clock) = match text.split_once('T') {
+        None => (text, "00:00:00"),
+        Some((day, clock)) => (day, clock.strip_suffix('Z')?),
+    };
+    let Date { year, month, day } = Date::from_text(day)?;
+    let part = |text: &str, below: i64| -> Option<i64> {
+        let is_number = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| *number < below);
+        number.filter(|_| is_number)
+    };
+    let mut parts = clock.split(':');
+    let (hour, minute) = (part(parts.next()?, 24)?, part(parts.next()?, 60)?);
+    let second = parts.next().map_or(Some(0), |text| part(text, 60))?;
+    if parts.next().is_some() {
+        return None;
+    }
+    let days = days_from_civil(i64::from(year), i64::from(month), i64::from(day));
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,5 +217,31 @@ mod tests {
             Timestamp { sec: 10, nsec: 7 }.clamp_to(10),
             Timestamp::from_sec(10)
         );
+    }
+
+    #[test]
+    fn moments_are_read_as_they_are_written() {
+        for (text, seconds) in [
+            ("1970-01-01", 0),
+            ("2026-09-12T07:55Z", 1_789_199_700),
+            ("2026-09-12T07:55:41Z", 1_789_199_741),
+            ("2024-02-29T23:59:59Z", 1_709_251_199),
+        ] {
+            assert_eq!(parse_moment(text), Some(seconds), "{text}");
+            assert!(rfc3339(seconds).starts_with(&text[..10]));
+        }
+        for wrong in [
+            "",
+            "tomorrow",
+            "2026-02-30",
+            "2026-09-12T07",
+            "2026-09-12T24:00Z",
+            "2026-09-12T07:55",
+            "2026-09-12T07:55:41:00Z",
+            "2026-09-12T+7:55Z",
+            "2026-09-12T07:60Z",
+        ] {
+            assert_eq!(parse_moment(wrong), None, "{wrong}");
+        }
     }
 }

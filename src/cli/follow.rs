@@ -23,7 +23,7 @@ const GAP_BYTES: u64 = 128 << 10;
 const THREADS: usize = 6;
 
 /// How to follow a channel.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Follow {
     /// The remote, by its name in the trust policy [default: the first that may have the channel]
     #[arg(long, value_name = "NAME")]
@@ -52,6 +52,8 @@ pub enum Followed {
 
 /// A release that is here now.
 pub struct Pulled {
+    /// The remote that it came from, by its name in the trust policy.
+    pub remote: String,
     /// The channel.
     pub channel: ChannelName,
     /// The release.
@@ -110,6 +112,14 @@ pub fn default_policy() -> Result<PathBuf, CliError> {
 }
 
 impl Follow {
+    /// Follows the channel of the remote of this name, unless another was named on the command line.
+    pub fn of_remote(&self, name: &str) -> Self {
+        Self {
+            remote: Some(self.remote.clone().unwrap_or_else(|| name.to_owned())),
+            ..self.clone()
+        }
+    }
+
     fn policy(&self) -> Result<Policy, CliError> {
         let path = match &self.trust {
             Some(path) => path.clone(),
@@ -178,12 +188,13 @@ impl Follow {
         Ok((source, state, trusted.name.clone()))
     }
 
-    /// Brings the release that the channel has for this machine into the repository.
+    /// Brings the release that the channel has for this machine into the repository, unless `refuse` has a reason against it.
     pub fn pull(
         &self,
         context: &Context,
         repository: &Repository,
         name: &ChannelName,
+        refuse: &dyn Fn(&Release) -> Option<String>,
     ) -> Result<Followed, CliError> {
         let started = Instant::now();
         let meter = Meter::new(&context.ui);
@@ -206,6 +217,17 @@ impl Follow {
             }
         };
         let release = source.verified.release(name.kind, &name.name, &id)?;
+        let taken = state.taken(name)?.unwrap_or(0);
+        if !is_newest && taken > release.serial {
+            // It went ahead, or was chosen for a release that was on its way when the next one came.
+            let text = format!(
+                "'{name}' is being rolled out: it is not this machine's turn, which has release {taken} already"
+            );
+            return Ok(Followed::Nothing(text));
+        }
+        if let Some(reason) = refuse(&release) {
+            return Ok(Followed::Nothing(reason));
+        }
         let options = PullOptions {
             threads: THREADS,
             deltas: !self.no_deltas,
@@ -224,6 +246,7 @@ impl Follow {
             &options,
         )?;
         Ok(Followed::Pulled(Box::new(Pulled {
+            remote,
             channel: name.clone(),
             release,
             report,

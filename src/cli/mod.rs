@@ -101,7 +101,7 @@ enum Command {
     Pull(pull::Pull),
     /// Put an image on a target and switch to it
     Deploy(target::Deploy),
-    /// Rebuild one component and switch a target to the result
+    /// Bring a target up to date: with its channel, or one component rebuilt
     Update(target::Update),
     /// Switch a target back to an earlier deployment
     Rollback(target::Rollback),

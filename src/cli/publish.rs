@@ -9,7 +9,7 @@ use super::{CliError, Context, ui};
 use crate::durable::LockMode;
 use crate::format::release::{ChannelName, Kind};
 use crate::store::{Repository, Resolved};
-use crate::time::rfc3339;
+use crate::time::{parse_moment, rfc3339};
 use crate::transfer::{
     self, Outcome, PrepareOptions, Prepared, Publication, Signer as _, Signing, What,
 };
@@ -36,9 +36,9 @@ pub struct Publish {
     /// The share of the machines that take it, 0 to 100
     #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     percent: u8,
-    /// No machine takes it before this second, since 1970
-    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
-    not_before: i64,
+    /// No machine takes it before this moment (UTC): 2026-12-24 or 2026-12-24T06:00Z [default: at once]
+    #[arg(long, value_name = "MOMENT", value_parser = moment)]
+    not_before: Option<i64>,
     /// Go back to an older release, for this reason: machines refuse to without
     #[arg(long, value_name = "REASON")]
     rollback: Option<String>,
@@ -54,6 +54,10 @@ pub struct Publish {
     /// Prepare everything, show what would be sent, and send nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+fn moment(text: &str) -> Result<i64, String> {
+    parse_moment(text).ok_or_else(|| "write 2026-12-24 or 2026-12-24T06:00Z".to_owned())
 }
 
 #[derive(Serialize)]
@@ -102,7 +106,7 @@ impl Publish {
             channels,
             layer_channels: Vec::new(),
             percent: self.percent,
-            not_before: self.not_before,
+            not_before: self.not_before.unwrap_or(0),
             downgrade: self.rollback.clone(),
             keep: self.keep,
             now: desk.now,
@@ -187,7 +191,9 @@ impl Publish {
     fn staged(&self) -> String {
         let share =
             (self.percent < 100).then(|| format!(", for {} % of the machines", self.percent));
-        let when = (self.not_before > 0).then(|| format!(", from {} on", rfc3339(self.not_before)));
+        let when = self
+            .not_before
+            .map(|moment| format!(", from {} on", rfc3339(moment)));
         format!("{}{}", share.unwrap_or_default(), when.unwrap_or_default())
     }
 }

@@ -28,7 +28,10 @@ impl Pull {
         context.catch_interrupts()?;
         let channel = channel_name(&self.channel)?;
         let repository = context.open(LockMode::Shared, "layerset pull")?;
-        match self.follow.pull(context, &repository, &channel)? {
+        match self
+            .follow
+            .pull(context, &repository, &channel, &|_| None)?
+        {
             Followed::Pulled(pulled) => {
                 pulled.remember()?;
                 context.ui.print_json(&pulled.json()?)?;

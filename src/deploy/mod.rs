@@ -28,6 +28,7 @@ mod record;
 mod stage;
 mod stamp;
 mod status;
+mod subscription;
 mod switch;
 mod var;
 
@@ -41,6 +42,7 @@ pub use prune::PrunePlan;
 pub use record::{Deployment, EtcOrigin, Join, Kind};
 pub use stage::{KindChoice, StageOptions, Staged};
 pub use status::{DeploymentState, DeploymentStatus, Status};
+pub use subscription::Subscription;
 pub use switch::{BadPolicy, Note, Switched};
 
 use std::fmt;

@@ -63,6 +63,8 @@ pub struct Status {
     pub id: String,
     /// Where its objects are.
     pub repository: PathBuf,
+    /// The channel that it follows, if it follows one.
+    pub channel: Option<super::Subscription>,
     /// The current deployment.
     pub current: Option<u64>,
     /// What a rollback would choose.
@@ -96,6 +98,7 @@ impl Target {
             root: self.root.clone(),
             id: self.identity.id.clone(),
             repository: self.identity.repository.clone(),
+            channel: self.subscription()?,
             current,
             previous,
             deployments,

@@ -219,7 +219,8 @@ pub struct Downgrade {
 }
 
 /// The name of a channel: `images/web/stable`, `layers/nginx/stable`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ChannelName {
     /// Layer or image.
     pub kind: Kind,
@@ -276,6 +277,20 @@ pub fn is_word(text: &str) -> bool {
     let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._+-".contains(&b);
     let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     starts_well && text.len() <= 100 && text.bytes().all(is_good)
+}
+
+impl From<ChannelName> for String {
+    fn from(name: ChannelName) -> Self {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for ChannelName {
+    type Error = BadChannelName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
 }
 
 impl fmt::Display for ChannelName {

@@ -109,6 +109,14 @@ impl Ran {
         self
     }
 
+    /// Fails the test unless standard output holds `text`.
+    #[track_caller]
+    pub fn shows(self, text: &str) -> Self {
+        let found = self.stdout.contains(text);
+        assert!(found, "'{text}' is not in\n{}", self.transcript());
+        self
+    }
+
     /// Returns the JSON document that is all of standard output.
     #[track_caller]
     pub fn json(&self) -> Value {

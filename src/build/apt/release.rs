@@ -2,6 +2,7 @@
 
 use super::error::AptError;
 use super::root::AptRoot;
+use crate::time::days_from_civil;
 use std::fs;
 
 /// Returns the newest date of the archives' Release files, in seconds since 1970.
@@ -43,15 +44,6 @@ fn parse_date(text: &str) -> Option<i64> {
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
     let days = days_from_civil(year.parse().ok()?, month, day.parse().ok()?);
     Some(days * 86_400 + hour * 3600 + minute * 60 + second)
-}
-
-/// Counts days since 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 #[cfg(test)]

@@ -7,11 +7,14 @@ use clap::Args;
 
 use super::note;
 use crate::build;
+use crate::cli::follow::{Follow, Followed, Pulled, channel_name};
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::{
-    Action, BadPolicy, Decisions, EtcReport, KindChoice, StageOptions, Staged, Switched, Target,
+    Action, BadPolicy, Change, Decisions, EtcReport, KindChoice, StageOptions, Staged,
+    Subscription, Switched, Target,
 };
 use crate::durable::LockMode;
+use crate::format::release::{ChannelName, Kind, Release};
 use crate::id::ImageId;
 use crate::path::RelPath;
 use crate::store::Repository;
@@ -22,15 +25,54 @@ use crate::store::Repository;
   layerset deploy web --target /srv/web
   layerset deploy web --target /srv/web --dry-run     # what it would do to /etc
   layerset deploy b3:1f2e --target /srv/web --keep-file /etc/nginx/nginx.conf
+  layerset deploy --channel web/stable --target /srv/web   # and follow it
 
 The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a
 conflict is told before anything is switched. An earlier deployment stays, and `layerset
 rollback` goes back to it.")]
 pub struct Deploy {
     /// The image: a recipe's name, a ref, an id or an abbreviation of one
-    image: String,
+    #[arg(required_unless_present = "channel", conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas"])]
+    image: Option<String>,
     #[command(flatten)]
     place: Place,
+    /// Pull what this channel has for this machine, and follow the channel: NAME/CHANNEL
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Option<String>,
+    #[command(flatten)]
+    follow: Follow,
+}
+
+/// What is to be deployed, and where it came from.
+pub(super) struct Wanted<'a> {
+    pub(super) image: ImageId,
+    pub(super) action: Action,
+    pub(super) built: Option<&'a build::BuildReport>,
+    pub(super) pulled: Option<&'a Pulled>,
+}
+
+impl Wanted<'_> {
+    fn text(&self) -> String {
+        let built = self
+            .built
+            .map(|built| crate::cli::build::describe(built, false));
+        let pulled = self.pulled.map(Pulled::text);
+        built.or(pulled).unwrap_or_default()
+    }
+
+    fn pull_json(&self) -> Result<Option<serde_json::Value>, CliError> {
+        self.pulled.map(Pulled::json).transpose()
+    }
+
+    /// Lets the target follow the channel, now that it has what the channel has.
+    fn settle(&self, change: &Change<'_>) -> Result<(), CliError> {
+        if let Some(pulled) = self.pulled {
+            let (remote, serial) = (&pulled.remote, pulled.release.serial);
+            change.subscribe(&Subscription::new(remote, &pulled.channel, serial))?;
+            pulled.remember()?;
+        }
+        Ok(())
+    }
 }
 
 /// Where to deploy to, and how.
@@ -48,7 +90,7 @@ pub(super) struct Place {
     /// Copy the files instead of mounting them from the repository
     #[arg(long)]
     copy: bool,
-    /// Show what would be done to /etc, and change nothing
+    /// Show what would be done to /etc, and change nothing on the target
     #[arg(long)]
     dry_run: bool,
     /// Prepare the deployment, but do not switch to it
@@ -65,10 +107,21 @@ pub(super) struct Place {
 impl Deploy {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
+        if let Some(channel) = &self.channel {
+            let channel = channel_name(channel)?;
+            return self
+                .place
+                .deploy_channel(context, &self.follow, &channel, Action::Deploy);
+        }
         let repository = context.open(LockMode::Shared, "layerset deploy")?;
-        let image = repository.resolve_image(&self.image)?;
-        self.place
-            .deploy(context, &repository, &image, Action::Deploy, None)
+        let image = repository.resolve_image(self.image.as_deref().unwrap_or_default())?;
+        let wanted = Wanted {
+            image,
+            action: Action::Deploy,
+            built: None,
+            pulled: None,
+        };
+        self.place.deploy(context, &repository, &wanted)
     }
 }
 
@@ -97,10 +150,9 @@ impl Place {
         &self,
         context: &Context,
         repository: &Repository,
-        image: &ImageId,
-        action: Action,
-        built: Option<&build::BuildReport>,
+        wanted: &Wanted<'_>,
     ) -> Result<(), CliError> {
+        let image = &wanted.image;
         let options = self.options()?;
         if self.dry_run {
             return self.plan(context, repository, image, &options);
@@ -110,7 +162,8 @@ impl Place {
         let change = target.change("layerset deploy")?;
         refuse_bad_image(&target, image)?;
         if !self.stage_only && is_current(&target, image)? {
-            return unchanged(context, &target, image, built);
+            wanted.settle(&change)?;
+            return unchanged(context, &target, wanted);
         }
         context.ui.doing("staging the deployment");
         let staged = change.stage(repository, image, &options)?;
@@ -124,12 +177,15 @@ impl Place {
         } else {
             Some(change.switch(
                 staged.generation,
-                action,
+                wanted.action,
                 BadPolicy::Refuse,
-                &note(&self.reason, "safe"),
+                &note(&self.reason(wanted), "safe"),
             )?)
         };
         let switched_in = switching.elapsed().as_secs_f64();
+        if switched.is_some() {
+            wanted.settle(&change)?;
+        }
         let keep = match self.keep {
             Some(keep) => keep,
             None => repository.read_image(image)?.keep,
@@ -146,9 +202,64 @@ impl Place {
                 staged_in,
                 switched_in,
                 pruned: &plan.remove,
-                built,
+                wanted,
             },
         )
+    }
+
+    /// Pulls what a channel has for this machine, and deploys it.
+    pub(super) fn deploy_channel(
+        &self,
+        context: &Context,
+        follow: &Follow,
+        channel: &ChannelName,
+        action: Action,
+    ) -> Result<(), CliError> {
+        if channel.kind != Kind::Image {
+            return Err(
+                CliError::usage(format!("'{channel}' is the channel of a layer"))
+                    .with_hint("a target takes images; `layerset pull` brings layers"),
+            );
+        }
+        let repository = context.open(LockMode::Shared, "layerset deploy")?;
+        // A new target has marked nothing.
+        let target = context.target(&self.target).ok();
+        let refuse = |release: &Release| {
+            let reason = target.as_ref()?.bad_image(&release.id.image())?;
+            let serial = release.serial;
+            Some(format!(
+                "release {serial} of '{channel}' is marked bad on this target: {reason}"
+            ))
+        };
+        match follow.pull(context, &repository, channel, &refuse)? {
+            Followed::Pulled(pulled) => {
+                let wanted = Wanted {
+                    image: pulled.release.id.image(),
+                    action,
+                    built: None,
+                    pulled: Some(&pulled),
+                };
+                self.deploy(context, &repository, &wanted)
+            }
+            Followed::Nothing(why) => {
+                let channel = channel.to_string();
+                context.ui.print_json(
+                    &serde_json::json!({ "channel": channel, "switched": false, "reason": why }),
+                )?;
+                context.ui.print(&format!("nothing to deploy: {why}\n"));
+                Ok(())
+            }
+        }
+    }
+
+    fn reason(&self, wanted: &Wanted<'_>) -> String {
+        match wanted.pulled {
+            Some(pulled) if self.reason.is_empty() => format!(
+                "release {} of {} on {}",
+                pulled.release.serial, pulled.channel, pulled.remote
+            ),
+            _ => self.reason.clone(),
+        }
     }
 
     fn plan(
@@ -208,22 +319,16 @@ fn is_current(target: &Target, image: &ImageId) -> Result<bool, CliError> {
     )
 }
 
-fn unchanged(
-    context: &Context,
-    target: &Target,
-    image: &ImageId,
-    built: Option<&build::BuildReport>,
-) -> Result<(), CliError> {
+fn unchanged(context: &Context, target: &Target, wanted: &Wanted<'_>) -> Result<(), CliError> {
     let current = target.current()?;
     context.ui.print_json(&serde_json::json!({
-        "image": image, "generation": current, "switched": false, "build": built,
+        "image": wanted.image, "generation": current, "switched": false, "build": wanted.built,
+        "pull": wanted.pull_json()?,
     }))?;
-    let text = built.map_or(String::new(), |built| {
-        crate::cli::build::describe(built, false)
-    });
     context.ui.print(&format!(
-        "{text}image {} is current already\n",
-        image.short()
+        "{}image {} is current already\n",
+        wanted.text(),
+        wanted.image.short()
     ));
     Ok(())
 }
@@ -234,7 +339,7 @@ struct Deployed<'a> {
     staged_in: f64,
     switched_in: f64,
     pruned: &'a [u64],
-    built: Option<&'a build::BuildReport>,
+    wanted: &'a Wanted<'a>,
 }
 
 fn etc_json(report: &EtcReport) -> serde_json::Value {
@@ -289,11 +394,10 @@ fn report(context: &Context, deployed: &Deployed<'_>) -> Result<(), CliError> {
         "switch_seconds": deployed.switched_in,
         "pruned": deployed.pruned,
         "etc": etc_json(&staged.etc),
-        "build": deployed.built,
+        "build": deployed.wanted.built,
+        "pull": deployed.wanted.pull_json()?,
     }))?;
-    let mut text = deployed.built.map_or(String::new(), |built| {
-        crate::cli::build::describe(built, false)
-    });
+    let mut text = deployed.wanted.text();
     text.push_str(&etc_text(&staged.etc));
     let how = serde_json::to_value(staged.kind)
         .ok()

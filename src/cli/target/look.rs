@@ -63,6 +63,12 @@ impl Status {
                 self.target.display()
             ));
         }
+        if let Some(followed) = &status.channel {
+            text.push_str(&format!(
+                "follows {} on {}, at release {}\n",
+                followed.channel, followed.remote, followed.serial
+            ));
+        }
         if let Some(found) = &status.history_broken {
             text.push_str(&format!(
                 "line {} of the history: {}\n",

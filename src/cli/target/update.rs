@@ -4,63 +4,100 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::deploy::Place;
+use super::deploy::{Place, Wanted};
 use crate::build::{self, BuildOptions, LockOptions};
+use crate::cli::follow::{Follow, channel_name};
 use crate::cli::{CliError, Context, host_architecture};
 use crate::deploy::{Action, Target};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
 use crate::time::SystemClock;
 
-/// Rebuilds one component, and switches a target to the result.
+/// Brings a target up to date: with what its channel has, or with one component rebuilt here.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  layerset update --target /srv/web                              # what the channel has that the target follows
+  layerset update --target /srv/web --channel web/beta           # follow another channel from now on
   layerset update nginx --target /srv/web                        # newest packages of nginx; the base stays
   layerset update hello --target /srv/web --recipe recipes/web.toml
 
-A layer with packages is locked anew first (--locked leaves the lock as it is). Only this
-layer is built.")]
+Without a layer, what changed is pulled, checked and switched to; a release that was marked bad
+on the target is left alone. A layer with packages is locked anew first (--locked leaves the
+lock as it is). Only this layer is built.")]
 pub struct Update {
-    /// The layer
-    layer: String,
+    /// The layer to rebuild [default: none; the target's channel is followed]
+    #[arg(conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas"])]
+    layer: Option<String>,
     /// The recipe [default: recipes/NAME.toml, where NAME is that of the current image]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "layer")]
     recipe: Option<PathBuf>,
     /// Where the layers are [default: layers/ beside the recipe or beside its folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "layer")]
     layers: Option<PathBuf>,
     /// Do not look for newer packages
-    #[arg(long)]
+    #[arg(long, requires = "layer")]
     locked: bool,
     /// Use these package archives (an apt sources file) instead of the distribution's
     #[arg(long, value_name = "FILE", env = "LAYERSET_APT_SOURCES")]
     apt_sources: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
+    /// Follow this channel from now on: NAME/CHANNEL [default: the one that the target follows]
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Option<String>,
+    #[command(flatten)]
+    follow: Follow,
 }
 
 impl Update {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
         let target = context.target(&self.place.target)?;
+        match &self.layer {
+            Some(layer) => self.rebuild(context, &target, layer),
+            None => self.follow(context, &target),
+        }
+    }
+
+    fn follow(&self, context: &Context, target: &Target) -> Result<(), CliError> {
+        let known = target.subscription()?;
+        let wanted = self.channel.as_deref().map(channel_name).transpose()?;
+        let follow = match &known {
+            // Another channel may be on another remote.
+            Some(known)
+                if wanted
+                    .as_ref()
+                    .is_none_or(|wanted| *wanted == known.channel) =>
+            {
+                self.follow.of_remote(&known.remote)
+            }
+            _ => self.follow.clone(),
+        };
+        let channel = wanted.or(known.map(|known| known.channel)).ok_or_else(|| {
+            CliError::usage("the target follows no channel yet")
+                .with_hint("name one with --channel, or a layer to rebuild")
+        })?;
+        self.place
+            .deploy_channel(context, &follow, &channel, Action::Update)
+    }
+
+    fn rebuild(&self, context: &Context, target: &Target, name: &str) -> Result<(), CliError> {
         let workspace = Workspace::open(
-            &self.recipe(&target)?,
+            &self.recipe(target)?,
             self.layers.as_deref(),
             host_architecture(),
         )?;
-        let Some(layer) = workspace.layer(&self.layer) else {
+        let Some(layer) = workspace.layer(name) else {
             let known = workspace.recipe().layers.join(", ");
-            return Err(
-                CliError::usage(format!("the recipe has no layer '{}'", self.layer))
-                    .with_hint(format!("it has: {known}")),
-            );
+            return Err(CliError::usage(format!("the recipe has no layer '{name}'"))
+                .with_hint(format!("it has: {known}")));
         };
         let repository = context.open(LockMode::Shared, "layerset update")?;
         let has_packages =
             layer.definition.bootstrap().is_some() || layer.definition.apt().is_some();
         if has_packages && !self.locked {
             let options = LockOptions {
-                update: vec![self.layer.clone()],
+                update: vec![name.to_owned()],
                 apt_sources: self.apt_sources.clone(),
                 waiting: context.store_waiting(),
                 progress: &context.ui,
@@ -70,20 +107,20 @@ impl Update {
         let options = BuildOptions {
             apt_sources: self.apt_sources.clone(),
             rebuild: Vec::new(),
-            only: Some(self.layer.clone()),
+            only: Some(name.to_owned()),
             clock: &SystemClock,
             cancel: &context.cancel,
             waiting: context.store_waiting(),
             progress: &context.ui,
         };
         let built = build::build(&workspace, &repository, &options)?;
-        self.place.deploy(
-            context,
-            &repository,
-            &built.image,
-            Action::Update,
-            Some(&built),
-        )
+        let wanted = Wanted {
+            image: built.image,
+            action: Action::Update,
+            built: Some(&built),
+            pulled: None,
+        };
+        self.place.deploy(context, &repository, &wanted)
     }
 
     fn recipe(&self, target: &Target) -> Result<PathBuf, CliError> {

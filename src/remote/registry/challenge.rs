@@ -1,5 +1,6 @@
 //! What a registry says in headers: who must ask, and what time it is.
 
+use crate::time::days_from_civil;
 use serde::Deserialize;
 
 /// A challenge that a token answers.
@@ -59,23 +60,15 @@ pub(super) fn http_date(text: &str) -> Option<u64> {
     };
     let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let month =
-        (0..12).find(|index| months.get(index * 3..index * 3 + 3) == Some(*month))? as u64 + 1;
-    let number = |word: &&str| word.parse::<u64>().ok();
+        (0..12usize).find(|index| months.get(index * 3..index * 3 + 3) == Some(*month))? as i64 + 1;
+    let number = |word: &&str| word.parse::<u32>().ok().map(i64::from);
     let (day, year) = (number(day)?, number(year)?);
     if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) {
         return None;
     }
-    // Howard Hinnant's days_from_civil: years that start in March.
-    let (y, m) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
-    Some(
-        ((days * 24 + number(hour)?.min(23)) * 60 + number(minute)?.min(59)) * 60
-            + number(second)?.min(60),
-    )
+    let hours = days_from_civil(year, month, day) * 24 + number(hour)?.min(23);
+    let seconds = (hours * 60 + number(minute)?.min(59)) * 60 + number(second)?.min(60);
+    u64::try_from(seconds).ok()
 }
 
 #[cfg(test)]

@@ -44,6 +44,11 @@ pub struct Small {
 pub const PAGE: &[u8] = b"<h1>It works</h1>\n";
 
 impl Small {
+    /// Makes another image `web`, with another page.
+    pub fn rebuild(&self, version: &str, page: &[u8]) -> ImageId {
+        web(&open(&self.repo()), version, page).image
+    }
+
     pub fn repo(&self) -> PathBuf {
         self.dir.path().join("repo")
     }
@@ -86,22 +91,29 @@ pub fn open(repo: &Path) -> Repository {
     Repository::open(repo, Arc::new(RealDisk), OpenOptions::default()).unwrap()
 }
 
-pub fn small() -> Small {
-    let Empty { dir, session } = empty();
-    let repository = open(&dir.path().join("repo"));
+/// What an image `web` of one layer `site` with one page consists of.
+struct Web {
+    page: ObjectId,
+    tree: TreeId,
+    changeset: TreeId,
+    layer: LayerId,
+    image: ImageId,
+}
+
+fn web(repository: &Repository, version: &str, page_bytes: &[u8]) -> Web {
     let transaction = repository.begin().unwrap();
-    let page = transaction.put_object(PAGE).unwrap();
+    let page = transaction.put_object(page_bytes).unwrap();
     let mut tree = Tree::new();
     tree.insert(path(b""), Inode::directory(0o755));
     tree.insert(path(b"srv"), Inode::directory(0o755));
-    let file = Inode::file(page, PAGE.len() as u64, 0o644);
+    let file = Inode::file(page, page_bytes.len() as u64, 0o644);
     tree.insert(path(b"srv/page.html"), file);
     let changes = Changeset::between(&Tree::new(), &tree);
     let changeset = transaction.put_changeset(&changes).unwrap();
     let layer = Layer {
         format: 1,
         name: "site".to_owned(),
-        version: "1".to_owned(),
+        version: version.to_owned(),
         architecture: "amd64".to_owned(),
         changeset,
         pre_images: Vec::new(),
@@ -131,10 +143,10 @@ pub fn small() -> Small {
         layers: vec![ImageLayer {
             name: "site".to_owned(),
             id: layer,
-            version: "1".to_owned(),
+            version: version.to_owned(),
         }],
         tree,
-        bytes: PAGE.len() as u64,
+        bytes: page_bytes.len() as u64,
         entries: 3,
         keep: 3,
         waivers: Vec::new(),
@@ -142,6 +154,25 @@ pub fn small() -> Small {
     let image = transaction.put_image(&image).unwrap();
     let name = RefName::image("web").unwrap();
     transaction.commit(&name, &image.to_string()).unwrap();
+    Web {
+        page,
+        tree,
+        changeset,
+        layer,
+        image,
+    }
+}
+
+pub fn small() -> Small {
+    let Empty { dir, session } = empty();
+    let repository = open(&dir.path().join("repo"));
+    let Web {
+        page,
+        tree,
+        changeset,
+        layer,
+        image,
+    } = web(&repository, "1", PAGE);
 
     let transaction = repository.begin().unwrap();
     transaction.put_object(b"nobody needs this\n").unwrap();

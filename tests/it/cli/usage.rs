@@ -25,7 +25,7 @@ fn help_names_every_command_and_says_how_to_start() {
       publish      Publish an image or a layer to channels of a remote
       pull         Bring what a channel of a remote points at into the repository
       deploy       Put an image on a target and switch to it
-      update       Rebuild one component and switch a target to the result
+      update       Bring a target up to date: with its channel, or one component rebuilt
       rollback     Switch a target back to an earlier deployment
       status       Show the deployments of a target
       history      Show every change of a target
@@ -72,10 +72,10 @@ fn help_of_a_command_shows_examples() {
     $ layerset deploy -h
     Put an image on a target and switch to it
 
-    Usage: layerset deploy [OPTIONS] --target <DIR> <IMAGE>
+    Usage: layerset deploy [OPTIONS] --target <DIR> [IMAGE]
 
     Arguments:
-      <IMAGE>  The image: a recipe's name, a ref, an id or an abbreviation of one
+      [IMAGE]  The image: a recipe's name, a ref, an id or an abbreviation of one
 
     Options:
           --repo <DIR>              The repository [default: /var/lib/layerset for root,
@@ -91,11 +91,23 @@ fn help_of_a_command_shows_examples() {
           --copy                    Copy the files instead of mounting them from the repository
           --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
                                     600]
-          --dry-run                 Show what would be done to /etc, and change nothing
+          --dry-run                 Show what would be done to /etc, and change nothing on the target
           --stage-only              Prepare the deployment, but do not switch to it
           --keep <COUNT>            How many deployments to keep, pinned ones aside [default: what the
                                     recipe's policy says]
           --reason <TEXT>           Why, for the history [default: ""]
+          --channel <CHANNEL>       Pull what this channel has for this machine, and follow the channel:
+                                    NAME/CHANNEL
+          --remote <NAME>           The remote, by its name in the trust policy [default: the first that
+                                    may have the channel]
+          --from <LOCATION>         Look here instead of where the policy says: a mirror, or the
+                                    directory of a bundle
+          --trust <FILE>            Whom to trust [default: /etc/layerset/trust.toml for root,
+                                    $XDG_CONFIG_HOME/layerset/trust.toml for others] [env:
+                                    LAYERSET_TRUST=]
+          --ahead                   Take a release that is being rolled out even where it is not this
+                                    machine's turn
+          --no-deltas               Fetch what changed in full, not as the difference to what is here
       -h, --help                    Print help
       -V, --version                 Print version
 
@@ -103,6 +115,7 @@ fn help_of_a_command_shows_examples() {
       layerset deploy web --target /srv/web
       layerset deploy web --target /srv/web --dry-run     # what it would do to /etc
       layerset deploy b3:1f2e --target /srv/web --keep-file /etc/nginx/nginx.conf
+      layerset deploy --channel web/stable --target /srv/web   # and follow it
 
     The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a
     conflict is told before anything is switched. An earlier deployment stays, and `layerset

@@ -1,0 +1,181 @@
+//! Targets that follow a channel, by the program itself.
+
+use std::path::Path;
+
+use super::fixture::{Small, small};
+use crate::session::{Ran, Session};
+
+/// A publisher with a remote in a directory, and a machine that trusts it.
+struct Fleet {
+    small: Small,
+    machine: Session,
+}
+
+fn fleet() -> Fleet {
+    let small = small();
+    let dir = small.dir.path();
+    std::fs::write(
+        dir.join("trust.toml"),
+        "[[remote]]\nname = \"main\"\nlocation = \"./remote\"\nroot = \"root.json\"\n",
+    )
+    .unwrap();
+    let machine = Session::new(dir, &dir.join("machine"));
+    machine.run("init").expect(0);
+    small
+        .session
+        .run("trust init ./remote --keys keys --root root.json")
+        .expect(0);
+    let fleet = Fleet { small, machine };
+    fleet.publish("");
+    fleet
+}
+
+impl Fleet {
+    fn dir(&self) -> &Path {
+        self.small.dir.path()
+    }
+
+    fn publish(&self, options: &str) -> Ran {
+        let line = format!(
+            "publish web --to ./remote --channel stable --keys keys --root root.json {options}"
+        );
+        self.small.session.run(&line).expect(0)
+    }
+
+    /// Publishes another page.
+    fn release(&self, version: &str, options: &str) {
+        let page = format!("page {version}\n");
+        self.small.rebuild(version, page.as_bytes());
+        self.publish(options);
+    }
+
+    fn run(&self, line: &str) -> Ran {
+        self.machine
+            .run(&format!("{line} --trust trust.toml --target target"))
+    }
+
+    fn page(&self) -> String {
+        let page = self
+            .dir()
+            .join("target/layerset/current/root/srv/page.html");
+        std::fs::read_to_string(page).unwrap()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        let _ = self.machine.run("deactivate --target target");
+    }
+}
+
+#[test]
+fn a_target_follows_the_channel_that_it_was_deployed_from() {
+    let fleet = fleet();
+    fleet
+        .run("update")
+        .expect(1)
+        .says(&["no target at", "deploy an image there first"]);
+    fleet.run("deploy --channel web/stable").expect(0);
+    let status = fleet.machine.run("status --target target").expect(0);
+    status.shows("follows images/web/stable on main, at release 1");
+
+    fleet.run("update").expect(0).shows("is current already");
+    fleet.release("2", "");
+    let updated = fleet.run("update --json").expect(0).json();
+    assert_eq!(updated["switched"], true, "{updated}");
+    assert_eq!(updated["pull"]["serial"], 2, "{updated}");
+    assert_eq!(fleet.page(), "page 2\n");
+    let history = fleet.machine.run("history --target target").expect(0);
+    history.shows("release 2 of images/web/stable on main");
+
+    // A layer's channel is none of a target's, and an unknown one leaves everything as it is.
+    fleet
+        .run("update --channel layers/site/stable")
+        .expect(2)
+        .says(&["is the channel of a layer"]);
+    let unknown = fleet.run("update --channel web/beta");
+    assert_ne!(unknown.status, 0);
+    unknown.says(&["images/web/beta"]);
+    let status = fleet.machine.run("status --target target").expect(0);
+    status.shows("follows images/web/stable on main, at release 2");
+}
+
+#[test]
+fn a_release_that_was_marked_bad_is_never_taken_again_but_the_next_one_is() {
+    let fleet = fleet();
+    fleet.run("deploy --channel web/stable").expect(0);
+    fleet.release("2", "");
+    fleet.run("update").expect(0);
+    let words = [
+        "rollback",
+        "--target",
+        "target",
+        "--mark-bad",
+        "--reason",
+        "loses mail",
+    ];
+    fleet.machine.run_words(&words).expect(0);
+    let page = fleet.page();
+    for line in ["update", "deploy --channel web/stable"] {
+        fleet
+            .run(line)
+            .expect(0)
+            .shows("release 2 of 'images/web/stable' is marked bad on this target: loses mail");
+        assert_eq!(fleet.page(), page);
+    }
+    fleet.release("3", "");
+    fleet.run("update").expect(0);
+    assert_eq!(fleet.page(), "page 3\n");
+}
+
+#[test]
+fn a_publisher_can_go_back_with_a_reason_and_machines_follow() {
+    let fleet = fleet();
+    fleet.run("deploy --channel web/stable").expect(0);
+    fleet.release("2", "");
+    fleet.run("update").expect(0);
+    let first = fleet.small.image.to_string();
+    let publish = "publish --to ./remote --channel stable --keys keys --root root.json";
+    let back = format!("{publish} {first}");
+    let refused = fleet.small.session.run(&back);
+    assert_ne!(refused.status, 0);
+    refused.says(&["--rollback"]);
+    fleet
+        .small
+        .session
+        .run(&format!("{back} --rollback mail-is-lost"))
+        .expect(0);
+    fleet.run("update").expect(0);
+    assert_eq!(fleet.page(), "<h1>It works</h1>\n");
+}
+
+#[test]
+fn a_staged_rollout_waits_for_this_machine_and_can_be_gone_ahead_of() {
+    let fleet = fleet();
+    fleet.run("deploy --channel web/stable").expect(0);
+    fleet.release("2", "--percent 0");
+    let with_id = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut command = fleet.machine.command(&words);
+        command.env("LAYERSET_MACHINE_ID", "0123456789abcdef0123456789abcdef");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let update = "update --trust trust.toml --target target";
+    assert!(with_id(update).contains("is current already"));
+    assert!(with_id(&format!("{update} --ahead")).contains("switched from generation 1"));
+    assert_eq!(fleet.page(), "page 2\n");
+
+    fleet.release("3", "--not-before 2100-01-01");
+    let text = with_id(update);
+    assert!(text.contains("which has release 2 already"), "{text}");
+    assert_eq!(fleet.page(), "page 2\n");
+    fleet.publish("--not-before 2020-01-01T06:00:00Z");
+    with_id(update);
+    assert_eq!(fleet.page(), "page 3\n");
+    let wrong = fleet.small.session.run(
+        "publish web --to ./remote --channel stable --keys keys --root root.json --not-before tomorrow",
+    );
+    wrong.expect(2).says(&["2026-12-24"]);
+}
