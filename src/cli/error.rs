@@ -302,6 +302,10 @@ impl From<TransferError> for CliError {
                     "it was composed by another version of layerset, or whoever signs the image adds what no layer has: nothing was taken over",
                 ),
             ),
+            TransferError::OtherRemote { .. } => (
+                REFUSED,
+                Some("choose an empty directory, or the one of an earlier bundle"),
+            ),
             TransferError::ChannelMoved { .. } => (
                 REFUSED,
                 Some("look at what is there now; the same command publishes on top of it"),

@@ -20,11 +20,11 @@ use crate::trust::{Choice, Machine, Policy, State, TrustedRemote};
 const GAP_BYTES: u64 = 128 << 10;
 
 /// How many requests at once.
-const THREADS: usize = 6;
+pub const THREADS: usize = 6;
 
-/// How to follow a channel.
+/// Which remote, where, and whom to trust.
 #[derive(Debug, Clone, Args)]
-pub struct Follow {
+pub struct Whence {
     /// The remote, by its name in the trust policy [default: the first that may have the channel]
     #[arg(long, value_name = "NAME")]
     remote: Option<String>,
@@ -34,6 +34,13 @@ pub struct Follow {
     /// Whom to trust [default: /etc/layerset/trust.toml for root, $XDG_CONFIG_HOME/layerset/trust.toml for others]
     #[arg(long, env = "LAYERSET_TRUST", value_name = "FILE")]
     trust: Option<PathBuf>,
+}
+
+/// How to follow a channel.
+#[derive(Debug, Clone, Args)]
+pub struct Follow {
+    #[command(flatten)]
+    whence: Whence,
     /// Take a release that is being rolled out even where it is not this machine's turn
     #[arg(long)]
     ahead: bool,
@@ -111,15 +118,7 @@ pub fn default_policy() -> Result<PathBuf, CliError> {
     super::config_dir().map(|dir| dir.join("trust.toml"))
 }
 
-impl Follow {
-    /// Follows the channel of the remote of this name, unless another was named on the command line.
-    pub fn of_remote(&self, name: &str) -> Self {
-        Self {
-            remote: Some(self.remote.clone().unwrap_or_else(|| name.to_owned())),
-            ..self.clone()
-        }
-    }
-
+impl Whence {
     fn policy(&self) -> Result<Policy, CliError> {
         let path = match &self.trust {
             Some(path) => path.clone(),
@@ -187,6 +186,15 @@ impl Follow {
         let source = transfer::connect(Mirrors::new(remotes), &root, &state, now, meter)?;
         Ok((source, state, trusted.name.clone()))
     }
+}
+
+impl Follow {
+    /// Follows the channel of the remote of this name, unless another was named on the command line.
+    pub fn of_remote(&self, name: &str) -> Self {
+        let mut follow = self.clone();
+        follow.whence.remote.get_or_insert_with(|| name.to_owned());
+        follow
+    }
 
     /// Brings the release that the channel has for this machine into the repository, unless `refuse` has a reason against it.
     pub fn pull(
@@ -198,7 +206,7 @@ impl Follow {
     ) -> Result<Followed, CliError> {
         let started = Instant::now();
         let meter = Meter::new(&context.ui);
-        let (source, state, remote) = self.connect(context, name, &meter)?;
+        let (source, state, remote) = self.whence.connect(context, name, &meter)?;
         let channel = source.verified.channel(name)?;
         state.accept(&channel, None)?;
         let (id, is_newest) = match self.choice(&channel)? {

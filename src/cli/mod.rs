@@ -6,6 +6,7 @@ mod check;
 mod compose;
 mod diff;
 mod error;
+mod export;
 mod follow;
 mod forget;
 mod fsck;
@@ -99,6 +100,8 @@ enum Command {
     Publish(publish::Publish),
     /// Bring what a channel of a remote points at into the repository
     Pull(pull::Pull),
+    /// Write images for use elsewhere: a bundle for machines that reach no remote
+    Export(export::Export),
     /// Put an image on a target and switch to it
     Deploy(target::Deploy),
     /// Bring a target up to date: with its channel, or one component rebuilt
@@ -265,6 +268,7 @@ impl Command {
             Self::Diff(command) => command.run(context),
             Self::Publish(command) => command.run(context),
             Self::Pull(command) => command.run(context),
+            Self::Export(command) => command.run(context),
             Self::Deploy(command) => command.run(context),
             Self::Update(command) => command.run(context),
             Self::Rollback(command) => command.run(context),

@@ -19,6 +19,12 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Returns how many bytes those who are not root can still write where `path` is.
+pub fn available_bytes(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// A change of the filesystem that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DurableError {

@@ -323,10 +323,8 @@ impl Repository {
 
     /// Refuses work that needs more room than the filesystem has, before the first write.
     pub fn require_space(&self, needed: u64) -> Result<(), StoreError> {
-        let stat = rustix::fs::statvfs(&self.root).map_err(|error| {
-            StoreError::io("measure the free space of", &self.root, error.into())
-        })?;
-        let available = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let available = crate::durable::available_bytes(&self.root)
+            .map_err(|error| StoreError::io("measure the free space of", &self.root, error))?;
         if available < needed {
             return Err(StoreError::TooSmall {
                 path: self.root.clone(),

@@ -81,6 +81,12 @@ pub enum TransferError {
         /// The first of them.
         first: String,
     },
+    /// A bundle would take the place of something else.
+    #[error("'{location}' holds what another publisher signed")]
+    OtherRemote {
+        /// Where.
+        location: String,
+    },
     /// Two publishers want the same channel.
     #[error("channel '{channel}' was pointed at {now} by somebody else meanwhile")]
     ChannelMoved {

@@ -5,6 +5,7 @@
 //! remote's head at last: that is the commit point. Pulling reads the head, then one delta for each layer that changed, or
 //! ranges of packs; every content is checked by its digest before it is visible, and a ref counts it at last.
 
+mod bundle;
 mod deltas;
 mod error;
 mod fetch;
@@ -19,6 +20,7 @@ mod spool;
 mod unpack;
 mod verify;
 
+pub use bundle::{BundleOptions, Bundled, bundle};
 pub use error::TransferError;
 pub use inventory::{Content, Contents, Inventory};
 pub use prepare::{PrepareOptions, Prepared, What, prepare};

@@ -12,6 +12,8 @@ pub struct Source {
     pub remote: Counted<Mirrors>,
     /// What is signed.
     pub verified: Verified,
+    /// The head, as it was read.
+    pub head: Vec<u8>,
 }
 
 impl std::fmt::Debug for Source {
@@ -37,13 +39,20 @@ pub fn connect(
             .inner()
             .get(index)
             .map_or(String::new(), |mirror| mirror.location().to_owned());
-        let result = read(&remote, index).and_then(|head| Ok(verify(&head, root, state, now)?));
+        let result = read(&remote, index).and_then(|head| {
+            let verified = verify(&head, root, state, now)?;
+            Ok((head, verified))
+        });
         match result {
-            Ok(verified) => {
+            Ok((head, verified)) => {
                 if let Some(warning) = verified.clock_warning() {
                     progress.remark(&format!("warning: {warning}"));
                 }
-                return Ok(Source { remote, verified });
+                return Ok(Source {
+                    remote,
+                    verified,
+                    head,
+                });
             }
             Err(error @ TransferError::Remote(RemoteError::Interrupted)) => return Err(error),
             Err(error) => {

@@ -10,6 +10,7 @@ use super::access::{self, ChangeArgs};
 use crate::cli::{CliError, Context, authority, error};
 use crate::durable::replace_file;
 use crate::format::MAX_HEAD_BYTES;
+use crate::remote::Location;
 use crate::time::{Clock as _, SystemClock};
 use crate::trust::{Editor, InitOptions, PublicKey, TOP_ROLES, TrustError, Validity, first_root};
 
@@ -176,6 +177,12 @@ impl Init {
 
 /// Says how machines come to trust a new remote.
 pub(super) fn advice(location: &str, root: &str) -> String {
+    // Machines look elsewhere.
+    let absolute = match location.parse() {
+        Ok(Location::Directory(path)) => std::path::absolute(path).ok(),
+        _ => None,
+    };
+    let location = absolute.map_or(location.to_owned(), |path| path.display().to_string());
     format!(
         "\nTo let machines follow it, put '{root}' and this onto them, as /etc/layerset/root.json and\n/etc/layerset/trust.toml:\n\n  [[remote]]\n  name = \"main\"\n  location = \"{location}\"\n  root = \"root.json\"\n"
     )

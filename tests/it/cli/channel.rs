@@ -179,3 +179,54 @@ fn a_staged_rollout_waits_for_this_machine_and_can_be_gone_ahead_of() {
     );
     wrong.expect(2).says(&["2026-12-24"]);
 }
+
+#[test]
+fn a_bundle_brings_releases_to_machines_that_reach_no_remote() {
+    let fleet = fleet();
+    let export = "export bundle media --channel web/stable --trust trust.toml --json";
+    let first = fleet.machine.run(export).expect(0).json();
+    assert_eq!(first["bundle"]["releases"], 2, "{first}");
+    let stale = fleet.dir().join("stale");
+    copy(&fleet.dir().join("media"), &stale);
+    let none = fleet.machine.run(export).expect(0).json();
+    assert_eq!(none["bundle"]["bytes_copied"], 0, "{none}");
+
+    let remote = fleet.dir().join("remote");
+    let away = fleet.dir().join("away");
+    std::fs::rename(&remote, &away).unwrap();
+    let gone = fleet.run("deploy --channel web/stable");
+    assert_ne!(gone.status, 0);
+    fleet
+        .run("deploy --channel web/stable --from ./media")
+        .expect(0);
+    assert_eq!(fleet.page(), "<h1>It works</h1>\n");
+
+    std::fs::rename(&away, &remote).unwrap();
+    fleet.release("2", "");
+    fleet.machine.run(export).expect(0);
+    fleet.run("update --from ./media").expect(0);
+    assert_eq!(fleet.page(), "page 2\n");
+    // What is older than what the machine has seen is refused by name, and nothing changes.
+    let refused = fleet.run("update --from ./stale").expect(3);
+    refused.says(&["older"]);
+    assert_eq!(fleet.page(), "page 2\n");
+
+    // What another publisher signed is not written over.
+    fleet
+        .small
+        .session
+        .run("trust init ./other --keys other-keys --root other.json")
+        .expect(0);
+    let into = "export bundle ./other --channel web/stable --trust trust.toml";
+    let refused = fleet.machine.run(into).expect(3);
+    refused.says(&["holds what another publisher signed"]);
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp")
+        .args(["-a", "--"])
+        .args([from, to])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}

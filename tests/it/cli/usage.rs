@@ -24,6 +24,7 @@ fn help_names_every_command_and_says_how_to_start() {
       diff         Compare two images, or two generations of a target
       publish      Publish an image or a layer to channels of a remote
       pull         Bring what a channel of a remote points at into the repository
+      export       Write images for use elsewhere: a bundle for machines that reach no remote
       deploy       Put an image on a target and switch to it
       update       Bring a target up to date: with its channel, or one component rebuilt
       rollback     Switch a target back to an earlier deployment
@@ -161,7 +162,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, check, compose, list, show, diff, publish, pull, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, serve, trust, completions, man, help]
+    !   [subcommands: init, lock, build, check, compose, list, show, diff, publish, pull, export, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, serve, trust, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
@@ -244,6 +245,8 @@ fn every_command_has_a_manual_page() {
     layerset-deactivate.1
     layerset-deploy.1
     layerset-diff.1
+    layerset-export-bundle.1
+    layerset-export.1
     layerset-forget.1
     layerset-fsck.1
     layerset-gc.1

@@ -1,0 +1,108 @@
+//! `layerset export`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::follow::{THREADS, Whence, channel_name, open_options};
+use super::meter::Meter;
+use super::{CliError, Context, ui};
+use crate::remote::{Location, open_writable};
+use crate::time::rfc3339;
+use crate::transfer::{self, BundleOptions};
+
+/// Writes images for use elsewhere.
+#[derive(Debug, Args)]
+pub struct Export {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Copy what channels need, with its signatures, to a directory
+    Bundle(Bundle),
+}
+
+/// Copies what channels need, with its signatures, to a directory: for machines that reach no remote.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  layerset export bundle /media/usb/images --channel web/stable
+  layerset pull web/stable --from /media/usb/images                            # there
+  layerset update --target /srv/web --from /media/usb/images
+
+The bundle is a remote in a directory. Machines check the same signatures by the same root, so they
+notice when it was changed on its way, and when it is older than what they have seen. It is of use
+until the first of its signatures expires, which is told. The same command brings it up to date.")]
+struct Bundle {
+    /// The directory; it is made when absent
+    dir: PathBuf,
+    /// A channel: NAME/CHANNEL of an image, or layers/NAME/CHANNEL; may be given more than once
+    #[arg(long, value_name = "CHANNEL", required = true)]
+    channel: Vec<String>,
+    #[command(flatten)]
+    whence: Whence,
+    /// Leave out the deltas from earlier releases: the bundle is smaller, updates read more of it
+    #[arg(long)]
+    no_deltas: bool,
+}
+
+impl Export {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
+        match &self.what {
+            What::Bundle(bundle) => bundle.run(context),
+        }
+    }
+}
+
+impl Bundle {
+    fn run(&self, context: &Context) -> Result<(), CliError> {
+        context.catch_interrupts()?;
+        let channels = self.channel.iter().map(|channel| channel_name(channel));
+        let channels = channels.collect::<Result<Vec<_>, _>>()?;
+        let meter = Meter::new(&context.ui);
+        let mut sources = Vec::new();
+        for channel in &channels {
+            let (source, _, name) = self.whence.connect(context, channel, &meter)?;
+            if sources.first().is_some_and(|(_, first)| *first != name) {
+                return Err(CliError::usage(format!("'{channel}' is on another remote"))
+                    .with_hint("a bundle is of one remote: make one for each"));
+            }
+            sources.push((source, name));
+        }
+        let Some((source, name)) = sources.pop() else {
+            return Err(CliError::bug("no channel was asked for"));
+        };
+        std::fs::create_dir_all(&self.dir).map_err(|error| {
+            let what = format!("cannot make the directory '{}'", self.dir.display());
+            CliError::io(what, error)
+        })?;
+        let to = open_writable(
+            &Location::Directory(self.dir.clone()),
+            &open_options(context),
+        )?;
+        let options = BundleOptions {
+            incoming: self.dir.join(".incoming"),
+            deltas: !self.no_deltas,
+            threads: THREADS,
+            cancel: &context.cancel,
+            progress: &meter,
+        };
+        let bundled = transfer::bundle(&source, to.as_ref(), &channels, &options)?;
+        let (expires, role) = source.verified.expires();
+        context.ui.print_json(&serde_json::json!({
+            "dir": self.dir, "remote": name, "channels": self.channel, "bundle": bundled,
+            "expires": rfc3339(expires), "expires_first": role,
+        }))?;
+        context.ui.print(&format!(
+            "{} releases in {} blobs, {}; {} copied now\n'{}' is of use until {}, when role '{role}' expires\n",
+            bundled.releases,
+            bundled.blobs,
+            ui::size(bundled.bytes),
+            ui::size(bundled.bytes_copied),
+            self.dir.display(),
+            rfc3339(expires),
+        ));
+        Ok(())
+    }
+}
