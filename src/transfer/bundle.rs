@@ -149,7 +149,7 @@ fn copy(
         progress: options.progress,
         cancel: options.cancel,
     };
-    fetcher.fetch(what, &[(*blob, vec![0..bytes])].into())?;
+    fetcher.fetch(what, &[(*blob, std::iter::once(0..bytes).collect())].into())?;
     let spool = fetcher.spool(blob)?;
     let mut file = spool.whole(bytes)?;
     // The digest is checked before the blob has its name.
