@@ -270,6 +270,26 @@ impl From<TrustError> for CliError {
     }
 }
 
+/// What is wrong with each mirror; the first one is the preferred one, and what to do about it comes first.
+fn of_mirrors(failures: Vec<(String, TransferError)>) -> CliError {
+    let count = failures.len();
+    let mut whole = CliError::new(format!("none of the {count} mirrors can be used"), FAILED);
+    for (number, (location, error)) in failures.into_iter().enumerate() {
+        let error = CliError::from(error);
+        let said = error.message.contains(&location);
+        let message = match said {
+            true => error.message,
+            false => format!("'{location}': {}", error.message),
+        };
+        let causes = error.causes.iter().map(|cause| format!(": {cause}"));
+        whole.causes.push(message + &causes.collect::<String>());
+        if number == 0 {
+            (whole.exit, whole.hint) = (error.exit, error.hint);
+        }
+    }
+    whole
+}
+
 impl From<TransferError> for CliError {
     fn from(error: TransferError) -> Self {
         let (exit, hint) = match error {
@@ -277,6 +297,7 @@ impl From<TransferError> for CliError {
             TransferError::Remote(error) => return error.into(),
             TransferError::Trust(error) => return (*error).into(),
             TransferError::Interrupted => return Self::new("interrupted", INTERRUPTED),
+            TransferError::Mirrors { failures } => return of_mirrors(failures),
             TransferError::Io { .. } | TransferError::Compose(_) | TransferError::Delta(_) => {
                 (FAILED, None)
             }

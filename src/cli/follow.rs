@@ -13,8 +13,8 @@ use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
 use crate::remote::{Location, Mirrors, OpenOptions};
 use crate::store::{RefName, Repository};
 use crate::time::{Clock as _, SystemClock, rfc3339};
-use crate::transfer::{self, How, PullOptions, PullReport, Source};
-use crate::trust::{Choice, Machine, Policy, State, TrustedRemote};
+use crate::transfer::{self, How, Looking, PullOptions, PullReport, Source, TransferError};
+use crate::trust::{Choice, Machine, Policy, State, TrustedRemote, Verified};
 
 /// Bytes that are fetched for nothing rather than asked for apart: what a usual line carries while an answer is on its way.
 const GAP_BYTES: u64 = 128 << 10;
@@ -183,7 +183,14 @@ impl Whence {
         }
         let state = authority::state(context, &trusted.name)?;
         let now = SystemClock.now_sec();
-        let source = transfer::connect(Mirrors::new(remotes), &root, &state, now, meter)?;
+        let looking = Looking {
+            root: &root,
+            state: &state,
+            now,
+            needs: &|verified| needed(verified, channel),
+            progress: meter,
+        };
+        let source = transfer::connect(Mirrors::new(remotes), &looking)?;
         Ok((source, state, trusted.name.clone()))
     }
 }
@@ -285,6 +292,18 @@ impl Follow {
         };
         Ok(Machine::new(&id).choose(channel, SystemClock.now_sec()))
     }
+}
+
+/// Reads what following a channel takes: which it is decided later, and a mirror must have all of it.
+fn needed(verified: &Verified, channel: &ChannelName) -> Result<(), TransferError> {
+    let found = verified.channel(channel)?;
+    for id in std::iter::once(found.release).chain(found.rollout.others) {
+        let release = verified.release(channel.kind, &channel.name, &id)?;
+        for layer in &release.layers {
+            verified.release(Kind::Layer, &layer.name, &layer.id.into())?;
+        }
+    }
+    Ok(())
 }
 
 fn not_allowed(channel: &ChannelName, remote: &str) -> CliError {

@@ -85,6 +85,14 @@ impl<R: Remote> Remote for Counted<R> {
         };
         self.inner.read_blob(blob, range, &mut counting)
     }
+
+    fn distrust(&self, blob: &Sha256) -> Vec<String> {
+        self.inner.distrust(blob)
+    }
+
+    fn places(&self) -> usize {
+        self.inner.places()
+    }
 }
 
 impl<R: WritableRemote> WritableRemote for Counted<R> {

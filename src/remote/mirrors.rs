@@ -1,7 +1,8 @@
 //! Several remotes with the same contents, in the order in which they are asked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Head, Remote, RemoteError, Sink};
 use crate::sha256::Sha256;
@@ -14,13 +15,19 @@ pub struct Mirrors {
     remotes: Vec<Box<dyn Remote>>,
     /// Indices into `remotes`, in the order in which they are asked.
     order: Mutex<Vec<usize>>,
+    /// Who sent something of a blob that nobody found wrong yet.
+    senders: Mutex<BTreeMap<Sha256, BTreeSet<usize>>>,
 }
 
 impl Mirrors {
     /// Takes the remotes in order of preference.
     pub fn new(remotes: Vec<Box<dyn Remote>>) -> Self {
         let order = Mutex::new((0..remotes.len()).collect());
-        Self { remotes, order }
+        Self {
+            remotes,
+            order,
+            senders: Mutex::default(),
+        }
     }
 
     /// Returns how many there are.
@@ -35,10 +42,7 @@ impl Mirrors {
 
     /// Returns the indices in the order in which they are asked now.
     pub fn order(&self) -> Vec<usize> {
-        self.order
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.order).clone()
     }
 
     /// Returns one of them, by its place in the list that they were made of.
@@ -48,7 +52,7 @@ impl Mirrors {
 
     /// Asks this one last from now on; also for callers that found its contents wrong.
     pub fn demote(&self, index: usize) {
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order = lock(&self.order);
         if let Some(at) = order.iter().position(|other| *other == index) {
             let index = order.remove(at);
             order.push(index);
@@ -58,11 +62,11 @@ impl Mirrors {
     /// Asks one after the other. When all fail, the first fault is reported, because the first one is the preferred one.
     fn ask<T>(
         &self,
-        mut ask: impl FnMut(&dyn Remote) -> Result<T, RemoteError>,
+        mut ask: impl FnMut(usize, &dyn Remote) -> Result<T, RemoteError>,
     ) -> Result<T, RemoteError> {
         let mut first = None;
         for index in self.order() {
-            match ask(self.remotes[index].as_ref()) {
+            match ask(index, self.remotes[index].as_ref()) {
                 // Neither is the fault of a mirror.
                 Err(error @ (RemoteError::Interrupted | RemoteError::Local { .. })) => {
                     return Err(error);
@@ -90,7 +94,7 @@ impl Remote for Mirrors {
 
     /// Reads the head of the first one that answers; callers that verify go through [`Mirrors::get`].
     fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError> {
-        self.ask(|remote| remote.read_head(limit))
+        self.ask(|_, remote| remote.read_head(limit))
     }
 
     fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError> {
@@ -104,7 +108,7 @@ impl Remote for Mirrors {
             }
         }
         // None has it, or those that may have it do not answer: the difference is one more round.
-        self.ask(|remote| remote.blob_size(blob))
+        self.ask(|_, remote| remote.blob_size(blob))
     }
 
     fn read_blob(
@@ -114,9 +118,14 @@ impl Remote for Mirrors {
         sink: &mut Sink<'_>,
     ) -> Result<(), RemoteError> {
         let mut at = range.start;
-        self.ask(|remote| {
+        self.ask(|index, remote| {
             let rest = at..range.end;
+            let mut has_sent = false;
             let mut count = |bytes: &[u8]| {
+                if !has_sent {
+                    has_sent = true;
+                    lock(&self.senders).entry(*blob).or_default().insert(index);
+                }
                 sink(bytes)?;
                 at += bytes.len() as u64;
                 Ok(())
@@ -124,4 +133,22 @@ impl Remote for Mirrors {
             remote.read_blob(blob, rest, &mut count)
         })
     }
+
+    fn distrust(&self, blob: &Sha256) -> Vec<String> {
+        let senders = lock(&self.senders).remove(blob).unwrap_or_default();
+        let mut locations = Vec::new();
+        for index in senders {
+            self.demote(index);
+            locations.push(self.remotes[index].location().to_owned());
+        }
+        locations
+    }
+
+    fn places(&self) -> usize {
+        self.remotes.len()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

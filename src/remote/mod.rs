@@ -85,6 +85,18 @@ pub trait Remote: Send + Sync {
         range: Range<u64>,
         sink: &mut Sink<'_>,
     ) -> Result<(), RemoteError>;
+
+    /// Is told that what was read of a blob was wrong: another place is asked for it next, where there is one. Returns the
+    /// locations that sent it since the last time.
+    fn distrust(&self, blob: &Sha256) -> Vec<String> {
+        let _ = blob;
+        vec![self.location().to_owned()]
+    }
+
+    /// Returns how many places the same blob can come from.
+    fn places(&self) -> usize {
+        1
+    }
 }
 
 /// Takes bytes as they arrive.
@@ -133,6 +145,14 @@ impl<R: Remote + ?Sized> Remote for Box<R> {
         sink: &mut Sink<'_>,
     ) -> Result<(), RemoteError> {
         (**self).read_blob(blob, range, sink)
+    }
+
+    fn distrust(&self, blob: &Sha256) -> Vec<String> {
+        (**self).distrust(blob)
+    }
+
+    fn places(&self) -> usize {
+        (**self).places()
     }
 }
 

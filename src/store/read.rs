@@ -144,6 +144,11 @@ impl Repository {
         self.named_path("layers", &id.to_hex()).exists()
     }
 
+    /// Says whether there is no layer yet, and so nothing that a layer could share.
+    pub fn is_bare(&self) -> bool {
+        std::fs::read_dir(self.root().join("layers")).is_ok_and(|mut all| all.next().is_none())
+    }
+
     /// Reads an image's manifest.
     pub fn read_image(&self, id: &ImageId) -> Result<Image, StoreError> {
         let name = id.to_string();

@@ -22,6 +22,12 @@ pub enum TransferError {
     /// What the remote holds is not signed as it must be.
     #[error(transparent)]
     Trust(Box<TrustError>),
+    /// No mirror can be used, each for its own reason.
+    #[error("none of the {} mirrors can be used", failures.len())]
+    Mirrors {
+        /// Their locations, and what is wrong there.
+        failures: Vec<(String, TransferError)>,
+    },
     /// Nothing was published there.
     #[error("nothing was published to '{location}' yet")]
     Unpublished {
@@ -40,18 +46,18 @@ pub enum TransferError {
     /// A layer or an image contradicts itself, or its release.
     #[error("the {what} '{name}' is inconsistent: {reason}")]
     Inconsistent {
-        /// `layer`, `image` or `release`.
+        /// `layer`, `image`, `release` or `pack`.
         what: &'static str,
         /// Its name.
         name: String,
         /// What does not fit.
         reason: String,
     },
-    /// A blob is not what its name says, from every place that has it.
-    #[error("what '{location}' sent of blob {blob} is damaged: {reason}")]
+    /// A blob is not what its name says, from every place that was asked.
+    #[error("what {from} sent of blob {blob} is damaged: {reason}")]
     Damaged {
-        /// From where it came.
-        location: String,
+        /// The places, quoted.
+        from: String,
         /// Which.
         blob: Sha256,
         /// What is wrong.

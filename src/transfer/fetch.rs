@@ -1,6 +1,7 @@
 //! Fetching ranges of blobs into the spool, several at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use super::spool::Spool;
 use super::{Progress, TransferError};
 use crate::remote::Remote;
 use crate::sha256::Sha256;
+use sha2::Digest as _;
 
 /// The most bytes that one request asks for, where several can run at once.
 const REQUEST_BYTES: u64 = 16 << 20;
@@ -91,6 +93,22 @@ impl Fetcher<'_> {
         }
     }
 
+    /// Says whether a blob of `bytes` bytes, all of which arrived, is what its name says.
+    pub fn is_whole(&self, blob: &Sha256, bytes: u64) -> Result<bool, TransferError> {
+        let mut reader = self.spool(blob)?.reader(0..bytes)?;
+        let mut hasher = sha2::Sha256::default();
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            let count = reader
+                .read(&mut buffer)
+                .map_err(|error| TransferError::io("read", &self.incoming, error))?;
+            if count == 0 {
+                return Ok(Sha256::from_bytes(hasher.finalize().into()) == *blob);
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+        }
+    }
+
     fn request(
         &self,
         blob: &Sha256,
@@ -121,6 +139,53 @@ impl Fetcher<'_> {
         match broken {
             Some(error) => Err(TransferError::io("write", part.path(), error)),
             None => Ok(result?),
+        }
+    }
+}
+
+/// Who sent what turned out wrong, while it is asked for again.
+#[derive(Debug, Default)]
+pub struct Blame {
+    places: BTreeSet<String>,
+    rounds: usize,
+}
+
+impl Blame {
+    /// Has others asked for `blobs`, of which something arrived damaged; an error once everybody was asked.
+    pub fn again(
+        &mut self,
+        fetcher: &Fetcher<'_>,
+        blobs: &BTreeSet<Sha256>,
+        reason: &str,
+    ) -> Result<(), TransferError> {
+        let senders = blobs.iter().flat_map(|blob| fetcher.remote.distrust(blob));
+        self.places.extend(senders);
+        let Some(blob) = blobs.first() else {
+            return Ok(());
+        };
+        let damaged = TransferError::Damaged {
+            from: self.names(),
+            blob: *blob,
+            reason: reason.to_owned(),
+        };
+        self.rounds += 1;
+        // One place gets a second chance, for what the way there did; of several, each gets its turn.
+        if self.rounds > fetcher.remote.places() {
+            return Err(damaged);
+        }
+        fetcher.progress.remark(&format!("{damaged}: asking again"));
+        Ok(())
+    }
+
+    fn names(&self) -> String {
+        let quoted: Vec<String> = self
+            .places
+            .iter()
+            .map(|place| format!("'{place}'"))
+            .collect();
+        match quoted.is_empty() {
+            true => "an earlier try".to_owned(),
+            false => quoted.join(" and "),
         }
     }
 }

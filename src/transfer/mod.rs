@@ -27,7 +27,7 @@ pub use prepare::{PrepareOptions, Prepared, What, prepare};
 pub use publish::{Change, Outcome, Publication, Signer, publish, upload};
 pub use pull::{Fetched, How, PullOptions, PullReport, pull};
 pub use signing::{Authority, Signing};
-pub use source::{Source, connect};
+pub use source::{Looking, Source, connect};
 pub use verify::verify_composition;
 
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};

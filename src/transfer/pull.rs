@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use super::deltas::{Arriving, Root};
-use super::fetch::{Fetcher, Ranges};
+use super::fetch::{Blame, Fetcher, Ranges};
 use super::inventory::{Contents, image_objects, layer_objects};
 use super::unpack::{Packs, object_of};
 use super::{Catalogue, Progress, TransferError};
@@ -121,6 +121,7 @@ pub fn pull(
         cancel: options.cancel,
     };
     let (mut parts, mut report) = needed(repository, catalogue, release)?;
+    require_room(repository, &parts)?;
     let transaction = repository.begin()?;
     let mut packs = Packs::default();
     apply_deltas(
@@ -223,6 +224,21 @@ fn needed(
     Ok((parts, report))
 }
 
+/// Refuses what certainly does not fit, by what is signed alone: before anything is fetched. What is shared with layers
+/// that are here is known later.
+fn require_room(repository: &Repository, parts: &[Part]) -> Result<(), TransferError> {
+    if !repository.is_bare() {
+        return Ok(());
+    }
+    // Less than it takes, with the packs and the rest of each block: what layers share is counted twice.
+    let sizes = parts.iter().map(|part| &part.release);
+    let needed = sizes.fold(0u64, |sum, release| {
+        sum.saturating_add(release.object_bytes)
+            .saturating_add(release.tree_bytes)
+    });
+    Ok(repository.require_space(needed)?)
+}
+
 /// Fetches a delta for each part that has one, all at once, and makes what they say; what cannot be made is fetched later.
 fn apply_deltas(
     fetcher: &Fetcher<'_>,
@@ -245,15 +261,7 @@ fn apply_deltas(
     }
     let wanted = whole(chosen.iter().map(|(_, delta)| (delta.blob, delta.bytes)));
     repository.require_space(fetcher.missing_bytes(&wanted)?)?;
-    match fetcher.fetch("fetching deltas", &wanted) {
-        Ok(bytes) => report.bytes_fetched += bytes,
-        Err(TransferError::Remote(RemoteError::NoBlob { blob, .. })) => {
-            let remark = format!("delta {blob} is not there: fetching in full");
-            options.progress.remark(&remark);
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    }
+    report.bytes_fetched += fetch_deltas(fetcher, &mut chosen, options)?;
     for (number, delta) in chosen {
         let part = &mut parts[number];
         part.delta_bytes = delta.bytes;
@@ -272,6 +280,72 @@ fn apply_deltas(
         }
     }
     Ok(())
+}
+
+/// Fetches deltas, and leaves in the list those that arrived as they were signed; the others cost bytes and nothing else.
+fn fetch_deltas(
+    fetcher: &Fetcher<'_>,
+    chosen: &mut Vec<(usize, DeltaRef)>,
+    options: &PullOptions<'_>,
+) -> Result<u64, TransferError> {
+    let mut fetched = 0;
+    let mut blame = Blame::default();
+    let mut arrived = Vec::new();
+    let mut wanted = std::mem::take(chosen);
+    while !wanted.is_empty() {
+        let blobs = wanted.iter().map(|(_, delta)| (delta.blob, delta.bytes));
+        match fetcher.fetch("fetching deltas", &whole(blobs)) {
+            Ok(bytes) => fetched += bytes,
+            Err(error) if is_of_blob(&error) => {
+                // One of them is at fault, and the others may be right.
+                let mut sound = Vec::new();
+                for (number, delta) in wanted {
+                    match fetcher.fetch("fetching deltas", &whole([(delta.blob, delta.bytes)])) {
+                        Ok(bytes) => {
+                            fetched += bytes;
+                            sound.push((number, delta));
+                        }
+                        Err(error) if is_of_blob(&error) => {
+                            let remark = format!("{error}: fetching in full instead of that delta");
+                            options.progress.remark(&remark);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                wanted = sound;
+            }
+            Err(error) => return Err(error),
+        }
+        let mut wrong = Vec::new();
+        for (number, delta) in wanted {
+            if fetcher.is_whole(&delta.blob, delta.bytes)? {
+                arrived.push((number, delta));
+            } else {
+                fetcher.spool(&delta.blob)?.drop_range(0..delta.bytes)?;
+                wrong.push((number, delta));
+            }
+        }
+        wanted = wrong;
+        let blobs = wanted.iter().map(|(_, delta)| delta.blob).collect();
+        match blame.again(fetcher, &blobs, "it has another digest") {
+            Err(error @ TransferError::Damaged { .. }) => {
+                let remark = format!("{error}: fetching in full instead of that delta");
+                options.progress.remark(&remark);
+                break;
+            }
+            result => result?,
+        }
+    }
+    *chosen = arrived;
+    Ok(fetched)
+}
+
+/// Says whether a fault is that of one blob, which can be done without, and not of the way there.
+fn is_of_blob(error: &TransferError) -> bool {
+    matches!(
+        error,
+        TransferError::Remote(RemoteError::NoBlob { .. } | RemoteError::Protocol { .. })
+    )
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

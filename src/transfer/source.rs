@@ -22,57 +22,113 @@ impl std::fmt::Debug for Source {
     }
 }
 
-/// Reads the head of each of `mirrors` in turn until one is verified against `root`, at the moment `now` in seconds since 1970.
-/// When none is, the answer is about the first.
-pub fn connect(
-    mirrors: Mirrors,
-    root: &[u8],
-    state: &State,
-    now: i64,
-    progress: &dyn Progress,
-) -> Result<Source, TransferError> {
+/// How a remote is looked at: by which root, with what is remembered of it, and when.
+pub struct Looking<'a> {
+    /// The trusted root.
+    pub root: &'a [u8],
+    /// What is remembered.
+    pub state: &'a State,
+    /// When it is, in seconds since 1970.
+    pub now: i64,
+    /// Reads all documents that are going to be needed: a mirror that lacks one, or changed it, is left out.
+    pub needs: &'a dyn Fn(&Verified) -> Result<(), TransferError>,
+    /// Is told what is wrong with mirrors that are left out.
+    pub progress: &'a dyn Progress,
+}
+
+/// Reads the heads of `mirrors` in turn until one is verified and has what is needed. One that is no newer than what is
+/// remembered may be behind: it is taken when no other mirror has a newer one.
+pub fn connect(mirrors: Mirrors, looking: &Looking<'_>) -> Result<Source, TransferError> {
     let remote = Counted::new(mirrors);
-    let mut first: Option<TransferError> = None;
+    let mut failures: Vec<(String, TransferError)> = Vec::new();
+    let mut known: Option<(usize, (Vec<u8>, Verified))> = None;
+    looking.progress.phase("asking the remote", None);
     for index in remote.inner().order() {
-        progress.phase("asking the remote", None);
         let location = remote
             .inner()
             .get(index)
             .map_or(String::new(), |mirror| mirror.location().to_owned());
-        let result = read(&remote, index).and_then(|head| {
-            let verified = verify(&head, root, state, now)?;
-            Ok((head, verified))
-        });
-        match result {
-            Ok((head, verified)) => {
-                if let Some(warning) = verified.clock_warning() {
-                    progress.remark(&format!("warning: {warning}"));
+        match look(&remote, index, looking) {
+            Ok(read) if read.1.is_news() || remote.places() == 1 => {
+                if let Some((behind, _)) = &known {
+                    let place = remote.inner().get(*behind).map_or("", |m| m.location());
+                    let remark =
+                        format!("'{place}' is behind '{location}', which is asked instead");
+                    looking.progress.remark(&remark);
+                    remote.inner().demote(*behind);
                 }
-                return Ok(Source {
-                    remote,
-                    verified,
-                    head,
-                });
+                return Ok(source(remote, read, looking));
             }
-            Err(error @ TransferError::Remote(RemoteError::Interrupted)) => return Err(error),
-            Err(error) => {
-                let is_last = first.is_some() || remote.inner().len() == 1;
-                if !is_last {
-                    progress.remark(&format!("'{location}' is left out: {error}"));
-                }
+            Ok(read) if known.is_none() => known = Some((index, read)),
+            Ok(_) => {}
+            Err(error) if is_of_mirror(&error) => {
                 remote.inner().demote(index);
-                first.get_or_insert(error);
+                failures.push((location, error));
+                if let Some((location, error)) = failures.last().filter(|_| remote.places() > 1) {
+                    let remark = format!("'{location}' is left out: {error}");
+                    looking.progress.remark(&remark);
+                }
             }
+            Err(error) => return Err(error),
         }
     }
-    Err(first.unwrap_or(TransferError::Interrupted))
+    match known {
+        Some((_, read)) => Ok(source(remote, read, looking)),
+        None if failures.len() > 1 => Err(TransferError::Mirrors { failures }),
+        None => Err(failures
+            .pop()
+            .map_or(TransferError::Interrupted, |(_, error)| error)),
+    }
+}
+
+fn look(
+    remote: &Counted<Mirrors>,
+    index: usize,
+    looking: &Looking<'_>,
+) -> Result<(Vec<u8>, Verified), TransferError> {
+    let head = read(remote, index)?;
+    let verified = verify(&head, looking.root, looking.state, looking.now)?;
+    (looking.needs)(&verified)?;
+    Ok((head, verified))
+}
+
+fn source(
+    remote: Counted<Mirrors>,
+    (head, verified): (Vec<u8>, Verified),
+    looking: &Looking<'_>,
+) -> Source {
+    if let Some(warning) = verified.clock_warning() {
+        looking.progress.remark(&format!("warning: {warning}"));
+    }
+    Source {
+        remote,
+        verified,
+        head,
+    }
+}
+
+/// Says whether another mirror may do better.
+fn is_of_mirror(error: &TransferError) -> bool {
+    match error {
+        TransferError::Remote(RemoteError::Interrupted) | TransferError::Interrupted => false,
+        TransferError::Trust(error) => {
+            error.is_of_mirror()
+                || matches!(
+                    **error,
+                    TrustError::NoChannel { .. } | TrustError::NoRelease { .. }
+                )
+        }
+        _ => true,
+    }
 }
 
 fn read(remote: &Counted<Mirrors>, index: usize) -> Result<Vec<u8>, TransferError> {
-    let location = || remote.location().to_owned();
     let head = remote.read_head_of(index, MAX_HEAD_BYTES)?;
     let head = head.ok_or_else(|| TransferError::Unpublished {
-        location: location(),
+        location: remote
+            .inner()
+            .get(index)
+            .map_or(String::new(), |mirror| mirror.location().to_owned()),
     })?;
     Ok(head.bytes)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::TransferError;
-use super::fetch::{Fetcher, Ranges, merge};
+use super::fetch::{Blame, Fetcher, Ranges, merge};
 use super::pack::{FrameReader, index_range};
 use crate::format::pack::{
     Digest, MAX_INDEX_BYTES, PACK_TAIL_BYTES, PackContent, PackIndex, decode_pack_index,
@@ -44,21 +44,22 @@ impl Packs {
             }
             let range = index_range(pack).filter(|_| pack.index_bytes <= MAX_INDEX_BYTES);
             let range =
-                range.ok_or_else(|| damaged(fetcher, &pack.blob, "its sizes make no sense"))?;
+                range.ok_or_else(|| inconsistent(pack, "its sizes make no sense".to_owned()))?;
             wanted.entry(pack.blob).or_default().push(range.clone());
             new.push((*pack, range));
         }
         let mut fetched = fetcher.fetch("fetching indexes", &wanted)?;
         for (pack, range) in new {
-            let read = || read_index(fetcher, &pack, range.clone());
-            let index = match read() {
-                Err(TransferError::Damaged { .. }) => {
-                    fetcher.spool(&pack.blob)?.drop_range(range.clone())?;
-                    let again = Ranges::from([(pack.blob, vec![range.clone()])]);
-                    fetched += fetcher.fetch("fetching an index again", &again)?;
-                    read()?
-                }
-                result => result?,
+            let mut blame = Blame::default();
+            let index = loop {
+                let reason = match read_index(fetcher, &pack, range.clone())? {
+                    Ok(index) => break index,
+                    Err(reason) => reason,
+                };
+                fetcher.spool(&pack.blob)?.drop_range(range.clone())?;
+                blame.again(fetcher, &BTreeSet::from([pack.blob]), &reason)?;
+                let again = Ranges::from([(pack.blob, vec![range.clone()])]);
+                fetched += fetcher.fetch("fetching an index again", &again)?;
             };
             let offsets = index.offsets();
             self.packs.push((pack, index, offsets));
@@ -141,8 +142,8 @@ impl Packs {
         (pack, offsets[at]..offsets[at + 1])
     }
 
-    /// Fetches what a plan needs and gives every content to `take`; what arrives damaged is fetched once more. Returns
-    /// the bytes that were fetched.
+    /// Fetches what a plan needs and gives every content to `take`; what arrives damaged is asked of others. Returns the
+    /// bytes that were fetched.
     pub fn unpack(
         &self,
         fetcher: &Fetcher<'_>,
@@ -152,34 +153,24 @@ impl Packs {
         take: &Take<'_>,
     ) -> Result<u64, TransferError> {
         let mut fetched = fetcher.fetch(what, &self.ranges(plan, gap))?;
-        let damaged = self.take_frames(fetcher, plan, take)?;
-        if damaged.frames.is_empty() {
-            return Ok(fetched);
-        }
-        for (number, frame) in damaged.frames.keys() {
-            let (pack, range) = self.frame_range(*number, *frame);
-            fetcher.spool(&pack.blob)?.drop_range(range)?;
-        }
-        let count = damaged.frames.len();
-        let remark = format!("{count} frames of packs arrived damaged and are fetched again");
-        fetcher.progress.remark(&remark);
-        fetched += fetcher.fetch("fetching again", &self.ranges(&damaged, 0))?;
-        let still = self.take_frames(fetcher, &damaged, take)?;
-        match still.frames.keys().next() {
-            None => Ok(fetched),
-            Some((number, _)) => {
-                let blob = self.packs[*number].0.blob;
-                for (number, frame) in still.frames.keys() {
-                    let (pack, range) = self.frame_range(*number, *frame);
-                    fetcher.spool(&pack.blob)?.drop_range(range)?;
-                }
-                Err(self::damaged(
-                    fetcher,
-                    &blob,
-                    "contents have other digests than the release says",
-                ))
+        let mut damaged = self.take_frames(fetcher, plan, take)?;
+        let mut blame = Blame::default();
+        while !damaged.frames.is_empty() {
+            let mut blobs = BTreeSet::new();
+            for (number, frame) in damaged.frames.keys() {
+                let (pack, range) = self.frame_range(*number, *frame);
+                fetcher.spool(&pack.blob)?.drop_range(range)?;
+                blobs.insert(pack.blob);
             }
+            blame.again(
+                fetcher,
+                &blobs,
+                "contents have other digests than the release says",
+            )?;
+            fetched += fetcher.fetch("fetching again", &self.ranges(&damaged, 0))?;
+            damaged = self.take_frames(fetcher, &damaged, take)?;
         }
+        Ok(fetched)
     }
 
     /// Unpacks frames that arrived, and returns those that are damaged.
@@ -287,30 +278,34 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn inconsistent(pack: &PackRef, reason: String) -> TransferError {
+    TransferError::Inconsistent {
+        what: "pack",
+        name: pack.blob.to_string(),
+        reason,
+    }
+}
+
+/// Reads an index that arrived; the inner error says what is wrong with it.
 fn read_index(
     fetcher: &Fetcher<'_>,
     pack: &PackRef,
     range: Range<u64>,
-) -> Result<PackIndex, TransferError> {
+) -> Result<Result<PackIndex, String>, TransferError> {
     let fail = |error| TransferError::io("read", &fetcher.incoming, error);
     let mut bytes = Vec::new();
     let mut reader = fetcher.spool(&pack.blob)?.reader(range)?;
     io::Read::read_to_end(&mut reader, &mut bytes).map_err(fail)?;
     let digest = Sha256::from_bytes(sha2::Sha256::digest(&bytes).into());
     if digest != pack.index {
-        return Err(damaged(fetcher, &pack.blob, "its index has another digest"));
+        return Ok(Err("its index has another digest".to_owned()));
     }
     let data = pack.bytes - pack.index_bytes - PACK_TAIL_BYTES;
-    decode_pack_index(&bytes, data)
-        .map_err(|error| damaged(fetcher, &pack.blob, &error.to_string()))
-}
-
-fn damaged(fetcher: &Fetcher<'_>, blob: &Sha256, reason: &str) -> TransferError {
-    TransferError::Damaged {
-        location: fetcher.remote.location().to_owned(),
-        blob: *blob,
-        reason: reason.to_owned(),
-    }
+    // Those who publish signed for these bytes: no mirror has better ones.
+    let decoded = decode_pack_index(&bytes, data);
+    decoded
+        .map(Ok)
+        .map_err(|error| inconsistent(pack, error.to_string()))
 }
 
 /// Returns the object that a content of a pack would be.

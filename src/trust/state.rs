@@ -49,6 +49,15 @@ pub(super) struct Remembered {
     pub(super) files: BTreeMap<String, String>,
 }
 
+impl Remembered {
+    /// Returns the version of the timestamp, which every new state raises.
+    pub(super) fn version(&self) -> Option<u64> {
+        let text = self.files.get("timestamp.json")?;
+        let value: serde_json::Value = serde_json::from_str(text).ok()?;
+        value.get("signed")?.get("version")?.as_u64()
+    }
+}
+
 /// `seen.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -29,6 +29,7 @@ pub struct Verified {
     runtime: tokio::runtime::Runtime,
     now: i64,
     doubt: Option<String>,
+    is_news: bool,
 }
 
 impl std::fmt::Debug for Verified {
@@ -88,6 +89,8 @@ fn load(
     let past = Past::of(trusted_root, state.remembered()?)?;
     let start = past.start.as_bytes();
 
+    let seen = past.remembered.as_ref().and_then(Remembered::version);
+
     let transport = HeadTransport::new(Arc::clone(&contents));
     let work = state.work(past.remembered.as_ref())?;
     let url = |text| Url::parse(text).map_err(|error| TrustError::Internal(error.to_string()));
@@ -110,7 +113,10 @@ fn load(
         runtime,
         now,
         doubt: None,
+        is_news: false,
     };
+    let version = verified.repository.timestamp().signed.version.get();
+    verified.is_news = seen.is_none_or(|seen| version > seen);
     if dates == Dates::Count {
         verified.check_dates()?;
     }
@@ -209,6 +215,12 @@ impl Verified {
     /// from a new one by its date.
     pub fn clock_warning(&self) -> Option<&str> {
         self.doubt.as_deref()
+    }
+
+    /// Says whether this state is newer than what the machine had seen before; one that is not may be that of a mirror
+    /// that is behind.
+    pub fn is_news(&self) -> bool {
+        self.is_news
     }
 
     /// Returns when the first of the roles that every machine needs expires, in seconds since 1970, and which one that is.
