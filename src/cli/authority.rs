@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::follow::{default_policy, open_options};
+use super::patience::patient;
 use super::{CliError, Context, config_dir, error};
 use crate::durable::DurableError;
 use crate::remote::{Location, WritableRemote};
@@ -147,7 +148,7 @@ impl TrustedArgs {
 /// Opens a remote to write to it.
 pub fn writable(context: &Context, location: &str) -> Result<Box<dyn WritableRemote>, CliError> {
     let location: Location = location.parse()?;
-    let options = open_options(context);
+    let options = patient(open_options(context))?;
     Ok(crate::remote::open_writable(&location, &options)?)
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::meter::Meter;
+use super::patience::patient;
 use super::{CliError, Context, authority, error, ui};
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
 use crate::remote::{Location, Mirrors, OpenOptions};
@@ -175,7 +176,7 @@ impl Whence {
             Some(from) => vec![from.clone()],
             None => trusted.locations().map(str::to_owned).collect(),
         };
-        let options = open_options(context);
+        let options = patient(open_options(context))?;
         let mut remotes = Vec::new();
         for location in &locations {
             let location: Location = location.parse()?;

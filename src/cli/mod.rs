@@ -16,6 +16,7 @@ mod list;
 mod lock;
 mod manual;
 mod meter;
+mod patience;
 mod publish;
 mod pull;
 mod serve;

@@ -24,7 +24,11 @@ use crate::transfer::{
   layerset publish web --to main --channel stable --dry-run     # the plan, with bytes
 
 What the remote has is not sent again. Machines see nothing before all of it is there: the
-last step replaces one signed file. Several publishers may work at once.")]
+last step replaces one signed file. Several publishers may work at once.
+
+A remote that is silent for 30 seconds, or sends less than 1024 bytes a second for so long, is
+given up after 3 tries. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
+LAYERSET_TRIES say otherwise.")]
 pub struct Publish {
     /// The image or layer: a recipe's name, a ref, an id or an abbreviation of one
     what: String,

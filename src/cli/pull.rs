@@ -15,7 +15,11 @@ use crate::durable::LockMode;
 
 Only what is not here is fetched, as the difference to earlier releases where there is one. What
 arrived stays when it is interrupted: the same command goes on. `layerset deploy --channel` pulls
-and deploys.")]
+and deploys.
+
+A remote that is silent for 30 seconds, or sends less than 1024 bytes a second for so long, is
+given up after 3 tries. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
+LAYERSET_TRIES say otherwise.")]
 pub struct Pull {
     /// The channel: NAME/CHANNEL of an image, or layers/NAME/CHANNEL
     channel: String,
