@@ -124,6 +124,30 @@ pub fn renumber(
     Ok(created)
 }
 
+/// Returns the names that a finished layer created, with the numbers that it gave them. `both` reads a file as it was below the
+/// layer, and as the layer has it.
+pub fn created(
+    both: impl Fn(&str) -> Result<(String, String), BuildError>,
+) -> Result<CreatedNames, BuildError> {
+    let (passwd_master, group_master) = (both(PASSWD_MASTER)?.1, both(GROUP_MASTER)?.1);
+    let (users, groups) = (numbers(&passwd_master), numbers(&group_master));
+    let is_static = |name: &str| users.contains_key(name) || groups.contains_key(name);
+    let added = |(before, after): (String, String)| -> BTreeMap<String, u32> {
+        let old = numbers(&before);
+        numbers(&after)
+            .into_iter()
+            .filter(|(name, number)| {
+                !old.contains_key(name) && DYNAMIC.contains(number) && !is_static(name)
+            })
+            .map(|(name, number)| (name.to_owned(), number))
+            .collect()
+    };
+    Ok(CreatedNames {
+        users: added(both(PASSWD)?),
+        groups: added(both(GROUP)?),
+    })
+}
+
 /// Renumbers the named entries of POSIX ACLs on changed inodes: unlike owners, they are stored by number.
 fn renumber_acls(
     lower: &Tree,
@@ -232,6 +256,25 @@ fn replace(tree: &mut Tree, path: &str, text: &str, sink: &Sink<'_>) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_layer_created_is_read_from_what_it_changed() {
+        let found = created(|path| {
+            let (before, after) = match path {
+                PASSWD => (
+                    "root:x:0:0::/:\n_apt:x:42:65534::/:\n",
+                    "root:x:0:0::/:\nweb:x:101:102::/:\nme:x:1000:1000::/:\nlist:x:138:138::/:\n",
+                ),
+                GROUP => ("root:x:0:\n", "root:x:0:\nweb:x:102:\n"),
+                PASSWD_MASTER => ("", "list:x:138:138::/:\n"),
+                _ => ("", ""),
+            };
+            Ok((before.to_owned(), after.to_owned()))
+        })
+        .unwrap();
+        assert_eq!(found.users, BTreeMap::from([("web".to_owned(), 101)]));
+        assert_eq!(found.groups, BTreeMap::from([("web".to_owned(), 102)]));
+    }
 
     #[test]
     fn a_rewrite_without_changes_is_byte_identical() {

@@ -45,7 +45,7 @@ impl CheckedSet {
         let mut layers = Vec::new();
         for layer in workspace.layers() {
             let input = LayerInputs::read(layer, &lock)?;
-            match keys::find(repository, &input.key)? {
+            match keys::find(repository, &input)? {
                 Some(cached) => layers.push(cached.layer),
                 None => {
                     return Err(BuildError::NotBuilt {

@@ -12,7 +12,7 @@ use super::{BUILDER_VERSION, BuildError};
 use crate::check::Finding;
 use crate::durable::replace_file;
 use crate::format::Waiver;
-use crate::id::{BuildKey, ImageId, LayerId, ObjectId};
+use crate::id::{ImageId, LayerId, ObjectId};
 use crate::merge::derive::DERIVE_VERSION;
 use crate::recipe::Recipe;
 use crate::store::Repository;
@@ -71,10 +71,18 @@ impl ImageKey {
     }
 }
 
-/// Finds the layer that was built from `key`, if it is still in the repository.
-pub fn find(repository: &Repository, key: &BuildKey) -> Result<Option<Cached>, BuildError> {
-    let cached: Option<Cached> = load(&repository.cache_dir("keys")?.join(key.to_hex()));
-    Ok(cached.filter(|cached| repository.has_layer(&cached.layer)))
+/// Finds the layer that was built from the key of `input`, here or where it was pulled from, if it is still in the repository.
+pub fn find(repository: &Repository, input: &LayerInputs) -> Result<Option<Cached>, BuildError> {
+    let path = repository.cache_dir("keys")?.join(input.key.to_hex());
+    let cached: Option<Cached> = load(&path);
+    if let Some(cached) = cached.filter(|cached| repository.has_layer(&cached.layer)) {
+        return Ok(Some(cached));
+    }
+    let pulled = super::pulled::find(repository, input)?;
+    if let Some(pulled) = &pulled {
+        save(repository, &path, pulled)?;
+    }
+    Ok(pulled)
 }
 
 /// Remembers what was built, and from what.

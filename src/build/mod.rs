@@ -22,6 +22,7 @@ pub mod lock;
 mod manifest;
 mod numbers;
 mod oracle;
+mod pulled;
 mod secrets;
 mod settle;
 mod sink;
@@ -340,7 +341,7 @@ impl Build<'_> {
         input: &LayerInputs,
     ) -> Result<Result<LayerReport, String>, BuildError> {
         let started = Instant::now();
-        let reason = match keys::find(self.repository, &input.key)? {
+        let reason = match keys::find(self.repository, input)? {
             Some(cached) if !self.forced.contains_key(&input.name) => {
                 match self.number_that_moved(&cached) {
                     None => {

@@ -10,6 +10,7 @@ mod derive;
 mod etc;
 mod oracle;
 mod payload;
+mod publish;
 mod refuse;
 mod shared;
 mod stop;

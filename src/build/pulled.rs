@@ -1,0 +1,61 @@
+//! Layers that another build server published: what was built there from the same inputs is not built again here.
+
+use super::BuildError;
+use super::accounts::{self, CreatedNames};
+use super::inputs::LayerInputs;
+use super::keys::Cached;
+use crate::id::LayerId;
+use crate::store::{RefName, Repository};
+use crate::tree::Inode;
+
+/// Finds a layer that was pulled from a remote, has the name of `input`, and was built from its key.
+///
+/// The name counts because keys of remotes are trusted by it: who may sign `app` cannot put another `debian` here.
+pub fn find(repository: &Repository, input: &LayerInputs) -> Result<Option<Cached>, BuildError> {
+    for (name, id) in repository.refs()? {
+        if !name.as_str().starts_with("remotes/") {
+            continue;
+        }
+        // A damaged image or layer is fsck's matter; here it is none.
+        for layer in layers(repository, &name, &id) {
+            let Ok(manifest) = repository.read_layer(&layer) else {
+                continue;
+            };
+            if manifest.name == input.name && manifest.build.key == input.key {
+                let created = created(repository, &manifest.changeset)?;
+                return Ok(Some(Cached { layer, created }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn layers(repository: &Repository, name: &RefName, id: &str) -> Vec<LayerId> {
+    if name.is_layer() {
+        return id.parse().into_iter().collect();
+    }
+    let image = id.parse().ok();
+    let image = image.and_then(|id| repository.read_image(&id).ok());
+    image.map_or(Vec::new(), |image| {
+        image.layers.iter().map(|layer| layer.id).collect()
+    })
+}
+
+/// Returns the accounts that a layer created, as its build remembered them where it ran.
+fn created(
+    repository: &Repository,
+    changeset: &crate::id::TreeId,
+) -> Result<CreatedNames, BuildError> {
+    let changes = repository.read_changeset(changeset)?;
+    let text = |inode: Option<&Inode>| -> Result<String, BuildError> {
+        let object = inode.and_then(Inode::object);
+        let bytes = object.map(|id| repository.read_object(&id)).transpose()?;
+        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    };
+    let both = |path: &str| -> Result<(String, String), BuildError> {
+        let change = changes.get(path.as_bytes());
+        let (pre, post) = change.map_or((None, None), |c| (c.pre.as_ref(), c.post.as_ref()));
+        Ok((text(pre)?, text(post)?))
+    };
+    accounts::created(both)
+}
