@@ -1,10 +1,13 @@
 //! `layerset publish`.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use serde::Serialize;
 
-use super::authority::Signatory;
+use super::authority::{Desk, Signatory};
 use super::meter::Meter;
+use super::trust::write_pending;
 use super::{CliError, Context, ui};
 use crate::durable::LockMode;
 use crate::format::release::{ChannelName, Kind};
@@ -21,6 +24,7 @@ use crate::transfer::{
   layerset publish web --to main --channel beta --channel stable --percent 10
   layerset publish layers/web/nginx --to s3://images/fleet --channel stable
   layerset publish b3:1f2e --to main --channel stable --rollback 'release 7 loses mail'
+  layerset publish web --to main --channel stable --pending web.json   # for others to sign
   layerset publish web --to main --channel stable --dry-run     # the plan, with bytes
 
 What the remote has is not sent again. Machines see nothing before all of it is there: the
@@ -37,6 +41,9 @@ pub struct Publish {
     /// The channel to point at it; may be given more than once
     #[arg(long, value_name = "NAME", required = true)]
     channel: Vec<String>,
+    /// Point the channels of these names at the layers of an image, too
+    #[arg(long)]
+    with_layers: bool,
     /// The share of the machines that take it, 0 to 100
     #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     percent: u8,
@@ -55,6 +62,9 @@ pub struct Publish {
     /// How hard packs are compressed, 1 to 19
     #[arg(long, default_value_t = 12, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
+    /// Send everything but the signed files; write those to a file, with the signatures made here, for others to sign
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pending: Option<PathBuf>,
     /// Prepare everything, show what would be sent, and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -106,9 +116,9 @@ impl Publish {
             &options,
         )?;
         let publication = Publication {
+            layer_channels: self.layer_channels(&prepared)?,
             prepared,
             channels,
-            layer_channels: Vec::new(),
             percent: self.percent,
             not_before: self.not_before.unwrap_or(0),
             downgrade: self.rollback.clone(),
@@ -119,8 +129,26 @@ impl Publish {
             publication.change(signing.catalogue())?;
             return self.report(context, &publication, None);
         }
+        if let Some(path) = &self.pending {
+            return hand_over(context, &desk, &signing, &publication, path, &meter);
+        }
         let outcome = transfer::publish(desk.remote.as_ref(), &mut signing, &publication, &meter)?;
         self.report(context, &publication, Some(&outcome))
+    }
+
+    fn layer_channels(&self, prepared: &[Prepared]) -> Result<Vec<ChannelName>, CliError> {
+        let layers = prepared
+            .iter()
+            .filter(|prepared| self.with_layers && prepared.release.kind == Kind::Layer);
+        let names = layers.flat_map(|layer| {
+            let name = &layer.release.name;
+            self.channel
+                .iter()
+                .map(|channel| ChannelName::new(Kind::Layer, name, channel))
+        });
+        names
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| CliError::usage(error.to_string()))
     }
 
     fn resolve(&self, repository: &Repository) -> Result<(What, Kind, String), CliError> {
@@ -150,6 +178,7 @@ impl Publish {
         let channels: Vec<String> = publication
             .channels
             .iter()
+            .chain(&publication.layer_channels)
             .map(ToString::to_string)
             .collect();
         context.ui.print_json(&serde_json::json!({
@@ -200,6 +229,27 @@ impl Publish {
             .map(|moment| format!(", from {} on", rfc3339(moment)));
         format!("{}{}", share.unwrap_or_default(), when.unwrap_or_default())
     }
+}
+
+/// Sends the blobs, and writes what is to be signed by others too.
+fn hand_over(
+    context: &Context,
+    desk: &Desk,
+    signing: &Signing<'_>,
+    publication: &Publication,
+    path: &Path,
+    meter: &Meter,
+) -> Result<(), CliError> {
+    let change = publication.change(signing.catalogue())?;
+    if change.0.is_empty() {
+        return Err(CliError::usage(
+            "there is nothing to sign: all of it is published",
+        ));
+    }
+    transfer::upload(desk.remote.as_ref(), &publication.prepared, meter)?;
+    let pending = signing.draft(&change)?;
+    let changes = pending.describe(Some(signing.verified()))?;
+    write_pending(context, &pending, path, desk.remote.location(), &changes)
 }
 
 fn line(prepared: &Prepared) -> Line<'_> {

@@ -43,6 +43,9 @@ pub trait Catalogue: Sync {
     /// Finds a channel; none where it does not exist yet.
     fn channel(&self, name: &ChannelName) -> Result<Option<Channel>, TransferError>;
 
+    /// Returns the names of all layers or images that have releases.
+    fn names(&self, kind: Kind) -> Result<Vec<String>, TransferError>;
+
     /// Returns all channels of a name.
     fn channels(&self, kind: Kind, name: &str) -> Result<Vec<Channel>, TransferError>;
 }

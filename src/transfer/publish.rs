@@ -291,26 +291,59 @@ impl Publication {
             .iter()
             .map(|prepared| (prepared.release.kind, prepared.release.name.clone()))
             .collect();
-        let images: Vec<&(Kind, String)> = names
-            .iter()
-            .filter(|(kind, _)| *kind == Kind::Image)
-            .collect();
-        // Layers may be in images of other recipes: only images are forgotten, by whom they are published.
-        for (kind, name) in images {
-            let mut needed = BTreeSet::new();
-            for channel in catalogue.channels(*kind, name)? {
-                needed.insert(channel.release);
-                needed.extend(channel.rollout.others);
-            }
-            let releases = catalogue.releases(*kind, name)?;
-            let count = releases.len().saturating_sub(self.keep);
-            for release in releases.iter().take(count) {
-                let target = release_target(*kind, name, &release.id);
-                if !needed.contains(&release.id) && !change.0.contains_key(&target) {
-                    change.0.insert(target, None);
-                }
+        // Images first: what only they needed of layers goes with them.
+        for name in names.iter().rev() {
+            self.forget_of(catalogue, name, change)?;
+        }
+        Ok(())
+    }
+
+    fn forget_of(
+        &self,
+        catalogue: &dyn Catalogue,
+        (kind, name): &(Kind, String),
+        change: &mut Change,
+    ) -> Result<(), TransferError> {
+        let releases = catalogue.releases(*kind, name)?;
+        let count = releases.len().saturating_sub(self.keep);
+        if count == 0 {
+            return Ok(());
+        }
+        let mut needed = match kind {
+            Kind::Image => BTreeSet::new(),
+            Kind::Layer => self.layers_in_use(catalogue, change)?,
+        };
+        for channel in catalogue.channels(*kind, name)? {
+            needed.insert(channel.release);
+            needed.extend(channel.rollout.others);
+        }
+        for release in releases.iter().take(count) {
+            let target = release_target(*kind, name, &release.id);
+            if !needed.contains(&release.id) && !change.0.contains_key(&target) {
+                change.0.insert(target, None);
             }
         }
         Ok(())
+    }
+
+    /// Returns the layers of all images that stay listed, those of other recipes among them.
+    fn layers_in_use(
+        &self,
+        catalogue: &dyn Catalogue,
+        change: &Change,
+    ) -> Result<BTreeSet<ReleaseId>, TransferError> {
+        let mut used = BTreeSet::new();
+        let new = self.prepared.iter().map(|prepared| &prepared.release);
+        let layers = new.flat_map(|release| &release.layers);
+        used.extend(layers.map(|layer| ReleaseId::from(layer.id)));
+        for name in catalogue.names(Kind::Image)? {
+            for release in catalogue.releases(Kind::Image, &name)? {
+                let target = release_target(Kind::Image, &name, &release.id);
+                if change.0.get(&target) != Some(&None) {
+                    used.extend(release.layers.iter().map(|layer| ReleaseId::from(layer.id)));
+                }
+            }
+        }
+        Ok(used)
     }
 }

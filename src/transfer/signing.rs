@@ -3,7 +3,7 @@
 use super::{Catalogue, Change, Signer, TransferError};
 use crate::format::MAX_HEAD_BYTES;
 use crate::remote::{Revision, WritableRemote};
-use crate::trust::{Editor, KeyStore, State, Verified, verify_to_edit};
+use crate::trust::{Editor, KeyStore, Pending, State, Verified, verify_to_edit};
 
 /// What a publisher signs with, and where.
 #[derive(Clone, Copy)]
@@ -43,6 +43,13 @@ impl<'a> Signing<'a> {
         &self.verified
     }
 
+    /// Signs a change as far as the keys reach, for others to sign too.
+    pub fn draft(&self, change: &Change) -> Result<Pending, TransferError> {
+        let mut editor = Editor::open(&self.verified, self.authority.now)?;
+        apply(&mut editor, change)?;
+        Ok(editor.sign_partial(self.authority.keys)?)
+    }
+
     /// Signs what `edit` does, and replaces the head.
     pub fn edit(
         &mut self,
@@ -57,6 +64,18 @@ impl<'a> Signing<'a> {
         remote.replace_head(&head, Some(&self.revision))?;
         self.refresh()
     }
+}
+
+fn apply(editor: &mut Editor, change: &Change) -> Result<(), TransferError> {
+    for (target, bytes) in &change.0 {
+        match bytes {
+            Some(bytes) => editor.put(target, bytes)?,
+            None => {
+                editor.remove(target)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn read(authority: &Authority<'_>) -> Result<(Verified, Revision), TransferError> {
@@ -79,16 +98,6 @@ impl Signer for Signing<'_> {
     }
 
     fn commit(&mut self, change: &Change) -> Result<(), TransferError> {
-        self.edit(&mut |editor| {
-            for (target, bytes) in &change.0 {
-                match bytes {
-                    Some(bytes) => editor.put(target, bytes)?,
-                    None => {
-                        editor.remove(target)?;
-                    }
-                }
-            }
-            Ok(())
-        })
+        self.edit(&mut |editor| apply(editor, change))
     }
 }

@@ -147,6 +147,10 @@ impl Catalogue for Verified {
         Ok(all)
     }
 
+    fn names(&self, kind: Kind) -> Result<Vec<String>, TransferError> {
+        Ok(Self::names(self, kind))
+    }
+
     fn channel(&self, name: &ChannelName) -> Result<Option<Channel>, TransferError> {
         match Self::channel(self, name) {
             Err(TrustError::NoChannel { .. }) => Ok(None),

@@ -166,7 +166,7 @@ impl ChangeArgs {
 }
 
 /// Writes a pending change to a new file, and tells whose signatures it lacks.
-pub(super) fn write_pending(
+pub fn write_pending(
     context: &Context,
     pending: &Pending,
     path: &Path,

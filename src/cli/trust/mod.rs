@@ -6,6 +6,8 @@ mod keys;
 mod roles;
 mod show;
 
+pub use access::write_pending;
+
 use clap::{Args, Subcommand};
 
 use super::{CliError, Context};

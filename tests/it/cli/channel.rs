@@ -222,6 +222,55 @@ fn a_bundle_brings_releases_to_machines_that_reach_no_remote() {
     refused.says(&["holds what another publisher signed"]);
 }
 
+#[test]
+fn a_publisher_without_the_keys_hands_the_change_over_to_whoever_has_them() {
+    let fleet = fleet();
+    fleet.run("deploy --channel web/stable").expect(0);
+    let keys = fleet.dir().join("keys");
+    let safe = fleet.dir().join("safe");
+    std::fs::create_dir(&safe).unwrap();
+    for entry in std::fs::read_dir(&keys).unwrap() {
+        let name = entry.unwrap().file_name();
+        if name.to_str().unwrap().starts_with("targets") {
+            std::fs::rename(keys.join(&name), safe.join(&name)).unwrap();
+        }
+    }
+    fleet.small.rebuild("2", b"page 2\n");
+    let publish =
+        "publish web --to ./remote --channel stable --with-layers --keys keys --root root.json";
+    let refused = fleet.small.session.run(publish);
+    assert_ne!(refused.status, 0, "{}", refused.transcript());
+    refused.says(&["'targets'", "--pending"]);
+    let handed = format!("{publish} --pending change.json");
+    fleet
+        .small
+        .session
+        .run(&handed)
+        .expect(0)
+        .shows("role 'targets' has 0 of 1 signatures");
+    fleet.run("update").expect(0).shows("is current already");
+    let sign = fleet
+        .small
+        .session
+        .run("trust sign change.json --keys safe");
+    sign.expect(0);
+    fleet
+        .small
+        .session
+        .run("trust sign change.json --keys keys --root root.json --publish ./remote")
+        .expect(0);
+    fleet.run("update").expect(0);
+    assert_eq!(fleet.page(), "page 2\n");
+    // The layer has a channel too, for other build servers.
+    let pulled = fleet
+        .machine
+        .run("pull layers/site/stable --trust trust.toml --json")
+        .expect(0)
+        .json();
+    assert_eq!(pulled["kind"], "layer");
+    assert_eq!(pulled["parts"][0]["how"], "present");
+}
+
 fn copy(from: &Path, to: &Path) {
     let status = std::process::Command::new("cp")
         .args(["-a", "--"])

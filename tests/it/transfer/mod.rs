@@ -213,6 +213,50 @@ fn an_older_release_is_published_only_with_a_reason() {
 }
 
 #[test]
+fn old_releases_are_forgotten_with_the_layers_that_no_listed_image_needs() {
+    use layerset::format::release::Kind;
+    use layerset::transfer::Catalogue as _;
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = open(dir.path());
+    let remote = MemoryRemote::default();
+    let mut ids = Vec::new();
+    for version in 1..=5 {
+        let id = build(&publisher, version);
+        ids.push(id);
+        let mut ledger = Ledger::read(&remote);
+        // The second one stays on a channel of its own.
+        let mut channel = stable();
+        if version == 2 {
+            channel.channel = "kept".to_owned();
+        }
+        let mut next = publication(&publisher, &remote, &ledger, What::Image(id), &channel);
+        next.keep = 2;
+        publish(&remote, &mut ledger, &next, &layerset::transfer::Quiet).unwrap();
+    }
+    let ledger = Ledger::read(&remote);
+    let images = ledger.releases(Kind::Image, "web").unwrap();
+    let listed: Vec<_> = images.iter().map(|release| release.id.image()).collect();
+    assert_eq!(listed.first(), Some(&ids[1]));
+    assert_eq!(listed.last(), Some(&ids[4]));
+    assert!(listed.len() < 5, "{listed:?}");
+    let needed: std::collections::BTreeSet<String> = images
+        .iter()
+        .flat_map(|image| image.layers.iter().map(|layer| layer.id.to_string()))
+        .collect();
+    let layers = ledger.releases(Kind::Layer, "app").unwrap();
+    assert!(layers.len() < 5, "{} layers", layers.len());
+    let there: Vec<String> = layers.iter().map(|layer| layer.id.to_string()).collect();
+    for layer in publisher.read_image(&ids[1]).unwrap().layers {
+        assert!(needed.contains(&layer.id.to_string()));
+        if layer.name == "app" {
+            assert!(there.contains(&layer.id.to_string()));
+        }
+    }
+    let machine = open(&dir.path().join("machine"));
+    pull_stable(&machine, &remote, &pull_options()).unwrap();
+}
+
+#[test]
 fn an_image_that_its_layers_do_not_make_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));

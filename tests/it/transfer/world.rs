@@ -194,6 +194,15 @@ impl Catalogue for Ledger<'_> {
         Ok(all)
     }
 
+    fn names(&self, kind: Kind) -> Result<Vec<String>, TransferError> {
+        let releases = self
+            .all::<serde_json::Value>(&format!("{}/", kind.plural()))
+            .into_iter();
+        let names = releases.map(|release| release["name"].as_str().unwrap().to_owned());
+        let names: std::collections::BTreeSet<String> = names.collect();
+        Ok(names.into_iter().collect())
+    }
+
     fn channel(&self, name: &ChannelName) -> Result<Option<Channel>, TransferError> {
         Ok(self.all(&name.target()).pop())
     }
