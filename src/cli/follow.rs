@@ -17,9 +17,6 @@ use crate::time::{Clock as _, SystemClock, rfc3339};
 use crate::transfer::{self, How, Looking, PullOptions, PullReport, Source, TransferError};
 use crate::trust::{Choice, Machine, Policy, State, TrustedRemote, Verified};
 
-/// Bytes that are fetched for nothing rather than asked for apart: what a usual line carries while an answer is on its way.
-const GAP_BYTES: u64 = 128 << 10;
-
 /// How many requests at once.
 pub const THREADS: usize = 6;
 
@@ -247,7 +244,7 @@ impl Follow {
         let options = PullOptions {
             threads: THREADS,
             deltas: !self.no_deltas,
-            gap: GAP_BYTES,
+            gap: None,
             cancel: &context.cancel,
             progress: &meter,
             waiting: context.store_waiting(),

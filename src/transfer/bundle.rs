@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use super::fetch::Fetcher;
+use super::line::Line;
 use super::{Progress, Source, TransferError};
 use crate::durable;
 use crate::format::MAX_HEAD_BYTES;
@@ -148,6 +149,7 @@ fn copy(
         threads: options.threads,
         progress: options.progress,
         cancel: options.cancel,
+        line: Line::default(),
     };
     fetcher.fetch(what, &[(*blob, std::iter::once(0..bytes).collect())].into())?;
     let spool = fetcher.spool(blob)?;

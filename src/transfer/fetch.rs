@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
+use super::line::Line;
 use super::spool::Spool;
 use super::{Progress, TransferError};
 use crate::remote::Remote;
@@ -28,6 +30,8 @@ pub struct Fetcher<'a> {
     pub progress: &'a dyn Progress,
     /// Ends the work.
     pub cancel: &'a AtomicBool,
+    /// What the line can do, as far as it is known.
+    pub line: Line,
 }
 
 /// Ranges of blobs that are wanted.
@@ -68,6 +72,7 @@ impl Fetcher<'_> {
         let total = requests.iter().map(|(_, part)| part.end - part.start).sum();
         self.progress.phase(what, Some(total));
         let arrived = AtomicU64::new(0);
+        let started = Instant::now();
         let queue = Mutex::new(requests.into_iter());
         let failed: Mutex<Option<TransferError>> = Mutex::new(None);
         let stop = AtomicBool::new(false);
@@ -89,7 +94,11 @@ impl Fetcher<'_> {
         });
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => Ok(arrived.into_inner()),
+            None => {
+                let bytes = arrived.into_inner();
+                self.line.arrived(bytes, started.elapsed());
+                Ok(bytes)
+            }
         }
     }
 
@@ -120,7 +129,11 @@ impl Fetcher<'_> {
         }
         let mut part = self.spool(blob)?.part(range.start)?;
         let mut broken = None;
+        let mut asked = Some(Instant::now());
         let result = self.remote.read_blob(blob, range, &mut |bytes| {
+            if let Some(asked) = asked.take() {
+                self.line.first_byte(asked.elapsed());
+            }
             if let Err(error) = part.write(bytes) {
                 let kind = error.kind();
                 broken = Some(error);

@@ -10,6 +10,7 @@ mod deltas;
 mod error;
 mod fetch;
 mod inventory;
+mod line;
 mod pack;
 mod prepare;
 mod publish;

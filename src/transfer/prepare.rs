@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fetch::Fetcher;
 use super::inventory::Inventory;
+use super::line::Line;
 use super::pack::{Ingredient, write_pack};
 use super::unpack::Packs;
 use super::{Catalogue, Progress, TransferError};
@@ -92,6 +93,7 @@ pub fn prepare(
             threads: 4,
             progress: options.progress,
             cancel: options.cancel,
+            line: Line::default(),
         },
     };
     match what {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::deltas::{Arriving, Root};
 use super::fetch::{Blame, Fetcher, Ranges};
 use super::inventory::{Contents, image_objects, layer_objects};
+use super::line::Line;
 use super::unpack::{Packs, object_of};
 use super::{Catalogue, Progress, TransferError};
 use crate::compose::Member;
@@ -26,14 +27,20 @@ pub struct PullOptions<'a> {
     pub threads: usize,
     /// Whether deltas may be used.
     pub deltas: bool,
-    /// Bytes that are fetched for nothing rather than asked for apart.
-    pub gap: u64,
+    /// Bytes that are fetched for nothing rather than asked for apart; `None` for what arrives while an answer is on its way.
+    pub gap: Option<u64>,
     /// Ends the work; what arrived stays for the next time.
     pub cancel: &'a AtomicBool,
     /// Told how it goes.
     pub progress: &'a dyn Progress,
     /// How to wait for another pull.
     pub waiting: Waiting<'a>,
+}
+
+impl PullOptions<'_> {
+    fn gap_on(&self, line: &Line) -> u64 {
+        self.gap.unwrap_or_else(|| line.delay_bytes())
+    }
 }
 
 /// How a layer or an image came.
@@ -119,6 +126,7 @@ pub fn pull(
         threads: options.threads,
         progress: options.progress,
         cancel: options.cancel,
+        line: Line::default(),
     };
     let (mut parts, mut report) = needed(repository, catalogue, release)?;
     require_room(repository, &parts)?;
@@ -423,7 +431,7 @@ fn fetch_roots(
         fetcher,
         "fetching manifests",
         &plan,
-        options.gap,
+        options.gap_on(&fetcher.line),
         &|content, fill| {
             // Both sizes are said by what is signed, or by an index that is: the smaller one bounds the memory.
             let bytes = read_bounded(content.size, sizes[&content.digest], fill)?;
@@ -586,15 +594,21 @@ fn fetch_objects(
     let (plan, lacking) = packs.plan(&digests);
     refuse_lacking(parts, lacking)?;
     let unpacked: u64 = wanted.values().map(|content| content.size).sum();
-    let packed = fetcher.missing_bytes(&packs.ranges(&plan, options.gap))?;
+    let packed = fetcher.missing_bytes(&packs.ranges(&plan, options.gap_on(&fetcher.line)))?;
     // An inode and the rest of a block each, beside the bytes.
     let blocks = wanted.len() as u64 * 4096;
     repository.require_space(unpacked.saturating_add(packed).saturating_add(blocks))?;
-    fetched += packs.unpack(fetcher, "fetching", &plan, options.gap, &|content, fill| {
-        let id = object_of(content);
-        let size = wanted.get(&id).map_or(0, |wanted| wanted.size);
-        Ok(transaction.put_expected(&id, size, fill)?)
-    })?;
+    fetched += packs.unpack(
+        fetcher,
+        "fetching",
+        &plan,
+        options.gap_on(&fetcher.line),
+        &|content, fill| {
+            let id = object_of(content);
+            let size = wanted.get(&id).map_or(0, |wanted| wanted.size);
+            Ok(transaction.put_expected(&id, size, fill)?)
+        },
+    )?;
     report.bytes_fetched += fetched;
     if !failed.is_empty() {
         report.fallback_bytes += fetched;

@@ -418,7 +418,7 @@ pub fn pull_options() -> PullOptions<'static> {
     PullOptions {
         threads: 3,
         deltas: true,
-        gap: 4096,
+        gap: Some(4096),
         cancel: &GO_ON,
         progress: &Quiet,
         waiting: Waiting {

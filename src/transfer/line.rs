@@ -1,0 +1,81 @@
+//! What the line to a remote can do, measured while it is used.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Taken for the rate of a line until enough arrived to know it: 100 Mbit/s, in bytes a second.
+const USUAL_RATE: u64 = 12_500_000;
+
+/// Taken for the bandwidth-delay product before anything is known.
+const USUAL_BYTES: u64 = 128 << 10;
+
+/// Less than this says nothing about a rate.
+const TELLING_BYTES: u64 = 256 << 10;
+
+/// The delay and the rate of a line.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// The shortest time from a request to the first byte of its answer, in microseconds; 0 when unknown.
+    delay: AtomicU64,
+    /// The most bytes a second of any fetch; 0 when unknown.
+    rate: AtomicU64,
+}
+
+impl Line {
+    /// Takes down how long the first byte of an answer took.
+    pub fn first_byte(&self, after: Duration) {
+        let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1);
+        let _ = self
+            .delay
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |least| {
+                (least == 0 || micros < least).then_some(micros)
+            });
+    }
+
+    /// Takes down how much arrived in which time.
+    pub fn arrived(&self, bytes: u64, within: Duration) {
+        if bytes >= TELLING_BYTES {
+            let rate = bytes as f64 / within.as_secs_f64().max(1e-6);
+            self.rate.fetch_max(rate as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the bytes that arrive while one answer is on its way, 4 KiB to 8 MiB: so many may be fetched for nothing rather than
+    /// asked for apart.
+    pub fn delay_bytes(&self) -> u64 {
+        let delay = self.delay.load(Ordering::Relaxed);
+        if delay == 0 {
+            return USUAL_BYTES;
+        }
+        let rate = match self.rate.load(Ordering::Relaxed) {
+            0 => USUAL_RATE,
+            rate => rate,
+        };
+        let bytes = u128::from(rate) * u128::from(delay) / 1_000_000;
+        u64::try_from(bytes)
+            .unwrap_or(u64::MAX)
+            .clamp(4 << 10, 8 << 20)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_what_arrives_within_the_delay() {
+        let line = Line::default();
+        assert_eq!(line.delay_bytes(), USUAL_BYTES);
+        line.first_byte(Duration::from_millis(30));
+        line.first_byte(Duration::from_millis(20));
+        line.first_byte(Duration::from_millis(50));
+        assert_eq!(line.delay_bytes(), USUAL_RATE / 50);
+        // Too little to tell.
+        line.arrived(1000, Duration::from_secs(1));
+        assert_eq!(line.delay_bytes(), USUAL_RATE / 50);
+        line.arrived(1 << 20, Duration::from_secs(1));
+        assert_eq!(line.delay_bytes(), (1 << 20) / 50);
+        line.first_byte(Duration::from_micros(50));
+        assert_eq!(line.delay_bytes(), 4 << 10);
+    }
+}
