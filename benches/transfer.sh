@@ -9,7 +9,7 @@
 #   LAYERSET=path     the program (default target/release/layerset)
 #
 # The pair is that of a year's end: Debian with `main` alone, and with updates and security, of the same packages. It is built as
-# an image of three layers, and the peers get the files of the composed images. Each figure is kept in results/, so that a part can be run
+# an image of four layers, and the peers get the files of the composed images. Each figure is kept in results/, so that a part can be run
 # again alone. Bytes over the link are those of IP packets, both ways; CPU is user and system time with all children.
 set -euo pipefail
 
@@ -29,12 +29,18 @@ say() { printf '%s\n' "$*" >&2; }
 fail() { say "transfer: $*"; exit 1; }
 
 # What layerset is asked to do. $1 is a repository, $2 a location.
-layerset_publishes() { "$layerset" --help | grep -q '^  publish '; }
-layerset_trust() { :; }
-layerset_publish() { "$layerset" --repo "$1" --json publish "images/$image" --to "$2" --channel stable; }
-layerset_pull() { "$layerset" --repo "$1" --json pull "images/$image/stable" --from "$2"; }
+layerset_publish() { "$layerset" --repo "$1" --json publish "images/$image" --to "$2" --channel stable --keys "$signing/keys" --root "$signing/root.json"; }
+layerset_pull() { "$layerset" --repo "$1" --json pull "images/$image/stable" --from "$2" --trust "$signing/trust.toml"; }
+signing=$work/signing
 export -f layerset_publish layerset_pull
-export layerset image
+export layerset image signing
+
+# A new remote in $1, which machines trust.
+layerset_trust() {
+    rm -rf -- "$signing" && mkdir "$signing"
+    "$layerset" -q trust init "$1" --root "$signing/root.json" --keys "$signing/keys" >/dev/null
+    printf '[[remote]]\nname = "lab"\nlocation = "%s"\nroot = "root.json"\n' "$1" >"$signing/trust.toml"
+}
 
 # measure NAME COMMAND...: keeps seconds, CPU seconds and peak kilobytes of a run in results/NAME.time.
 measure() {
@@ -65,7 +71,10 @@ suite = "trixie"
 pockets = []
 packages = ["ca-certificates", "cloud-init", "dbus", "initramfs-tools", "linux-image-cloud-amd64", "openssh-server", "python3", "systemd", "systemd-sysv", "zstd"]
 TOML
-    echo 'layers = ["os", "postgresql", "nginx"]' >"$dir/recipes/$image.toml"
+    mkdir -p "$dir/layers/page/files/usr/share/bench"
+    printf 'version = "1"\non = ["os"]\n\n[files]\n' >"$dir/layers/page/layer.toml"
+    echo '<h1>A page</h1>' >"$dir/layers/page/files/usr/share/bench/page.html"
+    echo 'layers = ["os", "postgresql", "nginx", "page"]' >"$dir/recipes/$image.toml"
     "$layerset" --repo "$work/repo" -q init
     build_version v1
     sed -i 's/pockets = .*/pockets = ["updates", "security"]/' "$dir/layers/os/layer.toml"
@@ -175,9 +184,10 @@ bytes_casync() {
 
 bytes_layerset() {
     local version
-    if [ -n "${BENCH_PAIR:-}" ] || ! layerset_publishes; then say "layerset: nothing to publish with, or no layers"; return 0; fi
-    rm -rf -- "$work/remote"* "$work/signing"
-    layerset_trust
+    if [ -n "${BENCH_PAIR:-}" ]; then say "layerset: a pair of roots has no layers to publish"; return 0; fi
+    # What was prepared before would not be measured.
+    rm -rf -- "$work/remote"* "$work/repo/cache/outgoing"
+    layerset_trust "$work/remote"
     for version in v1 v2; do
         say "layerset: publish $version"
         select_version $version
@@ -187,9 +197,7 @@ bytes_layerset() {
     done
     keep layerset.bytes "$(($(bytes_of "$work/remote-v2") - $(bytes_of "$work/remote-v1")))"
     say "layerset: publish a change of one file"
-    echo "<!-- $$ -->" >>"$work/workspace/layers/nginx/changed.html"
-    mkdir -p "$work/workspace/layers/nginx/files/usr/share/bench"
-    mv "$work/workspace/layers/nginx/changed.html" "$work/workspace/layers/nginx/files/usr/share/bench/"
+    echo "<!-- $$ -->" >>"$work/workspace/layers/page/files/usr/share/bench/page.html"
     "$layerset" --repo "$work/repo" -q build "$work/workspace/recipes/$image.toml" >/dev/null
     # shellcheck disable=SC2016 # expanded by the inner shell
     measure publish-one bash -c 'layerset_publish "$@"' - "$work/repo" "$work/remote"
