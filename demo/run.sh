@@ -1,5 +1,5 @@
 #!/bin/bash
-# The demo: builds an image of three layers, deploys it, serves it, updates one layer, and rolls back.
+# The demo: builds an image of three layers, deploys it, serves it, publishes it for another machine, updates one layer, and rolls back.
 #
 # usage: demo/run.sh            as root; `make demo` builds layerset first
 #   LAYERSET=path    the program (default target/release/layerset)
@@ -15,6 +15,7 @@ work=$(realpath -m -- "${DEMO_WORK:-demo-work}")
 mark=$work/.layerset-demo
 repo=$work/repo
 target=$work/target
+other=$work/other-target   # that of another machine, which has a repository of its own
 sandbox=   # the process that holds the sandbox of the running server
 server=    # the first process inside it
 
@@ -25,6 +26,18 @@ run() {
     # Relative to the work directory, so that the line can be read, and typed there.
     printf '$ layerset --repo repo %s\n' "${*//"$work/"/}"
     "$layerset" --repo "$repo" "$@"
+}
+elsewhere() {
+    printf '$ layerset --repo other %s\n' "${*//"$work/"/}"
+    "$layerset" --repo "$work/other" "$@"
+}
+
+# Unmounts what an earlier demo, or this one, mounted.
+deactivate() {
+    local dir
+    for dir in "$target" "$other"; do
+        if [ -d "$dir" ]; then "$layerset" --repo "$repo" deactivate --target "$dir" >/dev/null || return 1; fi
+    done
 }
 
 # Runs inside the deployed image, as its first process: hello and nginx, until it is told to stop.
@@ -92,10 +105,10 @@ cleanup() {
     trap - EXIT INT TERM
     stop
     if [ -n "${DEMO_KEEP:-}" ]; then
-        say "kept in $work; unmount with: layerset deactivate --target $target"
+        say "kept in $work; unmount with: layerset deactivate --target DIR, for $target and $other"
     elif [ -e "$mark" ]; then
         # Never delete through a mount that is still there.
-        if [ ! -d "$target" ] || "$layerset" --repo "$repo" deactivate --target "$target" >/dev/null; then
+        if deactivate; then
             rm -rf --one-file-system -- "$work"
         else
             say "demo: could not unmount; '$work' is left as it is" >&2
@@ -118,9 +131,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 if [ -e "$mark" ]; then
-    if [ -d "$target" ]; then
-        "$layerset" --repo "$repo" deactivate --target "$target" >/dev/null || fail "cannot unmount '$target'"
-    fi
+    deactivate || fail "cannot unmount what is below '$work'"
     rm -rf --one-file-system -- "$work"
 fi
 mkdir -p "$work"
@@ -140,6 +151,23 @@ run deploy web --target "$target"
 start
 expect_version 1
 
+heading "Publish it, signed"
+signing=(--root root.json --keys keys)
+run trust init ./remote "${signing[@]}"
+run publish web --to ./remote --channel stable --level 6 "${signing[@]}"
+
+heading "Another machine follows the channel"
+cat >trust.toml <<TOML
+[[remote]]
+name = "main"
+location = "./remote"
+root = "root.json"
+channels = ["images/web/*"]
+TOML
+export LAYERSET_TRUST=trust.toml
+elsewhere init
+elsewhere deploy --channel web/stable --target "$other"
+
 heading "Change one line of one layer"
 cp "$top/demo/hello-v2/page.html" layers/hello/files/usr/share/hello/page.html
 sed -i 's/^version = "1"$/version = "2"/' layers/hello/layer.toml
@@ -156,6 +184,12 @@ run update hello --recipe recipes/web.toml --target "$target"
 stop
 start
 expect_version 2
+
+heading "Publish it, and update the other machine: only the difference travels"
+run publish web --to ./remote --channel stable --level 6 "${signing[@]}"
+elsewhere update --target "$other"
+elsewhere status --target "$other"
+grep -q "Hello from version 2<" "$other/layerset/current/root/usr/share/hello/page.html" || fail "the other machine has no version 2"
 
 heading "Roll back"
 run rollback --target "$target"
