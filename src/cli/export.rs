@@ -31,9 +31,10 @@ enum What {
   layerset pull web/stable --from /media/usb/images                            # there
   layerset update --target /srv/web --from /media/usb/images
 
-The bundle is a remote in a directory. Machines check the same signatures by the same root, so they
-notice when it was changed on its way, and when it is older than what they have seen. It is of use
-until the first of its signatures expires, which is told. The same command brings it up to date.")]
+The bundle is a remote in a directory. Machines check the same signatures by the same root, so
+they notice when it was changed on its way, and when it is older than what they have seen. It is
+of use until the first of its signatures expires, which is told. The same command brings it up to
+date.")]
 struct Bundle {
     /// The directory; it is made when absent
     dir: PathBuf,

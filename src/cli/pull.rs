@@ -9,7 +9,7 @@ use crate::durable::LockMode;
 /// Brings what a channel points at into the repository.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  layerset pull web/stable                          # the image that the channel has for this machine
+  layerset pull web/stable                         # the image that the channel has here
   layerset pull layers/nginx/stable --remote main
   layerset pull web/stable --from /media/usb/bundle # from a directory, with the same signatures
 

@@ -16,9 +16,9 @@ use crate::time::SystemClock;
 /// Brings a target up to date: with what its channel has, or with one component rebuilt here.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  layerset update --target /srv/web                              # what the channel has that the target follows
-  layerset update --target /srv/web --channel web/beta           # follow another channel from now on
-  layerset update nginx --target /srv/web                        # newest packages of nginx; the base stays
+  layerset update --target /srv/web                     # what the channel has that the target follows
+  layerset update --target /srv/web --channel web/beta  # and follow another from now on
+  layerset update nginx --target /srv/web               # newest packages of nginx; the base stays
   layerset update hello --target /srv/web --recipe recipes/web.toml
 
 Without a layer, what changed is pulled, checked and switched to; a release that was marked bad

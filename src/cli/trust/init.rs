@@ -22,8 +22,8 @@ use crate::trust::{Editor, InitOptions, PublicKey, TOP_ROLES, TrustError, Validi
   layerset trust init s3://images/prod --root root.json --key targets=3f0c… --pending new.json
 
 A key is made for every role that is given none with --key, and written to the directory of keys;
-move the keys of root and targets to a safe place. Machines trust the remote by FILE: it holds public
-keys only, and has to come to them by another way than the remote, e.g. in the image.")]
+move the keys of root and targets to a safe place. Machines trust the remote by FILE: it holds
+public keys only, and has to come to them by another way than the remote, e.g. in the image.")]
 pub struct Init {
     /// Where the remote will be
     location: String,

@@ -17,9 +17,9 @@ use crate::trust::{Pending, TrustError, first_root};
 #[command(after_help = "Example:
   layerset trust keygen nginx --keys /secure/nginx
 
-Send the public key to whoever has the keys of role 'targets': `layerset trust delegate` takes it. The
-private key stays in its file, unencrypted, readable by its owner only: put it where backups and other
-people do not reach.")]
+Send the public key to whoever has the keys of role 'targets': `layerset trust delegate` takes it.
+The private key stays in its file, unencrypted, readable by its owner only: put it where backups
+and other people do not reach.")]
 pub struct Keygen {
     /// What to call the file, e.g. the name of a role or a person
     #[arg(default_value = "key")]
@@ -70,11 +70,12 @@ impl Keygen {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset trust sign nginx.json --keys /media/usb/keys
-  layerset trust sign nginx.json --compare main          # says what changes against what is published
+  layerset trust sign nginx.json --compare main  # says what changes against what is published
   layerset trust sign nginx.json --publish main
 
 Read what is printed before you pass the file on: your signature says that you meant it. --publish
-needs all signatures, and the keys of snapshot and timestamp. What others published meanwhile stays.")]
+needs all signatures, and the keys of snapshot and timestamp. What others published meanwhile
+stays.")]
 pub struct Sign {
     /// The pending change
     file: PathBuf,

@@ -17,15 +17,15 @@ use super::{CliError, Context};
 #[command(
     after_help = "Example: a remote, a team with a role of its own, and a look at it
   layerset trust init s3://images/prod --root root.json
-  layerset trust keygen nginx --keys /secure/nginx       # the team does this, and sends the public key
+  layerset trust keygen nginx --keys /secure/nginx  # the team does this, and sends the public key
   layerset trust delegate s3://images/prod layers/nginx --key 3f0c… --pending nginx.json
   layerset trust sign nginx.json --keys /secure/nginx    # the team again
   layerset trust sign nginx.json --publish s3://images/prod
   layerset trust show s3://images/prod
 
-The roles: 'root' says whose keys count; 'targets' signs releases and channels, and delegates names;
-'layer.NAME' and 'image.NAME' sign those of one name; 'snapshot' and 'timestamp' say what is current,
-and their keys are on the build servers. Keep the keys of root and targets elsewhere."
+The roles: 'root' says whose keys count; 'targets' signs releases and channels, and delegates
+names; 'layer.NAME' and 'image.NAME' sign those of one name; 'snapshot' and 'timestamp' say what
+is current, and their keys are on the build servers. Keep the keys of root and targets elsewhere."
 )]
 pub struct Trust {
     #[command(subcommand)]

@@ -11,14 +11,14 @@ use crate::trust::{Documents, KeyId, PublicKey, TrustError, Verified, role_of};
 /// Gives roles other keys: who has only an old one cannot sign any more.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  layerset trust rotate main timestamp snapshot          # new keys in place of those that are here
+  layerset trust rotate main timestamp snapshot  # new keys in place of those that are here
   layerset trust rotate main root --add 3f0c… --remove 91ab22… --threshold 2
   layerset trust rotate main layer.nginx --add 3f0c… --pending nginx.json
 
-Without --add and --remove a new key is made for each role, in place of those of its keys that are in
-the directory of keys; remove the old files once machines have the new head. A new root needs the
-keys of the old one and its own. Keys of snapshot and timestamp that were stolen are rotated together:
-machines then forget the versions that a thief ran up.")]
+Without --add and --remove a new key is made for each role, in place of those of its keys that are
+in the directory of keys; remove the old files once machines have the new head. A new root needs
+the keys of the old one and its own. Keys of snapshot and timestamp that were stolen are rotated
+together: machines then forget the versions that a thief ran up.")]
 pub struct Rotate {
     #[command(flatten)]
     remote: RemoteArgs,
@@ -91,8 +91,8 @@ impl Rotate {
   layerset trust delegate main layers/nginx --key 3f0c… --pending nginx.json
   layerset trust delegate main images/web --key 3f0c… --key 77ea… --key b1d4… --threshold 2
 
-The keys of role 'targets' are needed, and those of the new role: if they are somebody else's, write a
-pending file and let them run `layerset trust sign`.")]
+The keys of role 'targets' are needed, and those of the new role: if they are somebody else's,
+write a pending file and let them run `layerset trust sign`.")]
 pub struct Delegate {
     #[command(flatten)]
     remote: RemoteArgs,
@@ -135,8 +135,9 @@ impl Delegate {
   layerset trust revoke main 91ab22f03c1d
 
 When the key of a role is in wrong hands, revoke the key. Its roles are signed anew by their other
-keys; if there are not enough, run `layerset trust rotate` for the role instead. What a thief may have
-published stays until you take it away: look at it with `layerset trust show` and the channels.")]
+keys; if there are not enough, run `layerset trust rotate` for the role instead. What a thief may
+have published stays until you take it away: look at it with `layerset trust show` and the
+channels.")]
 pub struct Revoke {
     #[command(flatten)]
     remote: RemoteArgs,
@@ -178,7 +179,7 @@ impl Revoke {
 /// Signs anew before signatures expire, without another change.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  layerset trust refresh main                 # snapshot and timestamp: every day, on a build server
+  layerset trust refresh main  # snapshot and timestamp: every day, on a build server
   layerset trust refresh main --role root --role targets
 
 Machines refuse a remote whose timestamp expired; what is deployed on them is not touched.")]
