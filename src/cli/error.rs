@@ -320,7 +320,7 @@ impl From<TransferError> for CliError {
             TransferError::NotComposed { .. } => (
                 REFUSED,
                 Some(
-                    "it was composed by another version of layerset, or whoever signs the image adds what no layer has: nothing was taken over",
+                    "it was composed by another version of layerset, or whoever signs the image adds what no layer has: nothing was taken over; `recompose = false` in the trust policy takes this remote's images as they are signed",
                 ),
             ),
             TransferError::OtherRemote { .. } => (

@@ -64,12 +64,15 @@ impl Bundle {
         let meter = Meter::new(&context.ui);
         let mut sources = Vec::new();
         for channel in &channels {
-            let (source, _, name) = self.whence.connect(context, channel, &meter)?;
-            if sources.first().is_some_and(|(_, first)| *first != name) {
+            let (source, _, remote) = self.whence.connect(context, channel, &meter)?;
+            if sources
+                .first()
+                .is_some_and(|(_, first)| *first != remote.name)
+            {
                 return Err(CliError::usage(format!("'{channel}' is on another remote"))
                     .with_hint("a bundle is of one remote: make one for each"));
             }
-            sources.push((source, name));
+            sources.push((source, remote.name));
         }
         let Some((source, name)) = sources.pop() else {
             return Err(CliError::bug("no channel was asked for"));

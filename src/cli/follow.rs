@@ -165,7 +165,7 @@ impl Whence {
         context: &Context,
         channel: &ChannelName,
         meter: &Meter,
-    ) -> Result<(Source, State, String), CliError> {
+    ) -> Result<(Source, State, TrustedRemote), CliError> {
         let policy = self.policy()?;
         let trusted = self.choose(&policy, channel)?;
         let root = trusted.read_root()?;
@@ -189,7 +189,7 @@ impl Whence {
             progress: meter,
         };
         let source = transfer::connect(Mirrors::new(remotes), &looking)?;
-        Ok((source, state, trusted.name.clone()))
+        Ok((source, state, trusted.clone()))
     }
 }
 
@@ -211,7 +211,7 @@ impl Follow {
     ) -> Result<Followed, CliError> {
         let started = Instant::now();
         let meter = Meter::new(&context.ui);
-        let (source, state, remote) = self.whence.connect(context, name, &meter)?;
+        let (source, state, trusted) = self.whence.connect(context, name, &meter)?;
         let channel = source.verified.channel(name)?;
         state.accept(&channel, None)?;
         let (id, is_newest) = match self.choice(&channel)? {
@@ -245,11 +245,12 @@ impl Follow {
             threads: THREADS,
             deltas: !self.no_deltas,
             gap: None,
+            recompose: trusted.recompose,
             cancel: &context.cancel,
             progress: &meter,
             waiting: context.store_waiting(),
         };
-        let points = RefName::channel(&remote, name)?;
+        let points = RefName::channel(&trusted.name, name)?;
         let report = transfer::pull(
             repository,
             &source.remote,
@@ -259,7 +260,7 @@ impl Follow {
             &options,
         )?;
         Ok(Followed::Pulled(Box::new(Pulled {
-            remote,
+            remote: trusted.name,
             channel: name.clone(),
             release,
             report,

@@ -29,6 +29,8 @@ pub struct PullOptions<'a> {
     pub deltas: bool,
     /// Bytes that are fetched for nothing rather than asked for apart; `None` for what arrives while an answer is on its way.
     pub gap: Option<u64>,
+    /// Whether images are composed again from their layers, and compared with what was published.
+    pub recompose: bool,
     /// Ends the work; what arrived stays for the next time.
     pub cancel: &'a AtomicBool,
     /// Told how it goes.
@@ -159,9 +161,8 @@ pub fn pull(
                 transaction.put_changeset(changeset)?;
                 transaction.put_layer(layer)?;
             }
-            Decoded::Image(image, tree) => {
+            Decoded::Image(_, tree) => {
                 transaction.put_tree(tree)?;
-                transaction.put_image(image)?;
             }
         }
     }
@@ -169,9 +170,10 @@ pub fn pull(
     let committed = transaction.store()?;
     report.new_objects = committed.new_objects;
     report.bytes_written = committed.bytes_written;
-    if release.kind == Kind::Image && parts.iter().any(|part| part.release.kind == Kind::Image) {
-        options.progress.phase("composing, to compare", None);
-        super::verify::verify_composition(repository, &release.id.image())?;
+    for decoded in &decoded {
+        if let Decoded::Image(image, _) = decoded {
+            take_image(repository, image, options)?;
+        }
     }
     repository.set_ref(name, &release.id.to_string())?;
     let _ = std::fs::remove_dir_all(&incoming);
@@ -186,6 +188,23 @@ pub fn pull(
         fallback_reason: part.failed.into_values().next(),
     }));
     Ok(report)
+}
+
+/// Stores the manifest of an image whose layers and tree are stored, once it is found to be what its layers make: an image that is
+/// in the repository needs no second look, whatever ended an earlier pull.
+fn take_image(
+    repository: &Repository,
+    image: &Image,
+    options: &PullOptions<'_>,
+) -> Result<(), TransferError> {
+    if options.recompose {
+        options.progress.phase("composing, to compare", None);
+        super::verify::verify_composition(repository, image)?;
+    }
+    let transaction = repository.begin()?;
+    transaction.put_image(image)?;
+    transaction.store()?;
+    Ok(())
 }
 
 /// Finds the releases that the repository lacks, layers first; those that it has are reported at once.

@@ -3,7 +3,7 @@
 use super::TransferError;
 use super::pull::members_of;
 use crate::compose::{Generate, GenerateError, compose};
-use crate::id::ImageId;
+use crate::format::Image;
 use crate::merge::derive::generators::Job;
 use crate::store::{Repository, Transaction};
 use crate::tree::{self, Tree};
@@ -32,12 +32,11 @@ impl Generate for Published<'_> {
     }
 }
 
-/// Composes the layers of a stored image, and refuses one that is anything else: what programs of the image generate
-/// (caches) is taken from it, everything else must come from the layers.
-pub fn verify_composition(repository: &Repository, id: &ImageId) -> Result<(), TransferError> {
-    let image = repository.read_image(id)?;
+/// Composes the layers of an image, whose manifest need not be stored yet, and refuses one that is anything else: what programs
+/// of the image generate (caches) is taken from it, everything else must come from the layers.
+pub fn verify_composition(repository: &Repository, image: &Image) -> Result<(), TransferError> {
     let published = repository.read_tree(&image.tree)?;
-    let members = members_of(repository, &image)?;
+    let members = members_of(repository, image)?;
     let transaction = repository.begin()?;
     let composed = compose(
         &members,
@@ -50,7 +49,7 @@ pub fn verify_composition(repository: &Repository, id: &ImageId) -> Result<(), T
         return Ok(());
     };
     Err(TransferError::NotComposed {
-        name: image.name,
+        name: image.name.clone(),
         first: first.to_string(),
         count: 1 + differences.count(),
     })

@@ -32,6 +32,8 @@ pub struct TrustedRemote {
     pub mirrors: Vec<String>,
     /// The trusted root metadata.
     pub root: PathBuf,
+    /// Whether images are composed again from their layers, and compared with what was published.
+    pub recompose: bool,
     /// The channels that may be followed; `None` says all.
     channels: Option<Vec<Glob>>,
 }
@@ -52,6 +54,7 @@ struct Entry {
     mirrors: Vec<Spanned<String>>,
     root: Spanned<String>,
     channels: Option<Vec<Spanned<String>>>,
+    recompose: Option<bool>,
 }
 
 impl Policy {
@@ -99,6 +102,7 @@ impl Policy {
                 name: name.clone(),
                 root: dir.join(entry.root.get_ref()),
                 location: entry.location.into_inner(),
+                recompose: entry.recompose.unwrap_or(true),
                 mirrors: entry.mirrors.into_iter().map(Spanned::into_inner).collect(),
                 channels: match entry.channels {
                     None => None,

@@ -85,6 +85,10 @@ fn a_policy_says_where_and_what() {
         assert_eq!(main.allows(&name.parse().unwrap()), allowed, "{name}");
     }
     let lab = policy.remote("lab").unwrap();
+    assert!(main.recompose && lab.recompose);
+    let trusting = POLICY.replace("name = \"lab\"", "name = \"lab\"\nrecompose = false");
+    let trusting = Policy::parse(path, &trusting).unwrap();
+    assert!(!trusting.remote("lab").unwrap().recompose);
     assert_eq!(lab.root, Path::new("/srv/lab.json"));
     assert!(lab.allows(&"layers/x/y".parse().unwrap()));
 }

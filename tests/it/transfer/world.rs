@@ -419,6 +419,7 @@ pub fn pull_options() -> PullOptions<'static> {
         threads: 3,
         deltas: true,
         gap: Some(4096),
+        recompose: true,
         cancel: &GO_ON,
         progress: &Quiet,
         waiting: Waiting {
