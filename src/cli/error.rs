@@ -36,6 +36,16 @@ pub const INTEGRITY: u8 = 4;
 const BUG: u8 = 70;
 const INTERRUPTED: u8 = 130;
 
+const MAKE_ROOM: &str =
+    "free some space; `layerset gc` removes what no image and no deployment needs";
+
+/// Says whether a cause is that a disk, or somebody's share of it, is full.
+fn is_no_room(cause: &(dyn Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let kind = cause.downcast_ref().map(std::io::Error::kind);
+    matches!(kind, Some(StorageFull | QuotaExceeded))
+}
+
 impl CliError {
     /// Makes an error of one line.
     pub fn new(message: impl Into<String>, exit: u8) -> Self {
@@ -86,11 +96,23 @@ impl CliError {
         }
     }
 
+    /// Adds what to do next, where that is known.
+    fn hinted(self, hint: Option<String>) -> Self {
+        Self {
+            hint: hint.or(self.hint),
+            ..self
+        }
+    }
+
     /// Takes over an error with its chain of causes.
     pub fn from_error(error: &dyn Error, exit: u8) -> Self {
         let mut causes = Vec::new();
+        let mut hint = None;
         let mut source = error.source();
         while let Some(cause) = source {
+            if is_no_room(cause) {
+                hint = Some(MAKE_ROOM.to_owned());
+            }
             let text = cause.to_string();
             if !text.is_empty() && causes.last() != Some(&text) {
                 causes.push(text);
@@ -99,6 +121,7 @@ impl CliError {
         }
         Self {
             causes,
+            hint,
             ..Self::new(error.to_string(), exit)
         }
     }
@@ -151,13 +174,9 @@ impl From<StoreError> for CliError {
                 Some("`layerset list` shows what there is".to_owned()),
             ),
             StoreError::Ambiguous { .. } => (FAILED, Some("give more digits of the id".to_owned())),
-            StoreError::TooSmall { .. } | StoreError::Durable(DurableError::Full { .. }) => (
-                FAILED,
-                Some(
-                    "free some space; `layerset gc` removes what no image and no deployment needs"
-                        .to_owned(),
-                ),
-            ),
+            StoreError::TooSmall { .. } | StoreError::Durable(DurableError::Full { .. }) => {
+                (FAILED, Some(MAKE_ROOM.to_owned()))
+            }
             StoreError::Durable(DurableError::Locked { .. }) => (
                 FAILED,
                 Some("wait for it to end, or give --lock-timeout".to_owned()),
@@ -172,10 +191,7 @@ impl From<StoreError> for CliError {
             }
             _ => (FAILED, None),
         };
-        Self {
-            hint,
-            ..Self::from_error(&error, exit)
-        }
+        Self::from_error(&error, exit).hinted(hint)
     }
 }
 
@@ -254,18 +270,16 @@ impl From<RemoteError> for CliError {
             ),
             RemoteError::Local { .. } => (FAILED, None),
         };
-        Self {
-            hint,
-            ..Self::from_error(&error, exit)
-        }
+        Self::from_error(&error, exit).hinted(hint)
     }
 }
 
 impl From<TrustError> for CliError {
     fn from(error: TrustError) -> Self {
-        Self {
-            hint: error.hint(),
-            ..Self::from_error(&error, REFUSED)
+        match error {
+            // Of this machine, not of whom it trusts.
+            TrustError::Durable(error) => StoreError::Durable(error).into(),
+            error => Self::from_error(&error, REFUSED).hinted(error.hint()),
         }
     }
 }
@@ -336,9 +350,6 @@ impl From<TransferError> for CliError {
                 Some("--rollback REASON publishes it all the same, and lets machines go back"),
             ),
         };
-        Self {
-            hint: hint.map(str::to_owned),
-            ..Self::from_error(&error, exit)
-        }
+        Self::from_error(&error, exit).hinted(hint.map(str::to_owned))
     }
 }
