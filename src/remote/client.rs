@@ -129,9 +129,7 @@ pub(super) async fn ranged(
             let body = body(place, response)?;
             place.pump(body, range.start, length, true, sink).await
         }
-        StatusCode::RANGE_NOT_SATISFIABLE => {
-            Err(place.protocol(format!("it has fewer bytes than {asked}")))
-        }
+        StatusCode::RANGE_NOT_SATISFIABLE => Err(place.protocol(format!("it ends before {asked}"))),
         status => Err(place.protocol(format!("it answers {status} to a request for a range"))),
     }
 }

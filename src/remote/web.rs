@@ -80,11 +80,12 @@ impl Web {
             let to = header(&response, LOCATION).and_then(|to| url.join(to).ok());
             let to = to.ok_or_else(|| place.protocol("a redirect to nowhere"))?;
             if !same_host(&url, &to) {
-                let host = to.host_str().unwrap_or("another place").to_owned();
                 let scheme = to.scheme();
-                return Err(
-                    place.protocol(format!("it redirects to {scheme}://{host}, another server"))
-                );
+                let reason = match to.host_str() {
+                    Some(host) => format!("it redirects to {scheme}://{host}, another server"),
+                    None => format!("it redirects to a '{scheme}:' address, which is no server"),
+                };
+                return Err(place.protocol(reason));
             }
             url = to;
         }

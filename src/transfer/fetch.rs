@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::line::Line;
 use super::spool::Spool;
 use super::{Progress, TransferError};
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteError};
 use crate::sha256::Sha256;
 use sha2::Digest as _;
 
@@ -151,15 +151,26 @@ impl Fetcher<'_> {
         }
         match broken {
             Some(error) => Err(TransferError::io("write", part.path(), error)),
-            None => Ok(result?),
+            None => Ok(result.map_err(|error| of_blob(error, blob))?),
         }
+    }
+}
+
+/// Says of which blob an answer was wrong.
+fn of_blob(error: RemoteError, blob: &Sha256) -> RemoteError {
+    match error {
+        RemoteError::Protocol { location, reason } => RemoteError::Protocol {
+            location,
+            reason: format!("{reason}, of blob {blob}"),
+        },
+        other => other,
     }
 }
 
 /// Who sent what turned out wrong, while it is asked for again.
 #[derive(Debug, Default)]
 pub struct Blame {
-    places: BTreeSet<String>,
+    places: Vec<String>,
     rounds: usize,
 }
 
@@ -171,8 +182,11 @@ impl Blame {
         blobs: &BTreeSet<Sha256>,
         reason: &str,
     ) -> Result<(), TransferError> {
-        let senders = blobs.iter().flat_map(|blob| fetcher.remote.distrust(blob));
-        self.places.extend(senders);
+        for sender in blobs.iter().flat_map(|blob| fetcher.remote.distrust(blob)) {
+            if !self.places.contains(&sender) {
+                self.places.push(sender);
+            }
+        }
         let Some(blob) = blobs.first() else {
             return Ok(());
         };
