@@ -5,6 +5,7 @@
 mod channel;
 mod damage;
 mod fixture;
+mod hostile;
 mod publish;
 mod recipe;
 mod repository;

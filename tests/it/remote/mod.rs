@@ -4,7 +4,7 @@ mod conformance;
 mod hostile;
 mod registry;
 mod secrets;
-mod servers;
+pub mod servers;
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,12 @@ pub enum Step {
     Cut(usize),
     /// Reads the request and says nothing.
     Silent,
+    /// Serves the first part of the right answer's body, this many percent of it, and then nothing more.
+    Hold(usize),
 }
+
+/// Decides by a request, and by how many there were before, what is done with it; files are served where it says nothing.
+pub type Rule = dyn Fn(&Seen, usize) -> Option<Step> + Send + Sync;
 
 /// A request as the server saw it.
 #[derive(Debug, Clone)]
@@ -53,28 +58,47 @@ pub struct WebServer {
     script: Arc<Mutex<VecDeque<Step>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
     stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
 }
 
 impl WebServer {
     /// Serves `root`; the first requests get what the script says, the others files.
     pub fn start(root: &Path, script: impl IntoIterator<Item = Step>) -> Self {
+        Self::run(root, script, Arc::new(|_, _| None))
+    }
+
+    /// Serves `root`, but does what the rule says.
+    pub fn ruled(
+        root: &Path,
+        rule: impl Fn(&Seen, usize) -> Option<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::run(root, [], Arc::new(rule))
+    }
+
+    fn run(root: &Path, script: impl IntoIterator<Item = Step>, rule: Arc<Rule>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let script: Arc<Mutex<VecDeque<Step>>> = Arc::new(Mutex::new(script.into_iter().collect()));
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let stop = Arc::<AtomicBool>::default();
-        let (root, steps, log, ended) =
-            (root.to_owned(), script.clone(), seen.clone(), stop.clone());
+        let sent = Arc::<AtomicU64>::default();
+        let shared = Shared {
+            root: root.to_owned(),
+            script: script.clone(),
+            rule,
+            log: seen.clone(),
+            ended: stop.clone(),
+            sent: sent.clone(),
+        };
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                if ended.load(Ordering::Relaxed) {
+                if shared.ended.load(Ordering::Relaxed) {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                let (root, steps, log, ended) =
-                    (root.clone(), steps.clone(), log.clone(), ended.clone());
+                let shared = shared.clone();
                 std::thread::spawn(move || {
-                    let _ = serve(stream, &root, &steps, &log, &ended);
+                    let _ = serve(stream, &shared);
                 });
             }
         });
@@ -83,7 +107,13 @@ impl WebServer {
             script,
             seen,
             stop,
+            sent,
         }
+    }
+
+    /// Returns how many bytes of files were sent.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
     }
 
     pub fn then(&self, step: Step) {
@@ -109,29 +139,58 @@ impl Drop for WebServer {
     }
 }
 
-fn serve(
-    stream: TcpStream,
-    root: &Path,
-    script: &Mutex<VecDeque<Step>>,
-    log: &Mutex<Vec<Seen>>,
-    ended: &AtomicBool,
-) -> std::io::Result<()> {
+/// What the threads of a server share.
+#[derive(Clone)]
+struct Shared {
+    root: PathBuf,
+    script: Arc<Mutex<VecDeque<Step>>>,
+    rule: Arc<Rule>,
+    log: Arc<Mutex<Vec<Seen>>>,
+    ended: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+}
+
+fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let Shared {
+        root,
+        script,
+        rule,
+        log,
+        ended,
+        sent,
+    } = shared;
     let mut out = stream.try_clone()?;
     let mut lines = BufReader::new(stream);
     loop {
         let Some(seen) = request(&mut lines)? else {
             return Ok(());
         };
-        log.lock().unwrap().push(seen.clone());
-        let step = script.lock().unwrap().pop_front().unwrap_or(Step::Files);
+        let before = {
+            let mut log = log.lock().unwrap();
+            log.push(seen.clone());
+            log.len() - 1
+        };
+        let step = script.lock().unwrap().pop_front();
+        let step = step.or_else(|| rule(&seen, before)).unwrap_or(Step::Files);
         match step {
             Step::Files => {
                 let (head, body) = answer(root, &seen);
                 out.write_all(head.as_bytes())?;
                 if seen.method != "HEAD" {
                     out.write_all(&body)?;
+                    sent.fetch_add(body.len() as u64, Ordering::SeqCst);
                 }
                 continue;
+            }
+            Step::Hold(percent) => {
+                let (head, body) = answer(root, &seen);
+                let part = &body[..body.len() * percent / 100];
+                out.write_all(head.as_bytes())?;
+                out.write_all(part)?;
+                sent.fetch_add(part.len() as u64, Ordering::SeqCst);
+                while !ended.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
             }
             Step::Cut(after) => {
                 let (head, body) = answer(root, &seen);
@@ -234,7 +293,7 @@ fn answer(root: &Path, seen: &Seen) -> (String, Vec<u8>) {
 pub struct S3Server {
     pub endpoint: String,
     _runtime: tokio::runtime::Runtime,
-    _root: tempfile::TempDir,
+    root: tempfile::TempDir,
 }
 
 pub const S3_KEY: &str = "AKIDCONFORMANCE";
@@ -244,6 +303,33 @@ impl S3Server {
     pub fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("layers")).unwrap();
+        Self::serve(root)
+    }
+
+    /// Starts it with a copy of what another one left.
+    pub fn start_from(left: &Path) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let all = format!("{}/.", left.display());
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(all)
+            .arg(root.path())
+            .status();
+        assert!(copied.unwrap().success());
+        Self::serve(root)
+    }
+
+    /// Returns the head of the remote `fleet`.
+    pub fn head(&self) -> Vec<u8> {
+        std::fs::read(self.root.path().join("layers/fleet/head")).unwrap()
+    }
+
+    /// Ends it, and returns what it stored.
+    pub fn stop(self) -> tempfile::TempDir {
+        self.root
+    }
+
+    fn serve(root: tempfile::TempDir) -> Self {
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(S3_KEY, S3_SECRET));
         let service = builder.build();
@@ -279,7 +365,7 @@ impl S3Server {
         Self {
             endpoint,
             _runtime: runtime,
-            _root: root,
+            root,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Publishing and pulling, between two repositories and a remote that may misbehave.
 
-mod world;
+pub mod world;
 
 use layerset::store::FsckOptions;
 use layerset::transfer::{How, PullOptions, TransferError, What, publish};
