@@ -198,7 +198,7 @@ fn who_may_sign_the_image_cannot_add_what_no_layer_has() {
     insta::assert_snapshot!(fate.row("forged"), @r#"
     forged [status 3]
       error: image 'web' is not what its layers make: 1 paths differ, '/usr/lib/evil' among them
-      hint: it was composed by another version of layerset, or whoever signs the image adds what no layer has: nothing was taken over
+      hint: it was composed by another version of layerset, or whoever signs the image adds what no layer has: nothing was taken over; `recompose = false` in the trust policy takes this remote's images as they are signed
     "#);
 }
 
