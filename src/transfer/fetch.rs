@@ -242,6 +242,14 @@ pub fn merge(mut ranges: Vec<Range<u64>>, gap: u64) -> Vec<Range<u64>> {
     merged
 }
 
+/// The wanted ranges of whole blobs.
+pub fn whole(blobs: impl IntoIterator<Item = (Sha256, u64)>) -> Ranges {
+    let ranges = blobs
+        .into_iter()
+        .map(|(blob, bytes)| (blob, std::iter::once(0..bytes).collect()));
+    ranges.collect()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

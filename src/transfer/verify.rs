@@ -1,8 +1,7 @@
 //! Is an image what its layers make? Each layer is signed by those who answer for it; the image only says which, in which order.
 
 use super::TransferError;
-use super::pull::members_of;
-use crate::compose::{Generate, GenerateError, compose};
+use crate::compose::{Generate, GenerateError, Member, compose};
 use crate::format::Image;
 use crate::merge::derive::generators::Job;
 use crate::store::{Repository, Transaction};
@@ -53,4 +52,11 @@ pub fn verify_composition(repository: &Repository, image: &Image) -> Result<(), 
         first: first.to_string(),
         count: 1 + differences.count(),
     })
+}
+
+/// Used by the composition that checks an image.
+fn members_of(repository: &Repository, image: &Image) -> Result<Vec<Member>, TransferError> {
+    let members = image.layers.iter();
+    let members = members.map(|layer| Member::read(repository, &layer.id));
+    Ok(members.collect::<Result<_, _>>()?)
 }

@@ -1,0 +1,262 @@
+//! Pulling: what the repository lacks of a release arrives, is checked, and counts from the rename of a ref on.
+
+mod by_delta;
+mod contents;
+mod decoded;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+
+use self::by_delta::apply_deltas;
+use self::contents::{fetch_objects, fetch_roots};
+use self::decoded::{Decoded, check_layers, decode};
+use super::fetch::Fetcher;
+use super::line::Line;
+use super::unpack::Packs;
+use super::{Catalogue, Progress, TransferError};
+use crate::format::Image;
+use crate::format::release::{Kind, Release, ReleaseId};
+use crate::id::ObjectId;
+use crate::remote::Remote;
+use crate::store::{RefName, Repository, Waiting};
+
+/// How to pull.
+pub struct PullOptions<'a> {
+    /// How many requests at once.
+    pub threads: usize,
+    /// Whether deltas may be used.
+    pub deltas: bool,
+    /// Bytes that are fetched for nothing rather than asked for apart; `None` for what arrives while an answer is on its way.
+    pub gap: Option<u64>,
+    /// Whether images are composed again from their layers, and compared with what was published.
+    pub recompose: bool,
+    /// Ends the work; what arrived stays for the next time.
+    pub cancel: &'a AtomicBool,
+    /// Told how it goes.
+    pub progress: &'a dyn Progress,
+    /// How to wait for another pull.
+    pub waiting: Waiting<'a>,
+}
+
+impl PullOptions<'_> {
+    fn gap_on(&self, line: &Line) -> u64 {
+        self.gap.unwrap_or_else(|| line.delay_bytes())
+    }
+}
+
+/// How a layer or an image came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// It was there.
+    Present,
+    /// As the difference to an earlier release.
+    Delta,
+    /// From packs.
+    Packs,
+}
+
+/// One layer or image of what was pulled.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fetched {
+    /// Layer or image.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its id.
+    pub id: ReleaseId,
+    /// How it came.
+    pub how: How,
+    /// Bytes of its delta; 0 without one.
+    pub delta_bytes: u64,
+    /// Objects that its delta could not make, which were fetched in full.
+    pub fallback_objects: u64,
+    /// Why, for the first of them.
+    pub fallback_reason: Option<String>,
+}
+
+/// What a pull did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PullReport {
+    /// What it consists of, layers first.
+    pub parts: Vec<Fetched>,
+    /// Bytes that were fetched, the head aside.
+    pub bytes_fetched: u64,
+    /// Bytes among them that deltas should have saved, and did not.
+    pub fallback_bytes: u64,
+    /// Objects that the repository did not have.
+    pub new_objects: u64,
+    /// Bytes written to the repository.
+    pub bytes_written: u64,
+}
+
+/// What of a release arrived.
+struct Part {
+    release: Release,
+    how: How,
+    delta_bytes: u64,
+    manifest: Option<Vec<u8>>,
+    tree: Option<Vec<u8>>,
+    failed: BTreeMap<ObjectId, String>,
+}
+
+/// Pulls `release` with all that it needs into the repository, and points the ref `name` at it: the commit point.
+///
+/// What is there already is not fetched. An image counts only when its layers compose to it.
+pub fn pull(
+    repository: &Repository,
+    remote: &dyn Remote,
+    catalogue: &dyn Catalogue,
+    release: &Release,
+    name: &RefName,
+    options: &PullOptions<'_>,
+) -> Result<PullReport, TransferError> {
+    let _turn = repository.work_lock("pull", "layerset pull", options.waiting)?;
+    let incoming = repository.cache_dir("incoming")?;
+    let fetcher = Fetcher {
+        remote,
+        incoming: incoming.clone(),
+        threads: options.threads,
+        progress: options.progress,
+        cancel: options.cancel,
+        line: Line::default(),
+    };
+    let (mut parts, mut report) = needed(repository, catalogue, release)?;
+    require_room(repository, &parts)?;
+    let transaction = repository.begin()?;
+    let mut packs = Packs::default();
+    apply_deltas(
+        &fetcher,
+        repository,
+        &transaction,
+        &mut parts,
+        options,
+        &mut report,
+    )?;
+    fetch_roots(&fetcher, &mut parts, &mut packs, options, &mut report)?;
+    let decoded = parts.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+    check_layers(&parts, &decoded)?;
+    fetch_objects(
+        &fetcher,
+        repository,
+        &transaction,
+        &parts,
+        &decoded,
+        &mut packs,
+        options,
+        &mut report,
+    )?;
+    for decoded in &decoded {
+        match decoded {
+            Decoded::Layer(layer, changeset) => {
+                transaction.put_changeset(changeset)?;
+                transaction.put_layer(layer)?;
+            }
+            Decoded::Image(_, tree) => {
+                transaction.put_tree(tree)?;
+            }
+        }
+    }
+    options.progress.phase("writing", None);
+    let committed = transaction.store()?;
+    report.new_objects = committed.new_objects;
+    report.bytes_written = committed.bytes_written;
+    for decoded in &decoded {
+        if let Decoded::Image(image, _) = decoded {
+            take_image(repository, image, options)?;
+        }
+    }
+    repository.set_ref(name, &release.id.to_string())?;
+    let _ = std::fs::remove_dir_all(&incoming);
+    report.parts.extend(parts.into_iter().map(|part| Fetched {
+        kind: part.release.kind,
+        name: part.release.name,
+        version: part.release.version,
+        id: part.release.id,
+        how: part.how,
+        delta_bytes: part.delta_bytes,
+        fallback_objects: part.failed.len() as u64,
+        fallback_reason: part.failed.into_values().next(),
+    }));
+    Ok(report)
+}
+
+/// Stores the manifest of an image whose layers and tree are stored, once it is found to be what its layers make: an image that is
+/// in the repository needs no second look, whatever ended an earlier pull.
+fn take_image(
+    repository: &Repository,
+    image: &Image,
+    options: &PullOptions<'_>,
+) -> Result<(), TransferError> {
+    if options.recompose {
+        options.progress.phase("composing, to compare", None);
+        super::verify::verify_composition(repository, image)?;
+    }
+    let transaction = repository.begin()?;
+    transaction.put_image(image)?;
+    transaction.store()?;
+    Ok(())
+}
+
+/// Finds the releases that the repository lacks, layers first; those that it has are reported at once.
+fn needed(
+    repository: &Repository,
+    catalogue: &dyn Catalogue,
+    release: &Release,
+) -> Result<(Vec<Part>, PullReport), TransferError> {
+    let mut all = Vec::new();
+    for layer in &release.layers {
+        let id = ReleaseId::from(layer.id);
+        all.push(catalogue.release(Kind::Layer, &layer.name, &id)?);
+    }
+    all.push(release.clone());
+    let mut report = PullReport::default();
+    let mut parts = Vec::new();
+    for release in all {
+        let is_there = match release.kind {
+            Kind::Layer => repository.has_layer(&release.id.layer()),
+            Kind::Image => repository.read_image(&release.id.image()).is_ok(),
+        };
+        if is_there {
+            report.parts.push(Fetched {
+                kind: release.kind,
+                name: release.name,
+                version: release.version,
+                id: release.id,
+                how: How::Present,
+                delta_bytes: 0,
+                fallback_objects: 0,
+                fallback_reason: None,
+            });
+            continue;
+        }
+        parts.push(Part {
+            release,
+            how: How::Packs,
+            delta_bytes: 0,
+            manifest: None,
+            tree: None,
+            failed: BTreeMap::new(),
+        });
+    }
+    Ok((parts, report))
+}
+
+/// Refuses what certainly does not fit, by what is signed alone: before anything is fetched. What is shared with layers
+/// that are here is known later.
+fn require_room(repository: &Repository, parts: &[Part]) -> Result<(), TransferError> {
+    if !repository.is_bare() {
+        return Ok(());
+    }
+    // Less than it takes, with the packs and the rest of each block: what layers share is counted twice.
+    let sizes = parts.iter().map(|part| &part.release);
+    let needed = sizes.fold(0u64, |sum, release| {
+        sum.saturating_add(release.object_bytes)
+            .saturating_add(release.tree_bytes)
+    });
+    Ok(repository.require_space(needed)?)
+}
