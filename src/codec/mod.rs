@@ -5,6 +5,7 @@
 //! ([`Recompressor`]). [`patch`] compresses bytes against other bytes.
 
 mod deflate;
+mod diff;
 mod gzip;
 mod huffman;
 pub mod patch;

@@ -137,7 +137,7 @@ impl Planner<'_> {
             if read.is_err() || base.is_empty() {
                 continue;
             }
-            let cost = patch::compress(&inside.contents, &base, 1)?.len() as u64;
+            let cost = patch::compress(&inside.contents, &base, 5)?.len() as u64 * 3 / 4;
             if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((
                     cost,
