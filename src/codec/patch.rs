@@ -14,6 +14,9 @@ use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 
 use super::diff::{Run, runs};
 
+/// Tells what does not compress: a high level would only take longer.
+const QUICK_LEVEL: i32 = 1;
+
 /// Compresses `raw` against `prefix`.
 pub fn compress(raw: &[u8], prefix: &[u8], level: i32) -> io::Result<Vec<u8>> {
     let runs = runs(raw, prefix);
@@ -31,7 +34,13 @@ pub fn compress(raw: &[u8], prefix: &[u8], level: i32) -> io::Result<Vec<u8>> {
     }
     let mut packed = Vec::new();
     put(&mut packed, bytes.len());
-    packed.extend(pack(&bytes, level)?);
+    let quick = pack(&bytes, level.min(QUICK_LEVEL))?;
+    let is_hopeless = quick.len() > bytes.len() - bytes.len() / 64;
+    if is_hopeless || level <= QUICK_LEVEL {
+        packed.extend(quick);
+    } else {
+        packed.extend(pack(&bytes, level)?);
+    }
     Ok(packed)
 }
 

@@ -137,7 +137,13 @@ impl Planner<'_> {
             if read.is_err() || base.is_empty() {
                 continue;
             }
-            let cost = patch::compress(&inside.contents, &base, 5)?.len() as u64 * 3 / 4;
+            // One of nearly the same name and size needs no trial.
+            let is_alike = base.len().abs_diff(inside.contents.len()) < base.len() / 8;
+            let cost = if is_alike {
+                0
+            } else {
+                patch::compress(&inside.contents, &base, 3)?.len() as u64
+            };
             if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((
                     cost,
