@@ -175,13 +175,10 @@ fn encode(old: &str, new: &str, file: &str, rest: &[&str]) -> Result<()> {
     let (old, new) = (Root::read(old)?, Root::read(new)?);
     let (held, mut wanted) = (old.items(), new.items());
     wanted.retain(|id, _| !held.contains_key(id));
-    let changesets =
-        [&old, &new].map(|root| layerset::format::encode_changeset(&root.changeset()));
+    let changesets = [&old, &new].map(|root| layerset::format::encode_changeset(&root.changeset()));
     let manifests = [manifest(&changesets[0])?, manifest(&changesets[1])?];
-    let (held, wanted): (Vec<Item>, Vec<Item>) = (
-        held.into_values().collect(),
-        wanted.into_values().collect(),
-    );
+    let (held, wanted): (Vec<Item>, Vec<Item>) =
+        (held.into_values().collect(), wanted.into_values().collect());
     let sizes: HashMap<ObjectId, u64> = wanted.iter().map(|item| (item.id, item.size)).collect();
     let ids = manifests
         .each_ref()
@@ -210,7 +207,12 @@ fn encode(old: &str, new: &str, file: &str, rest: &[&str]) -> Result<()> {
         new: &[],
         ..request
     };
-    let image = run(&image, &contents, &Path::new(file).with_extension("image"), &options)?;
+    let image = run(
+        &image,
+        &contents,
+        &Path::new(file).with_extension("image"),
+        &options,
+    )?;
     let methods: BTreeMap<String, Vec<u64>> = done
         .methods
         .iter()
@@ -406,9 +408,10 @@ fn list(old: &str, file: &str, new: &str) -> Result<()> {
                         .iter()
                         .map(|extent| {
                             let source = extent.source as usize;
-                            let id = index.bases.get(source).copied().unwrap_or_else(|| {
-                                index.objects[source - index.bases.len()].id
-                            });
+                            let id =
+                                index.bases.get(source).copied().unwrap_or_else(|| {
+                                    index.objects[source - index.bases.len()].id
+                                });
                             let name = names.get(&id).map_or(String::new(), |path| {
                                 String::from_utf8_lossy(path.as_bytes()).into_owned()
                             });

@@ -85,10 +85,12 @@ impl<'a> Index<'a> {
 }
 
 /// Returns how many bytes are equal.
-fn common(a: &[u8], b: &[u8]) -> usize {
+pub(super) fn common(a: &[u8], b: &[u8]) -> usize {
     let mut len = 0;
     let (mut a, mut b) = (a, b);
-    while let (Some((x, rest_a)), Some((y, rest_b))) = (a.split_first_chunk::<8>(), b.split_first_chunk::<8>()) {
+    while let (Some((x, rest_a)), Some((y, rest_b))) =
+        (a.split_first_chunk::<8>(), b.split_first_chunk::<8>())
+    {
         let differ = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
         if differ != 0 {
             return len + differ.trailing_zeros() as usize / 8;
@@ -116,7 +118,11 @@ pub(super) fn runs(new: &[u8], old: &[u8]) -> Vec<Run> {
         let mut at = scan;
         while at + SEED <= new.len() {
             let going_on = (last_pos + (at - last_scan)).min(old.len());
-            let along = if open { common(&new[at..], &old[going_on..]) } else { 0 };
+            let along = if open {
+                common(&new[at..], &old[going_on..])
+            } else {
+                0
+            };
             if along >= LONG / 8 {
                 at += along;
                 continue;
@@ -125,7 +131,11 @@ pub(super) fn runs(new: &[u8], old: &[u8]) -> Vec<Run> {
             if len >= SEED && len > along {
                 let rest = &old[going_on..];
                 let same = if open {
-                    new[at..at + len].iter().zip(rest).filter(|(a, b)| a == b).count()
+                    new[at..at + len]
+                        .iter()
+                        .zip(rest)
+                        .filter(|(a, b)| a == b)
+                        .count()
                 } else {
                     0
                 };
@@ -147,7 +157,11 @@ pub(super) fn runs(new: &[u8], old: &[u8]) -> Vec<Run> {
             let (mut score, mut best) = (0i64, 0i64);
             let most = (end - last_scan).min(old.len() - last_pos);
             for n in 0..most {
-                score += if new[last_scan + n] == old[last_pos + n] { 1 } else { -1 };
+                score += if new[last_scan + n] == old[last_pos + n] {
+                    1
+                } else {
+                    -1
+                };
                 if score > best {
                     (best, forward) = (score, n + 1);
                 }
@@ -184,7 +198,11 @@ pub(super) fn runs(new: &[u8], old: &[u8]) -> Vec<Run> {
             }
         }
         if forward > 0 {
-            runs.push(Run { at: last_scan, from: last_pos, len: forward });
+            runs.push(Run {
+                at: last_scan,
+                from: last_pos,
+                len: forward,
+            });
         }
         let Some((at, place, len)) = found else {
             return runs;
