@@ -85,15 +85,6 @@ pub fn reader<'a>(form: Form, packed: impl BufRead + 'a) -> io::Result<Box<dyn R
     })
 }
 
-/// What was found inside a compressed file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inside {
-    /// What makes the compressed bytes.
-    pub coding: Coding,
-    /// The contents.
-    pub contents: Vec<u8>,
-}
-
 /// What to try first: what worked last.
 #[derive(Debug, Clone, Default)]
 pub struct Memo {
@@ -102,9 +93,8 @@ pub struct Memo {
     zstd: Vec<ZstdCoding>,
 }
 
-/// Looks for what makes `packed` of its contents, which are at most `limit` bytes, with at most about `memory` bytes; none
-/// where nothing known does. Whatever is found was tried.
-pub fn find(packed: &[u8], limit: u64, memory: u64, memo: &mut Memo) -> Option<Inside> {
+/// Reads all contents of what `packed` starts with, if they are compressed and at most `limit` bytes.
+pub fn contents(packed: &[u8], limit: u64) -> Option<Vec<u8>> {
     let form = form_of(packed);
     if form == Form::Raw {
         return None;
@@ -112,16 +102,18 @@ pub fn find(packed: &[u8], limit: u64, memory: u64, memo: &mut Memo) -> Option<I
     let mut contents = Vec::new();
     let mut inside = reader(form, packed).ok()?.take(limit + 1);
     inside.read_to_end(&mut contents).ok()?;
-    if contents.len() as u64 > limit {
-        return None;
-    }
-    let coding = match form {
+    (contents.len() as u64 <= limit).then_some(contents)
+}
+
+/// Looks for what makes `packed` of its `contents`, with at most about `memory` bytes; none where nothing known does.
+/// Whatever is found was tried.
+pub fn find(packed: &[u8], contents: &[u8], memory: u64, memo: &mut Memo) -> Option<Coding> {
+    Some(match form_of(packed) {
         Form::Raw => return None,
-        Form::Xz => Coding::Xz(xz::find(packed, &contents, memory, &mut memo.xz)?),
-        Form::Gzip => Coding::Gzip(gzip::find(packed, &contents, &mut memo.gzip)?),
-        Form::Zstd => Coding::Zstd(zst::find(packed, &contents, memory, &mut memo.zstd)?),
-    };
-    Some(Inside { coding, contents })
+        Form::Xz => Coding::Xz(xz::find(packed, contents, memory, &mut memo.xz)?),
+        Form::Gzip => Coding::Gzip(gzip::find(packed, contents, &mut memo.gzip)?),
+        Form::Zstd => Coding::Zstd(zst::find(packed, contents, memory, &mut memo.zstd)?),
+    })
 }
 
 /// Compresses what is written to it, as a [`Coding`] says, into a writer.

@@ -284,6 +284,7 @@ fn plan_all(
         full_cost: request.full_cost,
         memory: options.memory,
         memo: Memo::default(),
+        sketches: HashMap::new(),
     };
     in_parallel(
         plans.len(),
@@ -354,7 +355,7 @@ fn order(items: &[Item], plans: &[Plan]) -> Vec<usize> {
 
 /// Returns the extension, or the directory where there is none: what is alike.
 fn kind(path: &[u8]) -> Vec<u8> {
-    let name = super::names::file_name(path);
+    let name = super::names::split(path).1;
     let stem = name
         .strip_suffix(b".xz")
         .or_else(|| name.strip_suffix(b".gz"))

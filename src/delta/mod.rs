@@ -8,11 +8,13 @@
 //! reported, and the others are made all the same: what is missing can be had in full.
 
 mod apply;
+mod archive;
 mod cpio;
 mod encode;
 mod extents;
 mod names;
 mod plan;
+mod sketch;
 
 use std::io::{self, Read, Seek, Write};
 

@@ -1,9 +1,9 @@
-//! Which old file is the base of a new one: by name, version numbers aside.
+//! Which old files may be the base of a new one: by name, version numbers aside.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::Item;
-use crate::path::RelPath;
 
 /// Finds bases by name.
 pub(super) struct Names<'a> {
@@ -11,10 +11,33 @@ pub(super) struct Names<'a> {
     by_path: HashMap<&'a [u8], usize>,
     by_pattern: HashMap<Vec<u8>, Vec<usize>>,
     by_name: HashMap<Vec<u8>, Vec<usize>>,
+    by_folder: HashMap<Vec<u8>, Vec<usize>>,
 }
 
-/// How many of many candidates are looked at.
-const MANY: usize = 64;
+/// A file that may be a base.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub(super) item: &'a Item,
+    pub(super) reason: Reason,
+}
+
+/// Why it may be one, the best reason first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reason {
+    /// It has the same path.
+    Path,
+    /// It has the same path but for version numbers.
+    Pattern,
+    /// It has the same name elsewhere, version numbers aside.
+    Name,
+    /// It is in the same folder and about as large.
+    Folder,
+}
+
+/// How many of many are looked at.
+const MANY: usize = 1024;
+/// The most candidates for one file.
+const CANDIDATES: usize = 3;
 
 impl<'a> Names<'a> {
     pub(super) fn new(items: impl Iterator<Item = &'a Item>) -> Self {
@@ -23,63 +46,101 @@ impl<'a> Names<'a> {
             by_path: HashMap::new(),
             by_pattern: HashMap::new(),
             by_name: HashMap::new(),
+            by_folder: HashMap::new(),
         };
         for (n, item) in names.items.iter().enumerate() {
             for path in &item.paths {
                 names.by_path.entry(path.as_bytes()).or_insert(n);
                 let pattern = pattern(path.as_bytes());
-                let last = file_name(&pattern).to_vec();
-                names.by_name.entry(last).or_default().push(n);
+                let (folder, name) = split(&pattern);
+                names.by_name.entry(name.to_vec()).or_default().push(n);
+                names.by_folder.entry(folder.to_vec()).or_default().push(n);
                 names.by_pattern.entry(pattern).or_default().push(n);
             }
         }
         names
     }
 
-    /// Returns up to three candidates, the likeliest first: those of the same path, of the same path but for version
-    /// numbers, of the same name; among equals those whose size is nearest.
-    pub(super) fn candidates(&self, item: &Item) -> Vec<&'a Item> {
-        let mut found: Vec<usize> = Vec::new();
-        let add = |found: &mut Vec<usize>, candidates: &[usize], path: &RelPath| {
-            let mut sorted: Vec<usize> = candidates.iter().copied().take(MANY).collect();
-            sorted.sort_by_key(|n| {
-                let other = self.items[*n];
-                let common = other
-                    .paths
-                    .iter()
-                    .map(|p| common_suffix(p.as_bytes(), path.as_bytes()));
-                (
-                    std::cmp::Reverse(common.max()),
-                    other.size.abs_diff(item.size),
-                )
-            });
-            for n in sorted {
-                if found.len() < 3 && !found.contains(&n) {
-                    found.push(n);
-                }
-            }
-        };
+    /// Returns up to three candidates, the likeliest first. Several may have the same path but for version numbers
+    /// (`libx0.so.1` and `libx1.so.1`): names say little then, and contents have to be looked at.
+    pub(super) fn candidates(&self, item: &Item) -> Vec<Candidate<'a>> {
+        let mut found: Vec<(usize, Reason)> = Vec::new();
         for path in &item.paths {
-            if let Some(n) = self.by_path.get(path.as_bytes()) {
-                add(&mut found, &[*n], path);
+            let path = path.as_bytes();
+            if let Some(n) = self.by_path.get(path) {
+                add(&mut found, &[*n], Reason::Path);
+            }
+            let pattern = pattern(path);
+            if let Some(alike) = self.by_pattern.get(&pattern) {
+                add(
+                    &mut found,
+                    &self.nearest(alike, item, path),
+                    Reason::Pattern,
+                );
             }
         }
         for path in &item.paths {
-            let pattern = pattern(path.as_bytes());
-            if let Some(candidates) = self.by_pattern.get(&pattern) {
-                add(&mut found, candidates, path);
+            let path = path.as_bytes();
+            let pattern = pattern(path);
+            let (folder, name) = split(&pattern);
+            if !found.is_empty() {
+                break;
+            }
+            if let Some(alike) = self.by_name.get(name) {
+                add(&mut found, &self.nearest(alike, item, path), Reason::Name);
+            }
+            if let Some(alike) = self.by_folder.get(folder) {
+                let is_alike = |n: &usize| {
+                    let size = self.items[*n].size;
+                    size >= item.size / 2 && size / 2 <= item.size
+                };
+                let alike: Vec<usize> = alike.iter().copied().filter(is_alike).collect();
+                add(
+                    &mut found,
+                    &self.nearest(&alike, item, path),
+                    Reason::Folder,
+                );
             }
         }
-        if found.is_empty() {
-            for path in &item.paths {
-                let pattern = pattern(path.as_bytes());
-                if let Some(candidates) = self.by_name.get(file_name(&pattern)) {
-                    add(&mut found, candidates, path);
-                }
-            }
-        }
-        found.into_iter().map(|n| self.items[n]).collect()
+        found.sort_by_key(|(_, reason)| *reason);
+        let candidates = found.into_iter().map(|(n, reason)| Candidate {
+            item: self.items[n],
+            reason,
+        });
+        candidates.collect()
     }
+
+    /// Returns those whose names, and then sizes, are nearest.
+    fn nearest(&self, candidates: &[usize], item: &Item, path: &[u8]) -> Vec<usize> {
+        let mut sorted: Vec<usize> = candidates.iter().copied().take(MANY).collect();
+        sorted.sort_by_cached_key(|n| {
+            let other = self.items[*n];
+            let alike = other.paths.iter().map(|p| common(p.as_bytes(), path));
+            (
+                Reverse(alike.max()),
+                other.size.abs_diff(item.size),
+                other.id,
+            )
+        });
+        sorted.truncate(CANDIDATES);
+        sorted
+    }
+}
+
+fn add(found: &mut Vec<(usize, Reason)>, candidates: &[usize], reason: Reason) {
+    for n in candidates {
+        if found.len() < CANDIDATES && !found.iter().any(|(known, _)| known == n) {
+            found.push((*n, reason));
+        }
+    }
+}
+
+/// Returns how many bytes two paths have in common at their ends, and their names at their starts.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    let pairs = a.iter().rev().zip(b.iter().rev());
+    let end = pairs.take_while(|(a, b)| a == b).count();
+    let pairs = split(a).1.iter().zip(split(b).1);
+    end + pairs.take_while(|(a, b)| a == b).count()
 }
 
 /// Returns the path with each version number as `#`: `lib/modules/6.12.9+deb13/x.ko` is `lib/modules/#+deb#/x.ko`.
@@ -104,14 +165,11 @@ pub(super) fn pattern(path: &[u8]) -> Vec<u8> {
     pattern
 }
 
-/// Returns the last part of a path.
-pub(super) fn file_name(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
-}
-
-fn common_suffix(a: &[u8], b: &[u8]) -> usize {
-    let pairs = a.iter().rev().zip(b.iter().rev());
-    pairs.take_while(|(a, b)| a == b).count()
+/// Cuts a path into its folder and its name.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let name = slash.map_or(0, |slash| slash + 1);
+    (&path[..slash.unwrap_or(0)], &path[name..])
 }
 
 #[cfg(test)]
@@ -119,6 +177,7 @@ fn common_suffix(a: &[u8], b: &[u8]) -> usize {
 mod tests {
     use super::*;
     use crate::id::ObjectId;
+    use crate::path::RelPath;
 
     #[test]
     fn versioned_names_find_their_base() {
@@ -149,10 +208,28 @@ mod tests {
             ("usr/lib/postgresql/18/bin/psql", Some(4)),
             ("opt/elsewhere/psql", Some(4)),
             ("usr/bin/unheard-of", None),
+            ("usr/share/doc/a/authors", Some(5)),
         ] {
             let found = names.candidates(&item(new));
-            let found = found.first().map(|item| item.id);
+            let found = found.first().map(|candidate| candidate.item.id);
             assert_eq!(found, expected.map(|n: usize| old[n].id), "{new}");
         }
+    }
+    #[test]
+    fn of_names_that_differ_in_several_numbers_the_nearest_come_first() {
+        let item = |path: &str, size| Item {
+            id: ObjectId::of(path.as_bytes()),
+            size,
+            paths: vec![RelPath::new(path.as_bytes()).unwrap()],
+        };
+        let old: Vec<Item> = (0..40)
+            .map(|n| item(&format!("usr/lib/libx{n}.so.1.3"), 1000 + n))
+            .collect();
+        let names = Names::new(old.iter());
+        // All have one pattern, and the sizes are misleading.
+        let found = names.candidates(&item("usr/lib/libx27.so.1.4", 1003));
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[0].item.id, old[27].id);
+        assert!(found.iter().all(|found| found.reason == Reason::Pattern));
     }
 }
