@@ -44,6 +44,11 @@ pub fn compress(raw: &[u8], prefix: &[u8], level: i32) -> io::Result<Vec<u8>> {
     Ok(patch)
 }
 
+/// Says whether a patch has runs: without, any prefix makes the same of it.
+pub fn needs_prefix(mut patch: &[u8]) -> bool {
+    take(&mut patch) != take(&mut patch)
+}
+
 /// Returns the data and the runs.
 fn split(raw: &[u8], prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut data, mut ops) = (Vec::new(), Vec::new());
@@ -317,6 +322,17 @@ mod tests {
         let bytes: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
         let patch = compress(&bytes, &bytes, 19).unwrap();
         assert!(patch.len() < 40, "{}", patch.len());
+    }
+
+    #[test]
+    fn a_patch_without_anything_of_its_prefix_does_not_need_it() {
+        let new: Vec<u8> = (0..1000u32)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+            .collect();
+        let patch = compress(&new, &[7; 3000], 3).unwrap();
+        assert!(!needs_prefix(&patch));
+        assert_eq!(decompress(&patch, &[], new.len()).unwrap(), new);
+        assert!(needs_prefix(&compress(&new, &new, 3).unwrap()));
     }
 
     #[test]

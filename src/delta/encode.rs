@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use super::extents::{Extents, Place};
-use super::names::{Names, pattern};
+use super::extents::Place;
+use super::frames::{Job, compress_all, jobs};
+use super::names::Names;
+use super::order::order;
+use super::parallel::{in_parallel, lock};
 use super::plan::{Base, Plan, PlannedPiece, Planner};
 use super::{Contents, DeltaError, Item, Request};
-use crate::codec::{Coding, Form, Memo, patch};
+use crate::codec::{Coding, Memo, patch};
 use crate::format::delta::{
-    DeltaFrame, DeltaIndex, DeltaObject, Document, Extent, MAX_FRAME, MAX_PREFIX, Piece, Segment,
-    encode_delta_header, encode_delta_index,
+    DeltaFrame, DeltaIndex, DeltaObject, Document, Extent, Piece, Segment, encode_delta_header,
+    encode_delta_index,
 };
 use crate::id::ObjectId;
 
@@ -76,29 +79,6 @@ pub struct Encoded {
     pub methods: BTreeMap<Method, Tally>,
 }
 
-/// The most bytes that small files share a frame of, and of its prefix.
-const GROUP: u64 = 4 << 20;
-/// Contents from this size on have frames of their own.
-const ALONE: u64 = 2 << 20;
-/// How far around the same place in a large base is looked, in bytes.
-const AROUND: u64 = 4 << 20;
-
-/// What a frame is made of.
-struct Job {
-    data: Vec<Place>,
-    prefix: Vec<Place>,
-}
-
-impl Job {
-    fn size(&self) -> u64 {
-        self.data.iter().map(|place| place.len).sum()
-    }
-
-    fn prefix_size(&self) -> u64 {
-        self.prefix.iter().map(|place| place.len).sum()
-    }
-}
-
 /// Encodes a delta into `out`; frames are kept in `spool`, an empty file, until the index is known.
 pub fn encode<S: Read + Write + Seek + Send>(
     request: &Request<'_>,
@@ -110,8 +90,8 @@ pub fn encode<S: Read + Write + Seek + Send>(
 ) -> Result<Encoded, DeltaError> {
     let plans = plan_all(request, contents, options, cancel)?;
     let order = order(request.new, &plans);
-    let jobs = jobs(request.new, &plans, &order);
-    let packed = compress_all(&jobs, contents, spool, options, cancel)?;
+    let mut jobs = jobs(request.new, &plans, &order);
+    let packed = compress_all(&mut jobs, contents, spool, options, cancel)?;
 
     let mut sources = Sources::default();
     for n in &order {
@@ -213,58 +193,12 @@ pub fn encode<S: Read + Write + Seek + Send>(
     })
 }
 
-fn io_error(verb: &'static str, what: &str, source: io::Error) -> DeltaError {
+pub(super) fn io_error(verb: &'static str, what: &str, source: io::Error) -> DeltaError {
     DeltaError::Io {
         verb,
         what: what.to_owned(),
         source,
     }
-}
-
-/// Runs `work` for 0 to `count`, by several threads, each with a state of its own.
-fn in_parallel<S>(
-    count: usize,
-    threads: usize,
-    cancel: &AtomicBool,
-    state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, usize) -> Result<(), DeltaError> + Sync,
-) -> Result<(), DeltaError> {
-    let next = AtomicUsize::new(0);
-    let failure = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                let mut state = state();
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= count {
-                        return;
-                    }
-                    let result = if cancel.load(Ordering::Relaxed) {
-                        Err(DeltaError::Interrupted)
-                    } else {
-                        work(&mut state, n)
-                    };
-                    if let Err(error) = result {
-                        next.store(count, Ordering::Relaxed);
-                        lock(&failure).get_or_insert(error);
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    match lock(&failure).take() {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
-}
-
-/// Locks; a thread that panicked ends the process anyway, at the end of its scope.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn plan_all(
@@ -305,260 +239,6 @@ fn plan_all(
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     });
     Ok(plans.flatten().collect())
-}
-
-/// Returns an order in which objects can be made: what is copied from comes first; alike things stand together.
-fn order(items: &[Item], plans: &[Plan]) -> Vec<usize> {
-    let numbers: HashMap<ObjectId, usize> = items
-        .iter()
-        .enumerate()
-        .map(|(n, item)| (item.id, n))
-        .collect();
-    let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by_cached_key(|n| {
-        let path = items[*n]
-            .paths
-            .first()
-            .map(|path| pattern(path.as_bytes()))
-            .unwrap_or_default();
-        let kind = kind(&path);
-        let is_large = fresh_size(&plans[*n]) >= ALONE;
-        (plans[*n].is_archive, is_large, kind, path, items[*n].id)
-    });
-    // An archive within an archive stands before it.
-    let mut placed = vec![false; items.len()];
-    let mut result = Vec::with_capacity(items.len());
-    for first in order {
-        let mut stack = vec![(first, false)];
-        while let Some((n, is_ready)) = stack.pop() {
-            if placed[n] {
-                continue;
-            }
-            if is_ready || !plans[n].is_archive {
-                placed[n] = true;
-                result.push(n);
-                continue;
-            }
-            stack.push((n, true));
-            for piece in plans[n].segments.iter().flat_map(|segment| &segment.pieces) {
-                if let PlannedPiece::Copy(place) = piece
-                    && let Some(needed) = numbers.get(&place.id)
-                    && !placed[*needed]
-                {
-                    stack.push((*needed, false));
-                }
-            }
-        }
-    }
-    result
-}
-
-/// Returns the extension, or the directory where there is none: what is alike.
-fn kind(path: &[u8]) -> Vec<u8> {
-    let name = super::names::split(path).1;
-    let stem = name
-        .strip_suffix(b".xz")
-        .or_else(|| name.strip_suffix(b".gz"))
-        .unwrap_or(name);
-    let parts = stem.split(|byte| *byte == b'.').skip(1);
-    let last = parts.filter(|part| *part != b"#").last();
-    last.map_or_else(Vec::new, <[u8]>::to_vec)
-}
-
-fn fresh_size(plan: &Plan) -> u64 {
-    let pieces = plan.segments.iter().flat_map(|segment| &segment.pieces);
-    let sizes = pieces.map(|piece| match piece {
-        PlannedPiece::Fresh(range) => range.end - range.start,
-        PlannedPiece::Copy(_) => 0,
-    });
-    sizes.sum()
-}
-
-/// Cuts the fresh data into frames.
-fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> {
-    let mut jobs = Vec::new();
-    let mut job = Job {
-        data: Vec::new(),
-        prefix: Vec::new(),
-    };
-    for n in order {
-        let plan = &plans[*n];
-        let fresh = fresh_size(plan);
-        if fresh == 0 {
-            continue;
-        }
-        let is_alone = fresh >= ALONE || plan.is_archive;
-        let whole = prefix(&plan.base, 0..fresh, fresh);
-        let prefix_size: u64 = whole.iter().map(|place| place.len).sum();
-        let is_full = job.size() + fresh > GROUP || job.prefix_size() + prefix_size > GROUP * 2;
-        if !job.data.is_empty() && (is_alone || is_full) {
-            jobs.push(std::mem::replace(
-                &mut job,
-                Job {
-                    data: Vec::new(),
-                    prefix: Vec::new(),
-                },
-            ));
-        }
-        // Large contents are cut into equal parts.
-        let count = fresh.div_ceil(MAX_FRAME);
-        let most = fresh.div_ceil(count.max(1));
-        let mut done = 0;
-        for segment in &plan.segments {
-            let form = segment.coding.as_ref().map_or(Form::Raw, Coding::form);
-            for piece in &segment.pieces {
-                let PlannedPiece::Fresh(range) = piece else {
-                    continue;
-                };
-                let mut at = range.start;
-                while at < range.end {
-                    if count > 1 && job.size() >= most {
-                        jobs.push(std::mem::replace(
-                            &mut job,
-                            Job {
-                                data: Vec::new(),
-                                prefix: Vec::new(),
-                            },
-                        ));
-                    }
-                    let room = if count > 1 { most - job.size() } else { fresh };
-                    let len = room.min(range.end - at);
-                    if job.data.is_empty() || count == 1 {
-                        let until = if count > 1 {
-                            (done + most).min(fresh)
-                        } else {
-                            fresh
-                        };
-                        for place in prefix(&plan.base, done..until, fresh) {
-                            if !job.prefix.contains(&place) {
-                                job.prefix.push(place);
-                            }
-                        }
-                    }
-                    let (start, offset) = match form {
-                        Form::Raw => (0, segment.start + at),
-                        _ => (segment.start, at),
-                    };
-                    job.data.push(Place {
-                        id: items[*n].id,
-                        form,
-                        start,
-                        offset,
-                        len,
-                    });
-                    at += len;
-                    done += len;
-                }
-            }
-        }
-        if is_alone {
-            jobs.push(std::mem::replace(
-                &mut job,
-                Job {
-                    data: Vec::new(),
-                    prefix: Vec::new(),
-                },
-            ));
-        }
-    }
-    if !job.data.is_empty() {
-        jobs.push(job);
-    }
-    jobs
-}
-
-/// Returns what a part of some fresh data is compressed against.
-fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<Place> {
-    match base {
-        Base::None => Vec::new(),
-        Base::Whole(place) if place.len <= MAX_PREFIX => vec![*place],
-        Base::Whole(place) => {
-            // The same place, as far as sizes tell, and what is around it.
-            let scale = |at: u64| {
-                (u128::from(at) * u128::from(place.len) / u128::from(fresh.max(1))) as u64
-            };
-            let start = scale(part.start).saturating_sub(AROUND).min(place.len - 1);
-            let end = (scale(part.end) + AROUND)
-                .min(place.len)
-                .min(start + MAX_PREFIX);
-            vec![Place {
-                offset: place.offset + start,
-                len: end - start,
-                ..*place
-            }]
-        }
-        Base::Rest(places) => {
-            let mut left = MAX_PREFIX;
-            let mut taken = Vec::new();
-            for place in places {
-                let len = place.len.min(left);
-                if len == 0 {
-                    break;
-                }
-                left -= len;
-                taken.push(Place { len, ..*place });
-            }
-            taken
-        }
-    }
-}
-
-/// Compresses all frames, and returns their sizes.
-fn compress_all<S: Write + Send>(
-    jobs: &[Job],
-    contents: &dyn Contents,
-    spool: &mut S,
-    options: &Options,
-    cancel: &AtomicBool,
-) -> Result<Vec<u64>, DeltaError> {
-    struct Written<'s, S> {
-        spool: &'s mut S,
-        waiting: BTreeMap<usize, Vec<u8>>,
-        sizes: Vec<u64>,
-    }
-    let written = Mutex::new(Written {
-        spool,
-        waiting: BTreeMap::new(),
-        sizes: Vec::new(),
-    });
-    in_parallel(
-        jobs.len(),
-        options.threads,
-        cancel,
-        || Extents::new(contents),
-        |extents, n| {
-            let mut read = |places: &[Place], size: u64| -> Result<Vec<u8>, DeltaError> {
-                let mut bytes = Vec::with_capacity(size as usize);
-                for place in places {
-                    extents.reset();
-                    let copied = extents.copy(place, &mut bytes);
-                    copied.map_err(|source| {
-                        io_error("read", &format!("object {}", place.id), source)
-                    })?;
-                }
-                Ok(bytes)
-            };
-            let prefix = read(&jobs[n].prefix, jobs[n].prefix_size())?;
-            let data = read(&jobs[n].data, jobs[n].size())?;
-            let packed = patch::compress(&data, &prefix, options.level)
-                .map_err(|source| io_error("compress", "a frame", source))?;
-            let mut guard = lock(&written);
-            let written = &mut *guard;
-            written.waiting.insert(n, packed);
-            while let Some(packed) = written.waiting.remove(&written.sizes.len()) {
-                written
-                    .spool
-                    .write_all(&packed)
-                    .map_err(|source| io_error("write", "frames", source))?;
-                written.sizes.push(packed.len() as u64);
-            }
-            Ok(())
-        },
-    )?;
-    let written = written
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok(written.sizes)
 }
 
 /// Numbers of objects as extents name them.

@@ -12,7 +12,10 @@ mod archive;
 mod cpio;
 mod encode;
 mod extents;
+mod frames;
 mod names;
+mod order;
+mod parallel;
 mod plan;
 mod sketch;
 

@@ -30,6 +30,18 @@ pub(super) struct Plan {
     pub(super) is_archive: bool,
 }
 
+impl Plan {
+    /// Returns how many bytes are no copies.
+    pub(super) fn fresh_size(&self) -> u64 {
+        let pieces = self.segments.iter().flat_map(|segment| &segment.pieces);
+        let sizes = pieces.map(|piece| match piece {
+            PlannedPiece::Fresh(range) => range.end - range.start,
+            PlannedPiece::Copy(_) => 0,
+        });
+        sizes.sum()
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct PlannedSegment {
     pub(super) coding: Option<Coding>,
