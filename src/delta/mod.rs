@@ -18,6 +18,8 @@ mod order;
 mod parallel;
 mod plan;
 mod sketch;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Read, Seek, Write};
 

@@ -18,7 +18,9 @@ use crate::sha256::Sha256;
 use crate::store::{Repository, StoreError, Transaction};
 
 /// Raised when the same releases make another delta.
-const DELTA_VERSION: u32 = 1;
+const DELTA_VERSION: u32 = 2;
+/// The most threads that encode: with more, memory would go beyond 512 MB.
+const MAX_THREADS: usize = 2;
 
 /// Makes a delta from each of the releases `from`; one that saves nothing against the `full` bytes of packs is left out.
 pub fn make(
@@ -90,7 +92,7 @@ fn encode(
     let mut spool = super::pack::unnamed_file(scratch)?;
     let source = Stored(repository);
     let encoding = delta::Options {
-        threads: options.threads,
+        threads: options.threads.min(MAX_THREADS),
         ..delta::Options::default()
     };
     delta::encode(
