@@ -13,15 +13,15 @@ use super::{Contents, DeltaError, Item};
 use crate::codec::{Coding, Form, patch};
 
 /// The most bytes that small files share a frame of, and of its prefix.
-const GROUP: u64 = 4 << 20;
+const GROUP: u64 = 3 << 20;
 /// Larger contents are cut; with what it takes to unpack one, a receiver needs 24 MB. The format allows more.
-const PART: u64 = 4 << 20;
+const PART: u64 = 3 << 20;
 /// The most bytes of a frame's prefix.
-const PREFIX: u64 = 8 << 20;
+const PREFIX: u64 = 6 << 20;
 /// Contents from this size on have frames of their own.
 pub(super) const ALONE: u64 = 2 << 20;
 /// How far around the same place in a large base is looked, in bytes.
-const AROUND: u64 = 2 << 20;
+const AROUND: u64 = 3 << 19;
 
 /// What a frame is made of.
 #[derive(Default)]
