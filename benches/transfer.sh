@@ -195,7 +195,13 @@ bytes_layerset() {
         measure "publish-$version" bash -c 'layerset_publish "$@"' - "$work/repo" "$work/remote"
         cp -a --reflink=auto "$work/remote" "$work/remote-$version"
     done
-    keep layerset.bytes "$(($(bytes_of "$work/remote-v2") - $(bytes_of "$work/remote-v1")))"
+    # What a machine with v1 receives, the head among it.
+    rm -rf -- "$work/machine"
+    "$layerset" --repo "$work/machine" -q init
+    layerset_pull "$work/machine" "$work/remote-v1" >/dev/null
+    measure pull-v2 bash -c 'layerset_pull "$@"' - "$work/machine" "$work/remote-v2"
+    keep layerset.bytes "$(jq .received_bytes "$work/out/pull-v2")"
+    keep layerset-sent.bytes "$(($(bytes_of "$work/remote-v2") - $(bytes_of "$work/remote-v1")))"
     say "layerset: publish a change of one file"
     echo "<!-- $$ -->" >>"$work/workspace/layers/page/files/usr/share/bench/page.html"
     "$layerset" --repo "$work/repo" -q build "$work/workspace/recipes/$image.toml" >/dev/null
@@ -406,13 +412,17 @@ table() {
 | how | bytes | to layerset | CPU to make it | peak memory |
 |---|---|---|---|---|
 EOT
-    bytes_row "layerset, delta and metadata" layerset publish-v2
+    bytes_row "layerset, deltas and metadata (CPU: with the packs)" layerset publish-v2
     bytes_row "ostree static delta, and $(mb "$(cat "$results/ostree-whole.bytes" 2>/dev/null || echo 0)") of whole files" ostree ostree
     bytes_row "casync, new chunks and index" casync casync
     bytes_row "zstd -19 of each new file" zstd zstd
     bytes_row "zstd -19 --patch-from the like path" patch patch
     bytes_row "xdelta3 -9 -S lzma from the like path" xdelta3 xdelta3
     bytes_row "bsdiff from the like path" bsdiff bsdiff
+    if [ -s "$results/pull-v2.time" ]; then
+        printf '\nPulling it from a directory takes %s s of CPU and %s KB of memory; the publisher sends %s, with packs for those who pull anew.\n' \
+            "$(awk '{ print $2 + $3 }' "$results/pull-v2.time")" "$(awk '{ print $4 }' "$results/pull-v2.time")" "$(mb "$(cat "$results/layerset-sent.bytes")")"
+    fi
     if [ -s "$results/publish-one.bytes" ]; then
         printf '\nPublishing a change of one file takes %s s and %s bytes.\n' "$(cut -d ' ' -f 1 "$results/publish-one.time")" "$(cat "$results/publish-one.bytes")"
     fi
