@@ -3,11 +3,15 @@
 //! Each target gets a folder of files below OUT: small ones that are written here, and parts of what the repositories hold,
 //! because mutating a tree of a megabyte finds little in a night. `fuzz/run.sh` runs this.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fs;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
-use layerset::codec::Form;
+use layerset::codec::{Form, patch};
+use layerset::delta::{Contents, Item, ReadSeek, Request, encode};
 use layerset::format::delta::{
     DeltaFrame, DeltaIndex, DeltaObject, Document, Extent, Piece, Segment, decode_delta_index,
     encode_delta_index,
@@ -25,6 +29,9 @@ use layerset::path::RelPath;
 use layerset::sha256::Sha256;
 use layerset::tree::{Change, Changeset, Tree};
 
+#[path = "sample.rs"]
+mod sample;
+
 type Fallible<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Larger manifests are cut.
@@ -32,6 +39,16 @@ const MANIFEST_BYTES: usize = 16 << 10;
 
 /// A tree with every kind of entry, in its text twin.
 const TREE: &str = include_str!("tree.txt");
+
+/// Objects in memory.
+struct Memory(HashMap<ObjectId, Vec<u8>>);
+
+impl Contents for Memory {
+    fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
+        let bytes = self.0.get(id).cloned();
+        Ok(Box::new(Cursor::new(bytes.ok_or(io::ErrorKind::NotFound)?)))
+    }
+}
 
 fn main() -> Fallible {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
@@ -51,6 +68,8 @@ fn main() -> Fallible {
     )?;
     out.pack_index()?;
     out.delta()?;
+    out.patches()?;
+    out.whole_delta()?;
     for repository in arguments {
         for bytes in files(&repository.join("trees"))? {
             if let Ok(tree) = decode_tree(&bytes) {
@@ -289,6 +308,53 @@ impl Seeds {
         let bytes = encode_delta_index(&index);
         decode_delta_index(&bytes)?;
         self.put("delta", &bytes)
+    }
+
+    /// Writes patches between the versions of the sample files, behind their prefixes.
+    fn patches(&self) -> Fallible {
+        for ((_, old), (_, new)) in sample::old().iter().zip(&sample::new()) {
+            let old = old.get(..old.len().min(4000)).unwrap_or_default();
+            let mut bytes = u16::try_from(old.len())?.to_le_bytes().to_vec();
+            bytes.extend_from_slice(old);
+            bytes.extend(patch::compress(new, old, 3)?);
+            self.put("patch", &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the delta between the two versions of the sample files.
+    fn whole_delta(&self) -> Fallible {
+        let items = |files: &sample::Files| -> Vec<Item> {
+            let items = files.iter().map(|(path, bytes)| Item {
+                id: ObjectId::of(bytes),
+                size: bytes.len() as u64,
+                paths: RelPath::from_text(path).into_iter().collect(),
+            });
+            items.collect()
+        };
+        let (old, new) = (sample::old(), sample::new());
+        let contents = Memory(
+            old.iter()
+                .chain(&new)
+                .map(|(_, bytes)| (ObjectId::of(bytes), bytes.clone()))
+                .collect(),
+        );
+        let request = Request {
+            from: LayerId::from_digest([1; 32]).into(),
+            to: LayerId::from_digest([2; 32]).into(),
+            manifests: sample::DOCUMENTS,
+            trees: sample::DOCUMENTS,
+            old: &items(&old),
+            also: &[],
+            new: &items(&new),
+            full_cost: &|_| 1 << 20,
+        };
+        let mut out = Vec::new();
+        let mut spool = Cursor::new(Vec::new());
+        let cancel = AtomicBool::new(false);
+        let options = layerset::delta::Options::default();
+        encode(&request, &contents, &mut spool, &mut out, &options, &cancel)?;
+        self.put("apply", &out)
     }
 
     /// Writes a head as it is published, and as its target frames it.

@@ -1,6 +1,6 @@
 //! Patches: zstd frames of what differs from a prefix, bytes that the reader has.
 //!
-//! New bytes that stand against alike old ones ([`super::diff`]) are runs: equal bytes are counted, the others are kept as
+//! New bytes that stand against alike old ones (module `diff`) are runs: equal bytes are counted, the others are kept as
 //! their differences. A patch is two numbers and a zstd frame. The frame holds the data (new bytes, and differences), and then
 //! for each run: how many new bytes stand before it, by how much its old bytes stand elsewhere than where the last one's ended
 //! (zigzag), its length, and until that is reached in turns how many bytes are equal and how many differ. The two numbers are
