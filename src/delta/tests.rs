@@ -143,18 +143,15 @@ fn files_whose_names_differ_in_numbers_alone_get_the_base_that_is_like_them() {
     let name = |n: u64, version: u64| format!("usr/lib/libx{n}.so.{version}");
     let old = |n| (name(n, 1), library(n));
     let old: Files = (0..4).map(old).collect();
-    // Their names went round by one: nothing but the contents says which is which.
-    let new = |n| (name((n + 1) % 4, 2), changed(library(n)));
-    let new: Files = (0..4).map(new).collect();
-    let delta = encoded(&old, &new);
-    assert!(delta.len() < 2000, "{}", delta.len());
-    let (done, world) = applied(&old, &delta).unwrap();
-    assert_eq!((done.made, done.failed.len()), (4, 0));
-    let objects = world.objects.lock().unwrap();
-    assert!(
-        new.iter()
-            .all(|(_, bytes)| objects.contains_key(&ObjectId::of(bytes)))
-    );
+    for n in 0..4 {
+        // Their names went round by one: nothing but the contents says which is which. Each alone, for a frame of several
+        // files has the bases of all.
+        let new: Files = vec![(name((n + 1) % 4, 2), changed(library(n)))];
+        let delta = encoded(&old, &new);
+        assert!(delta.len() < 1000, "{}", delta.len());
+        let (done, _) = applied(&old, &delta).unwrap();
+        assert_eq!((done.made, done.failed.len()), (1, 0));
+    }
 }
 
 #[test]
