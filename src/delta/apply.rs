@@ -1,4 +1,4 @@
-//! Reading a delta, and making its objects.
+//! Making the objects of a delta, by several threads.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -8,57 +8,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::extents::{Extents, Place};
-use super::{Contents, DeltaError, PutError, ReadAt, Sink};
-use crate::codec::{Recompressor, patch};
-use crate::format::delta::{
-    DeltaIndex, DeltaObject, Document, Extent, HEADER_BYTES, Piece, decode_delta_header,
-    decode_delta_index,
-};
+use super::making::{Failure, Making, cannot_read};
+use super::open::{Delta, read};
+use super::{Contents, DeltaError, PutError, Sink};
+use crate::codec::patch;
+use crate::format::delta::{DeltaObject, Extent};
 use crate::id::ObjectId;
-
-/// What a delta may take of a machine.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The most bytes of the unpacked index.
-    pub index: u64,
-    /// The most bytes of a manifest or a tree.
-    pub document: u64,
-    /// The most memory for making one compressed file again, in bytes.
-    pub memory: u64,
-    /// The most bytes of all objects together.
-    pub objects: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            index: 64 << 20,
-            document: 256 << 20,
-            memory: 64 << 20,
-            objects: 1 << 44,
-        }
-    }
-}
-
-/// A delta that was opened: its index is sound, the rest is not read yet.
-pub struct Delta<'a> {
-    source: &'a dyn ReadAt,
-    /// The old manifest and the old tree.
-    old: [&'a [u8]; 2],
-    index: DeltaIndex,
-    /// Where in the file the frames of manifest and tree start, and those of fresh data.
-    documents: [u64; 2],
-    frames: Vec<Frame>,
-    /// Where the fresh data of each object starts.
-    starts: Vec<u64>,
-    memory: u64,
-}
-
-/// Where a frame is in the file, and in the fresh data.
-struct Frame {
-    at: u64,
-    data: Range<u64>,
-}
 
 /// What [`Delta::apply`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,130 +26,7 @@ pub struct Applied {
     pub failed: Vec<(ObjectId, String)>,
 }
 
-impl<'a> Delta<'a> {
-    /// Reads the index of a delta from what has these bytes as manifest and tree.
-    pub fn open(
-        source: &'a dyn ReadAt,
-        old_manifest: &'a [u8],
-        old_tree: &'a [u8],
-        limits: &Limits,
-    ) -> Result<Self, DeltaError> {
-        let read = |size: u64, at: u64| read(source, size, at, "the delta");
-        let file = source.size().map_err(|source| DeltaError::Io {
-            verb: "read",
-            what: "the delta".to_owned(),
-            source,
-        })?;
-        let header = read(HEADER_BYTES as u64, 0)?;
-        let header = header.first_chunk().ok_or(DeltaError::Interrupted)?;
-        let (packed, size) = decode_delta_header(header)?;
-        let limit = |what: &str, found: u64, most: u64| {
-            let reason = format!("{what} has {found} bytes, more than {most}");
-            if found > most {
-                Err(DeltaError::Limit { reason })
-            } else {
-                Ok(())
-            }
-        };
-        limit("its index", size, limits.index)?;
-        limit("its packed index", packed, file.min(limits.index))?;
-        let bytes = read(packed, HEADER_BYTES as u64)?;
-        let bytes = patch::decompress(&bytes, old_tree, size as usize).map_err(|source| {
-            DeltaError::Damaged {
-                what: "index",
-                source,
-            }
-        })?;
-        let index = decode_delta_index(&bytes)?;
-        for document in [&index.manifest, &index.tree] {
-            limit("its manifest or tree", document.size, limits.document)?;
-        }
-        let total = index
-            .objects
-            .iter()
-            .fold(0u64, |n, object| n.saturating_add(object.size));
-        limit("what it makes", total, limits.objects)?;
-
-        let manifest = HEADER_BYTES as u64 + packed;
-        let tree = manifest + index.manifest.packed;
-        let (mut at, mut fresh) = (tree + index.tree.packed, 0);
-        let mut frames = Vec::with_capacity(index.frames.len());
-        for frame in &index.frames {
-            frames.push(Frame {
-                at,
-                data: fresh..fresh + frame.size,
-            });
-            at += frame.packed;
-            fresh += frame.size;
-        }
-        if at != file {
-            let reason = format!("it has {file} bytes, and its index says {at}");
-            return Err(DeltaError::Limit { reason });
-        }
-        let mut start = 0;
-        let starts = index.objects.iter().map(|object| {
-            let own = start;
-            start += pieces(object).map(fresh_len).sum::<u64>();
-            own
-        });
-        Ok(Self {
-            source,
-            old: [old_manifest, old_tree],
-            starts: starts.collect(),
-            documents: [manifest, tree],
-            frames,
-            index,
-            memory: limits.memory,
-        })
-    }
-
-    /// Returns the index.
-    pub fn index(&self) -> &DeltaIndex {
-        &self.index
-    }
-
-    /// Returns the objects that the delta makes, with sizes in bytes.
-    pub fn objects(&self) -> impl ExactSizeIterator<Item = (&ObjectId, u64)> {
-        self.index
-            .objects
-            .iter()
-            .map(|object| (&object.id, object.size))
-    }
-
-    /// Makes the new manifest; its digest is for the caller to check.
-    pub fn manifest(&self) -> Result<Vec<u8>, DeltaError> {
-        self.document(
-            "manifest",
-            &self.index.manifest,
-            self.documents[0],
-            self.old[0],
-        )
-    }
-
-    /// Makes the new tree or changeset; its digest is for the caller to check.
-    pub fn tree(&self) -> Result<Vec<u8>, DeltaError> {
-        let mut prefix = self.old[1].to_vec();
-        prefix.extend(
-            self.index
-                .objects
-                .iter()
-                .flat_map(|object| *object.id.as_bytes()),
-        );
-        self.document("tree", &self.index.tree, self.documents[1], &prefix)
-    }
-
-    fn document(
-        &self,
-        what: &'static str,
-        document: &Document,
-        at: u64,
-        prefix: &[u8],
-    ) -> Result<Vec<u8>, DeltaError> {
-        let packed = read(self.source, document.packed, at, "the delta")?;
-        patch::decompress(&packed, prefix, document.size as usize)
-            .map_err(|source| DeltaError::Damaged { what, source })
-    }
-
+impl Delta<'_> {
     /// Makes the objects that are `wanted`, by several threads; of each about 50 MB are in memory at most. `progress` is told
     /// the size in bytes of each that is done. What cannot be made is in the result; an error ends everything.
     pub fn apply(
@@ -236,7 +68,7 @@ impl<'a> Delta<'a> {
     }
 
     /// Cuts the objects into series that share no frame.
-    fn units(&self) -> VecDeque<Range<usize>> {
+    pub(super) fn units(&self) -> VecDeque<Range<usize>> {
         let mut units: VecDeque<Range<usize>> = VecDeque::new();
         let mut frames = self.frames.iter().peekable();
         for (n, start) in self.starts.iter().enumerate() {
@@ -251,60 +83,33 @@ impl<'a> Delta<'a> {
     }
 }
 
-fn read(source: &dyn ReadAt, size: u64, at: u64, what: &str) -> Result<Vec<u8>, DeltaError> {
-    let failed = |source| DeltaError::Io {
-        verb: "read",
-        what: what.to_owned(),
-        source,
-    };
-    // Nothing is allocated for what is not there.
-    let file = source.size().map_err(failed)?;
-    if at.checked_add(size).is_none_or(|end| end > file) {
-        return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-    }
-    let mut bytes = vec![0; size as usize];
-    source.read_exact_at(&mut bytes, at).map_err(failed)?;
-    Ok(bytes)
-}
-
-fn pieces(object: &DeltaObject) -> impl Iterator<Item = &Piece> {
-    object.segments.iter().flat_map(|segment| &segment.pieces)
-}
-
-fn fresh_len(piece: &Piece) -> u64 {
-    match piece {
-        Piece::Fresh(len) => *len,
-        Piece::Copy(_) => 0,
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Waiting,
     There,
     Failed,
 }
 
 /// What the threads share.
-struct Board {
+pub(super) struct Board {
     units: VecDeque<Range<usize>>,
     states: Vec<State>,
     applied: Applied,
     error: Option<DeltaError>,
 }
 
-struct Run<'r, 'a> {
-    delta: &'r Delta<'a>,
-    sink: &'r dyn Sink,
-    wanted: &'r (dyn Fn(&ObjectId) -> bool + Sync),
-    progress: &'r (dyn Fn(u64) + Sync),
-    cancel: &'r AtomicBool,
-    board: Mutex<Board>,
-    changed: Condvar,
+pub(super) struct Run<'r, 'a> {
+    pub(super) delta: &'r Delta<'a>,
+    pub(super) sink: &'r dyn Sink,
+    pub(super) wanted: &'r (dyn Fn(&ObjectId) -> bool + Sync),
+    pub(super) progress: &'r (dyn Fn(u64) + Sync),
+    pub(super) cancel: &'r AtomicBool,
+    pub(super) board: Mutex<Board>,
+    pub(super) changed: Condvar,
 }
 
 /// Ends the others when a thread panics: they may wait for what it does not make any more.
-struct Alarm<'r, 'a>(&'r Run<'r, 'a>);
+pub(super) struct Alarm<'r, 'a>(&'r Run<'r, 'a>);
 
 impl Drop for Alarm<'_, '_> {
     fn drop(&mut self) {
@@ -315,19 +120,19 @@ impl Drop for Alarm<'_, '_> {
 }
 
 /// The frame that was unpacked last.
-struct Unpacked {
-    number: usize,
-    data: Result<Vec<u8>, String>,
+pub(super) struct Unpacked {
+    pub(super) number: usize,
+    pub(super) data: Result<Vec<u8>, String>,
     /// Says which base was not there; zeros stand for it.
-    missing: Option<String>,
+    pub(super) missing: Option<String>,
 }
 
 impl Run<'_, '_> {
-    fn board(&self) -> MutexGuard<'_, Board> {
+    pub(super) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(&self, error: DeltaError) {
+    pub(super) fn end(&self, error: DeltaError) {
         let mut board = self.board();
         board.units.clear();
         board.error.get_or_insert(error);
@@ -335,7 +140,7 @@ impl Run<'_, '_> {
         self.changed.notify_all();
     }
 
-    fn work(&self, contents: &dyn Contents) {
+    pub(super) fn work(&self, contents: &dyn Contents) {
         let _alarm = Alarm(self);
         let mut extents = Extents::new(contents);
         let mut unpacked = None;
@@ -380,7 +185,7 @@ impl Run<'_, '_> {
         }
     }
 
-    fn make(
+    pub(super) fn make(
         &self,
         n: usize,
         object: &DeltaObject,
@@ -441,7 +246,7 @@ impl Run<'_, '_> {
     }
 
     /// Waits until the object that an extent is a part of is there, and returns its place.
-    fn place(&self, extent: &Extent) -> Result<Place, Failure> {
+    pub(super) fn place(&self, extent: &Extent) -> Result<Place, Failure> {
         let index = &self.delta.index;
         let source = extent.source as usize;
         let id = match index.bases.get(source) {
@@ -485,7 +290,11 @@ impl Run<'_, '_> {
     }
 
     /// Unpacks a frame. What is not there of its prefix is taken as zeros: objects that do not need it come out right.
-    fn unpack(&self, number: usize, extents: &mut Extents<'_>) -> Result<Unpacked, Failure> {
+    pub(super) fn unpack(
+        &self,
+        number: usize,
+        extents: &mut Extents<'_>,
+    ) -> Result<Unpacked, Failure> {
         let frame = &self.delta.index.frames[number];
         let total = frame.prefix.iter().map(|extent| extent.len).sum::<u64>();
         let mut prefix = Vec::with_capacity(total as usize);
@@ -521,120 +330,5 @@ impl Run<'_, '_> {
             data,
             missing,
         })
-    }
-}
-
-fn cannot_read(id: &ObjectId, error: &io::Error) -> String {
-    format!("it needs {id}, which cannot be read: {error}")
-}
-
-enum Failure {
-    Object(String),
-    All(DeltaError),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Object(error.to_string())
-    }
-}
-
-/// One object on its way.
-struct Making<'m, 'r, 'a, 'c> {
-    run: &'m Run<'r, 'a>,
-    /// How far the fresh data is used.
-    fresh: u64,
-    extents: &'m mut Extents<'c>,
-    unpacked: &'m mut Option<Unpacked>,
-    missing: Option<String>,
-}
-
-impl Making<'_, '_, '_, '_> {
-    fn write(&mut self, object: &DeltaObject, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut out = Limited {
-            out,
-            left: object.size,
-        };
-        for segment in &object.segments {
-            let Some(coding) = &segment.coding else {
-                self.pieces(&segment.pieces, &mut out)?;
-                continue;
-            };
-            let size = segment.pieces.iter().map(Piece::len).sum();
-            let mut recompressor = Recompressor::new(coding, size, &mut out)?;
-            self.pieces(&segment.pieces, &mut recompressor)?;
-            recompressor.finish()?;
-        }
-        Ok(())
-    }
-
-    fn pieces(&mut self, pieces: &[Piece], out: &mut dyn Write) -> Result<(), Failure> {
-        for piece in pieces {
-            match piece {
-                Piece::Fresh(len) => self.fresh(*len, out)?,
-                Piece::Copy(extent) => {
-                    let place = self.run.place(extent)?;
-                    let copied = self.extents.copy(&place, out);
-                    copied.map_err(|error| Failure::Object(cannot_read(&place.id, &error)))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the next bytes of the fresh data.
-    fn fresh(&mut self, len: u64, out: &mut dyn Write) -> Result<(), Failure> {
-        let end = self.fresh + len;
-        while self.fresh < end {
-            let frames = &self.run.delta.frames;
-            let number = frames.partition_point(|frame| frame.data.end <= self.fresh);
-            if self
-                .unpacked
-                .as_ref()
-                .is_none_or(|unpacked| unpacked.number != number)
-            {
-                // What was there goes first: memory for one is enough.
-                *self.unpacked = None;
-                *self.unpacked = Some(self.run.unpack(number, self.extents)?);
-            }
-            let Some(unpacked) = self.unpacked.as_ref() else {
-                continue;
-            };
-            if self.missing.is_none() {
-                self.missing.clone_from(&unpacked.missing);
-            }
-            let data = unpacked
-                .data
-                .as_ref()
-                .map_err(|reason| Failure::Object(reason.clone()))?;
-            let range = &frames[number].data;
-            let until = end.min(range.end);
-            out.write_all(
-                &data[(self.fresh - range.start) as usize..(until - range.start) as usize],
-            )?;
-            self.fresh = until;
-        }
-        Ok(())
-    }
-}
-
-/// Passes on no more bytes than an object may have.
-struct Limited<'o> {
-    out: &'o mut dyn Write,
-    left: u64,
-}
-
-impl Write for Limited<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.left = self
-            .left
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| io::Error::other("it becomes larger than it should"))?;
-        self.out.write_all(bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

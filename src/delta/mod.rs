@@ -13,7 +13,9 @@ mod cpio;
 mod encode;
 mod extents;
 mod frames;
+mod making;
 mod names;
+mod open;
 mod order;
 mod parallel;
 mod plan;
@@ -23,8 +25,9 @@ mod tests;
 
 use std::io::{self, Read, Seek, Write};
 
-pub use apply::{Applied, Delta, Limits};
+pub use apply::Applied;
 pub use encode::{Encoded, Method, Options, Tally, encode};
+pub use open::{Delta, Limits};
 
 use crate::format::FormatError;
 use crate::format::release::ReleaseId;

@@ -1,0 +1,129 @@
+//! Making one object of a delta.
+
+use std::io::{self, Write};
+
+use super::DeltaError;
+use super::apply::{Run, Unpacked};
+use super::extents::Extents;
+use crate::codec::Recompressor;
+use crate::format::delta::{DeltaObject, Piece};
+use crate::id::ObjectId;
+
+pub(super) fn cannot_read(id: &ObjectId, error: &io::Error) -> String {
+    format!("it needs {id}, which cannot be read: {error}")
+}
+
+pub(super) enum Failure {
+    Object(String),
+    All(DeltaError),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Object(error.to_string())
+    }
+}
+
+/// One object on its way.
+pub(super) struct Making<'m, 'r, 'a, 'c> {
+    pub(super) run: &'m Run<'r, 'a>,
+    /// How far the fresh data is used.
+    pub(super) fresh: u64,
+    pub(super) extents: &'m mut Extents<'c>,
+    pub(super) unpacked: &'m mut Option<Unpacked>,
+    pub(super) missing: Option<String>,
+}
+
+impl Making<'_, '_, '_, '_> {
+    pub(super) fn write(
+        &mut self,
+        object: &DeltaObject,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let mut out = Limited {
+            out,
+            left: object.size,
+        };
+        for segment in &object.segments {
+            let Some(coding) = &segment.coding else {
+                self.pieces(&segment.pieces, &mut out)?;
+                continue;
+            };
+            let size = segment.pieces.iter().map(Piece::len).sum();
+            let mut recompressor = Recompressor::new(coding, size, &mut out)?;
+            self.pieces(&segment.pieces, &mut recompressor)?;
+            recompressor.finish()?;
+        }
+        Ok(())
+    }
+
+    fn pieces(&mut self, pieces: &[Piece], out: &mut dyn Write) -> Result<(), Failure> {
+        for piece in pieces {
+            match piece {
+                Piece::Fresh(len) => self.fresh(*len, out)?,
+                Piece::Copy(extent) => {
+                    let place = self.run.place(extent)?;
+                    let copied = self.extents.copy(&place, out);
+                    copied.map_err(|error| Failure::Object(cannot_read(&place.id, &error)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the next bytes of the fresh data.
+    fn fresh(&mut self, len: u64, out: &mut dyn Write) -> Result<(), Failure> {
+        let end = self.fresh + len;
+        while self.fresh < end {
+            let frames = &self.run.delta.frames;
+            let number = frames.partition_point(|frame| frame.data.end <= self.fresh);
+            if self
+                .unpacked
+                .as_ref()
+                .is_none_or(|unpacked| unpacked.number != number)
+            {
+                // What was there goes first: memory for one is enough.
+                *self.unpacked = None;
+                *self.unpacked = Some(self.run.unpack(number, self.extents)?);
+            }
+            let Some(unpacked) = self.unpacked.as_ref() else {
+                continue;
+            };
+            if self.missing.is_none() {
+                self.missing.clone_from(&unpacked.missing);
+            }
+            let data = unpacked
+                .data
+                .as_ref()
+                .map_err(|reason| Failure::Object(reason.clone()))?;
+            let range = &frames[number].data;
+            let until = end.min(range.end);
+            out.write_all(
+                &data[(self.fresh - range.start) as usize..(until - range.start) as usize],
+            )?;
+            self.fresh = until;
+        }
+        Ok(())
+    }
+}
+
+/// Passes on no more bytes than an object may have.
+pub(super) struct Limited<'o> {
+    pub(super) out: &'o mut dyn Write,
+    pub(super) left: u64,
+}
+
+impl Write for Limited<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| io::Error::other("it becomes larger than it should"))?;
+        self.out.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
