@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256 as Hasher};
+use sha2::Digest as _;
 
 use super::TransferError;
+use super::hashing::Hashing;
 use super::inventory::{Contents as Objects, Inventory, image_objects, layer_objects};
 use super::prepare::{PrepareOptions, cache_key, cached, keep, remember};
 use crate::delta::{self, Contents, Item, PutError, ReadSeek, Request, Sink};
@@ -84,11 +85,7 @@ fn encode(
         full_cost: &|id| new.get(id).map_or(0, |content| content.size),
     };
     let fail = |source| TransferError::io("write", scratch, source);
-    let mut out = Hashing {
-        file: io::BufWriter::new(File::create(scratch).map_err(fail)?),
-        hasher: Hasher::new(),
-        bytes: 0,
-    };
+    let mut out = Hashing::new(File::create(scratch).map_err(fail)?);
     let mut spool = super::pack::unnamed_file(scratch)?;
     let source = Stored(repository);
     let encoding = delta::Options {
@@ -187,24 +184,5 @@ impl Sink for Arriving<'_, '_> {
             }
             Err(error) => Err(PutError::Content(error.to_string())),
         }
-    }
-}
-
-struct Hashing {
-    file: io::BufWriter<File>,
-    hasher: Hasher,
-    bytes: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all(bytes)?;
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }

@@ -9,6 +9,7 @@ mod bundle;
 mod deltas;
 mod error;
 mod fetch;
+mod hashing;
 mod inventory;
 mod line;
 mod pack;

@@ -8,6 +8,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256 as Hasher};
 
 use super::TransferError;
+use super::hashing::Hashing;
 use crate::format::pack::{
     Digest, FRAME_BYTES, PACK_TAIL_BYTES, PackContent, PackFrame, PackIndex, WINDOW_LOG,
     encode_pack_index, pack_tail,
@@ -36,11 +37,7 @@ pub fn write_pack(
 ) -> Result<PackRef, TransferError> {
     let fail = |source| TransferError::io("write", path, source);
     let file = File::create(path).map_err(fail)?;
-    let mut out = Hashing {
-        file: io::BufWriter::with_capacity(1 << 20, file),
-        hasher: Hasher::new(),
-        bytes: 0,
-    };
+    let mut out = Hashing::new(file);
     let frames = frames_of(ingredients);
     let mut index = PackIndex::default();
     // A few frames at a time: packed in parallel, written in order, bounded in memory.
@@ -194,25 +191,6 @@ fn fill_frame<W: Write>(
         }
     }
     encoder.finish().map_err(fail)
-}
-
-struct Hashing {
-    file: io::BufWriter<File>,
-    hasher: Hasher,
-    bytes: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all(bytes)?;
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }
 
 /// Returns where the index of a pack is.
