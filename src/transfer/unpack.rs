@@ -118,7 +118,8 @@ impl Packs {
             }
         }
         for contents in plan.frames.values_mut() {
-            contents.sort_by_key(|content| content.offset);
+            // What is empty comes before what starts where it is: frames are read forward only.
+            contents.sort_by_key(|content| (content.offset, content.size));
         }
         (plan, lacking)
     }

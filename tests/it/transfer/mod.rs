@@ -27,6 +27,7 @@ fn an_image_that_was_published_arrives_whole_and_the_next_one_costs_what_changed
     assert!(outcome.changed);
     let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
     assert!(report.parts.iter().all(|part| part.how == How::Packs));
+    remote.asked_once();
     let full = report.bytes_fetched;
     assert!(full > 2_400_000, "{full}");
     assert_eq!(machine.read_image(&first).unwrap().layers.len(), 2);

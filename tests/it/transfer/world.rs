@@ -244,6 +244,19 @@ impl Signer for Ledger<'_> {
     }
 }
 
+impl MemoryRemote {
+    /// Fails when a byte was asked for twice.
+    #[track_caller]
+    pub fn asked_once(&self) {
+        let mut log = self.log.lock().unwrap().clone();
+        log.sort_by_key(|(blob, range)| (*blob, range.start));
+        for pair in log.windows(2) {
+            let apart = pair[0].0 != pair[1].0 || pair[0].1.end <= pair[1].1.start;
+            assert!(apart, "asked for twice: {pair:?}");
+        }
+    }
+}
+
 pub fn open(dir: &Path) -> Repository {
     Repository::init(dir, Arc::new(RealDisk)).unwrap();
     Repository::open(dir, Arc::new(RealDisk), OpenOptions::default()).unwrap()
@@ -344,6 +357,11 @@ pub fn base_files(version: u32) -> Files {
         b"root:x:0:0::/root:/bin/sh\n".to_vec(),
     );
     files.insert("etc/group".to_owned(), b"root:x:0:\n".to_vec());
+    // Empty, and followed by one whose digest is lower: both start at one place of a frame.
+    files.insert("etc/none".to_owned(), Vec::new());
+    let next = (0..).map(|n: u32| format!("next {n}\n").into_bytes());
+    let mut next = next.filter(|next| blake3::hash(next).as_bytes() < blake3::hash(b"").as_bytes());
+    files.insert("etc/none-next".to_owned(), next.next().unwrap());
     for n in 0..40 {
         let seed = format!("lib {n}");
         files.insert(format!("usr/lib/same-{n}.so"), noise(&seed, 20_000));
