@@ -45,6 +45,9 @@ pub struct Follow {
     /// Fetch what changed in full, not as the difference to what is here
     #[arg(long)]
     no_deltas: bool,
+    /// Make compressed files again even where it is quicker to fetch them: for lines that are paid by the byte
+    #[arg(long, conflicts_with = "no_deltas")]
+    least_bytes: bool,
 }
 
 /// What following a channel gave.
@@ -245,6 +248,7 @@ impl Follow {
             threads: THREADS,
             deltas: !self.no_deltas,
             gap: None,
+            recompress: self.least_bytes.then_some(true),
             recompose: trusted.recompose,
             cancel: &context.cancel,
             progress: &meter,
@@ -357,6 +361,12 @@ impl Pulled {
             .collect();
         let mut text = ui::table(&["", "name", "version", "id", "how"], &rows);
         for part in &self.report.parts {
+            if part.quicker_objects > 0 {
+                text.push_str(&format!(
+                    "{} compressed files of '{}' were fetched in full, which is quicker here than making them again\n",
+                    part.quicker_objects, part.name
+                ));
+            }
             if let Some(reason) = &part.fallback_reason {
                 text.push_str(&format!(
                     "note: the delta of '{}' lacked {} objects, fetched in full: {reason}\n",

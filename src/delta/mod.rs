@@ -13,6 +13,7 @@ mod cpio;
 mod encode;
 mod extents;
 mod frames;
+mod labour;
 mod making;
 mod names;
 mod open;
@@ -27,6 +28,7 @@ use std::io::{self, Read, Seek, Write};
 
 pub use apply::Applied;
 pub use encode::{Encoded, Method, Options, Tally, encode};
+pub use labour::Laborious;
 pub use open::{Delta, Limits};
 
 use crate::format::FormatError;

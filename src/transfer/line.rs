@@ -40,6 +40,14 @@ impl Line {
         }
     }
 
+    /// Returns the bytes a second that arrive, as far as that is known.
+    pub fn rate(&self) -> Option<u64> {
+        match self.rate.load(Ordering::Relaxed) {
+            0 => None,
+            rate => Some(rate),
+        }
+    }
+
     /// Returns the bytes that arrive while one answer is on its way, 4 KiB to 8 MiB: so many may be fetched for nothing rather than
     /// asked for apart.
     pub fn delay_bytes(&self) -> u64 {
@@ -47,10 +55,7 @@ impl Line {
         if delay == 0 {
             return USUAL_BYTES;
         }
-        let rate = match self.rate.load(Ordering::Relaxed) {
-            0 => USUAL_RATE,
-            rate => rate,
-        };
+        let rate = self.rate().unwrap_or(USUAL_RATE);
         let bytes = u128::from(rate) * u128::from(delay) / 1_000_000;
         u64::try_from(bytes)
             .unwrap_or(u64::MAX)

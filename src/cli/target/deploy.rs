@@ -32,7 +32,7 @@ conflict is told before anything is switched. An earlier deployment stays, and `
 rollback` goes back to it.")]
 pub struct Deploy {
     /// The image: a recipe's name, a ref, an id or an abbreviation of one
-    #[arg(required_unless_present = "channel", conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas"])]
+    #[arg(required_unless_present = "channel", conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas", "least_bytes"])]
     image: Option<String>,
     #[command(flatten)]
     place: Place,

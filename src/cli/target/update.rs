@@ -26,7 +26,7 @@ on the target is left alone. A layer with packages is locked anew first (--locke
 lock as it is). Only this layer is built.")]
 pub struct Update {
     /// The layer to rebuild [default: none; the target's channel is followed]
-    #[arg(conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas"])]
+    #[arg(conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas", "least_bytes"])]
     layer: Option<String>,
     /// The recipe [default: recipes/NAME.toml, where NAME is that of the current image]
     #[arg(long, value_name = "FILE", requires = "layer")]

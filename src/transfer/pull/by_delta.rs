@@ -1,12 +1,14 @@
 //! What deltas give: one for each layer or image that has one, all fetched at once.
 
+use std::collections::BTreeSet;
+
 use super::super::TransferError;
 use super::super::deltas::{Arriving, Root};
 use super::super::fetch::{Blame, Fetcher, whole};
 use super::{How, Part, PullOptions, PullReport};
 use crate::delta::{Delta, DeltaError, Limits};
 use crate::format::release::{DeltaRef, Kind};
-use crate::id::TreeId;
+use crate::id::{ObjectId, TreeId};
 use crate::remote::RemoteError;
 use crate::store::{Repository, Transaction};
 
@@ -18,7 +20,7 @@ pub(super) fn apply_deltas(
     parts: &mut [Part],
     options: &PullOptions<'_>,
     report: &mut PullReport,
-) -> Result<(), TransferError> {
+) -> Result<Vec<Later>, TransferError> {
     let mut chosen = Vec::new();
     for (number, part) in parts.iter().enumerate().filter(|_| options.deltas) {
         let is_here = |delta: &&DeltaRef| match part.release.kind {
@@ -33,11 +35,21 @@ pub(super) fn apply_deltas(
     let wanted = whole(chosen.iter().map(|(_, delta)| (delta.blob, delta.bytes)));
     repository.require_space(fetcher.missing_bytes(&wanted)?)?;
     report.bytes_fetched += fetch_deltas(fetcher, &mut chosen, options)?;
+    let mut later = Vec::new();
     for (number, delta) in chosen {
         let part = &mut parts[number];
         part.delta_bytes = delta.bytes;
         match apply_delta(fetcher, repository, transaction, part, &delta, options) {
-            Ok(()) => part.how = How::Delta,
+            Ok(rest) => {
+                part.how = How::Delta;
+                if !rest.is_empty() {
+                    later.push(Later {
+                        number,
+                        delta,
+                        rest,
+                    });
+                }
+            }
             Err(TransferError::Delta(error)) => {
                 let reason = chain(&error);
                 let name = &part.release.name;
@@ -50,7 +62,98 @@ pub(super) fn apply_deltas(
             Err(error) => return Err(error),
         }
     }
+    Ok(later)
+}
+
+/// Objects of a delta that are made of others, which are fetched first.
+pub(super) struct Later {
+    number: usize,
+    delta: DeltaRef,
+    rest: BTreeSet<ObjectId>,
+}
+
+impl Later {
+    pub(super) fn objects(&self) -> impl Iterator<Item = ObjectId> {
+        self.rest.iter().copied()
+    }
+}
+
+/// Makes what was left for later; what cannot be made is fetched.
+pub(super) fn apply_rest(
+    fetcher: &Fetcher<'_>,
+    repository: &Repository,
+    transaction: &Transaction<'_>,
+    parts: &mut [Part],
+    later: Vec<Later>,
+    options: &PullOptions<'_>,
+) -> Result<(), TransferError> {
+    for Later {
+        number,
+        delta,
+        rest,
+    } in later
+    {
+        let part = &mut parts[number];
+        let old = Root::read(repository, part.release.kind, &delta.from)?;
+        let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
+        let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default())?;
+        let failed = make(&opened, transaction, &|id| rest.contains(id), options)?;
+        part.failed.extend(failed);
+    }
     Ok(())
+}
+
+/// Chooses the objects that are fetched sooner than they are compressed again.
+///
+/// A delta that is not small beside the rest of what it makes is used whole: no update may be larger than a full download.
+fn quicker(
+    delta: &Delta<'_>,
+    bytes: u64,
+    fetcher: &Fetcher<'_>,
+    options: &PullOptions<'_>,
+) -> BTreeSet<ObjectId> {
+    let rate = match (options.recompress, fetcher.line.rate()) {
+        (Some(true), _) | (None, None) => return BTreeSet::new(),
+        (Some(false), _) => f64::INFINITY,
+        (None, Some(rate)) => rate as f64,
+    };
+    let cores = threads() as f64;
+    let mut chosen = delta.laborious();
+    // Clearly quicker: the rates are estimates.
+    chosen.retain(|object| object.seconds / cores > 1.5 * object.size as f64 / rate);
+    let all: u64 = delta.objects().map(|(_, size)| size).sum();
+    let rest = all.saturating_sub(chosen.iter().map(|object| object.size).sum());
+    if options.recompress.is_none() && bytes > rest * 3 / 10 {
+        return BTreeSet::new();
+    }
+    chosen.iter().map(|object| object.id).collect()
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Makes the wanted objects of a delta, and returns those that could not be made.
+fn make(
+    delta: &Delta<'_>,
+    transaction: &Transaction<'_>,
+    wanted: &(dyn Fn(&ObjectId) -> bool + Sync),
+    options: &PullOptions<'_>,
+) -> Result<Vec<(ObjectId, String)>, TransferError> {
+    let needed = delta.objects().filter(|(id, _)| wanted(id));
+    let needed = needed.map(|(_, size)| size).sum();
+    options.progress.phase("applying deltas", Some(needed));
+    let arriving = Arriving(transaction);
+    let applied = delta.apply(
+        &arriving,
+        &arriving,
+        wanted,
+        threads(),
+        &|bytes| options.progress.advance(bytes),
+        options.cancel,
+    )?;
+    let failed = applied.failed.into_iter();
+    Ok(failed.filter(|(id, _)| wanted(id)).collect())
 }
 
 /// Fetches deltas, and leaves in the list those that arrived as they were signed; the others cost bytes and nothing else.
@@ -136,7 +239,7 @@ fn apply_delta(
     part: &mut Part,
     delta: &DeltaRef,
     options: &PullOptions<'_>,
-) -> Result<(), TransferError> {
+) -> Result<BTreeSet<ObjectId>, TransferError> {
     let old = Root::read(repository, part.release.kind, &delta.from)?;
     let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
     let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default())?;
@@ -150,18 +253,13 @@ fn apply_delta(
     }
     let needed: u64 = opened.objects().map(|(_, size)| size).sum();
     repository.require_space(needed)?;
-    options.progress.phase("applying deltas", Some(needed));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let arriving = Arriving(transaction);
-    let applied = opened.apply(
-        &arriving,
-        &arriving,
-        &|_| true,
-        threads,
-        &|bytes| options.progress.advance(bytes),
-        options.cancel,
-    )?;
-    part.failed = applied.failed.into_iter().collect();
+    let quicker = quicker(&opened, delta.bytes, fetcher, options);
+    let rest = opened.made_of(&quicker);
+    let now = |id: &ObjectId| !quicker.contains(id) && !rest.contains(id);
+    part.failed = make(&opened, transaction, &now, options)?
+        .into_iter()
+        .collect();
+    part.quicker = quicker;
     (part.manifest, part.tree) = (Some(manifest), Some(tree));
-    Ok(())
+    Ok(rest)
 }

@@ -97,7 +97,7 @@ fn corrupt(digest: &Digest, bytes: &[u8]) -> TransferError {
     })
 }
 
-/// Fetches the objects that are neither stored nor made by a delta.
+/// Fetches the objects that are neither stored nor made by a delta, but for those that are going to be made.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn fetch_objects(
     fetcher: &Fetcher<'_>,
@@ -105,6 +105,7 @@ pub(super) fn fetch_objects(
     transaction: &Transaction<'_>,
     parts: &[Part],
     decoded: &[Decoded],
+    later: &BTreeSet<ObjectId>,
     packs: &mut Packs,
     options: &PullOptions<'_>,
     report: &mut PullReport,
@@ -119,7 +120,7 @@ pub(super) fn fetch_objects(
         };
         let before = wanted.len();
         for (id, content) in objects {
-            if !transaction.has_object(&id, content.size) {
+            if !later.contains(&id) && !transaction.has_object(&id, content.size) {
                 wanted.insert(id, content);
             }
         }
@@ -153,7 +154,13 @@ pub(super) fn fetch_objects(
     )?;
     report.bytes_fetched += fetched;
     if !failed.is_empty() {
-        report.fallback_bytes += fetched;
+        let quicker: u64 = parts
+            .iter()
+            .flat_map(|part| &part.quicker)
+            .filter_map(|id| wanted.get(id))
+            .map(|content| content.size)
+            .sum();
+        report.fallback_bytes += fetched.saturating_sub(quicker);
     }
     Ok(())
 }

@@ -4,12 +4,12 @@ mod by_delta;
 mod contents;
 mod decoded;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
-use self::by_delta::apply_deltas;
+use self::by_delta::{Later, apply_deltas, apply_rest};
 use self::contents::{fetch_objects, fetch_roots};
 use self::decoded::{Decoded, check_layers, decode};
 use super::fetch::Fetcher;
@@ -30,6 +30,8 @@ pub struct PullOptions<'a> {
     pub deltas: bool,
     /// Bytes that are fetched for nothing rather than asked for apart; `None` for what arrives while an answer is on its way.
     pub gap: Option<u64>,
+    /// Whether compressed files are made again where that takes longer than to fetch them; `None` lets the line decide.
+    pub recompress: Option<bool>,
     /// Whether images are composed again from their layers, and compared with what was published.
     pub recompose: bool,
     /// Ends the work; what arrived stays for the next time.
@@ -73,6 +75,8 @@ pub struct Fetched {
     pub how: How,
     /// Bytes of its delta; 0 without one.
     pub delta_bytes: u64,
+    /// Objects that were fetched in full because that was quicker than to compress them again.
+    pub quicker_objects: u64,
     /// Objects that its delta could not make, which were fetched in full.
     pub fallback_objects: u64,
     /// Why, for the first of them.
@@ -102,6 +106,8 @@ struct Part {
     manifest: Option<Vec<u8>>,
     tree: Option<Vec<u8>>,
     failed: BTreeMap<ObjectId, String>,
+    /// Objects that are fetched rather than made.
+    quicker: BTreeSet<ObjectId>,
 }
 
 /// Pulls `release` with all that it needs into the repository, and points the ref `name` at it: the commit point.
@@ -129,7 +135,7 @@ pub fn pull(
     require_room(repository, &parts)?;
     let transaction = repository.begin()?;
     let mut packs = Packs::default();
-    apply_deltas(
+    let later = apply_deltas(
         &fetcher,
         repository,
         &transaction,
@@ -140,16 +146,39 @@ pub fn pull(
     fetch_roots(&fetcher, &mut parts, &mut packs, options, &mut report)?;
     let decoded = parts.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
     check_layers(&parts, &decoded)?;
+    let wait: BTreeSet<ObjectId> = later.iter().flat_map(Later::objects).collect();
     fetch_objects(
         &fetcher,
         repository,
         &transaction,
         &parts,
         &decoded,
+        &wait,
         &mut packs,
         options,
         &mut report,
     )?;
+    if !later.is_empty() {
+        apply_rest(
+            &fetcher,
+            repository,
+            &transaction,
+            &mut parts,
+            later,
+            options,
+        )?;
+        fetch_objects(
+            &fetcher,
+            repository,
+            &transaction,
+            &parts,
+            &decoded,
+            &BTreeSet::new(),
+            &mut packs,
+            options,
+            &mut report,
+        )?;
+    }
     for decoded in &decoded {
         match decoded {
             Decoded::Layer(layer, changeset) => {
@@ -179,6 +208,7 @@ pub fn pull(
         id: part.release.id,
         how: part.how,
         delta_bytes: part.delta_bytes,
+        quicker_objects: part.quicker.len() as u64,
         fallback_objects: part.failed.len() as u64,
         fallback_reason: part.failed.into_values().next(),
     }));
@@ -229,6 +259,7 @@ fn needed(
                 id: release.id,
                 how: How::Present,
                 delta_bytes: 0,
+                quicker_objects: 0,
                 fallback_objects: 0,
                 fallback_reason: None,
             });
@@ -241,6 +272,7 @@ fn needed(
             manifest: None,
             tree: None,
             failed: BTreeMap::new(),
+            quicker: BTreeSet::new(),
         });
     }
     Ok((parts, report))

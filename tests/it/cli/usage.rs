@@ -109,6 +109,8 @@ fn help_of_a_command_shows_examples() {
           --ahead                   Take a release that is being rolled out even where it is not this
                                     machine's turn
           --no-deltas               Fetch what changed in full, not as the difference to what is here
+          --least-bytes             Make compressed files again even where it is quicker to fetch them:
+                                    for lines that are paid by the byte
       -h, --help                    Print help
       -V, --version                 Print version
 

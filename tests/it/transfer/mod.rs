@@ -1,5 +1,6 @@
 //! Publishing and pulling, between two repositories and a remote that may misbehave.
 
+mod labour;
 pub mod world;
 
 use layerset::store::FsckOptions;
@@ -7,7 +8,7 @@ use layerset::transfer::{How, PullOptions, TransferError, What, publish};
 use world::*;
 
 /// What a repository says of itself after whatever happened.
-fn is_clean(repository: &layerset::store::Repository) {
+pub fn is_clean(repository: &layerset::store::Repository) {
     let report = repository
         .fsck(FsckOptions {
             threads: 2,

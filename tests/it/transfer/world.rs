@@ -437,6 +437,7 @@ pub fn pull_options() -> PullOptions<'static> {
         threads: 3,
         deltas: true,
         gap: Some(4096),
+        recompress: None,
         recompose: true,
         cancel: &GO_ON,
         progress: &Quiet,
