@@ -39,7 +39,7 @@ pub enum TransferError {
     Format(#[from] FormatError),
     /// A delta could not be made or read.
     #[error(transparent)]
-    Delta(#[from] DeltaError),
+    Delta(DeltaError),
     /// Composing what arrived failed.
     #[error(transparent)]
     Compose(#[from] ComposeError),
@@ -133,6 +133,15 @@ impl TransferError {
             verb,
             path: path.to_owned(),
             source,
+        }
+    }
+}
+
+impl From<DeltaError> for TransferError {
+    fn from(error: DeltaError) -> Self {
+        match error {
+            DeltaError::Interrupted => Self::Interrupted,
+            error => Self::Delta(error),
         }
     }
 }

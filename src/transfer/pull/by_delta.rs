@@ -50,7 +50,7 @@ pub(super) fn apply_deltas(
                     });
                 }
             }
-            Err(TransferError::Delta(error)) => {
+            Err(TransferError::Delta(error)) if is_of_delta(&error) => {
                 let reason = chain(&error);
                 let name = &part.release.name;
                 options.progress.remark(&format!(
@@ -96,8 +96,17 @@ pub(super) fn apply_rest(
         let part = &mut parts[number];
         let old = Root::read(repository, part.release.kind, &delta.from)?;
         let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
-        let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default())?;
-        let failed = make(&opened, transaction, &|id| rest.contains(id), options)?;
+        let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default());
+        let made = opened
+            .map_err(TransferError::from)
+            .and_then(|opened| make(&opened, transaction, &|id| rest.contains(id), options));
+        let failed = match made {
+            Err(TransferError::Delta(error)) if is_of_delta(&error) => {
+                let reason = chain(&error);
+                rest.iter().map(|id| (*id, reason.clone())).collect()
+            }
+            made => made?,
+        };
         part.failed.extend(failed);
     }
     Ok(())
@@ -220,6 +229,11 @@ fn is_of_blob(error: &TransferError) -> bool {
         error,
         TransferError::Remote(RemoteError::NoBlob { .. } | RemoteError::Protocol { .. })
     )
+}
+
+/// Says whether a fault is the delta's, which can be done without, and not this machine's.
+fn is_of_delta(error: &DeltaError) -> bool {
+    !matches!(error, DeltaError::Storage { .. })
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -2,12 +2,14 @@
 
 use std::io::Write as _;
 
-use layerset::transfer::{How, PullOptions};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use layerset::transfer::{How, Progress, PullOptions};
 use layerset::tree::Tree;
 
 use super::is_clean;
 use super::world::{
-    Files, MemoryRemote, app_files, image, layer, noise, open, publish_image, pull_options,
+    Files, MemoryRemote, app_files, build, image, layer, noise, open, publish_image, pull_options,
     pull_stable,
 };
 
@@ -49,6 +51,47 @@ fn kernel(version: u32) -> Files {
     image[1000..1004].copy_from_slice(&version.to_le_bytes());
     files.insert(format!("boot/vmlinux-{version}"), image);
     files
+}
+
+/// Interrupts when deltas are applied.
+struct Impatient(AtomicBool);
+
+impl Progress for Impatient {
+    fn phase(&self, what: &str, _: Option<u64>) {
+        if what == "applying deltas" {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn remark(&self, text: &str) {
+        panic!("{text}");
+    }
+}
+
+#[test]
+fn an_interrupt_while_a_delta_is_applied_keeps_the_delta() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = open(&dir.path().join("publisher"));
+    let machine = open(&dir.path().join("machine"));
+    let remote = MemoryRemote::default();
+    for version in [1, 2] {
+        publish_image(&publisher, &remote, build(&publisher, version));
+        if version == 1 {
+            pull_stable(&machine, &remote, &pull_options()).unwrap();
+        }
+    }
+    remote.log.lock().unwrap().clear();
+    let impatient = Impatient(AtomicBool::new(false));
+    let options = PullOptions {
+        cancel: &impatient.0,
+        progress: &impatient,
+        ..pull_options()
+    };
+    let error = pull_stable(&machine, &remote, &options).unwrap_err();
+    assert_eq!(error.to_string(), "interrupted");
+    is_clean(&machine);
+    pull_stable(&machine, &remote, &pull_options()).unwrap();
+    remote.asked_once();
 }
 
 #[test]
