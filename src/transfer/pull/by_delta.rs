@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use super::super::TransferError;
 use super::super::deltas::{Arriving, Root};
 use super::super::fetch::{Blame, Fetcher, whole};
+use super::super::unpack::Packs;
 use super::{How, Part, PullOptions, PullReport};
 use crate::delta::{Delta, DeltaError, Limits};
+use crate::format::pack::Digest;
 use crate::format::release::{DeltaRef, Kind};
 use crate::id::{ObjectId, TreeId};
 use crate::remote::RemoteError;
@@ -39,7 +41,15 @@ pub(super) fn apply_deltas(
     for (number, delta) in chosen {
         let part = &mut parts[number];
         part.delta_bytes = delta.bytes;
-        match apply_delta(fetcher, repository, transaction, part, &delta, options) {
+        match apply_delta(
+            fetcher,
+            repository,
+            transaction,
+            part,
+            &delta,
+            options,
+            report,
+        ) {
             Ok(rest) => {
                 part.how = How::Delta;
                 if !rest.is_empty() {
@@ -114,15 +124,17 @@ pub(super) fn apply_rest(
 
 /// Chooses the objects that are fetched sooner than they are compressed again.
 ///
-/// A delta that is not small beside the rest of what it makes is used whole: no update may be larger than a full download.
+/// None where the delta and they are more than a full download: no update may be larger than that.
 fn quicker(
     delta: &Delta<'_>,
+    part: &Part,
     bytes: u64,
     fetcher: &Fetcher<'_>,
     options: &PullOptions<'_>,
-) -> BTreeSet<ObjectId> {
+    report: &mut PullReport,
+) -> Result<BTreeSet<ObjectId>, TransferError> {
     let rate = match (options.recompress, fetcher.line.rate()) {
-        (Some(true), _) | (None, None) => return BTreeSet::new(),
+        (Some(true), _) | (None, None) => return Ok(BTreeSet::new()),
         (Some(false), _) => f64::INFINITY,
         (None, Some(rate)) => rate as f64,
     };
@@ -130,12 +142,27 @@ fn quicker(
     let mut chosen = delta.laborious();
     // Clearly quicker: the rates are estimates.
     chosen.retain(|object| object.seconds / cores > 1.5 * object.size as f64 / rate);
-    let all: u64 = delta.objects().map(|(_, size)| size).sum();
-    let rest = all.saturating_sub(chosen.iter().map(|object| object.size).sum());
-    if options.recompress.is_none() && bytes > rest * 3 / 10 {
-        return BTreeSet::new();
+    let chosen: BTreeSet<ObjectId> = chosen.iter().map(|object| object.id).collect();
+    if chosen.is_empty() {
+        return Ok(chosen);
     }
-    chosen.iter().map(|object| object.id).collect()
+    // Packs of its own: where they cannot be read, the delta alone may do.
+    let mut packs = Packs::default();
+    match packs.learn(fetcher, &part.release.packs) {
+        Ok(bytes) => report.bytes_fetched += bytes,
+        Err(TransferError::Interrupted) => return Err(TransferError::Interrupted),
+        Err(_) => return Ok(BTreeSet::new()),
+    }
+    let cost = |ids: &mut dyn Iterator<Item = &ObjectId>| {
+        let digests: BTreeSet<Digest> = ids.map(|id| *id.as_bytes()).collect();
+        let (plan, lacking) = packs.plan(&digests);
+        let ranges = packs.ranges(&plan, options.gap_on(&fetcher.line));
+        Ok::<_, TransferError>((fetcher.missing_bytes(&ranges)?, lacking.is_empty()))
+    };
+    let (full, _) = cost(&mut delta.objects().map(|(id, _)| id))?;
+    let (more, is_there) = cost(&mut chosen.iter())?;
+    let fits = is_there && (options.recompress.is_some() || bytes.saturating_add(more) <= full);
+    Ok(if fits { chosen } else { BTreeSet::new() })
 }
 
 fn threads() -> usize {
@@ -246,6 +273,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+#[allow(clippy::too_many_arguments)]
 fn apply_delta(
     fetcher: &Fetcher<'_>,
     repository: &Repository,
@@ -253,6 +281,7 @@ fn apply_delta(
     part: &mut Part,
     delta: &DeltaRef,
     options: &PullOptions<'_>,
+    report: &mut PullReport,
 ) -> Result<BTreeSet<ObjectId>, TransferError> {
     let old = Root::read(repository, part.release.kind, &delta.from)?;
     let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
@@ -267,7 +296,7 @@ fn apply_delta(
     }
     let needed: u64 = opened.objects().map(|(_, size)| size).sum();
     repository.require_space(needed)?;
-    let quicker = quicker(&opened, delta.bytes, fetcher, options);
+    let quicker = quicker(&opened, part, delta.bytes, fetcher, options, report)?;
     let rest = opened.made_of(&quicker);
     let now = |id: &ObjectId| !quicker.contains(id) && !rest.contains(id);
     part.failed = make(&opened, transaction, &now, options)?
