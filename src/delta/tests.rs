@@ -98,16 +98,6 @@ fn applied(old: &Files, delta: &[u8]) -> Result<(Applied, World), DeltaError> {
     Ok((done, world))
 }
 
-impl ReadAt for &[u8] {
-    fn size(&self) -> io::Result<u64> {
-        (**self).size()
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buffer, offset)
-    }
-}
-
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let bytes = std::iter::repeat_with(|| {
