@@ -189,6 +189,29 @@ pub fn reproduces(coding: &Coding, packed: &[u8], contents: &[u8]) -> bool {
 }
 
 /// Moves what worked to the front of what is tried first.
+/// Tries what worked before, then the others, each once, with at most about `memory` bytes; the first that makes `packed` of its
+/// `contents` is remembered.
+fn prove<T: Clone + PartialEq>(
+    (worked, others): (impl IntoIterator<Item = T>, impl IntoIterator<Item = T>),
+    coding: fn(T) -> Coding,
+    (packed, contents): (&[u8], &[u8]),
+    memory: u64,
+    memo: &mut Vec<T>,
+) -> Option<T> {
+    let mut candidates: Vec<T> = worked.into_iter().collect();
+    for other in others {
+        if !candidates.contains(&other) {
+            candidates.push(other);
+        }
+    }
+    let found = candidates.into_iter().find(|candidate| {
+        let coding = coding(candidate.clone());
+        coding.is_possible(memory) && reproduces(&coding, packed, contents)
+    })?;
+    remember(memo, found.clone());
+    Some(found)
+}
+
 fn remember<T: PartialEq>(memo: &mut Vec<T>, worked: T) {
     memo.retain(|known| *known != worked);
     memo.insert(0, worked);

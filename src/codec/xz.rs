@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read, Write};
 use liblzma::stream::{Check, Filters, LzmaOptions, MtStreamBuilder, Stream};
 use liblzma::write::XzEncoder;
 
-use super::{Coding, remember, reproduces};
+use super::{Coding, prove};
 
 /// How an xz stream with the one filter LZMA2 was made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,9 +85,9 @@ pub(super) fn find(
     let fits = |coding: &XzCoding| {
         coding.check == check && coding.dictionary == dictionary && coding.sized == sized
     };
-    let mut candidates: Vec<XzCoding> = memo.iter().filter(|c| fits(c)).cloned().collect();
+    let worked: Vec<XzCoding> = memo.iter().filter(|c| fits(c)).cloned().collect();
     // 6 to 9 differ in the dictionary only.
-    for (preset, extreme) in [
+    let presets = [
         (6, false),
         (6, true),
         (5, false),
@@ -96,25 +96,21 @@ pub(super) fn find(
         (2, false),
         (1, false),
         (0, false),
-    ] {
-        let coding = XzCoding {
-            check,
-            dictionary,
-            preset,
-            extreme,
-            sized,
-        };
-        if !candidates.contains(&coding) {
-            candidates.push(coding);
-        }
-    }
-    candidates.retain(|coding| coding.memory().is_some_and(|needed| needed <= memory));
-    // What needs many tries is not worth their time.
-    let found = candidates
-        .into_iter()
-        .find(|coding| reproduces(&Coding::Xz(coding.clone()), packed, contents))?;
-    remember(memo, found.clone());
-    Some(found)
+    ];
+    let others = presets.map(|(preset, extreme)| XzCoding {
+        check,
+        dictionary,
+        preset,
+        extreme,
+        sized,
+    });
+    prove(
+        (worked, others),
+        Coding::Xz,
+        (packed, contents),
+        memory,
+        memo,
+    )
 }
 
 /// Reads check, dictionary size and whether sizes are written from the first block header, if its one filter is LZMA2.

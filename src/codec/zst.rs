@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use zstd::stream::write::Encoder;
 
-use super::{Coding, remember, reproduces};
+use super::{Coding, prove};
 
 /// How a zstd frame was made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -71,8 +71,8 @@ pub(super) fn find(
     let checksum = descriptor & 4 != 0;
     let sized = descriptor & 0xe0 != 0;
     let fits = |coding: &ZstdCoding| coding.checksum == checksum && coding.sized == sized;
-    let mut candidates: Vec<ZstdCoding> = memo.iter().filter(|c| fits(c)).cloned().collect();
-    for (level, workers) in [
+    let worked: Vec<ZstdCoding> = memo.iter().filter(|c| fits(c)).cloned().collect();
+    let levels = [
         (9, true),
         (3, true),
         (19, true),
@@ -81,21 +81,18 @@ pub(super) fn find(
         (12, true),
         (3, false),
         (19, false),
-    ] {
-        let coding = ZstdCoding {
-            level,
-            workers,
-            checksum,
-            sized,
-        };
-        if !candidates.contains(&coding) {
-            candidates.push(coding);
-        }
-    }
-    candidates.retain(|coding| coding.memory().is_some_and(|needed| needed <= memory));
-    let found = candidates
-        .into_iter()
-        .find(|coding| reproduces(&Coding::Zstd(coding.clone()), packed, contents))?;
-    remember(memo, found.clone());
-    Some(found)
+    ];
+    let others = levels.map(|(level, workers)| ZstdCoding {
+        level,
+        workers,
+        checksum,
+        sized,
+    });
+    prove(
+        (worked, others),
+        Coding::Zstd,
+        (packed, contents),
+        memory,
+        memo,
+    )
 }
