@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use super::super::TransferError;
 use super::super::deltas::{Arriving, Root};
 use super::super::fetch::{Blame, Fetcher, whole};
-use super::super::unpack::Packs;
+use super::quicker::quicker;
 use super::{How, Part, PullOptions, PullReport};
 use crate::delta::{Delta, DeltaError, Limits};
-use crate::format::pack::Digest;
 use crate::format::release::{DeltaRef, Kind};
 use crate::id::{ObjectId, TreeId};
 use crate::remote::RemoteError;
@@ -122,50 +121,7 @@ pub(super) fn apply_rest(
     Ok(())
 }
 
-/// Chooses the objects that are fetched sooner than they are compressed again.
-///
-/// None where the delta and they are more than a full download: no update may be larger than that.
-fn quicker(
-    delta: &Delta<'_>,
-    part: &Part,
-    bytes: u64,
-    fetcher: &Fetcher<'_>,
-    options: &PullOptions<'_>,
-    report: &mut PullReport,
-) -> Result<BTreeSet<ObjectId>, TransferError> {
-    let rate = match (options.recompress, fetcher.line.rate()) {
-        (Some(true), _) | (None, None) => return Ok(BTreeSet::new()),
-        (Some(false), _) => f64::INFINITY,
-        (None, Some(rate)) => rate as f64,
-    };
-    let cores = threads() as f64;
-    let mut chosen = delta.laborious();
-    // Clearly quicker: the rates are estimates.
-    chosen.retain(|object| object.seconds / cores > 1.5 * object.size as f64 / rate);
-    let chosen: BTreeSet<ObjectId> = chosen.iter().map(|object| object.id).collect();
-    if chosen.is_empty() {
-        return Ok(chosen);
-    }
-    // Packs of its own: where they cannot be read, the delta alone may do.
-    let mut packs = Packs::default();
-    match packs.learn(fetcher, &part.release.packs) {
-        Ok(bytes) => report.bytes_fetched += bytes,
-        Err(TransferError::Interrupted) => return Err(TransferError::Interrupted),
-        Err(_) => return Ok(BTreeSet::new()),
-    }
-    let cost = |ids: &mut dyn Iterator<Item = &ObjectId>| {
-        let digests: BTreeSet<Digest> = ids.map(|id| *id.as_bytes()).collect();
-        let (plan, lacking) = packs.plan(&digests);
-        let ranges = packs.ranges(&plan, options.gap_on(&fetcher.line));
-        Ok::<_, TransferError>((fetcher.missing_bytes(&ranges)?, lacking.is_empty()))
-    };
-    let (full, _) = cost(&mut delta.objects().map(|(id, _)| id))?;
-    let (more, is_there) = cost(&mut chosen.iter())?;
-    let fits = is_there && (options.recompress.is_some() || bytes.saturating_add(more) <= full);
-    Ok(if fits { chosen } else { BTreeSet::new() })
-}
-
-fn threads() -> usize {
+pub(super) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -297,8 +253,8 @@ fn apply_delta(
     let needed: u64 = opened.objects().map(|(_, size)| size).sum();
     repository.require_space(needed)?;
     let quicker = quicker(&opened, part, delta.bytes, fetcher, options, report)?;
-    let rest = opened.made_of(&quicker);
-    let now = |id: &ObjectId| !quicker.contains(id) && !rest.contains(id);
+    let rest = opened.made_of(&quicker.objects);
+    let now = |id: &ObjectId| !quicker.objects.contains(id) && !rest.contains(id);
     part.failed = make(&opened, transaction, &now, options)?
         .into_iter()
         .collect();

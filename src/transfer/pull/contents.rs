@@ -137,26 +137,23 @@ pub(super) fn fetch_objects(
     let (plan, lacking) = packs.plan(&digests);
     refuse_lacking(parts, lacking)?;
     let unpacked: u64 = wanted.values().map(|content| content.size).sum();
-    let packed = fetcher.missing_bytes(&packs.ranges(&plan, options.gap_on(&fetcher.line)))?;
+    // What was chosen because it costs no more than a full download is fetched as that was reckoned.
+    let gaps = parts.iter().filter_map(|part| part.quicker.gap);
+    let gap = gaps.fold(options.gap_on(&fetcher.line), u64::min);
+    let packed = fetcher.missing_bytes(&packs.ranges(&plan, gap))?;
     // An inode and the rest of a block each, beside the bytes.
     let blocks = wanted.len() as u64 * 4096;
     repository.require_space(unpacked.saturating_add(packed).saturating_add(blocks))?;
-    fetched += packs.unpack(
-        fetcher,
-        "fetching",
-        &plan,
-        options.gap_on(&fetcher.line),
-        &|content, fill| {
-            let id = object_of(content);
-            let size = wanted.get(&id).map_or(0, |wanted| wanted.size);
-            Ok(transaction.put_expected(&id, size, fill)?)
-        },
-    )?;
+    fetched += packs.unpack(fetcher, "fetching", &plan, gap, &|content, fill| {
+        let id = object_of(content);
+        let size = wanted.get(&id).map_or(0, |wanted| wanted.size);
+        Ok(transaction.put_expected(&id, size, fill)?)
+    })?;
     report.bytes_fetched += fetched;
     if !failed.is_empty() {
         let quicker: u64 = parts
             .iter()
-            .flat_map(|part| &part.quicker)
+            .flat_map(|part| &part.quicker.objects)
             .filter_map(|id| wanted.get(id))
             .map(|content| content.size)
             .sum();

@@ -3,6 +3,7 @@
 mod by_delta;
 mod contents;
 mod decoded;
+mod quicker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use self::by_delta::{Later, apply_deltas, apply_rest};
 use self::contents::{fetch_objects, fetch_roots};
 use self::decoded::{Decoded, check_layers, decode};
+use self::quicker::Quicker;
 use super::fetch::Fetcher;
 use super::line::Line;
 use super::unpack::Packs;
@@ -106,8 +108,8 @@ struct Part {
     manifest: Option<Vec<u8>>,
     tree: Option<Vec<u8>>,
     failed: BTreeMap<ObjectId, String>,
-    /// Objects that are fetched rather than made.
-    quicker: BTreeSet<ObjectId>,
+    /// What is fetched rather than made.
+    quicker: Quicker,
 }
 
 /// Pulls `release` with all that it needs into the repository, and points the ref `name` at it: the commit point.
@@ -208,7 +210,7 @@ pub fn pull(
         id: part.release.id,
         how: part.how,
         delta_bytes: part.delta_bytes,
-        quicker_objects: part.quicker.len() as u64,
+        quicker_objects: part.quicker.objects.len() as u64,
         fallback_objects: part.failed.len() as u64,
         fallback_reason: part.failed.into_values().next(),
     }));
@@ -272,7 +274,7 @@ fn needed(
             manifest: None,
             tree: None,
             failed: BTreeMap::new(),
-            quicker: BTreeSet::new(),
+            quicker: Quicker::default(),
         });
     }
     Ok((parts, report))

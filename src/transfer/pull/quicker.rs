@@ -1,0 +1,171 @@
+//! What is fetched in full although a delta could make it: files that take longer to compress again than to fetch.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use super::super::TransferError;
+use super::super::fetch::Fetcher;
+use super::super::unpack::Packs;
+use super::by_delta::threads;
+use super::{Part, PullOptions, PullReport};
+use crate::delta::{Delta, Laborious};
+use crate::format::pack::Digest;
+use crate::id::ObjectId;
+
+/// The least gap that is tried: below it, requests cost more than bytes.
+const LEAST_GAP: u64 = 4 << 10;
+
+/// Objects that are fetched rather than made.
+#[derive(Default)]
+pub struct Quicker {
+    /// The objects.
+    pub objects: BTreeSet<ObjectId>,
+    /// The gap at which to join ranges, in bytes, so that they cost what was reckoned; `None` for the usual one.
+    pub gap: Option<u64>,
+}
+
+/// Chooses the objects that are fetched sooner than they are compressed again.
+///
+/// Only so many that the delta and they are no more than a full download: no update may be larger than that.
+pub(super) fn quicker(
+    delta: &Delta<'_>,
+    part: &Part,
+    bytes: u64,
+    fetcher: &Fetcher<'_>,
+    options: &PullOptions<'_>,
+    report: &mut PullReport,
+) -> Result<Quicker, TransferError> {
+    let rate = match (options.recompress, fetcher.line.rate()) {
+        (Some(true), _) | (None, None) => return Ok(Quicker::default()),
+        (Some(false), _) => f64::INFINITY,
+        (None, Some(rate)) => rate as f64,
+    };
+    let cores = threads() as f64;
+    let mut worth = delta.laborious();
+    // Clearly quicker: the rates are estimates.
+    worth.retain(|object| object.seconds / cores > 1.5 * object.size as f64 / rate);
+    if worth.is_empty() {
+        return Ok(Quicker::default());
+    }
+    // Packs of its own: where they cannot be read, the delta alone may do.
+    let mut packs = Packs::default();
+    match packs.learn(fetcher, &part.release.packs) {
+        Ok(bytes) => report.bytes_fetched += bytes,
+        Err(TransferError::Interrupted) => return Err(TransferError::Interrupted),
+        Err(_) => return Ok(Quicker::default()),
+    }
+    let cost = |ids: &BTreeSet<ObjectId>, gap: u64| {
+        let digests: BTreeSet<Digest> = ids.iter().map(|id| *id.as_bytes()).collect();
+        let (plan, lacking) = packs.plan(&digests);
+        let bytes = fetcher.missing_bytes(&packs.ranges(&plan, gap))?;
+        Ok::<_, TransferError>(lacking.is_empty().then_some(bytes))
+    };
+    let usual = options.gap_on(&fetcher.line);
+    let room = match options.recompress {
+        Some(_) => u64::MAX,
+        None => {
+            let all = delta.objects().map(|(id, _)| *id).collect();
+            let Some(full) = cost(&all, usual)? else {
+                return Ok(Quicker::default());
+            };
+            full.saturating_sub(bytes)
+        }
+    };
+    choose(worth, usual, room, cost)
+}
+
+/// Takes as many of `worth` as `room` bytes hold, with the widest gap that serves; when no gap serves for all, those that gain
+/// most for their bytes. `cost` says what a set costs with a gap; `None` when it cannot be fetched.
+fn choose(
+    mut worth: Vec<Laborious>,
+    usual: u64,
+    room: u64,
+    cost: impl Fn(&BTreeSet<ObjectId>, u64) -> Result<Option<u64>, TransferError>,
+) -> Result<Quicker, TransferError> {
+    let gain = |object: &Laborious| object.seconds / object.size.max(1) as f64;
+    worth.sort_by(|a, b| {
+        let by_gain = gain(b).partial_cmp(&gain(a)).unwrap_or(Ordering::Equal);
+        by_gain.then(a.id.cmp(&b.id))
+    });
+    let first = |count: usize| -> BTreeSet<ObjectId> {
+        worth[..count].iter().map(|object| object.id).collect()
+    };
+    let all = first(worth.len());
+    let mut gap = usual;
+    loop {
+        match cost(&all, gap)? {
+            None => return Ok(Quicker::default()),
+            Some(bytes) if bytes <= room => {
+                return Ok(Quicker {
+                    objects: all,
+                    gap: Some(gap),
+                });
+            }
+            Some(_) if gap <= LEAST_GAP => break,
+            Some(_) => gap = (gap / 4).max(LEAST_GAP),
+        }
+    }
+    // `fits` objects do, `not` do not.
+    let (mut fits, mut not) = (0, worth.len());
+    while not - fits > 1 {
+        let count = fits + (not - fits) / 2;
+        match cost(&first(count), gap)? {
+            Some(bytes) if bytes <= room => fits = count,
+            _ => not = count,
+        }
+    }
+    Ok(Quicker {
+        objects: first(fits),
+        gap: (fits > 0).then_some(gap),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Objects of 100 bytes each, of which later ones take longer.
+    fn objects(count: u8) -> Vec<Laborious> {
+        let each = (0..count).map(|number| Laborious {
+            id: ObjectId::of(&[number]),
+            size: 100,
+            seconds: f64::from(number) + 1.0,
+        });
+        each.collect()
+    }
+
+    /// Each costs its size and as much again of what lies between as the gap lets in.
+    fn cost(ids: &BTreeSet<ObjectId>, gap: u64) -> Result<Option<u64>, TransferError> {
+        Ok(Some(ids.len() as u64 * (100 + gap)))
+    }
+
+    #[test]
+    fn all_are_taken_with_the_gap_that_is_usual_where_there_is_room() {
+        let quicker = choose(objects(10), 1 << 20, u64::MAX, cost).unwrap();
+        assert_eq!((quicker.objects.len(), quicker.gap), (10, Some(1 << 20)));
+    }
+
+    #[test]
+    fn narrower_gaps_are_tried_before_anything_is_left_out() {
+        let room = 10 * (100 + (1 << 16));
+        let quicker = choose(objects(10), 1 << 20, room, cost).unwrap();
+        assert_eq!((quicker.objects.len(), quicker.gap), (10, Some(1 << 16)));
+    }
+
+    #[test]
+    fn what_gains_most_is_taken_where_there_is_no_room_for_all() {
+        let room = 3 * (100 + LEAST_GAP) + 50;
+        let quicker = choose(objects(10), 1 << 20, room, cost).unwrap();
+        let best: BTreeSet<ObjectId> = (7..10).map(|number| ObjectId::of(&[number])).collect();
+        assert_eq!((quicker.objects, quicker.gap), (best, Some(LEAST_GAP)));
+    }
+
+    #[test]
+    fn nothing_is_taken_where_there_is_no_room_or_no_pack() {
+        let quicker = choose(objects(10), 1 << 20, 10, cost).unwrap();
+        assert_eq!((quicker.objects.len(), quicker.gap), (0, None));
+        let none = |_: &BTreeSet<ObjectId>, _| Ok(None);
+        let quicker = choose(objects(10), 64, u64::MAX, none).unwrap();
+        assert!(quicker.objects.is_empty());
+    }
+}
