@@ -44,12 +44,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(inner) = cause {
-                text.push_str(&format!(": {inner}"));
-                cause = inner.source();
-            }
+            let text = layerset::causes::chain(&*error);
             // With standard error gone, the status has to do.
             let _ = writeln!(io::stderr(), "delta: {text}");
             ExitCode::FAILURE

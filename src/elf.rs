@@ -7,9 +7,12 @@
 //! The facts are a function of the bytes alone and may be cached by object id under [`FACTS_VERSION`].
 
 mod read;
+mod windows;
 
-use object::elf;
+use object::{ReadRef, elf};
 use serde::{Deserialize, Serialize};
+
+pub use windows::Windows;
 
 /// The version of [`ElfFacts`]' serialised form and meaning; cached facts of another version are to be thrown away.
 pub const FACTS_VERSION: u32 = 1;
@@ -130,9 +133,10 @@ pub enum ElfError {
     },
 }
 
-/// Reads the facts of `bytes`, the content of one whole file; `None` says that it is not ELF.
-pub fn parse(bytes: &[u8]) -> Result<Option<ElfFacts>, ElfError> {
-    read::parse(bytes)
+/// Reads the facts of `data`, the content of one whole file, as bytes or as a file of which little is read; `None` says that it is
+/// not ELF.
+pub fn parse<'a>(data: impl ReadRef<'a>) -> Result<Option<ElfFacts>, ElfError> {
+    read::parse(data)
 }
 
 impl ElfFacts {

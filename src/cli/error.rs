@@ -108,8 +108,7 @@ impl CliError {
     pub fn from_error(error: &dyn Error, exit: u8) -> Self {
         let mut causes = Vec::new();
         let mut hint = None;
-        let mut source = error.source();
-        while let Some(cause) = source {
+        for cause in crate::causes::causes(error) {
             if is_no_room(cause) {
                 hint = Some(MAKE_ROOM.to_owned());
             }
@@ -117,7 +116,6 @@ impl CliError {
             if !text.is_empty() && causes.last() != Some(&text) {
                 causes.push(text);
             }
-            source = cause.source();
         }
         Self {
             causes,

@@ -2,12 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 
 use crate::id::ObjectId;
 use crate::path::escape;
 use crate::store::{Index, StoreError, Transaction};
 use crate::tree::view::{FACTS_VERSION, FileFacts, ImageView, ViewError, ViewNode};
 use crate::tree::{Node, Tree};
+
+/// Files up to this size are read whole for their facts.
+const WHOLE_BYTES: u64 = 4 << 20;
 
 /// The kind of fact in the index; another version of the facts is another kind.
 fn file_facts() -> String {
@@ -58,6 +63,23 @@ impl<'a> TreeView<'a> {
     }
 }
 
+/// Reads the facts of an object, which was checked against its id; a large one is not held in memory.
+fn read_facts(transaction: &Transaction<'_>, id: &ObjectId) -> Result<FileFacts, StoreError> {
+    let fail = |error| StoreError::io("read", std::path::Path::new(&id.to_hex()), error);
+    let file = transaction.open_object(id)?;
+    let size = file.metadata().map_err(fail)?.len();
+    if size <= WHOLE_BYTES {
+        return Ok(FileFacts::of(&*transaction.read_object(id)?));
+    }
+    transaction.verify_object(id)?;
+    let read = |range: Range<u64>| {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        file.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    };
+    FileFacts::of_large(size, read).map_err(fail)
+}
+
 fn unreadable(path: &[u8], source: StoreError) -> ViewError {
     ViewError::Read {
         path: escape(path),
@@ -92,11 +114,7 @@ impl ImageView for TreeView<'_> {
         if let Some(facts) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(facts);
         }
-        let bytes = self
-            .transaction
-            .read_object(&id)
-            .map_err(|error| unreadable(path, error))?;
-        let facts = FileFacts::of(&bytes);
+        let facts = read_facts(self.transaction, &id).map_err(|error| unreadable(path, error))?;
         if let Ok(encoded) = serde_json::to_vec(&facts) {
             self.fresh.borrow_mut().insert(id, encoded);
         }

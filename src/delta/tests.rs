@@ -98,7 +98,7 @@ fn applied(old: &Files, delta: &[u8]) -> Result<(Applied, World), DeltaError> {
     Ok((done, world))
 }
 
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let bytes = std::iter::repeat_with(|| {
         state = state

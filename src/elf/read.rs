@@ -21,13 +21,14 @@ const STRINGS: &str = "dynamic string table";
 const NEEDS: &str = "table of needed versions";
 const DEFS: &str = "table of defined versions";
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<ElfFacts>, ElfError> {
-    if !bytes.starts_with(&elf::ELFMAG) {
+pub(super) fn parse<'a>(data: impl ReadRef<'a>) -> Result<Option<ElfFacts>, ElfError> {
+    let magic = data.read_bytes_at(0, elf::ELFMAG.len() as u64);
+    if magic != Ok(&elf::ELFMAG) {
         return Ok(None);
     }
-    match FileKind::parse(bytes) {
-        Ok(FileKind::Elf32) => Reader::<elf::FileHeader32<Endianness>>::open(bytes)?.facts(),
-        Ok(FileKind::Elf64) => Reader::<elf::FileHeader64<Endianness>>::open(bytes)?.facts(),
+    match FileKind::parse(data) {
+        Ok(FileKind::Elf32) => Reader::<elf::FileHeader32<Endianness>, _>::open(data)?.facts(),
+        Ok(FileKind::Elf64) => Reader::<elf::FileHeader64<Endianness>, _>::open(data)?.facts(),
         _ => Err(malformed(HEADER)),
     }
     .map(Some)
@@ -44,8 +45,8 @@ fn text(bytes: &[u8], part: &'static str) -> Result<String, ElfError> {
     }
 }
 
-struct Reader<'a, H: FileHeader<Endian = Endianness>> {
-    bytes: &'a [u8],
+struct Reader<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> {
+    data: R,
     header: &'a H,
     endian: Endianness,
     segments: &'a [H::ProgramHeader],
@@ -53,15 +54,15 @@ struct Reader<'a, H: FileHeader<Endian = Endianness>> {
     budget: usize,
 }
 
-impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
-    fn open(bytes: &'a [u8]) -> Result<Self, ElfError> {
-        let header = H::parse(bytes).map_err(|_| malformed(HEADER))?;
+impl<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Reader<'a, H, R> {
+    fn open(data: R) -> Result<Self, ElfError> {
+        let header = H::parse(data).map_err(|_| malformed(HEADER))?;
         let endian = header.endian().map_err(|_| malformed(HEADER))?;
         let segments = header
-            .program_headers(endian, bytes)
+            .program_headers(endian, data)
             .map_err(|_| malformed(SEGMENTS))?;
         Ok(Self {
-            bytes,
+            data,
             header,
             endian,
             segments,
@@ -112,7 +113,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
             }
             match kind {
                 elf::PT_INTERP => {
-                    let interp = segment.interpreter(endian, self.bytes);
+                    let interp = segment.interpreter(endian, self.data);
                     let interp = interp.ok().flatten().ok_or_else(|| malformed(INTERP))?;
                     facts.interp = Some(self.charge(interp, INTERP)?);
                 }
@@ -129,7 +130,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
         if let Some(dynamic) = dynamic
             && dynamic.p_filesz(endian).into() != 0
         {
-            let entries = dynamic.dynamic(endian, self.bytes);
+            let entries = dynamic.dynamic(endian, self.data);
             let entries = entries.ok().flatten().ok_or_else(|| malformed(DYNAMIC))?;
             self.dynamic_section(entries, &mut facts)?;
         }
@@ -234,7 +235,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
 
     /// A broken note says nothing, rather than making the object unreadable: the loader ignores it as well.
     fn abi_tag(&self, segment: &H::ProgramHeader) -> Option<AbiTag> {
-        let notes = segment.notes(self.endian, self.bytes).ok().flatten()?;
+        let notes = segment.notes(self.endian, self.data).ok().flatten()?;
         notes
             .take(NOTES_LIMIT)
             .map_while(Result::ok)
@@ -269,7 +270,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
         {
             return 0;
         }
-        let found = segment.data(self.endian, self.bytes).ok().and_then(|data| {
+        let found = segment.data(self.endian, self.data).ok().and_then(|data| {
             let notes =
                 NoteIterator::<H>::new(self.endian, segment.p_align(self.endian), data).ok()?;
             notes
@@ -300,21 +301,21 @@ impl<'a, H: FileHeader<Endian = Endianness>> Reader<'a, H> {
     }
 
     fn at<T: Pod>(&self, offset: u64, part: &'static str) -> Result<&'a T, ElfError> {
-        self.bytes.read_at(offset).map_err(|()| malformed(part))
+        self.data.read_at(offset).map_err(|()| malformed(part))
     }
 
     fn string(&mut self, strings: u64, offset: u64) -> Result<String, ElfError> {
         let start = strings
             .checked_add(offset)
-            .and_then(|start| usize::try_from(start).ok());
-        let rest = start.and_then(|start| self.bytes.get(start..));
-        let rest = rest.ok_or_else(|| malformed(STRINGS))?;
+            .ok_or_else(|| malformed(STRINGS))?;
+        let rest = self.data.len().unwrap_or(0).saturating_sub(start);
         // One byte further than the budget tells a name that is too long from one that just fits.
-        let rest = &rest[..rest.len().min(self.budget + 1)];
-        match rest.iter().position(|byte| *byte == 0) {
-            Some(end) => self.charge(&rest[..end], STRINGS),
-            None if rest.len() > self.budget => Err(too_much()),
-            None => Err(malformed(STRINGS)),
+        let most = self.budget as u64 + 1;
+        let end = start.saturating_add(rest.min(most));
+        match self.data.read_bytes_at_until(start..end, 0) {
+            Ok(name) => self.charge(name, STRINGS),
+            Err(()) if rest >= most => Err(too_much()),
+            Err(()) => Err(malformed(STRINGS)),
         }
     }
 

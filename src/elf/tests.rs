@@ -2,6 +2,23 @@
 
 use super::*;
 
+/// Parses, and holds what is read in small parts against that.
+fn parse(bytes: &[u8]) -> Result<Option<ElfFacts>, ElfError> {
+    let facts = super::parse(bytes);
+    let length = bytes.len() as u64;
+    let mut windows = Windows::of_steps(length, 256.max(length / 8));
+    let by_parts = loop {
+        let facts = super::parse(&windows);
+        let Some(range) = windows.missed() else {
+            break facts;
+        };
+        let part = &bytes[range.start as usize..range.end as usize];
+        windows.fill(range.start, part.to_vec());
+    };
+    assert_eq!(by_parts, facts);
+    facts
+}
+
 /// Where the sample's segments are loaded, so that addresses differ from offsets.
 const BASE: u64 = 0x10000;
 const TABLES: usize = 0x200;

@@ -1,7 +1,5 @@
 //! The HTTP client of all remotes: no redirects by itself, no compression, reasons in words and without URLs.
 
-use std::error::Error as _;
-
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName,
@@ -13,6 +11,7 @@ use url::Url;
 use super::location::is_loopback;
 use super::patience::{Body, Place};
 use super::{RemoteError, Sink};
+use crate::causes::causes;
 use std::ops::Range;
 
 /// The most bytes that are read and dropped to get to a range that a server does not know how to send.
@@ -56,13 +55,7 @@ pub(super) fn words(error: reqwest::Error) -> String {
         "the connection broke"
     };
     let error = error.without_url();
-    let mut source = error.source();
-    let mut deepest = None;
-    while let Some(inner) = source {
-        deepest = Some(inner.to_string());
-        source = inner.source();
-    }
-    match deepest {
+    match causes(&error).last() {
         Some(deepest) => format!("{what}: {deepest}"),
         None => what.to_owned(),
     }

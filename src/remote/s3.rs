@@ -23,6 +23,7 @@ use super::directory::Source;
 use super::location::is_loopback;
 use super::patience::{Place, block_on};
 use super::{Head, OpenOptions, Remote, RemoteError, Revision, Sink, WritableRemote, blob_key};
+use crate::causes::{causes, deepest};
 use crate::sha256::Sha256;
 
 const HINT: &str = "credentials are looked for in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, then in the profile AWS_PROFILE of ~/.aws/credentials and ~/.aws/config, then asked of the machine's metadata service";
@@ -151,14 +152,9 @@ impl S3 {
         if let Some((status, body)) = status_in(&text) {
             return classify(&self.place, status, body, HINT);
         }
-        let mut source = Some(error as &(dyn std::error::Error + 'static));
-        while let Some(cause) = source {
-            if cause.is::<HttpError>() {
-                return self
-                    .place
-                    .unreachable(format!("the connection broke: {}", deepest(cause)));
-            }
-            source = cause.source();
+        if let Some(cause) = causes(error).find(|cause| cause.is::<HttpError>()) {
+            let reason = format!("the connection broke: {}", deepest(cause));
+            return self.place.unreachable(reason);
         }
         self.place.protocol(deepest(error))
     }
@@ -482,12 +478,4 @@ fn status_in(text: &str) -> Option<(StatusCode, &str)> {
     let rest = text.split_once("status code: ")?.1;
     let status = rest.get(..3)?.parse().ok()?;
     Some((status, &rest[3..]))
-}
-
-fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

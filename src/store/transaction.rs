@@ -275,6 +275,15 @@ impl Transaction<'_> {
         self.repository.read_object(id)
     }
 
+    /// Checks that an object that is stored or staged has the content that its id says, in constant memory; what is staged was
+    /// checked when it was put.
+    pub fn verify_object(&self, id: &ObjectId) -> Result<(), StoreError> {
+        match self.staged_object(id) {
+            Some(_) => Ok(()),
+            None => self.repository.verify_object(id),
+        }
+    }
+
     /// Opens an object that is stored or staged.
     pub fn open_object(&self, id: &ObjectId) -> Result<File, StoreError> {
         if let Some(path) = self.staged_object(id) {

@@ -120,7 +120,7 @@ impl ImageView for MemoryView {
         match self.nodes.get(path) {
             Some(Node::Elf(facts)) => Ok(FileFacts::Elf(facts.clone())),
             Some(Node::BrokenElf) => Ok(FileFacts::BrokenElf("cut short".to_owned())),
-            _ => Ok(FileFacts::of(&self.read(path)?)),
+            _ => Ok(FileFacts::of(self.read(path)?.as_slice())),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! A read-only look at a composed tree with the contents of its files: what derivers and checks work on.
 
+use std::io;
+use std::ops::Range;
+
+use object::ReadRef;
 use serde::{Deserialize, Serialize};
 
-use crate::elf::{self, ElfFacts};
+use crate::elf::{self, ElfFacts, Windows};
 
 /// The most symlinks followed in one path, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -60,12 +64,31 @@ pub struct Script {
 }
 
 impl FileFacts {
-    /// Reads the facts of `bytes`, the content of one whole file.
-    pub fn of(bytes: &[u8]) -> Self {
-        match elf::parse(bytes) {
+    /// Reads the facts of `data`, the content of one whole file, as bytes or as a file of which little is read.
+    pub fn of<'a>(data: impl ReadRef<'a>) -> Self {
+        match elf::parse(data) {
             Ok(Some(facts)) => Self::Elf(Box::new(facts)),
             Err(error) => Self::BrokenElf(error.to_string()),
-            Ok(None) => Script::parse(bytes).map_or(Self::Other, Self::Script),
+            Ok(None) => {
+                let head = data.len().unwrap_or(0).min(Script::LIMIT as u64);
+                let head = data.read_bytes_at(0, head).unwrap_or_default();
+                Script::parse(head).map_or(Self::Other, Self::Script)
+            }
+        }
+    }
+
+    /// Reads the facts of a large file of `len` bytes, of which `read` returns ranges; few are asked for.
+    pub fn of_large(
+        len: u64,
+        mut read: impl FnMut(Range<u64>) -> io::Result<Vec<u8>>,
+    ) -> io::Result<Self> {
+        let mut windows = Windows::new(len);
+        loop {
+            let facts = Self::of(&windows);
+            match windows.missed() {
+                None => return Ok(facts),
+                Some(range) => windows.fill(range.start, read(range)?),
+            }
         }
     }
 }

@@ -14,7 +14,10 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("3", &["delta", "durable"]),
     ("2", &["check", "format", "merge"]),
     ("1", &["codec", "deb822", "glob", "tree"]),
-    ("0", &["elf", "id", "path", "sha256", "time", "version"]),
+    (
+        "0",
+        &["causes", "elf", "id", "path", "sha256", "time", "version"],
+    ),
 ];
 
 fn levels() -> BTreeMap<&'static str, u32> {

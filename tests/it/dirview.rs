@@ -76,6 +76,6 @@ impl ImageView for DirView {
     }
 
     fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
-        Ok(FileFacts::of(&self.read(path)?))
+        Ok(FileFacts::of(self.read(path)?.as_slice()))
     }
 }

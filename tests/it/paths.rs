@@ -61,7 +61,7 @@ impl ImageView for DirView {
         if let Ok(file) = fs::File::open(self.at(path)) {
             file.take(4096).read_to_end(&mut head).unwrap();
         }
-        Ok(FileFacts::of(&head))
+        Ok(FileFacts::of(head.as_slice()))
     }
 }
 

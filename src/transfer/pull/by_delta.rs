@@ -7,6 +7,7 @@ use super::super::deltas::{Arriving, Root};
 use super::super::fetch::{Blame, Fetcher, whole};
 use super::quicker::quicker;
 use super::{How, Part, PullOptions, PullReport};
+use crate::causes::chain;
 use crate::delta::{Delta, DeltaError, Limits};
 use crate::format::release::{DeltaRef, Kind};
 use crate::id::{ObjectId, TreeId};
@@ -217,16 +218,6 @@ fn is_of_blob(error: &TransferError) -> bool {
 /// Says whether a fault is the delta's, which can be done without, and not this machine's.
 fn is_of_delta(error: &DeltaError) -> bool {
     !matches!(error, DeltaError::Storage { .. })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 #[allow(clippy::too_many_arguments)]

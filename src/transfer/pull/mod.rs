@@ -181,14 +181,16 @@ pub fn pull(
             &mut report,
         )?;
     }
-    for decoded in &decoded {
+    let mut images = Vec::new();
+    for decoded in decoded {
         match decoded {
             Decoded::Layer(layer, changeset) => {
-                transaction.put_changeset(changeset)?;
-                transaction.put_layer(layer)?;
+                transaction.put_changeset(&changeset)?;
+                transaction.put_layer(&layer)?;
             }
-            Decoded::Image(_, tree) => {
-                transaction.put_tree(tree)?;
+            Decoded::Image(image, tree) => {
+                transaction.put_tree(&tree)?;
+                images.push(image);
             }
         }
     }
@@ -196,10 +198,8 @@ pub fn pull(
     let committed = transaction.store()?;
     report.new_objects = committed.new_objects;
     report.bytes_written = committed.bytes_written;
-    for decoded in &decoded {
-        if let Decoded::Image(image, _) = decoded {
-            take_image(repository, image, options)?;
-        }
+    for image in &images {
+        take_image(repository, image, options)?;
     }
     repository.set_ref(name, &release.id.to_string())?;
     let _ = std::fs::remove_dir_all(&incoming);
