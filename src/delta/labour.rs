@@ -10,7 +10,18 @@ use crate::id::ObjectId;
 /// Bytes a second that one core compresses again, about, as measured on files of Debian packages.
 const XZ_RATE: f64 = 3e6;
 const GZIP_RATE: f64 = 20e6;
-const ZSTD_RATE: f64 = 60e6;
+
+/// The same for zstd, whose levels differ a hundredfold.
+fn zstd_rate(level: u8) -> f64 {
+    match level {
+        ..=4 => 120e6,
+        5..=6 => 60e6,
+        7..=9 => 30e6,
+        10..=12 => 12e6,
+        13..=15 => 3e6,
+        _ => 1.5e6,
+    }
+}
 
 /// An object that has to be compressed again.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,11 +103,11 @@ impl Delta<'_> {
 
 fn seconds(object: &DeltaObject) -> f64 {
     let each = object.segments.iter().map(|segment| {
-        let rate = match segment.coding {
+        let rate = match &segment.coding {
             None => return 0.0,
             Some(Coding::Xz(_)) => XZ_RATE,
             Some(Coding::Gzip(_)) => GZIP_RATE,
-            Some(Coding::Zstd(_)) => ZSTD_RATE,
+            Some(Coding::Zstd(coding)) => zstd_rate(coding.level),
         };
         let raw: u64 = segment.pieces.iter().map(Piece::len).sum();
         raw as f64 / rate
