@@ -34,6 +34,24 @@ pub struct Fetcher<'a> {
     pub line: Line,
 }
 
+/// Follows a fetch while it goes on.
+pub trait Watch: Sync {
+    /// Says what is going to be asked for, in order of blobs and starts; everything else that is wanted is there.
+    fn planned(&self, requests: &[(Sha256, Range<u64>)]);
+
+    /// Says that one request, by number, arrived up to an offset of its blob; false ends the fetch.
+    fn arrived(&self, request: usize, upto: u64) -> bool;
+}
+
+/// Nobody follows.
+impl Watch for () {
+    fn planned(&self, _: &[(Sha256, Range<u64>)]) {}
+
+    fn arrived(&self, _: usize, _: u64) -> bool {
+        true
+    }
+}
+
 /// Ranges of blobs that are wanted.
 pub type Ranges = BTreeMap<Sha256, Vec<Range<u64>>>;
 
@@ -65,7 +83,18 @@ impl Fetcher<'_> {
 
     /// Fetches what of `wanted` did not arrive yet, and returns the bytes that came. What came before an error stays.
     pub fn fetch(&self, what: &str, wanted: &Ranges) -> Result<u64, TransferError> {
+        self.fetch_watched(what, wanted, &())
+    }
+
+    /// Does the same, and tells `watch` what is there; when that wants no more, what did not arrive is left out.
+    pub fn fetch_watched(
+        &self,
+        what: &str,
+        wanted: &Ranges,
+        watch: &dyn Watch,
+    ) -> Result<u64, TransferError> {
         let requests = self.requests(wanted)?;
+        watch.planned(&requests);
         if requests.is_empty() {
             return Ok(0);
         }
@@ -73,14 +102,26 @@ impl Fetcher<'_> {
         self.progress.phase(what, Some(total));
         let arrived = AtomicU64::new(0);
         let started = Instant::now();
-        let queue = Mutex::new(requests.into_iter());
+        let queue = Mutex::new(requests.into_iter().enumerate());
         let failed: Mutex<Option<TransferError>> = Mutex::new(None);
         let stop = AtomicBool::new(false);
         let work = || {
             while !stop.load(Ordering::Relaxed) {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((blob, range)) = next else { break };
-                if let Err(error) = self.request(&blob, range, &arrived) {
+                let Some((number, (blob, range))) = next else {
+                    break;
+                };
+                let mut upto = range.start;
+                let result = self.request(&blob, range, &mut |bytes| {
+                    upto += bytes;
+                    arrived.fetch_add(bytes, Ordering::Relaxed);
+                    let goes_on = watch.arrived(number, upto);
+                    if !goes_on {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    goes_on
+                });
+                if let Err(error) = result {
                     stop.store(true, Ordering::Relaxed);
                     let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                     failed.get_or_insert(error);
@@ -118,17 +159,18 @@ impl Fetcher<'_> {
         }
     }
 
+    /// Asks for a range, and tells `arrived` of every few bytes that came; false of it ends the request.
     fn request(
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        arrived: &AtomicU64,
+        arrived: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), TransferError> {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(TransferError::Interrupted);
         }
         let mut part = self.spool(blob)?.part(range.start)?;
-        let mut broken = None;
+        let (mut broken, mut ended) = (None, false);
         let mut asked = Some(Instant::now());
         let result = self.remote.read_blob(blob, range, &mut |bytes| {
             if let Some(asked) = asked.take() {
@@ -139,9 +181,9 @@ impl Fetcher<'_> {
                 broken = Some(error);
                 return Err(kind.into());
             }
-            arrived.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             self.progress.advance(bytes.len() as u64);
-            if self.cancel.load(Ordering::Relaxed) {
+            ended = !arrived(bytes.len() as u64);
+            if ended || self.cancel.load(Ordering::Relaxed) {
                 return Err(std::io::ErrorKind::Interrupted.into());
             }
             Ok(())
@@ -151,6 +193,7 @@ impl Fetcher<'_> {
         }
         match broken {
             Some(error) => Err(TransferError::io("write", part.path(), error)),
+            None if ended => Ok(()),
             None => Ok(result.map_err(|error| of_blob(error, blob))?),
         }
     }

@@ -5,6 +5,7 @@
 //! remote's head at last: that is the commit point. Pulling reads the head, then one delta for each layer that changed, or
 //! ranges of packs; every content is checked by its digest before it is visible, and a ref counts it at last.
 
+mod arrivals;
 mod bundle;
 mod deltas;
 mod error;

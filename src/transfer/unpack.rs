@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use super::TransferError;
+use super::arrivals::Arrivals;
 use super::fetch::{Blame, Fetcher, Ranges, merge};
 use super::pack::{FrameReader, index_range};
 use crate::format::pack::{
@@ -153,8 +154,7 @@ impl Packs {
         gap: u64,
         take: &Take<'_>,
     ) -> Result<u64, TransferError> {
-        let mut fetched = fetcher.fetch(what, &self.ranges(plan, gap))?;
-        let mut damaged = self.take_frames(fetcher, plan, take)?;
+        let (mut fetched, mut damaged) = self.fetch_frames(fetcher, what, plan, gap, take)?;
         let mut blame = Blame::default();
         while !damaged.frames.is_empty() {
             let mut blobs = BTreeSet::new();
@@ -168,53 +168,67 @@ impl Packs {
                 &blobs,
                 "contents have other digests than the release says",
             )?;
-            fetched += fetcher.fetch("fetching again", &self.ranges(&damaged, 0))?;
-            damaged = self.take_frames(fetcher, &damaged, take)?;
+            let again = self.fetch_frames(fetcher, "fetching again", &damaged, 0, take)?;
+            fetched += again.0;
+            damaged = again.1;
         }
         Ok(fetched)
     }
 
-    /// Unpacks frames that arrived, and returns those that are damaged.
-    fn take_frames(
+    /// Fetches frames, unpacking each as soon as it is there, and returns the bytes that came and the frames that are damaged.
+    fn fetch_frames(
         &self,
         fetcher: &Fetcher<'_>,
+        what: &str,
         plan: &UnpackPlan,
+        gap: u64,
         take: &Take<'_>,
-    ) -> Result<UnpackPlan, TransferError> {
+    ) -> Result<(u64, UnpackPlan), TransferError> {
         let frames: Vec<_> = plan.frames.iter().collect();
-        let next = AtomicUsize::new(0);
+        let pieces = frames.iter().map(|((number, frame), _)| {
+            let (pack, range) = self.frame_range(*number, *frame);
+            (pack.blob, range)
+        });
+        let arrivals = Arrivals::new(pieces.collect());
         let damaged = Mutex::new(UnpackPlan::default());
         let failed: Mutex<Option<TransferError>> = Mutex::new(None);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 0..threads.min(frames.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((key, contents)) = frames.get(at) else {
-                            break;
-                        };
-                        if fetcher.cancel.load(Ordering::Relaxed) {
-                            lock(&failed).get_or_insert(TransferError::Interrupted);
-                            break;
-                        }
-                        match self.take_frame(fetcher, **key, contents, take) {
-                            Ok(true) => {}
-                            Ok(false) => {
-                                lock(&damaged).frames.insert(**key, (*contents).clone());
-                            }
-                            Err(error) => {
-                                lock(&failed).get_or_insert(error);
-                                next.store(frames.len(), Ordering::Relaxed);
-                            }
-                        }
+        let work = || {
+            while let Some(at) = arrivals.next() {
+                let (key, contents) = frames[at];
+                let taken = match fetcher.cancel.load(Ordering::Relaxed) {
+                    true => Err(TransferError::Interrupted),
+                    false => self.take_frame(fetcher, *key, contents, take),
+                };
+                match taken {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        lock(&damaged).frames.insert(*key, contents.clone());
                     }
-                });
+                    Err(error) => {
+                        lock(&failed).get_or_insert(error);
+                        arrivals.stop();
+                    }
+                }
             }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let fetched = std::thread::scope(|scope| {
+            for _ in 0..threads.min(frames.len()) {
+                scope.spawn(work);
+            }
+            let fetched = fetcher.fetch_watched(what, &self.ranges(plan, gap), &arrivals);
+            match &fetched {
+                Ok(_) => arrivals.close(),
+                Err(_) => arrivals.stop(),
+            }
+            fetched
         });
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => Ok(damaged.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            None => {
+                let damaged = damaged.into_inner();
+                Ok((fetched?, damaged.unwrap_or_else(PoisonError::into_inner)))
+            }
         }
     }
 

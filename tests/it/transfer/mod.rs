@@ -82,6 +82,31 @@ fn publishing_the_same_again_sends_and_changes_nothing() {
 }
 
 #[test]
+fn what_arrived_is_unpacked_while_the_rest_is_on_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));
+    let remote = MemoryRemote::default();
+    let id = build(&publisher, 1);
+    publish_image(&publisher, &remote, id);
+    let staging = dir.path().join("m/tmp");
+    let hold = move || {
+        let works = std::fs::read_dir(&staging).unwrap().flatten();
+        let mut files = works.filter_map(|work| std::fs::read_dir(work.path()).ok());
+        files.any(|mut files| {
+            files
+                .any(|file| file.is_ok_and(|file| file.metadata().is_ok_and(|m| m.len() > 300_000)))
+        })
+    };
+    *remote.hold.lock().unwrap() = Some(Box::new(hold));
+    pull_stable(&machine, &remote, &pull_options()).unwrap();
+    assert!(
+        remote.hold.lock().unwrap().is_none(),
+        "nothing was held back"
+    );
+    is_clean(&machine);
+}
+
+#[test]
 fn what_arrived_before_a_pull_broke_off_is_not_fetched_again() {
     let dir = tempfile::tempdir().unwrap();
     let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));

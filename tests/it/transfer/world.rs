@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use layerset::compose::{CannotGenerate, Member, compose};
 use layerset::durable::RealDisk;
@@ -46,9 +46,27 @@ pub struct MemoryRemote {
     /// Ranges that were asked for.
     pub log: Mutex<Vec<(Sha256, Range<u64>)>>,
     pub sent: AtomicU64,
+    /// The end of a long range is held back until this says so; an error after ten seconds.
+    pub hold: Mutex<Option<Hold>>,
 }
 
+type Hold = Box<dyn Fn() -> bool + Send>;
+
 impl MemoryRemote {
+    fn wait(&self) -> Result<(), RemoteError> {
+        let Some(hold) = self.hold.lock().unwrap().take() else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        while !hold() {
+            if started.elapsed() > Duration::from_secs(10) {
+                return Err(self.error("the end was held back for nothing"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     fn error(&self, reason: &str) -> RemoteError {
         RemoteError::Unreachable {
             location: "memory".to_owned(),
@@ -105,7 +123,11 @@ impl Remote for MemoryRemote {
         drop(faults);
         let bytes = &bytes[range.start as usize..range.end as usize];
         let until = stop.unwrap_or(bytes.len()).min(bytes.len());
-        for piece in bytes[..until].chunks(1000) {
+        let last = until.saturating_sub(1000);
+        for (number, piece) in bytes[..until].chunks(1000).enumerate() {
+            if number > 1000 && number * 1000 >= last {
+                self.wait()?;
+            }
             sink(piece).map_err(|_| self.error("the receiver stopped"))?;
         }
         if stop.is_some() {
