@@ -248,6 +248,7 @@ impl From<RemoteError> for CliError {
                 FAILED,
                 Some("what arrived is kept: run the command again, or name mirrors in the trust policy".to_owned()),
             ),
+            RemoteError::Untrusted { hint, .. } => (FAILED, Some((*hint).to_owned())),
             RemoteError::Protocol { .. } => (
                 FAILED,
                 Some("this server, or one on the way to it, is broken or hostile: try a mirror".to_owned()),

@@ -1,11 +1,15 @@
 //! The HTTP client of all remotes: no redirects by itself, no compression, reasons in words and without URLs.
 
+use std::error::Error;
+use std::sync::Arc;
+
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName,
 };
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use rustls::CertificateError;
 use url::Url;
 
 use super::location::is_loopback;
@@ -21,7 +25,26 @@ const MAX_SKIP: u64 = 1 << 20;
 const MAX_ERROR_BYTES: u64 = 16 << 10;
 
 /// Makes the client for `url` and what is beside it.
+///
+/// A machine that knows no authority of certificates gets one that trusts none: servers without TLS can be used.
 pub(super) fn client(place: &Place, loopback: bool) -> Result<Client, RemoteError> {
+    if let Ok(client) = builder(place, loopback)?.build() {
+        return Ok(client);
+    }
+    let trusting_none = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .map_err(|error| place.unreachable(format!("there can be no connection: {error}")))?
+    .with_root_certificates(rustls::RootCertStore::empty())
+    .with_no_client_auth();
+    builder(place, loopback)?
+        .tls_backend_preconfigured(trusting_none)
+        .build()
+        .map_err(|error| place.unreachable(format!("there can be no connection: {}", words(error))))
+}
+
+fn builder(place: &Place, loopback: bool) -> Result<ClientBuilder, RemoteError> {
     let mut headers = HeaderMap::new();
     // A server that compresses would answer with other bytes than those that the digest and the ranges are of.
     headers.insert(
@@ -40,13 +63,67 @@ pub(super) fn client(place: &Place, loopback: bool) -> Result<Client, RemoteErro
     if loopback {
         builder = builder.no_proxy();
     }
-    builder
-        .build()
-        .map_err(|error| place.unreachable(format!("there can be no connection: {}", words(error))))
+    Ok(builder)
+}
+
+/// Says what kept a request from being answered.
+pub(super) fn failed(place: &Place, error: reqwest::Error) -> RemoteError {
+    by_tls(place, &error).unwrap_or_else(|| place.unreachable(words(error)))
+}
+
+/// Says what TLS found wrong, where that is among the causes of an error: nothing that another try would change.
+pub(super) fn by_tls(place: &Place, error: &dyn Error) -> Option<RemoteError> {
+    let found = causes(error).find_map(of_tls)?;
+    match found {
+        rustls::Error::InvalidCertificate(error) => {
+            let (reason, hint) = flaw(error);
+            Some(place.untrusted(reason, hint))
+        }
+        rustls::Error::InvalidMessage(_) => Some(place.protocol("it does not speak TLS")),
+        _ => None,
+    }
+}
+
+fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    // What an I/O error wraps is not among its causes.
+    of_tls(error.downcast_ref::<std::io::Error>()?.get_ref()?)
+}
+
+/// Returns what is wrong with a certificate, and what may mend that.
+fn flaw(error: &CertificateError) -> (String, &'static str) {
+    use CertificateError as E;
+    let clock = "set the clock, or have the certificate renewed";
+    let reason = match error {
+        E::UnknownIssuer | E::BadSignature => {
+            return (
+                "no authority that this machine knows answers for its certificate".to_owned(),
+                "if that server is yours, make its authority known to this machine (ca-certificates), or name its file in SSL_CERT_FILE",
+            );
+        }
+        E::NotValidForNameContext { presented, .. } => {
+            return (
+                format!("its certificate is for {}", presented.join(", ")),
+                "name the remote as its certificate does",
+            );
+        }
+        E::Expired | E::ExpiredContext { .. } => "its certificate has expired",
+        E::NotValidYet | E::NotValidYetContext { .. } => "its certificate is not valid yet",
+        other => {
+            return (
+                format!("its certificate is wrong: {other}"),
+                "have it replaced",
+            );
+        }
+    };
+    let reason = format!("{reason}, or the clock of this machine is wrong");
+    (reason, clock)
 }
 
 /// Says what went wrong with a connection, without the URL, which may hold what a redirect signed.
-pub(super) fn words(error: reqwest::Error) -> String {
+fn words(error: reqwest::Error) -> String {
     let what = if error.is_timeout() {
         return "no connection in time".to_owned();
     } else if error.is_connect() {

@@ -225,6 +225,16 @@ pub enum RemoteError {
         /// What happened.
         reason: String,
     },
+    /// It is not who it should be, as far as TLS can tell.
+    #[error("'{location}' cannot be trusted: {reason}")]
+    Untrusted {
+        /// Where.
+        location: String,
+        /// What is wrong with its certificate.
+        reason: String,
+        /// What may mend that.
+        hint: &'static str,
+    },
     /// It answers what it must not.
     #[error("'{location}' answers wrongly: {reason}")]
     Protocol {

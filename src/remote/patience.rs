@@ -57,6 +57,14 @@ impl Place {
         }
     }
 
+    pub fn untrusted(&self, reason: impl Into<String>, hint: &'static str) -> RemoteError {
+        RemoteError::Untrusted {
+            location: self.name.clone(),
+            reason: printable(&reason.into()),
+            hint,
+        }
+    }
+
     pub fn protocol(&self, reason: impl Into<String>) -> RemoteError {
         RemoteError::Protocol {
             location: self.name.clone(),

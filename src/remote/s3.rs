@@ -17,7 +17,7 @@ use object_store::{
 use reqwest::{Client, StatusCode};
 use url::Url;
 
-use super::client::{classify, client};
+use super::client::{by_tls, classify, client};
 use super::credentials::{aws_profile, names_s3_keys};
 use super::directory::Source;
 use super::location::is_loopback;
@@ -151,6 +151,9 @@ impl S3 {
         let text = error.to_string();
         if let Some((status, body)) = status_in(&text) {
             return classify(&self.place, status, body, HINT);
+        }
+        if let Some(error) = by_tls(&self.place, error) {
+            return error;
         }
         if let Some(cause) = causes(error).find(|cause| cause.is::<HttpError>()) {
             let reason = format!("the connection broke: {}", deepest(cause));

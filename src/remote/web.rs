@@ -66,7 +66,7 @@ impl Web {
                 request = request.header(AUTHORIZATION, value.clone());
             }
             let sent = place.answer("a request", request.send()).await?;
-            let response = sent.map_err(|error| place.unreachable(super::client::words(error)))?;
+            let response = sent.map_err(|error| super::client::failed(place, error))?;
             let status = response.status();
             if status == StatusCode::NOT_FOUND || status == StatusCode::GONE {
                 return Ok(None);

@@ -8,7 +8,7 @@ use reqwest::{Body, Client, Method, Response, StatusCode};
 use url::Url;
 
 use super::super::RemoteError;
-use super::super::client::{client, header, is_private, refused, words};
+use super::super::client::{client, failed, header, is_private, refused};
 use super::super::credentials::{self, RegistryLogin};
 use super::super::location::is_loopback;
 use super::super::patience::Place;
@@ -175,7 +175,7 @@ impl Api {
                 sent = sent.body(request.body.clone());
             }
             let sent = place.within(limit, "a request", sent.send()).await?;
-            let response = sent.map_err(|error| place.unreachable(words(error)))?;
+            let response = sent.map_err(|error| failed(place, error))?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && here && !asked && !streamed {
                 asked = true;
@@ -277,7 +277,7 @@ impl Api {
         let sent = place
             .answer("a request for a token", request.send())
             .await?;
-        let response = sent.map_err(|error| place.unreachable(words(error)))?;
+        let response = sent.map_err(|error| failed(place, error))?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }

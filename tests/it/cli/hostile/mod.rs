@@ -12,6 +12,7 @@ mod mirrors;
 mod proxy;
 mod space;
 mod stores;
+mod tls;
 mod updates;
 mod world;
 
