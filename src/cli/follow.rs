@@ -11,7 +11,7 @@ use super::meter::Meter;
 use super::patience::patient;
 use super::{CliError, Context, authority, error, ui};
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
-use crate::remote::{Location, Mirrors, OpenOptions};
+use crate::remote::{Location, Mirrors, OpenOptions, Remark};
 use crate::store::{RefName, Repository};
 use crate::time::{Clock as _, SystemClock, rfc3339};
 use crate::transfer::{self, How, Looking, PullOptions, PullReport, Source, TransferError};
@@ -110,6 +110,10 @@ pub fn channel_name(text: &str) -> Result<ChannelName, CliError> {
 pub fn open_options(context: &Context) -> OpenOptions {
     OpenOptions {
         cancel: Arc::clone(&context.cancel),
+        remark: Remark(Arc::new({
+            let ui = context.ui.clone();
+            move |text| ui.remark(text)
+        })),
         ..OpenOptions::default()
     }
 }

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 pub use counted::Counted;
 pub use location::Location;
 pub use mirrors::Mirrors;
-pub use options::{Environment, OpenOptions};
+pub use options::{Environment, OpenOptions, Remark};
 
 use crate::sha256::Sha256;
 

@@ -23,6 +23,24 @@ pub struct OpenOptions {
     pub attempts: u32,
     /// Where credentials are looked for.
     pub environment: Environment,
+    /// Told what people should know while they wait.
+    pub remark: Remark,
+}
+
+/// Says something to people.
+#[derive(Clone)]
+pub struct Remark(pub Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Default for Remark {
+    fn default() -> Self {
+        Self(Arc::new(|_| ()))
+    }
+}
+
+impl std::fmt::Debug for Remark {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Remark")
+    }
 }
 
 impl Default for OpenOptions {
@@ -35,6 +53,7 @@ impl Default for OpenOptions {
             rate_window: Duration::from_secs(30),
             attempts: 3,
             environment: Environment::of_process(),
+            remark: Remark::default(),
         }
     }
 }

@@ -27,6 +27,9 @@ const HOLD: Duration = Duration::from_secs(240);
 /// How long a publisher tries.
 const PATIENCE: Duration = Duration::from_secs(660);
 
+/// After so many tries people are told what is waited for.
+const WORTH_SAYING: u32 = 3;
+
 const PREFIX: &str = "claim-";
 const STATE: &str = "org.layerset.claim";
 
@@ -71,6 +74,13 @@ impl Registry {
                 return Err(self.place().unreachable("others publish all the time"));
             }
             tries += 1;
+            if tries == WORTH_SAYING {
+                (self.place().options.remark.0)(&format!(
+                    "somebody else publishes to '{}', or was stopped while publishing: waiting, for at most {} minutes",
+                    self.place().name,
+                    CLAIM_SECONDS / 60
+                ));
+            }
             self.place().back_off(tries.min(4))?;
         }
     }

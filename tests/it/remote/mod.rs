@@ -2,7 +2,7 @@
 
 mod conformance;
 mod hostile;
-mod registry;
+pub mod registry;
 mod secrets;
 pub mod servers;
 

@@ -2,12 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use layerset::remote::{
-    Artifact, Counted, OpenOptions, Remote as _, RemoteError, WritableRemote as _,
+    Artifact, Counted, OpenOptions, Remark, Remote as _, RemoteError, WritableRemote as _,
 };
 
 use super::servers::{Registry, Step, WebServer};
@@ -16,7 +16,7 @@ use super::{digest, noise, options, put, reader, writer};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Asks the registry something with no code of ours in between; returns the body.
-fn ask(host: &str, method: &str, path: &str, body: &str) -> String {
+pub fn ask(host: &str, method: &str, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(host).unwrap();
     let length = body.len();
     let request = format!(
@@ -69,8 +69,13 @@ fn a_claim_that_somebody_left_counts_for_ten_minutes_only() {
     let (path, body) = claim(now - 500, "held");
     ask(&registry.host, "PUT", &path, &body);
     let cancel = Arc::new(AtomicBool::new(false));
+    let said = Arc::new(Mutex::new(Vec::new()));
     let options = OpenOptions {
         cancel: cancel.clone(),
+        remark: Remark(Arc::new({
+            let said = Arc::clone(&said);
+            move |text| said.lock().unwrap().push(text.to_owned())
+        })),
         ..options([])
     };
     let waiting = writer(&location, &options);
@@ -80,7 +85,10 @@ fn a_claim_that_somebody_left_counts_for_ten_minutes_only() {
                 .replace_head(b"three", Some(&two.revision))
                 .unwrap_err()
         });
-        std::thread::sleep(Duration::from_secs(2));
+        let started = Instant::now();
+        while said.lock().unwrap().is_empty() && started.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         cancel.store(true, Ordering::Relaxed);
         let started = Instant::now();
         let error = outcome.join().unwrap();
@@ -88,6 +96,10 @@ fn a_claim_that_somebody_left_counts_for_ten_minutes_only() {
         error
     });
     assert!(matches!(error, RemoteError::Interrupted), "{error:?}");
+    let expected = format!(
+        "somebody else publishes to '{location}', or was stopped while publishing: waiting, for at most 10 minutes"
+    );
+    assert_eq!(*said.lock().unwrap(), [expected]);
     assert_eq!(remote.read_head(9).unwrap().unwrap(), two);
     // The one that was interrupted left no claim that counts.
     let (path, body) = claim(now - 500, "released");

@@ -370,6 +370,8 @@ impl S3Server {
     }
 }
 
+const PROGRAM: &str = "/usr/bin/docker-registry";
+
 /// Debian's `docker-registry` on a free port of loopback, with its own storage.
 pub struct Registry {
     pub host: String,
@@ -380,12 +382,26 @@ pub struct Registry {
 impl Registry {
     /// Starts it; none, and a line that says so, where it is not installed.
     pub fn start(test: &str, extra: &str) -> Option<Self> {
-        let program = PathBuf::from("/usr/bin/docker-registry");
+        let program = Path::new(PROGRAM);
         if !program.exists() {
             support::skip(test, "needs Debian's docker-registry");
             return None;
         }
+        Some(Self::serve(program, extra, tempfile::tempdir().unwrap()))
+    }
+
+    /// Starts another one on a copy of what this one stored.
+    pub fn copy(&self) -> Self {
         let root = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([self.root.path().join("storage"), root.path().to_owned()])
+            .status();
+        assert!(copied.unwrap().success());
+        Self::serve(Path::new(PROGRAM), "", root)
+    }
+
+    fn serve(program: &Path, extra: &str, root: tempfile::TempDir) -> Self {
         // Another process may take the port in between: try a few.
         for _ in 0..5 {
             let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -399,7 +415,7 @@ impl Registry {
             );
             std::fs::write(&config, text).unwrap();
             let log = std::fs::File::create(root.path().join("log")).unwrap();
-            let mut child = Command::new(&program)
+            let mut child = Command::new(program)
                 .args(["serve".as_ref(), config.as_os_str()])
                 .env("OTEL_TRACES_EXPORTER", "none")
                 .stdin(Stdio::null())
@@ -413,7 +429,7 @@ impl Registry {
                     break;
                 }
                 if answers(&host) {
-                    return Some(Self { host, root, child });
+                    return Self { host, root, child };
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }

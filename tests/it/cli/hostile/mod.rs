@@ -10,6 +10,7 @@ mod kill;
 mod mirror;
 mod mirrors;
 mod proxy;
+mod registries;
 mod space;
 mod stores;
 mod tls;
