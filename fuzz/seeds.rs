@@ -167,6 +167,7 @@ impl Seeds {
             manifest_bytes: 4400,
             tree,
             tree_bytes: 59_149,
+            corrections: None,
             layers: Vec::new(),
             objects: 1200,
             object_bytes: 40_000_000,

@@ -65,16 +65,30 @@ pub struct Release {
     pub tree: TreeId,
     /// Size of that, in bytes.
     pub tree_bytes: u64,
+    /// What makes the tree of an image of its layers, and is in the packs in its place; a layer's changeset is there itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrections: Option<Corrections>,
     /// The layers of an image, lowest first; a layer has none.
     pub layers: Vec<ImageLayer>,
     /// Number of objects: those of a layer; of an image those that no layer of it has.
     pub objects: u64,
     /// Size of the objects, in bytes.
     pub object_bytes: u64,
-    /// The packs that hold the manifest, the tree and the objects.
+    /// The packs that hold the manifest, the tree or its corrections, and the objects.
     pub packs: Vec<PackRef>,
     /// Deltas from earlier releases of the same name.
     pub deltas: Vec<DeltaRef>,
+}
+
+/// A changeset that makes the tree of an image when it is laid over the changesets of the image's layers, one over the other
+/// ([`crate::tree::lay`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Corrections {
+    /// The digest of the changeset.
+    pub id: TreeId,
+    /// Its size, in bytes.
+    pub bytes: u64,
 }
 
 /// A pack, and where its index is.

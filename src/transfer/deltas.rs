@@ -8,7 +8,9 @@ use sha2::Digest as _;
 
 use super::TransferError;
 use super::hashing::Hashing;
-use super::inventory::{Contents as Objects, Inventory, image_objects, layer_objects};
+use super::inventory::{
+    Contents as Objects, Inventory, corrections_of, image_objects, layer_objects,
+};
 use super::prepare::{PrepareOptions, cache_key, cached, keep, remember};
 use crate::delta::{self, Contents, Item, PutError, ReadSeek, Request, Sink};
 use crate::durable::DurableError;
@@ -19,7 +21,7 @@ use crate::sha256::Sha256;
 use crate::store::{Repository, StoreError, Transaction};
 
 /// Raised when the same releases make another delta.
-const DELTA_VERSION: u32 = 2;
+const DELTA_VERSION: u32 = 3;
 /// The most threads that encode: with more, memory would go beyond 512 MB.
 const MAX_THREADS: usize = 2;
 
@@ -65,7 +67,7 @@ fn encode(
     from: ReleaseId,
     options: &PrepareOptions<'_>,
 ) -> Result<DeltaRef, TransferError> {
-    let old = Root::read(repository, inventory.kind, &from)?;
+    let old = Root::read(repository, inventory.kind, &from, true)?;
     let mut also = Objects::new();
     if inventory.kind == Kind::Image {
         let of_layers = others.iter().flat_map(|layer| &layer.objects);
@@ -78,7 +80,7 @@ fn encode(
         from,
         to: inventory.id,
         manifests: [&old.manifest, &inventory.manifest],
-        trees: [&old.tree, &inventory.tree_bytes],
+        trees: [&old.tree, inventory.roots()[0].1],
         old: &items(&old.objects),
         also: &items(&also),
         new: &items(&new),
@@ -121,17 +123,18 @@ fn items(objects: &Objects) -> Vec<Item> {
 pub struct Root {
     /// The canonical bytes of the manifest.
     pub manifest: Vec<u8>,
-    /// The canonical bytes of the changeset or tree.
+    /// The canonical bytes of a layer's changeset, of an image's tree or of what corrects that.
     pub tree: Vec<u8>,
     objects: Objects,
 }
 
 impl Root {
-    /// Reads a stored layer or image.
+    /// Reads a stored layer or image; `corrected` says what stands for the tree of an image.
     pub fn read(
         repository: &Repository,
         kind: Kind,
         id: &ReleaseId,
+        corrected: bool,
     ) -> Result<Self, TransferError> {
         match kind {
             Kind::Layer => {
@@ -148,7 +151,10 @@ impl Root {
                 let tree = repository.read_tree(&image.tree)?;
                 Ok(Self {
                     manifest: format::to_canonical_json("image", &image)?,
-                    tree: format::encode_tree(&tree),
+                    tree: match corrected {
+                        true => corrections_of(repository, &image, &tree)?,
+                        false => format::encode_tree(&tree),
+                    },
                     objects: image_objects(&tree),
                 })
             }

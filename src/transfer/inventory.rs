@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::TransferError;
-use crate::format::release::{Kind, ReleaseId};
+use crate::format::pack::Digest;
+use crate::format::release::{Corrections, Kind, ReleaseId};
 use crate::format::{self, Image, ImageLayer, Layer};
 use crate::id::{ImageId, LayerId, ObjectId, TreeId};
 use crate::path::RelPath;
 use crate::store::Repository;
-use crate::tree::{Changeset, Inode, Node, Tree};
+use crate::tree::{self, Changeset, Inode, Node, Tree};
 
 /// An object on its way: how large it is, and where it is found, for choosing what to compare it with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Inventory {
     pub tree: TreeId,
     /// The canonical bytes of that.
     pub tree_bytes: Vec<u8>,
+    /// What makes the tree of an image of its layers: the canonical bytes of a changeset.
+    pub corrections: Option<Vec<u8>>,
     /// The layers of an image, lowest first.
     pub layers: Vec<ImageLayer>,
     /// The objects; of an image those that none of its layers has.
@@ -57,6 +60,7 @@ impl Inventory {
             tree_bytes: format::encode_changeset(&changeset),
             id: (*id).into(),
             tree: layer.changeset,
+            corrections: None,
             name: layer.name,
             version: layer.version,
             layers: Vec::new(),
@@ -71,6 +75,7 @@ impl Inventory {
     ) -> Result<Self, TransferError> {
         let image = repository.read_image(id)?;
         let tree = repository.read_tree(&image.tree)?;
+        let corrections = corrections_of(repository, &image, &tree)?;
         let mut objects = image_objects(&tree);
         objects.retain(|id, _| !of_layers.contains(id));
         Ok(Self {
@@ -78,6 +83,7 @@ impl Inventory {
             objects,
             manifest: format::to_canonical_json("image", &image)?,
             tree_bytes: format::encode_tree(&tree),
+            corrections: Some(corrections),
             id: (*id).into(),
             tree: image.tree,
             name: image.name.clone(),
@@ -86,10 +92,42 @@ impl Inventory {
         })
     }
 
+    /// Returns what packs hold beside the objects: the tree, or its corrections, and the manifest.
+    pub fn roots(&self) -> [(Digest, &[u8]); 2] {
+        let tree = match &self.corrections {
+            Some(bytes) => (*TreeId::of(bytes).as_bytes(), bytes.as_slice()),
+            None => (*self.tree.as_bytes(), self.tree_bytes.as_slice()),
+        };
+        [tree, (*self.id.as_bytes(), self.manifest.as_slice())]
+    }
+
+    /// Says how a release names the corrections.
+    pub fn named_corrections(&self) -> Option<Corrections> {
+        let bytes = self.corrections.as_ref()?;
+        Some(Corrections {
+            id: TreeId::of(bytes),
+            bytes: bytes.len() as u64,
+        })
+    }
+
     /// Returns the size of the objects, in bytes.
     pub fn object_bytes(&self) -> u64 {
         self.objects.values().map(|content| content.size).sum()
     }
+}
+
+/// Returns what makes the tree of a stored image of its layers: the canonical bytes of a changeset.
+pub fn corrections_of(
+    repository: &Repository,
+    image: &Image,
+    tree: &Tree,
+) -> Result<Vec<u8>, TransferError> {
+    let mut laid = Tree::new();
+    for layer in &image.layers {
+        let layer = repository.read_layer(&layer.id)?;
+        tree::lay(&mut laid, &repository.read_changeset(&layer.changeset)?);
+    }
+    Ok(format::encode_changeset(&tree::corrections(&laid, tree)))
 }
 
 /// Returns the version of an image: that of its topmost layer.

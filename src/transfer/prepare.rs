@@ -174,6 +174,7 @@ impl Work<'_> {
             manifest_bytes: inventory.manifest.len() as u64,
             tree: inventory.tree,
             tree_bytes: inventory.tree_bytes.len() as u64,
+            corrections: inventory.named_corrections(),
             layers: inventory.layers.clone(),
             objects: inventory.objects.len() as u64,
             object_bytes: inventory.object_bytes(),
@@ -196,8 +197,7 @@ impl Work<'_> {
     ) -> Result<Vec<PackRef>, TransferError> {
         let mut lacking: BTreeSet<Digest> =
             inventory.objects.keys().map(|id| *id.as_bytes()).collect();
-        lacking.insert(*inventory.id.as_bytes());
-        lacking.insert(*inventory.tree.as_bytes());
+        lacking.extend(inventory.roots().map(|(digest, _)| digest));
         let mut used = Vec::new();
         if let Some(before) = before.filter(|before| before.packs.len() <= MAX_PACKS) {
             let mut packs = Packs::default();
@@ -217,16 +217,10 @@ impl Work<'_> {
         let mut objects: Vec<_> = inventory.objects.iter().collect();
         objects.retain(|(id, _)| lacking.contains(id.as_bytes()));
         objects.sort_by(|(a, x), (b, y)| (x.paths.first(), a).cmp(&(y.paths.first(), b)));
-        let roots = [
-            (
-                *inventory.tree.as_bytes(),
-                inventory.tree_bytes.len() as u64,
-            ),
-            (*inventory.id.as_bytes(), inventory.manifest.len() as u64),
-        ];
+        let roots = inventory.roots().into_iter();
         let roots = roots
-            .into_iter()
-            .filter(|(digest, _)| lacking.contains(digest));
+            .filter(|(digest, _)| lacking.contains(digest))
+            .map(|(digest, bytes)| (digest, bytes.len() as u64));
         let all = objects
             .into_iter()
             .map(|(id, content)| (*id.as_bytes(), content.size))
@@ -283,21 +277,16 @@ impl Work<'_> {
     }
 
     fn ingredient<'i>(&'i self, inventory: &'i Inventory, digest: &Digest) -> Ingredient<'i> {
-        let memory = if digest == inventory.id.as_bytes() {
-            Some(&inventory.manifest)
-        } else if digest == inventory.tree.as_bytes() {
-            Some(&inventory.tree_bytes)
-        } else {
-            None
-        };
+        let memory = inventory
+            .roots()
+            .into_iter()
+            .find(|(root, _)| root == digest);
         let id = ObjectId::from_digest(*digest);
         match memory {
-            Some(bytes) => Ingredient {
+            Some((_, bytes)) => Ingredient {
                 digest: *digest,
                 size: bytes.len() as u64,
-                open: Box::new(
-                    || Ok(Box::new(Cursor::new(bytes.as_slice())) as Box<dyn Read + 'i>),
-                ),
+                open: Box::new(move || Ok(Box::new(Cursor::new(bytes)) as Box<dyn Read + 'i>)),
             },
             None => Ingredient {
                 digest: *digest,

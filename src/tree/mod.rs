@@ -3,6 +3,7 @@
 mod changeset;
 mod diff;
 mod entry;
+mod overlay;
 pub mod view;
 
 #[cfg(test)]
@@ -11,6 +12,7 @@ pub(crate) mod testing;
 pub use changeset::{Change, Changeset};
 pub use diff::{Difference, diff};
 pub use entry::{Inode, Node, Owner, Xattrs};
+pub use overlay::{corrections, lay};
 
 use std::collections::{BTreeMap, BTreeSet};
 

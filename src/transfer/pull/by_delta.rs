@@ -67,7 +67,7 @@ pub(super) fn apply_deltas(
                     "the delta of '{name}' is of no use, fetching in full: {reason}"
                 ));
                 fetcher.spool(&delta.blob)?.drop_range(0..delta.bytes)?;
-                (part.manifest, part.tree) = (None, None);
+                (part.manifest, part.tree, part.corrections) = (None, None, None);
             }
             Err(error) => return Err(error),
         }
@@ -104,7 +104,12 @@ pub(super) fn apply_rest(
     } in later
     {
         let part = &mut parts[number];
-        let old = Root::read(repository, part.release.kind, &delta.from)?;
+        let old = Root::read(
+            repository,
+            part.release.kind,
+            &delta.from,
+            part.release.corrections.is_some(),
+        )?;
         let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
         let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default());
         let made = opened
@@ -230,12 +235,18 @@ fn apply_delta(
     options: &PullOptions<'_>,
     report: &mut PullReport,
 ) -> Result<BTreeSet<ObjectId>, TransferError> {
-    let old = Root::read(repository, part.release.kind, &delta.from)?;
+    let old = Root::read(
+        repository,
+        part.release.kind,
+        &delta.from,
+        part.release.corrections.is_some(),
+    )?;
     let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
     let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default())?;
     let (manifest, tree) = (opened.manifest()?, opened.tree()?);
+    let wanted = part.release.corrections.map(|corrections| corrections.id);
     if blake3::hash(&manifest).as_bytes() != part.release.id.as_bytes()
-        || TreeId::of(&tree) != part.release.tree
+        || TreeId::of(&tree) != wanted.unwrap_or(part.release.tree)
     {
         return Err(TransferError::Delta(DeltaError::Limit {
             reason: "it leads to something else".to_owned(),
@@ -250,6 +261,10 @@ fn apply_delta(
         .into_iter()
         .collect();
     part.quicker = quicker;
-    (part.manifest, part.tree) = (Some(manifest), Some(tree));
+    part.manifest = Some(manifest);
+    match wanted {
+        Some(_) => part.corrections = Some(tree),
+        None => part.tree = Some(tree),
+    }
     Ok(rest)
 }

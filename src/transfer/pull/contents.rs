@@ -9,6 +9,7 @@ use super::super::unpack::{Packs, object_of};
 use super::decoded::Decoded;
 use super::{Part, PullOptions, PullReport};
 use crate::format::pack::Digest;
+use crate::format::release::Release;
 use crate::id::ObjectId;
 use crate::store::{Repository, Transaction};
 
@@ -24,12 +25,13 @@ pub(super) fn fetch_roots(
     let mut of_packs = Vec::new();
     for part in parts
         .iter()
-        .filter(|part| part.manifest.is_none() || part.tree.is_none())
+        .filter(|part| part.manifest.is_none() || !part.has_tree())
     {
         let release = &part.release;
         of_packs.extend_from_slice(&release.packs);
         sizes.insert(*release.id.as_bytes(), release.manifest_bytes);
-        sizes.insert(*release.tree.as_bytes(), release.tree_bytes);
+        let (tree, bytes) = tree_in_packs(release);
+        sizes.insert(tree, bytes);
     }
     report.bytes_fetched += packs.learn(fetcher, &of_packs)?;
     let wanted: BTreeSet<Digest> = sizes.keys().copied().collect();
@@ -55,17 +57,26 @@ pub(super) fn fetch_roots(
     )?;
     let got = got.into_inner().unwrap_or_else(|e| e.into_inner());
     for part in parts {
-        let (id, tree) = (part.release.id, part.release.tree);
+        let id = part.release.id;
         part.manifest = part
             .manifest
             .take()
             .or_else(|| got.get(id.as_bytes()).cloned());
-        part.tree = part
-            .tree
-            .take()
-            .or_else(|| got.get(tree.as_bytes()).cloned());
+        let tree = got.get(&tree_in_packs(&part.release).0).cloned();
+        match part.release.corrections {
+            None => part.tree = part.tree.take().or(tree),
+            Some(_) => part.corrections = part.corrections.take().or(tree),
+        }
     }
     Ok(())
+}
+
+/// Returns what packs hold of a tree, itself or its corrections, with the size in bytes.
+fn tree_in_packs(release: &Release) -> (Digest, u64) {
+    match &release.corrections {
+        Some(corrections) => (*corrections.id.as_bytes(), corrections.bytes),
+        None => (*release.tree.as_bytes(), release.tree_bytes),
+    }
 }
 
 /// The most bytes of a manifest or a tree.

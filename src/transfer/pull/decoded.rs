@@ -5,7 +5,8 @@ use super::Part;
 use crate::format::release::{Kind, Release, ReleaseId};
 use crate::format::{self, Image, Layer};
 use crate::id::TreeId;
-use crate::tree::{Changeset, Tree};
+use crate::store::Repository;
+use crate::tree::{self, Changeset, Tree};
 
 /// What a release turned out to be.
 pub(super) enum Decoded {
@@ -13,7 +14,62 @@ pub(super) enum Decoded {
     Image(Image, Tree),
 }
 
-pub(super) fn decode(part: &Part) -> Result<Decoded, TransferError> {
+/// Decodes all parts, layers before the images that are made of them.
+pub(super) fn decode_all(
+    repository: &Repository,
+    parts: &mut [Part],
+) -> Result<Vec<Decoded>, TransferError> {
+    let mut decoded = Vec::new();
+    for at in 0..parts.len() {
+        let (before, rest) = parts.split_at_mut(at);
+        let Some(part) = rest.first_mut() else { break };
+        if part.tree.is_none()
+            && let Some(corrections) = part.corrections.take()
+        {
+            part.tree = Some(corrected(
+                repository,
+                &part.release,
+                before,
+                &decoded,
+                &corrections,
+            )?);
+        }
+        decoded.push(decode(part)?);
+    }
+    Ok(decoded)
+}
+
+/// Makes the tree of an image of its layers, those that arrived and those that are here; what comes out is checked as if it had
+/// been fetched.
+fn corrected(
+    repository: &Repository,
+    release: &Release,
+    parts: &[Part],
+    decoded: &[Decoded],
+    corrections: &[u8],
+) -> Result<Vec<u8>, TransferError> {
+    let mut tree = Tree::new();
+    for layer in &release.layers {
+        let arrived = parts.iter().zip(decoded).find_map(|(part, decoded)| {
+            let is_it = part.release.id == ReleaseId::from(layer.id);
+            match decoded {
+                Decoded::Layer(_, changeset) if is_it => Some(changeset),
+                _ => None,
+            }
+        });
+        match arrived {
+            Some(changeset) => tree::lay(&mut tree, changeset),
+            None => {
+                let manifest = repository.read_layer(&layer.id)?;
+                tree::lay(&mut tree, &repository.read_changeset(&manifest.changeset)?);
+            }
+        }
+    }
+    tree::lay(&mut tree, &format::decode_changeset(corrections)?);
+    Ok(format::encode_tree(&tree))
+}
+
+fn decode(part: &Part) -> Result<Decoded, TransferError> {
     let release = &part.release;
     let fail = |reason: &str| inconsistent(release, reason.to_owned());
     let manifest = part

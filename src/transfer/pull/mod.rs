@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::by_delta::{Later, apply_deltas, apply_rest};
 use self::contents::{fetch_objects, fetch_roots};
-use self::decoded::{Decoded, check_layers, decode};
+use self::decoded::{Decoded, check_layers, decode_all};
 use self::quicker::Quicker;
 use super::fetch::Fetcher;
 use super::line::Line;
@@ -107,9 +107,18 @@ struct Part {
     delta_bytes: u64,
     manifest: Option<Vec<u8>>,
     tree: Option<Vec<u8>>,
+    /// What makes the tree of the layers, where that came instead.
+    corrections: Option<Vec<u8>>,
     failed: BTreeMap<ObjectId, String>,
     /// What is fetched rather than made.
     quicker: Quicker,
+}
+
+impl Part {
+    /// Says whether the tree came, or what it is made of.
+    fn has_tree(&self) -> bool {
+        self.tree.is_some() || self.corrections.is_some()
+    }
 }
 
 /// Pulls `release` with all that it needs into the repository, and points the ref `name` at it: the commit point.
@@ -146,7 +155,7 @@ pub fn pull(
         &mut report,
     )?;
     fetch_roots(&fetcher, &mut parts, &mut packs, options, &mut report)?;
-    let decoded = parts.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+    let decoded = decode_all(repository, &mut parts)?;
     check_layers(&parts, &decoded)?;
     let wait: BTreeSet<ObjectId> = later.iter().flat_map(Later::objects).collect();
     fetch_objects(
@@ -273,6 +282,7 @@ fn needed(
             delta_bytes: 0,
             manifest: None,
             tree: None,
+            corrections: None,
             failed: BTreeMap::new(),
             quicker: Quicker::default(),
         });

@@ -195,6 +195,7 @@ fn release(kind: Kind, name: &str, serial: u64) -> Release {
         manifest_bytes: 100,
         tree: TreeId::of(b"tree"),
         tree_bytes: 100,
+        corrections: None,
         layers: Vec::new(),
         objects: 1,
         object_bytes: 1,

@@ -3,8 +3,9 @@
 mod labour;
 pub mod world;
 
-use layerset::store::FsckOptions;
-use layerset::transfer::{How, PullOptions, TransferError, What, publish};
+use layerset::format::release::Kind;
+use layerset::store::{FsckOptions, RefName};
+use layerset::transfer::{Catalogue as _, How, PullOptions, TransferError, What, publish, pull};
 use world::*;
 
 /// What a repository says of itself after whatever happened.
@@ -318,6 +319,82 @@ fn an_image_that_its_layers_do_not_make_is_refused() {
     let mut options = pull_options();
     options.recompose = false;
     pull_stable(&machine, &remote, &options).unwrap();
+}
+
+/// Publishes an image of a thousand files, of which the uppermost layer has one; returns the id and what was sent.
+fn publish_thousand(
+    publisher: &layerset::store::Repository,
+    remote: &MemoryRemote,
+    page: &str,
+) -> (layerset::id::ImageId, u64) {
+    let files = (0..1000).map(|n| (format!("usr/share/doc/{n}"), format!("{n}").into_bytes()));
+    let nothing = layerset::tree::Tree::new();
+    let (base, tree) = layer(publisher, "base", &nothing, &files.collect());
+    let files = Files::from([("srv/page".to_owned(), page.as_bytes().to_vec())]);
+    let (app, _) = layer(publisher, "app", &tree, &files);
+    let id = image(publisher, &[base, app]);
+    (id, publish_image(publisher, remote, id).bytes_sent)
+}
+
+#[test]
+fn a_changed_file_is_published_without_the_tree_of_the_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = open(&dir.path().join("p"));
+    let remote = MemoryRemote::default();
+    let (first, all) = publish_thousand(&publisher, &remote, "one");
+    let machine = open(&dir.path().join("m"));
+    pull_stable(&machine, &remote, &pull_options()).unwrap();
+    let (second, sent) = publish_thousand(&publisher, &remote, "two");
+    assert_ne!(first, second);
+    assert!(all > 30_000 && sent < 6_000, "{all}, then {sent}");
+    // By the delta, from packs with layers that are there, and from packs alone.
+    let fresh = open(&dir.path().join("fresh"));
+    let half = open(&dir.path().join("half"));
+    let packs = PullOptions {
+        deltas: false,
+        ..pull_options()
+    };
+    let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
+    assert!(report.bytes_fetched < 6_000, "{report:?}");
+    assert!(
+        report.parts.iter().all(|part| part.how != How::Packs),
+        "{report:?}"
+    );
+    pull_stable(&fresh, &remote, &packs).unwrap();
+    publish_thousand(&half, &MemoryRemote::default(), "one");
+    let report = pull_stable(&half, &remote, &packs).unwrap();
+    assert!(report.bytes_fetched < 6_000, "{report:?}");
+    for repository in [&machine, &fresh, &half] {
+        let tree = repository.read_image(&second).unwrap().tree;
+        assert!(
+            repository
+                .read_tree(&tree)
+                .unwrap()
+                .get(b"srv/page")
+                .is_some()
+        );
+        is_clean(repository);
+    }
+}
+
+#[test]
+fn layers_and_corrections_that_make_another_tree_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));
+    let remote = MemoryRemote::default();
+    let id = build(&publisher, 1);
+    publish_image(&publisher, &remote, id);
+    let ledger = Ledger::read(&remote);
+    let mut release = ledger.release(Kind::Image, "web", &id.into()).unwrap();
+    release.tree = layerset::id::TreeId::of(b"another");
+    let name = RefName::new("remotes/main/images/web/stable").unwrap();
+    let error = pull(&machine, &remote, &ledger, &release, &name, &pull_options()).unwrap_err();
+    assert!(
+        error.to_string().contains("its tree has another digest"),
+        "{error}"
+    );
+    assert!(machine.read_image(&id).is_err());
+    is_clean(&machine);
 }
 
 /// Publishes two versions, gives a machine the first, and returns the delta blobs of the second.

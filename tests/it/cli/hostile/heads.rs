@@ -309,7 +309,7 @@ fn every_lie_about_what_is_signed_is_refused_in_words_that_say_what_happened() {
       error: the remote's head is damaged: not a canonical head: it unpacks to more than 67108864 bytes
       hint: nothing was taken from there; try another mirror, and tell whoever runs this one
     extraneous layer: a release that lists one more [status 3]
-      error: 'images/web/releases/ae8190c6976390fa8d2441d6e016b770b0906e970789d623a24e6058dcd635c2.json' is larger than the 1111 bytes that it may have
+      error: 'images/web/releases/ae8190c6976390fa8d2441d6e016b770b0906e970789d623a24e6058dcd635c2.json' is larger than the 1231 bytes that it may have
       hint: nothing was taken from there; try another mirror, and tell whoever runs this one
     mix and match: the targets of before [status 3]
       error: the remote mixes parts of different states: 'targets.json' is signed, but not the one that the rest names
