@@ -5,7 +5,9 @@ pub mod world;
 
 use layerset::format::release::Kind;
 use layerset::store::{FsckOptions, RefName};
-use layerset::transfer::{Catalogue as _, How, PullOptions, TransferError, What, publish, pull};
+use layerset::transfer::{
+    Catalogue as _, Fetched, How, PullOptions, PullReport, TransferError, What, publish, pull,
+};
 use world::*;
 
 /// What a repository says of itself after whatever happened.
@@ -17,6 +19,19 @@ pub fn is_clean(repository: &layerset::store::Repository) {
         })
         .unwrap();
     assert_eq!(report.damaged, [], "{report:?}");
+}
+
+/// Returns the part of a report that a layer or an image is.
+fn part<'a>(report: &'a PullReport, name: &str) -> &'a Fetched {
+    let mut parts = report.parts.iter();
+    parts.find(|part| part.name == name).unwrap()
+}
+
+/// Returns the image that a machine pulled last.
+fn stable_of(machine: &layerset::store::Repository) -> layerset::id::ImageId {
+    machine
+        .resolve_image("remotes/main/images/web/stable")
+        .unwrap()
 }
 
 #[test]
@@ -59,12 +74,7 @@ fn an_image_that_was_published_arrives_whole_and_the_next_one_costs_what_changed
         "{} of {full}",
         report.bytes_fetched
     );
-    assert_eq!(
-        machine
-            .resolve_image("remotes/main/images/web/stable")
-            .unwrap(),
-        second
-    );
+    assert_eq!(stable_of(&machine), second);
     is_clean(&fresh);
 }
 
@@ -453,11 +463,7 @@ fn an_update_by_deltas_takes_one_request_for_each_layer_and_little_more_than_the
     let machine = machine("m");
     remote.log.lock().unwrap().clear();
     let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
-    let base = report
-        .parts
-        .iter()
-        .find(|part| part.name == "base")
-        .unwrap();
+    let base = part(&report, "base");
     assert_eq!(
         (base.how, base.fallback_objects),
         (How::Delta, 0),
@@ -466,12 +472,7 @@ fn an_update_by_deltas_takes_one_request_for_each_layer_and_little_more_than_the
     // Ten bytes of each of four files of 400 kB changed; their names did too.
     assert!(base.delta_bytes < 5_000, "{report:?}");
     assert_eq!(report.fallback_bytes, 0);
-    assert_eq!(
-        machine
-            .resolve_image("remotes/main/images/web/stable")
-            .unwrap(),
-        second
-    );
+    assert_eq!(stable_of(&machine), second);
     is_clean(&machine);
 }
 
@@ -489,12 +490,7 @@ fn a_delta_that_is_damaged_or_gone_costs_bytes_and_nothing_else() {
             number += 1;
             let machine = machine(&format!("m{number}"));
             pull_stable(&machine, &remote, &pull_options()).unwrap();
-            assert_eq!(
-                machine
-                    .resolve_image("remotes/main/images/web/stable")
-                    .unwrap(),
-                second
-            );
+            assert_eq!(stable_of(&machine), second);
             is_clean(&machine);
         }
         remote.blobs.lock().unwrap().remove(&blob);
@@ -514,11 +510,7 @@ fn a_delta_whose_base_is_gone_falls_back_and_says_what_that_cost() {
     let base = layerset::id::ObjectId::of(&files["usr/lib/libalpha.so.1"]);
     std::fs::remove_file(machine.object_path(&base)).unwrap();
     let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
-    let part = report
-        .parts
-        .iter()
-        .find(|part| part.name == "base")
-        .unwrap();
+    let part = part(&report, "base");
     assert_eq!(
         (part.how, part.fallback_objects),
         (How::Delta, 1),
