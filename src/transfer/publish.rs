@@ -119,6 +119,9 @@ fn announce(remote: &dyn WritableRemote, release: &Release) -> Result<(), Transf
     Ok(())
 }
 
+/// No serial is larger: JSON's numbers are exact up to here everywhere.
+const MAX_SERIAL: u64 = (1 << 53) - 1;
+
 /// How often a publisher tries again when others were faster.
 const ATTEMPTS: u32 = 20;
 
@@ -231,30 +234,15 @@ impl Publication {
         release: ReleaseId,
         serial: u64,
     ) -> Result<Option<Channel>, TransferError> {
-        let mut downgrade = None;
-        if let Some(now) = now.filter(|now| now.serial > serial) {
-            let Some(reason) = &self.downgrade else {
-                return Err(TransferError::WouldGoBack {
-                    channel: name.to_string(),
-                    now: now.serial,
-                    wanted: serial,
-                });
-            };
-            let given_up = now.downgrade.as_ref().map_or(0, |downgrade| downgrade.from);
-            downgrade = Some(Downgrade {
-                from: now.serial.max(given_up),
-                reason: reason.clone(),
-            });
-        }
+        let mut downgrade = self.downgrade_from(name, now, serial)?;
         let is_staged = self.percent < 100 || self.not_before > self.now;
         // What everybody has: the release before, unless that was on its way itself.
-        let settled = now.map(|now| {
+        let settled = now.and_then(|now| {
             let was_staged = now.rollout.percent < 100 || now.rollout.not_before > self.now;
-            let others = now
-                .rollout
-                .others
-                .filter(|_| was_staged || now.release == release);
-            others.unwrap_or(now.release)
+            match was_staged || now.release == release {
+                true => now.rollout.others,
+                false => Some(now.release),
+            }
         });
         let rollout = Rollout {
             percent: self.percent,
@@ -278,6 +266,35 @@ impl Publication {
             rollout,
             downgrade,
         }))
+    }
+
+    /// Says which releases the channel gives up by pointing at the one of `serial`: those above it that machines may have.
+    fn downgrade_from(
+        &self,
+        name: &ChannelName,
+        now: Option<&Channel>,
+        serial: u64,
+    ) -> Result<Option<Downgrade>, TransferError> {
+        let given_up = now.and_then(|now| now.downgrade.clone());
+        match (now, &self.downgrade) {
+            (Some(now), None) if now.serial > serial => Err(TransferError::WouldGoBack {
+                channel: name.to_string(),
+                now: now.serial,
+                wanted: serial,
+            }),
+            (Some(now), Some(reason)) if now.serial > serial => Ok(Some(Downgrade {
+                from: now.serial.max(given_up.map_or(0, |given_up| given_up.from)),
+                reason: reason.clone(),
+            })),
+            // Machines that were off still have what was given up.
+            (Some(_), _) => Ok(given_up.filter(|given_up| given_up.from > serial)),
+            // What the channel pointed at before it was taken away is not known here.
+            (None, Some(reason)) => Ok(Some(Downgrade {
+                from: MAX_SERIAL,
+                reason: reason.clone(),
+            })),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Takes releases off the list that are old, and that no channel and no listed image needs.

@@ -3,10 +3,11 @@
 mod labour;
 pub mod world;
 
-use layerset::format::release::Kind;
+use layerset::format::release::{Channel, Kind};
 use layerset::store::{FsckOptions, RefName};
 use layerset::transfer::{
-    Catalogue as _, Fetched, How, PullOptions, PullReport, TransferError, What, publish, pull,
+    Catalogue as _, Fetched, How, Publication, PullOptions, PullReport, Quiet, TransferError, What,
+    publish, pull,
 };
 use world::*;
 
@@ -213,17 +214,16 @@ fn publishers_to_two_channels_lose_nothing_and_of_two_to_one_the_second_is_told(
     let of_two = publication(&b, &remote, &two, What::Image(second), &beta);
     let late = publication(&b, &remote, &two, What::Image(second), &stable());
     let mut three = Ledger::read(&remote);
-    publish(&remote, &mut one, &of_one, &layerset::transfer::Quiet).unwrap();
-    let outcome = publish(&remote, &mut two, &of_two, &layerset::transfer::Quiet).unwrap();
+    publish(&remote, &mut one, &of_one, &Quiet).unwrap();
+    let outcome = publish(&remote, &mut two, &of_two, &Quiet).unwrap();
     assert_eq!(outcome.retries, 1);
-    let error = publish(&remote, &mut three, &late, &layerset::transfer::Quiet).unwrap_err();
+    let error = publish(&remote, &mut three, &late, &Quiet).unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("'images/web/stable' was pointed at"),
         "{text}"
     );
     let ledger = Ledger::read(&remote);
-    use layerset::transfer::Catalogue as _;
     let at = |name: &layerset::format::release::ChannelName| ledger.channel(name).unwrap().unwrap();
     assert_eq!(at(&stable()).release.image(), first);
     assert_eq!(at(&beta).release.image(), second);
@@ -240,20 +240,82 @@ fn an_older_release_is_published_only_with_a_reason() {
     publish_image(&publisher, &remote, build(&publisher, 2));
     let mut ledger = Ledger::read(&remote);
     let mut back = publication(&publisher, &remote, &ledger, What::Image(first), &stable());
-    let error = publish(&remote, &mut ledger, &back, &layerset::transfer::Quiet).unwrap_err();
+    let error = publish(&remote, &mut ledger, &back, &Quiet).unwrap_err();
     assert!(error.to_string().contains("release 1 is older"), "{error}");
     back.downgrade = Some("2 eats disks".to_owned());
-    publish(&remote, &mut ledger, &back, &layerset::transfer::Quiet).unwrap();
-    use layerset::transfer::Catalogue as _;
+    publish(&remote, &mut ledger, &back, &Quiet).unwrap();
     let channel = Ledger::read(&remote).channel(&stable()).unwrap().unwrap();
     assert_eq!(channel.release.image(), first);
     assert_eq!(channel.downgrade.unwrap().from, 2);
 }
 
+/// Points the stable channel at an image, with changes to how, and returns what the channel says then.
+fn point(
+    publisher: &layerset::store::Repository,
+    remote: &MemoryRemote,
+    id: layerset::id::ImageId,
+    how: impl FnOnce(&mut Publication),
+) -> Channel {
+    let mut ledger = Ledger::read(remote);
+    let mut publication = publication(publisher, remote, &ledger, What::Image(id), &stable());
+    how(&mut publication);
+    publish(remote, &mut ledger, &publication, &Quiet).unwrap();
+    Ledger::read(remote).channel(&stable()).unwrap().unwrap()
+}
+
+#[test]
+fn what_a_channel_gave_up_stays_given_up_until_releases_are_newer_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = open(dir.path());
+    let remote = MemoryRemote::default();
+    let images: Vec<_> = (1..=3).map(|version| build(&publisher, version)).collect();
+    for image in &images {
+        point(&publisher, &remote, *image, |_| ());
+    }
+    let back = point(&publisher, &remote, images[0], |publication| {
+        publication.downgrade = Some("3 eats disks".to_owned());
+    });
+    assert_eq!(back.downgrade.unwrap().from, 3);
+    // Up from 1, and below what machines that were off may still have.
+    let second = point(&publisher, &remote, images[1], |_| ());
+    assert_eq!((second.serial, second.downgrade.unwrap().from), (2, 3));
+    let fourth = point(&publisher, &remote, build(&publisher, 4), |_| ());
+    assert_eq!((fourth.serial, fourth.downgrade), (4, None));
+
+    // A channel that was taken away with all that it said starts over, and machines can be told so.
+    let remote = MemoryRemote::default();
+    let again = point(&publisher, &remote, images[0], |publication| {
+        publication.downgrade = Some("starts over".to_owned());
+    });
+    assert!(again.downgrade.unwrap().from > 1 << 50);
+}
+
+#[test]
+fn a_first_release_that_is_staged_never_becomes_what_everybody_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = open(dir.path());
+    for is_dated in [false, true] {
+        let remote = MemoryRemote::default();
+        let stage = |publication: &mut Publication| match is_dated {
+            true => publication.not_before = publication.now + 1000,
+            false => publication.percent = 10,
+        };
+        let first = point(&publisher, &remote, build(&publisher, 1), stage);
+        assert_eq!(first.rollout.others, None);
+        let second = point(&publisher, &remote, build(&publisher, 2), stage);
+        assert_eq!(second.rollout.others, None);
+        // Once one is for all, the next staged one leaves it to the others.
+        let third = build(&publisher, 3);
+        point(&publisher, &remote, third, |_| ());
+        let fourth = point(&publisher, &remote, build(&publisher, 4), stage);
+        assert_eq!(fourth.rollout.others, Some(third.into()));
+        let fifth = point(&publisher, &remote, build(&publisher, 5), stage);
+        assert_eq!(fifth.rollout.others, Some(third.into()));
+    }
+}
+
 #[test]
 fn old_releases_are_forgotten_with_the_layers_that_no_listed_image_needs() {
-    use layerset::format::release::Kind;
-    use layerset::transfer::Catalogue as _;
     let dir = tempfile::tempdir().unwrap();
     let publisher = open(dir.path());
     let remote = MemoryRemote::default();
@@ -269,7 +331,7 @@ fn old_releases_are_forgotten_with_the_layers_that_no_listed_image_needs() {
         }
         let mut next = publication(&publisher, &remote, &ledger, What::Image(id), &channel);
         next.keep = 2;
-        publish(&remote, &mut ledger, &next, &layerset::transfer::Quiet).unwrap();
+        publish(&remote, &mut ledger, &next, &Quiet).unwrap();
     }
     let ledger = Ledger::read(&remote);
     let images = ledger.releases(Kind::Image, "web").unwrap();
@@ -416,8 +478,6 @@ fn two_versions(
     Vec<layerset::sha256::Sha256>,
     impl Fn(&str) -> layerset::store::Repository,
 ) {
-    use layerset::format::release::Kind;
-    use layerset::transfer::Catalogue as _;
     let publisher = open(&dir.join("p"));
     let remote = MemoryRemote::default();
     let first = build(&publisher, 1);
