@@ -218,6 +218,9 @@ pub(super) async fn refused(place: &Place, response: Response, hint: &str) -> Re
 
 /// Sorts an answer that is no success by what can be done about it.
 pub(super) fn classify(place: &Place, status: StatusCode, text: &str, hint: &str) -> RemoteError {
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return place.unreachable(format!("it answers {status}"));
+    }
     let lower = text.to_ascii_lowercase();
     let full = [
         "quota",
@@ -241,9 +244,7 @@ pub(super) fn classify(place: &Place, status: StatusCode, text: &str, hint: &str
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         return place.denied(format!("it answers {status}"), hint);
     }
-    let again = status.is_server_error()
-        || status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::REQUEST_TIMEOUT;
+    let again = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
     match again {
         true => place.unreachable(format!("it answers {status}")),
         false => place.protocol(format!("it answers {status}")),

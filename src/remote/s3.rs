@@ -72,7 +72,11 @@ impl S3 {
         let mut endpoint = environment
             .get("AWS_ENDPOINT_URL_S3")
             .or(environment.get("AWS_ENDPOINT_URL"))
+            .or(environment.get("AWS_ENDPOINT"))
             .map(str::to_owned);
+        if let Some(tokens) = environment.get("AWS_ENDPOINT_URL_STS") {
+            check_endpoint(&place, tokens)?;
+        }
         let profile = aws_profile(&place)?;
         let of_profile = |key: &str| profile.get(key).filter(|value| !value.is_empty()).cloned();
         if !names_s3_keys(environment)
@@ -103,7 +107,7 @@ impl S3 {
             builder = builder.with_endpoint(endpoint);
         }
         let connector = Connector(client(&place, loopback)?);
-        // Reads are retried by us, from the byte that arrived; a part of an upload is retried where its bytes are.
+        // Reads are retried by us, from the byte that arrived; an upload that fails starts over.
         let retry = RetryConfig {
             max_retries: 0,
             ..RetryConfig::default()

@@ -24,6 +24,9 @@ const CLAIM_SECONDS: u64 = 600;
 /// How long a publisher holds a lease before it asks for a new one: well below what others wait for.
 const HOLD: Duration = Duration::from_secs(240);
 
+/// How long the work may last, from the claim on: then others no longer see it.
+const LEASE: Duration = Duration::from_secs(CLAIM_SECONDS - 60);
+
 /// How long a publisher tries.
 const PATIENCE: Duration = Duration::from_secs(660);
 
@@ -45,10 +48,11 @@ struct Claim {
 }
 
 impl Registry {
-    /// Does `work` while nobody else does such work; between tries, `still` says whether there is any point in waiting.
+    /// Does `work` while nobody else does such work, and tells it until when that is so; between tries, `still` says whether
+    /// there is any point in waiting.
     pub(super) fn with_lease(
         &self,
-        work: impl FnOnce() -> Result<(), RemoteError>,
+        work: impl FnOnce(Instant) -> Result<(), RemoteError>,
         still: impl Fn() -> Result<(), RemoteError>,
     ) -> Result<(), RemoteError> {
         let started = Instant::now();
@@ -62,7 +66,7 @@ impl Registry {
             if let Ok(true) = alone
                 && claim.taken.elapsed() < HOLD
             {
-                let done = work();
+                let done = work(claim.taken + LEASE);
                 // What was published stays published when the claim cannot be taken back: it runs out.
                 let _ = self.release(&claim);
                 return done;

@@ -12,7 +12,7 @@ mod lease;
 
 use std::fs::File;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -345,7 +345,7 @@ impl WritableRemote for Registry {
             found if found.as_deref() == expected => Ok(()),
             _ => Err(self.place().moved()),
         };
-        let commit = || {
+        let commit = |until: Instant| {
             let mut sent = false;
             self.place().retry(|| {
                 let found = block_on(self.place(), self.revision())?;
@@ -358,7 +358,10 @@ impl WritableRemote for Registry {
                 }
                 sent = true;
                 let put = self.put_manifest(HEAD, artifact::MANIFEST, bytes.clone());
-                block_on(self.place(), put).map(|_| ())
+                // Late, it would replace what somebody else put meanwhile.
+                let left = until.saturating_duration_since(Instant::now());
+                let put = self.place().within(left, "a publication", put);
+                block_on(self.place(), put)?.map(|_| ())
             })
         };
         self.with_lease(commit, still)

@@ -118,11 +118,18 @@ fn expired_s3_credentials_are_called_expired() {
 #[test]
 fn s3_over_a_network_in_the_clear_must_be_asked_for() {
     let location = "s3://layers/x".parse().unwrap();
-    let endpoint = ("AWS_ENDPOINT_URL", "http://store.example.org");
-    let error = open(&location, &options([endpoint])).err().unwrap();
-    let expected = "'s3://layers/x' is no location of a remote: its endpoint, from AWS_ENDPOINT_URL, is plain http; AWS_ALLOW_HTTP=true allows that";
-    assert_eq!(error.to_string(), expected);
-    assert!(open(&location, &options([endpoint, ("AWS_ALLOW_HTTP", "true")])).is_ok());
+    for name in [
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT",
+        "AWS_ENDPOINT_URL_STS",
+    ] {
+        let endpoint = (name, "http://store.example.org");
+        let error = open(&location, &options([endpoint])).err().unwrap();
+        let expected = "'s3://layers/x' is no location of a remote: its endpoint, from AWS_ENDPOINT_URL, is plain http; AWS_ALLOW_HTTP=true allows that";
+        assert_eq!(error.to_string(), expected);
+        assert!(open(&location, &options([endpoint, ("AWS_ALLOW_HTTP", "true")])).is_ok());
+    }
 }
 
 #[test]
