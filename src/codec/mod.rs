@@ -188,7 +188,6 @@ pub fn reproduces(coding: &Coding, packed: &[u8], contents: &[u8]) -> bool {
     attempt().unwrap_or(false)
 }
 
-/// Moves what worked to the front of what is tried first.
 /// Tries what worked before, then the others, each once, with at most about `memory` bytes; the first that makes `packed` of its
 /// `contents` is remembered.
 fn prove<T: Clone + PartialEq>(
@@ -212,6 +211,7 @@ fn prove<T: Clone + PartialEq>(
     Some(found)
 }
 
+/// Moves what worked to the front of what is tried first.
 fn remember<T: PartialEq>(memo: &mut Vec<T>, worked: T) {
     memo.retain(|known| *known != worked);
     memo.insert(0, worked);

@@ -209,6 +209,7 @@ impl Run<'_, '_> {
         let mut missing = None;
         let mut end = None;
         let mut fill = |out: &mut dyn Write| {
+            let mut out = Watched { out, broken: None };
             let mut making = Making {
                 run: self,
                 fresh: self.delta.starts[n],
@@ -216,8 +217,12 @@ impl Run<'_, '_> {
                 unpacked,
                 missing: None,
             };
-            let result = making.write(object, out);
+            let result = making.write(object, &mut out);
             missing = making.missing.take();
+            if let (Err(_), Some(broken)) = (&result, out.broken) {
+                // Not the delta's fault.
+                return Err(broken);
+            }
             result.map_err(|failure| match failure {
                 Failure::Object(text) => {
                     reason = Some(text.clone());
@@ -330,5 +335,31 @@ impl Run<'_, '_> {
             data,
             missing,
         })
+    }
+}
+
+/// Keeps what a writer says of itself, which recompressors turn into words of their own.
+struct Watched<'o> {
+    out: &'o mut dyn Write,
+    broken: Option<io::Error>,
+}
+
+impl Watched<'_> {
+    fn keep(&mut self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            self.broken = error.raw_os_error().map(io::Error::from_raw_os_error);
+        }
+    }
+}
+
+impl Write for Watched<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.out.write(bytes);
+        result.inspect_err(|error| self.keep(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.out.flush();
+        result.inspect_err(|error| self.keep(error))
     }
 }

@@ -45,9 +45,15 @@ impl Delta<'_> {
         coded.filter(|object| object.seconds > 0.0).collect()
     }
 
-    /// Returns the objects that are made of any of `others`, directly or not; those themselves are not among them.
-    pub fn made_of(&self, others: &BTreeSet<ObjectId>) -> BTreeSet<ObjectId> {
+    /// Returns the objects that are made of any of `others`, or of bases that are `absent`, directly or not; those themselves are
+    /// not among them.
+    pub fn made_of(
+        &self,
+        others: &BTreeSet<ObjectId>,
+        absent: &dyn Fn(&ObjectId) -> bool,
+    ) -> BTreeSet<ObjectId> {
         let index = self.index();
+        let lacking: Vec<bool> = index.bases.iter().map(absent).collect();
         let source = |extent: &Extent| {
             let made = usize::try_from(extent.source).ok();
             let made = made.and_then(|source| source.checked_sub(index.bases.len()));
@@ -57,8 +63,10 @@ impl Delta<'_> {
         let mut found = BTreeSet::new();
         loop {
             let before = found.len();
-            let is_of = |extent: &Extent| {
-                source(extent).is_some_and(|id| others.contains(&id) || found.contains(&id))
+            let is_of = |extent: &Extent| match source(extent) {
+                Some(id) => others.contains(&id) || found.contains(&id),
+                None => usize::try_from(extent.source)
+                    .is_ok_and(|base| lacking.get(base) == Some(&true)),
             };
             let frames: Vec<bool> = index
                 .frames

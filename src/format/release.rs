@@ -1,8 +1,8 @@
 //! What is signed: releases of layers and images, and channels that point at them.
 //!
 //! Each is canonical JSON, and a target of the signed metadata (see `trust`), under the name that [`release_target`] and
-//! [`ChannelName`] give it. What a release names is verified by its own digests: contents by BLAKE3 after they were unpacked,
-//! packs and deltas by SHA-256 as they arrive.
+//! [`ChannelName`] give it. What a release names is verified by its own digests: contents by BLAKE3 after they were unpacked, the
+//! indexes of packs and whole deltas by SHA-256 before they are read.
 
 use std::fmt;
 use std::str::FromStr;

@@ -40,7 +40,7 @@ impl Repository {
     }
 
     /// Says whether an object is there with this size, and nobody wrote to it since it was put.
-    pub(super) fn is_untouched(&self, id: &ObjectId, size: u64) -> bool {
+    pub fn is_untouched(&self, id: &ObjectId, size: u64) -> bool {
         std::fs::symlink_metadata(self.object_path(id))
             .is_ok_and(|metadata| is_untouched(&metadata, size))
     }
@@ -142,6 +142,11 @@ impl Repository {
     /// Says whether a layer's manifest is there.
     pub fn has_layer(&self, id: &LayerId) -> bool {
         self.named_path("layers", &id.to_hex()).exists()
+    }
+
+    /// Says whether the manifest of an image is there.
+    pub fn has_image(&self, id: &ImageId) -> bool {
+        self.named_path("images", &id.to_hex()).exists()
     }
 
     /// Says whether there is no layer yet, and so nothing that a layer could share.

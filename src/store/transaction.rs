@@ -310,8 +310,15 @@ impl Transaction<'_> {
             for (object, number) in &staged.objects {
                 disk.rename(&self.staged_path(*number), &repository.object_path(object))?;
             }
-            for (path, target) in &staged.named {
-                disk.rename(path, target)?;
+            // What has a name has all that it names: a kill in between leaves nothing that seems whole and is not.
+            for dir in ["trees", "layers", "images"] {
+                let of_dir = |(path, _): &(&PathBuf, &PathBuf)| {
+                    let name = path.file_name().and_then(|name| name.to_str());
+                    name.is_some_and(|name| name.starts_with(dir))
+                };
+                for (path, target) in staged.named.iter().filter(of_dir) {
+                    disk.rename(path, target)?;
+                }
             }
             disk.sync_fs(&repository.root)?;
         }

@@ -69,10 +69,26 @@ impl Arrivals {
         self.changed.notify_all();
     }
 
+    /// Ends the work when it is dropped, unless [`Arrivals::close`] came before.
+    pub fn stopping(&self) -> Stopping<'_> {
+        Stopping(self)
+    }
+
     /// Ends the work and the fetch.
     pub fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
+    }
+}
+
+/// See [`Arrivals::stopping`].
+pub struct Stopping<'a>(&'a Arrivals);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        if !self.0.lock().closed {
+            self.0.stop();
+        }
     }
 }
 
@@ -150,6 +166,14 @@ mod tests {
         // What never came is looked at all the same, and found damaged.
         arrivals.close();
         assert_eq!((arrivals.next(), arrivals.next()), (Some(2), None));
+    }
+
+    #[test]
+    fn a_fetch_that_ends_without_a_word_ends_the_work() {
+        let arrivals = Arrivals::new(vec![(blob(1), 0..10)]);
+        arrivals.planned(&[(blob(1), 0..10)]);
+        drop(arrivals.stopping());
+        assert_eq!(arrivals.next(), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the line to a remote can do, measured while it is used.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,22 @@ pub struct Line {
 }
 
 impl Line {
+    /// Starts with the rate that a file remembers: of a try that ended early, whose deltas are not fetched again.
+    pub fn remembered(file: &Path) -> Self {
+        let line = Self::default();
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        line.rate
+            .store(text.parse().unwrap_or(0), Ordering::Relaxed);
+        line
+    }
+
+    /// Remembers the rate in a file; where that cannot be written, it is measured again.
+    pub fn remember(&self, file: &Path) {
+        if let Some(rate) = self.rate() {
+            let _ = std::fs::write(file, rate.to_string());
+        }
+    }
+
     /// Takes down how long the first byte of an answer took.
     pub fn first_byte(&self, after: Duration) {
         let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1);

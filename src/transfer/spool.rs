@@ -79,13 +79,33 @@ impl Spool {
         Ok(Part { file, path })
     }
 
-    /// Forgets every part that touches `range`.
+    /// Forgets a range; what arrived around it stays.
     pub fn drop_range(&self, range: Range<u64>) -> Result<(), TransferError> {
         for (start, length) in self.parts()? {
-            if start < range.end && start.saturating_add(length) > range.start {
-                let path = self.dir.join(start.to_string());
-                fs::remove_file(&path)
-                    .map_err(|error| TransferError::io("remove", &path, error))?;
+            let end = start.saturating_add(length);
+            if start >= range.end || end <= range.start {
+                continue;
+            }
+            let path = self.dir.join(start.to_string());
+            let fail = |error| TransferError::io("write", &path, error);
+            if end > range.end {
+                let mut rest = File::open(&path).map_err(fail)?;
+                rest.seek(SeekFrom::Start(range.end - start))
+                    .map_err(fail)?;
+                let behind = self.dir.join(range.end.to_string());
+                let behind = OpenOptions::new().write(true).create_new(true).open(behind);
+                match behind {
+                    Ok(mut behind) => drop(io::copy(&mut rest, &mut behind).map_err(fail)?),
+                    // Another part begins there.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(fail(error)),
+                }
+            }
+            if start < range.start {
+                let file = OpenOptions::new().write(true).open(&path).map_err(fail)?;
+                file.set_len(range.start - start).map_err(fail)?;
+            } else {
+                fs::remove_file(&path).map_err(fail)?;
             }
         }
         Ok(())
@@ -121,11 +141,12 @@ impl Spool {
         let fail = |error| TransferError::io("write", &path, error);
         let mut file = File::create(&path).map_err(fail)?;
         io::copy(&mut self.reader(0..bytes)?, &mut file).map_err(fail)?;
-        for start in self.parts()?.into_keys() {
+        // Renamed before the others go: a kill in between leaves everything.
+        fs::rename(&path, &first).map_err(fail)?;
+        for start in self.parts()?.into_keys().filter(|start| *start > 0) {
             let part = self.dir.join(start.to_string());
             fs::remove_file(&part).map_err(fail)?;
         }
-        fs::rename(&path, &first).map_err(fail)?;
         File::open(&first).map_err(fail)
     }
 }
@@ -173,5 +194,70 @@ impl Read for RangeReader {
             file.seek(SeekFrom::Start(offset))?;
             self.current = Some(file.take(length));
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn spool(dir: &Path, parts: &[Range<u64>]) -> Spool {
+        let spool = Spool::open(dir, &Sha256::from_bytes([1; 32])).unwrap();
+        for part in parts {
+            let bytes: Vec<u8> = part.clone().map(|byte| byte as u8).collect();
+            spool.part(part.start).unwrap().write(&bytes).unwrap();
+        }
+        spool
+    }
+
+    fn read(spool: &Spool, range: Range<u64>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut reader = spool.reader(range).unwrap();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_is_dropped_is_cut_out_of_what_arrived() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = spool(dir.path(), &[0..100, 120..200]);
+        spool.drop_range(30..40).unwrap();
+        spool.drop_range(90..130).unwrap();
+        spool.drop_range(190..500).unwrap();
+        let missing = spool.missing(0..200).unwrap();
+        assert_eq!(missing, [30..40, 90..130, 190..200]);
+        assert_eq!(read(&spool, 40..90), (40..90).collect::<Vec<u8>>());
+        assert_eq!(read(&spool, 130..190), (130..190).collect::<Vec<u8>>());
+        spool
+            .part(30)
+            .unwrap()
+            .write(&(30..40).collect::<Vec<u8>>())
+            .unwrap();
+        assert_eq!(read(&spool, 0..90), (0..90).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn what_a_kill_leaves_of_joining_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = spool(dir.path(), &[0..50, 60..100]);
+        spool
+            .part(50)
+            .unwrap()
+            .write(&(50..60).collect::<Vec<u8>>())
+            .unwrap();
+        let whole = spool.whole(100).unwrap();
+        assert_eq!(whole.metadata().unwrap().len(), 100);
+        // As if it had ended before the other parts were removed.
+        std::fs::write(
+            dir.path()
+                .join(Sha256::from_bytes([1; 32]).to_string())
+                .join("60"),
+            [0; 40],
+        )
+        .unwrap();
+        assert_eq!(spool.missing(0..100).unwrap(), []);
+        assert_eq!(read(&spool, 0..100), (0..100).collect::<Vec<u8>>());
+        assert_eq!(spool.whole(100).unwrap().metadata().unwrap().len(), 100);
     }
 }

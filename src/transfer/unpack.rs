@@ -216,6 +216,8 @@ impl Packs {
             for _ in 0..threads.min(frames.len()) {
                 scope.spawn(work);
             }
+            // Should the fetch panic, those who wait for it must not wait for ever.
+            let _stopping = arrivals.stopping();
             let fetched = fetcher.fetch_watched(what, &self.ranges(plan, gap), &arrivals);
             match &fetched {
                 Ok(_) => arrivals.close(),

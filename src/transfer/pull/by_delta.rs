@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::super::TransferError;
 use super::super::deltas::{Arriving, Root};
 use super::super::fetch::{Blame, Fetcher, whole};
-use super::quicker::quicker;
+use super::quicker::{Indexes, quicker};
 use super::{How, Part, PullOptions, PullReport};
 use crate::causes::chain;
 use crate::delta::{Delta, DeltaError, Limits};
-use crate::format::release::{DeltaRef, Kind};
+use crate::format::release::{DeltaRef, Kind, Release};
 use crate::id::{ObjectId, TreeId};
 use crate::remote::RemoteError;
 use crate::store::{Repository, Transaction};
@@ -27,16 +27,29 @@ pub(super) fn apply_deltas(
     for (number, part) in parts.iter().enumerate().filter(|_| options.deltas) {
         let is_here = |delta: &&DeltaRef| match part.release.kind {
             Kind::Layer => repository.has_layer(&delta.from.layer()),
-            Kind::Image => repository.read_image(&delta.from.image()).is_ok(),
+            Kind::Image => repository.has_image(&delta.from.image()),
         };
-        let deltas = part.release.deltas.iter().filter(is_here);
-        if let Some(delta) = deltas.min_by_key(|delta| delta.bytes) {
-            chosen.push((number, *delta));
-        }
+        let mut deltas: Vec<&DeltaRef> = part.release.deltas.iter().filter(is_here).collect();
+        deltas.sort_by_key(|delta| delta.bytes);
+        let usable = deltas
+            .into_iter()
+            .find(|delta| match old_root(repository, part, delta) {
+                Ok(_) => true,
+                Err(error) => {
+                    let (name, reason) = (&part.release.name, chain(&error));
+                    options.progress.remark(&format!(
+                    "what a delta of '{name}' starts from cannot be read, it is of no use: {reason}"
+                ));
+                    false
+                }
+            });
+        chosen.extend(usable.map(|delta| (number, *delta)));
     }
     let wanted = whole(chosen.iter().map(|(_, delta)| (delta.blob, delta.bytes)));
     repository.require_space(fetcher.missing_bytes(&wanted)?)?;
     report.bytes_fetched += fetch_deltas(fetcher, &mut chosen, options)?;
+    fetcher.line.remember(&fetcher.incoming.join(super::RATE));
+    let mut indexes = Indexes::of(parts);
     let mut later = Vec::new();
     for (number, delta) in chosen {
         let part = &mut parts[number];
@@ -47,6 +60,7 @@ pub(super) fn apply_deltas(
             transaction,
             part,
             &delta,
+            &mut indexes,
             options,
             report,
         ) {
@@ -66,13 +80,21 @@ pub(super) fn apply_deltas(
                 options.progress.remark(&format!(
                     "the delta of '{name}' is of no use, fetching in full: {reason}"
                 ));
-                fetcher.spool(&delta.blob)?.drop_range(0..delta.bytes)?;
+                // It is what was signed: kept, or the next try would fetch it again.
                 (part.manifest, part.tree, part.corrections) = (None, None, None);
             }
             Err(error) => return Err(error),
         }
     }
     Ok(later)
+}
+
+/// Reads what a delta starts from, as it was when the delta was made.
+fn old_root(repository: &Repository, part: &Part, delta: &DeltaRef) -> Result<Root, TransferError> {
+    let Release {
+        kind, corrections, ..
+    } = &part.release;
+    Root::read(repository, *kind, &delta.from, corrections.is_some())
 }
 
 /// Objects of a delta that are made of others, which are fetched first.
@@ -104,12 +126,7 @@ pub(super) fn apply_rest(
     } in later
     {
         let part = &mut parts[number];
-        let old = Root::read(
-            repository,
-            part.release.kind,
-            &delta.from,
-            part.release.corrections.is_some(),
-        )?;
+        let old = old_root(repository, part, &delta)?;
         let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
         let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default());
         let made = opened
@@ -232,15 +249,11 @@ fn apply_delta(
     transaction: &Transaction<'_>,
     part: &mut Part,
     delta: &DeltaRef,
+    indexes: &mut Indexes,
     options: &PullOptions<'_>,
     report: &mut PullReport,
 ) -> Result<BTreeSet<ObjectId>, TransferError> {
-    let old = Root::read(
-        repository,
-        part.release.kind,
-        &delta.from,
-        part.release.corrections.is_some(),
-    )?;
+    let old = old_root(repository, part, delta)?;
     let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
     let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default())?;
     let (manifest, tree) = (opened.manifest()?, opened.tree()?);
@@ -254,8 +267,11 @@ fn apply_delta(
     }
     let needed: u64 = opened.objects().map(|(_, size)| size).sum();
     repository.require_space(needed)?;
-    let quicker = quicker(&opened, part, delta.bytes, fetcher, options, report)?;
-    let rest = opened.made_of(&quicker.objects);
+    let quicker = quicker(&opened, delta.bytes, indexes, fetcher, options, report)?;
+    // What comes with other parts, later; and what is gone, which those who need it find out.
+    let arriving = Arriving(transaction);
+    let absent = |base: &ObjectId| crate::delta::Contents::open(&arriving, base).is_err();
+    let rest = opened.made_of(&quicker.objects, &absent);
     let now = |id: &ObjectId| !quicker.objects.contains(id) && !rest.contains(id);
     part.failed = make(&opened, transaction, &now, options)?
         .into_iter()

@@ -138,7 +138,7 @@ pub(super) fn fetch_objects(
         if wanted.len() > before {
             of_packs.extend_from_slice(&part.release.packs);
         }
-        failed.extend(part.failed.keys().copied());
+        failed.extend(part.failed.keys().map(|id| *id.as_bytes()));
     }
     if wanted.is_empty() {
         return Ok(());
@@ -152,6 +152,9 @@ pub(super) fn fetch_objects(
     let gaps = parts.iter().filter_map(|part| part.quicker.gap);
     let gap = gaps.fold(options.gap_on(&fetcher.line), u64::min);
     let packed = fetcher.missing_bytes(&packs.ranges(&plan, gap))?;
+    let again: BTreeSet<Digest> = failed.intersection(&digests).copied().collect();
+    let again = packs.ranges(&packs.plan(&again).0, gap);
+    report.fallback_bytes += fetcher.missing_bytes(&again)?;
     // An inode and the rest of a block each, beside the bytes.
     let blocks = wanted.len() as u64 * 4096;
     repository.require_space(unpacked.saturating_add(packed).saturating_add(blocks))?;
@@ -161,15 +164,6 @@ pub(super) fn fetch_objects(
         Ok(transaction.put_expected(&id, size, fill)?)
     })?;
     report.bytes_fetched += fetched;
-    if !failed.is_empty() {
-        let quicker: u64 = parts
-            .iter()
-            .flat_map(|part| &part.quicker.objects)
-            .filter_map(|id| wanted.get(id))
-            .map(|content| content.size)
-            .sum();
-        report.fallback_bytes += fetched.saturating_sub(quicker);
-    }
     Ok(())
 }
 

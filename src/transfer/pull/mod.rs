@@ -6,6 +6,7 @@ mod decoded;
 mod quicker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use self::contents::{fetch_objects, fetch_roots};
 use self::decoded::{Decoded, check_layers, decode_all};
 use self::quicker::Quicker;
 use super::fetch::Fetcher;
+use super::inventory::{Content, image_objects, layer_objects};
 use super::line::Line;
 use super::unpack::Packs;
 use super::{Catalogue, Progress, TransferError};
@@ -23,6 +25,9 @@ use crate::format::release::{Kind, Release, ReleaseId};
 use crate::id::ObjectId;
 use crate::remote::Remote;
 use crate::store::{RefName, Repository, Waiting};
+
+/// Where the rate of the line is remembered, beside what arrived.
+const RATE: &str = "rate";
 
 /// How to pull.
 pub struct PullOptions<'a> {
@@ -140,9 +145,9 @@ pub fn pull(
         threads: options.threads,
         progress: options.progress,
         cancel: options.cancel,
-        line: Line::default(),
+        line: Line::remembered(&incoming.join(RATE)),
     };
-    let (mut parts, mut report) = needed(repository, catalogue, release)?;
+    let (mut parts, mut report) = needed(repository, catalogue, release, name)?;
     require_room(repository, &parts)?;
     let transaction = repository.begin()?;
     let mut packs = Packs::default();
@@ -211,7 +216,7 @@ pub fn pull(
         take_image(repository, image, options)?;
     }
     repository.set_ref(name, &release.id.to_string())?;
-    let _ = std::fs::remove_dir_all(&incoming);
+    forget_incoming(&incoming, &parts);
     report.parts.extend(parts.into_iter().map(|part| Fetched {
         kind: part.release.kind,
         name: part.release.name,
@@ -224,6 +229,19 @@ pub fn pull(
         fallback_reason: part.failed.into_values().next(),
     }));
     Ok(report)
+}
+
+/// Removes what arrived for these parts; what arrived for others stays for whoever goes on with it.
+fn forget_incoming(incoming: &Path, parts: &[Part]) {
+    for part in parts {
+        let packs = part.release.packs.iter().map(|pack| pack.blob);
+        let deltas = part.release.deltas.iter().map(|delta| delta.blob);
+        for blob in packs.chain(deltas) {
+            let _ = std::fs::remove_dir_all(incoming.join(blob.to_string()));
+        }
+    }
+    let _ = std::fs::remove_file(incoming.join(RATE));
+    let _ = std::fs::remove_dir(incoming);
 }
 
 /// Stores the manifest of an image whose layers and tree are stored, once it is found to be what its layers make: an image that is
@@ -248,7 +266,10 @@ fn needed(
     repository: &Repository,
     catalogue: &dyn Catalogue,
     release: &Release,
+    name: &RefName,
 ) -> Result<(Vec<Part>, PullReport), TransferError> {
+    // What a ref points at was whole when that was written.
+    let is_settled = repository.read_ref(name)? == Some(release.id.to_string());
     let mut all = Vec::new();
     for layer in &release.layers {
         let id = ReleaseId::from(layer.id);
@@ -262,7 +283,7 @@ fn needed(
             Kind::Layer => repository.has_layer(&release.id.layer()),
             Kind::Image => repository.read_image(&release.id.image()).is_ok(),
         };
-        if is_there {
+        if is_there && (is_settled || is_whole(repository, &release)) {
             report.parts.push(Fetched {
                 kind: release.kind,
                 name: release.name,
@@ -288,6 +309,23 @@ fn needed(
         });
     }
     Ok((parts, report))
+}
+
+/// Says whether a layer or an image that has a manifest here has everything: what a pull wrote that a loss of power ended may have
+/// not, nor what was damaged since.
+fn is_whole(repository: &Repository, release: &Release) -> bool {
+    let objects = match release.kind {
+        Kind::Layer => repository
+            .read_layer(&release.id.layer())
+            .map_err(TransferError::from)
+            .and_then(|layer| layer_objects(&layer, &repository.read_changeset(&layer.changeset)?)),
+        Kind::Image => repository
+            .read_tree(&release.tree)
+            .map(|tree| image_objects(&tree))
+            .map_err(TransferError::from),
+    };
+    let is_here = |(id, content): (&ObjectId, &Content)| repository.is_untouched(id, content.size);
+    objects.is_ok_and(|objects| objects.iter().all(is_here))
 }
 
 /// Refuses what certainly does not fit, by what is signed alone: before anything is fetched. What is shared with layers

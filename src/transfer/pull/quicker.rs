@@ -10,6 +10,7 @@ use super::by_delta::threads;
 use super::{Part, PullOptions, PullReport};
 use crate::delta::{Delta, Laborious};
 use crate::format::pack::Digest;
+use crate::format::release::PackRef;
 use crate::id::ObjectId;
 
 /// The least gap that is tried: below it, requests cost more than bytes.
@@ -24,13 +25,49 @@ pub struct Quicker {
     pub gap: Option<u64>,
 }
 
+/// The indexes of all packs that a pull may want, read at once when the first delta asks.
+pub(super) struct Indexes {
+    wanted: Vec<PackRef>,
+    /// None where they cannot be read: the deltas alone may do.
+    packs: Option<Option<Packs>>,
+}
+
+impl Indexes {
+    pub(super) fn of(parts: &[Part]) -> Self {
+        let packs = parts.iter().flat_map(|part| &part.release.packs);
+        Self {
+            wanted: packs.copied().collect(),
+            packs: None,
+        }
+    }
+
+    fn get(
+        &mut self,
+        fetcher: &Fetcher<'_>,
+        report: &mut PullReport,
+    ) -> Result<Option<&Packs>, TransferError> {
+        if self.packs.is_none() {
+            let mut packs = Packs::default();
+            self.packs = Some(match packs.learn(fetcher, &self.wanted) {
+                Ok(bytes) => {
+                    report.bytes_fetched += bytes;
+                    Some(packs)
+                }
+                Err(TransferError::Interrupted) => return Err(TransferError::Interrupted),
+                Err(_) => None,
+            });
+        }
+        Ok(self.packs.as_ref().and_then(Option::as_ref))
+    }
+}
+
 /// Chooses the objects that are fetched sooner than they are compressed again.
 ///
 /// Only so many that the delta and they are no more than a full download: no update may be larger than that.
 pub(super) fn quicker(
     delta: &Delta<'_>,
-    part: &Part,
     bytes: u64,
+    indexes: &mut Indexes,
     fetcher: &Fetcher<'_>,
     options: &PullOptions<'_>,
     report: &mut PullReport,
@@ -47,31 +84,29 @@ pub(super) fn quicker(
     if worth.is_empty() {
         return Ok(Quicker::default());
     }
-    // Packs of its own: where they cannot be read, the delta alone may do.
-    let mut packs = Packs::default();
-    match packs.learn(fetcher, &part.release.packs) {
-        Ok(bytes) => report.bytes_fetched += bytes,
-        Err(TransferError::Interrupted) => return Err(TransferError::Interrupted),
-        Err(_) => return Ok(Quicker::default()),
-    }
+    let Some(packs) = indexes.get(fetcher, report)? else {
+        return Ok(Quicker::default());
+    };
+    // What arrived in an earlier try counts as well, or that try's choice would not be found again.
     let cost = |ids: &BTreeSet<ObjectId>, gap: u64| {
         let digests: BTreeSet<Digest> = ids.iter().map(|id| *id.as_bytes()).collect();
         let (plan, lacking) = packs.plan(&digests);
-        let bytes = fetcher.missing_bytes(&packs.ranges(&plan, gap))?;
-        Ok::<_, TransferError>(lacking.is_empty().then_some(bytes))
+        let ranges = packs.ranges(&plan, gap).into_values().flatten();
+        let bytes: u64 = ranges.map(|range| range.end - range.start).sum();
+        lacking.is_empty().then_some(bytes)
     };
     let usual = options.gap_on(&fetcher.line);
     let room = match options.recompress {
         Some(_) => u64::MAX,
         None => {
             let all = delta.objects().map(|(id, _)| *id).collect();
-            let Some(full) = cost(&all, usual)? else {
+            let Some(full) = cost(&all, usual) else {
                 return Ok(Quicker::default());
             };
             full.saturating_sub(bytes)
         }
     };
-    choose(worth, usual, room, cost)
+    Ok(choose(worth, usual, room, cost))
 }
 
 /// Takes as many of `worth` as `room` bytes hold, with the widest gap that serves; when no gap serves for all, those that gain
@@ -80,8 +115,8 @@ fn choose(
     mut worth: Vec<Laborious>,
     usual: u64,
     room: u64,
-    cost: impl Fn(&BTreeSet<ObjectId>, u64) -> Result<Option<u64>, TransferError>,
-) -> Result<Quicker, TransferError> {
+    cost: impl Fn(&BTreeSet<ObjectId>, u64) -> Option<u64>,
+) -> Quicker {
     let gain = |object: &Laborious| object.seconds / object.size.max(1) as f64;
     worth.sort_by(|a, b| {
         let by_gain = gain(b).partial_cmp(&gain(a)).unwrap_or(Ordering::Equal);
@@ -93,13 +128,13 @@ fn choose(
     let all = first(worth.len());
     let mut gap = usual;
     loop {
-        match cost(&all, gap)? {
-            None => return Ok(Quicker::default()),
+        match cost(&all, gap) {
+            None => return Quicker::default(),
             Some(bytes) if bytes <= room => {
-                return Ok(Quicker {
+                return Quicker {
                     objects: all,
                     gap: Some(gap),
-                });
+                };
             }
             Some(_) if gap <= LEAST_GAP => break,
             Some(_) => gap = (gap / 4).max(LEAST_GAP),
@@ -109,15 +144,15 @@ fn choose(
     let (mut fits, mut not) = (0, worth.len());
     while not - fits > 1 {
         let count = fits + (not - fits) / 2;
-        match cost(&first(count), gap)? {
+        match cost(&first(count), gap) {
             Some(bytes) if bytes <= room => fits = count,
             _ => not = count,
         }
     }
-    Ok(Quicker {
+    Quicker {
         objects: first(fits),
         gap: (fits > 0).then_some(gap),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -135,37 +170,37 @@ mod tests {
     }
 
     /// Each costs its size and as much again of what lies between as the gap lets in.
-    fn cost(ids: &BTreeSet<ObjectId>, gap: u64) -> Result<Option<u64>, TransferError> {
-        Ok(Some(ids.len() as u64 * (100 + gap)))
+    fn cost(ids: &BTreeSet<ObjectId>, gap: u64) -> Option<u64> {
+        Some(ids.len() as u64 * (100 + gap))
     }
 
     #[test]
     fn all_are_taken_with_the_gap_that_is_usual_where_there_is_room() {
-        let quicker = choose(objects(10), 1 << 20, u64::MAX, cost).unwrap();
+        let quicker = choose(objects(10), 1 << 20, u64::MAX, cost);
         assert_eq!((quicker.objects.len(), quicker.gap), (10, Some(1 << 20)));
     }
 
     #[test]
     fn narrower_gaps_are_tried_before_anything_is_left_out() {
         let room = 10 * (100 + (1 << 16));
-        let quicker = choose(objects(10), 1 << 20, room, cost).unwrap();
+        let quicker = choose(objects(10), 1 << 20, room, cost);
         assert_eq!((quicker.objects.len(), quicker.gap), (10, Some(1 << 16)));
     }
 
     #[test]
     fn what_gains_most_is_taken_where_there_is_no_room_for_all() {
         let room = 3 * (100 + LEAST_GAP) + 50;
-        let quicker = choose(objects(10), 1 << 20, room, cost).unwrap();
+        let quicker = choose(objects(10), 1 << 20, room, cost);
         let best: BTreeSet<ObjectId> = (7..10).map(|number| ObjectId::of(&[number])).collect();
         assert_eq!((quicker.objects, quicker.gap), (best, Some(LEAST_GAP)));
     }
 
     #[test]
     fn nothing_is_taken_where_there_is_no_room_or_no_pack() {
-        let quicker = choose(objects(10), 1 << 20, 10, cost).unwrap();
+        let quicker = choose(objects(10), 1 << 20, 10, cost);
         assert_eq!((quicker.objects.len(), quicker.gap), (0, None));
-        let none = |_: &BTreeSet<ObjectId>, _| Ok(None);
-        let quicker = choose(objects(10), 64, u64::MAX, none).unwrap();
+        let none = |_: &BTreeSet<ObjectId>, _| None;
+        let quicker = choose(objects(10), 64, u64::MAX, none);
         assert!(quicker.objects.is_empty());
     }
 }

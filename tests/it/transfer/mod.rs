@@ -562,6 +562,62 @@ fn a_delta_that_is_damaged_or_gone_costs_bytes_and_nothing_else() {
 }
 
 #[test]
+fn a_layer_that_is_here_in_part_is_made_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (remote, second, _, machine) = two_versions(dir.path());
+    // As a loss of power while an earlier pull was written leaves it: names that nothing refers to, some of them gone.
+    for (number, part) in ["trees", "objects", "layers"].into_iter().enumerate() {
+        let name = format!("m{number}");
+        let donor = open(&dir.path().join(format!("donor{number}")));
+        pull_stable(&donor, &remote, &pull_options()).unwrap();
+        let machine = machine(&name);
+        let root = dir.path().join(&name);
+        let base = donor.read_image(&second).unwrap().layers[0].id;
+        let layer = donor.read_layer(&base).unwrap();
+        let all = std::process::Command::new("cp")
+            .args(["-an", "--no-target-directory"])
+            .args([donor.root(), &root.join(".")])
+            .status();
+        assert!(all.unwrap().success());
+        std::fs::remove_dir_all(root.join("images")).unwrap();
+        std::fs::create_dir(root.join("images")).unwrap();
+        std::fs::remove_dir_all(root.join("refs/remotes")).unwrap();
+        match part {
+            "trees" => std::fs::remove_file(root.join("trees").join(layer.changeset.to_hex())),
+            "objects" => std::fs::remove_file(machine.object_path(&layerset::id::ObjectId::of(
+                &base_files(2)["usr/lib/libalpha.so.2"],
+            ))),
+            _ => std::fs::remove_file(root.join("layers").join(base.to_hex())),
+        }
+        .unwrap();
+        pull_stable(&machine, &remote, &pull_options()).unwrap();
+        assert_eq!(stable_of(&machine), second, "{part}");
+        is_clean(&machine);
+    }
+}
+
+#[test]
+fn a_delta_that_starts_from_what_cannot_be_read_is_done_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let (remote, second, _, machine) = two_versions(dir.path());
+    let machine = machine("m");
+    let first = machine.refs().unwrap();
+    let first = first
+        .iter()
+        .find(|(name, _)| name.to_string().contains("stable"))
+        .unwrap();
+    let first = machine.resolve_image(&first.0.to_string()).unwrap();
+    let base = machine.read_image(&first).unwrap().layers[0].id;
+    let changeset = machine.read_layer(&base).unwrap().changeset;
+    let path = dir.path().join("m/trees").join(changeset.to_hex());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, b"rotten").unwrap();
+    let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
+    assert_eq!(part(&report, "base").how, How::Packs);
+    assert_eq!(stable_of(&machine), second);
+}
+
+#[test]
 fn a_delta_whose_base_is_gone_falls_back_and_says_what_that_cost() {
     let dir = tempfile::tempdir().unwrap();
     let (remote, second, _, machine) = two_versions(dir.path());
