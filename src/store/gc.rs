@@ -96,8 +96,30 @@ impl Repository {
                 .filter(|entry| entry.path().is_dir());
             pending.extend(dirs.map(|entry| entry.path()));
         }
+        // Nobody pulls or publishes now: what arrived for a pull that broke off is fetched again should it go on after all.
+        for dir in ["incoming", "indexes"] {
+            self.sweep_all(&self.root.join("cache").join(dir), &mut plan)?;
+        }
         plan.kept_objects = kept.len();
         Ok(plan)
+    }
+
+    /// Takes everything below a directory that need not be there, directories after what is in them.
+    fn sweep_all(&self, dir: &std::path::Path, plan: &mut GcPlan) -> Result<(), StoreError> {
+        if !dir.is_dir() {
+            return Ok(());
+        }
+        let mut found = GcPlan::default();
+        self.sweep(dir, &mut found, |_| false)?;
+        for (path, size) in found.files {
+            if path.is_dir() {
+                self.sweep_all(&path, plan)?;
+                plan.files.push((path, 0));
+            } else {
+                plan.files.push((path, size));
+            }
+        }
+        Ok(())
     }
 
     fn sweep(

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ const PACK_BYTES: u64 = 128 << 20;
 
 /// The most packs that a release names before all its contents are packed anew.
 const MAX_PACKS: usize = 24;
+
+/// How long what was prepared is kept, for publications that broke off and for other remotes.
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// How to prepare.
 pub struct PrepareOptions<'a> {
@@ -96,6 +100,7 @@ pub fn prepare(
             line: Line::default(),
         },
     };
+    trim(&work.outgoing);
     match what {
         What::Layer(id) => {
             let inventory = Inventory::of_layer(repository, &id)?;
@@ -342,6 +347,20 @@ impl Work<'_> {
     }
 }
 
+/// Removes what was prepared so long ago that nobody is still sending it.
+fn trim(outgoing: &Path) {
+    let is_old = |file: &fs::DirEntry| {
+        let modified = file.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.map(|modified| modified.elapsed().unwrap_or_default());
+        age.is_ok_and(|age| age > KEPT)
+    };
+    for file in fs::read_dir(outgoing).into_iter().flatten().flatten() {
+        if is_old(&file) {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+}
+
 /// Names what is made of some contents.
 pub(super) fn cache_key(what: &str, digests: &[Digest]) -> String {
     let mut hasher = blake3::Hasher::new();
@@ -393,4 +412,27 @@ pub(super) fn remember<T: Serialize>(
     let path = outgoing.join(format!("{key}.json"));
     replace_file(repository.disk().as_ref(), &path, 0o644, &text)
         .map_err(|error| TransferError::Store(error.into()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn what_was_prepared_is_kept_for_a_month() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, days) in [("new", 0), ("weeks", 29), ("old", 31)] {
+            let file = File::create(dir.path().join(name)).unwrap();
+            let age = Duration::from_secs(days * 86_400);
+            file.set_modified(SystemTime::now() - age).unwrap();
+        }
+        trim(dir.path());
+        let left: Vec<bool> = ["new", "weeks", "old"]
+            .iter()
+            .map(|name| dir.path().join(name).exists())
+            .collect();
+        assert_eq!(left, [true, true, false]);
+    }
 }

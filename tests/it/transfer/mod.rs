@@ -161,6 +161,32 @@ fn what_arrived_before_a_pull_broke_off_is_not_fetched_again() {
 }
 
 #[test]
+fn garbage_collection_frees_what_arrived_for_a_pull_that_broke_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));
+    let remote = MemoryRemote::default();
+    publish_image(&publisher, &remote, build(&publisher, 1));
+    let blobs: Vec<_> = remote.blobs.lock().unwrap().keys().copied().collect();
+    for blob in blobs {
+        let fault = vec![Fault::StopAfter(100_000)];
+        remote.faults.lock().unwrap().insert(blob, fault);
+    }
+    pull_stable(&machine, &remote, &pull_options()).unwrap_err();
+    let plan = machine.plan_gc().unwrap();
+    assert!(plan.bytes() > 100_000, "{plan:?}");
+    machine.apply_gc(&plan).unwrap();
+    assert_eq!(machine.plan_gc().unwrap().files, []);
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("m/cache/incoming"))
+            .unwrap()
+            .count(),
+        0
+    );
+    remote.faults.lock().unwrap().clear();
+    pull_stable(&machine, &remote, &pull_options()).unwrap();
+}
+
+#[test]
 fn a_byte_that_arrives_wrong_is_fetched_again_and_a_wrong_remote_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let publisher = open(&dir.path().join("p"));
