@@ -296,6 +296,23 @@ impl S3 {
             }
         })
     }
+
+    /// Holds the store of a new remote to its word, with what was just written: one that ignores conditions would lose what
+    /// somebody publishes while somebody else does.
+    fn probe(&self, bytes: &[u8]) -> Result<(), RemoteError> {
+        let never = PutMode::Update(UpdateVersion {
+            e_tag: Some("\"00000000000000000000000000000000\"".to_owned()),
+            version: None,
+        });
+        for mode in [PutMode::Create, never] {
+            if self.put_head(bytes, mode)? == Some(true) {
+                return Err(self.place.protocol(
+                    "it ignores the conditions of writes, so that publishers would overwrite each other",
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Remote for S3 {
@@ -438,7 +455,11 @@ impl WritableRemote for S3 {
                         Err(error) => Err(error),
                     }
                 }
-            })
+            })?;
+        match expected {
+            None => self.place.retry(|| self.probe(bytes)),
+            Some(_) => Ok(()),
+        }
     }
 }
 

@@ -362,3 +362,25 @@ fn a_web_server_can_only_be_read() {
         "'https://updates.example.org/x' can only be read"
     );
 }
+
+#[test]
+fn a_store_that_ignores_the_conditions_of_writes_is_not_published_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let yes = Step::Say(
+        "200 OK\r\netag: \"1\"\r\ncontent-length: 0".to_owned(),
+        Vec::new(),
+    );
+    let server = WebServer::ruled(dir.path(), move |_, _| Some(yes.clone()));
+    let environment = [
+        ("AWS_ENDPOINT_URL", server.url.as_str()),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    let remote = writer("s3://layers/x", &options(environment));
+    let error = remote.replace_head(b"head", None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "'s3://layers/x' answers wrongly: it ignores the conditions of writes, so that publishers would overwrite each other"
+    );
+}
