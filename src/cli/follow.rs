@@ -280,9 +280,13 @@ impl Follow {
     }
 
     fn choice(&self, channel: &Channel) -> Result<Choice, CliError> {
-        let is_for_all = channel.rollout.percent == 100 && channel.rollout.not_before == 0;
-        if self.ahead || is_for_all {
+        if self.ahead {
             return Ok(Choice::Release(channel.release));
+        }
+        let now = SystemClock.now_sec();
+        if matches!(channel.rollout.percent, 0 | 100) {
+            // The same for every machine.
+            return Ok(Machine::new("").choose(channel, now));
         }
         let path = "/etc/machine-id";
         let id = match std::env::var("LAYERSET_MACHINE_ID") {
@@ -297,7 +301,7 @@ impl Follow {
                 )
             })?,
         };
-        Ok(Machine::new(&id).choose(channel, SystemClock.now_sec()))
+        Ok(Machine::new(&id).choose(channel, now))
     }
 }
 
