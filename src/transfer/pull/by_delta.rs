@@ -6,7 +6,7 @@ use super::super::TransferError;
 use super::super::deltas::{Arriving, Root};
 use super::super::fetch::{Blame, Fetcher, whole};
 use super::quicker::{Indexes, quicker};
-use super::{How, Part, PullOptions, PullReport};
+use super::{How, Part, PullOptions, PullReport, Pulling};
 use crate::causes::chain;
 use crate::delta::{Delta, DeltaError, Limits};
 use crate::format::release::{DeltaRef, Kind, Release};
@@ -16,13 +16,16 @@ use crate::store::{Repository, Transaction};
 
 /// Fetches a delta for each part that has one, all at once, and makes what they say; what cannot be made is fetched later.
 pub(super) fn apply_deltas(
-    fetcher: &Fetcher<'_>,
-    repository: &Repository,
-    transaction: &Transaction<'_>,
+    pulling: &Pulling<'_>,
     parts: &mut [Part],
-    options: &PullOptions<'_>,
     report: &mut PullReport,
 ) -> Result<Vec<Later>, TransferError> {
+    let Pulling {
+        fetcher,
+        repository,
+        options,
+        ..
+    } = *pulling;
     let mut chosen = Vec::new();
     for (number, part) in parts.iter().enumerate().filter(|_| options.deltas) {
         let is_here = |delta: &&DeltaRef| match part.release.kind {
@@ -54,16 +57,7 @@ pub(super) fn apply_deltas(
     for (number, delta) in chosen {
         let part = &mut parts[number];
         part.delta_bytes = delta.bytes;
-        match apply_delta(
-            fetcher,
-            repository,
-            transaction,
-            part,
-            &delta,
-            &mut indexes,
-            options,
-            report,
-        ) {
+        match apply_delta(pulling, part, &delta, &mut indexes, report) {
             Ok(rest) => {
                 part.how = How::Delta;
                 if !rest.is_empty() {
@@ -112,13 +106,16 @@ impl Later {
 
 /// Makes what was left for later; what cannot be made is fetched.
 pub(super) fn apply_rest(
-    fetcher: &Fetcher<'_>,
-    repository: &Repository,
-    transaction: &Transaction<'_>,
+    pulling: &Pulling<'_>,
     parts: &mut [Part],
     later: Vec<Later>,
-    options: &PullOptions<'_>,
 ) -> Result<(), TransferError> {
+    let Pulling {
+        fetcher,
+        repository,
+        transaction,
+        options,
+    } = *pulling;
     for Later {
         number,
         delta,
@@ -242,17 +239,20 @@ fn is_of_delta(error: &DeltaError) -> bool {
     !matches!(error, DeltaError::Storage { .. })
 }
 
-#[allow(clippy::too_many_arguments)]
+/// Makes what a delta says, and returns the objects that have to wait for others.
 fn apply_delta(
-    fetcher: &Fetcher<'_>,
-    repository: &Repository,
-    transaction: &Transaction<'_>,
+    pulling: &Pulling<'_>,
     part: &mut Part,
     delta: &DeltaRef,
     indexes: &mut Indexes,
-    options: &PullOptions<'_>,
     report: &mut PullReport,
 ) -> Result<BTreeSet<ObjectId>, TransferError> {
+    let Pulling {
+        fetcher,
+        repository,
+        transaction,
+        options,
+    } = *pulling;
     let old = old_root(repository, part, delta)?;
     let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
     let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default())?;

@@ -7,11 +7,10 @@ use super::super::fetch::Fetcher;
 use super::super::inventory::{Contents, image_objects, layer_objects};
 use super::super::unpack::{Packs, object_of};
 use super::decoded::Decoded;
-use super::{Part, PullOptions, PullReport};
+use super::{Part, PullOptions, PullReport, Pulling};
 use crate::format::pack::Digest;
 use crate::format::release::Release;
 use crate::id::ObjectId;
-use crate::store::{Repository, Transaction};
 
 /// Fetches manifests and trees of what no delta gave.
 pub(super) fn fetch_roots(
@@ -109,18 +108,20 @@ fn corrupt(digest: &Digest, bytes: &[u8]) -> TransferError {
 }
 
 /// Fetches the objects that are neither stored nor made by a delta, but for those that are going to be made.
-#[allow(clippy::too_many_arguments)]
 pub(super) fn fetch_objects(
-    fetcher: &Fetcher<'_>,
-    repository: &Repository,
-    transaction: &Transaction<'_>,
+    pulling: &Pulling<'_>,
     parts: &[Part],
     decoded: &[Decoded],
     later: &BTreeSet<ObjectId>,
     packs: &mut Packs,
-    options: &PullOptions<'_>,
     report: &mut PullReport,
 ) -> Result<(), TransferError> {
+    let Pulling {
+        fetcher,
+        repository,
+        transaction,
+        options,
+    } = *pulling;
     let mut wanted = Contents::new();
     let mut of_packs = Vec::new();
     let mut failed = BTreeSet::new();

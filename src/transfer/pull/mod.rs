@@ -24,7 +24,7 @@ use crate::format::Image;
 use crate::format::release::{Kind, Release, ReleaseId};
 use crate::id::ObjectId;
 use crate::remote::Remote;
-use crate::store::{RefName, Repository, Waiting};
+use crate::store::{RefName, Repository, Transaction, Waiting};
 
 /// Where the rate of the line is remembered, beside what arrived.
 const RATE: &str = "rate";
@@ -105,6 +105,15 @@ pub struct PullReport {
     pub bytes_written: u64,
 }
 
+/// What all steps of a pull work with.
+#[derive(Clone, Copy)]
+struct Pulling<'p> {
+    fetcher: &'p Fetcher<'p>,
+    repository: &'p Repository,
+    transaction: &'p Transaction<'p>,
+    options: &'p PullOptions<'p>,
+}
+
 /// What of a release arrived.
 struct Part {
     release: Release,
@@ -151,49 +160,22 @@ pub fn pull(
     require_room(repository, &parts)?;
     let transaction = repository.begin()?;
     let mut packs = Packs::default();
-    let later = apply_deltas(
-        &fetcher,
+    let pulling = Pulling {
+        fetcher: &fetcher,
         repository,
-        &transaction,
-        &mut parts,
+        transaction: &transaction,
         options,
-        &mut report,
-    )?;
+    };
+    let later = apply_deltas(&pulling, &mut parts, &mut report)?;
     fetch_roots(&fetcher, &mut parts, &mut packs, options, &mut report)?;
     let decoded = decode_all(repository, &mut parts)?;
     check_layers(&parts, &decoded)?;
     let wait: BTreeSet<ObjectId> = later.iter().flat_map(Later::objects).collect();
-    fetch_objects(
-        &fetcher,
-        repository,
-        &transaction,
-        &parts,
-        &decoded,
-        &wait,
-        &mut packs,
-        options,
-        &mut report,
-    )?;
+    fetch_objects(&pulling, &parts, &decoded, &wait, &mut packs, &mut report)?;
     if !later.is_empty() {
-        apply_rest(
-            &fetcher,
-            repository,
-            &transaction,
-            &mut parts,
-            later,
-            options,
-        )?;
-        fetch_objects(
-            &fetcher,
-            repository,
-            &transaction,
-            &parts,
-            &decoded,
-            &BTreeSet::new(),
-            &mut packs,
-            options,
-            &mut report,
-        )?;
+        apply_rest(&pulling, &mut parts, later)?;
+        let none = BTreeSet::new();
+        fetch_objects(&pulling, &parts, &decoded, &none, &mut packs, &mut report)?;
     }
     let mut images = Vec::new();
     for decoded in decoded {
