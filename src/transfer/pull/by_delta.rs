@@ -1,10 +1,12 @@
 //! What deltas give: one for each layer or image that has one, all fetched at once.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::TransferError;
 use super::super::deltas::{Arriving, Root};
-use super::super::fetch::{Blame, Fetcher, whole};
+use super::super::fetch::{Blame, Fetcher, Ranges, Watch, whole};
+use super::super::{Progress, Quiet, TransferError};
 use super::quicker::{Indexes, quicker};
 use super::{How, Part, PullOptions, PullReport, Pulling};
 use crate::causes::chain;
@@ -12,6 +14,7 @@ use crate::delta::{Delta, DeltaError, Limits};
 use crate::format::release::{DeltaRef, Kind, Release};
 use crate::id::{ObjectId, TreeId};
 use crate::remote::RemoteError;
+use crate::sha256::Sha256;
 use crate::store::{Repository, Transaction};
 
 /// Fetches a delta for each part that has one, all at once, and makes what they say; what cannot be made is fetched later.
@@ -126,9 +129,15 @@ pub(super) fn apply_rest(
         let old = old_root(repository, part, &delta)?;
         let file = fetcher.spool(&delta.blob)?.whole(delta.bytes)?;
         let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default());
-        let made = opened
-            .map_err(TransferError::from)
-            .and_then(|opened| make(&opened, transaction, &|id| rest.contains(id), options));
+        let made = opened.map_err(TransferError::from).and_then(|opened| {
+            make(
+                &opened,
+                transaction,
+                &|id| rest.contains(id),
+                options.progress,
+                options.cancel,
+            )
+        });
         let failed = match made {
             Err(TransferError::Delta(error)) if is_of_delta(&error) => {
                 let reason = chain(&error);
@@ -145,24 +154,58 @@ pub(super) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Does `work` while ranges arrive that are wanted afterwards; it is told whether it is alone, and can speak of its progress. What
+/// does not arrive is asked for again in its turn, and that may fail.
+fn fetch_beside<T>(
+    fetcher: &Fetcher<'_>,
+    ranges: &Ranges,
+    report: &mut PullReport,
+    work: impl FnOnce(bool) -> Result<T, TransferError>,
+) -> Result<T, TransferError> {
+    if ranges.is_empty() {
+        return work(true);
+    }
+    let wanted = StillWanted(AtomicBool::new(true));
+    let (done, fetched) = std::thread::scope(|scope| {
+        let ahead = scope.spawn(|| fetcher.fetch_watched("fetching", ranges, &wanted));
+        let done = work(false);
+        wanted.0.store(done.is_ok(), Ordering::Relaxed);
+        (done, ahead.join())
+    });
+    report.bytes_fetched += fetched.ok().and_then(Result::ok).unwrap_or(0);
+    done
+}
+
+/// Ends a fetch that nobody wants any more.
+struct StillWanted(AtomicBool);
+
+impl Watch for StillWanted {
+    fn planned(&self, _: &[(Sha256, Range<u64>)]) {}
+
+    fn arrived(&self, _: usize, _: u64) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Makes the wanted objects of a delta, and returns those that could not be made.
 fn make(
     delta: &Delta<'_>,
     transaction: &Transaction<'_>,
     wanted: &(dyn Fn(&ObjectId) -> bool + Sync),
-    options: &PullOptions<'_>,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
 ) -> Result<Vec<(ObjectId, String)>, TransferError> {
     let needed = delta.objects().filter(|(id, _)| wanted(id));
     let needed = needed.map(|(_, size)| size).sum();
-    options.progress.phase("applying deltas", Some(needed));
+    progress.phase("applying deltas", Some(needed));
     let arriving = Arriving(transaction);
     let applied = delta.apply(
         &arriving,
         &arriving,
         wanted,
         threads(),
-        &|bytes| options.progress.advance(bytes),
-        options.cancel,
+        &|bytes| progress.advance(bytes),
+        cancel,
     )?;
     let failed = applied.failed.into_iter();
     Ok(failed.filter(|(id, _)| wanted(id)).collect())
@@ -273,9 +316,11 @@ fn apply_delta(
     let absent = |base: &ObjectId| crate::delta::Contents::open(&arriving, base).is_err();
     let rest = opened.made_of(&quicker.objects, &absent);
     let now = |id: &ObjectId| !quicker.objects.contains(id) && !rest.contains(id);
-    part.failed = make(&opened, transaction, &now, options)?
-        .into_iter()
-        .collect();
+    let made = fetch_beside(fetcher, &quicker.ranges, report, |is_alone| {
+        let progress = if is_alone { options.progress } else { &Quiet };
+        make(&opened, transaction, &now, progress, options.cancel)
+    });
+    part.failed = made?.into_iter().collect();
     part.quicker = quicker;
     part.manifest = Some(manifest);
     match wanted {

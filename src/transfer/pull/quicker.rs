@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::super::TransferError;
-use super::super::fetch::Fetcher;
+use super::super::fetch::{Fetcher, Ranges};
 use super::super::unpack::Packs;
 use super::by_delta::threads;
 use super::{Part, PullOptions, PullReport};
@@ -23,6 +23,8 @@ pub struct Quicker {
     pub objects: BTreeSet<ObjectId>,
     /// The gap at which to join ranges, in bytes, so that they cost what was reckoned; `None` for the usual one.
     pub gap: Option<u64>,
+    /// Where they are.
+    pub ranges: Ranges,
 }
 
 /// The indexes of all packs that a pull may want, read at once when the first delta asks.
@@ -106,7 +108,10 @@ pub(super) fn quicker(
             full.saturating_sub(bytes)
         }
     };
-    Ok(choose(worth, usual, room, cost))
+    let mut chosen = choose(worth, usual, room, cost);
+    let digests = chosen.objects.iter().map(|id| *id.as_bytes()).collect();
+    chosen.ranges = packs.ranges(&packs.plan(&digests).0, chosen.gap.unwrap_or(usual));
+    Ok(chosen)
 }
 
 /// Takes as many of `worth` as `room` bytes hold, with the widest gap that serves; when no gap serves for all, those that gain
@@ -134,6 +139,7 @@ fn choose(
                 return Quicker {
                     objects: all,
                     gap: Some(gap),
+                    ranges: Ranges::new(),
                 };
             }
             Some(_) if gap <= LEAST_GAP => break,
@@ -152,6 +158,7 @@ fn choose(
     Quicker {
         objects: first(fits),
         gap: (fits > 0).then_some(gap),
+        ranges: Ranges::new(),
     }
 }
 

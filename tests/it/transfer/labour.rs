@@ -118,7 +118,10 @@ fn what_is_long_to_compress_again_is_fetched_over_a_fast_line() {
             recompress: Some(recompress),
             ..pull_options()
         };
+        remote.log.lock().unwrap().clear();
         let report = pull_stable(machine, &remote, &options).unwrap();
+        // What was fetched beside the work is not fetched again.
+        remote.asked_once();
         assert_eq!(report.fallback_bytes, 0);
         assert!(machine.read_image(&second).is_ok());
         is_clean(machine);
