@@ -13,7 +13,7 @@ use tough::schema::{
 };
 
 use super::names::{Document, TOP_ROLES, paths_of, role_of};
-use super::pending::{Context, Pending};
+use super::pending::{Context, Pending, RUN_UP, run_up};
 use super::published::Published;
 use super::signing::{SPEC_VERSION, hashes, internal, keys_of, moment, version, write};
 use super::{KeyId, KeyStore, PublicKey, RoleKeys, TrustError, Verified, layout};
@@ -400,10 +400,15 @@ impl Editor {
     pub fn sign_partial(mut self, store: &KeyStore) -> Result<Pending, TrustError> {
         let mut texts = BTreeMap::new();
         for role in std::mem::take(&mut self.changed) {
-            let number = match &self.base {
-                Some(base) => base.version(&role).unwrap_or(0),
-                None => 0,
-            };
+            let base = self.base.as_ref();
+            let number = base.and_then(|base| base.version(&role, &self.root));
+            let number = number.unwrap_or(0);
+            let is_new = base.is_some_and(|base| {
+                !TOP_ROLES.contains(&role.as_str()) && !base.roles.contains_key(&role)
+            });
+            if is_new && number >= RUN_UP {
+                return Err(run_up(&role, number));
+            }
             let number = version(number.checked_add(1).ok_or_else(|| {
                 TrustError::Refused(format!("role '{role}' has no higher version"))
             })?)?;

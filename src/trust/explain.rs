@@ -9,15 +9,6 @@ use super::TrustError;
 use super::layout;
 use crate::format::HeadContents;
 
-/// Limits on metadata, in bytes and in number of roots.
-pub(super) const LIMITS: tough::Limits = tough::Limits {
-    max_root_size: 1 << 18,
-    max_targets_size: 16 << 20,
-    max_timestamp_size: 1 << 16,
-    max_snapshot_size: 4 << 20,
-    max_root_updates: 1024,
-};
-
 /// Turns tough's refusal of the file `last` into ours; `root` is the newest root that was verified.
 pub(super) fn explain(
     error: Error,

@@ -14,6 +14,35 @@ use crate::format::HeadContents;
 /// The most bytes that a signed document has.
 pub(super) const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
 
+/// Limits on metadata, in bytes and in number of roots.
+pub(super) const LIMITS: tough::Limits = tough::Limits {
+    max_root_size: 1 << 18,
+    max_targets_size: 16 << 20,
+    max_timestamp_size: 1 << 16,
+    max_snapshot_size: 4 << 20,
+    max_root_updates: 1024,
+};
+
+/// Checks that no metadata of a head is larger than it may be: for tough, the length that a role signs for another's file
+/// replaces our limit, and what is verified is remembered.
+pub(super) fn check_sizes(contents: &HeadContents) -> Result<(), TrustError> {
+    for (name, text) in &contents.metadata {
+        let limit = match name.as_str() {
+            "snapshot.json" => LIMITS.max_snapshot_size,
+            "timestamp.json" => LIMITS.max_timestamp_size,
+            _ if name.ends_with(".root.json") => LIMITS.max_root_size,
+            _ => LIMITS.max_targets_size,
+        };
+        if text.len() as u64 > limit {
+            return Err(TrustError::TooLarge {
+                what: name.clone(),
+                limit,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Reads the targets of a head with the roles that they delegate to, without any verification.
 pub(super) fn of_head(contents: &HeadContents) -> Result<Targets, TrustError> {
     let read = |role: &str| -> Result<Signed<Targets>, TrustError> {

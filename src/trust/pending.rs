@@ -16,9 +16,6 @@ use crate::format::{
     HeadContents, MAX_HEAD_BYTES, encode_head, from_canonical_json, to_canonical_json,
 };
 
-/// Above this a version was not counted up by us: whoever had the key ran it up.
-const RUN_UP: u64 = 1 << 40;
-
 /// Changed roles with the signatures that they have so far, and the documents that they sign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -204,13 +201,13 @@ impl Pending {
         if let Some(lacking) = self.lacking()?.into_iter().next() {
             return Err(missing(lacking, store));
         }
-        self.check_follows(base.as_ref())?;
         let base = base.as_ref();
         let root: Signed<Root> = match (self.roles.get("root"), base) {
             (Some(text), _) => read("root", text)?,
             (None, Some(base)) => base.root.clone(),
             (None, None) => return Err(internal("a new remote without a root")),
         };
+        self.check_follows(base, &root.signed)?;
         let text_of = |role: &str| -> Result<String, TrustError> {
             match (self.roles.get(role), base) {
                 (Some(text), _) => Ok(text.clone()),
@@ -231,11 +228,7 @@ impl Pending {
         contents.metadata.extend(roots);
         contents.metadata.insert(root_file(&root), write(&root)?);
 
-        // Roles that were revoked stay listed: machines refuse a snapshot that lacks one which an earlier one had.
-        let mut meta = match base {
-            Some(base) => base.snapshot.signed.meta.clone(),
-            None => Default::default(),
-        };
+        let mut meta = base.map_or_else(Default::default, |base| base.listed(&root.signed));
         meta.insert(
             file_of("targets"),
             metafile(&targets_text, targets.signed.version),
@@ -254,9 +247,7 @@ impl Pending {
             Some(last) if last < RUN_UP => version(last + 1),
             // Machines forget the versions that they saw, as the keys are others.
             Some(_) if rotated => version(1),
-            Some(last) => Err(TrustError::Refused(format!(
-                "role '{role}' has version {last}, which nobody counted up to: its key is in wrong hands; run `layerset trust rotate snapshot timestamp`"
-            ))),
+            Some(last) => Err(run_up(role, last)),
         };
         let until = |role| moment(now.saturating_add(validity_in(&root.signed, role)));
         let mut snapshot = Snapshot::new(
@@ -330,9 +321,10 @@ impl Pending {
     }
 
     /// What was prepared must be the next version of each role: else it would undo what others did meanwhile.
-    fn check_follows(&self, base: Option<&Published>) -> Result<(), TrustError> {
+    fn check_follows(&self, base: Option<&Published>, root: &Root) -> Result<(), TrustError> {
         for (role, prepared) in self.roles()? {
-            let published = base.and_then(|base| base.version(&role)).unwrap_or(0);
+            let published = base.and_then(|base| base.version(&role, root));
+            let published = published.unwrap_or(0);
             if published.checked_add(1) != Some(prepared) {
                 return Err(TrustError::Outdated {
                     role,
@@ -411,6 +403,7 @@ impl Authority {
 
 /// Looks at a finished head as a machine would: nothing leaves that would be refused.
 fn check(contents: &HeadContents, root: &Signed<Root>) -> Result<(), TrustError> {
+    layout::check_sizes(contents)?;
     let targets = layout::of_head(contents)?;
     layout::check(&targets)?;
     let fail = |role: &str| {
@@ -435,6 +428,15 @@ fn check(contents: &HeadContents, root: &Signed<Root>) -> Result<(), TrustError>
         }
     }
     Ok(())
+}
+
+/// Above this a version was not counted up by us: whoever had the keys of snapshot and timestamp ran it up.
+pub(super) const RUN_UP: u64 = 1 << 40;
+
+pub(super) fn run_up(role: &str, last: u64) -> TrustError {
+    TrustError::Refused(format!(
+        "role '{role}' has version {last}, which nobody counted up to: the key of the snapshot or the timestamp is in wrong hands; run `layerset trust rotate REMOTE snapshot timestamp`"
+    ))
 }
 
 fn missing(lacking: Lacking, store: &KeyStore) -> TrustError {

@@ -1,9 +1,10 @@
 //! What a head says, parsed: the base of every change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use tough::schema::{RoleType, Root, Signed, Snapshot, Targets, Timestamp};
+use tough::schema::{Metafile, RoleType, Root, Signed, Snapshot, Targets, Timestamp};
 
+use super::names::file_of;
 use super::signing::{read, write};
 use super::{TrustError, Verified, layout};
 
@@ -52,16 +53,37 @@ impl Published {
         })
     }
 
-    /// Returns the version of a role that is published, also of one that was revoked.
-    pub(super) fn version(&self, role: &str) -> Option<u64> {
+    /// Returns the version of a role that is published; also of one that was revoked, unless `root` makes machines forget it.
+    pub(super) fn version(&self, role: &str, root: &Root) -> Option<u64> {
         match role {
-            "root" => Some(self.root.signed.version.get()),
-            "targets" => Some(self.targets.signed.version.get()),
-            _ => {
-                let listed = self.snapshot.signed.meta.get(&format!("{role}.json"));
-                listed.map(|meta| meta.version.get())
-            }
+            "root" => return Some(self.root.signed.version.get()),
+            "targets" => return Some(self.targets.signed.version.get()),
+            _ => {}
         }
+        if let Some(signed) = self.roles.get(role) {
+            return Some(signed.signed.version.get());
+        }
+        let listed = self.listed(root);
+        listed.get(&file_of(role)).map(|meta| meta.version.get())
+    }
+
+    /// Returns what a snapshot by the keys of `root` has to list because an earlier one did: machines refuse one that lacks a
+    /// role, until the keys of snapshot or timestamp are others. What else whoever had the keys wrote there goes.
+    pub(super) fn listed(&self, root: &Root) -> HashMap<String, Metafile> {
+        if rotates_online_keys(&self.root.signed, root) {
+            return HashMap::new();
+        }
+        let meta = self.snapshot.signed.meta.iter();
+        let bare = meta.map(|(name, meta)| {
+            let bare = Metafile {
+                length: None,
+                hashes: None,
+                version: meta.version,
+                _extra: HashMap::new(),
+            };
+            (name.clone(), bare)
+        });
+        bare.collect()
     }
 
     /// Returns a role's text as it is published.

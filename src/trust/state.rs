@@ -203,6 +203,13 @@ impl State {
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), TrustError> {
         let bytes = to_canonical_json("trust state", value)
             .map_err(|error| TrustError::Internal(error.to_string()))?;
+        // What cannot be read again would stop every later verification.
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(TrustError::TooLarge {
+                what: name.to_owned(),
+                limit: MAX_BYTES,
+            });
+        }
         Ok(replace_file(
             &*self.disk,
             &self.dir.join(name),

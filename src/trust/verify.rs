@@ -12,8 +12,8 @@ use url::Url;
 
 use super::TrustError;
 use super::error::WRITTEN;
-use super::explain::{LIMITS, explain};
-use super::layout;
+use super::explain::explain;
+use super::layout::{self, LIMITS};
 use super::names::Document;
 use super::state::{Remembered, State};
 use super::transport::{HeadTransport, METADATA_URL, TARGETS_URL};
@@ -81,6 +81,7 @@ fn load(
         });
     }
     let contents = Arc::new(decode_head(head).map_err(TrustError::Damaged)?);
+    layout::check_sizes(&contents)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| TrustError::Internal(error.to_string()))?;

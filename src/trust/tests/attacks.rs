@@ -251,6 +251,16 @@ fn endless_data_is_refused_before_it_is_stored() {
             .unwrap()
             .push_str(&" ".repeat(40 << 20));
     });
+    assert_eq!(
+        machine.refuses(&head),
+        "'layer.nginx.json' is larger than the 16777216 bytes that it may have"
+    );
+    let head = tampered(&world.head, |head| {
+        head.metadata
+            .get_mut("layer.nginx.json")
+            .unwrap()
+            .push_str(&" ".repeat(1 << 20));
+    });
     let signed = world.contents().metadata["layer.nginx.json"].len();
     assert_eq!(
         machine.refuses(&head),

@@ -263,3 +263,17 @@ fn thresholds_that_cannot_be_met_are_refused() {
     }
     assert!(world.editor().set_keys("layer.none", &[one], 1).is_err());
 }
+
+#[test]
+fn metadata_that_machines_would_refuse_as_too_large_is_not_published() {
+    let mut world = World::busy();
+    let mut editor = world.editor();
+    let mut keys = editor.public_keys_of("root").unwrap();
+    keys.extend((0..2000).map(|number| PublicKey::from_hex(&format!("{number:064x}")).unwrap()));
+    editor.set_keys("root", &keys, 1).unwrap();
+    let error = editor.sign(&world.keys(&["root", "build"])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "'2.root.json' is larger than the 262144 bytes that it may have"
+    );
+}

@@ -199,3 +199,28 @@ proptest! {
         prop_assert!(!takes(low) || takes(high));
     }
 }
+
+#[test]
+fn what_could_not_be_read_again_is_not_remembered() {
+    let mut world = World::new();
+    let machine = world.watcher();
+    machine.verify(&world.head).unwrap();
+    let before = files(&machine.dir);
+    let work = machine.state.work(None).unwrap();
+    for name in ["root.json", "timestamp.json"] {
+        std::fs::write(work.path().join(name), "{}").unwrap();
+    }
+    let long = format!("\"{}\"", "x".repeat(17 << 20));
+    std::fs::write(work.path().join("snapshot.json"), long).unwrap();
+    let error = machine
+        .state
+        .commit(work.path(), BTreeMap::new(), false)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "'metadata.json' is larger than the 16777216 bytes that it may have"
+    );
+    drop(work);
+    assert_eq!(files(&machine.dir), before);
+    machine.verify(&world.head).unwrap();
+}

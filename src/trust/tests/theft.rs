@@ -127,7 +127,9 @@ fn fast_forward_by_stolen_online_keys_ends_with_their_rotation() {
     world.head = thief.head();
     let error = world.editor().sign(&world.keys(&["build"])).unwrap_err();
     assert!(
-        error.to_string().contains("its key is in wrong hands"),
+        error
+            .to_string()
+            .contains("is in wrong hands; run `layerset trust rotate REMOTE snapshot timestamp`"),
         "{error}"
     );
 
@@ -151,6 +153,109 @@ fn fast_forward_by_stolen_online_keys_ends_with_their_rotation() {
     world.edit(&["new"], |_| Ok(()));
     machine.verify(&world.head).unwrap();
     assert!(machine.refuses(&before).contains("older state"));
+}
+
+/// Puts `bytes` bytes that mean nothing into what the snapshot says of the targets, and a name that nobody delegated.
+fn bloated(world: &World, bytes: usize) -> Thief {
+    let mut thief = Thief::new(world, &["build"]);
+    thief.change("snapshot", |snapshot: &mut Snapshot| {
+        snapshot.version = snapshot.version.checked_add(1).unwrap();
+        let targets = snapshot.meta.get_mut("targets.json").unwrap();
+        let filler = serde_json::Value::String("x".repeat(bytes));
+        targets._extra.insert("filler".to_owned(), filler);
+        let mut run_up = targets.clone();
+        run_up._extra.clear();
+        run_up.version = std::num::NonZeroU64::MAX;
+        snapshot.meta.insert("layer.later.json".to_owned(), run_up);
+    });
+    thief.change("timestamp", |timestamp: &mut Timestamp| {
+        timestamp.version = timestamp.version.checked_add(1).unwrap();
+    });
+    thief.seal_timestamp();
+    thief
+}
+
+#[test]
+fn stolen_online_keys_cannot_fill_what_machines_remember() {
+    let mut world = World::busy();
+    let machine = world.watcher();
+    machine.verify(&world.head).unwrap();
+    assert_eq!(
+        machine.refuses(&bloated(&world, 17 << 20).head()),
+        "'snapshot.json' is larger than the 4194304 bytes that it may have"
+    );
+    machine.verify(&world.head).unwrap();
+    // As much as passes can be read again.
+    machine
+        .verify(&bloated(&world, (4 << 20) - 4096).head())
+        .unwrap();
+    machine
+        .verify(&bloated(&world, (4 << 20) - 4096).head())
+        .unwrap();
+}
+
+#[test]
+fn what_a_thief_of_online_keys_listed_goes_with_their_rotation() {
+    let mut world = World::busy();
+    let machine = world.watcher();
+    let thief = bloated(&world, 1 << 20);
+    world.head = thief.head();
+    machine.verify(&world.head).unwrap();
+    let later = world.key("later", "later");
+    let mut editor = world.editor();
+    let team = std::slice::from_ref(&later);
+    editor
+        .delegate(Kind::Layer, "later", team, 1, None)
+        .unwrap();
+    let error = editor
+        .sign(&world.keys(&["targets", "later", "build"]))
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("run `layerset trust rotate REMOTE snapshot timestamp`"),
+        "{error}"
+    );
+    // Honest heads carry none of it onwards but the names, which machines would miss.
+    let meta = |world: &World| {
+        let text = &world.contents().metadata["snapshot.json"];
+        read::<Snapshot>("snapshot", text).unwrap().signed.meta
+    };
+    world.edit(&["build"], |_| Ok(()));
+    machine.verify(&world.head).unwrap();
+    assert!(meta(&world).values().all(|meta| meta._extra.is_empty()));
+    assert!(meta(&world).contains_key("layer.later.json"));
+
+    let new = world.key("new", "online");
+    world.edit(&["root", "new"], |editor| {
+        editor.set_keys("snapshot", std::slice::from_ref(&new), 1)?;
+        editor.set_keys("timestamp", &[new], 1)
+    });
+    machine.verify(&world.head).unwrap();
+    let names: BTreeSet<String> = meta(&world).into_keys().collect();
+    assert_eq!(
+        names.into_iter().collect::<Vec<_>>(),
+        ["layer.nginx.json", "targets.json"]
+    );
+    world.edit(&["targets", "later", "new"], |editor| {
+        editor.delegate(Kind::Layer, "later", &[later], 1, None)
+    });
+    machine.verify(&world.head).unwrap();
+}
+
+#[test]
+fn a_rotation_and_a_delegation_of_a_run_up_name_can_be_one_change() {
+    let mut world = World::busy();
+    let machine = world.watcher();
+    world.head = bloated(&world, 1).head();
+    machine.verify(&world.head).unwrap();
+    let (new, later) = (world.key("new", "online"), world.key("later", "later"));
+    world.edit(&["root", "targets", "later", "new"], |editor| {
+        editor.set_keys("snapshot", std::slice::from_ref(&new), 1)?;
+        editor.set_keys("timestamp", &[new], 1)?;
+        editor.delegate(Kind::Layer, "later", &[later], 1, None)
+    });
+    machine.verify(&world.head).unwrap();
 }
 
 #[test]
