@@ -103,8 +103,20 @@ impl TrustedArgs {
         self.root.as_deref()
     }
 
-    /// Returns location, root and a name for what is remembered of a remote.
-    pub fn find(&self, remote: &str) -> Result<(String, PathBuf, String), CliError> {
+    /// Returns the contents of the roots that vouch for a change of which nobody says for which remote it is: the one that was
+    /// named on the command line, or else those of the trust policy.
+    pub fn roots(&self) -> Result<Vec<Vec<u8>>, CliError> {
+        if let Some(root) = &self.root {
+            return Ok(vec![read(root)?]);
+        }
+        let remotes = self.policy()?.1.remotes;
+        remotes
+            .iter()
+            .map(|remote| Ok(remote.read_root()?))
+            .collect()
+    }
+
+    fn policy(&self) -> Result<(PathBuf, Policy), CliError> {
         let path = match &self.trust {
             Some(path) => path.clone(),
             None => default_policy()?,
@@ -116,6 +128,12 @@ impl TrustedArgs {
                 remotes: Vec::new(),
             }
         };
+        Ok((path, policy))
+    }
+
+    /// Returns location, root and a name for what is remembered of a remote.
+    pub fn find(&self, remote: &str) -> Result<(String, PathBuf, String), CliError> {
+        let (path, policy) = self.policy()?;
         let known = policy
             .remotes
             .iter()

@@ -2,49 +2,60 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tough::schema::{Root, Targets};
+use tough::TargetName;
+use tough::schema::{Root, Target, Targets};
 
-use super::names::TOP_ROLES;
-use super::pending::Context;
+use super::names::{Document, TOP_ROLES};
 use super::published::{Published, read_targets};
-use super::signing::{keys_of, read};
+use super::signing::{hashes, keys_of, read};
 use super::verify::expiry;
 use super::{RoleKeys, TrustError, layout};
+use crate::format::from_canonical_json;
+use crate::format::release::{Channel, Downgrade, Release, Rollout};
 use crate::time::rfc3339;
 
-/// Compares changed roles with what is published.
+/// What is known of what is published.
+#[derive(Default)]
+pub(super) struct Known<'p> {
+    root: Option<&'p Root>,
+    /// Targets and delegated roles by name.
+    roles: BTreeMap<&'p str, &'p Targets>,
+    /// The texts of documents by target name.
+    documents: Option<&'p BTreeMap<String, String>>,
+}
+
+impl<'p> Known<'p> {
+    pub(super) fn of(base: &'p Published) -> Self {
+        let roles = base.roles.iter();
+        let roles = roles.map(|(name, role)| (name.as_str(), &role.signed));
+        Self {
+            root: Some(&base.root.signed),
+            roles: roles.chain([("targets", &base.targets.signed)]).collect(),
+            documents: Some(&base.documents),
+        }
+    }
+
+    /// Without delegated roles: those are shown whole.
+    pub(super) fn alone(root: &'p Root, targets: &'p Targets) -> Self {
+        Self {
+            root: Some(root),
+            roles: BTreeMap::from([("targets", targets)]),
+            documents: None,
+        }
+    }
+
+    /// Says whether some role signs just that already, under that name.
+    fn signs(&self, name: &TargetName, target: &Target) -> bool {
+        let mut roles = self.roles.values();
+        roles.any(|role| role.targets.get(name) == Some(target))
+    }
+}
+
+/// Compares changed roles, and the new documents that they sign, with what is known.
 pub(super) fn changes(
     roles: &BTreeMap<String, String>,
-    published: Option<&Published>,
-) -> Result<Vec<String>, TrustError> {
-    let root = published.map(|base| &base.root.signed);
-    compare(roles, root, |role| match role {
-        "targets" => published.map(|base| &base.targets.signed),
-        _ => published.and_then(|base| Some(&base.roles.get(role)?.signed)),
-    })
-}
-
-/// Compares changed roles with root and targets as the change remembers them; delegated roles are shown whole.
-pub(super) fn changes_alone(
-    roles: &BTreeMap<String, String>,
-    context: Option<&Context>,
-) -> Result<Vec<String>, TrustError> {
-    let (root, targets) = match context {
-        Some(context) => (
-            Some(read::<Root>("root", &context.root)?.signed),
-            Some(read_targets("targets", &context.targets)?.signed),
-        ),
-        None => (None, None),
-    };
-    compare(roles, root.as_ref(), |role| {
-        targets.as_ref().filter(|_| role == "targets")
-    })
-}
-
-fn compare<'p>(
-    roles: &BTreeMap<String, String>,
-    old_root: Option<&Root>,
-    old_targets: impl Fn(&str) -> Option<&'p Targets>,
+    documents: &BTreeMap<String, String>,
+    known: &Known<'_>,
 ) -> Result<Vec<String>, TrustError> {
     let mut lines = Vec::new();
     for (role, text) in roles {
@@ -52,16 +63,16 @@ fn compare<'p>(
             let new = read::<Root>(role, text)?.signed;
             lines.push(heading(role, new.version.get(), expiry(&new)));
             for top in TOP_ROLES {
-                let old = old_root.and_then(|root| keys_in(root, top));
+                let old = known.root.and_then(|root| keys_in(root, top));
                 key_changes(top, old, keys_in(&new, top), &mut lines);
             }
             continue;
         }
         let new = read_targets(role, text)?.signed;
-        let old = old_targets(role);
+        let old = known.roles.get(role.as_str()).copied();
         lines.push(heading(role, new.version.get(), expiry(&new)));
         delegation_changes(old, &new, &mut lines);
-        document_changes(old, &new, &mut lines);
+        document_changes(old, &new, documents, known, &mut lines);
     }
     Ok(lines)
 }
@@ -126,17 +137,89 @@ fn delegation_changes(old: Option<&Targets>, new: &Targets, lines: &mut Vec<Stri
     }
 }
 
-fn document_changes(old: Option<&Targets>, new: &Targets, lines: &mut Vec<String>) {
+fn document_changes(
+    old: Option<&Targets>,
+    new: &Targets,
+    documents: &BTreeMap<String, String>,
+    known: &Known<'_>,
+    lines: &mut Vec<String>,
+) {
     let mut names: BTreeSet<_> = new.targets.keys().collect();
     names.extend(old.iter().flat_map(|old| old.targets.keys()));
     for name in names {
         let before = old.and_then(|old| old.targets.get(name));
-        let verb = match (before, new.targets.get(name)) {
+        let after = new.targets.get(name);
+        let verb = match (before, after) {
+            (None, Some(after)) if known.signs(name, after) => "comes from another role, unchanged",
             (None, Some(_)) => "is added",
             (Some(_), None) => "goes",
             (before, after) if before != after => "changes",
             _ => continue,
         };
-        lines.push(format!("  '{}' {verb}", name.raw().escape_debug()));
+        let name = name.raw();
+        lines.push(format!("  '{}' {verb}", name.escape_debug()));
+        if let Some(target) = after {
+            let published = known.documents.and_then(|documents| documents.get(name));
+            let mut texts = documents.get(name).into_iter().chain(published);
+            // What is signed is the digest: another text says nothing.
+            let text = texts.find(|text| hashes(text.as_bytes()) == target.hashes);
+            lines.push(format!("    {}", facts(name, text, target)));
+        }
     }
+}
+
+/// Says what matters of a document.
+fn facts(name: &str, text: Option<&String>, target: &Target) -> String {
+    let Some(text) = text else {
+        let digest: String = target
+            .hashes
+            .sha256
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        return format!("SHA-256 {digest}; what it says is not in this file");
+    };
+    let said = match Document::parse(name) {
+        Some(Document::Channel(_)) => {
+            from_canonical_json("channel", text.as_bytes()).map(channel_facts)
+        }
+        Some(Document::Release(..)) => {
+            from_canonical_json("release", text.as_bytes()).map(release_facts)
+        }
+        None => return "it is no document that machines read".to_owned(),
+    };
+    said.unwrap_or_else(|error| format!("machines will not read it: {error}"))
+}
+
+fn release_facts(release: Release) -> String {
+    format!(
+        "version {}, release {}",
+        release.version.escape_debug(),
+        release.serial
+    )
+}
+
+fn channel_facts(channel: Channel) -> String {
+    let Rollout {
+        percent,
+        not_before,
+        others,
+    } = channel.rollout;
+    let mut text = format!(
+        "release {}, {}, for {percent} % of the machines",
+        channel.serial, channel.release
+    );
+    if let Some(others) = others {
+        text.push_str(&format!(", {others} for the others"));
+    }
+    if not_before != 0 {
+        text.push_str(&format!(", not before {}", rfc3339(not_before)));
+    }
+    if let Some(Downgrade { from, reason }) = channel.downgrade {
+        text.push_str(&format!(
+            "; machines go back to it from release {from} and lower: '{}'",
+            reason.escape_debug()
+        ));
+    }
+    text
 }

@@ -12,8 +12,9 @@ use tough::schema::{
     Targets,
 };
 
+use super::context::Context;
 use super::names::{Document, TOP_ROLES, paths_of, role_of};
-use super::pending::{Context, Pending, RUN_UP, run_up};
+use super::pending::{Pending, RUN_UP, run_up};
 use super::published::Published;
 use super::signing::{SPEC_VERSION, hashes, internal, keys_of, moment, version, write};
 use super::{KeyId, KeyStore, PublicKey, RoleKeys, TrustError, Verified, layout};
@@ -425,13 +426,7 @@ impl Editor {
             };
             texts.insert(role, text);
         }
-        let context = match &self.base {
-            Some(base) => Some(Context {
-                root: write(&base.root)?,
-                targets: write(&base.targets)?,
-            }),
-            None => None,
-        };
+        let context = self.base.as_ref().map(Context::of).transpose()?;
         let mut pending = Pending::new(texts, self.documents, context);
         pending.add_signatures(store)?;
         Ok(pending)

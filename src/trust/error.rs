@@ -217,6 +217,12 @@ pub enum TrustError {
         /// The version that is published.
         published: u64,
     },
+    /// What a pending change says that was published is not vouched for by the trusted root.
+    #[error("what the pending file says was published cannot be believed: {reason}")]
+    Unvouched {
+        /// What is not as it must be.
+        reason: String,
+    },
     /// A fault of this program.
     #[error("trust metadata cannot be handled: {0}")]
     Internal(String),
@@ -305,6 +311,9 @@ impl TrustError {
             }
             Self::KeyFile { .. } => "`chmod 600` it, or move what is no key elsewhere",
             Self::Outdated { .. } => "make the change again on what is published now",
+            Self::Unvouched { .. } => {
+                "name the root that its machines have with --root, or compare with what is published now, with --compare REMOTE; if that was the right root, somebody changed the file: do not sign it"
+            }
             Self::State { .. } => {
                 "move the file away: the next pull starts again from the trusted root"
             }

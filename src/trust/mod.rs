@@ -7,6 +7,7 @@
 //! The roles: `root` says which keys count, `targets` signs documents and delegates names, `layer.NAME` and `image.NAME`
 //! sign those of one name, `snapshot` and `timestamp` say what belongs together and what is current.
 
+mod context;
 mod describe;
 mod editor;
 mod error;

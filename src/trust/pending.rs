@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use tough::schema::{Root, Signed, Snapshot, Targets, Timestamp};
 
+use super::context::Context;
+use super::describe::Known;
 use super::editor::validity_in;
 use super::names::file_of;
 use super::published::{Published, read_targets, root_file, rotates_online_keys};
@@ -28,14 +30,6 @@ pub struct Pending {
     /// What says whose signatures count, as far as the change does not say so itself; none for a new remote.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     context: Option<Context>,
-}
-
-/// Root and targets as they were published, as text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Context {
-    pub(super) root: String,
-    pub(super) targets: String,
 }
 
 /// A role that still lacks signatures.
@@ -163,13 +157,45 @@ impl Pending {
     /// Says what signing this means, in sentences: what comes, changes and goes, and whose keys count.
     pub fn describe(&self, published: Option<&Verified>) -> Result<Vec<String>, TrustError> {
         let published = published.map(Published::of).transpose()?;
-        super::describe::changes(&self.roles, published.as_ref())
+        if published.is_none() {
+            // A change of a remote without what it was made on would look like all of a new one.
+            self.check_versions(|_| Some(0))?;
+        }
+        let known = published.as_ref().map(Known::of).unwrap_or_default();
+        super::describe::changes(&self.roles, &self.documents, &known)
     }
 
-    /// Says what signing this means by what the file itself tells was published when it was made; whoever passed it on may
-    /// have changed that.
-    pub fn describe_alone(&self) -> Result<Vec<String>, TrustError> {
-        super::describe::changes_alone(&self.roles, self.context.as_ref())
+    /// Says what signing this means against what the file itself tells was published when it was made. Whoever passed it on
+    /// may have changed that: only what comes from `trusted_root` is believed.
+    pub fn describe_alone(&self, trusted_root: &[u8]) -> Result<Vec<String>, TrustError> {
+        let Some(context) = &self.context else {
+            return self.describe(None);
+        };
+        let (root, targets) = context.verified(trusted_root)?;
+        self.check_versions(|role| match role {
+            "root" => Some(root.version.get()),
+            "targets" => Some(targets.version.get()),
+            _ => None,
+        })?;
+        super::describe::changes(&self.roles, &self.documents, &Known::alone(&root, &targets))
+    }
+
+    /// Checks that each role is the next version after the one that is known, where one is.
+    fn check_versions(&self, known: impl Fn(&str) -> Option<u64>) -> Result<(), TrustError> {
+        for (role, prepared) in self.roles()? {
+            match known(&role) {
+                Some(published) if published.checked_add(1) != Some(prepared) => {
+                    return Err(TrustError::Unvouched {
+                        reason: format!(
+                            "role '{}' is version {prepared} in it, after version {published}",
+                            role.escape_debug()
+                        ),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Says whether this makes a new remote.
@@ -360,10 +386,10 @@ impl Pending {
 
     fn authority(&self) -> Result<Authority, TrustError> {
         let old = match &self.context {
-            Some(context) => Some((
-                read::<Root>("root", &context.root)?.signed,
-                read_targets("targets", &context.targets)?.signed,
-            )),
+            Some(context) => {
+                let (root, targets) = context.claimed()?;
+                Some((root.signed, targets.signed))
+            }
             None => None,
         };
         let new_root = self.roles.get("root").map(|text| read("root", text));

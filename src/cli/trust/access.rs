@@ -212,7 +212,8 @@ pub(super) fn tell_pending(
     text.push_str(&if lacking.is_empty() {
         format!("'{path_text}' has all signatures: `layerset trust sign {path_text} --publish {remote}` publishes it\n")
     } else {
-        format!("'{path_text}' waits for signatures: `layerset trust sign {path_text}` adds them\n")
+        let root = if pending.is_new_remote() { "" } else { " --root ROOT" };
+        format!("'{path_text}' waits for signatures: `layerset trust sign {path_text}{root}` adds them\n")
     });
     let each = lacking.into_iter().map(|role| LackingReport {
         role: role.role,

@@ -69,13 +69,14 @@ impl Keygen {
 /// Adds signatures to a pending change, and publishes it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  layerset trust sign nginx.json --keys /media/usb/keys
+  layerset trust sign nginx.json --keys /media/usb/keys --root root.json
   layerset trust sign nginx.json --compare main  # says what changes against what is published
   layerset trust sign nginx.json --publish main
 
-Read what is printed before you pass the file on: your signature says that you meant it. --publish
-needs all signatures, and the keys of snapshot and timestamp. What others published meanwhile
-stays.")]
+Read what is printed before you pass the file on: your signature says that you meant it. Without
+--compare it is what changes against the state that the file was made on, which has to come from
+the root of --root, or from one of the trust policy. --publish needs all signatures, and the keys
+of snapshot and timestamp. What others published meanwhile stays.")]
 pub struct Sign {
     /// The pending change
     file: PathBuf,
@@ -108,7 +109,7 @@ impl Sign {
         };
         let changes = match &opened {
             Some(opened) => pending.describe(Some(&opened.verified))?,
-            None => pending.describe_alone()?,
+            None => self.compare_with_itself(context, &pending)?,
         };
         self.sign(context, &mut pending, &store)?;
         match (&opened, &self.publish) {
@@ -118,6 +119,32 @@ impl Sign {
                 access::tell_pending(context, &pending, &self.file, remote, &changes)
             }
         }
+    }
+
+    /// Says what changes against what the file says was published, as far as a trusted root vouches for that.
+    fn compare_with_itself(
+        &self,
+        context: &Context,
+        pending: &Pending,
+    ) -> Result<Vec<String>, CliError> {
+        let mut refusal = None;
+        for root in self.trusted.roots()? {
+            match pending.describe_alone(&root) {
+                Ok(changes) => {
+                    context.ui.remark("compared with what was published when the file was made; --compare REMOTE compares with what is published now");
+                    return Ok(changes);
+                }
+                Err(error) => refusal = Some(error),
+            }
+        }
+        Err(match refusal {
+            Some(error) => error.into(),
+            None => CliError::usage(format!(
+                "nothing here vouches for what '{}' says was published",
+                self.file.display()
+            ))
+            .with_hint("name the root that the remote's machines have with --root, or compare with what is published now, with --compare REMOTE"),
+        })
     }
 
     fn sign(
@@ -149,6 +176,7 @@ impl Sign {
         store: &crate::trust::KeyStore,
     ) -> Result<(), CliError> {
         let changes = pending.describe(None)?;
+        context.ui.remark("this makes a new remote");
         self.sign(context, &mut pending, store)?;
         let Some(location) = &self.publish else {
             return access::tell_pending(context, &pending, &self.file, "LOCATION", &changes);

@@ -19,7 +19,7 @@ use super::{CliError, Context};
   layerset trust init s3://images/prod --root root.json
   layerset trust keygen nginx --keys /secure/nginx  # the team does this, and sends the public key
   layerset trust delegate s3://images/prod layers/nginx --key 3f0c… --pending nginx.json
-  layerset trust sign nginx.json --keys /secure/nginx    # the team again
+  layerset trust sign nginx.json --keys /secure/nginx --root root.json    # the team again
   layerset trust sign nginx.json --publish s3://images/prod
   layerset trust show s3://images/prod
 

@@ -99,7 +99,7 @@ fn two_people_sign_one_change_and_others_publish_meanwhile() {
     assert_eq!(
         text,
         format!(
-            "role 'image.web' becomes version 2, good until 2027-12-01T00:00:00Z\n  '{target}' is added"
+            "role 'image.web' becomes version 2, good until 2027-12-01T00:00:00Z\n  '{target}' is added\n    version 1.2, release 2"
         )
     );
     // Who has no say adds nothing.

@@ -3,6 +3,7 @@
 mod attacks;
 mod editing;
 mod machine;
+mod pending;
 mod theft;
 
 use std::collections::BTreeMap;

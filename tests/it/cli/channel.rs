@@ -252,7 +252,7 @@ fn a_publisher_without_the_keys_hands_the_change_over_to_whoever_has_them() {
     let sign = fleet
         .small
         .session
-        .run("trust sign change.json --keys safe");
+        .run("trust sign change.json --keys safe --root root.json");
     sign.expect(0);
     fleet
         .small

@@ -101,7 +101,16 @@ fn a_team_gets_a_role_by_a_file_that_travels() {
         "delegate REMOTE layers/nginx --key {key} --keys DIR/safe --pending DIR/p.json"
     ))
     .expect(0);
-    let waits = at.trust("sign DIR/p.json --look").expect(0);
+    // Who shows it has to be told by which root to believe what it says was there before.
+    at.trust("sign DIR/p.json --keys DIR/team")
+        .expect(2)
+        .says(&[
+            "nothing here vouches for what 'DIR/p.json' says was published",
+            "--root",
+        ]);
+    let waits = at
+        .trust("sign DIR/p.json --look --root DIR/root.json")
+        .expect(0);
     assert!(
         waits
             .stdout
@@ -277,4 +286,36 @@ fn a_new_remote_can_be_signed_by_several_people_too() {
     at.trust("sign DIR/new.json --keys DIR/build --publish REMOTE")
         .expect(0);
     at.trust("show REMOTE").expect(0);
+}
+
+#[test]
+fn a_change_that_was_made_on_another_remote_is_not_signed() {
+    let at = remote();
+    at.trust("init DIR/evil --root DIR/evil.json --keys DIR/evil-keys")
+        .expect(0);
+    at.trust("refresh DIR/evil --root DIR/evil.json --role targets --keys DIR/evil-keys --pending DIR/p.json")
+        .expect(0);
+    let before = std::fs::read(at.dir.path().join("p.json")).unwrap();
+    at.trust("sign DIR/p.json --keys DIR/evil-keys --root DIR/root.json")
+        .expect(3)
+        .says(&[
+            "what the pending file says was published cannot be believed: its root is version 1",
+            "hint: name the root that its machines have with --root",
+        ]);
+    // The roots of the trust policy count where none is named.
+    at.write(
+        "trust.toml",
+        "[[remote]]\nname = \"main\"\nlocation = \"/nowhere\"\nroot = \"root.json\"\n",
+    );
+    at.trust("sign DIR/p.json --keys DIR/evil-keys --trust DIR/trust.toml")
+        .expect(3)
+        .says(&["cannot be believed"]);
+    assert_eq!(std::fs::read(at.dir.path().join("p.json")).unwrap(), before);
+    at.write(
+        "trust.toml",
+        "[[remote]]\nname = \"main\"\nlocation = \"/nowhere\"\nroot = \"evil.json\"\n",
+    );
+    at.trust("sign DIR/p.json --keys DIR/evil-keys --trust DIR/trust.toml")
+        .expect(0)
+        .says(&["compared with what was published when the file was made"]);
 }
