@@ -326,9 +326,12 @@ impl Publication {
         if count == 0 {
             return Ok(());
         }
-        let mut needed = match kind {
-            Kind::Image => BTreeSet::new(),
+        let needed = match kind {
+            Kind::Image => Some(BTreeSet::new()),
             Kind::Layer => self.layers_in_use(catalogue, change)?,
+        };
+        let Some(mut needed) = needed else {
+            return Ok(());
         };
         for channel in catalogue.channels(*kind, name)? {
             needed.insert(channel.release);
@@ -343,24 +346,29 @@ impl Publication {
         Ok(())
     }
 
-    /// Returns the layers of all images that stay listed, those of other recipes among them.
+    /// Returns the layers of all images that stay listed, those of other recipes among them; none where one of these cannot
+    /// be read: what it needs is not known, and another team's mistake must not stop this one.
     fn layers_in_use(
         &self,
         catalogue: &dyn Catalogue,
         change: &Change,
-    ) -> Result<BTreeSet<ReleaseId>, TransferError> {
+    ) -> Result<Option<BTreeSet<ReleaseId>>, TransferError> {
         let mut used = BTreeSet::new();
         let new = self.prepared.iter().map(|prepared| &prepared.release);
         let layers = new.flat_map(|release| &release.layers);
         used.extend(layers.map(|layer| ReleaseId::from(layer.id)));
         for name in catalogue.names(Kind::Image)? {
-            for release in catalogue.releases(Kind::Image, &name)? {
+            let releases = match catalogue.releases(Kind::Image, &name) {
+                Err(TransferError::Trust(_)) => return Ok(None),
+                releases => releases?,
+            };
+            for release in releases {
                 let target = release_target(Kind::Image, &name, &release.id);
                 if change.0.get(&target) != Some(&None) {
                     used.extend(release.layers.iter().map(|layer| ReleaseId::from(layer.id)));
                 }
             }
         }
-        Ok(used)
+        Ok(Some(used))
     }
 }

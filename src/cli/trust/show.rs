@@ -57,7 +57,8 @@ impl Show {
         let store = self.keys.open()?;
         let roles = opened.verified.roles();
         let now = opened.now;
-        let warnings: Vec<String> = roles.iter().filter_map(|role| warning(role, now)).collect();
+        let warnings = roles.iter().filter_map(|role| warning(role, now));
+        let mut warnings: Vec<String> = warnings.collect();
         let width = roles.iter().map(|role| role.role.len()).max().unwrap_or(0);
         let mut text = format!("{}\n", opened.remote.location());
         for role in &roles {
@@ -80,7 +81,7 @@ impl Show {
                 keys.join(", "),
             ));
         }
-        let channels = channels(&opened.verified)?;
+        let channels = channels(&opened.verified, &mut warnings);
         for channel in &channels {
             text.push_str(&format!(
                 "{}: release {}, {}{}, signed by '{}'\n",
@@ -119,16 +120,23 @@ impl Show {
     }
 }
 
-fn channels(verified: &Verified) -> Result<Vec<ChannelReport>, CliError> {
-    let names = verified.channels().into_iter();
-    let each = names.map(|name| {
-        Ok(ChannelReport {
-            channel: name.to_string(),
-            signer: verified.signer(name.kind, &name.name),
-            says: verified.channel(&name)?,
-        })
-    });
-    each.collect()
+/// Returns the channels that can be read, and warns of the others: whoever looks after the remote has to find them.
+fn channels(verified: &Verified, warnings: &mut Vec<String>) -> Vec<ChannelReport> {
+    let mut reports = Vec::new();
+    for name in verified.channels() {
+        let signer = verified.signer(name.kind, &name.name);
+        match verified.channel(&name) {
+            Ok(says) => reports.push(ChannelReport {
+                channel: name.to_string(),
+                signer,
+                says,
+            }),
+            Err(error) => warnings.push(format!(
+                "machines refuse channel '{name}', which role '{signer}' signed: {error}"
+            )),
+        }
+    }
+    reports
 }
 
 fn share(percent: u8) -> String {

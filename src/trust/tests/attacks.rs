@@ -217,6 +217,12 @@ fn an_expired_delegated_role_stops_its_own_documents_only() {
             .starts_with("role 'layer.nginx' expired at 2026-12-03"),
         "{error}"
     );
+    // Who is going to sign anew, or to look after others' mistakes, reads it.
+    let verified = verify_to_edit(&world.head, &world.root, &machine.state, machine.now).unwrap();
+    let nginx = verified.channel(&stable(Kind::Layer, "nginx")).unwrap();
+    verified
+        .release(Kind::Layer, "nginx", &nginx.release)
+        .unwrap();
 }
 
 #[test]

@@ -319,3 +319,64 @@ fn a_change_that_was_made_on_another_remote_is_not_signed() {
         .expect(0)
         .says(&["compared with what was published when the file was made"]);
 }
+
+/// Signs what `edit` does with all keys, as if it were `days` days ago.
+fn edited(at: &Empty, days: i64, edit: impl FnOnce(&mut layerset::trust::Editor)) {
+    use layerset::remote::{Location, OpenOptions, open_writable};
+    use layerset::trust::{Editor, KeyStore, State, verify_to_edit};
+    let dir = at.dir.path();
+    let location = Location::Directory(dir.join("remote"));
+    let remote = open_writable(&location, &OpenOptions::default()).unwrap();
+    let head = remote.read_head(8 << 20).unwrap().unwrap();
+    let root = std::fs::read(dir.join("root.json")).unwrap();
+    let disk = std::sync::Arc::new(layerset::durable::RealDisk);
+    let state = State::open(disk, &dir.join("editor")).unwrap();
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let now = i64::try_from(since.as_secs()).unwrap() - days * 86_400;
+    let verified = verify_to_edit(&head.bytes, &root, &state, now).unwrap();
+    let mut editor = Editor::open(&verified, now).unwrap();
+    edit(&mut editor);
+    let bytes = editor
+        .sign(&KeyStore::open(&dir.join("all")).unwrap())
+        .unwrap();
+    remote.replace_head(&bytes, Some(&head.revision)).unwrap();
+}
+
+#[test]
+fn what_a_team_left_expired_or_wrong_is_shown() {
+    use layerset::format::release::{Channel, Kind};
+    let at = remote();
+    at.trust("delegate REMOTE layers/nginx --keys DIR/all")
+        .expect(0);
+    let channel = Channel {
+        format: 1,
+        kind: Kind::Layer,
+        name: "nginx".to_owned(),
+        channel: "stable".to_owned(),
+        release: layerset::id::LayerId::of(b"nginx").into(),
+        serial: 7,
+        published: 1_790_000_000,
+        rollout: Default::default(),
+        downgrade: None,
+    };
+    let text = layerset::format::to_canonical_json("channel", &channel).unwrap();
+    edited(&at, 400, |editor| {
+        editor
+            .put("layers/nginx/channels/stable.json", &text)
+            .unwrap();
+    });
+    edited(&at, 0, |editor| {
+        editor
+            .put("images/web/channels/stable.json", b"{}")
+            .unwrap();
+    });
+    let shown = at.trust("show REMOTE").expect(0).says(&[
+        "warning: role 'layer.nginx' is expired on",
+        "warning: machines refuse channel 'images/web/stable', which role 'targets' signed: 'images/web/channels/stable.json' cannot be used",
+    ]);
+    assert!(
+        shown.stdout.contains("layers/nginx/stable: release 7"),
+        "{}",
+        shown.transcript()
+    );
+}

@@ -383,6 +383,29 @@ fn old_releases_are_forgotten_with_the_layers_that_no_listed_image_needs() {
 }
 
 #[test]
+fn while_some_image_cannot_be_read_others_publish_and_no_layer_is_forgotten() {
+    use layerset::format::release::Kind;
+    use layerset::transfer::Catalogue as _;
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = open(dir.path());
+    let remote = MemoryRemote::default();
+    let layers = |version: u32, unreadable: Option<&str>| {
+        let id = build(&publisher, version);
+        let mut ledger = Ledger::read(&remote);
+        ledger.unreadable = unreadable.map(str::to_owned);
+        let mut next = publication(&publisher, &remote, &ledger, What::Image(id), &stable());
+        next.keep = 1;
+        publish(&remote, &mut ledger, &next, &layerset::transfer::Quiet).unwrap();
+        let layers = Ledger::read(&remote).releases(Kind::Layer, "app").unwrap();
+        layers.len()
+    };
+    for version in 1..=3 {
+        assert_eq!(layers(version, Some("abandoned")), version as usize);
+    }
+    assert!(layers(4, None) < 4);
+}
+
+#[test]
 fn an_image_that_its_layers_do_not_make_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));

@@ -173,6 +173,8 @@ pub struct Ledger<'a> {
     remote: &'a MemoryRemote,
     contents: HeadContents,
     revision: Option<Revision>,
+    /// An image whose releases nobody can read.
+    pub unreadable: Option<String>,
 }
 
 impl<'a> Ledger<'a> {
@@ -184,6 +186,7 @@ impl<'a> Ledger<'a> {
                 ..HeadContents::default()
             },
             revision: None,
+            unreadable: None,
         };
         ledger.refresh().unwrap();
         ledger
@@ -211,6 +214,12 @@ impl Catalogue for Ledger<'_> {
     }
 
     fn releases(&self, kind: Kind, name: &str) -> Result<Vec<Release>, TransferError> {
+        if kind == Kind::Image && self.unreadable.as_deref() == Some(name) {
+            return Err(TransferError::from(TrustError::Malformed {
+                what: format!("a release of '{name}'"),
+                reason: "it is empty".to_owned(),
+            }));
+        }
         let mut all: Vec<Release> = self.all(&format!("{}/{name}/releases/", kind.plural()));
         all.sort_by_key(|release| release.serial);
         Ok(all)
@@ -221,7 +230,8 @@ impl Catalogue for Ledger<'_> {
             .all::<serde_json::Value>(&format!("{}/", kind.plural()))
             .into_iter();
         let names = releases.map(|release| release["name"].as_str().unwrap().to_owned());
-        let names: std::collections::BTreeSet<String> = names.collect();
+        let mut names: std::collections::BTreeSet<String> = names.collect();
+        names.extend(self.unreadable.clone().filter(|_| kind == Kind::Image));
         Ok(names.into_iter().collect())
     }
 
