@@ -1,7 +1,7 @@
 //! `layerset trust init`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::access::{self, ChangeArgs};
 use crate::cli::{CliError, Context, authority, error};
 use crate::durable::replace_file;
 use crate::format::MAX_HEAD_BYTES;
-use crate::remote::Location;
+use crate::remote::{Location, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
 use crate::trust::{Editor, InitOptions, PublicKey, TOP_ROLES, TrustError, Validity, first_root};
 
@@ -64,8 +64,10 @@ impl Init {
             return Err(CliError::usage(format!(
                 "'{}' exists already: a new remote gets a new root",
                 self.root.display()
-            )));
+            ))
+            .with_hint("name another file, or remove it if no remote came of it"));
         }
+        check_place(&self.root)?;
         let validity = self.validity()?;
         let thresholds = self.thresholds()?;
         let given = self.given()?;
@@ -112,9 +114,7 @@ impl Init {
             return access::write_pending(context, &pending, path, &self.location, &changes);
         }
         let head = pending.finish(None, &store, now)?;
-        remote.replace_head(&head, None)?;
-        let root = first_root(&head)?;
-        replace_file(&*context.disk, &self.root, 0o644, &root).map_err(TrustError::Durable)?;
+        establish(context, remote.as_ref(), &head, &self.root)?;
         let all: Vec<&String> = by_role.values().flatten().collect();
         let made = store
             .public_keys()
@@ -173,6 +173,53 @@ impl Init {
         }
         Ok(validity)
     }
+}
+
+/// Says before anything is made that the root could not be written.
+fn check_place(root: &Path) -> Result<(), CliError> {
+    let dir = root.parent().filter(|dir| !dir.as_os_str().is_empty());
+    match dir {
+        Some(dir) if !dir.is_dir() => Err(CliError::usage(format!(
+            "'{}' cannot be written: '{}' is no directory",
+            root.display(),
+            dir.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Publishes the first head of a remote, and writes the root that machines have to be given: that first, for a remote without
+/// it is of no use, and cannot be made again.
+pub(super) fn establish(
+    context: &Context,
+    remote: &dyn WritableRemote,
+    head: &[u8],
+    root: &Path,
+) -> Result<(), CliError> {
+    check_place(root)?;
+    let bytes = first_root(head)?;
+    let is_there = root.exists();
+    // A command that was killed may have written it already.
+    if is_there && authority::read(root)? != bytes {
+        return Err(CliError::usage(format!(
+            "'{}' exists already, and is the root of something else",
+            root.display()
+        )));
+    }
+    if !is_there {
+        replace_file(&*context.disk, root, 0o644, &bytes).map_err(TrustError::Durable)?;
+    }
+    let Err(error) = remote.replace_head(head, None) else {
+        return Ok(());
+    };
+    // Only where that is known: an answer that got lost may have been a yes.
+    let is_ours = remote
+        .read_head(MAX_HEAD_BYTES)
+        .map(|found| found.is_some_and(|found| found.bytes == head));
+    if !is_there && matches!(is_ours, Ok(false)) {
+        context.disk.remove(root).map_err(TrustError::Durable)?;
+    }
+    Err(error.into())
 }
 
 /// Says how machines come to trust a new remote.

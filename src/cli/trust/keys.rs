@@ -8,9 +8,8 @@ use serde::Serialize;
 use super::access::{self, Opened};
 use crate::cli::authority::{self, KeyArgs, TrustedArgs};
 use crate::cli::{CliError, Context, error};
-use crate::durable::replace_file;
 use crate::time::{Clock as _, SystemClock};
-use crate::trust::{Pending, TrustError, first_root};
+use crate::trust::Pending;
 
 /// Makes a key.
 #[derive(Debug, Args)]
@@ -185,12 +184,6 @@ impl Sign {
             return Err(CliError::usage("a new remote has a root for machines")
                 .with_hint("say where to write it with --root FILE"));
         };
-        if root.exists() {
-            return Err(CliError::usage(format!(
-                "'{}' exists already",
-                root.display()
-            )));
-        }
         let remote = authority::writable(context, location)?;
         if remote.read_head(crate::format::MAX_HEAD_BYTES)?.is_some() {
             return Err(CliError::new(
@@ -199,9 +192,7 @@ impl Sign {
             ));
         }
         let head = pending.finish(None, store, SystemClock.now_sec())?;
-        remote.replace_head(&head, None)?;
-        let bytes = first_root(&head)?;
-        replace_file(&*context.disk, root, 0o644, &bytes).map_err(TrustError::Durable)?;
+        super::init::establish(context, remote.as_ref(), &head, root)?;
         context
             .ui
             .print_json(&serde_json::json!({ "remote": remote.location(), "root": root }))?;

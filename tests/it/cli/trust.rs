@@ -380,3 +380,52 @@ fn what_a_team_left_expired_or_wrong_is_shown() {
         shown.transcript()
     );
 }
+
+#[test]
+fn no_remote_is_made_whose_root_cannot_be_written() {
+    let at = empty();
+    let path = |name: &str| at.dir.path().join(name);
+    at.trust("init DIR/remote --root DIR/no/such/root.json --keys DIR/keys")
+        .expect(2)
+        .says(&["'DIR/no/such/root.json' cannot be written: 'DIR/no/such' is no directory"]);
+    assert!(!path("keys").exists() && !path("remote/head").exists());
+    // Beside a name that long no other file can be made.
+    let long = "r".repeat(254);
+    let ran = at.trust(&format!(
+        "init DIR/remote --root DIR/{long} --keys DIR/keys"
+    ));
+    assert_ne!(ran.status, 0, "{}", ran.transcript());
+    assert!(!path("remote/head").exists());
+    at.trust("init DIR/remote --root DIR/root.json --keys DIR/keys")
+        .expect(0);
+    at.trust("show REMOTE").expect(0);
+}
+
+#[test]
+fn the_root_of_a_remote_that_was_not_made_goes_again() {
+    let at = empty();
+    let path = |name: &str| at.dir.path().join(name);
+    at.trust("init DIR/remote --root DIR/root.json --keys DIR/keys --pending DIR/new.json")
+        .expect(0);
+    std::fs::create_dir_all(path("remote/.head.new/in-the-way")).unwrap();
+    for command in [
+        "init DIR/remote --root DIR/root.json --keys DIR/keys",
+        "sign DIR/new.json --keys DIR/keys --publish REMOTE",
+    ] {
+        let ran = at.trust(command);
+        assert_ne!(ran.status, 0, "{}", ran.transcript());
+        assert!(!path("root.json").exists(), "{}", ran.transcript());
+    }
+    std::fs::remove_dir_all(path("remote/.head.new")).unwrap();
+    // As if it had been killed before the remote was there.
+    let file: Value = serde_json::from_slice(&std::fs::read(path("new.json")).unwrap()).unwrap();
+    at.write("root.json", "{}");
+    at.trust("sign DIR/new.json --keys DIR/keys --publish REMOTE")
+        .expect(2)
+        .says(&["'DIR/root.json' exists already"]);
+    assert!(!path("remote/head").exists());
+    at.write("root.json", file["roles"]["root"].as_str().unwrap());
+    at.trust("sign DIR/new.json --keys DIR/keys --publish REMOTE")
+        .expect(0);
+    at.trust("show REMOTE").expect(0);
+}
