@@ -93,7 +93,7 @@ impl Bundle {
             progress: &meter,
         };
         let bundled = transfer::bundle(&source, to.as_ref(), &channels, &options)?;
-        let (expires, role) = source.verified.expires();
+        let (expires, role) = source.verified.expires_for(&channels)?;
         context.ui.print_json(&serde_json::json!({
             "dir": self.dir, "remote": name, "channels": self.channel, "bundle": bundled,
             "expires": rfc3339(expires), "expires_first": role,

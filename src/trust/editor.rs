@@ -360,7 +360,7 @@ impl Editor {
             let rest = keys.keys.len() as u64 - 1;
             if rest < keys.threshold {
                 return Err(TrustError::Refused(format!(
-                    "without key {} role '{role}' has {rest} key(s) and needs {}: give it another key first, with `layerset trust rotate {role}`",
+                    "without key {} role '{role}' has {rest} key(s) and needs {}: give it another key first, with `layerset trust rotate REMOTE {role}`",
                     id.short(),
                     keys.threshold
                 )));

@@ -281,10 +281,12 @@ impl TrustError {
                 "set the clock, or let it be set by NTP, and try again; what is deployed is not touched"
             }
             Self::Expired { role, .. } if role == "timestamp" || role == "snapshot" => {
-                "whoever publishes there has to run `layerset trust refresh`; a mirror may also serve an old state: try another; what is deployed is not touched"
+                "whoever publishes there has to run `layerset trust refresh REMOTE`; a mirror may also serve an old state: try another; what is deployed is not touched"
             }
-            Self::Expired { .. } => {
-                "whoever has the keys of that role has to run `layerset trust refresh --role ROLE`; what is deployed is not touched"
+            Self::Expired { role, .. } => {
+                return Some(format!(
+                    "whoever has the keys of that role has to run `layerset trust refresh REMOTE --role {role}`; what is deployed is not touched"
+                ));
             }
             Self::Signature { .. }
             | Self::Altered { .. }
@@ -301,7 +303,7 @@ impl TrustError {
                 "whoever publishes there made a mistake, or one of their keys is in wrong hands: ask them"
             }
             Self::Downgrade { .. } => {
-                "if that is meant, publish with `--downgrade`, which says so in the signed channel"
+                "if that is meant, publish with `--rollback REASON`, which says so in the signed channel"
             }
             Self::TrustedRoot { .. } => {
                 "put the root.json that `layerset trust init` made onto this machine"

@@ -1,8 +1,11 @@
 //! The roles of a remote, for people who look after it.
 
+use std::collections::BTreeSet;
+
 use super::signing::keys_of;
 use super::verify::expiry;
-use super::{RoleKeys, TOP_ROLES, Verified, layout};
+use super::{RoleKeys, TOP_ROLES, TrustError, Verified, layout, role_of};
+use crate::format::release::{ChannelName, Kind};
 
 /// A role as it is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,13 +66,42 @@ impl Verified {
         };
         facts.into_iter().filter_map(overview).collect()
     }
+
+    /// Returns when the first of all roles expires, in seconds since 1970, and which one that is.
+    pub fn expires(&self) -> (i64, String) {
+        self.first_to_expire(|_| true)
+    }
+
+    /// Returns when the first of the roles expires that machines need for some channels, in seconds since 1970, and which one
+    /// that is: those that every remote has, and those of the channels and of the layers of their images.
+    pub fn expires_for(&self, channels: &[ChannelName]) -> Result<(i64, String), TrustError> {
+        let mut needed: BTreeSet<String> = TOP_ROLES.map(str::to_owned).into();
+        for name in channels {
+            needed.insert(role_of(name.kind, &name.name));
+            let channel = self.channel(name)?;
+            for id in [Some(channel.release), channel.rollout.others] {
+                let Some(id) = id else { continue };
+                let release = self.release(name.kind, &name.name, &id)?;
+                let layers = release.layers.iter();
+                needed.extend(layers.map(|layer| role_of(Kind::Layer, &layer.name)));
+            }
+        }
+        Ok(self.first_to_expire(|role| needed.contains(role)))
+    }
+
+    fn first_to_expire(&self, counts: impl Fn(&str) -> bool) -> (i64, String) {
+        let roles = self.roles().into_iter().filter(|role| counts(&role.role));
+        let first = roles.map(|role| (role.expires, role.role)).min();
+        // Every remote has roles.
+        first.unwrap_or((i64::MAX, String::new()))
+    }
 }
 
 /// Returns the first root of a head that was just made: what machines have to be given.
-pub fn first_root(head: &[u8]) -> Result<Vec<u8>, super::TrustError> {
-    let contents = crate::format::decode_head(head).map_err(super::TrustError::Damaged)?;
+pub fn first_root(head: &[u8]) -> Result<Vec<u8>, TrustError> {
+    let contents = crate::format::decode_head(head).map_err(TrustError::Damaged)?;
     let root = contents.metadata.get("1.root.json");
-    let root = root.ok_or_else(|| super::TrustError::Missing {
+    let root = root.ok_or_else(|| TrustError::Missing {
         what: "1.root.json".to_owned(),
     })?;
     Ok(root.clone().into_bytes())

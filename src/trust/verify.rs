@@ -226,15 +226,6 @@ impl Verified {
         self.is_news
     }
 
-    /// Returns when the first of the roles that every machine needs expires, in seconds since 1970, and which one that is.
-    pub fn expires(&self) -> (i64, &'static str) {
-        self.dates()
-            .into_iter()
-            .map(|(role, at)| (at, role))
-            .min()
-            .unwrap_or((i64::MAX, "timestamp"))
-    }
-
     pub(super) fn contents(&self) -> &HeadContents {
         &self.contents
     }

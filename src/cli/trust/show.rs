@@ -167,12 +167,12 @@ fn warning(role: &RoleOverview, now: i64) -> Option<String> {
     let left = role.expires.saturating_sub(now);
     (left < days * 86_400).then(|| {
         format!(
-            "role '{}' is {}: run `layerset trust refresh`{}",
+            "role '{}' is {}: run `layerset trust refresh REMOTE{}`",
             role.role,
             when(role.expires, now),
             match role.role.as_str() {
                 "timestamp" | "snapshot" => String::new(),
-                other => format!(" with --role {other}"),
+                other => format!(" --role {other}"),
             }
         )
     })

@@ -277,3 +277,65 @@ fn metadata_that_machines_would_refuse_as_too_large_is_not_published() {
         "'2.root.json' is larger than the 262144 bytes that it may have"
     );
 }
+
+#[test]
+fn what_expires_first_is_told_of_what_is_needed() {
+    let mut world = World::new();
+    let team = world.key("team", "nginx");
+    world.edit(&["targets", "team", "build"], |editor| {
+        editor.delegate(Kind::Layer, "nginx", &[team], 1, Some(2 * DAY))
+    });
+    world.publish(Kind::Layer, "nginx", 1);
+    world.publish(Kind::Layer, "base", 1);
+    let mut web = release(Kind::Image, "web", 1);
+    let nginx = release(Kind::Layer, "nginx", 1);
+    web.layers = vec![crate::format::ImageLayer {
+        name: nginx.name,
+        id: nginx.id.layer(),
+        version: nginx.version,
+    }];
+    let points = channel(Kind::Image, "web", &web);
+    world.edit(&["targets", "build"], |editor| {
+        editor.put(&release_target(Kind::Image, "web", &web.id), &json(&web))?;
+        editor.put(&stable(Kind::Image, "web").target(), &json(&points))
+    });
+    let verified = world.watcher().verify(&world.head).unwrap();
+    let (team, all) = (
+        (NOW + 2 * DAY, "layer.nginx".to_owned()),
+        (NOW + 7 * DAY, "timestamp".to_owned()),
+    );
+    assert_eq!(verified.expires(), team);
+    for (kind, name, first) in [
+        (Kind::Layer, "base", &all),
+        (Kind::Layer, "nginx", &team),
+        (Kind::Image, "web", &team),
+    ] {
+        let channels = [stable(kind, name)];
+        assert_eq!(verified.expires_for(&channels).unwrap(), *first, "{name}");
+    }
+}
+
+#[test]
+fn hints_name_commands_that_can_be_run() {
+    let expired = |role: &str| TrustError::Expired {
+        role: role.to_owned(),
+        expired_at: NOW - DAY,
+        now: NOW,
+    };
+    let back = TrustError::Downgrade {
+        channel: "images/web/stable".to_owned(),
+        offered: 1,
+        accepted: 2,
+    };
+    for (error, command) in [
+        (expired("timestamp"), "`layerset trust refresh REMOTE`"),
+        (
+            expired("layer.nginx"),
+            "`layerset trust refresh REMOTE --role layer.nginx`",
+        ),
+        (back, "`--rollback REASON`"),
+    ] {
+        let hint = error.hint().unwrap();
+        assert!(hint.contains(command), "{hint}");
+    }
+}

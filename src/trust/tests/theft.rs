@@ -448,7 +448,7 @@ fn keys_that_were_revoked_sign_nothing_any_more() {
     // The only key of a role cannot go.
     let error = world.editor().revoke_key(stolen.id()).unwrap_err();
     assert!(
-        error.to_string().ends_with("role 'layer.nginx' has 0 key(s) and needs 1: give it another key first, with `layerset trust rotate layer.nginx`"),
+        error.to_string().ends_with("role 'layer.nginx' has 0 key(s) and needs 1: give it another key first, with `layerset trust rotate REMOTE layer.nginx`"),
         "{error}"
     );
     let fresh = world.key("fresh", "nginx");

@@ -190,6 +190,12 @@ fn a_bundle_brings_releases_to_machines_that_reach_no_remote() {
     copy(&fleet.dir().join("media"), &stale);
     let none = fleet.machine.run(export).expect(0).json();
     assert_eq!(none["bundle"]["bytes_copied"], 0, "{none}");
+    // It is of use as long as what signs the image's layers, too.
+    assert_eq!(none["expires_first"], "timestamp", "{none}");
+    let delegate = "trust delegate ./remote layers/site --days 2 --keys keys --root root.json";
+    fleet.small.session.run(delegate).expect(0);
+    let short = fleet.machine.run(export).expect(0).json();
+    assert_eq!(short["expires_first"], "layer.site", "{short}");
 
     let remote = fleet.dir().join("remote");
     let away = fleet.dir().join("away");

@@ -346,8 +346,16 @@ fn edited(at: &Empty, days: i64, edit: impl FnOnce(&mut layerset::trust::Editor)
 fn what_a_team_left_expired_or_wrong_is_shown() {
     use layerset::format::release::{Channel, Kind};
     let at = remote();
-    at.trust("delegate REMOTE layers/nginx --keys DIR/all")
+    let short = at
+        .trust("delegate REMOTE layers/nginx --days 2 --keys DIR/all")
         .expect(0);
+    assert!(
+        short
+            .stdout
+            .contains("role 'layer.nginx' is the first to expire"),
+        "{}",
+        short.transcript()
+    );
     let channel = Channel {
         format: 1,
         kind: Kind::Layer,
@@ -372,6 +380,7 @@ fn what_a_team_left_expired_or_wrong_is_shown() {
     });
     let shown = at.trust("show REMOTE").expect(0).says(&[
         "warning: role 'layer.nginx' is expired on",
+        "run `layerset trust refresh REMOTE --role layer.nginx`",
         "warning: machines refuse channel 'images/web/stable', which role 'targets' signed: 'images/web/channels/stable.json' cannot be used",
     ]);
     assert!(

@@ -301,7 +301,7 @@ fn every_lie_about_what_is_signed_is_refused_in_words_that_say_what_happened() {
       hint: nothing was taken from there; try another mirror, and tell whoever runs this one
     indefinite freeze: a head that has expired [status 3]
       error: role 'timestamp' expired at MOMENT, and this machine's clock says MOMENT: what the remote offers is stale since 33 day(s)
-      hint: whoever publishes there has to run `layerset trust refresh`; a mirror may also serve an old state: try another; what is deployed is not touched
+      hint: whoever publishes there has to run `layerset trust refresh REMOTE`; a mirror may also serve an old state: try another; what is deployed is not touched
     a clock that is a year ahead [status 3]
       error: role 'timestamp' expired at MOMENT, and this machine's clock says MOMENT, which looks wrong: check the clock
       hint: set the clock, or let it be set by NTP, and try again; what is deployed is not touched
