@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tough::TargetName;
 use tough::schema::{Root, Target, Targets};
 
+use super::editor::validity_in;
 use super::names::{Document, TOP_ROLES};
 use super::published::{Published, read_targets};
 use super::signing::{hashes, keys_of, read};
@@ -66,6 +67,7 @@ pub(super) fn changes(
                 let old = known.root.and_then(|root| keys_in(root, top));
                 key_changes(top, old, keys_in(&new, top), &mut lines);
             }
+            root_changes(known.root, &new, &mut lines);
             continue;
         }
         let new = read_targets(role, text)?.signed;
@@ -88,6 +90,26 @@ fn heading(role: &str, version: u64, expires: i64) -> String {
 fn keys_in(root: &Root, role: &str) -> Option<RoleKeys> {
     let none = Targets::new(String::new(), root.version, root.expires);
     keys_of(root, &none, role)
+}
+
+/// What a root says beside keys.
+fn root_changes(old: Option<&Root>, new: &Root, lines: &mut Vec<String>) {
+    for role in TOP_ROLES.into_iter().chain(["delegated"]) {
+        let days = validity_in(new, role) / 86_400;
+        if old.is_none_or(|old| validity_in(old, role) / 86_400 != days) {
+            let roles = match role {
+                "delegated" => "delegated roles".to_owned(),
+                role => format!("role '{role}'"),
+            };
+            lines.push(format!(
+                "  signatures of {roles} are good for {days} day(s) from when they are made"
+            ));
+        }
+    }
+    let by_version = |root: &Root| root.consistent_snapshot;
+    if by_version(new) != old.is_some_and(by_version) {
+        lines.push("  machines look for files under other names".to_owned());
+    }
 }
 
 fn key_changes(role: &str, old: Option<RoleKeys>, new: Option<RoleKeys>, lines: &mut Vec<String>) {

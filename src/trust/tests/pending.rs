@@ -192,3 +192,27 @@ fn who_signs_a_channel_sees_what_machines_will_do() {
         told(&file)
     );
 }
+
+#[test]
+fn who_signs_a_root_sees_what_it_says_beside_keys() {
+    let mut world = World::busy();
+    let mut editor = world.editor();
+    editor.renew("root").unwrap();
+    let renewed = editor.sign_partial(&world.keys(&[])).unwrap();
+    assert_eq!(renewed.describe_alone(&world.root).unwrap().len(), 1);
+    let file = rewritten(&renewed, |file| {
+        let new = text(file, "roles", "root").as_str().unwrap().to_owned();
+        let mut new: Signed<Root> = read("root", &new).unwrap();
+        new.signed.consistent_snapshot = true;
+        let spans = new.signed._extra.get_mut("validity_seconds").unwrap();
+        spans["timestamp"] = (300 * DAY).into();
+        *text(file, "roles", "root") = write(&new).unwrap().into();
+    });
+    assert_eq!(
+        file.describe_alone(&world.root).unwrap()[1..],
+        [
+            "  signatures of role 'timestamp' are good for 300 day(s) from when they are made",
+            "  machines look for files under other names"
+        ]
+    );
+}
