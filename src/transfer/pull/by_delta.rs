@@ -31,25 +31,8 @@ pub(super) fn apply_deltas(
     } = *pulling;
     let mut chosen = Vec::new();
     for (number, part) in parts.iter().enumerate().filter(|_| options.deltas) {
-        let is_here = |delta: &&DeltaRef| match part.release.kind {
-            Kind::Layer => repository.has_layer(&delta.from.layer()),
-            Kind::Image => repository.has_image(&delta.from.image()),
-        };
-        let mut deltas: Vec<&DeltaRef> = part.release.deltas.iter().filter(is_here).collect();
-        deltas.sort_by_key(|delta| delta.bytes);
-        let usable = deltas
-            .into_iter()
-            .find(|delta| match old_root(repository, part, delta) {
-                Ok(_) => true,
-                Err(error) => {
-                    let (name, reason) = (&part.release.name, chain(&error));
-                    options.progress.remark(&format!(
-                    "what a delta of '{name}' starts from cannot be read, it is of no use: {reason}"
-                ));
-                    false
-                }
-            });
-        chosen.extend(usable.map(|delta| (number, *delta)));
+        let delta = smallest(repository, part, options.progress);
+        chosen.extend(delta.map(|delta| (number, delta)));
     }
     let wanted = whole(chosen.iter().map(|(_, delta)| (delta.blob, delta.bytes)));
     repository.require_space(fetcher.missing_bytes(&wanted)?)?;
@@ -84,6 +67,27 @@ pub(super) fn apply_deltas(
         }
     }
     Ok(later)
+}
+
+/// Returns the smallest delta that starts from what is here and can be read.
+fn smallest(repository: &Repository, part: &Part, progress: &dyn Progress) -> Option<DeltaRef> {
+    let is_here = |delta: &&DeltaRef| match part.release.kind {
+        Kind::Layer => repository.has_layer(&delta.from.layer()),
+        Kind::Image => repository.has_image(&delta.from.image()),
+    };
+    let mut deltas: Vec<&DeltaRef> = part.release.deltas.iter().filter(is_here).collect();
+    deltas.sort_by_key(|delta| delta.bytes);
+    for delta in deltas {
+        match old_root(repository, part, delta) {
+            Ok(_) => return Some(*delta),
+            Err(error) => progress.remark(&format!(
+                "a delta of '{}' is of no use, what it starts from cannot be read: {}",
+                part.release.name,
+                chain(&error)
+            )),
+        }
+    }
+    None
 }
 
 /// Reads what a delta starts from, as it was when the delta was made.
