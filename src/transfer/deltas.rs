@@ -11,7 +11,8 @@ use super::hashing::Hashing;
 use super::inventory::{
     Contents as Objects, Inventory, corrections_of, image_objects, layer_objects,
 };
-use super::prepare::{PrepareOptions, cache_key, cached, keep, remember};
+use super::outgoing::{cache_key, cached, keep, remember};
+use super::prepare::PrepareOptions;
 use crate::delta::{self, Contents, Item, PutError, ReadSeek, Request, Sink};
 use crate::durable::DurableError;
 use crate::format;

@@ -13,6 +13,7 @@ mod fetch;
 mod hashing;
 mod inventory;
 mod line;
+mod outgoing;
 mod pack;
 mod prepare;
 mod publish;

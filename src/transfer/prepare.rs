@@ -1,21 +1,19 @@
 //! Preparing a release: what the remote lacks of it is packed, and compared with earlier releases, in the repository's cache.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io::{Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::fetch::Fetcher;
 use super::inventory::Inventory;
 use super::line::Line;
+use super::outgoing::{self, cache_key, cached, keep, remember};
 use super::pack::{Ingredient, write_pack};
 use super::unpack::Packs;
 use super::{Catalogue, Progress, TransferError};
-use crate::durable::replace_file;
 use crate::format::pack::Digest;
 use crate::format::release::{DeltaRef, Kind, PackRef, Release, ReleaseId};
 use crate::id::{ImageId, LayerId, ObjectId};
@@ -31,9 +29,6 @@ const PACK_BYTES: u64 = 128 << 20;
 
 /// The most packs that a release names before all its contents are packed anew.
 const MAX_PACKS: usize = 24;
-
-/// How long what was prepared is kept, for publications that broke off and for other remotes.
-const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// How to prepare.
 pub struct PrepareOptions<'a> {
@@ -100,7 +95,7 @@ pub fn prepare(
             line: Line::default(),
         },
     };
-    trim(&work.outgoing);
+    outgoing::trim(&work.outgoing);
     match what {
         What::Layer(id) => {
             let inventory = Inventory::of_layer(repository, &id)?;
@@ -344,95 +339,5 @@ impl Work<'_> {
             ));
         }
         Ok(here)
-    }
-}
-
-/// Removes what was prepared so long ago that nobody is still sending it.
-fn trim(outgoing: &Path) {
-    let is_old = |file: &fs::DirEntry| {
-        let modified = file.metadata().and_then(|metadata| metadata.modified());
-        let age = modified.map(|modified| modified.elapsed().unwrap_or_default());
-        age.is_ok_and(|age| age > KEPT)
-    };
-    for file in fs::read_dir(outgoing).into_iter().flatten().flatten() {
-        if is_old(&file) {
-            let _ = fs::remove_file(file.path());
-        }
-    }
-}
-
-/// Names what is made of some contents.
-pub(super) fn cache_key(what: &str, digests: &[Digest]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(what.as_bytes());
-    for digest in digests {
-        hasher.update(digest);
-    }
-    crate::id::hex(&hasher.finalize().as_bytes()[..16])
-}
-
-/// Finds what was made before, if its blob is still there.
-pub(super) fn cached<T: for<'de> Deserialize<'de>>(
-    outgoing: &Path,
-    key: &str,
-    blob: impl Fn(&T) -> (Sha256, u64),
-) -> Option<(T, PathBuf)> {
-    let text = fs::read(outgoing.join(format!("{key}.json"))).ok()?;
-    let value: T = serde_json::from_slice(&text).ok()?;
-    let (digest, bytes) = blob(&value);
-    let path = outgoing.join(digest.to_string());
-    let is_whole = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes);
-    is_whole.then_some((value, path))
-}
-
-/// Gives a finished blob its name.
-pub(super) fn keep(
-    outgoing: &Path,
-    scratch: &Path,
-    blob: &Sha256,
-) -> Result<PathBuf, TransferError> {
-    let path = outgoing.join(blob.to_string());
-    let fail = |error| TransferError::io("write", &path, error);
-    // What is sent after a crash must be whole: its name says so.
-    File::open(scratch)
-        .and_then(|file| file.sync_all())
-        .map_err(fail)?;
-    fs::rename(scratch, &path).map_err(fail)?;
-    Ok(path)
-}
-
-/// Remembers what was made.
-pub(super) fn remember<T: Serialize>(
-    repository: &Repository,
-    outgoing: &Path,
-    key: &str,
-    value: &T,
-) -> Result<(), TransferError> {
-    let text = serde_json::to_vec(value).unwrap_or_default();
-    let path = outgoing.join(format!("{key}.json"));
-    replace_file(repository.disk().as_ref(), &path, 0o644, &text)
-        .map_err(|error| TransferError::Store(error.into()))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use std::time::SystemTime;
-
-    #[test]
-    fn what_was_prepared_is_kept_for_a_month() {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, days) in [("new", 0), ("weeks", 29), ("old", 31)] {
-            let file = File::create(dir.path().join(name)).unwrap();
-            let age = Duration::from_secs(days * 86_400);
-            file.set_modified(SystemTime::now() - age).unwrap();
-        }
-        trim(dir.path());
-        let left: Vec<bool> = ["new", "weeks", "old"]
-            .iter()
-            .map(|name| dir.path().join(name).exists())
-            .collect();
-        assert_eq!(left, [true, true, false]);
     }
 }
