@@ -16,6 +16,7 @@ mod keys;
 mod layout;
 mod names;
 mod overview;
+mod past;
 mod pending;
 mod policy;
 mod published;
