@@ -181,11 +181,9 @@ impl Whence {
             None => trusted.locations().map(str::to_owned).collect(),
         };
         let options = patient(open_options(context))?;
-        let mut remotes = Vec::new();
-        for location in &locations {
-            let location: Location = location.parse()?;
-            remotes.push(crate::remote::open(&location, &options)?);
-        }
+        let locations = locations.iter().map(|location| location.parse());
+        let locations = locations.collect::<Result<Vec<Location>, _>>()?;
+        let mirrors = Mirrors::open(&locations, &options)?;
         let state = authority::state(context, &trusted.name)?;
         let now = SystemClock.now_sec();
         let looking = Looking {
@@ -195,7 +193,7 @@ impl Whence {
             needs: &|verified| needed(verified, channel),
             progress: meter,
         };
-        let source = transfer::connect(Mirrors::new(remotes), &looking)?;
+        let source = transfer::connect(mirrors, &looking)?;
         Ok((source, state, trusted.clone()))
     }
 }

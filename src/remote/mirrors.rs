@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Head, Remote, RemoteError, Sink};
+use super::patience::Place;
+use super::{Head, Location, OpenOptions, Remote, RemoteError, Sink, open};
 use crate::sha256::Sha256;
 
 /// Remotes with the same contents. One that failed is asked last for the rest of the run.
@@ -17,6 +18,8 @@ pub struct Mirrors {
     order: Mutex<Vec<usize>>,
     /// Who sent something of a blob that nobody found wrong yet.
     senders: Mutex<BTreeMap<Sha256, BTreeSet<usize>>>,
+    /// How often and how patiently all are asked again when none answered; once where that is not said.
+    patience: Option<Place>,
 }
 
 impl Mirrors {
@@ -27,6 +30,40 @@ impl Mirrors {
             remotes,
             order,
             senders: Mutex::default(),
+            patience: None,
+        }
+    }
+
+    /// Opens them in order of preference. Where there are several, each is asked once before the next one is: one that is silent
+    /// costs one wait, and tries again are rounds of all.
+    pub fn open(locations: &[Location], options: &OpenOptions) -> Result<Self, RemoteError> {
+        let once = OpenOptions {
+            attempts: 1,
+            ..options.clone()
+        };
+        let (each, patience) = match locations {
+            [_] => (options, None),
+            _ => {
+                let name = "all mirrors".to_owned();
+                let options = options.clone();
+                (&once, Some(Place { name, options }))
+            }
+        };
+        let remotes = locations.iter().map(|location| open(location, each));
+        Ok(Self {
+            patience,
+            ..Self::new(remotes.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Waits before all are asked again, of whom none answered `rounds` times; false where that was often enough.
+    pub fn again(&self, rounds: u32) -> Result<bool, RemoteError> {
+        match &self.patience {
+            Some(place) if rounds < place.options.attempts => {
+                place.back_off(rounds)?;
+                Ok(true)
+            }
+            _ => Ok(false),
         }
     }
 
@@ -64,24 +101,31 @@ impl Mirrors {
         &self,
         mut ask: impl FnMut(usize, &dyn Remote) -> Result<T, RemoteError>,
     ) -> Result<T, RemoteError> {
-        let mut first = None;
-        for index in self.order() {
-            match ask(index, self.remotes[index].as_ref()) {
-                // Neither is the fault of a mirror.
-                Err(error @ (RemoteError::Interrupted | RemoteError::Local { .. })) => {
-                    return Err(error);
+        let mut rounds = 0;
+        loop {
+            let (mut first, mut may_pass) = (None, false);
+            for index in self.order() {
+                match ask(index, self.remotes[index].as_ref()) {
+                    // Neither is the fault of a mirror.
+                    Err(error @ (RemoteError::Interrupted | RemoteError::Local { .. })) => {
+                        return Err(error);
+                    }
+                    Err(error) => {
+                        may_pass |= matches!(error, RemoteError::Unreachable { .. });
+                        self.demote(index);
+                        first.get_or_insert(error);
+                    }
+                    result => return result,
                 }
-                Err(error) => {
-                    self.demote(index);
-                    first.get_or_insert(error);
-                }
-                result => return result,
+            }
+            rounds += 1;
+            if !may_pass || !self.again(rounds)? {
+                return Err(first.unwrap_or_else(|| RemoteError::Location {
+                    location: String::new(),
+                    reason: "there is no remote to ask".to_owned(),
+                }));
             }
         }
-        Err(first.unwrap_or_else(|| RemoteError::Location {
-            location: String::new(),
-            reason: "there is no remote to ask".to_owned(),
-        }))
     }
 }
 

@@ -40,15 +40,50 @@ pub struct Looking<'a> {
 /// remembered may be behind: it is taken when no other mirror has a newer one.
 pub fn connect(mirrors: Mirrors, looking: &Looking<'_>) -> Result<Source, TransferError> {
     let remote = Counted::new(mirrors);
+    looking.progress.phase("asking the remote", None);
+    let mut rounds = 0;
+    loop {
+        let mut failures = match ask_all(&remote, looking)? {
+            Asked::Head(read) => return Ok(source(remote, *read, looking)),
+            Asked::Failed(failures) => failures,
+        };
+        rounds += 1;
+        let may_pass = |(_, error): &(String, TransferError)| {
+            matches!(
+                error,
+                TransferError::Remote(RemoteError::Unreachable { .. })
+            )
+        };
+        if failures.iter().any(may_pass) && remote.inner().again(rounds)? {
+            continue;
+        }
+        return Err(match failures.pop() {
+            None => TransferError::Interrupted,
+            Some((_, error)) if failures.is_empty() => error,
+            Some(last) => {
+                failures.push(last);
+                TransferError::Mirrors { failures }
+            }
+        });
+    }
+}
+
+/// What came of asking every mirror once.
+enum Asked {
+    Head(Box<(Vec<u8>, Verified)>),
+    /// What is wrong with each, by location.
+    Failed(Vec<(String, TransferError)>),
+}
+
+fn ask_all(remote: &Counted<Mirrors>, looking: &Looking<'_>) -> Result<Asked, TransferError> {
     let mut failures: Vec<(String, TransferError)> = Vec::new();
     let mut known: Option<(usize, (Vec<u8>, Verified))> = None;
-    looking.progress.phase("asking the remote", None);
     for index in remote.inner().order() {
         let location = remote
             .inner()
             .get(index)
             .map_or(String::new(), |mirror| mirror.location().to_owned());
-        match look(&remote, index, looking) {
+        match look(remote, index, looking) {
             Ok(read) if read.1.is_news() || remote.places() == 1 => {
                 if let Some((behind, _)) = &known {
                     let place = remote.inner().get(*behind).map_or("", |m| m.location());
@@ -57,7 +92,7 @@ pub fn connect(mirrors: Mirrors, looking: &Looking<'_>) -> Result<Source, Transf
                     looking.progress.remark(&remark);
                     remote.inner().demote(*behind);
                 }
-                return Ok(source(remote, read, looking));
+                return Ok(Asked::Head(Box::new(read)));
             }
             Ok(read) if known.is_none() => known = Some((index, read)),
             Ok(_) => {}
@@ -72,13 +107,10 @@ pub fn connect(mirrors: Mirrors, looking: &Looking<'_>) -> Result<Source, Transf
             Err(error) => return Err(error),
         }
     }
-    match known {
-        Some((_, read)) => Ok(source(remote, read, looking)),
-        None if failures.len() > 1 => Err(TransferError::Mirrors { failures }),
-        None => Err(failures
-            .pop()
-            .map_or(TransferError::Interrupted, |(_, error)| error)),
-    }
+    Ok(match known {
+        Some((_, read)) => Asked::Head(Box::new(read)),
+        None => Asked::Failed(failures),
+    })
 }
 
 fn look(

@@ -2,7 +2,7 @@
 
 use super::World;
 use super::world::{Mirror, honest, masked, numberless};
-use crate::remote::servers::{Seen, WebServer};
+use crate::remote::servers::{Seen, Step, WebServer};
 
 fn flip(mirror: &Mirror) {
     mirror.spoil(|bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
@@ -157,4 +157,28 @@ fn a_mirror_that_shows_nothing_new_does_not_hide_what_another_one_has() {
         "{}",
         numberless(&ran.stdout)
     );
+}
+
+#[test]
+fn a_silent_mirror_costs_one_wait_and_all_are_asked_again_when_none_answers() {
+    let world = World::new();
+    let good = world.mirror("good");
+    let silent = WebServer::ruled(&good.dir, |_, _| Some(Step::Silent));
+    // The other one is down for its first request.
+    let down = Step::Say("503 Service Unavailable".to_owned(), Vec::new());
+    let flaky = WebServer::ruled(&good.dir, move |seen, number| match number {
+        0 => Some(down.clone()),
+        _ => honest(seen, number),
+    });
+    world.another_machine("patient");
+    let trust = world.policy("patient", &[&silent.url, &flaky.url]);
+    let line = format!("pull web/stable --trust {}", trust.display());
+    let mut command = world.pull_command("patient", &line);
+    command
+        .env("LAYERSET_TIMEOUT", "1")
+        .env("LAYERSET_TRIES", "3");
+    world.ran("patient", command.output().unwrap()).expect(0);
+    world.has_release("patient", 2);
+    // Once in each round in which the other did not answer either.
+    assert_eq!(silent.seen().len(), 2);
 }
