@@ -1,6 +1,6 @@
 //! A remote in a directory: on this machine, on a network filesystem, on a medium that was carried here.
 
-use std::fs::{File, OpenOptions as FileOptions};
+use std::fs::{self, File, OpenOptions as FileOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -208,6 +208,9 @@ impl Remote for Directory {
     }
 }
 
+/// A file that is being put and was not written to for so long belongs to nobody any more.
+const ABANDONED: Duration = Duration::from_secs(86_400);
+
 impl WritableRemote for Directory {
     fn put_blob(
         &self,
@@ -260,7 +263,26 @@ impl WritableRemote for Directory {
             return Err(self.place.moved());
         }
         let path = self.root.join("head");
-        replace_file(&RealDisk, &path, 0o644, bytes).map_err(|error| self.written(error))
+        replace_file(&RealDisk, &path, 0o644, bytes).map_err(|error| self.written(error))?;
+        sweep(&self.root.join("blobs/sha256"));
+        Ok(())
+    }
+}
+
+/// Removes what publishers that were killed left beside blobs; as far as that is possible, for it is in nobody's way.
+fn sweep(blobs: &Path) {
+    let is_left = |file: &fs::DirEntry| {
+        let name = file.file_name();
+        let is_ours =
+            name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(b".new");
+        let modified = file.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.map(|modified| modified.elapsed().unwrap_or_default());
+        is_ours && age.is_ok_and(|age| age > ABANDONED)
+    };
+    let dirs = fs::read_dir(blobs).into_iter().flatten().flatten();
+    let files = dirs.flat_map(|dir| fs::read_dir(dir.path()).into_iter().flatten().flatten());
+    for file in files.filter(is_left) {
+        let _ = fs::remove_file(file.path());
     }
 }
 

@@ -384,3 +384,24 @@ fn a_store_that_ignores_the_conditions_of_writes_is_not_published_to() {
         "'s3://layers/x' answers wrongly: it ignores the conditions of writes, so that publishers would overwrite each other"
     );
 }
+
+#[test]
+fn what_a_killed_publisher_left_beside_blobs_goes_after_a_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let remote = writer(dir.path().to_str().unwrap(), &options([]));
+    let bytes = noise(1000);
+    let blob = put(&*remote, &bytes).unwrap();
+    let name = blob.to_string();
+    let blobs = dir.path().join("blobs/sha256").join(&name[..2]);
+    let left = |age: u64| {
+        let path = blobs.join(format!(".{name}.{age}.new"));
+        let file = std::fs::File::create(&path).unwrap();
+        let age = Duration::from_secs(age * 3600);
+        file.set_modified(std::time::SystemTime::now() - age)
+            .unwrap();
+        path
+    };
+    let (old, young) = (left(25), left(23));
+    remote.replace_head(b"head", None).unwrap();
+    assert!(!old.exists() && young.exists() && blobs.join(&name).exists());
+}
