@@ -81,8 +81,24 @@ impl Line {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_try_that_goes_on_knows_the_rate_of_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rate");
+        assert_eq!(Line::remembered(&file).rate(), None);
+        let line = Line::default();
+        line.remember(&file);
+        assert!(!file.exists());
+        line.arrived(1 << 20, Duration::from_secs(1));
+        line.remember(&file);
+        assert_eq!(Line::remembered(&file).rate(), Some(1 << 20));
+        std::fs::write(&file, "nonsense").unwrap();
+        assert_eq!(Line::remembered(&file).rate(), None);
+    }
 
     #[test]
     fn a_gap_is_what_arrives_within_the_delay() {

@@ -405,3 +405,24 @@ fn what_a_killed_publisher_left_beside_blobs_goes_after_a_day() {
     remote.replace_head(b"head", None).unwrap();
     assert!(!old.exists() && young.exists() && blobs.join(&name).exists());
 }
+
+#[test]
+fn a_server_that_is_asked_too_often_is_asked_again_and_is_not_full() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("head"), b"head").unwrap();
+    let often = || {
+        Step::Say(
+            "429 Too Many Requests".to_owned(),
+            b"quota exceeded".to_vec(),
+        )
+    };
+    let server = WebServer::start(dir.path(), [often()]);
+    let remote = reader(&server.url, &options([]));
+    assert_eq!(remote.read_head(9).unwrap().unwrap().bytes, b"head");
+    let server = WebServer::start(dir.path(), std::iter::repeat_with(often).take(9));
+    let error = reader(&server.url, &options([])).read_head(9).unwrap_err();
+    assert!(
+        matches!(error, RemoteError::Unreachable { .. }),
+        "{error:?}"
+    );
+}
