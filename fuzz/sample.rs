@@ -6,18 +6,8 @@ pub type Files = Vec<(&'static str, Vec<u8>)>;
 /// The documents before and after.
 pub const DOCUMENTS: [&[u8]; 2] = [b"the old manifest", b"the new manifest"];
 
-/// The files before.
-pub fn old() -> Files {
-    version(1)
-}
-
-/// The files after.
-#[allow(dead_code)]
-pub fn new() -> Files {
-    version(2)
-}
-
-fn version(number: u32) -> Files {
+/// The files of version 1 or 2.
+pub fn version(number: u32) -> Files {
     let text: String = (0..200)
         .map(|line| {
             format!(

@@ -313,7 +313,7 @@ impl Seeds {
 
     /// Writes patches between the versions of the sample files, behind their prefixes.
     fn patches(&self) -> Fallible {
-        for ((_, old), (_, new)) in sample::old().iter().zip(&sample::new()) {
+        for ((_, old), (_, new)) in sample::version(1).iter().zip(&sample::version(2)) {
             let old = old.get(..old.len().min(4000)).unwrap_or_default();
             let mut bytes = u16::try_from(old.len())?.to_le_bytes().to_vec();
             bytes.extend_from_slice(old);
@@ -333,7 +333,7 @@ impl Seeds {
             });
             items.collect()
         };
-        let (old, new) = (sample::old(), sample::new());
+        let (old, new) = (sample::version(1), sample::version(2));
         let contents = Memory(
             old.iter()
                 .chain(&new)

@@ -43,7 +43,7 @@ impl Sink for Objects {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let old = sample::old();
+    let old = sample::version(1);
     let objects = old.iter().map(|(_, bytes)| (ObjectId::of(bytes), bytes.clone()));
     let objects = Objects(Mutex::new(objects.collect()));
     let Ok(delta) = Delta::open(&bytes, sample::DOCUMENTS[0], sample::DOCUMENTS[0], &LIMITS) else {

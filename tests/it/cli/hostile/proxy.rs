@@ -2,9 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// When a request is held for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,15 @@ impl Proxy {
         Self {
             url: format!("http://{address}"),
             shared,
+        }
+    }
+
+    /// Waits until a request is held, or the program that asks has ended.
+    pub fn wait_for(&self, child: &mut Child) {
+        let started = Instant::now();
+        while !self.is_held() && child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

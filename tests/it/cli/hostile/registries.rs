@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use super::World;
 use super::proxy::{Hold, Proxy};
@@ -95,11 +94,7 @@ fn publish_killed(start: &Start, hold: Hold) -> Vec<(String, String)> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let started = Instant::now();
-    while !proxy.is_held() && child.try_wait().unwrap().is_none() {
-        assert!(started.elapsed() < Duration::from_secs(60));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    proxy.wait_for(&mut child);
     if hold == Hold::Never {
         assert!(child.wait().unwrap().success());
         return proxy.done();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use super::World;
 use super::proxy::{Hold, Proxy};
@@ -103,11 +102,7 @@ fn publish_killed(start: &Start, hold: Hold) -> Vec<(String, String)> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let started = Instant::now();
-    while !proxy.is_held() && child.try_wait().unwrap().is_none() {
-        assert!(started.elapsed() < Duration::from_secs(60));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    proxy.wait_for(&mut child);
     if hold != Hold::Never {
         assert!(proxy.is_held(), "it ended before request {hold:?}");
         child.kill().unwrap();
@@ -173,16 +168,12 @@ fn overtaken(ours: &str, theirs: &str) -> (Start, S3Server, Ran) {
     world.build_at("third", 3);
     let proxy = Proxy::start(&store.endpoint, Hold::Head);
     let to = |channel: &str| start.publish.replace("stable", channel);
-    let child = command(world, "second", &to(ours), &proxy.url)
+    let mut child = command(world, "second", &to(ours), &proxy.url)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let started = Instant::now();
-    while !proxy.is_held() {
-        assert!(started.elapsed() < Duration::from_secs(60));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    proxy.wait_for(&mut child);
     run(world, "third", &to(theirs), &store.endpoint).expect(0);
     proxy.release();
     let output = child.wait_with_output().unwrap();
