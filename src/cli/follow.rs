@@ -382,7 +382,9 @@ impl Pulled {
         }
         if self.report.fallback_bytes > 0 {
             let bytes = ui::size(self.report.fallback_bytes);
-            text.push_str(&format!("note: {bytes} more were fetched for that\n"));
+            text.push_str(&format!(
+                "note: {bytes} were fetched that deltas should have saved\n"
+            ));
         }
         text.push_str(&format!(
             "pulled {} release {}, {}: {} in {} requests, {}\n",

@@ -36,7 +36,11 @@ pub(super) fn apply_deltas(
     }
     let wanted = whole(chosen.iter().map(|(_, delta)| (delta.blob, delta.bytes)));
     repository.require_space(fetcher.missing_bytes(&wanted)?)?;
+    let asked: Vec<usize> = chosen.iter().map(|(number, _)| *number).collect();
     report.bytes_fetched += fetch_deltas(fetcher, &mut chosen, options)?;
+    for number in asked {
+        parts[number].is_delta_lost = !chosen.iter().any(|(arrived, _)| *arrived == number);
+    }
     fetcher.line.remember(&fetcher.incoming.join(super::RATE));
     let mut indexes = Indexes::of(parts);
     let mut later = Vec::new();
@@ -60,6 +64,7 @@ pub(super) fn apply_deltas(
                 options.progress.remark(&format!(
                     "the delta of '{name}' is of no use, fetching in full: {reason}"
                 ));
+                part.is_delta_lost = true;
                 // It is what was signed: kept, or the next try would fetch it again.
                 (part.manifest, part.tree, part.corrections) = (None, None, None);
             }

@@ -133,6 +133,9 @@ pub(super) fn fetch_objects(
         let before = wanted.len();
         for (id, content) in objects {
             if !later.contains(&id) && !transaction.has_object(&id, content.size) {
+                if part.is_delta_lost {
+                    failed.insert(*id.as_bytes());
+                }
                 wanted.insert(id, content);
             }
         }

@@ -124,6 +124,8 @@ struct Part {
     /// What makes the tree of the layers, where that came instead.
     corrections: Option<Vec<u8>>,
     failed: BTreeMap<ObjectId, String>,
+    /// Whether it has a delta that was of no use as a whole.
+    is_delta_lost: bool,
     /// What is fetched rather than made.
     quicker: Quicker,
 }
@@ -287,6 +289,7 @@ fn needed(
             tree: None,
             corrections: None,
             failed: BTreeMap::new(),
+            is_delta_lost: false,
             quicker: Quicker::default(),
         });
     }

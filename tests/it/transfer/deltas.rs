@@ -77,7 +77,7 @@ fn an_update_by_deltas_takes_one_request_for_each_layer_and_little_more_than_the
 fn a_delta_that_is_damaged_or_gone_costs_bytes_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (remote, second, deltas, machine) = two_versions(dir.path());
-    let mut number = 0;
+    let (mut number, mut fallback) = (0, 0);
     for blob in deltas {
         let right = remote.blobs.lock().unwrap()[&blob].clone();
         for at in (0..right.len()).step_by(right.len() / 7 + 1) {
@@ -86,7 +86,8 @@ fn a_delta_that_is_damaged_or_gone_costs_bytes_and_nothing_else() {
             remote.blobs.lock().unwrap().insert(blob, wrong);
             number += 1;
             let machine = machine(&format!("m{number}"));
-            pull_stable(&machine, &remote, &pull_options()).unwrap();
+            let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
+            fallback += report.fallback_bytes;
             assert_eq!(stable_of(&machine), second);
             is_clean(&machine);
         }
@@ -96,6 +97,8 @@ fn a_delta_that_is_damaged_or_gone_costs_bytes_and_nothing_else() {
         is_clean(&machine);
         remote.blobs.lock().unwrap().insert(blob, right);
     }
+    // What that cost is told: four files of 400 kB, where the delta of the base was of no use.
+    assert!(fallback > 1_600_000, "{fallback}");
 }
 
 #[test]
