@@ -5,6 +5,7 @@
 
 mod apt;
 mod architecture;
+mod archive;
 mod capture;
 mod cli;
 mod crash;

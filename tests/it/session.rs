@@ -10,6 +10,7 @@ use serde_json::Value;
 pub struct Session {
     dir: PathBuf,
     repo: PathBuf,
+    variables: Vec<(&'static str, PathBuf)>,
 }
 
 /// One finished command.
@@ -29,7 +30,14 @@ impl Session {
         Self {
             dir: dir.to_owned(),
             repo: repo.to_owned(),
+            variables: Vec::new(),
         }
+    }
+
+    /// Gives every command one more variable.
+    pub fn with(mut self, variable: &'static str, value: &Path) -> Self {
+        self.variables.push((variable, value.to_owned()));
+        self
     }
 
     /// Returns a command that sees nothing of the caller's environment but the way to programs.
@@ -44,6 +52,7 @@ impl Session {
             .env("LAYERSET_REPO", &self.repo)
             .env("NO_COLOR", "1")
             .env("LC_ALL", "C.UTF-8")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }

@@ -8,8 +8,25 @@ use std::sync::OnceLock;
 use rustix::fs::{FlockOperation, flock};
 
 use super::world::{World, unmount_below};
+use crate::archive::UpdateArchive;
 use crate::session::Session;
 use crate::support::{is_root, skip};
+
+/// What tests add to `recipes/web.toml`: packages of layers of their own, all on the base.
+const EXTRAS: [&str; 12] = [
+    "cron",
+    "desktop-file-utils",
+    "glib-networking",
+    "libxml2-utils",
+    "logrotate",
+    "nano",
+    "netcat-openbsd",
+    "openntpd",
+    "shared-mime-info",
+    "tcpdump",
+    "uuid-runtime",
+    "vim-tiny",
+];
 
 /// What is built once.
 struct Shared {
@@ -78,9 +95,29 @@ impl Shared {
         session.run("init").expect(0);
         copy(&deb_cache(), &repo.join("cache/debs"), &|_| true);
         session.run("lock recipes/web.toml").expect(0);
+        Self::lock_extras(&dir, &session);
         keep_debs(&repo);
         session.run("build recipes/web.toml").expect(0);
+        // What a mirror offers may change from one minute to the next: from here on, nobody asks it.
+        UpdateArchive::from(&dir).make(&dir.join("archive"));
         Self { dir, _turn: turn }
+    }
+
+    /// Locks the packages that tests add, above the same base.
+    fn lock_extras(dir: &Path, session: &Session) {
+        fs::create_dir_all(dir.join("layers/extras")).unwrap();
+        let definition = format!("on = [\"debian\"]\n\n[apt]\npackages = {EXTRAS:?}\n");
+        fs::write(dir.join("layers/extras/layer.toml"), definition).unwrap();
+        let recipe = "architecture = \"amd64\"\nlayers = [\"debian\", \"extras\"]\n";
+        fs::write(dir.join("recipes/extras.toml"), recipe).unwrap();
+        let lock = fs::read_to_string(dir.join("recipes/web.lock")).unwrap();
+        let lock = lock.replace("recipe = \"web\"", "recipe = \"extras\"");
+        fs::write(dir.join("recipes/extras.lock"), lock).unwrap();
+        session
+            .run("lock recipes/extras.toml --update extras")
+            .expect(0);
+        fs::remove_dir_all(dir.join("layers/extras")).unwrap();
+        fs::remove_file(dir.join("recipes/extras.toml")).unwrap();
     }
 
     fn fork(&self) -> World {
@@ -103,8 +140,9 @@ impl Shared {
                 copy(&from.join(&name), &to.join(&name), &|_| link);
             }
         }
+        let sources = self.dir.join("archive/sources.list");
         World {
-            session: Session::new(dir.path(), &to),
+            session: Session::new(dir.path(), &to).with("LAYERSET_APT_SOURCES", &sources),
             dir,
         }
     }

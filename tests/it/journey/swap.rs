@@ -4,16 +4,32 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::shared::{adopt_debs, keep_debs, world};
+use super::shared::{adopt_debs, world};
 use super::world::{World, actions, layer_ids, text};
+use crate::archive::UpdateArchive;
 
 const DEBIAN: &str = "layers/debian/layer.toml";
 
-/// Locks the base alone, and keeps its packages for the next run.
+/// Locks one layer of `recipes/web.toml` again.
 fn lock(at: &World, layer: &str) {
-    adopt_debs(at);
     at.run(&format!("lock recipes/web.toml --update {layer}"))
         .expect(0);
+}
+
+/// Locks the base from an archive in which packages have moved, and returns what has.
+fn move_base(
+    at: &World,
+    name: &str,
+    change: impl FnOnce(UpdateArchive) -> UpdateArchive,
+) -> Vec<[String; 3]> {
+    adopt_debs(at);
+    let (sources, moved) = change(UpdateArchive::from(at.dir.path())).make(&at.path(name));
+    let sources = sources.to_str().unwrap();
+    at.run(&format!(
+        "lock recipes/web.toml --update debian --apt-sources {sources}"
+    ))
+    .expect(0);
+    moved
 }
 
 fn action(report: &Value, layer: &str) -> (String, String) {
@@ -39,13 +55,11 @@ fn a_moved_base_keeps_what_is_safe_and_rebuilds_what_is_built_from_it() {
     );
     let before = layer_ids(&at.build());
     at.run("deploy web --target t").expect(0);
-    // The release without its updates and security updates: ten packages are older.
-    at.edit(
-        DEBIAN,
-        "pockets = [\"updates\", \"security\"]",
-        "pockets = []",
+    let moved = move_base(&at, "moved", |archive| archive.bump(&["libssl3t64"]));
+    assert!(
+        moved.iter().any(|[name, ..]| name == "libssl3t64"),
+        "{moved:?}"
     );
-    lock(&at, "debian");
 
     let check = at.run("check recipes/web.toml");
     assert_eq!(check.status, 1, "{}", check.stderr);
@@ -57,7 +71,6 @@ fn a_moved_base_keeps_what_is_safe_and_rebuilds_what_is_built_from_it() {
 
     // `update` follows the verdict too: the base changes, and takes along what must be rebuilt.
     let report = at.json("update debian --target t --recipe recipes/web.toml --locked --json");
-    keep_debs(&at.path("repo"));
     let build = &report["build"];
     let after = layer_ids(build);
     assert_ne!(after["debian"], before["debian"]);
@@ -92,6 +105,56 @@ fn a_moved_base_keeps_what_is_safe_and_rebuilds_what_is_built_from_it() {
 }
 
 #[test]
+fn a_base_of_which_every_package_moved_keeps_the_layers_above() {
+    let Some(at) = world("a_base_of_which_every_package_moved_keeps_the_layers_above") else {
+        return;
+    };
+    let before = layer_ids(&at.build());
+    // An account of the base that has no fixed number is numbered by the table, whatever a package says.
+    let moved = move_base(&at, "moved", |archive| {
+        archive.bump_all().user("systemd", "systemd-network", 955)
+    });
+    let report = at.build();
+    let after = layer_ids(&report);
+    assert_ne!(after["debian"], before["debian"]);
+    for layer in ["nginx", "hello"] {
+        assert_eq!(action(&report, layer).0, "kept", "{report:#}");
+        assert_eq!(after[layer], before[layer]);
+    }
+    assert_eq!(ids(&report), Vec::<String>::new());
+
+    // What apt was given is what the machine has, by its own database, its programs and its files.
+    at.run("deploy web --target t").expect(0);
+    let lock = at.read("recipes/web.lock");
+    let base = lock.split("[[layer]]").nth(1).unwrap();
+    let installed = at.chroot(&["dpkg-query", "-W", "-f", "${Package} ${Version}\n"]);
+    let mut seen = 0;
+    for [name, old, new] in &moved {
+        if base.contains(&format!("name = \"{name}\", version = \"{new}\"")) {
+            assert!(
+                installed.contains(&format!("{name} {new}\n")),
+                "{name} {old} {new}"
+            );
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, base.matches("{ name = ").count());
+    let library = fs::read(at.path("t/layerset/current/root/usr/lib/x86_64-linux-gnu/libc.so.6"));
+    let library = library.unwrap();
+    let section = b".layerset.update";
+    assert!(library.windows(section.len()).any(|piece| piece == section));
+    for program in [
+        &["nginx", "-v"][..],
+        &["systemctl", "--version"],
+        &["sort", "--version"],
+    ] {
+        at.chroot(program);
+    }
+    let passwd = at.current("etc/passwd");
+    assert!(!passwd.contains(":955:"), "{passwd}");
+}
+
+#[test]
 fn a_base_without_a_package_that_a_layer_needs_asks_for_a_lock_and_then_builds() {
     let Some(at) =
         world("a_base_without_a_package_that_a_layer_needs_asks_for_a_lock_and_then_builds")
@@ -112,9 +175,14 @@ fn a_base_without_a_package_that_a_layer_needs_asks_for_a_lock_and_then_builds()
     );
     adopt_debs(&at);
     at.run("lock recipes/web.toml").expect(0);
-    keep_debs(&at.path("repo"));
     let before = at.build();
     assert_eq!(ids(&before), Vec::<String>::new());
+
+    // The library is there under another SONAME: its package fits, the program does not start.
+    move_base(&at, "soname", |archive| archive.soname("libxml2"));
+    let failed = at.run("build recipes/web.toml").expect(3);
+    let failed = failed.says(&["[tool]", "/usr/bin/xmllint", "libxml2.so.2"]);
+    assert!(!failed.stderr.contains("[nginx]"), "{}", failed.stderr);
 
     at.edit(DEBIAN, ", \"libxml2\"]", "]");
     lock(&at, "debian");
