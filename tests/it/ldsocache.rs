@@ -5,18 +5,45 @@ use std::process::Command;
 
 use layerset::merge::derive::ldsocache;
 
+use crate::debian::{OwnDebian, run};
 use crate::dirview::DirView;
 
-/// `LAYERSET_TEST_ROOT` names a root directory to compare instead of this machine's own, `LAYERSET_TEST_RUNNER` an
-/// emulator to run a foreign one's `ldconfig` with.
+/// Compares what is derived for a root with what its `ldconfig` wrote, and returns how many entries there are.
+fn compare(root: &Path, real: &[u8]) -> usize {
+    let cache = ldsocache::derive(&DirView(root.to_owned()))
+        .unwrap()
+        .unwrap();
+    assert!(
+        cache.file.contents == real,
+        "{} entries, {} bytes derived, {} bytes real",
+        cache.entries.len(),
+        cache.file.contents.len(),
+        real.len()
+    );
+    cache.entries.len()
+}
+
 #[test]
 fn the_derived_cache_is_byte_for_byte_that_of_the_roots_own_ldconfig() {
-    let root = std::env::var_os("LAYERSET_TEST_ROOT").map_or("/".into(), PathBuf::from);
-    let view = DirView(root.clone());
-    let Some(cache) = ldsocache::derive(&view).unwrap() else {
-        eprintln!("skipped: no glibc ldconfig in '{}'", root.display());
+    let test = "the_derived_cache_is_byte_for_byte_that_of_the_roots_own_ldconfig";
+    let Some(debian) = OwnDebian::new(test) else {
         return;
     };
+    let root = debian.root();
+    // -X makes no links, as deriving makes none here.
+    let output = run(&root, "ldconfig", &["-X", "-C", "/tmp/ld.so.cache"]);
+    assert!(output.status.success(), "{output:?}");
+    let real = std::fs::read(root.join("tmp/ld.so.cache")).unwrap();
+    let entries = compare(&root, &real);
+    assert!(entries > 50, "{entries}");
+}
+
+/// Compares the root that `LAYERSET_TEST_ROOT` names, this machine's own else; `LAYERSET_TEST_RUNNER` names an emulator to
+/// run a foreign one's `ldconfig` with.
+#[test]
+#[ignore = "it depends on the machine"]
+fn the_cache_of_a_root_is_that_of_its_ldconfig() {
+    let root = std::env::var_os("LAYERSET_TEST_ROOT").map_or("/".into(), PathBuf::from);
     let dir = tempfile::tempdir_in(root.join("tmp")).unwrap();
     let real = dir.path().join("ld.so.cache");
     let inside = Path::new("/").join(real.strip_prefix(&root).unwrap());
@@ -36,13 +63,5 @@ fn the_derived_cache_is_byte_for_byte_that_of_the_roots_own_ldconfig() {
     let output = ldconfig.arg("-X").arg("-C").arg(&inside).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{output:?}");
-    let real = std::fs::read(real).unwrap();
-    assert!(
-        cache.file.contents == real,
-        "{} entries, {} bytes derived, {} bytes real",
-        cache.entries.len(),
-        cache.file.contents.len(),
-        real.len()
-    );
-    assert!(!cache.entries.is_empty());
+    compare(&root, &std::fs::read(real).unwrap());
 }

@@ -8,6 +8,7 @@ mod architecture;
 mod capture;
 mod cli;
 mod crash;
+mod debian;
 mod deploy;
 mod derive;
 mod dirview;
