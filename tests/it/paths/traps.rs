@@ -82,7 +82,11 @@ impl Planted<'_> {
         self.file("opt/t/file", b"", 0o644);
         self.file("opt/t/dir/file", b"", 0o644);
         self.file("opt/t/closed/file", b"", 0o600);
-        fs::set_permissions(self.root.join("opt/t/closed"), PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(
+            self.root.join("opt/t/closed"),
+            PermissionsExt::from_mode(0o000),
+        )
+        .unwrap();
         self.file(&format!("opt/t/{}", "n".repeat(255)), b"", 0o644);
         self.file("usr/share/factory/var/lib/trap/schema", b"", 0o644);
         let pipe = self.root.join("opt/t/pipe");
