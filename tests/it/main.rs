@@ -9,6 +9,7 @@ mod archive;
 mod capture;
 mod cli;
 mod crash;
+mod debian;
 mod deploy;
 mod derive;
 mod dirview;

@@ -11,34 +11,33 @@ use std::time::{Duration, Instant};
 use layerset::materialise::{HashOnly, ScanOptions};
 use layerset::sandbox::{ReadOnlyBind, Run, Sandbox, SandboxError};
 
+use crate::debian;
 use crate::support::{is_root, skip};
 
-/// Copies a few of this machine's programs, with the libraries that they need, into a root of their own.
-fn small_root(root: &Path) {
+/// Copies a few of Debian's programs, with the libraries that they need, into a root of their own.
+fn small_root(debian: &Path, root: &Path) {
     let mut files = BTreeSet::new();
+    fs::create_dir_all(root.join("usr/bin")).unwrap();
     for program in [
         "setcap", "sh", "cat", "id", "sleep", "stat", "env", "touch", "mknod", "chown",
     ] {
-        let at = ["/usr/bin", "/bin", "/usr/sbin"]
-            .iter()
-            .map(|dir| Path::new(dir).join(program))
-            .find(|path| path.exists());
-        // Optional programs are missed by the tests that need them.
-        let Some(at) = at else { continue };
-        let output = Command::new("ldd").arg(&at).output().unwrap().stdout;
+        let at = ["/usr/bin", "/usr/sbin"].map(|dir| format!("{dir}/{program}"));
+        let at = at.iter().find(|at| debian.join(&at[1..]).exists()).unwrap();
+        let output = debian::run(debian, "ldd", &[at]).stdout;
         let text = String::from_utf8(output).unwrap();
         files.extend(
             text.split_whitespace()
                 .filter(|w| w.starts_with('/'))
                 .map(PathBuf::from),
         );
-        fs::create_dir_all(root.join("usr/bin")).unwrap();
-        fs::copy(&at, root.join("usr/bin").join(program)).unwrap();
+        let from = debian.join(&at[1..]);
+        fs::copy(from, root.join("usr/bin").join(program)).unwrap();
     }
+    assert!(files.len() > 2, "{files:?}");
     for file in files {
         let to = root.join(file.strip_prefix("/").unwrap());
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(&file, to).unwrap();
+        fs::copy(debian.join(file.strip_prefix("/").unwrap()), to).unwrap();
     }
     for dir in ["usr/sbin", "etc", "dev", "proc", "tmp", "run"] {
         fs::create_dir_all(root.join(dir)).unwrap();
@@ -55,9 +54,7 @@ struct Place {
 
 impl Place {
     fn new(test: &str) -> Option<Self> {
-        if !is_root(test) {
-            return None;
-        }
+        let debian = debian::debian(test)?;
         if Command::new("bwrap").arg("--version").output().is_err() {
             skip(test, "bwrap is not installed");
             return None;
@@ -66,7 +63,7 @@ impl Place {
         let (root, scratch) = (dir.path().join("root"), dir.path().join("scratch"));
         fs::create_dir(&root).unwrap();
         fs::create_dir(&scratch).unwrap();
-        small_root(&root);
+        small_root(debian, &root);
         let sandbox = Sandbox::new(&root, &scratch, 1_700_000_000);
         Some(Self { dir, sandbox })
     }
@@ -324,13 +321,9 @@ fn packages_may_change_owners_and_make_devices() {
 
 #[test]
 fn packages_may_set_capabilities() {
-    let test = "packages_may_set_capabilities";
-    let Some(place) = Place::new(test) else {
+    let Some(place) = Place::new("packages_may_set_capabilities") else {
         return;
     };
-    if !place.root().join("usr/bin/setcap").exists() {
-        return skip(test, "setcap is not installed");
-    }
     let (result, lines) = place.run("setcap cap_net_raw+ep /usr/bin/sleep 2>&1");
     assert!(result.is_ok(), "{lines:?}");
     let sleep = place.tree().get(b"usr/bin/sleep").unwrap().clone();
