@@ -356,13 +356,16 @@ fn ldconfigs_flags_follow_machine_class_and_header_flags() {
     }
 }
 
+/// The one that this program runs with, so that it is there wherever a distribution puts it.
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 #[test]
-fn this_machines_own_libc_can_be_read() {
-    let path = "/lib/x86_64-linux-gnu/libc.so.6";
-    let Ok(bytes) = std::fs::read(path) else {
-        eprintln!("skipped: there is no '{path}'");
-        return;
-    };
+fn the_c_library_of_this_program_can_be_read() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut paths = maps
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5));
+    let path = paths.find(|path| path.ends_with("/libc.so.6")).unwrap();
+    let bytes = std::fs::read(path).unwrap();
     let facts = parse(&bytes).unwrap().unwrap();
     assert_eq!(facts.soname.as_deref(), Some("libc.so.6"));
     assert_eq!(facts.needed, ["ld-linux-x86-64.so.2"]);

@@ -1,6 +1,7 @@
 //! What tests of real file systems share: objects on disk, trees written briefly, and honest skipping.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 
 use layerset::id::ObjectId;
@@ -9,15 +10,24 @@ use layerset::path::RelPath;
 use layerset::time::Timestamp;
 use layerset::tree::{Inode, Node, Owner, Tree};
 
-/// Says why a test does nothing; cargo shows it with `--nocapture` and in the captured output of a failure.
-#[allow(clippy::print_stderr)]
+/// Records that the running test cannot run, or not all of it, and why; `scripts/test.sh` counts and lists it.
+///
+/// The harness names a test's thread after it; on another thread, `test` is the name that is told.
 pub fn skip(test: &str, reason: &str) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or(test);
     // Straight to the descriptor: the harness would swallow what `eprintln!` writes in a test that passes.
-    let line = format!("SKIPPED {test}: {reason}\n");
+    let line = format!("SKIPPED {name}: {reason}\n");
     let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+    if let Some(list) = std::env::var_os("LAYERSET_TEST_SKIPS") {
+        let list = std::fs::File::options().append(true).open(list);
+        // One write, for tests run side by side.
+        let line = format!("{name}\t{}\n", reason.replace('\n', " "));
+        list.unwrap().write_all(line.as_bytes()).unwrap();
+    }
 }
 
-/// Says whether the test runs as root; reports it as skipped when not.
+/// Says whether the test runs as root; records it as skipped when not.
 pub fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
