@@ -6,6 +6,7 @@ use layerset::build::apt::{
     Variant,
 };
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -62,6 +63,10 @@ impl World {
              Description: {name}\n For tests.\n"
         );
         fs::write(tree.join("DEBIAN/control"), control).unwrap();
+        // dpkg-deb refuses what a strict umask makes.
+        for dir in [&tree, &tree.join("DEBIAN")] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         let status = Command::new("dpkg-deb")
             .arg("--build")
             .arg(&tree)

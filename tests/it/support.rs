@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use layerset::id::ObjectId;
 use layerset::materialise::{ObjectDir, PasswdIds};
@@ -36,6 +39,44 @@ pub fn is_root(test: &str) -> bool {
     root
 }
 
+/// How long a test waits for what must happen: more than a loaded machine or a slow disk needs, and not for ever.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What happens at once happens within this, wherever; what it is told from takes much longer.
+pub const AT_ONCE: Duration = Duration::from_secs(30);
+
+/// Waits until `is_so`; fails with `otherwise` when it never is.
+#[track_caller]
+pub fn wait_until(otherwise: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "{otherwise}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A port of loopback where nobody answers, and that nobody else gets as long as this lives.
+pub struct Nobody {
+    pub address: SocketAddr,
+    _bound: tokio::net::TcpSocket,
+}
+
+impl Nobody {
+    pub fn new() -> Self {
+        // Bound, and never told to listen: the kernel refuses connections.
+        let bound = tokio::net::TcpSocket::new_v4().unwrap();
+        bound.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self {
+            address: bound.local_addr().unwrap(),
+            _bound: bound,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
 pub fn path(bytes: &[u8]) -> RelPath {
     RelPath::new(bytes).unwrap()
 }
@@ -47,12 +88,19 @@ pub fn ids() -> PasswdIds {
     )
 }
 
-/// Stores `bytes` as an object in `dir` and returns a file of them.
+/// Stores `bytes` as an object in `dir`, for everybody to read, and returns a file of them.
 pub fn file(dir: &Path, bytes: &[u8], mode: u16) -> Inode {
     let id = ObjectId::of(bytes);
     let at = dir.join(ObjectDir::relative_path(&id));
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();
     std::fs::write(&at, bytes).unwrap();
+    // Whatever the umask of who runs the tests.
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(&at, 0o644);
+    open(at.parent().unwrap(), 0o755);
+    open(dir, 0o755);
     Inode::file(id, bytes.len() as u64, mode)
 }
 

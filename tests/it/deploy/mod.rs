@@ -27,7 +27,7 @@ use layerset::store::{OpenOptions, RefName, Repository, Transaction};
 use layerset::time::Clock;
 use layerset::tree::{Changeset, Inode, Owner, Tree};
 
-use crate::support::is_root;
+use crate::support::{PATIENCE, is_root};
 
 struct Noon;
 
@@ -139,7 +139,7 @@ impl World {
     pub(crate) fn target_on(&self, disk: Arc<dyn Disk>) -> Result<Target, DeployError> {
         // Another test's child process may hold our lock's descriptor between fork and exec.
         let waiting = Waiting {
-            patience: Duration::from_secs(10),
+            patience: PATIENCE,
             ..Waiting::default()
         };
         let root = self.repository.root();
