@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, Severity};
+use super::{Finding, FindingKind, Severity};
 use crate::path::RelPath;
 
 /// An account whose number is another one.
@@ -50,7 +50,7 @@ impl Renumbered {
         let Self { name, before, now } = self;
         let kind = if is_user { "user" } else { "group" };
         Finding {
-            id: format!("renumber:{kind}:{name}"),
+            id: FindingKind::Renumber.at(format_args!("{kind}:{name}")),
             severity: Severity::Refuse,
             layer,
             package: None,
@@ -83,7 +83,7 @@ mod tests {
         );
         assert!(renumbered(now, now).is_empty() && renumbered(b"", now).is_empty());
         assert_eq!(
-            found[0].finding(true, None, "debian".into()).id,
+            found[0].finding(true, None, "debian".into()).id.as_str(),
             "renumber:user:www"
         );
     }

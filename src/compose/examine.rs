@@ -1,7 +1,7 @@
 //! Runs the checks over a composition, and says whose each problem is.
 
 use super::{ComposeError, Composition, Member, STATUS, TreeView, packages, records, triggers};
-use crate::check::{self, Problem, Subject, Weight};
+use crate::check::{self, FindingKind, Problem, Subject, Weight};
 use crate::format::{Baseline, LayerPackage};
 use crate::merge::derive::ldsocache::CacheEntry;
 use crate::path::RelPath;
@@ -25,7 +25,10 @@ pub struct Found {
 impl Found {
     /// Says whether it was so, and as bad, when a layer was built.
     pub(super) fn is_listed(&self, baseline: &Baseline) -> bool {
-        baseline.lists(&self.problem.id, self.problem.weight == Weight::Grave)
+        baseline.lists(
+            self.problem.id.as_str(),
+            self.problem.weight == Weight::Grave,
+        )
     }
 
     /// Says whether it was so, and as bad, when one of the layers was built.
@@ -91,7 +94,7 @@ fn problems(
 }
 
 fn is_unreadable(problem: &Problem) -> bool {
-    problem.id.starts_with("dpkg:unreadable:")
+    problem.id.kind() == FindingKind::DpkgUnreadable
 }
 
 fn library(entry: &CacheEntry) -> check::elf::Library {

@@ -30,7 +30,7 @@ pub use waive::{Waived, waive};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::check::{self, Finding, Severity, Verdict};
+use crate::check::{self, Finding, FindingKind, Severity, Verdict};
 use crate::id::ObjectId;
 use crate::materialise::{IdLookup as _, PasswdIds};
 use crate::merge::derive::ldsocache::{CacheEntry, LdSoCacheError};
@@ -226,7 +226,7 @@ fn package_finding(layer: &str, decision: Decision) -> Finding {
         ),
     };
     Finding {
-        id: format!("package:{package}"),
+        id: FindingKind::Package.at(package),
         severity: Severity::Note,
         layer: layer.to_owned(),
         reason: format!(
@@ -253,7 +253,7 @@ fn conflict_findings(
             .line
             .map_or(String::new(), |line| format!(", line {line}"));
         Finding {
-            id: format!("conflict:{}{place}", conflict.path),
+            id: FindingKind::Conflict.at(format_args!("{}{place}", conflict.path)),
             severity,
             layer: layer.to_owned(),
             package: None,
@@ -274,7 +274,7 @@ fn generate_findings(error: &GenerateError, members: &[Member]) -> Vec<Finding> 
     let finding = |member: &Member| {
         let (layer, generator) = (&member.layer.name, &error.generator);
         Finding {
-            id: format!("derive:{layer}:{generator}"),
+            id: FindingKind::Derive.at(format_args!("{layer}:{generator}")),
             severity: judge::severity(member, members),
             layer: layer.clone(),
             package: None,

@@ -1,7 +1,7 @@
 //! Databases that cannot be read: said from the layer on that wrote them, not only when a merge needs them.
 
 use super::{STATUS, TreeView};
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::merge::drivers;
 use crate::tree::Tree;
 use crate::tree::view::{ImageView as _, ViewError};
@@ -31,7 +31,7 @@ pub fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewErr
         };
         let reason = conflict.reason.trim_start_matches("current: ");
         problems.push(Problem {
-            id: format!("record:{path}:line-{line}"),
+            id: FindingKind::Record.at(format_args!("{path}:line-{line}")),
             subject: Subject::Path(path.clone()),
             package: None,
             other: None,

@@ -2,7 +2,7 @@
 
 use super::{Member, TreeView};
 use crate::check::paths::{Interests, interest_files, interests, touched};
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView as _, ViewError};
 
@@ -65,7 +65,7 @@ pub fn unheard(
         for interest in touched(&interests, &mut paths, &[]) {
             let (package, place, layer) = (&interest.package, &interest.path, &member.layer.name);
             problems.push(Problem {
-                id: format!("trigger:{layer}:{package}:{place}"),
+                id: FindingKind::Trigger.at(format_args!("{layer}:{package}:{place}")),
                 subject: Subject::Layer(layer.clone()),
                 package: Some(package.clone()),
                 other: None,

@@ -98,7 +98,12 @@ fn refuse_renumbered(
             findings.push(account.finding(is_user, path.clone(), String::new()));
         }
     }
-    findings.retain(|finding| !image.waivers.iter().any(|w| w.finding == finding.id));
+    findings.retain(|finding| {
+        !image
+            .waivers
+            .iter()
+            .any(|w| w.finding == finding.id.as_str())
+    });
     if findings.is_empty() {
         Ok(())
     } else {

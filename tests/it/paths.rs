@@ -116,7 +116,10 @@ fn what_is_said_of_this_machine_is_what_its_kernel_says() {
             .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     };
     let ids = |problems: Vec<Problem>| -> BTreeSet<String> {
-        problems.into_iter().map(|problem| problem.id).collect()
+        problems
+            .into_iter()
+            .map(|problem| problem.id.to_string())
+            .collect()
     };
     let (links, scripts) = (
         ids(paths::links(&tree)),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use self::satisfy::Installed;
 use self::status::{Fault, MultiArch, Package};
-use super::{Problem, Subject, Weight};
+use super::{FindingId, FindingKind, Problem, Subject, Weight};
 use crate::path::RelPath;
 
 /// Where an image has the database: `/var/lib/dpkg` leads there.
@@ -55,7 +55,7 @@ pub fn problems(status: &[u8], native: &str) -> Vec<Problem> {
 /// The problems so far.
 struct Found<'n> {
     native: &'n str,
-    problems: BTreeMap<String, Problem>,
+    problems: BTreeMap<FindingId, Problem>,
     is_full: bool,
 }
 
@@ -75,7 +75,7 @@ impl Found<'_> {
 
     fn push(
         &mut self,
-        id: String,
+        id: FindingId,
         package: &Package<'_>,
         other: Option<String>,
         reason: String,
@@ -110,8 +110,9 @@ impl Found<'_> {
             Some((name, architecture)) => self.label(name, architecture),
         };
         let id = match fault.field {
-            None => format!("dpkg:unreadable:{place}"),
-            Some(field) => format!("dpkg:unreadable:{place}:{}", field.to_ascii_lowercase()),
+            None => FindingKind::DpkgUnreadable.at(place),
+            Some(field) => FindingKind::DpkgUnreadable
+                .at(format_args!("{place}:{}", field.to_ascii_lowercase())),
         };
         let path = RelPath::new(STATUS).unwrap_or_default();
         let what = match fault.package {
@@ -150,7 +151,7 @@ impl Found<'_> {
             return;
         };
         self.push(
-            format!("dpkg:state:{}", self.label_of(package)),
+            FindingKind::Dpkg.at(format_args!("state:{}", self.label_of(package))),
             package,
             None,
             format!("{name} {version} {wrong}"),
@@ -180,7 +181,7 @@ impl Found<'_> {
                 continue;
             };
             self.push(
-                format!("dpkg:multi-arch:{name}"),
+                FindingKind::Dpkg.at(format_args!("multi-arch:{name}")),
                 package,
                 Some(self.label_of(other)),
                 format!(
@@ -209,7 +210,7 @@ impl Found<'_> {
                     installed.why_not(package, clause)
                 );
                 self.push(
-                    format!("dpkg:depends:{label}:{}", labels.join("|")),
+                    FindingKind::Dpkg.at(format_args!("depends:{label}:{}", labels.join("|"))),
                     package,
                     None,
                     reason,
@@ -233,7 +234,7 @@ impl Found<'_> {
                     let hint = format!(
                         "lock the layers of '{name}' and '{other_label}' again, so that their versions go together"
                     );
-                    let id = format!("dpkg:{kind}:{label}:{other_label}");
+                    let id = FindingKind::Dpkg.at(format_args!("{kind}:{label}:{other_label}"));
                     self.push(id, package, Some(other_label), reason, hint);
                     if self.is_full {
                         return;
@@ -247,7 +248,7 @@ impl Found<'_> {
         if self.is_full {
             let path = RelPath::new(STATUS).unwrap_or_default();
             let problem = Problem {
-                id: "dpkg:unreadable:too-much".to_owned(),
+                id: FindingKind::DpkgUnreadable.at("too-much"),
                 reason: format!("'{path}' has more relations or problems than can be followed"),
                 subject: Subject::Path(path),
                 package: None,

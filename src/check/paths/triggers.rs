@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 
 /// Where the interests are recorded: in the image, and where dpkg looks.
@@ -82,7 +82,7 @@ fn interest(line: &[u8]) -> Option<Interest> {
 fn unreadable(number: usize, line: &[u8]) -> Problem {
     let shown = &line[..line.len().min(80)];
     Problem {
-        id: format!("trigger:unreadable:line-{number}"),
+        id: FindingKind::Trigger.at(format_args!("unreadable:line-{number}")),
         // Where the integrator found it may be the other one; the image's is what a build leaves.
         subject: Subject::Path(RelPath::new(FILES[0]).unwrap_or_default()),
         package: None,
