@@ -2,7 +2,7 @@
 
 use super::{STATUS, TreeView};
 use crate::check::{FindingKind, Problem, Subject, Weight};
-use crate::merge::drivers;
+use crate::merge::drivers::{self, Unreadable};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView as _, ViewError};
 
@@ -18,18 +18,15 @@ pub fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewErr
             continue;
         };
         let bytes = view.read(path.as_bytes())?;
-        // Both sides differ from an absent file, so that the driver has to read them.
-        let Err(conflicts) = driver.merge(None, Some(&bytes), Some(b"")) else {
+        // A file that is empty has no records yet, and so nothing that is damaged.
+        let unreadable = match driver.check(&bytes) {
+            Err(unreadable) if !bytes.is_empty() => unreadable,
+            _ => continue,
+        };
+        let first = unreadable.into_iter().min_by_key(|found| found.line);
+        let Some(Unreadable { line, reason }) = first else {
             continue;
         };
-        let first = conflicts
-            .iter()
-            .filter(|conflict| conflict.reason.starts_with("current: "))
-            .min_by_key(|conflict| conflict.line);
-        let Some((conflict, line)) = first.and_then(|found| Some((found, found.line?))) else {
-            continue;
-        };
-        let reason = conflict.reason.trim_start_matches("current: ");
         problems.push(Problem {
             id: FindingKind::Record.at(format_args!("{path}:line-{line}")),
             subject: Subject::Path(path.clone()),
