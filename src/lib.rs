@@ -16,6 +16,7 @@ pub mod elf;
 pub mod format;
 pub mod glob;
 pub mod id;
+pub mod layout;
 pub mod materialise;
 pub mod merge;
 pub mod path;

@@ -7,6 +7,7 @@ use crate::check::{Finding, FindingId, FindingKind, Severity, Verdict, renumbere
 use crate::compose::{Member, ids_of, waive};
 use crate::format::{Image, Waiver};
 use crate::id::ImageId;
+use crate::layout::accounts::{GROUP, PASSWD};
 use crate::materialise::Metadata;
 use crate::path::RelPath;
 use crate::recipe::Recipe;
@@ -102,7 +103,7 @@ pub(super) fn renumbered_since(
         return Ok(Vec::new());
     };
     let mut findings = Vec::new();
-    for (path, is_user) in [("etc/passwd", true), ("etc/group", false)] {
+    for (path, is_user) in [(PASSWD, true), (GROUP, false)] {
         let old = read_file(repository, &tree, path.as_bytes())?;
         for account in renumbered(&old, &read(path.as_bytes())?) {
             let layer = maker_of(repository, members, path, &account.name)?;

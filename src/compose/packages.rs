@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use super::{Composition, Member, TreeView};
 use crate::check::{Problem, paths};
 use crate::deb822::{Stanza, stanzas};
+use crate::layout::dpkg;
 use crate::path::RelPath;
 use crate::tree::view::{FileFacts, ImageView, ViewError};
 use crate::tree::{Inode, Tree};
-
-/// The package database, as programs know it.
-const DATABASE: &[u8] = b"var/lib/dpkg";
 
 /// Finds libraries of packages that the loader does not take, for a file of no package comes first.
 pub(super) fn hidden_libraries(
@@ -96,7 +94,7 @@ fn find_owners(
     view: &TreeView<'_>,
     wanted: &mut BTreeMap<RelPath, Option<String>>,
 ) -> Result<(), ViewError> {
-    let Some(info) = tree.resolve(&[DATABASE, b"/info"].concat()) else {
+    let Some(info) = database(tree, "info") else {
         return Ok(());
     };
     // Lists name directories as they were before /usr was merged, so that only their last part tells most of them apart.
@@ -124,8 +122,14 @@ fn find_owners(
     Ok(())
 }
 
+/// Returns where a part of dpkg's database is.
+pub(super) fn database(tree: &Tree, part: &str) -> Option<RelPath> {
+    let place = |dir: &str| tree.resolve(format!("{dir}/{part}").as_bytes());
+    dpkg::DIRECTORIES.into_iter().find_map(place)
+}
+
 fn versions(tree: &Tree, view: &TreeView<'_>) -> Result<BTreeMap<String, String>, ViewError> {
-    let Some(status) = tree.resolve(&[DATABASE, b"/status"].concat()) else {
+    let Some(status) = database(tree, "status") else {
         return Ok(BTreeMap::new());
     };
     let text = view.read(status.as_bytes())?;

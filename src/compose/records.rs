@@ -1,18 +1,22 @@
 //! Databases that cannot be read: said from the layer on that wrote them, not only when a merge needs them.
 
-use super::{STATUS, TreeView};
+use super::TreeView;
 use crate::check::{FindingKind, Problem, Subject, Weight};
+use crate::layout::{SYSIMAGE, dpkg, join};
 use crate::merge::drivers::{self, Unreadable};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView as _, ViewError};
 
 /// Finds databases that their driver cannot read: a merge would refuse them, and so might their programs.
 pub fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewError> {
-    let places: [&[u8]; 2] = [b"etc", b"usr/lib/sysimage/var"];
-    let files = places.into_iter().flat_map(|place| tree.below(place));
+    let databases = join(SYSIMAGE.as_bytes(), b"var");
+    let files = [&b"etc"[..], &databases];
+    let files = files.into_iter().flat_map(|place| tree.below(place));
     let mut problems = Vec::new();
     // The check of packages reads the status itself.
-    let files = files.filter(|(path, inode)| inode.object().is_some() && path.as_bytes() != STATUS);
+    let files = files.filter(|(path, inode)| {
+        inode.object().is_some() && path.as_bytes() != dpkg::STATUS.as_bytes()
+    });
     for (path, _) in files {
         let Some(driver) = drivers::driver_for(path.as_bytes()) else {
             continue;

@@ -17,7 +17,9 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("1", &["codec", "deb822", "glob", "tree"]),
     (
         "0",
-        &["causes", "elf", "id", "path", "sha256", "time", "version"],
+        &[
+            "causes", "elf", "id", "layout", "path", "sha256", "time", "version",
+        ],
     ),
 ];
 

@@ -16,10 +16,8 @@ use std::collections::BTreeMap;
 use self::satisfy::Installed;
 use self::status::{Fault, MultiArch, Package};
 use super::{FindingId, FindingKind, Problem, Subject, Weight};
+use crate::layout::dpkg;
 use crate::path::RelPath;
-
-/// Where an image has the database: `/var/lib/dpkg` leads there.
-const STATUS: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/status";
 
 /// More than this says nothing that fewer would not.
 const MAX_PROBLEMS: usize = 4_000;
@@ -114,7 +112,7 @@ impl Found<'_> {
             Some(field) => FindingKind::DpkgUnreadable
                 .at(format_args!("{place}:{}", field.to_ascii_lowercase())),
         };
-        let path = RelPath::new(STATUS).unwrap_or_default();
+        let path = RelPath::new(dpkg::STATUS.as_bytes()).unwrap_or_default();
         let what = match fault.package {
             None => "a record".to_owned(),
             Some((name, _)) => format!("the record of '{name}'"),
@@ -246,7 +244,7 @@ impl Found<'_> {
 
     fn finish(mut self) -> Vec<Problem> {
         if self.is_full {
-            let path = RelPath::new(STATUS).unwrap_or_default();
+            let path = RelPath::new(dpkg::STATUS.as_bytes()).unwrap_or_default();
             let problem = Problem {
                 id: FindingKind::DpkgUnreadable.at("too-much"),
                 reason: format!("'{path}' has more relations or problems than can be followed"),

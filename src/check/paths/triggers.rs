@@ -7,13 +7,8 @@
 use std::collections::BTreeMap;
 
 use crate::check::{FindingKind, Problem, Subject, Weight};
+use crate::layout::{dpkg, within};
 use crate::path::{RelPath, escape};
-
-/// Where the interests are recorded: in the image, and where dpkg looks.
-const FILES: [&[u8]; 2] = [
-    b"usr/lib/sysimage/var/lib/dpkg/triggers/File",
-    b"var/lib/dpkg/triggers/File",
-];
 
 /// Directories that are links below `/` since `/usr` was merged.
 const MERGED: [&[u8]; 7] = [
@@ -36,11 +31,6 @@ pub struct Interests {
     pub interests: Vec<Interest>,
     /// One problem for each line that cannot be read: `trigger:unreadable:line-N`.
     pub problems: Vec<Problem>,
-}
-
-/// Returns the paths at which the list of file triggers may be, the first that exists counts.
-pub fn interest_files() -> [&'static [u8]; 2] {
-    FILES
 }
 
 /// Reads the content of dpkg's list of file triggers.
@@ -84,7 +74,10 @@ fn unreadable(number: usize, line: &[u8]) -> Problem {
     Problem {
         id: FindingKind::Trigger.at(format_args!("unreadable:line-{number}")),
         // Where the integrator found it may be the other one; the image's is what a build leaves.
-        subject: Subject::Path(RelPath::new(FILES[0]).unwrap_or_default()),
+        subject: Subject::Path(
+            RelPath::from_text(&format!("{}/{}", dpkg::DIRECTORY, dpkg::FILE_TRIGGERS))
+                .unwrap_or_default(),
+        ),
         package: None,
         other: None,
         weight: Weight::Grave,
@@ -131,10 +124,6 @@ pub fn touched<'a>(
     }
     hit.sort_unstable();
     hit.into_iter().map(|index| &interests[index]).collect()
-}
-
-fn within(path: &[u8], dir: &[u8]) -> bool {
-    dir.is_empty() || super::look::within(path, dir)
 }
 
 /// Returns where a path lies once `/usr` has been merged: interests are written as packages named their files then.

@@ -2,14 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::layout::{self, Absent, FACTORY, SYSIMAGE, Walk, join, parent};
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
-
-/// The most symlinks followed in one path, as in Linux.
-const MAX_LINKS: usize = 40;
-
-/// The most names walked in one path, links followed; a hostile image could ask for many more.
-const MAX_STEPS: usize = 1_000;
 
 /// What is at a path on one side.
 pub(super) type At<'s> = &'s dyn Fn(&[u8]) -> Option<&'s Inode>;
@@ -79,8 +74,8 @@ impl<'s> Places<'s> {
             };
             if place.starts_with(b"var") {
                 // Settling moves what is below /var, and may leave a link.
-                for moved in [&b"usr/lib/sysimage/"[..], b"usr/share/factory/"] {
-                    if let Ok(moved) = RelPath::new(&[moved, place.as_bytes()].concat()) {
+                for home in [SYSIMAGE, FACTORY] {
+                    if let Ok(moved) = RelPath::new(&join(home.as_bytes(), place.as_bytes())) {
                         found(moved, line);
                     }
                 }
@@ -112,49 +107,13 @@ impl<'s> Places<'s> {
     }
 }
 
-fn parent(path: &[u8]) -> &[u8] {
-    let slash = path.iter().rposition(|byte| *byte == b'/');
-    &path[..slash.unwrap_or(0)]
-}
-
 /// Follows symlinks inside the image; what is not there (yet) stays as it is written.
 fn resolve(at: At<'_>, path: &[u8]) -> Option<RelPath> {
-    let split = |path: &[u8]| -> Vec<Vec<u8>> {
-        let names = path.split(|byte| *byte == b'/').rev();
-        names.map(<[u8]>::to_vec).collect()
-    };
-    let mut pending = split(path);
-    let mut done = RelPath::root();
-    let (mut links, mut steps) = (0, 0);
-    while let Some(name) = pending.pop() {
-        steps += 1;
-        if steps > MAX_STEPS {
-            return None;
-        }
-        match name.as_slice() {
-            b"" | b"." => continue,
-            b".." => {
-                done = done.parent().unwrap_or_default();
-                continue;
-            }
-            _ => {}
-        }
-        let next = done.join(&name).ok()?;
-        match at(next.as_bytes()).map(|inode| &inode.node) {
-            Some(Node::Symlink { target }) => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return None;
-                }
-                if target.starts_with(b"/") {
-                    done = RelPath::root();
-                }
-                pending.extend(split(target));
-            }
-            _ => done = next,
-        }
+    let look = |path: &[u8]| at(path).map(|inode| inode.node.seen());
+    match layout::walk(&look, b"", path, Absent::IsDirectory) {
+        Walk::Found(at) => RelPath::new(&at).ok(),
+        Walk::Lost(_) | Walk::Loop(_) => None,
     }
-    Some(done)
 }
 
 /// Returns the Python source that the byte code at `path` was made of, as py3compile(1) places it.
