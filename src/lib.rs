@@ -19,6 +19,7 @@ pub mod id;
 pub mod layout;
 pub mod materialise;
 pub mod merge;
+pub mod packages;
 pub mod path;
 pub mod recipe;
 pub mod remote;

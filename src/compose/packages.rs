@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Composition, Member, TreeView};
 use crate::check::{Problem, paths};
-use crate::deb822::{Stanza, stanzas};
 use crate::layout::dpkg;
+use crate::packages::{self, Package};
 use crate::path::RelPath;
 use crate::tree::view::{FileFacts, ImageView, ViewError};
 use crate::tree::{Inode, Tree};
@@ -101,13 +101,9 @@ fn find_owners(
     let names: std::collections::BTreeSet<Vec<u8>> =
         wanted.keys().map(|path| path.name().to_vec()).collect();
     for name in tree.names(info.as_bytes()) {
-        let Some(package) = name.strip_suffix(b".list") else {
+        let Some(package) = packages::package_of_list(name) else {
             continue;
         };
-        let package = package
-            .split(|byte| *byte == b':')
-            .next()
-            .unwrap_or(package);
         let list = view.read(&[info.as_bytes(), b"/", name].concat())?;
         for line in list.split(|byte| *byte == b'\n') {
             let last = line.rsplit(|byte| *byte == b'/').next().unwrap_or(line);
@@ -133,12 +129,7 @@ fn versions(tree: &Tree, view: &TreeView<'_>) -> Result<BTreeMap<String, String>
         return Ok(BTreeMap::new());
     };
     let text = view.read(status.as_bytes())?;
-    let record = |raw| {
-        let stanza = Stanza::parse(raw).ok()?;
-        let field = |name| Some(String::from_utf8_lossy(stanza.require(name).ok()?).into_owned());
-        Some((field("Package")?, field("Version")?))
-    };
-    Ok(stanzas(&text)
-        .filter_map(|(raw, _, _)| record(raw))
-        .collect())
+    let database = packages::dpkg::read(&text);
+    let version = |package: &Package<'_>| (package.name.to_owned(), package.version.to_string());
+    Ok(database.packages().map(version).collect())
 }

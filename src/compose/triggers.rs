@@ -63,7 +63,7 @@ pub fn unheard(
             .iter()
             .filter(|(_, change)| change.post.is_some());
         let mut paths = posts.map(|(path, _)| path);
-        for interest in touched(&interests, &mut paths, &[]) {
+        for interest in touched(&interests, &mut paths) {
             let (package, place, layer) = (&interest.package, &interest.path, &member.layer.name);
             problems.push(Problem {
                 id: FindingKind::Trigger.at(format_args!("{layer}:{package}:{place}")),

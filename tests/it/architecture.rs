@@ -12,8 +12,8 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("6", &["build", "deploy", "transfer"]),
     ("5", &["compose", "recipe", "sandbox", "trust"]),
     ("4", &["materialise", "remote", "store"]),
-    ("3", &["delta", "durable"]),
-    ("2", &["check", "format", "merge"]),
+    ("3", &["check", "delta", "durable", "merge"]),
+    ("2", &["format", "packages"]),
     ("1", &["codec", "deb822", "glob", "tree"]),
     (
         "0",

@@ -4,9 +4,7 @@
 //! dpkg(1). Nothing is guessed: a record that cannot be read is a problem by itself. The work is bounded, so that
 //! a hostile database costs seconds at most.
 
-mod relation;
 mod satisfy;
-mod status;
 
 #[cfg(test)]
 mod tests;
@@ -14,9 +12,9 @@ mod tests;
 use std::collections::BTreeMap;
 
 use self::satisfy::Installed;
-use self::status::{Fault, MultiArch, Package};
 use super::{FindingId, FindingKind, Problem, Subject, Weight};
 use crate::layout::dpkg;
+use crate::packages::{self, Fault, MultiArch, Package};
 use crate::path::RelPath;
 
 /// More than this says nothing that fewer would not.
@@ -26,13 +24,14 @@ const MAX_PROBLEMS: usize = 4_000;
 ///
 /// `native` is dpkg's name of the image's architecture, e.g. `amd64`. The problems are sorted by id, each id once.
 pub fn problems(status: &[u8], native: &str) -> Vec<Problem> {
-    let (packages, faults) = status::read(status);
+    let database = packages::dpkg::read(status);
+    let packages: Vec<&Package<'_>> = database.packages().collect();
     let mut found = Found {
         native,
         problems: BTreeMap::new(),
         is_full: false,
     };
-    for fault in &faults {
+    for fault in &database.faults {
         found.unreadable(fault);
     }
     for package in &packages {
@@ -160,7 +159,7 @@ impl Found<'_> {
     }
 
     /// Finds packages of several architectures that cannot be installed together.
-    fn instances(&mut self, packages: &[Package<'_>]) {
+    fn instances(&mut self, packages: &[&Package<'_>]) {
         let mut first: BTreeMap<&str, &Package<'_>> = BTreeMap::new();
         for package in packages {
             let Package { name, version, .. } = package;

@@ -3,40 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::layout::{self, Absent, FACTORY, SYSIMAGE, Walk, join, parent};
+use crate::packages::Diversions;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
 
 /// What is at a path on one side.
 pub(super) type At<'s> = &'s dyn Fn(&[u8]) -> Option<&'s Inode>;
-
-/// The diversions of one side: what is diverted, whereto, and for which package (dpkg-divert(1)).
-#[derive(Debug, Default)]
-pub(super) struct Diversions<'a>(HashMap<&'a [u8], (&'a [u8], &'a [u8])>);
-
-impl<'a> Diversions<'a> {
-    /// Reads the three lines of each diversion; `None` says that they are not in step.
-    pub fn read(file: &'a [u8]) -> Option<Self> {
-        let lines: Vec<_> = file.split(|byte| *byte == b'\n').collect();
-        let (last, lines) = lines.split_last()?;
-        let chunks = lines.chunks_exact(3);
-        if !last.is_empty() || !chunks.remainder().is_empty() {
-            return None;
-        }
-        let all = chunks.map(|chunk| (chunk[0], (chunk[1], chunk[2])));
-        Some(Self(all.collect()))
-    }
-
-    /// Returns the path that `package` has its file `path` at.
-    fn follow<'p>(&self, path: &'p [u8], package: &[u8]) -> &'p [u8]
-    where
-        'a: 'p,
-    {
-        match self.0.get(path) {
-            Some((to, by)) if *by != package => to,
-            _ => path,
-        }
-    }
-}
 
 /// Finds the places of listed paths on one side; directories are resolved once.
 pub(super) struct Places<'s> {
@@ -123,24 +95,6 @@ pub(super) fn source_of_bytecode(path: &RelPath) -> Option<RelPath> {
     let stem = &name[..name.iter().position(|byte| *byte == b'.')?];
     let is_bytecode = name.ends_with(b".pyc");
     is_bytecode.then(|| cache.parent()?.join(&[stem, b".py"].concat()).ok())?
-}
-
-/// Returns the package that a file of dpkg's `info` directory belongs to: all before the last dot.
-pub(super) fn info_stem(name: &[u8]) -> Option<&[u8]> {
-    let dot = name.iter().rposition(|byte| *byte == b'.')?;
-    Some(&name[..dot])
-}
-
-/// Reads an `md5sums` file: digests by path, without a leading slash (deb-md5sums(5)).
-pub(super) fn digests(file: &[u8]) -> HashMap<&[u8], &[u8]> {
-    let lines = file.split(|byte| *byte == b'\n');
-    lines
-        .filter_map(|line| {
-            let blank = line.iter().position(|byte| *byte == b' ')?;
-            let (digest, path) = line.split_at(blank);
-            Some((path.trim_ascii_start(), digest))
-        })
-        .collect()
 }
 
 /// Replaces the lines of some packages in a file of dpkg's `triggers` directory by those that `from` has of them.
