@@ -1,13 +1,13 @@
 //! What tests of real file systems share: objects on disk, trees written briefly, and honest skipping.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use layerset::id::ObjectId;
 use layerset::materialise::{ObjectDir, PasswdIds};
 use layerset::path::RelPath;
 use layerset::time::Timestamp;
-use layerset::tree::{Inode, Node, Owner, Tree};
+use layerset::tree::{Changeset, Inode, Node, Owner, Tree};
 
 /// Says why a test does nothing; cargo shows it with `--nocapture` and in the captured output of a failure.
 #[allow(clippy::print_stderr)]
@@ -183,4 +183,12 @@ pub fn mounts(dir: &std::path::Path) -> BTreeMap<String, usize> {
         }
     }
     count
+}
+
+/// All that a changeset replaced, as a layer keeps it.
+pub fn pre_images(changeset: &Changeset) -> Vec<ObjectId> {
+    let objects = changeset
+        .iter()
+        .filter_map(|(_, change)| change.pre.as_ref()?.object());
+    objects.collect::<BTreeSet<_>>().into_iter().collect()
 }
