@@ -136,6 +136,11 @@ fn package<'a>(
     }))
 }
 
+/// Says whether a state leaves nothing of a package but its configuration, if that.
+pub fn is_gone(state: &[u8]) -> bool {
+    matches!(state, b"not-installed" | b"config-files")
+}
+
 /// Reads a Status field: the state, if more than the configuration is there, and whether dpkg wants it installed again.
 fn status(field: &[u8]) -> Result<(Option<State>, bool), String> {
     let words: Vec<_> = field
@@ -148,7 +153,7 @@ fn status(field: &[u8]) -> Result<(Option<State>, bool), String> {
     };
     let known: [&[u8]; 5] = [b"unknown", b"install", b"hold", b"deinstall", b"purge"];
     let state = match state {
-        b"not-installed" | b"config-files" => None,
+        gone if is_gone(gone) => None,
         b"half-installed" => Some(State::HalfInstalled),
         b"unpacked" => Some(State::Unpacked),
         b"half-configured" => Some(State::HalfConfigured),
@@ -163,5 +168,57 @@ fn status(field: &[u8]) -> Result<(Option<State>, bool), String> {
         b"ok" => Ok((state, false)),
         b"reinstreq" => Ok((state, true)),
         _ => Err("its Status field has an error flag that dpkg does not know".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = "Package: a\nStatus: install ok installed\nArchitecture: amd64\nMulti-Arch: same\n\
+        Version: 1:2-3\nDepends: b | c (>= 2)\nConffiles:\n /etc/a 00ff\n /etc/old 11 obsolete\n\n\
+        Package: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1\n\n";
+
+    #[test]
+    fn a_record_says_what_a_package_is_wants_and_has() {
+        let database = read(STATUS.as_bytes());
+        assert!(database.is_whole() && database.faults.is_empty());
+        let [a, gone] = &database.records[..] else {
+            panic!("{:?}", database.records)
+        };
+        let package = a.package.as_ref().unwrap();
+        assert_eq!((package.name, package.version.as_str()), ("a", "1:2-3"));
+        assert!(package.state.is_configured() && package.multi_arch == MultiArch::Same);
+        assert_eq!(package.depends.concat().len(), 2);
+        assert_eq!(a.stem(), "a:amd64");
+        let digests = a.conffiles();
+        assert_eq!(digests.get(&b"/etc/a"[..]), Some(&&b"00ff"[..]));
+        assert_eq!(digests.len(), 2);
+        // The records make up the file again.
+        assert!(gone.package.is_none() && gone.key == ("gone", "amd64"));
+        let raw: Vec<u8> = database
+            .records
+            .iter()
+            .flat_map(|r| [r.raw, b"\n\n"].concat())
+            .collect();
+        assert_eq!(raw, STATUS.as_bytes());
+        assert_eq!(database.packages().count(), 1);
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_read_is_told_from_a_record() {
+        let with = |from: &str, to: &str| STATUS.replace(from, to);
+        for (text, is_whole, records) in [
+            (with("(>= 2)", "(2)"), true, 2),
+            (with("ok installed", "ok weird"), false, 1),
+            (with("Version: 1\n\n", "Version: 1\n"), false, 1),
+            (with("Package: gone", "Package: a"), false, 1),
+        ] {
+            let database = read(text.as_bytes());
+            assert_eq!(database.faults.len(), 1, "{text}");
+            assert_eq!(database.is_whole(), is_whole, "{text}");
+            assert_eq!(database.records.len(), records, "{text}");
+        }
     }
 }
