@@ -1,6 +1,7 @@
-//! Path patterns of layer definitions (`[state]`, `[rebuild]`): `*` within a component, `**` for any number of components.
+//! Patterns of names and paths: one engine, whose two options say what is special in a name, and how far a path reaches.
 //!
-//! A pattern that matches a path matches everything below it too, so a plain path stands for itself and its subtree.
+//! [`Glob`] is a path pattern of layer definitions (`[state]`, `[rebuild]`): `*` within a component, `**` for any number of
+//! components. If it matches a path it matches everything below it too, so a plain path stands for itself and its subtree.
 //! No other character is special; the usual suspects (`? [ ] { } \`) are refused rather than taken literally in silence.
 
 use std::cmp::Reverse;
@@ -49,30 +50,8 @@ impl Glob {
         if plain == self.text.len() {
             return rest.is_empty() || rest[0] == b'/';
         }
-        let pattern: Vec<&[u8]> = self.text.as_bytes().split(is_slash).collect();
-        let names: Vec<&[u8]> = path.split(is_slash).collect();
-        // reached[i]: the first i components of the pattern match the names seen so far.
-        let mut reached = vec![false; pattern.len() + 1];
-        reached[0] = true;
-        skip_stars(&pattern, &mut reached);
-        for name in names {
-            let mut next = vec![false; pattern.len() + 1];
-            for (i, part) in pattern.iter().enumerate().filter(|(i, _)| reached[*i]) {
-                if *part == b"**" {
-                    next[i] = true;
-                    // A closing `**` takes at least one name: `a/**` is what lies below `a`.
-                    next[i + 1] |= i + 1 == pattern.len();
-                } else if name_matches(part, name) {
-                    next[i + 1] = true;
-                }
-            }
-            skip_stars(&pattern, &mut next);
-            if next[pattern.len()] {
-                return true;
-            }
-            reached = next;
-        }
-        false
+        let parts: Vec<Part<'_>> = self.text.as_bytes().split(is_slash).map(Part::of).collect();
+        path_matches(&parts, path, Reach::AndBelow)
     }
 
     /// Orders patterns from the least to the most specific: more literal bytes, then fewer stars, then by text.
@@ -98,35 +77,165 @@ fn is_slash(byte: &u8) -> bool {
     *byte == b'/'
 }
 
+/// One component of a path pattern.
+#[derive(Debug, Clone, Copy)]
+pub enum Part<'a> {
+    /// This name.
+    Name(&'a [u8]),
+    /// Names with stars: [`Syntax::Stars`].
+    Stars(&'a [u8]),
+    /// Any number of names; at the end of a pattern at least one, for `a/**` is what lies below `a`.
+    Any,
+}
+
+impl<'a> Part<'a> {
+    /// Reads one component of a pattern.
+    pub fn of(text: &'a [u8]) -> Self {
+        match text {
+            b"**" => Self::Any,
+            text if text.contains(&b'*') => Self::Stars(text),
+            text => Self::Name(text),
+        }
+    }
+}
+
+/// What a path pattern stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The paths that it matches.
+    Itself,
+    /// Those and everything below them.
+    AndBelow,
+}
+
+/// Says whether `path` matches a pattern of `parts`.
+pub fn path_matches(parts: &[Part<'_>], path: &[u8], reach: Reach) -> bool {
+    // reached[i]: the first i components of the pattern match the names seen so far.
+    let mut reached = vec![false; parts.len() + 1];
+    let mut next = reached.clone();
+    reached[0] = true;
+    skip_any(parts, &mut reached);
+    for name in path.split(is_slash) {
+        next.fill(false);
+        for (i, part) in parts.iter().enumerate().filter(|(i, _)| reached[*i]) {
+            match part {
+                Part::Any => {
+                    next[i] = true;
+                    next[i + 1] |= i + 1 == parts.len();
+                }
+                Part::Name(expect) => next[i + 1] |= *expect == name,
+                Part::Stars(pattern) => {
+                    next[i + 1] |= name_matches(pattern, name, Syntax::Stars);
+                }
+            }
+        }
+        skip_any(parts, &mut next);
+        std::mem::swap(&mut reached, &mut next);
+        if reach == Reach::AndBelow && reached[parts.len()] {
+            return true;
+        }
+        if !reached.contains(&true) {
+            return false;
+        }
+    }
+    reached[parts.len()]
+}
+
 /// Lets a `**` that is not the last component match no component at all.
-fn skip_stars(pattern: &[&[u8]], reached: &mut [bool]) {
-    for i in 0..pattern.len().saturating_sub(1) {
-        if reached[i] && pattern[i] == b"**" {
+fn skip_any(parts: &[Part<'_>], reached: &mut [bool]) {
+    for i in 0..parts.len().saturating_sub(1) {
+        if reached[i] && matches!(parts[i], Part::Any) {
             reached[i + 1] = true;
         }
     }
 }
 
-/// Matches one component against a pattern with `*`, going back to the last star on a mismatch.
-pub fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
+/// What is special in a pattern of one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// `*` alone.
+    Stars,
+    /// `*`, `?`, `[...]` without character classes, and `\`, as in glob(7); a leading dot must be written out.
+    Shell,
+}
+
+/// Matches one name, going back to the last star on a mismatch.
+pub fn name_matches(pattern: &[u8], name: &[u8], syntax: Syntax) -> bool {
+    let is_hidden = syntax == Syntax::Shell && name.starts_with(b".");
+    if is_hidden && !pattern.starts_with(b".") && !pattern.starts_with(b"\\.") {
+        return false;
+    }
     let (mut p, mut n) = (0, 0);
-    let mut star = None;
-    while n < name.len() {
+    // Where to go on should the last star have to take one byte more.
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
         if pattern.get(p) == Some(&b'*') {
-            star = Some((p, n));
             p += 1;
-        } else if pattern.get(p) == Some(&name[n]) {
-            p += 1;
-            n += 1;
-        } else if let Some((at, from)) = star {
-            star = Some((at, from + 1));
-            p = at + 1;
-            n = from + 1;
-        } else {
-            return false;
+            retry = Some((p, n));
+            continue;
+        }
+        if p == pattern.len() && n == name.len() {
+            return true;
+        }
+        let taken = match name.get(n) {
+            Some(byte) => one(&pattern[p..], *byte, syntax),
+            None => None,
+        };
+        match (taken, retry) {
+            (Some(length), _) => {
+                p += length;
+                n += 1;
+            }
+            (None, Some((star, from))) if from < name.len() => {
+                p = star;
+                n = from + 1;
+                retry = Some((star, n));
+            }
+            (None, _) => return false,
         }
     }
-    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+/// Matches one byte against the start of a pattern that is no star, and returns how much of the pattern that took.
+fn one(pattern: &[u8], byte: u8, syntax: Syntax) -> Option<usize> {
+    match pattern {
+        [literal, ..] if syntax == Syntax::Stars => (*literal == byte).then_some(1),
+        [b'?', ..] => Some(1),
+        [b'\\', literal, ..] => (*literal == byte).then_some(2),
+        [b'[', rest @ ..] => match set(rest, byte) {
+            Some((length, inside)) => inside.then_some(1 + length),
+            // Without an end it is an ordinary character.
+            None => (byte == b'[').then_some(1),
+        },
+        [literal, ..] => (*literal == byte).then_some(1),
+        [] => None,
+    }
+}
+
+/// Returns the length of a bracket expression after its `[`, and whether `byte` is in it.
+fn set(rest: &[u8], byte: u8) -> Option<(usize, bool)> {
+    let negated = matches!(rest.first(), Some(b'!' | b'^'));
+    let start = usize::from(negated);
+    let mut at = start;
+    let mut inside = false;
+    loop {
+        let mut low = *rest.get(at)?;
+        if low == b']' && at > start {
+            return Some((at + 1, inside != negated));
+        }
+        if low == b'\\' {
+            at += 1;
+            low = *rest.get(at)?;
+        }
+        at += 1;
+        match rest.get(at..at + 2) {
+            Some([b'-', high]) if *high != b']' => {
+                inside |= (low..=*high).contains(&byte);
+                at += 2;
+            }
+            _ => inside |= low == byte,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +279,42 @@ mod tests {
         check("a/*/c", &["a/b/c", "a/b/c/d"], &["a/c", "a/b/b/c"]);
         check("*-old", &["status-old", "-old"], &["status-older"]);
         check("a*b*c", &["abc", "axbxbxc"], &["abcd", "acb"]);
+    }
+
+    #[test]
+    fn patterns_match_names_as_in_a_shell() {
+        for (pattern, name, expect) in [
+            ("*.conf", "a.conf", true),
+            ("*.conf", ".conf", false),
+            (".*", ".conf", true),
+            ("?.conf", ".conf", false),
+            ("*", "", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b-", false),
+            ("[a-c]x", "bx", true),
+            ("[!a-c]x", "bx", false),
+            ("[^a-c]x", "dx", true),
+            ("[]x]", "]", true),
+            ("[a-]", "-", true),
+            ("[", "[", true),
+            ("[ab", "[ab", true),
+            (r"\*", "*", true),
+            (r"\*", "a", false),
+            (r"[\]]", "]", true),
+            ("*a", "aaab", false),
+        ] {
+            let found = name_matches(pattern.as_bytes(), name.as_bytes(), Syntax::Shell);
+            assert_eq!(found, expect, "'{pattern}' on '{name}'");
+        }
+        // Where stars alone are special, the rest stands for itself.
+        for (pattern, name, expect) in [
+            ("*.conf", ".conf", true),
+            ("[?]", "[?]", true),
+            ("?", "a", false),
+        ] {
+            let found = name_matches(pattern.as_bytes(), name.as_bytes(), Syntax::Stars);
+            assert_eq!(found, expect, "'{pattern}' on '{name}'");
+        }
     }
 
     #[test]

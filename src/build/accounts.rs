@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{BuildError, Sink};
+use crate::layout::accounts::{GROUP, PASSWD, by_name};
 use crate::path::RelPath;
 use crate::recipe::{IdKind, Ids};
 use crate::tree::{Inode, Node, Tree};
@@ -39,18 +40,18 @@ pub fn renumber(
         passwd: text(after, PASSWD, sink)?,
         group: text(after, GROUP, sink)?,
     };
-    let old_groups = numbers(&before.group);
-    let old_users = numbers(&before.passwd);
-    let new_groups = numbers(&now.group);
-    let new_users = numbers(&now.passwd);
+    let old_groups = by_name(before.group.as_bytes());
+    let old_users = by_name(before.passwd.as_bytes());
+    let new_groups = by_name(now.group.as_bytes());
+    let new_users = by_name(now.passwd.as_bytes());
 
     let masters = Databases {
         passwd: text(after, PASSWD_MASTER, sink)?,
         group: text(after, GROUP_MASTER, sink)?,
     };
-    let static_ids: BTreeMap<&str, u32> = numbers(&masters.passwd)
+    let static_ids: BTreeMap<&str, u32> = by_name(masters.passwd.as_bytes())
         .into_iter()
-        .chain(numbers(&masters.group))
+        .chain(by_name(masters.group.as_bytes()))
         .collect();
 
     let assign = |kind, old: &BTreeMap<&str, u32>, new: &BTreeMap<&str, u32>, ids: &mut Ids| {
@@ -130,11 +131,14 @@ pub fn created(
     both: impl Fn(&str) -> Result<(String, String), BuildError>,
 ) -> Result<CreatedNames, BuildError> {
     let (passwd_master, group_master) = (both(PASSWD_MASTER)?.1, both(GROUP_MASTER)?.1);
-    let (users, groups) = (numbers(&passwd_master), numbers(&group_master));
+    let (users, groups) = (
+        by_name(passwd_master.as_bytes()),
+        by_name(group_master.as_bytes()),
+    );
     let is_static = |name: &str| users.contains_key(name) || groups.contains_key(name);
     let added = |(before, after): (String, String)| -> BTreeMap<String, u32> {
-        let old = numbers(&before);
-        numbers(&after)
+        let old = by_name(before.as_bytes());
+        by_name(after.as_bytes())
             .into_iter()
             .filter(|(name, number)| {
                 !old.contains_key(name) && DYNAMIC.contains(number) && !is_static(name)
@@ -192,8 +196,6 @@ fn renumber_acl(acl: &mut [u8], users: &BTreeMap<u32, u32>, groups: &BTreeMap<u3
 }
 
 const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
-const PASSWD: &str = "etc/passwd";
-const GROUP: &str = "etc/group";
 const PASSWD_MASTER: &str = "usr/share/base-passwd/passwd.master";
 const GROUP_MASTER: &str = "usr/share/base-passwd/group.master";
 
@@ -207,20 +209,6 @@ fn text(tree: &Tree, path: &str, sink: &Sink<'_>) -> Result<String, BuildError> 
         None => Ok(String::new()),
         Some(object) => Ok(String::from_utf8_lossy(&sink.read(&object)?).into_owned()),
     }
-}
-
-/// Names with their numbers; lines that are no records are passed over, as the C library does.
-fn numbers(text: &str) -> BTreeMap<&str, u32> {
-    let records = text.lines().filter_map(|line| {
-        let mut fields = line.split(':');
-        let (name, _, number) = (fields.next()?, fields.next()?, fields.next()?);
-        Some((name, number.parse().ok()?))
-    });
-    let mut found = BTreeMap::new();
-    for (name, number) in records {
-        found.entry(name).or_insert(number);
-    }
-    found
 }
 
 fn rewrite(text: &str, change: impl Fn(&mut Vec<String>)) -> String {
@@ -302,15 +290,5 @@ mod tests {
         );
         assert_eq!(found, acl(125, 126));
         renumber_acl(&mut found[..3], &BTreeMap::new(), &BTreeMap::new());
-    }
-
-    #[test]
-    fn the_first_record_of_a_name_counts() {
-        assert_eq!(
-            numbers("a:x:1:\nb:x:bad:\na:x:2:\n")
-                .into_iter()
-                .collect::<Vec<_>>(),
-            [("a", 1)]
-        );
     }
 }

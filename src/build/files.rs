@@ -62,8 +62,8 @@ pub fn own(
     root: &Path,
     which: Owners,
 ) -> Result<(), BuildError> {
-    let read = |name| fs::read(root.join(name)).unwrap_or_default();
-    let ids = PasswdIds::parse(&read("etc/passwd"), &read("etc/group"));
+    let read = |place| Ok::<_, BuildError>(fs::read(root.join(place)).unwrap_or_default());
+    let ids = PasswdIds::read(read)?;
     for (path, (user, group)) in owners {
         let unknown = |what| BuildError::SourceKind {
             path: path.as_path().to_owned(),

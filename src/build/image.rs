@@ -3,10 +3,11 @@
 use super::check::{CheckedSet, Looked};
 use super::keys::{self, ImageKey};
 use super::{Build, BuildError};
-use crate::check::{Finding, Severity, Verdict, renumbered, verdict};
+use crate::check::{Finding, FindingId, FindingKind, Severity, Verdict, renumbered, verdict};
 use crate::compose::{Member, ids_of, waive};
 use crate::format::{Image, Waiver};
 use crate::id::ImageId;
+use crate::layout::accounts::{GROUP, PASSWD};
 use crate::materialise::Metadata;
 use crate::path::RelPath;
 use crate::recipe::Recipe;
@@ -102,7 +103,7 @@ pub(super) fn renumbered_since(
         return Ok(Vec::new());
     };
     let mut findings = Vec::new();
-    for (path, is_user) in [("etc/passwd", true), ("etc/group", false)] {
+    for (path, is_user) in [(PASSWD, true), (GROUP, false)] {
         let old = read_file(repository, &tree, path.as_bytes())?;
         for account in renumbered(&old, &read(path.as_bytes())?) {
             let layer = maker_of(repository, members, path, &account.name)?;
@@ -193,11 +194,12 @@ pub(super) fn refuse(findings: Vec<Finding>) -> Result<Vec<Finding>, BuildError>
 /// Returns what is worse than a note, the worst first.
 fn grave(mut findings: Vec<Finding>) -> Vec<Finding> {
     // What became of waivers belongs to the answer.
-    let is_said =
-        |finding: &Finding| finding.severity > Severity::Note || finding.id.starts_with("waiver:");
+    let is_said = |finding: &Finding| {
+        finding.severity > Severity::Note || finding.id.kind() == FindingKind::Waiver
+    };
     findings.retain(is_said);
     findings.sort_by_key(|finding| {
-        let is_cause = finding.id.starts_with("dpkg:unreadable:");
+        let is_cause = finding.id.kind() == FindingKind::DpkgUnreadable;
         std::cmp::Reverse((finding.severity, is_cause))
     });
     findings
@@ -207,7 +209,8 @@ fn grave(mut findings: Vec<Finding>) -> Vec<Finding> {
 /// a machine meets too.
 fn recorded(mut in_force: Vec<Waiver>, all: &[Waiver], today: Date) -> Vec<Waiver> {
     for waiver in all {
-        let is_change = waiver.finding.starts_with("renumber:");
+        let id: Option<FindingId> = waiver.finding.parse().ok();
+        let is_change = id.is_some_and(|id| id.kind() == FindingKind::Renumber);
         if is_change && waiver.expires >= today && !in_force.contains(waiver) {
             in_force.push(waiver.clone());
         }

@@ -193,8 +193,8 @@ fn bootstrap(build: &Build<'_>, place: &Place<'_>, sink: &Sink<'_>) -> Result<Tr
 }
 
 fn read_ids(root: &Path) -> Result<PasswdIds, BuildError> {
-    let read = |name: &str| {
-        let path = root.join(name);
+    PasswdIds::read(|place| {
+        let path = root.join(place);
         match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             result => result.map_err(|source| BuildError::Source {
@@ -203,8 +203,7 @@ fn read_ids(root: &Path) -> Result<PasswdIds, BuildError> {
                 source,
             }),
         }
-    };
-    Ok(PasswdIds::parse(&read("etc/passwd")?, &read("etc/group")?))
+    })
 }
 
 fn install(

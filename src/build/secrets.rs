@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::settle::{Rules, insert_with_parents};
 use super::{BuildError, Sink};
+use crate::layout::accounts::{GROUP, GSHADOW, PASSWD, SHADOW};
+use crate::layout::dpkg;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node, Tree};
 
@@ -52,10 +54,8 @@ const KNOWN: [(&str, &str, &[&str]); 5] = [
 
 /// Where units of first-boot work go.
 const UNITS: &str = "usr/lib/systemd/system";
-/// Where dpkg lists what packages ship.
-const DPKG_INFO: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/info";
 /// Files that every machine needs from its image: none of them can be a secret as a whole.
-const ACCOUNTS: [&[u8]; 4] = [b"etc/passwd", b"etc/group", b"etc/shadow", b"etc/gshadow"];
+const ACCOUNTS: [&str; 4] = [PASSWD, GROUP, SHADOW, GSHADOW];
 /// Files above this size are not searched for keys, in bytes.
 const KEY_LIMIT: u64 = 64 << 10;
 
@@ -88,7 +88,10 @@ pub fn take_out(
         }
     }
     for (path, secret) in rules.secrets {
-        if ACCOUNTS.contains(&path.as_bytes()) {
+        if ACCOUNTS
+            .iter()
+            .any(|place| place.as_bytes() == path.as_bytes())
+        {
             let what = "an account database, which cannot be a secret as a whole: lock the password in a script";
             return Err(BuildError::SourceKind {
                 path: path.as_path().to_owned(),
@@ -249,7 +252,7 @@ fn shipped_paths(
     sink: &Sink<'_>,
 ) -> Result<BTreeSet<Vec<u8>>, BuildError> {
     let mut paths = BTreeSet::new();
-    for (path, inode) in after.below(DPKG_INFO) {
+    for (path, inode) in after.below(dpkg::INFO.as_bytes()) {
         let is_new = lower
             .get(path.as_bytes())
             .is_none_or(|before| before.node != inode.node);

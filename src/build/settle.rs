@@ -13,16 +13,13 @@ use super::secrets::{self, FirstBootWork};
 use super::{BuildError, Sink};
 use crate::compose::TreeView;
 use crate::id::ObjectId;
+use crate::layout::{FACTORY, SYSIMAGE};
 use crate::merge::derive::{alternatives, generators, javacerts};
 use crate::merge::drivers;
 use crate::path::RelPath;
 use crate::recipe::{Class, Classifier, Definition, Ids, Secret, StateRule};
 use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
-/// Where image content of `/var` lives, so that the package database goes with the image and `/var` with the machine.
-pub const SYSIMAGE: &str = "usr/lib/sysimage";
-/// Where content lives that is copied to `/var` once, as systemd-tmpfiles(8) has it.
-pub const FACTORY: &str = "usr/share/factory";
 /// Directories whose contents belong to the running system.
 const VOLATILE: [&[u8]; 6] = [b"dev", b"proc", b"run", b"sys", b"tmp", b"var/tmp"];
 /// Files that are made by a deriver, by the machine, or by the act of building.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{FindingId, FindingKind};
 use crate::path::RelPath;
 
 /// How bad a finding is; the order is the order of verdicts.
@@ -31,8 +32,8 @@ pub enum Verdict {
 /// One result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Stable id of the kind and place: `conflict:/etc/passwd#www`.
-    pub id: String,
+    /// Its kind and place: `conflict:/etc/passwd#www`.
+    pub id: FindingId,
     /// How bad it is.
     pub severity: Severity,
     /// The layer that it is about.
@@ -62,15 +63,19 @@ impl Finding {
 
     /// Says whether only other packages help: the layer has to be locked again before it is rebuilt.
     pub fn needs_lock(&self) -> bool {
-        self.id.starts_with("dpkg:")
+        self.id.kind().is_of_packages()
     }
 
     /// Says whether a waiver can accept it: what could not be merged or made, or has no number, cannot
     /// be put on a machine.
     pub fn is_waivable(&self) -> bool {
-        !["conflict:", "derive:", "dpkg:unreadable:", "owner:"]
-            .iter()
-            .any(|kind| self.id.starts_with(kind))
+        !matches!(
+            self.id.kind(),
+            FindingKind::Conflict
+                | FindingKind::Derive
+                | FindingKind::DpkgUnreadable
+                | FindingKind::Owner
+        )
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod dpkg;
 pub mod elf;
 mod finding;
+mod finding_id;
 mod owners;
 pub mod paths;
 mod problem;
@@ -16,6 +17,7 @@ mod renumber;
 pub const CHECKS_VERSION: u32 = 1;
 
 pub use finding::{Finding, Severity, Verdict, verdict};
+pub use finding_id::{FindingId, FindingKind, NoFindingId};
 pub use owners::owners;
 pub use problem::{Problem, Subject, Weight};
 pub use renumber::{Renumbered, renumbered};

@@ -1,6 +1,6 @@
 //! Owners that the image does not know.
 
-use super::{Finding, Severity};
+use super::{Finding, FindingKind, Severity};
 use crate::path::RelPath;
 use crate::tree::{Owner, Tree};
 
@@ -21,7 +21,7 @@ pub fn owners(
         ] {
             if !known(owner, is_user) && seen.insert((is_user, owner.clone())) {
                 findings.push(Finding {
-                    id: format!("owner:{database}:{owner}"),
+                    id: FindingKind::Owner.at(format_args!("{database}:{owner}")),
                     severity: Severity::Refuse,
                     layer: layer_of(path),
                     package: None,
@@ -52,7 +52,7 @@ mod tests {
         let known = |owner: &Owner, _| !matches!(owner, Owner::Name(name) if &**name == "ghost");
         let findings = owners(&tree, &known, &|_| "app".to_owned());
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].id, "owner:passwd:ghost");
+        assert_eq!(findings[0].id.as_str(), "owner:passwd:ghost");
         assert_eq!(verdict(&findings), Verdict::Refused);
         assert_eq!(verdict(&[]), Verdict::Safe);
     }

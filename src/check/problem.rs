@@ -1,13 +1,14 @@
 //! What a check finds in one composed tree, before it is known whose it is and whether it is news.
 
+use super::FindingId;
 use crate::path::RelPath;
 
 /// One thing that is wrong with a composed tree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Stable id of the kind and the place, `<check>:<place>`: equal in two trees that have the same problem. It holds no
-    /// white space, and no versions where another version would be the same problem.
-    pub id: String,
+    /// Its kind and place. The place holds no white space, and no versions where another version
+    /// would be the same problem.
+    pub id: FindingId,
     /// What it is about: the layer that has this is the one that is named.
     pub subject: Subject,
     /// The package, where one is to blame.

@@ -1,8 +1,7 @@
 //! Accounts that have another number than before: what a machine's state holds would change its owner.
 
-use std::collections::BTreeMap;
-
-use super::{Finding, Severity};
+use super::{Finding, FindingKind, Severity};
+use crate::layout::accounts::by_name;
 use crate::path::RelPath;
 
 /// An account whose number is another one.
@@ -21,27 +20,13 @@ pub fn renumbered(before: &[u8], now: &[u8]) -> Vec<Renumbered> {
     if before == now {
         return Vec::new();
     }
-    let now = numbers(now);
-    let moved = numbers(before).into_iter().filter_map(|(name, before)| {
-        let now = *now.get(&name)?;
+    let now = by_name(now);
+    let moved = by_name(before).into_iter().filter_map(|(name, before)| {
+        let now = *now.get(name)?;
+        let name = name.to_owned();
         (now != before).then_some(Renumbered { name, before, now })
     });
     moved.collect()
-}
-
-/// A name that is listed twice keeps its first number, as the C library reads it.
-fn numbers(text: &[u8]) -> BTreeMap<String, u32> {
-    let mut found = BTreeMap::new();
-    for line in text.split(|byte| *byte == b'\n') {
-        let mut fields = line.split(|byte| *byte == b':');
-        let (name, _, number) = (fields.next(), fields.next(), fields.next());
-        let text = |field: Option<&[u8]>| Some(std::str::from_utf8(field?).ok()?.to_owned());
-        if let (Some(name), Some(number)) = (text(name), text(number).and_then(|n| n.parse().ok()))
-        {
-            found.entry(name).or_insert(number);
-        }
-    }
-    found
 }
 
 impl Renumbered {
@@ -50,7 +35,7 @@ impl Renumbered {
         let Self { name, before, now } = self;
         let kind = if is_user { "user" } else { "group" };
         Finding {
-            id: format!("renumber:{kind}:{name}"),
+            id: FindingKind::Renumber.at(format_args!("{kind}:{name}")),
             severity: Severity::Refuse,
             layer,
             package: None,
@@ -83,7 +68,7 @@ mod tests {
         );
         assert!(renumbered(now, now).is_empty() && renumbered(b"", now).is_empty());
         assert_eq!(
-            found[0].finding(true, None, "debian".into()).id,
+            found[0].finding(true, None, "debian".into()).id.as_str(),
             "renumber:user:www"
         );
     }

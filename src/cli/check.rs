@@ -195,7 +195,7 @@ fn listed(findings: &[Finding]) -> String {
 
 fn explain(context: &Context, report: &CheckReport, id: &str) -> Result<(), CliError> {
     let mut found = report.findings.iter().chain(&report.known);
-    let Some(finding) = found.find(|finding| finding.id == id) else {
+    let Some(finding) = found.find(|finding| finding.id.as_str() == id) else {
         return Err(CliError::usage(format!("the set has no finding '{id}'"))
             .with_hint("`layerset check --all` lists all of them"));
     };
@@ -205,7 +205,7 @@ fn explain(context: &Context, report: &CheckReport, id: &str) -> Result<(), CliE
         .print_json(&serde_json::json!({ "finding": finding, "known": is_known }))?;
     let mut text = String::new();
     let mut row = |name: &str, value: String| text.push_str(&format!("{name:<9} {value}\n"));
-    row("finding", finding.id.clone());
+    row("finding", finding.id.to_string());
     row("severity", severity(finding).to_owned());
     row("layer", finding.layer.clone());
     if let Some(package) = &finding.package {
@@ -231,7 +231,7 @@ fn explain(context: &Context, report: &CheckReport, id: &str) -> Result<(), CliE
     if finding.severity > Severity::Note && finding.is_waivable() {
         text.push_str(&format!(
             "to accept it, add to the recipe:\n  [[waivers]]\n  finding = {}\n  reason = \"…\"\n  expires = YYYY-MM-DD\n",
-            crate::recipe::quote(&finding.id)
+            crate::recipe::quote(finding.id.as_str())
         ));
     }
     context.ui.print(&text);

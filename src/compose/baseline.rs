@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Found, Member};
-use crate::check::{CHECKS_VERSION, Subject, Weight};
+use crate::check::{CHECKS_VERSION, FindingKind, Subject, Weight};
 use crate::format::Baseline;
 use crate::glob::Glob;
 use crate::id::ObjectId;
@@ -31,8 +31,8 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
     // Packages are installed by their own tools, which leave nothing unmet: such a problem is never the normal state.
     // Nor is a database that cannot be read: it is said until it is repaired.
     let is_normal = |found: &&Found| {
-        let id = &found.problem.id;
-        is_base || !(id.starts_with("dpkg:") || id.starts_with("record:"))
+        let kind = found.problem.id.kind();
+        is_base || !(kind.is_of_packages() || kind == FindingKind::Record)
     };
     let is_new = |found: &&Found| {
         !below
@@ -47,7 +47,7 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
     let ids = |found: Vec<&Found>| {
         found
             .into_iter()
-            .map(|found| found.problem.id.clone())
+            .map(|found| found.problem.id.to_string())
             .collect()
     };
     Baseline {

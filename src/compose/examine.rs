@@ -1,17 +1,14 @@
 //! Runs the checks over a composition, and says whose each problem is.
 
-use super::{ComposeError, Composition, Member, STATUS, TreeView, packages, records, triggers};
-use crate::check::{self, Problem, Subject, Weight};
+use super::{ComposeError, Composition, Member, TreeView, packages, records, triggers};
+use crate::check::{self, FindingKind, Problem, Subject, Weight};
 use crate::format::{Baseline, LayerPackage};
+use crate::layout::{ALTERNATIVES, dpkg, join};
 use crate::merge::derive::ldsocache::CacheEntry;
 use crate::path::RelPath;
 use crate::store::{Index, Transaction};
 use crate::tree::Node;
 use crate::tree::view::{ImageView as _, ViewError};
-
-/// Links of alternatives, and where the database is that each is a function of.
-const LINKS: &[u8] = b"etc/alternatives";
-const ALTERNATIVES: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/alternatives";
 
 /// A problem with the number of the member that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +22,10 @@ pub struct Found {
 impl Found {
     /// Says whether it was so, and as bad, when a layer was built.
     pub(super) fn is_listed(&self, baseline: &Baseline) -> bool {
-        baseline.lists(&self.problem.id, self.problem.weight == Weight::Grave)
+        baseline.lists(
+            self.problem.id.as_str(),
+            self.problem.weight == Weight::Grave,
+        )
     }
 
     /// Says whether it was so, and as bad, when one of the layers was built.
@@ -70,7 +70,7 @@ fn problems(
     let fail = |source: ViewError| ComposeError::Check { source };
     let tree = &composition.tree;
     let mut problems = Vec::new();
-    if let Some(status) = tree.resolve(STATUS) {
+    if let Some(status) = tree.resolve(dpkg::STATUS.as_bytes()) {
         let native = members.first().map_or("", |base| &base.layer.architecture);
         let text = view.read(status.as_bytes()).map_err(fail)?;
         let mut found = check::dpkg::problems(&text, native);
@@ -91,7 +91,7 @@ fn problems(
 }
 
 fn is_unreadable(problem: &Problem) -> bool {
-    problem.id.starts_with("dpkg:unreadable:")
+    problem.id.kind() == FindingKind::DpkgUnreadable
 }
 
 fn library(entry: &CacheEntry) -> check::elf::Library {
@@ -123,7 +123,7 @@ fn owner(problem: &Problem, composition: &Composition, members: &[Member]) -> us
         // The last layer that wrote the database.
         Subject::Package { .. } if is_unreadable(problem) => members
             .iter()
-            .rposition(|member| member.changeset.get(STATUS).is_some())
+            .rposition(|member| member.changeset.get(dpkg::STATUS.as_bytes()).is_some())
             .unwrap_or(0),
         Subject::Package { name, architecture } => {
             // Of two that do not go together, the upper one has to give way: the lower one was there before it.
@@ -141,8 +141,11 @@ fn owner(problem: &Problem, composition: &Composition, members: &[Member]) -> us
 fn owner_of_path(path: &RelPath, composition: &Composition) -> usize {
     let known = |path: &[u8]| composition.origin.get(path).copied();
     let of_alternative = |path: &[u8]| {
-        let name = path.strip_prefix(LINKS)?.strip_prefix(b"/")?;
-        known(&[ALTERNATIVES, b"/", name].concat())
+        let name = path
+            .strip_prefix(ALTERNATIVES.as_bytes())?
+            .strip_prefix(b"/")?;
+        // Each link is a function of the group of its name.
+        known(&join(dpkg::ALTERNATIVES.as_bytes(), name))
     };
     let of_target = || match &composition.tree.get(path.as_bytes())?.node {
         Node::Symlink { target } => of_alternative(target.strip_prefix(b"/")?),

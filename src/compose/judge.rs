@@ -4,7 +4,7 @@
 //! layer stands on other layers than those it was built on; else building helps nobody, and the set is refused.
 
 use super::{Found, Member, watched};
-use crate::check::{Finding, Problem, Severity, Subject, Weight};
+use crate::check::{Finding, FindingKind, Problem, Severity, Subject, Weight};
 
 /// Returns how bad it is that something of `member` does not hold in the set `members`.
 pub fn severity(member: &Member, members: &[Member]) -> Severity {
@@ -56,7 +56,7 @@ fn changed_below(member: &Member, members: &[Member]) -> Vec<Finding> {
         before.filter(|(pattern, digest)| today.get(*pattern).is_some_and(|now| now != *digest));
     changed
         .map(|(pattern, _)| Finding {
-            id: format!("rebuild:{}:{pattern}", layer.name),
+            id: FindingKind::Rebuild.at(format_args!("{}:{pattern}", layer.name)),
             severity: severity(member, members),
             layer: layer.name.clone(),
             package: None,

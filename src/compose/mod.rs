@@ -30,8 +30,9 @@ pub use waive::{Waived, waive};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::check::{self, Finding, Severity, Verdict};
+use crate::check::{self, Finding, FindingKind, Severity, Verdict};
 use crate::id::ObjectId;
+use crate::layout::dpkg;
 use crate::materialise::{IdLookup as _, PasswdIds};
 use crate::merge::derive::ldsocache::{CacheEntry, LdSoCacheError};
 use crate::merge::packages::{Decision, Side, arbitrate};
@@ -40,9 +41,6 @@ use crate::path::RelPath;
 use crate::store::{Index, StoreError, Transaction};
 use crate::tree::view::ViewError;
 use crate::tree::{Changeset, Inode, Tree};
-
-/// The package database of an image.
-const STATUS: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/status";
 
 /// Why a composition stopped; findings are not errors.
 #[derive(Debug, thiserror::Error)]
@@ -112,15 +110,10 @@ pub fn ids_of(
     tree: &Tree,
     read: &dyn Fn(&ObjectId) -> Result<Vec<u8>, StoreError>,
 ) -> Result<PasswdIds, StoreError> {
-    let file = |path: &[u8]| {
-        tree.get(path)
-            .and_then(Inode::object)
-            .map_or(Ok(Vec::new()), |id| read(&id))
-    };
-    Ok(PasswdIds::parse(
-        &file(b"etc/passwd")?,
-        &file(b"etc/group")?,
-    ))
+    PasswdIds::read(|place| {
+        let object = tree.get(place.as_bytes()).and_then(Inode::object);
+        object.map_or(Ok(Vec::new()), |id| read(&id))
+    })
 }
 
 struct TransactionBlobs<'a, 'r>(&'a Transaction<'r>);
@@ -194,12 +187,12 @@ pub fn compose(
 
 /// Says whether packages may have come from both sides: copying the changes of a large layer is not for nothing.
 fn needs_arbitration(tree: &Tree, changeset: &Changeset) -> bool {
-    let Some(change) = changeset.get(STATUS) else {
+    let Some(change) = changeset.get(dpkg::STATUS.as_bytes()) else {
         return false;
     };
     let object = |inode: Option<&Inode>| inode.and_then(Inode::object);
     let (pre, post) = (object(change.pre.as_ref()), object(change.post.as_ref()));
-    let now = object(tree.get(STATUS));
+    let now = object(tree.get(dpkg::STATUS.as_bytes()));
     now != pre && now != post && pre != post
 }
 
@@ -226,7 +219,7 @@ fn package_finding(layer: &str, decision: Decision) -> Finding {
         ),
     };
     Finding {
-        id: format!("package:{package}"),
+        id: FindingKind::Package.at(package),
         severity: Severity::Note,
         layer: layer.to_owned(),
         reason: format!(
@@ -253,7 +246,7 @@ fn conflict_findings(
             .line
             .map_or(String::new(), |line| format!(", line {line}"));
         Finding {
-            id: format!("conflict:{}{place}", conflict.path),
+            id: FindingKind::Conflict.at(format_args!("{}{place}", conflict.path)),
             severity,
             layer: layer.to_owned(),
             package: None,
@@ -274,7 +267,7 @@ fn generate_findings(error: &GenerateError, members: &[Member]) -> Vec<Finding> 
     let finding = |member: &Member| {
         let (layer, generator) = (&member.layer.name, &error.generator);
         Finding {
-            id: format!("derive:{layer}:{generator}"),
+            id: FindingKind::Derive.at(format_args!("{layer}:{generator}")),
             severity: judge::severity(member, members),
             layer: layer.clone(),
             package: None,

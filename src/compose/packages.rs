@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{Composition, Member, TreeView};
 use crate::check::{Problem, paths};
-use crate::deb822::{Stanza, stanzas};
+use crate::layout::dpkg;
+use crate::packages::{self, Package};
 use crate::path::RelPath;
 use crate::tree::view::{FileFacts, ImageView, ViewError};
 use crate::tree::{Inode, Tree};
-
-/// The package database, as programs know it.
-const DATABASE: &[u8] = b"var/lib/dpkg";
 
 /// Finds libraries of packages that the loader does not take, for a file of no package comes first.
 pub(super) fn hidden_libraries(
@@ -96,20 +94,16 @@ fn find_owners(
     view: &TreeView<'_>,
     wanted: &mut BTreeMap<RelPath, Option<String>>,
 ) -> Result<(), ViewError> {
-    let Some(info) = tree.resolve(&[DATABASE, b"/info"].concat()) else {
+    let Some(info) = database(tree, "info") else {
         return Ok(());
     };
     // Lists name directories as they were before /usr was merged, so that only their last part tells most of them apart.
     let names: std::collections::BTreeSet<Vec<u8>> =
         wanted.keys().map(|path| path.name().to_vec()).collect();
     for name in tree.names(info.as_bytes()) {
-        let Some(package) = name.strip_suffix(b".list") else {
+        let Some(package) = packages::package_of_list(name) else {
             continue;
         };
-        let package = package
-            .split(|byte| *byte == b':')
-            .next()
-            .unwrap_or(package);
         let list = view.read(&[info.as_bytes(), b"/", name].concat())?;
         for line in list.split(|byte| *byte == b'\n') {
             let last = line.rsplit(|byte| *byte == b'/').next().unwrap_or(line);
@@ -124,17 +118,18 @@ fn find_owners(
     Ok(())
 }
 
+/// Returns where a part of dpkg's database is.
+pub(super) fn database(tree: &Tree, part: &str) -> Option<RelPath> {
+    let place = |dir: &str| tree.resolve(format!("{dir}/{part}").as_bytes());
+    dpkg::DIRECTORIES.into_iter().find_map(place)
+}
+
 fn versions(tree: &Tree, view: &TreeView<'_>) -> Result<BTreeMap<String, String>, ViewError> {
-    let Some(status) = tree.resolve(&[DATABASE, b"/status"].concat()) else {
+    let Some(status) = database(tree, "status") else {
         return Ok(BTreeMap::new());
     };
     let text = view.read(status.as_bytes())?;
-    let record = |raw| {
-        let stanza = Stanza::parse(raw).ok()?;
-        let field = |name| Some(String::from_utf8_lossy(stanza.require(name).ok()?).into_owned());
-        Some((field("Package")?, field("Version")?))
-    };
-    Ok(stanzas(&text)
-        .filter_map(|(raw, _, _)| record(raw))
-        .collect())
+    let database = packages::dpkg::read(&text);
+    let version = |package: &Package<'_>| (package.name.to_owned(), package.version.to_string());
+    Ok(database.packages().map(version).collect())
 }

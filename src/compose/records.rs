@@ -1,37 +1,38 @@
 //! Databases that cannot be read: said from the layer on that wrote them, not only when a merge needs them.
 
-use super::{STATUS, TreeView};
-use crate::check::{Problem, Subject, Weight};
-use crate::merge::drivers;
+use super::TreeView;
+use crate::check::{FindingKind, Problem, Subject, Weight};
+use crate::layout::{SYSIMAGE, dpkg, join};
+use crate::merge::drivers::{self, Unreadable};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView as _, ViewError};
 
 /// Finds databases that their driver cannot read: a merge would refuse them, and so might their programs.
 pub fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewError> {
-    let places: [&[u8]; 2] = [b"etc", b"usr/lib/sysimage/var"];
-    let files = places.into_iter().flat_map(|place| tree.below(place));
+    let databases = join(SYSIMAGE.as_bytes(), b"var");
+    let files = [&b"etc"[..], &databases];
+    let files = files.into_iter().flat_map(|place| tree.below(place));
     let mut problems = Vec::new();
     // The check of packages reads the status itself.
-    let files = files.filter(|(path, inode)| inode.object().is_some() && path.as_bytes() != STATUS);
+    let files = files.filter(|(path, inode)| {
+        inode.object().is_some() && path.as_bytes() != dpkg::STATUS.as_bytes()
+    });
     for (path, _) in files {
         let Some(driver) = drivers::driver_for(path.as_bytes()) else {
             continue;
         };
         let bytes = view.read(path.as_bytes())?;
-        // Both sides differ from an absent file, so that the driver has to read them.
-        let Err(conflicts) = driver.merge(None, Some(&bytes), Some(b"")) else {
+        // A file that is empty has no records yet, and so nothing that is damaged.
+        let unreadable = match driver.check(&bytes) {
+            Err(unreadable) if !bytes.is_empty() => unreadable,
+            _ => continue,
+        };
+        let first = unreadable.into_iter().min_by_key(|found| found.line);
+        let Some(Unreadable { line, reason }) = first else {
             continue;
         };
-        let first = conflicts
-            .iter()
-            .filter(|conflict| conflict.reason.starts_with("current: "))
-            .min_by_key(|conflict| conflict.line);
-        let Some((conflict, line)) = first.and_then(|found| Some((found, found.line?))) else {
-            continue;
-        };
-        let reason = conflict.reason.trim_start_matches("current: ");
         problems.push(Problem {
-            id: format!("record:{path}:line-{line}"),
+            id: FindingKind::Record.at(format_args!("{path}:line-{line}")),
             subject: Subject::Path(path.clone()),
             package: None,
             other: None,

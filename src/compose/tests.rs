@@ -75,7 +75,7 @@ fn knowing(mut member: Member, ids: &[&str]) -> Member {
 
 fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> Found {
     let problem = Problem {
-        id: id.to_owned(),
+        id: id.parse().unwrap(),
         subject,
         package: None,
         other: None,
@@ -242,7 +242,7 @@ fn what_is_broken_from_outside_stays_news_when_the_layer_is_built_again() {
 #[test]
 fn a_waiver_accepts_one_finding_until_its_day_and_says_when_it_does_not() {
     let finding = |id: &str, severity| Finding {
-        id: id.to_owned(),
+        id: id.parse().unwrap(),
         severity,
         layer: "app".to_owned(),
         package: None,
@@ -369,9 +369,8 @@ fn a_program_that_fails_on_a_moved_layer_asks_to_rebuild_it_and_is_an_error_else
         let found = result.ok().map(|composition| {
             let grave = composition.findings.into_iter();
             let rebuild = grave.filter(|f| f.severity == Severity::Rebuild && !f.is_waivable());
-            let kind = |id: &str| id.split_inclusive(':').next().unwrap_or("").to_owned();
             rebuild
-                .map(|f| format!("{} {}", f.layer, kind(&f.id)))
+                .map(|f| format!("{} {}:", f.layer, f.id.kind().word()))
                 .collect::<Vec<_>>()
         });
         let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect::<Vec<_>>());

@@ -1,8 +1,10 @@
 //! dpkg's file triggers over layers: a package that wants to be told of files has not heard of a layer that came before it.
 
+use super::packages::database;
 use super::{Member, TreeView};
-use crate::check::paths::{Interests, interest_files, interests, touched};
-use crate::check::{Problem, Subject, Weight};
+use crate::check::paths::{Interests, interests, touched};
+use crate::check::{FindingKind, Problem, Subject, Weight};
+use crate::layout::{dpkg, within};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView as _, ViewError};
 
@@ -47,8 +49,7 @@ pub fn unheard(
     members: &[Member],
     view: &TreeView<'_>,
 ) -> Result<Vec<Problem>, ViewError> {
-    let files = interest_files();
-    let Some(file) = files.into_iter().find_map(|path| tree.resolve(path)) else {
+    let Some(file) = database(tree, dpkg::FILE_TRIGGERS) else {
         return Ok(Vec::new());
     };
     let Interests {
@@ -62,10 +63,10 @@ pub fn unheard(
             .iter()
             .filter(|(_, change)| change.post.is_some());
         let mut paths = posts.map(|(path, _)| path);
-        for interest in touched(&interests, &mut paths, &[]) {
+        for interest in touched(&interests, &mut paths) {
             let (package, place, layer) = (&interest.package, &interest.path, &member.layer.name);
             problems.push(Problem {
-                id: format!("trigger:{layer}:{package}:{place}"),
+                id: FindingKind::Trigger.at(format_args!("{layer}:{package}:{place}")),
                 subject: Subject::Layer(layer.clone()),
                 package: Some(package.clone()),
                 other: None,
@@ -91,11 +92,7 @@ fn is_derived(path: &[u8]) -> bool {
     if plain.starts_with(b"lib/") {
         plain = [b"usr/".as_slice(), &plain].concat();
     }
-    let below = |dir: &&[u8]| {
-        let rest = plain.strip_prefix(*dir);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-    };
-    DERIVED.iter().any(below)
+    DERIVED.iter().any(|dir| within(&plain, dir))
 }
 
 #[cfg(test)]

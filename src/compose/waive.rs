@@ -1,6 +1,6 @@
 //! Waivers: each accepts one finding, for a reason and until a day; what it does not accept is said.
 
-use crate::check::{Finding, Severity};
+use crate::check::{Finding, FindingKind, Severity};
 use crate::format::Waiver;
 use crate::time::Date;
 
@@ -21,7 +21,7 @@ pub fn waive(mut findings: Vec<Finding>, waivers: &[Waiver], today: Date) -> Wai
     for waiver in waivers {
         let mut note = |kind: &str, layer: &str, reason: String, hint: &str| {
             notes.push(Finding {
-                id: format!("waiver:{kind}:{}", waiver.finding),
+                id: FindingKind::Waiver.at(format_args!("{kind}:{}", waiver.finding)),
                 severity: Severity::Note,
                 layer: layer.to_owned(),
                 package: None,
@@ -31,9 +31,9 @@ pub fn waive(mut findings: Vec<Finding>, waivers: &[Waiver], today: Date) -> Wai
                 waived: None,
             });
         };
-        let found = findings
-            .iter_mut()
-            .find(|finding| finding.id == waiver.finding && finding.severity > Severity::Note);
+        let found = findings.iter_mut().find(|finding| {
+            finding.id.as_str() == waiver.finding && finding.severity > Severity::Note
+        });
         let Some(finding) = found else {
             let reason = format!("the waiver of '{}' matches no finding", waiver.finding);
             note("unused", "", reason, "remove it from the recipe");

@@ -160,14 +160,12 @@ fn subtree(tree: &Tree, path: &[u8]) -> Tree {
 
 /// Reads the users and groups of an `etc`.
 pub(super) fn ids_of(tree: &Tree, contents: &Contents<'_>) -> Result<PasswdIds, DeployError> {
-    let read = |path: &[u8]| match tree.get(path).and_then(Inode::object) {
-        Some(object) => contents.read(&object),
-        None => Ok(Vec::new()),
-    };
-    Ok(PasswdIds::parse(
-        &read(b"etc/passwd")?,
-        &read(b"etc/group")?,
-    ))
+    PasswdIds::read(
+        |place| match tree.get(place.as_bytes()).and_then(Inode::object) {
+            Some(object) => Ok(contents.read(&object)?),
+            None => Ok(Vec::new()),
+        },
+    )
 }
 
 /// Reads the `etc` of a deployment's image, which was kept with it.
@@ -192,14 +190,13 @@ fn machine_tree(
     contents: &Contents<'_>,
 ) -> Result<(Tree, PasswdIds), DeployError> {
     let dir = place.etc();
-    let read = |name: &str| {
-        let path = dir.join(name);
+    let ids = PasswdIds::read(|file| {
+        let path = place.dir.join(file);
         match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             other => other.map_err(|error| DeployError::io("read", &path, error)),
         }
-    };
-    let ids = PasswdIds::parse(&read("passwd")?, &read("group")?);
+    })?;
     let scanned = scan(&dir, &ScanOptions::default(), &ids, contents)?;
     let mut tree: Tree = scanned
         .into_iter()

@@ -135,11 +135,6 @@ impl History {
         history
     }
 
-    /// Returns the deployment that the last record made current.
-    pub fn last_to(&self) -> Option<u64> {
-        self.records.last().and_then(|record| record.to)
-    }
-
     /// Returns the deployments that were ever current.
     pub fn ever_current(&self) -> BTreeSet<u64> {
         self.records.iter().filter_map(|record| record.to).collect()
@@ -342,7 +337,7 @@ mod tests {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let torn = History::load(&path).unwrap();
             assert!(torn.torn && torn.broken.is_none());
-            assert_eq!(torn.last_to(), Some(2));
+            assert_eq!(torn.records.last().and_then(|record| record.to), Some(2));
             mend(&RealDisk, &path).unwrap();
             append(&RealDisk, &path, record(Action::Recovered, Some(2), 3)).unwrap();
             let mended = History::load(&path).unwrap();

@@ -17,6 +17,7 @@ use crate::check::renumbered;
 use crate::durable::Disk;
 use crate::format::{self, Image};
 use crate::id::{ImageId, TreeId};
+use crate::layout::accounts::{GROUP, PASSWD};
 use crate::materialise::{Capabilities, Metadata, Ownership, Support, checkout, checkout_subtree};
 use crate::merge::Blobs as _;
 use crate::path::RelPath;
@@ -83,13 +84,13 @@ fn refuse_renumbered(
         return Ok(());
     };
     let mut findings = Vec::new();
-    for (name, is_user) in [("passwd", true), ("group", false)] {
-        let path = current.dir.join("etc").join(name);
+    for (place, is_user) in [(PASSWD, true), (GROUP, false)] {
+        let path = current.dir.join(place);
         let old = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             result => result.map_err(|error| DeployError::io("read", &path, error))?,
         };
-        let path = RelPath::from_text(&format!("etc/{name}")).ok();
+        let path = RelPath::from_text(place).ok();
         let object = path
             .as_ref()
             .and_then(|path| new.get(path.as_bytes())?.object());
@@ -98,7 +99,12 @@ fn refuse_renumbered(
             findings.push(account.finding(is_user, path.clone(), String::new()));
         }
     }
-    findings.retain(|finding| !image.waivers.iter().any(|w| w.finding == finding.id));
+    findings.retain(|finding| {
+        !image
+            .waivers
+            .iter()
+            .any(|w| w.finding == finding.id.as_str())
+    });
     if findings.is_empty() {
         Ok(())
     } else {

@@ -20,7 +20,8 @@ use crate::durable::{Disk, remove_tree};
 use crate::path::RelPath;
 use crate::tree::{Inode, Node, Owner, Tree};
 
-const FACTORY: &[u8] = b"usr/share/factory/var";
+/// The part of the factory content that is for `/var`.
+const FACTORY_VAR: &[u8] = b"usr/share/factory/var";
 
 /// What is to be added, with paths below `var`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,8 +82,8 @@ pub(super) fn plan(image: &Tree, state: &Path) -> Result<VarPlan, DeployError> {
 fn wanted(image: &Tree) -> Tree {
     let mut full = Tree::new();
     full.insert(RelPath::root(), Inode::directory(0o755));
-    for (path, inode) in image.subtree(FACTORY) {
-        if let Some(path) = path.rebase(FACTORY, b"") {
+    for (path, inode) in image.subtree(FACTORY_VAR) {
+        if let Some(path) = path.rebase(FACTORY_VAR, b"") {
             full.insert(path, inode.clone());
         }
     }
@@ -116,9 +117,9 @@ fn units(image: &Tree, full: &Tree) -> BTreeSet<RelPath> {
                 .is_some_and(|inode| inode.is_dir() && is_root(&inode.owner))
     };
     image
-        .below(FACTORY)
+        .below(FACTORY_VAR)
         .filter(|(_, inode)| !inode.is_dir())
-        .filter_map(|(path, _)| path.rebase(FACTORY, b"")?.parent())
+        .filter_map(|(path, _)| path.rebase(FACTORY_VAR, b"")?.parent())
         .filter(|dir| full.get(dir.as_bytes()).is_some_and(Inode::is_dir) && !is_shared(dir))
         .collect()
 }

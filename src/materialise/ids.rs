@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::layout::accounts::{GROUP, PASSWD, numbers};
 use crate::tree::Owner;
 
 /// Finds the number of an owner in an image.
@@ -31,6 +32,11 @@ impl PasswdIds {
             users: Names::parse(passwd),
             groups: Names::parse(group),
         }
+    }
+
+    /// Reads the users and groups of an image, each file by its place in it; a file that is not there is empty.
+    pub fn read<E>(mut read: impl FnMut(&'static str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
+        Ok(Self::parse(&read(PASSWD)?, &read(GROUP)?))
     }
 
     /// Returns the owner that `uid` means here.
@@ -70,21 +76,10 @@ struct Names {
 impl Names {
     fn parse(text: &[u8]) -> Self {
         let mut this = Self::default();
-        for line in text.split(|b| *b == b'\n') {
-            let mut fields = line.split(|b| *b == b':');
-            let (Some(name), Some(_), Some(number)) = (fields.next(), fields.next(), fields.next())
-            else {
-                continue;
-            };
-            let (Ok(name), Ok(number)) = (std::str::from_utf8(name), std::str::from_utf8(number))
-            else {
-                continue;
-            };
-            let (Some(Owner::Name(name)), Ok(number)) = (Owner::from_text(name), number.parse())
-            else {
-                continue;
-            };
-            this.add(name, number);
+        for (name, number) in numbers(text) {
+            if let Some(Owner::Name(name)) = Owner::from_text(name) {
+                this.add(name, number);
+            }
         }
         this.add("root".into(), 0);
         this

@@ -161,22 +161,6 @@ impl Ids {
         self.map(kind).iter().map(|(name, id)| (name.as_str(), *id))
     }
 
-    /// Returns the table of only those names that `keep` accepts.
-    #[must_use]
-    pub fn subset(&self, keep: impl Fn(IdKind, &str) -> bool) -> Self {
-        let filter = |kind, map: &BTreeMap<String, u32>| {
-            map.iter()
-                .filter(|(name, _)| keep(kind, name))
-                .map(|(name, id)| (name.clone(), *id))
-                .collect()
-        };
-        Self {
-            header: self.header.clone(),
-            users: filter(IdKind::User, &self.users),
-            groups: filter(IdKind::Group, &self.groups),
-        }
-    }
-
     /// Returns the number of `name`, giving it one first if it has none.
     ///
     /// `reserved` holds the numbers that *other* names have in the images concerned. A user takes its group's number and

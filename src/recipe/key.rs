@@ -52,7 +52,7 @@ pub struct KeyInputs<'a> {
     pub scripts: &'a [(RelPath, ObjectId)],
     /// The locked packages.
     pub lock: Option<&'a LayerLock>,
-    /// The numbers of the names that this layer creates, and no others: see [`Ids::subset`].
+    /// The numbers of the names that this layer creates, and no others.
     pub ids: &'a Ids,
     /// The Debian architecture.
     pub architecture: &'a str,

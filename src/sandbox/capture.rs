@@ -38,10 +38,7 @@ pub fn capture(
     options: &ScanOptions,
     sink: &dyn ObjectSink,
 ) -> Result<Captured, SandboxError> {
-    let ids = PasswdIds::parse(
-        &read_inside(merged, "etc/passwd")?,
-        &read_inside(merged, "etc/group")?,
-    );
+    let ids = PasswdIds::read(|place| read_inside(merged, place))?;
     let touched = touched(upper, lower, options)?;
     let known = KnownContents {
         lower,

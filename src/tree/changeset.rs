@@ -81,27 +81,6 @@ impl Changeset {
             .filter_map(|change| change.post.as_ref()?.object())
             .collect()
     }
-
-    /// Returns the objects that the changed paths held before.
-    pub fn pre_objects(&self) -> BTreeSet<ObjectId> {
-        self.changes
-            .values()
-            .filter_map(|change| change.pre.as_ref()?.object())
-            .collect()
-    }
-
-    /// Returns the bytes of the regular files that the change brings, each distinct object once.
-    pub fn post_bytes(&self) -> u64 {
-        let sizes: BTreeMap<ObjectId, u64> = self
-            .changes
-            .values()
-            .filter_map(|change| match change.post.as_ref()?.node {
-                crate::tree::Node::File { object, size } => Some((object, size)),
-                _ => None,
-            })
-            .collect();
-        sizes.values().sum()
-    }
 }
 
 impl FromIterator<(RelPath, Change)> for Changeset {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::id::ObjectId;
+use crate::layout::Seen;
 use crate::time::Timestamp;
 
 /// An owner or group: by name where the image has one, else by number.
@@ -80,6 +81,15 @@ pub enum Node {
 }
 
 impl Node {
+    /// Returns what it is to a path that is followed.
+    pub fn seen(&self) -> Seen<'_> {
+        match self {
+            Self::Directory => Seen::Directory,
+            Self::Symlink { target } => Seen::Link((&**target).into()),
+            _ => Seen::Other,
+        }
+    }
+
     /// Returns the word for this kind in messages and text twins.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ pub use overlay::{corrections, lay};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::ObjectId;
+use crate::layout::{self, Absent, Walk};
 use crate::path::RelPath;
 
 /// A filesystem tree: every path once, in byte order; the root is the empty path.
@@ -111,38 +112,11 @@ impl Tree {
 
     /// Follows symlinks inside the image's root; returns the final path, or `None` when it dangles or loops.
     pub fn resolve(&self, path: &[u8]) -> Option<RelPath> {
-        let mut pending: Vec<Vec<u8>> = path
-            .split(|b| *b == b'/')
-            .rev()
-            .map(<[u8]>::to_vec)
-            .collect();
-        let mut at = RelPath::root();
-        let mut hops = 0;
-        while let Some(name) = pending.pop() {
-            match name.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    at = at.parent().unwrap_or_default();
-                    continue;
-                }
-                _ => {}
-            }
-            let next = at.join(&name).ok()?;
-            match &self.get(next.as_bytes())?.node {
-                Node::Symlink { target } => {
-                    hops += 1;
-                    if hops > 40 {
-                        return None;
-                    }
-                    if target.starts_with(b"/") {
-                        at = RelPath::root();
-                    }
-                    pending.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
-                }
-                _ => at = next,
-            }
+        let look = |path: &[u8]| self.get(path).map(|inode| inode.node.seen());
+        match layout::walk(&look, b"", path, Absent::LeadsNowhere) {
+            Walk::Found(at) => self.get_key_value(&at).map(|(path, _)| path.clone()),
+            Walk::Lost(_) | Walk::Loop(_) => None,
         }
-        self.get(at.as_bytes()).map(|_| at)
     }
 
     /// Returns the set of objects that the tree's files need.

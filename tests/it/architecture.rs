@@ -1,4 +1,5 @@
-//! The module map of ARCHITECTURE.md, held against the `use` lines: a module uses only modules of a lower level.
+//! The module map of ARCHITECTURE.md, held against the `use` lines: a module uses only
+//! modules of a lower level, whether it names them one by one or in braces.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +12,14 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("6", &["build", "deploy", "transfer"]),
     ("5", &["compose", "recipe", "sandbox", "trust"]),
     ("4", &["materialise", "remote", "store"]),
-    ("3", &["delta", "durable"]),
-    ("2", &["check", "format", "merge"]),
+    ("3", &["check", "delta", "durable", "merge"]),
+    ("2", &["format", "packages"]),
     ("1", &["codec", "deb822", "glob", "tree"]),
     (
         "0",
-        &["causes", "elf", "id", "path", "sha256", "time", "version"],
+        &[
+            "causes", "elf", "id", "layout", "path", "sha256", "time", "version",
+        ],
     ),
 ];
 
@@ -54,20 +57,82 @@ fn code(path: &Path) -> String {
         .to_owned()
 }
 
-/// Returns the top-level modules that a source names by `crate::`, with line numbers.
+/// Returns the top-level modules that a source names by `crate::`, with line numbers: one by one,
+/// or in braces, which may go on over several lines and hold braces of their own.
 fn uses(text: &str) -> Vec<(usize, String)> {
+    let uncommented = |line: &str| line.split("//").next().unwrap_or("").to_owned();
+    let code: Vec<String> = text.lines().map(uncommented).collect();
+    let code = code.join("\n");
     let mut found = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let code = line.split("//").next().unwrap_or("");
-        for part in code.split("crate::").skip(1) {
-            let name: String = part
-                .chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect();
-            found.push((number + 1, name));
+    for (at, word) in code.match_indices("crate::") {
+        if code[..at].ends_with(is_of_name) {
+            continue;
+        }
+        let from = at + word.len();
+        let rest = code[from..].trim_start();
+        let start = code.len() - rest.len();
+        match rest.strip_prefix('{') {
+            None => found.extend(name_at(&code, start)),
+            Some(_) => found.extend(members(&code, start + 1)),
         }
     }
     found
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Returns the name that starts at `at`, with its line.
+fn name_at(code: &str, at: usize) -> Option<(usize, String)> {
+    let name: String = code[at..].chars().take_while(|c| is_of_name(*c)).collect();
+    let line = code[..at].matches('\n').count() + 1;
+    (!name.is_empty()).then_some((line, name))
+}
+
+/// Returns the first name of each member of the group whose brace has been opened before `start`.
+fn members(code: &str, start: usize) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut depth = 1;
+    let mut is_first = true;
+    for (offset, c) in code[start..].char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' => is_first |= depth == 1,
+            c if c.is_whitespace() => {}
+            _ if is_first && depth == 1 => {
+                found.extend(name_at(code, start + offset));
+                is_first = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_are_seen_one_by_one_and_in_groups() {
+    let check = |text: &str, expect: &[(usize, &str)]| {
+        let found = uses(text);
+        let found: Vec<_> = found.iter().map(|(line, name)| (*line, &**name)).collect();
+        assert_eq!(found, expect, "{text}");
+    };
+    check("use crate::tree::Tree;", &[(1, "tree")]);
+    check(
+        "\nlet x = crate::id::f(crate::path::g());",
+        &[(2, "id"), (2, "path")],
+    );
+    check("use crate::{id, path::RelPath};", &[(1, "id"), (1, "path")]);
+    check(
+        "use crate::{\n    // why\n    id::{self, ObjectId, x::{y, z}},\n    tree::{Inode, Node},\n\n    store,\n};\nuse std::fs;",
+        &[(3, "id"), (4, "tree"), (6, "store")],
+    );
+    check("// crate::cli\nuse mycrate::x;\npub(crate) fn f() {}", &[]);
+    check("use crate::\n    deploy::x;", &[(2, "deploy")]);
 }
 
 #[test]

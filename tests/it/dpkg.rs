@@ -164,7 +164,7 @@ fn we_say(status: &str, native: &str) -> BTreeSet<[String; 3]> {
     let found = found.iter().map(|problem| {
         let mut words = problem.reason.split(' ');
         // Names of a foreign architecture hold a colon, so that the id cannot be cut at colons.
-        let kind = problem.id.split(':').nth(1).unwrap();
+        let kind = problem.id.as_str().split(':').nth(1).unwrap();
         let first = match kind {
             "depends" => bare(words.nth(3).unwrap().trim_end_matches(',')),
             "breaks" | "conflicts" => "",
@@ -174,7 +174,7 @@ fn we_say(status: &str, native: &str) -> BTreeSet<[String; 3]> {
             panic!("{problem:?}");
         };
         let foreign = format!(":{name}:i386:");
-        let name = if problem.id.contains(&foreign) {
+        let name = if problem.id.as_str().contains(&foreign) {
             format!("{name}:i386")
         } else {
             name.clone()

@@ -54,8 +54,8 @@ fn lacks(root: &Path, program: &str) -> BTreeSet<String> {
 /// The same of problems.
 fn told(problems: &[Problem]) -> BTreeSet<String> {
     let names = problems.iter().filter_map(|problem| {
-        let (kind, _) = problem.id.strip_prefix("elf:")?.split_once(':')?;
-        let last = problem.id.rsplit(':').next()?;
+        let (kind, _) = problem.id.as_str().strip_prefix("elf:")?.split_once(':')?;
+        let last = problem.id.as_str().rsplit(':').next()?;
         matches!(kind, "needed" | "version").then(|| last.to_owned())
     });
     names.collect()
@@ -321,7 +321,10 @@ impl Small {
             assert_eq!(!starts, is_stopped, "'{program}': {problems:?}");
         }
         assert_eq!(told(&problems), lacking, "{problems:?}");
-        problems.into_iter().map(|problem| problem.id).collect()
+        problems
+            .into_iter()
+            .map(|problem| problem.id.to_string())
+            .collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What tests of real file systems share: objects on disk, trees written briefly, and honest skipping.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use layerset::id::ObjectId;
 use layerset::materialise::{ObjectDir, PasswdIds};
 use layerset::path::RelPath;
 use layerset::time::Timestamp;
-use layerset::tree::{Inode, Node, Owner, Tree};
+use layerset::tree::{Changeset, Inode, Node, Owner, Tree};
 
 /// Records that the running test cannot run, or not all of it, and why; `scripts/test.sh` counts and lists it.
 ///
@@ -241,4 +241,12 @@ pub fn mounts(dir: &std::path::Path) -> BTreeMap<String, usize> {
         }
     }
     count
+}
+
+/// All that a changeset replaced, as a layer keeps it.
+pub fn pre_images(changeset: &Changeset) -> Vec<ObjectId> {
+    let objects = changeset
+        .iter()
+        .filter_map(|(_, change)| change.pre.as_ref()?.object());
+    objects.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -96,7 +96,7 @@ impl Shelf {
             version: "1".to_owned(),
             architecture: "amd64".to_owned(),
             changeset: transaction.put_changeset(&changeset).unwrap(),
-            pre_images: changeset.pre_objects().into_iter().collect(),
+            pre_images: crate::support::pre_images(&changeset),
             build: BuildFacts {
                 key: BuildKey::of(b""),
                 on: on.into_iter().collect(),

@@ -10,6 +10,7 @@ use super::installed::status_differences;
 use super::meter::Meter;
 use super::package::LockedPackage;
 use super::repo::LocalRepo;
+use crate::layout::dpkg;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -76,7 +77,7 @@ impl Bootstrapper<'_> {
         self.mmdebstrap(progress)?;
         self.mark_automatic()?;
         self.tidy()?;
-        let path = self.root.join("var/lib/dpkg/status");
+        let path = self.root.join(dpkg::LINK).join("status");
         let status = fs::read_to_string(&path).map_err(AptError::io("read", &path))?;
         let differences = status_differences(&status, self.packages);
         if differences.is_empty() {

@@ -4,9 +4,7 @@
 //! dpkg(1). Nothing is guessed: a record that cannot be read is a problem by itself. The work is bounded, so that
 //! a hostile database costs seconds at most.
 
-mod relation;
 mod satisfy;
-mod status;
 
 #[cfg(test)]
 mod tests;
@@ -14,12 +12,10 @@ mod tests;
 use std::collections::BTreeMap;
 
 use self::satisfy::Installed;
-use self::status::{Fault, MultiArch, Package};
-use super::{Problem, Subject, Weight};
+use super::{FindingId, FindingKind, Problem, Subject, Weight};
+use crate::layout::dpkg;
+use crate::packages::{self, Fault, MultiArch, Package};
 use crate::path::RelPath;
-
-/// Where an image has the database: `/var/lib/dpkg` leads there.
-const STATUS: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/status";
 
 /// More than this says nothing that fewer would not.
 const MAX_PROBLEMS: usize = 4_000;
@@ -28,13 +24,14 @@ const MAX_PROBLEMS: usize = 4_000;
 ///
 /// `native` is dpkg's name of the image's architecture, e.g. `amd64`. The problems are sorted by id, each id once.
 pub fn problems(status: &[u8], native: &str) -> Vec<Problem> {
-    let (packages, faults) = status::read(status);
+    let database = packages::dpkg::read(status);
+    let packages: Vec<&Package<'_>> = database.packages().collect();
     let mut found = Found {
         native,
         problems: BTreeMap::new(),
         is_full: false,
     };
-    for fault in &faults {
+    for fault in &database.faults {
         found.unreadable(fault);
     }
     for package in &packages {
@@ -55,7 +52,7 @@ pub fn problems(status: &[u8], native: &str) -> Vec<Problem> {
 /// The problems so far.
 struct Found<'n> {
     native: &'n str,
-    problems: BTreeMap<String, Problem>,
+    problems: BTreeMap<FindingId, Problem>,
     is_full: bool,
 }
 
@@ -75,7 +72,7 @@ impl Found<'_> {
 
     fn push(
         &mut self,
-        id: String,
+        id: FindingId,
         package: &Package<'_>,
         other: Option<String>,
         reason: String,
@@ -110,10 +107,11 @@ impl Found<'_> {
             Some((name, architecture)) => self.label(name, architecture),
         };
         let id = match fault.field {
-            None => format!("dpkg:unreadable:{place}"),
-            Some(field) => format!("dpkg:unreadable:{place}:{}", field.to_ascii_lowercase()),
+            None => FindingKind::DpkgUnreadable.at(place),
+            Some(field) => FindingKind::DpkgUnreadable
+                .at(format_args!("{place}:{}", field.to_ascii_lowercase())),
         };
-        let path = RelPath::new(STATUS).unwrap_or_default();
+        let path = RelPath::new(dpkg::STATUS.as_bytes()).unwrap_or_default();
         let what = match fault.package {
             None => "a record".to_owned(),
             Some((name, _)) => format!("the record of '{name}'"),
@@ -150,7 +148,7 @@ impl Found<'_> {
             return;
         };
         self.push(
-            format!("dpkg:state:{}", self.label_of(package)),
+            FindingKind::Dpkg.at(format_args!("state:{}", self.label_of(package))),
             package,
             None,
             format!("{name} {version} {wrong}"),
@@ -161,7 +159,7 @@ impl Found<'_> {
     }
 
     /// Finds packages of several architectures that cannot be installed together.
-    fn instances(&mut self, packages: &[Package<'_>]) {
+    fn instances(&mut self, packages: &[&Package<'_>]) {
         let mut first: BTreeMap<&str, &Package<'_>> = BTreeMap::new();
         for package in packages {
             let Package { name, version, .. } = package;
@@ -180,7 +178,7 @@ impl Found<'_> {
                 continue;
             };
             self.push(
-                format!("dpkg:multi-arch:{name}"),
+                FindingKind::Dpkg.at(format_args!("multi-arch:{name}")),
                 package,
                 Some(self.label_of(other)),
                 format!(
@@ -209,7 +207,7 @@ impl Found<'_> {
                     installed.why_not(package, clause)
                 );
                 self.push(
-                    format!("dpkg:depends:{label}:{}", labels.join("|")),
+                    FindingKind::Dpkg.at(format_args!("depends:{label}:{}", labels.join("|"))),
                     package,
                     None,
                     reason,
@@ -233,7 +231,7 @@ impl Found<'_> {
                     let hint = format!(
                         "lock the layers of '{name}' and '{other_label}' again, so that their versions go together"
                     );
-                    let id = format!("dpkg:{kind}:{label}:{other_label}");
+                    let id = FindingKind::Dpkg.at(format_args!("{kind}:{label}:{other_label}"));
                     self.push(id, package, Some(other_label), reason, hint);
                     if self.is_full {
                         return;
@@ -245,9 +243,9 @@ impl Found<'_> {
 
     fn finish(mut self) -> Vec<Problem> {
         if self.is_full {
-            let path = RelPath::new(STATUS).unwrap_or_default();
+            let path = RelPath::new(dpkg::STATUS.as_bytes()).unwrap_or_default();
             let problem = Problem {
-                id: "dpkg:unreadable:too-much".to_owned(),
+                id: FindingKind::DpkgUnreadable.at("too-much"),
                 reason: format!("'{path}' has more relations or problems than can be followed"),
                 subject: Subject::Path(path),
                 package: None,

@@ -3,8 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use super::relation::{Qualifier, Relation};
-use super::status::{MultiArch, Package, State};
+use crate::packages::{MultiArch, Package, Qualifier, Relation};
 use crate::version::Version;
 
 /// How many candidates are looked at in all; a system of 5,000 packages needs some 100,000.
@@ -28,10 +27,10 @@ pub(super) struct Installed<'p, 'a> {
 }
 
 impl<'p, 'a> Installed<'p, 'a> {
-    pub fn new(packages: &'p [Package<'a>], native: &'p str) -> Self {
+    pub fn new(packages: &[&'p Package<'a>], native: &'p str) -> Self {
         let mut names: HashMap<&str, Vec<Candidate<'_, '_>>> =
             HashMap::with_capacity(packages.len());
-        for package in packages {
+        for package in packages.iter().copied() {
             names.entry(package.name).or_default().push(Candidate {
                 package,
                 version: Some(package.version),
@@ -152,7 +151,7 @@ impl<'p, 'a> Installed<'p, 'a> {
                     [_] if candidate.is_real => version.to_string(),
                     _ => format!("{name} {version}"),
                 };
-                near.push(if !state.is_configured() && *state != State::Absent {
+                near.push(if !state.is_configured() {
                     format!("{label} is {}", state.word())
                 } else if !self.is_for(depender, relation.qualifier, candidate) {
                     format!("{label} is installed for {architecture}")

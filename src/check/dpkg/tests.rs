@@ -336,7 +336,7 @@ fn ids_hold_no_blank_and_no_version() {
     let lines = "a 1; Depends: b (>= 4711) | c, d (>= 4711); Breaks: e (<< 4711)\n e 4711~1";
     for problem in problems(status(lines).as_bytes(), "amd64") {
         assert!(
-            !problem.id.contains([' ', '(']) && !problem.id.contains("4711"),
+            !problem.id.as_str().contains([' ', '(']) && !problem.id.as_str().contains("4711"),
             "{}",
             problem.id
         );

@@ -8,7 +8,7 @@ use super::loaders::Interp;
 use super::names::Name;
 use super::process::Lack;
 use super::search::Search;
-use crate::check::problem::{Problem, Subject, Weight};
+use crate::check::{FindingId, FindingKind, Problem, Subject, Weight};
 use crate::path::RelPath;
 use crate::tree::view::parent;
 
@@ -20,11 +20,11 @@ const REBUILD: &str = "rebuild the layer on today's lower layers";
 /// The problems so far, by id.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    problems: BTreeMap<String, Problem>,
+    problems: BTreeMap<FindingId, Problem>,
 }
 
 impl Report {
-    fn add(&mut self, id: String, path: RelPath, reason: String, hint: &str) {
+    fn add(&mut self, id: FindingId, path: RelPath, reason: String, hint: &str) {
         let problem = Problem {
             id: id.clone(),
             subject: Subject::Path(path),
@@ -43,7 +43,7 @@ impl Report {
 
     pub(super) fn broken(&mut self, path: &RelPath, why: &str) {
         self.add(
-            format!("elf:broken:{}", word(&path.to_string())),
+            FindingKind::Elf.at(format_args!("broken:{}", word(&path.to_string()))),
             path.clone(),
             format!("'{path}' cannot be loaded: {why}"),
             "rebuild the layer, and look at what wrote the file if it is broken again",
@@ -60,7 +60,7 @@ impl Report {
         let path = rel(&object.path);
         let interp = line(object.interp.as_deref().unwrap_or_default());
         self.add(
-            format!("elf:interp:{}", word(&path.to_string())),
+            FindingKind::Elf.at(format_args!("interp:{}", word(&path.to_string()))),
             path.clone(),
             format!("'{path}' is started by '{interp}', which {what}"),
             REBUILD,
@@ -80,7 +80,7 @@ impl Report {
                     false => "which no directory that the loader searches has",
                 };
                 (
-                    format!("elf:needed:{place}:{}", word(&name)),
+                    FindingKind::Elf.at(format_args!("needed:{place}:{}", word(&name))),
                     format!("'{path}' needs '{}', {what}", line(&name)),
                 )
             }
@@ -99,7 +99,11 @@ impl Report {
                     None => "which nothing that it needs loads".to_owned(),
                 };
                 (
-                    format!("elf:version:{place}:{}:{}", word(&file), word(&version)),
+                    FindingKind::Elf.at(format_args!(
+                        "version:{place}:{}:{}",
+                        word(&file),
+                        word(&version)
+                    )),
                     format!(
                         "'{path}' needs version '{}' of '{}', {what}",
                         line(&version),
@@ -117,7 +121,7 @@ impl Report {
 
     pub(super) fn unchecked(&mut self) {
         self.add(
-            "elf:unchecked".to_owned(),
+            FindingKind::Elf.at("unchecked"),
             RelPath::root(),
             "the ELF files of the tree need each other in more ways than can be followed"
                 .to_owned(),

@@ -120,7 +120,7 @@ impl World {
     fn ids(&self) -> Vec<String> {
         self.problems()
             .into_iter()
-            .map(|problem| problem.id)
+            .map(|problem| problem.id.to_string())
             .collect()
     }
 
@@ -519,7 +519,11 @@ fn ids_and_reasons_are_words_and_lines_whatever_the_names() {
         .elf("usr/bin/a b", program(&["lib\n\u{a0}x\t.so"]))
         .problems();
     let [problem] = &problems[..] else { panic!() };
-    assert!(!problem.id.contains(char::is_whitespace), "{}", problem.id);
+    assert!(
+        !problem.id.as_str().contains(char::is_whitespace),
+        "{}",
+        problem.id
+    );
     assert!(!problem.reason.contains('\n'), "{}", problem.reason);
 }
 

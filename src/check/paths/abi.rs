@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::look;
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::RelPath;
 use crate::tree::Tree;
 
@@ -24,7 +24,7 @@ enum Granule {
 
 /// A program with the places that only one version of it looks at.
 struct Loader {
-    name: &'static str,
+    kind: FindingKind,
     weight: Weight,
     /// Directories as components, with what is told of them.
     places: &'static [(&'static [&'static str], Granule)],
@@ -36,7 +36,7 @@ const LIBRARY: Granule = Granule::Ending(".so");
 
 const LOADERS: [Loader; 4] = [
     Loader {
-        name: "perl",
+        kind: FindingKind::Perl,
         weight: Weight::Grave,
         places: &[
             (&["usr", "lib", ANY, "perl5", VERSION], LIBRARY),
@@ -49,7 +49,7 @@ const LOADERS: [Loader; 4] = [
         is_there: has_perl,
     },
     Loader {
-        name: "ruby",
+        kind: FindingKind::Ruby,
         weight: Weight::Grave,
         places: &[
             (
@@ -72,13 +72,13 @@ const LOADERS: [Loader; 4] = [
         is_there: has_ruby,
     },
     Loader {
-        name: "php",
+        kind: FindingKind::Php,
         weight: Weight::Grave,
         places: &[(&["usr", "lib", "php", VERSION], LIBRARY)],
         is_there: has_php,
     },
     Loader {
-        name: "kernel",
+        kind: FindingKind::Kernel,
         weight: Weight::Minor,
         places: &[
             (&["usr", "lib", "modules", VERSION, "extra"], Granule::Name),
@@ -111,7 +111,7 @@ const PHP: [(&str, &str); 9] = [
 pub fn abi(tree: &Tree) -> Vec<Problem> {
     let programs = Programs::of(tree);
     let mut known: BTreeMap<(&str, &str, &str), bool> = BTreeMap::new();
-    let mut problems: BTreeMap<String, Problem> = BTreeMap::new();
+    let mut problems: BTreeMap<_, Problem> = BTreeMap::new();
     // Those below /var belong to the machine, and the others lie below /usr.
     for (path, _) in tree.below(b"usr").filter(|(_, inode)| !inode.is_dir()) {
         for loader in &LOADERS {
@@ -123,10 +123,10 @@ pub fn abi(tree: &Tree) -> Vec<Problem> {
                 continue;
             };
             let is_there = *known
-                .entry((loader.name, found.version, found.any))
+                .entry((loader.kind.word(), found.version, found.any))
                 .or_insert_with(|| (loader.is_there)(&programs, found.version, found.any));
             if !is_there {
-                let id = format!("{}:{}:abi", loader.name, found.what);
+                let id = loader.kind.at(format_args!("{}:abi", found.what));
                 let version = found.version;
                 problems.entry(id.clone()).or_insert_with(|| Problem {
                     id,
@@ -134,7 +134,7 @@ pub fn abi(tree: &Tree) -> Vec<Problem> {
                     package: None,
                     other: None,
                     weight: loader.weight,
-                    reason: format!("'{}' is for {} {version}, which this tree does not have", found.what, loader.name),
+                    reason: format!("'{}' is for {} {version}, which this tree does not have", found.what, loader.kind.word()),
                     hint: "rebuild the layer of the module on today's lower layers, or add the version that it is for".to_owned(),
                 });
             }

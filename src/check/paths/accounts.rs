@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::look::{self, Walk};
 use super::unit_file;
+use crate::layout::accounts::{GROUP, PASSWD};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
 
@@ -31,8 +32,12 @@ impl Accounts {
             accounts.add_both(name);
         }
         accounts.groups.insert(b"nogroup".to_vec());
-        accounts.users.extend(database(tree, view, b"etc/passwd")?);
-        accounts.groups.extend(database(tree, view, b"etc/group")?);
+        accounts
+            .users
+            .extend(database(tree, view, PASSWD.as_bytes())?);
+        accounts
+            .groups
+            .extend(database(tree, view, GROUP.as_bytes())?);
         for dir in SYSUSERS {
             for (path, _) in tree.below(dir) {
                 if path.as_bytes().ends_with(b".conf") {

@@ -2,7 +2,7 @@
 
 use super::look::{self, Walk, comes_from_factory, is_of_machine, is_volatile, passes, within};
 use super::unit_names::UnitNames;
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 use crate::tree::{Node, Tree};
 
@@ -92,7 +92,7 @@ fn problem(path: &RelPath, target: &[u8], end: &[u8], circles: bool, harmless: b
         format!("the link '{path}' leads to '{target}', and '/{end}' does not exist")
     };
     Problem {
-        id: format!("link:{path}"),
+        id: FindingKind::Link.at(path),
         subject: Subject::Path(path.clone()),
         package: None,
         other: None,

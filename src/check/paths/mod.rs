@@ -26,7 +26,7 @@ pub use php::php;
 pub use python::python;
 pub use scripts::scripts;
 pub use shadow::{CachedLibrary, OwnerOf, libraries, replaced};
-pub use triggers::{Interest, Interests, interest_files, interests, touched};
+pub use triggers::{Interests, interests, touched};
 pub use units::units;
 
 use super::Problem;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 use crate::tree::Tree;
 
@@ -40,7 +40,7 @@ pub fn php(tree: &Tree) -> Vec<Problem> {
                     continue;
                 };
                 problems.push(Problem {
-                    id: format!("php:{path}:enabled"),
+                    id: FindingKind::Php.at(format_args!("{path}:enabled")),
                     reason: format!(
                         "'{}' is enabled for another way of running PHP {}, and not for '{}'",
                         escape(name),
@@ -77,7 +77,9 @@ mod tests {
         ] {
             tree.insert(RelPath::from_text(path).unwrap(), Inode::symlink("x"));
         }
-        let ids = |tree: &Tree| -> Vec<String> { php(tree).into_iter().map(|p| p.id).collect() };
+        let ids = |tree: &Tree| -> Vec<String> {
+            php(tree).into_iter().map(|p| p.id.to_string()).collect()
+        };
         assert_eq!(
             ids(&tree),
             ["php:/etc/php/8.4/fpm/conf.d/20-xml.ini:enabled"]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::look::{self, Walk};
 use super::unit_file;
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 use crate::tree::view::{ImageView, ViewError};
 use crate::tree::{Inode, Tree};
@@ -307,7 +307,7 @@ fn list(minors: &BTreeSet<u32>) -> String {
 
 fn unloadable(dir: &[u8], module: &[u8], variants: &Variants<'_>) -> Problem {
     Problem {
-        id: format!("python:/{}/{}:abi", escape(dir), escape(module)),
+        id: FindingKind::Python.at(format_args!("/{}/{}:abi", escape(dir), escape(module))),
         subject: Subject::Path(variants.first.clone()),
         package: None,
         other: None,
@@ -324,7 +324,7 @@ fn unloadable(dir: &[u8], module: &[u8], variants: &Variants<'_>) -> Problem {
 fn stale_bytecode(dir: &[u8], variants: &Variants<'_>) -> Problem {
     let dir = escape(dir);
     Problem {
-        id: format!("python:/{dir}:bytecode"),
+        id: FindingKind::Python.at(format_args!("/{dir}:bytecode")),
         subject: Subject::Path(variants.first.clone()),
         package: None,
         other: None,
@@ -354,7 +354,7 @@ fn vanished(tree: &Tree, dir: &RelPath, home: &Home<'_>, problems: &mut Vec<Prob
             dir.to_string()
         };
         problems.push(Problem {
-            id: format!("python:{place}:path"),
+            id: FindingKind::Python.at(format_args!("{place}:path")),
             subject: Subject::Path(path.clone()),
             package: None,
             other: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::look::{self, NoProgram, passes, within};
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 use crate::tree::view::{FileFacts, ImageView, Script, ViewError};
 use crate::tree::{Node, Tree};
@@ -197,7 +197,7 @@ fn problem(path: &RelPath, fault: &str) -> Problem {
         // What builds Debian packages.
         || bytes.ends_with(b"/debian/rules");
     Problem {
-        id: format!("script:{path}"),
+        id: FindingKind::Script.at(path),
         subject: Subject::Path(path.clone()),
         package: None,
         other: None,

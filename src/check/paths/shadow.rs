@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 
 /// One line of the loader's cache, in the order in which the loader searches it.
@@ -31,7 +31,7 @@ pub fn libraries<'a>(
 ) -> Vec<Problem> {
     let mut strays: BTreeMap<(&[u8], u32), Vec<&[u8]>> = BTreeMap::new();
     let mut owned: BTreeSet<(&[u8], u32)> = BTreeSet::new();
-    let mut problems: BTreeMap<String, Problem> = BTreeMap::new();
+    let mut problems: BTreeMap<_, Problem> = BTreeMap::new();
     for entry in entries {
         let key = (entry.soname, entry.flags);
         // What comes after a package's library is hidden itself.
@@ -57,7 +57,7 @@ pub fn libraries<'a>(
 /// `shadow:file:PATH:VERSION`, [`Minor`](Weight::Minor).
 pub fn replaced(path: &RelPath, package: &str, version: &str) -> Problem {
     Problem {
-        id: format!("shadow:file:{path}:{version}"),
+        id: FindingKind::Shadow.at(format_args!("file:{path}:{version}")),
         reason: format!("'{path}' is the layer's own, and hides that of {package} {version}"),
         subject: Subject::Path(path.clone()),
         package: Some(package.to_owned()),
@@ -75,7 +75,7 @@ fn problem(
 ) -> Option<Problem> {
     let path = RelPath::new(stray.strip_prefix(b"/").unwrap_or(stray)).ok()?;
     Some(Problem {
-        id: format!("shadow:library:{path}:{version}"),
+        id: FindingKind::Shadow.at(format_args!("library:{path}:{version}")),
         reason: format!(
             "'{path}' belongs to no package, and is loaded instead of '{}' of {package} {version}",
             escape(hidden.path)

@@ -70,9 +70,13 @@ pub(super) fn assert_ids(problems: &[crate::check::Problem], expect: &[&str]) {
 }
 
 fn marked(problem: &crate::check::Problem) -> String {
-    assert!(!problem.id.contains(char::is_whitespace), "{}", problem.id);
+    assert!(
+        !problem.id.as_str().contains(char::is_whitespace),
+        "{}",
+        problem.id
+    );
     match problem.weight {
         crate::check::Weight::Grave => format!("!{}", problem.id),
-        crate::check::Weight::Minor => problem.id.clone(),
+        crate::check::Weight::Minor => problem.id.to_string(),
     }
 }

@@ -1,33 +1,19 @@
 //! dpkg's file triggers: which packages want to be told of which paths, and which of these a layer has.
 //!
 //! A package of a lower layer that gains such an interest after an upper layer was built has never been told of that
-//! layer's files. The file is `triggers/File` of the package database, as dpkg's `lib/dpkg/triglib.c` reads and writes it:
-//! a line is an absolute path, a blank, a package, and `/noawait` or `/await` for whether somebody waits for it.
+//! layer's files.
 
 use std::collections::BTreeMap;
 
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingKind, Problem, Subject, Weight};
+use crate::layout::dpkg;
+use crate::packages::{self, Interest};
 use crate::path::{RelPath, escape};
-
-/// Where the interests are recorded: in the image, and where dpkg looks.
-const FILES: [&[u8]; 2] = [
-    b"usr/lib/sysimage/var/lib/dpkg/triggers/File",
-    b"var/lib/dpkg/triggers/File",
-];
 
 /// Directories that are links below `/` since `/usr` was merged.
 const MERGED: [&[u8]; 7] = [
     b"bin", b"lib", b"lib32", b"lib64", b"libo32", b"libx32", b"sbin",
 ];
-
-/// A package that wants to be told of changes at a path.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Interest {
-    /// The path, without slashes around; what lies below counts, too.
-    pub path: RelPath,
-    /// The package, with `:` and its architecture where it may be installed for several.
-    pub package: String,
-}
 
 /// The content of dpkg's list of file triggers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,53 +24,25 @@ pub struct Interests {
     pub problems: Vec<Problem>,
 }
 
-/// Returns the paths at which the list of file triggers may be, the first that exists counts.
-pub fn interest_files() -> [&'static [u8]; 2] {
-    FILES
-}
-
 /// Reads the content of dpkg's list of file triggers.
 pub fn interests(file: &[u8]) -> Interests {
-    let mut found = Interests::default();
-    let body = file.strip_suffix(b"\n").unwrap_or(file);
-    if body.is_empty() {
-        return found;
+    let (interests, unreadable) = packages::interests(file);
+    let problem = |(line, text): (usize, &[u8])| self::unreadable(line, text);
+    Interests {
+        interests,
+        problems: unreadable.into_iter().map(problem).collect(),
     }
-    for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
-        match interest(line) {
-            Some(interest) => found.interests.push(interest),
-            None => found.problems.push(unreadable(index + 1, line)),
-        }
-    }
-    found.interests.sort();
-    found.interests.dedup();
-    found
-}
-
-fn interest(line: &[u8]) -> Option<Interest> {
-    let line = std::str::from_utf8(line).ok()?;
-    let (path, package) = line.split_once(' ')?;
-    let package = package
-        .strip_suffix("/noawait")
-        .or_else(|| package.strip_suffix("/await"))
-        .unwrap_or(package);
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "+-._:".contains(c);
-    if !package.starts_with(|c: char| c.is_ascii_alphanumeric()) || !package.chars().all(is_name) {
-        return None;
-    }
-    let path = path.strip_prefix('/')?.trim_end_matches('/');
-    Some(Interest {
-        path: RelPath::new(path.as_bytes()).ok()?,
-        package: package.to_owned(),
-    })
 }
 
 fn unreadable(number: usize, line: &[u8]) -> Problem {
     let shown = &line[..line.len().min(80)];
     Problem {
-        id: format!("trigger:unreadable:line-{number}"),
+        id: FindingKind::Trigger.at(format_args!("unreadable:line-{number}")),
         // Where the integrator found it may be the other one; the image's is what a build leaves.
-        subject: Subject::Path(RelPath::new(FILES[0]).unwrap_or_default()),
+        subject: Subject::Path(
+            RelPath::from_text(&format!("{}/{}", dpkg::DIRECTORY, dpkg::FILE_TRIGGERS))
+                .unwrap_or_default(),
+        ),
         package: None,
         other: None,
         weight: Weight::Grave,
@@ -98,20 +56,15 @@ fn unreadable(number: usize, line: &[u8]) -> Problem {
 
 /// Returns the interests in which some of these paths lie, in the order given.
 ///
-/// `derived` are paths, without a leading slash, whose interests are left out: what their triggers make is made anew with
-/// every composition. Each path costs a look-up for each directory above it.
+/// Each path costs a look-up for each directory above it.
 pub fn touched<'a>(
     interests: &'a [Interest],
     paths: &mut dyn Iterator<Item = &RelPath>,
-    derived: &[&[u8]],
 ) -> Vec<&'a Interest> {
     let mut open: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
     for (index, interest) in interests.iter().enumerate() {
         let place = merged(interest.path.as_bytes());
-        let is_derived = |dir: &&[u8]| within(&place, &merged(dir));
-        if !derived.iter().any(is_derived) {
-            open.entry(place).or_default().push(index);
-        }
+        open.entry(place).or_default().push(index);
     }
     let mut hit = Vec::new();
     for path in paths {
@@ -133,10 +86,6 @@ pub fn touched<'a>(
     hit.into_iter().map(|index| &interests[index]).collect()
 }
 
-fn within(path: &[u8], dir: &[u8]) -> bool {
-    dir.is_empty() || super::look::within(path, dir)
-}
-
 /// Returns where a path lies once `/usr` has been merged: interests are written as packages named their files then.
 fn merged(path: &[u8]) -> Vec<u8> {
     let first = path.split(|byte| *byte == b'/').next().unwrap_or(path);
@@ -150,7 +99,6 @@ fn merged(path: &[u8]) -> Vec<u8> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn shown(interests: &[&Interest]) -> Vec<String> {
         let show = |interest: &&Interest| format!("{} {}", interest.path, interest.package);
@@ -183,49 +131,20 @@ mod tests {
             b"/usr/share/man man-db\n/usr/share/mandala m\n/lib/modules kmod\n/usr/lib/x a\n/usr/lib/x b\n/etc/one o\n/usr/share/glib g\n",
         )
         .interests;
-        let check = |paths: &[&str], derived: &[&[u8]], expect: &[&str]| {
+        let check = |paths: &[&str], expect: &[&str]| {
             let paths: Vec<RelPath> = paths
                 .iter()
                 .map(|path| RelPath::from_text(path).unwrap())
                 .collect();
-            assert_eq!(shown(&touched(&list, &mut paths.iter(), derived)), expect);
+            assert_eq!(shown(&touched(&list, &mut paths.iter())), expect);
         };
-        check(&["usr/share/man/man1/a"], &[], &["/usr/share/man man-db"]);
-        check(&["usr/share/mandalas", "usr/share", "usr"], &[], &[]);
+        check(&["usr/share/man/man1/a"], &["/usr/share/man man-db"]);
+        check(&["usr/share/mandalas", "usr/share", "usr"], &[]);
         check(
             &["etc/one", "usr/lib/x"],
-            &[],
             &["/etc/one o", "/usr/lib/x a", "/usr/lib/x b"],
         );
-        check(&["usr/lib/modules/6/a.ko"], &[], &["/lib/modules kmod"]);
-        check(&["lib/x/y"], &[], &["/usr/lib/x a", "/usr/lib/x b"]);
-        check(
-            &["usr/lib/x", "usr/share/man"],
-            &[b"lib/x"],
-            &["/usr/share/man man-db"],
-        );
-        check(
-            &["usr/share/glib/s", "usr/share/man/a"],
-            &[b"usr/share"],
-            &[],
-        );
-        check(
-            &["etc/one", "usr/share/glib"],
-            &[b"etc/on"],
-            &["/etc/one o", "/usr/share/glib g"],
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn every_line_is_an_interest_or_a_problem(lines in proptest::collection::vec("[/ a-zA-Z.:\u{fffd}]{1,12}", 1..20)) {
-            let read = interests(lines.join("\n").as_bytes());
-            let mut distinct: Vec<_> = lines.iter().filter_map(|line| interest(line.as_bytes())).collect();
-            distinct.sort();
-            distinct.dedup();
-            prop_assert_eq!(&read.interests, &distinct);
-            let bad = lines.iter().filter(|line| interest(line.as_bytes()).is_none()).count();
-            prop_assert_eq!(read.problems.len(), bad);
-        }
+        check(&["usr/lib/modules/6/a.ko"], &["/lib/modules kmod"]);
+        check(&["lib/x/y"], &["/usr/lib/x a", "/usr/lib/x b"]);
     }
 }

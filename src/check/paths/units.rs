@@ -6,7 +6,7 @@ use super::accounts::{Accounts, contents};
 use super::look;
 use super::unit_file::{self, Setting};
 use super::unit_names::{Scope, UnitNames};
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{FindingId, FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
@@ -156,7 +156,7 @@ impl Whole {
 
 /// Problems by id, of equal ones the one that weighs most.
 #[derive(Default)]
-pub(super) struct Problems(BTreeMap<String, Problem>);
+pub(super) struct Problems(BTreeMap<FindingId, Problem>);
 
 impl Problems {
     /// Adds what is missing for the file at `path`; `what` ends the id.
@@ -168,7 +168,7 @@ impl Problems {
         reason: String,
         hint: &str,
     ) {
-        let id = format!("unit:{path}:{what}");
+        let id = FindingKind::Unit.at(format_args!("{path}:{what}"));
         let heavier = self.0.get(&id).is_none_or(|known| known.weight < weight);
         if heavier {
             let problem = Problem {

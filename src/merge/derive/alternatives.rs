@@ -7,13 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::DerivedLink;
+use crate::layout::{ALTERNATIVES, dpkg};
 use crate::merge::drivers::alternatives::best_choice;
 use crate::tree::view::{ImageView, ViewError, join, resolve};
-
-/// Where the database is in an image.
-const DATABASE: &[u8] = b"usr/lib/sysimage/var/lib/dpkg/alternatives";
-/// Where the links are.
-const LINKS: &[u8] = b"etc/alternatives";
 
 /// The links that the databases of an image ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,8 +28,8 @@ pub struct Alternatives {
 /// package's own script reports it.
 pub fn derive(view: &dyn ImageView) -> Result<Alternatives, ViewError> {
     let mut found = Alternatives::default();
-    for name in view.names(DATABASE) {
-        let database = view.read(&join(DATABASE, &name))?;
+    for name in view.names(dpkg::ALTERNATIVES.as_bytes()) {
+        let database = view.read(&join(dpkg::ALTERNATIVES.as_bytes(), &name))?;
         let Some(best) = best_choice(&database) else {
             continue;
         };
@@ -50,7 +46,7 @@ pub fn derive(view: &dyn ImageView) -> Result<Alternatives, ViewError> {
 
 impl Alternatives {
     fn add(&mut self, name: &[u8], link: &[u8], path: Option<&[u8]>) {
-        let inner = join(LINKS, name);
+        let inner = join(ALTERNATIVES.as_bytes(), name);
         let public = link.strip_prefix(b"/").unwrap_or(link).to_vec();
         self.derived.insert(inner.clone());
         self.public.insert(public.clone());

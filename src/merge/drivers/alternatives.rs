@@ -6,7 +6,7 @@
 //! (`alternative_save` in utils/update-alternatives.c), so the merge does the same.
 
 use super::fields::{self, Clash};
-use super::{Driver, DriverConflict, Side, linefile, unmerged};
+use super::{Driver, DriverConflict, Unreadable, linefile, parse_sides};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Merges a file under `/var/lib/dpkg/alternatives`.
@@ -37,13 +37,12 @@ struct Group<'a> {
 struct Cursor<'a, I> {
     lines: I,
     next: usize,
-    side: Side,
     /// How much of the file ends with a newline; a line behind that is cut off.
     whole: &'a [u8],
 }
 
 impl<'a, I: Iterator<Item = &'a [u8]>> Cursor<'a, I> {
-    fn line(&mut self, what: &str) -> Result<&'a [u8], DriverConflict> {
+    fn line(&mut self, what: &str) -> Result<&'a [u8], Unreadable> {
         self.next += 1;
         match self.lines.next() {
             Some(line) if line.contains(&0) => Err(self.fault("a NUL byte")),
@@ -52,7 +51,7 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Cursor<'a, I> {
         }
     }
 
-    fn path(&mut self, what: &str) -> Result<&'a [u8], DriverConflict> {
+    fn path(&mut self, what: &str) -> Result<&'a [u8], Unreadable> {
         let line = self.line(what)?;
         if line.starts_with(b"/") {
             Ok(line)
@@ -61,12 +60,12 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Cursor<'a, I> {
         }
     }
 
-    fn fault(&self, reason: &str) -> DriverConflict {
-        DriverConflict::unparsed(self.side, self.next, reason)
+    fn fault(&self, reason: &str) -> Unreadable {
+        Unreadable::at(self.next, reason)
     }
 }
 
-fn parse(file: &[u8], side: Side) -> Result<Group<'_>, DriverConflict> {
+fn parse(file: &[u8]) -> Result<Group<'_>, Unreadable> {
     let end = file
         .iter()
         .rposition(|&byte| byte == b'\n')
@@ -75,7 +74,6 @@ fn parse(file: &[u8], side: Side) -> Result<Group<'_>, DriverConflict> {
     let mut from = Cursor {
         lines: linefile::split(whole),
         next: 0,
-        side,
         whole,
     };
     let status = from.line("status")?;
@@ -157,7 +155,7 @@ pub(in crate::merge) struct Best<'a> {
 
 /// Returns the choice of the highest priority; `None` in manual mode, without choices, and when the file does not parse.
 pub(in crate::merge) fn best_choice(file: &[u8]) -> Option<Best<'_>> {
-    let group = parse(file, Side::Current).ok()?;
+    let group = parse(file).ok()?;
     if group.status != b"auto" {
         return None;
     }
@@ -304,31 +302,22 @@ impl Driver for Alternatives {
         "alternatives"
     }
 
-    fn merge(
+    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+        parse(file).map(drop).map_err(|unreadable| vec![unreadable])
+    }
+
+    fn merge_changed(
         &self,
         pre: Option<&[u8]>,
         current: Option<&[u8]>,
         post: Option<&[u8]>,
     ) -> Result<Option<Vec<u8>>, Vec<DriverConflict>> {
-        if let Some(same) = unmerged(pre, current, post) {
-            return Ok(same.map(<[u8]>::to_vec));
-        }
-        let mut conflicts = Vec::new();
-        let mut read = |file: Option<_>, side| match file.map(|file| parse(file, side)).transpose()
-        {
-            Ok(group) => group,
-            Err(conflict) => {
-                conflicts.push(conflict);
-                None
-            }
+        let read = |file: Option<_>| match file.map(parse).transpose() {
+            Ok(group) => Ok(group),
+            Err(unreadable) => Err(vec![unreadable]),
         };
-        let pre = read(pre, Side::Pre);
-        let current = read(current, Side::Current);
-        let post = read(post, Side::Post);
-        if !conflicts.is_empty() {
-            return Err(conflicts);
-        }
-        merge([pre.as_ref(), current.as_ref(), post.as_ref()])
+        let groups = parse_sides([pre, current, post], read)?;
+        merge(groups.each_ref().map(Option::as_ref))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::linefile::{self, LineFile};
-use super::{Driver, DriverConflict, unmerged};
+use super::{Driver, DriverConflict, Unreadable};
 
 /// Merges `/etc/xml/catalog` and the catalogues beside it.
 pub(super) static XML: Sorted = Sorted(LineFile {
@@ -43,16 +43,17 @@ impl Driver for Sorted {
         self.0.name
     }
 
-    fn merge(
+    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+        self.0.check(file)
+    }
+
+    fn merge_changed(
         &self,
         pre: Option<&[u8]>,
         current: Option<&[u8]>,
         post: Option<&[u8]>,
     ) -> Result<Option<Vec<u8>>, Vec<DriverConflict>> {
-        if let Some(same) = unmerged(pre, current, post) {
-            return Ok(same.map(<[u8]>::to_vec));
-        }
-        let merged = self.0.merge(pre, current, post)?;
+        let merged = self.0.merge_changed(pre, current, post)?;
         Ok(merged.map(|merged| sort(&merged)))
     }
 }

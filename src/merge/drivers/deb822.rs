@@ -7,7 +7,7 @@
 use super::fields;
 use super::record::{self, BothResult, Outcome, Record, Records, Sides};
 use super::rules::{self, Refusal, Rule};
-use super::{Driver, DriverConflict, Side, parse_sides, unmerged};
+use super::{Driver, DriverConflict, Unreadable, parse_sides};
 use crate::deb822::{Field, Stanza, stanzas};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -41,13 +41,11 @@ impl Format {
         check: |_, _| Vec::new(),
     };
 
-    fn parse<'a>(&self, file: &'a [u8], side: Side) -> Result<Records<'a>, Vec<DriverConflict>> {
+    fn parse<'a>(&self, file: &'a [u8]) -> Result<Records<'a>, Vec<Unreadable>> {
         let mut records = Records::default();
-        let mut conflicts = Vec::new();
+        let mut unreadable = Vec::new();
         for (raw, line, closed) in stanzas(file) {
-            let mut refuse = |line, reason: String| {
-                conflicts.push(DriverConflict::unparsed(side, line, reason));
-            };
+            let mut refuse = |line, reason: String| unreadable.push(Unreadable::at(line, reason));
             if !closed {
                 refuse(line, "the stanza is truncated".to_owned());
                 continue;
@@ -70,10 +68,10 @@ impl Format {
                 }
             }
         }
-        if conflicts.is_empty() {
+        if unreadable.is_empty() {
             Ok(records)
         } else {
-            Err(conflicts)
+            Err(unreadable)
         }
     }
 
@@ -162,18 +160,20 @@ impl Driver for Format {
         self.name
     }
 
-    fn merge(
+    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+        self.parse(file).map(drop)
+    }
+
+    fn merge_changed(
         &self,
         pre: Option<&[u8]>,
         current: Option<&[u8]>,
         post: Option<&[u8]>,
     ) -> Result<Option<Vec<u8>>, Vec<DriverConflict>> {
-        if let Some(same) = unmerged(pre, current, post) {
-            return Ok(same.map(<[u8]>::to_vec));
-        }
         let absent = current.is_none() || post.is_none();
-        let [pre, current, post] =
-            parse_sides([pre, current, post], |file, side| self.parse(file, side))?;
+        let [pre, current, post] = parse_sides([pre, current, post], |file| {
+            self.parse(file.unwrap_or_default())
+        })?;
         let sides = Sides { pre, current, post };
         let merged = record::merge(&sides, &|pre, current, post| self.both(pre, current, post))?;
         let mut outcomes = merged.outcomes(&sides);

@@ -8,7 +8,7 @@ use super::columns::{self, Column, Kind};
 use super::fields::{self, Clash};
 use super::linefile::{self, LineFile, Repeats};
 use super::record::{self, BothResult, Outcome, Record, Records, Sides};
-use super::{Driver, DriverConflict, Side, parse_sides, unmerged};
+use super::{Driver, DriverConflict, Unreadable, parse_sides};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -62,20 +62,16 @@ pub(super) static DIVERSIONS: Diversions = Diversions;
 /// The driver of `diversions`.
 pub(super) struct Diversions;
 
-fn parse(file: &[u8], side: Side) -> Result<Records<'_>, Vec<DriverConflict>> {
+fn parse(file: &[u8]) -> Result<Records<'_>, Vec<Unreadable>> {
     let mut records = Records::default();
-    let mut conflicts = Vec::new();
+    let mut unreadable = Vec::new();
     let mut rest = file;
     let mut line = 1;
     while !rest.is_empty() {
         // A record ends with the third newline: what has fewer is cut off.
         let ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         let Some((end, _)) = ends.into_iter().nth(2) else {
-            conflicts.push(DriverConflict::unparsed(
-                side,
-                line,
-                "the diversion is truncated",
-            ));
+            unreadable.push(Unreadable::at(line, "the diversion is truncated"));
             break;
         };
         let (raw, tail) = (&rest[..end], &rest[end + 1..]);
@@ -84,7 +80,7 @@ fn parse(file: &[u8], side: Side) -> Result<Records<'_>, Vec<DriverConflict>> {
         if !path(from) || !path(to) || package.is_empty() || package.contains(&b'/') {
             // Where the lines of one record are out of step, those of the next ones mean nothing.
             let reason = "not two absolute paths and a package";
-            conflicts.push(DriverConflict::unparsed(side, line, reason));
+            unreadable.push(Unreadable::at(line, reason));
             break;
         }
         let key = Cow::Borrowed(from);
@@ -92,15 +88,15 @@ fn parse(file: &[u8], side: Side) -> Result<Records<'_>, Vec<DriverConflict>> {
             let first = records.list()[first].line;
             let from = String::from_utf8_lossy(from);
             let reason = format!("duplicate of '{from}' on line {first}");
-            conflicts.push(DriverConflict::unparsed(side, line, reason));
+            unreadable.push(Unreadable::at(line, reason));
         }
         rest = tail;
         line += 3;
     }
-    if conflicts.is_empty() {
+    if unreadable.is_empty() {
         Ok(records)
     } else {
-        Err(conflicts)
+        Err(unreadable)
     }
 }
 
@@ -159,17 +155,19 @@ impl Driver for Diversions {
         "dpkg-diversions"
     }
 
-    fn merge(
+    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+        parse(file).map(drop)
+    }
+
+    fn merge_changed(
         &self,
         pre: Option<&[u8]>,
         current: Option<&[u8]>,
         post: Option<&[u8]>,
     ) -> Result<Option<Vec<u8>>, Vec<DriverConflict>> {
-        if let Some(same) = unmerged(pre, current, post) {
-            return Ok(same.map(<[u8]>::to_vec));
-        }
         let absent = current.is_none() || post.is_none();
-        let [pre, current, post] = parse_sides([pre, current, post], parse)?;
+        let [pre, current, post] =
+            parse_sides([pre, current, post], |file| parse(file.unwrap_or_default()))?;
         let sides = Sides { pre, current, post };
         let merged = record::merge(&sides, &both)?;
         let outcomes = merged.outcomes(&sides);

@@ -9,6 +9,7 @@ use super::deb822::Format;
 use super::record::{Outcome, Sides};
 use super::rules::Rule;
 use crate::deb822::Stanza;
+use crate::packages::dpkg::is_gone;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -114,9 +115,6 @@ fn is_alone(raw: &[u8]) -> bool {
     let Ok(stanza) = Stanza::parse(raw) else {
         return false;
     };
-    let gone = stanza
-        .require("Status")
-        .and_then(state)
-        .is_ok_and(|state| matches!(state, b"not-installed" | b"config-files"));
+    let gone = stanza.require("Status").and_then(state).is_ok_and(is_gone);
     !gone && stanza.require("Multi-Arch") != Ok(b"same")
 }

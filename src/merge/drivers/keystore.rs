@@ -1,6 +1,6 @@
 //! The driver for Java's list of trusted certificates: one record for each alias, binary, sorted when merged.
 
-use super::{Driver, DriverConflict, Side, fields, parse_sides, unmerged};
+use super::{Driver, DriverConflict, Unreadable, fields, parse_sides};
 use crate::merge::jks::{self, KeyStore};
 
 /// Merges `/etc/ssl/certs/java/cacerts`.
@@ -13,17 +13,19 @@ impl Driver for Cacerts {
         "java-cacerts"
     }
 
-    fn merge(
+    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+        parse(file).map(drop)
+    }
+
+    fn merge_changed(
         &self,
         pre: Option<&[u8]>,
         current: Option<&[u8]>,
         post: Option<&[u8]>,
     ) -> Result<Option<Vec<u8>>, Vec<DriverConflict>> {
-        if let Some(same) = unmerged(pre, current, post) {
-            return Ok(same.map(<[u8]>::to_vec));
-        }
         let absent = current.is_none() || post.is_none();
-        let [pre, current, post] = parse_sides([pre, current, post], parse)?;
+        let [pre, current, post] =
+            parse_sides([pre, current, post], |file| parse(file.unwrap_or_default()))?;
         let mut merged = KeyStore::new();
         let mut conflicts = Vec::new();
         let mut aliases: Vec<_> = current.keys().chain(post.keys()).collect();
@@ -56,13 +58,13 @@ impl Driver for Cacerts {
     }
 }
 
-fn parse(file: &[u8], side: Side) -> Result<KeyStore, Vec<DriverConflict>> {
+fn parse(file: &[u8]) -> Result<KeyStore, Vec<Unreadable>> {
     if file.is_empty() {
         return Ok(KeyStore::new());
     }
     jks::decode(file).ok_or_else(|| {
         let reason = "not a key store of trusted certificates with the usual password";
-        vec![DriverConflict::unparsed(side, 1, reason)]
+        vec![Unreadable::at(1, reason)]
     })
 }
 

@@ -4,7 +4,7 @@
 //! directly before a new record of post come along with it.
 
 use super::record::{self, BothResult, Merged, Outcome, Record, Records, Sides};
-use super::{Driver, DriverConflict, Side, parse_sides, unmerged};
+use super::{Driver, DriverConflict, Unreadable, parse_sides};
 use std::borrow::Cow;
 
 /// Finds the key in a line.
@@ -58,21 +58,19 @@ struct Lines<'a> {
 }
 
 impl LineFile {
-    fn parse<'a>(&self, file: &'a [u8], side: Side) -> Result<Lines<'a>, Vec<DriverConflict>> {
+    fn parse<'a>(&self, file: &'a [u8]) -> Result<Lines<'a>, Vec<Unreadable>> {
         let mut lines = Lines {
             records: Records::default(),
             layout: Vec::new(),
         };
-        let mut conflicts = Vec::new();
+        let mut unreadable = Vec::new();
         for (at, raw) in split(file).enumerate() {
             let line = at + 1;
             if raw.trim_ascii().is_empty() {
                 lines.layout.push(Item::Blank);
                 continue;
             }
-            let mut refuse = |reason: &str| {
-                conflicts.push(DriverConflict::unparsed(side, line, reason));
-            };
+            let mut refuse = |reason: &str| unreadable.push(Unreadable::at(line, reason));
             if raw.contains(&0) {
                 refuse("a NUL byte");
                 continue;
@@ -103,10 +101,10 @@ impl LineFile {
                 }
             }
         }
-        if conflicts.is_empty() {
+        if unreadable.is_empty() {
             Ok(lines)
         } else {
-            Err(conflicts)
+            Err(unreadable)
         }
     }
 
@@ -157,18 +155,20 @@ impl Driver for LineFile {
         self.name
     }
 
-    fn merge(
+    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+        self.parse(file).map(drop)
+    }
+
+    fn merge_changed(
         &self,
         pre: Option<&[u8]>,
         current: Option<&[u8]>,
         post: Option<&[u8]>,
     ) -> Result<Option<Vec<u8>>, Vec<DriverConflict>> {
-        if let Some(same) = unmerged(pre, current, post) {
-            return Ok(same.map(<[u8]>::to_vec));
-        }
         let absent = current.is_none() || post.is_none();
-        let [pre, current, post] =
-            parse_sides([pre, current, post], |file, side| self.parse(file, side))?;
+        let [pre, current, post] = parse_sides([pre, current, post], |file| {
+            self.parse(file.unwrap_or_default())
+        })?;
         let sides = Sides {
             pre: pre.records,
             current: current.records,

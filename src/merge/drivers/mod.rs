@@ -52,19 +52,51 @@ impl DriverConflict {
         }
     }
 
-    fn unparsed(side: Side, line: usize, reason: impl std::fmt::Display) -> Self {
+    fn unparsed(side: &str, unreadable: Unreadable) -> Self {
+        let Unreadable { line, reason } = unreadable;
         Self {
             record: format!("line {line}"),
             line: Some(line),
-            reason: format!("{}: {reason}", side.name()),
+            reason: format!("{side}: {reason}"),
+        }
+    }
+}
+
+/// What of a file a driver cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The line, counted from 1, where the record begins.
+    pub line: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Unreadable {
+    fn at(line: usize, reason: impl Into<String>) -> Self {
+        Self {
+            line,
+            reason: reason.into(),
         }
     }
 }
 
 /// Merges one kind of database by its records.
+///
+/// Where only one side changed, nothing is read: a file that is damaged but untouched stays as it is.
 pub trait Driver: Sync + Send {
     /// Returns the name of the driver, as findings show it.
     fn name(&self) -> &'static str;
+
+    /// Says what of a file cannot be read: a merge that has to read it would be refused.
+    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>>;
+
+    /// Merges by record a file that both sides changed, differently.
+    fn merge_changed(
+        &self,
+        pre: Option<&[u8]>,
+        current: Option<&[u8]>,
+        post: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, Vec<DriverConflict>>;
 
     /// Merges by record; `None` means that the file is absent on that side, or in the result.
     fn merge(
@@ -72,57 +104,36 @@ pub trait Driver: Sync + Send {
         pre: Option<&[u8]>,
         current: Option<&[u8]>,
         post: Option<&[u8]>,
-    ) -> Result<Option<Vec<u8>>, Vec<DriverConflict>>;
-}
-
-/// Names one of the three inputs, in conflicts about a line that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Pre,
-    Current,
-    Post,
-}
-
-impl Side {
-    fn name(self) -> &'static str {
-        match self {
-            Side::Pre => "pre",
-            Side::Current => "current",
-            Side::Post => "post",
+    ) -> Result<Option<Vec<u8>>, Vec<DriverConflict>> {
+        if post == pre || current == post {
+            Ok(current.map(<[u8]>::to_vec))
+        } else if current == pre {
+            Ok(post.map(<[u8]>::to_vec))
+        } else {
+            self.merge_changed(pre, current, post)
         }
-    }
-}
-
-/// Returns the result if no more than one side changed, or both made the same change.
-fn unmerged<'a>(
-    pre: Option<&'a [u8]>,
-    current: Option<&'a [u8]>,
-    post: Option<&'a [u8]>,
-) -> Option<Option<&'a [u8]>> {
-    if post == pre || current == post {
-        Some(current)
-    } else if current == pre {
-        Some(post)
-    } else {
-        None
     }
 }
 
 /// Runs one parse per side, so that a caller sees the problems of all sides at once.
 fn parse_sides<'a, T>(
     inputs: [Option<&'a [u8]>; 3],
-    parse: impl Fn(&'a [u8], Side) -> Result<T, Vec<DriverConflict>>,
+    parse: impl Fn(Option<&'a [u8]>) -> Result<T, Vec<Unreadable>>,
 ) -> Result<[T; 3], Vec<DriverConflict>> {
-    let [pre, current, post] = inputs;
-    let pre = parse(pre.unwrap_or_default(), Side::Pre);
-    let current = parse(current.unwrap_or_default(), Side::Current);
-    let post = parse(post.unwrap_or_default(), Side::Post);
-    match (pre, current, post) {
-        (Ok(pre), Ok(current), Ok(post)) => Ok([pre, current, post]),
-        (pre, current, post) => Err([pre.err(), current.err(), post.err()]
-            .into_iter()
-            .flatten()
-            .flatten()
-            .collect()),
+    let names = ["pre", "current", "post"];
+    let mut parsed = Vec::with_capacity(3);
+    let mut conflicts = Vec::new();
+    for (input, side) in inputs.into_iter().zip(names) {
+        match parse(input) {
+            Ok(records) => parsed.push(records),
+            Err(all) => conflicts.extend(
+                all.into_iter()
+                    .map(|unreadable| DriverConflict::unparsed(side, unreadable)),
+            ),
+        }
+    }
+    match <[T; 3]>::try_from(parsed) {
+        Ok(parsed) => Ok(parsed),
+        Err(_) => Err(conflicts),
     }
 }

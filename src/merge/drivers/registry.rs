@@ -3,9 +3,7 @@
 use super::{
     Driver, accounts, alternatives, catalogs, debconf, diversions, dpkg, keystore, lines, ucf,
 };
-
-/// Where an image keeps the databases that describe it; `/var` links to it.
-const SYSIMAGE: &[u8] = b"usr/lib/sysimage/";
+use crate::layout::logical;
 
 /// Returns the driver for a path relative to the image root, such as `etc/passwd`.
 ///
@@ -88,14 +86,6 @@ pub fn is_backup(path: &[u8]) -> bool {
         b"var/lib/sgml-base/supercatalog.old" | b"etc/xml/catalog.old" => true,
         path if path.starts_with(b"etc/xml/") => path.ends_with(b".xml.old"),
         _ => rotated(b"var/lib/ucf/hashfile.") || rotated(b"var/lib/ucf/registry."),
-    }
-}
-
-/// Returns the path as programs know it.
-fn logical(path: &[u8]) -> &[u8] {
-    match path.strip_prefix(SYSIMAGE) {
-        Some(rest) if rest.starts_with(b"var/") => rest,
-        _ => path,
     }
 }
 

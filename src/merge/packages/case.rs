@@ -3,12 +3,14 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use super::files::{self, Diversions, Places, digests, info_stem};
+use super::files::{self, Places};
 use super::status::{Database, Key, Record};
 use super::{Decision, Edits, Side};
 use crate::merge::{Blobs, MergeError};
+use crate::packages::{self, Diversions, digests};
 use crate::path::RelPath;
 use crate::tree::{Changeset, Inode, Tree};
+use crate::version::Version;
 
 /// One package that both sides brought.
 pub(super) struct Contest<'c, 'a> {
@@ -20,16 +22,19 @@ pub(super) struct Contest<'c, 'a> {
 
 impl Contest<'_, '_> {
     fn decision(&self) -> Decision {
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let version = |record: &Record<'_>| record.version.map_or(String::new(), |v| v.to_string());
+        let text = |record| version(record).map_or(String::new(), |version| version.to_string());
         Decision {
-            package: text(self.layer.key.0),
-            architecture: text(self.layer.key.1),
-            tree_version: version(self.tree),
-            layer_version: version(self.layer),
+            package: self.layer.key.0.to_owned(),
+            architecture: self.layer.key.1.to_owned(),
+            tree_version: text(self.tree),
+            layer_version: text(self.layer),
             winner: self.winner,
         }
     }
+}
+
+fn version<'a>(record: &Record<'a>) -> Option<Version<'a>> {
+    record.package.as_ref().map(|package| package.version)
 }
 
 /// The two sides and their databases.
@@ -56,7 +61,7 @@ impl<'c> Case<'c> {
         let mut info: HashMap<&[u8], Vec<&RelPath>> = HashMap::new();
         for (path, _) in tree.below(format!("{dpkg}/info").as_bytes()) {
             let name = path.as_bytes().rsplit(|byte| *byte == b'/').next();
-            if let Some(stem) = name.and_then(info_stem) {
+            if let Some(stem) = name.and_then(packages::stem) {
                 info.entry(stem).or_default().push(path);
             }
         }
@@ -125,10 +130,8 @@ impl<'c> Case<'c> {
         let contest = |layer| {
             let tree = self.current.counterpart(layer, &self.post)?;
             let pre = self.pre.counterpart(layer, &self.post);
-            let (brought, present) = (layer.version?, tree.version?);
-            let before = pre
-                .and_then(|pre| pre.version)
-                .map(|version| version.as_str());
+            let (brought, present) = (version(layer)?, version(tree)?);
+            let before = pre.and_then(version).map(|version| version.as_str());
             if before == Some(brought.as_str()) || before == Some(present.as_str()) {
                 return None;
             }
@@ -160,7 +163,7 @@ impl<'c> Case<'c> {
         [
             self.dpkg.as_bytes(),
             b"/info/",
-            &stem,
+            stem.as_bytes(),
             b".",
             extension.as_bytes(),
         ]
@@ -182,11 +185,11 @@ impl<'c> Case<'c> {
         {
             return Ok(false);
         }
-        if contest.pre.is_none_or(|pre| pre.version.is_none()) {
+        if contest.pre.is_none_or(|pre| pre.package.is_none()) {
             return Ok(true);
         }
         let stem = contest.tree.stem();
-        let mut info = self.info_files(&stem).iter();
+        let mut info = self.info_files(stem.as_bytes()).iter();
         if info.any(|path| self.changeset.get(path.as_bytes()).is_none()) {
             return Ok(false);
         }
@@ -195,7 +198,7 @@ impl<'c> Case<'c> {
             self.read((there.at)(&self.info(contest.layer, "md5sums")))?,
         ];
         let [ours, theirs] = sums.each_ref().map(|file| digests(file));
-        let conffiles = [&contest.tree.conffiles, &contest.layer.conffiles];
+        let conffiles = [contest.tree.conffiles(), contest.layer.conffiles()];
         let mut is_known = true;
         there.paths(contest.layer, &mut |path, listed| {
             let same = |a: Option<&&[u8]>, b: Option<&&[u8]>| a.is_some() && a == b;
@@ -235,7 +238,7 @@ impl Sight<'_, '_> {
         found: &mut dyn FnMut(RelPath, &[u8]),
     ) -> Result<(), MergeError> {
         let list = self.case.read((self.at)(&self.case.info(record, "list")))?;
-        self.places.each(&list, record.key.0, found);
+        self.places.each(&list, record.key.0.as_bytes(), found);
         Ok(())
     }
 
@@ -248,7 +251,7 @@ impl Sight<'_, '_> {
     ) -> Result<(), MergeError> {
         let others = database.records.iter();
         for record in
-            others.filter(|record| record.version.is_some() && !ours.contains(&record.key))
+            others.filter(|record| record.package.is_some() && !ours.contains(&record.key))
         {
             self.paths(record, &mut |path, _| {
                 paths.remove(&path);

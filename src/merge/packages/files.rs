@@ -2,46 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::layout::{self, Absent, FACTORY, SYSIMAGE, Walk, join, parent};
+use crate::packages::Diversions;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
 
-/// The most symlinks followed in one path, as in Linux.
-const MAX_LINKS: usize = 40;
-
-/// The most names walked in one path, links followed; a hostile image could ask for many more.
-const MAX_STEPS: usize = 1_000;
-
 /// What is at a path on one side.
 pub(super) type At<'s> = &'s dyn Fn(&[u8]) -> Option<&'s Inode>;
-
-/// The diversions of one side: what is diverted, whereto, and for which package (dpkg-divert(1)).
-#[derive(Debug, Default)]
-pub(super) struct Diversions<'a>(HashMap<&'a [u8], (&'a [u8], &'a [u8])>);
-
-impl<'a> Diversions<'a> {
-    /// Reads the three lines of each diversion; `None` says that they are not in step.
-    pub fn read(file: &'a [u8]) -> Option<Self> {
-        let lines: Vec<_> = file.split(|byte| *byte == b'\n').collect();
-        let (last, lines) = lines.split_last()?;
-        let chunks = lines.chunks_exact(3);
-        if !last.is_empty() || !chunks.remainder().is_empty() {
-            return None;
-        }
-        let all = chunks.map(|chunk| (chunk[0], (chunk[1], chunk[2])));
-        Some(Self(all.collect()))
-    }
-
-    /// Returns the path that `package` has its file `path` at.
-    fn follow<'p>(&self, path: &'p [u8], package: &[u8]) -> &'p [u8]
-    where
-        'a: 'p,
-    {
-        match self.0.get(path) {
-            Some((to, by)) if *by != package => to,
-            _ => path,
-        }
-    }
-}
 
 /// Finds the places of listed paths on one side; directories are resolved once.
 pub(super) struct Places<'s> {
@@ -79,8 +46,8 @@ impl<'s> Places<'s> {
             };
             if place.starts_with(b"var") {
                 // Settling moves what is below /var, and may leave a link.
-                for moved in [&b"usr/lib/sysimage/"[..], b"usr/share/factory/"] {
-                    if let Ok(moved) = RelPath::new(&[moved, place.as_bytes()].concat()) {
+                for home in [SYSIMAGE, FACTORY] {
+                    if let Ok(moved) = RelPath::new(&join(home.as_bytes(), place.as_bytes())) {
                         found(moved, line);
                     }
                 }
@@ -112,49 +79,13 @@ impl<'s> Places<'s> {
     }
 }
 
-fn parent(path: &[u8]) -> &[u8] {
-    let slash = path.iter().rposition(|byte| *byte == b'/');
-    &path[..slash.unwrap_or(0)]
-}
-
 /// Follows symlinks inside the image; what is not there (yet) stays as it is written.
 fn resolve(at: At<'_>, path: &[u8]) -> Option<RelPath> {
-    let split = |path: &[u8]| -> Vec<Vec<u8>> {
-        let names = path.split(|byte| *byte == b'/').rev();
-        names.map(<[u8]>::to_vec).collect()
-    };
-    let mut pending = split(path);
-    let mut done = RelPath::root();
-    let (mut links, mut steps) = (0, 0);
-    while let Some(name) = pending.pop() {
-        steps += 1;
-        if steps > MAX_STEPS {
-            return None;
-        }
-        match name.as_slice() {
-            b"" | b"." => continue,
-            b".." => {
-                done = done.parent().unwrap_or_default();
-                continue;
-            }
-            _ => {}
-        }
-        let next = done.join(&name).ok()?;
-        match at(next.as_bytes()).map(|inode| &inode.node) {
-            Some(Node::Symlink { target }) => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return None;
-                }
-                if target.starts_with(b"/") {
-                    done = RelPath::root();
-                }
-                pending.extend(split(target));
-            }
-            _ => done = next,
-        }
+    let look = |path: &[u8]| at(path).map(|inode| inode.node.seen());
+    match layout::walk(&look, b"", path, Absent::IsDirectory) {
+        Walk::Found(at) => RelPath::new(&at).ok(),
+        Walk::Lost(_) | Walk::Loop(_) => None,
     }
-    Some(done)
 }
 
 /// Returns the Python source that the byte code at `path` was made of, as py3compile(1) places it.
@@ -164,24 +95,6 @@ pub(super) fn source_of_bytecode(path: &RelPath) -> Option<RelPath> {
     let stem = &name[..name.iter().position(|byte| *byte == b'.')?];
     let is_bytecode = name.ends_with(b".pyc");
     is_bytecode.then(|| cache.parent()?.join(&[stem, b".py"].concat()).ok())?
-}
-
-/// Returns the package that a file of dpkg's `info` directory belongs to: all before the last dot.
-pub(super) fn info_stem(name: &[u8]) -> Option<&[u8]> {
-    let dot = name.iter().rposition(|byte| *byte == b'.')?;
-    Some(&name[..dot])
-}
-
-/// Reads an `md5sums` file: digests by path, without a leading slash (deb-md5sums(5)).
-pub(super) fn digests(file: &[u8]) -> HashMap<&[u8], &[u8]> {
-    let lines = file.split(|byte| *byte == b'\n');
-    lines
-        .filter_map(|line| {
-            let blank = line.iter().position(|byte| *byte == b' ')?;
-            let (digest, path) = line.split_at(blank);
-            Some((path.trim_ascii_start(), digest))
-        })
-        .collect()
 }
 
 /// Replaces the lines of some packages in a file of dpkg's `triggers` directory by those that `from` has of them.

@@ -23,11 +23,9 @@ use std::collections::BTreeSet;
 use self::case::Case;
 use self::status::{Database, may_collide};
 use super::{Blobs, MergeError};
+use crate::layout::dpkg;
 use crate::path::RelPath;
 use crate::tree::{Change, Changeset, Inode, Tree};
-
-/// Where dpkg's database may be; an image has it at the first.
-const DIRECTORIES: [&str; 2] = ["usr/lib/sysimage/var/lib/dpkg", "var/lib/dpkg"];
 
 /// Who brought the version that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +62,7 @@ pub fn arbitrate(
     changeset: &mut Changeset,
     blobs: &dyn Blobs,
 ) -> Result<Vec<Decision>, MergeError> {
-    for dpkg in DIRECTORIES {
+    for dpkg in dpkg::DIRECTORIES {
         let status = format!("{dpkg}/status");
         let object = |inode: Option<&Inode>| inode.and_then(Inode::object);
         let Some(change) = changeset.get(status.as_bytes()) else {

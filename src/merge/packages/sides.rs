@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Edits;
 use super::case::{Case, Contest, Sight};
-use super::files::{info_stem, source_of_bytecode, swap_interests};
+use super::files::{source_of_bytecode, swap_interests};
 use super::status::{Key, Record};
 use crate::id::ObjectId;
 use crate::merge::MergeError;
+use crate::packages;
 use crate::path::RelPath;
 use crate::tree::{Change, Inode, Node};
 
@@ -41,9 +42,11 @@ impl Case<'_> {
             let list = change.and_then(|change| change.pre.as_ref());
             let is_kept = |inode: &&Inode| matches!(inode.node, Node::File { size, .. } if size <= PRE_IMAGE_LIMIT);
             let list = self.read(list.filter(is_kept))?;
-            there.places.each(&list, pre.key.0, &mut |path, _| {
-                own.insert(path);
-            });
+            there
+                .places
+                .each(&list, pre.key.0.as_bytes(), &mut |path, _| {
+                    own.insert(path);
+                });
         }
         let ours: HashSet<Key<'_>> = contests.iter().map(|c| c.layer.key).collect();
         there.without_others(&self.post, &ours, &mut own)?;
@@ -95,7 +98,7 @@ impl Case<'_> {
     fn is_info(&self, path: &RelPath, stems: &HashSet<Vec<u8>>) -> bool {
         let name = path.as_bytes().strip_prefix(self.dpkg.as_bytes());
         let name = name.and_then(|rest| rest.strip_prefix(b"/info/"));
-        name.and_then(info_stem)
+        name.and_then(packages::stem)
             .is_some_and(|stem| stems.contains(stem))
     }
 
@@ -237,7 +240,7 @@ impl Case<'_> {
 
 /// Returns what the files of packages below `info` are named by.
 fn stems_of<'r, 'a: 'r>(records: impl Iterator<Item = &'r Record<'a>>) -> HashSet<Vec<u8>> {
-    records.map(Record::stem).collect()
+    records.map(|record| record.stem().into_bytes()).collect()
 }
 
 /// Numbers of groups of one package in all its records: it may have changed its architecture.

@@ -1,107 +1,40 @@
-//! The records of a dpkg `status` file as far as arbitration needs them: which package, and at which version.
+//! The packages of one side as arbitration looks at them: which there is, and what stands in its place on another side.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::deb822::{Stanza, stanzas};
-use crate::version::Version;
+use crate::deb822::stanzas;
+use crate::packages::dpkg;
 
-/// Name and architecture; the latter is empty for what is long gone.
-pub(super) type Key<'a> = (&'a [u8], &'a [u8]);
-
-/// One package of a database.
-#[derive(Debug)]
-pub(super) struct Record<'a> {
-    pub raw: &'a [u8],
-    pub key: Key<'a>,
-    /// The version, where more than its configuration is on the system.
-    pub version: Option<Version<'a>>,
-    /// Whether it may be there for several architectures at once.
-    is_same: bool,
-    /// The digests of its configuration files, by absolute path.
-    pub conffiles: HashMap<&'a [u8], &'a [u8]>,
-}
-
-impl<'a> Record<'a> {
-    /// Reads one stanza; `None` says that it cannot be.
-    fn read(raw: &'a [u8]) -> Option<Self> {
-        let stanza = Stanza::parse(raw).ok()?;
-        let architecture = stanza.get(b"Architecture");
-        let architecture = architecture.map(|field| field.value().trim_ascii());
-        let words: Vec<_> = stanza
-            .require("Status")
-            .ok()?
-            .split(|byte| *byte == b' ')
-            .collect();
-        let [_, _, state] = words[..] else {
-            return None;
-        };
-        let version = match state {
-            b"not-installed" | b"config-files" => None,
-            _ => Some(Version::parse(stanza.require("Version").ok()?).ok()?),
-        };
-        if version.is_some() && architecture.is_none_or(<[u8]>::is_empty) {
-            return None;
-        }
-        let conffiles = stanza.get(b"Conffiles").map(|field| field.value());
-        let conffiles = conffiles.unwrap_or_default().split(|byte| *byte == b'\n');
-        Some(Self {
-            raw,
-            key: (
-                stanza.require("Package").ok()?,
-                architecture.unwrap_or_default(),
-            ),
-            version,
-            is_same: stanza.require("Multi-Arch") == Ok(b"same"),
-            conffiles: conffiles
-                .filter_map(|line| {
-                    let mut words = line.trim_ascii().split(|byte| *byte == b' ');
-                    Some((words.next()?, words.next()?))
-                })
-                .collect(),
-        })
-    }
-
-    /// Returns what the package's files below `info` are named by.
-    ///
-    /// The source is `pkg_infodb_get_file` in dpkg's lib/dpkg.
-    pub fn stem(&self) -> Vec<u8> {
-        let (name, architecture) = self.key;
-        if self.is_same {
-            [name, b":", architecture].concat()
-        } else {
-            name.to_vec()
-        }
-    }
-}
+pub(super) use crate::packages::{Key, Record};
 
 /// A whole database.
 pub(super) struct Database<'a> {
     pub records: Vec<Record<'a>>,
     keys: HashMap<Key<'a>, usize>,
     /// What is there, by name.
-    names: HashMap<&'a [u8], Vec<usize>>,
+    names: HashMap<&'a str, Vec<usize>>,
 }
 
 impl<'a> Database<'a> {
     /// Reads a `status` file; `None` says that some record of it cannot be read.
     pub fn read(file: &'a [u8]) -> Option<Self> {
-        let mut database = Self {
-            records: Vec::new(),
-            keys: HashMap::new(),
-            names: HashMap::new(),
-        };
-        for (raw, _, closed) in stanzas(file) {
-            let record = Record::read(raw).filter(|_| closed)?;
-            let at = database.records.len();
-            if database.keys.insert(record.key, at).is_some() {
-                return None;
-            }
-            if record.version.is_some() {
-                database.names.entry(record.key.0).or_default().push(at);
-            }
-            database.records.push(record);
+        let read = dpkg::read(file);
+        if !read.is_whole() {
+            return None;
         }
-        Some(database)
+        let mut keys = HashMap::new();
+        let mut names: HashMap<_, Vec<usize>> = HashMap::new();
+        for (at, record) in read.records.iter().enumerate() {
+            keys.insert(record.key, at);
+            if record.package.is_some() {
+                names.entry(record.key.0).or_default().push(at);
+            }
+        }
+        Some(Self {
+            records: read.records,
+            keys,
+            names,
+        })
     }
 
     /// Returns the record of exactly this package.
@@ -113,7 +46,7 @@ impl<'a> Database<'a> {
     /// the only one of the name where there cannot be two.
     pub fn counterpart(&self, record: &Record<'_>, side: &Database<'_>) -> Option<&Record<'a>> {
         let exact = self.get(record.key);
-        if exact.is_some_and(|found| found.version.is_some()) {
+        if exact.is_some_and(|found| found.package.is_some()) {
             return exact;
         }
         let is_alone = side

@@ -316,7 +316,7 @@ pub fn layer(repository: &Repository, name: &str, below: &Tree, files: &Files) -
         tree.insert(path, Inode::file(id, bytes.len() as u64, 0o644));
     }
     let changeset = Changeset::between(below, &tree);
-    let pre: Vec<_> = changeset.pre_objects().into_iter().collect();
+    let pre = crate::support::pre_images(&changeset);
     let layer = Layer {
         format: 1,
         name: name.to_owned(),

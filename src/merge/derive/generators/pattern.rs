@@ -2,7 +2,7 @@
 //!
 //! The instance is one whole component, taken literally: a directory of the image that is called `*` matches itself only.
 
-use crate::glob::name_matches;
+use crate::glob::{Part, Reach, path_matches};
 use crate::path::RelPath;
 use crate::tree::{Inode, Tree};
 
@@ -22,16 +22,14 @@ impl<'a> Pattern<'a> {
     fn parts(self) -> impl Iterator<Item = Part<'a>> {
         self.text.split('/').map(move |part| match part {
             "{}" => Part::Name(self.instance),
-            "**" => Part::Any,
-            part if part.contains('*') => Part::Glob(part.as_bytes()),
-            part => Part::Name(part.as_bytes()),
+            part => Part::of(part.as_bytes()),
         })
     }
 
     /// Says whether a path matches.
     pub fn matches(self, path: &[u8]) -> bool {
         let parts: Vec<Part<'_>> = self.parts().collect();
-        matches(&parts, path)
+        path_matches(&parts, path, Reach::Itself)
     }
 
     /// Returns what matches in a tree, in path order.
@@ -49,7 +47,7 @@ impl<'a> Pattern<'a> {
             return tree.get_key_value(&prefix).into_iter().collect();
         }
         tree.below(&prefix)
-            .filter(|(path, _)| matches(&parts, path.as_bytes()))
+            .filter(|(path, _)| path_matches(&parts, path.as_bytes(), Reach::Itself))
             .collect()
     }
 
@@ -57,40 +55,11 @@ impl<'a> Pattern<'a> {
     pub fn instance_in(self, path: &[u8]) -> Option<Vec<u8>> {
         let star = self
             .parts()
-            .position(|part| matches!(part, Part::Glob(_)))?;
+            .position(|part| matches!(part, Part::Stars(_)))?;
         path.split(|byte| *byte == b'/')
             .nth(star)
             .map(<[u8]>::to_vec)
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Part<'a> {
-    Name(&'a [u8]),
-    Glob(&'a [u8]),
-    Any,
-}
-
-/// At most one `**` stands in a pattern: what is before it is held against the start, what is after it against the end.
-fn matches(parts: &[Part<'_>], path: &[u8]) -> bool {
-    let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-    let Some(any) = parts.iter().position(|part| matches!(part, Part::Any)) else {
-        return parts.len() == names.len() && all_match(parts, &names);
-    };
-    let (before, after) = (&parts[..any], &parts[any + 1..]);
-    // A closing `**` takes at least one name: `a/**` is what lies below `a`.
-    let least = before.len() + after.len() + usize::from(after.is_empty());
-    names.len() >= least
-        && all_match(before, &names)
-        && all_match(after, &names[names.len() - after.len()..])
-}
-
-fn all_match(parts: &[Part<'_>], names: &[&[u8]]) -> bool {
-    parts.iter().zip(names).all(|(part, name)| match part {
-        Part::Name(expect) => expect == name,
-        Part::Glob(glob) => name_matches(glob, name),
-        Part::Any => false,
-    })
 }
 
 #[cfg(test)]

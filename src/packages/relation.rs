@@ -12,11 +12,16 @@ const MAX_NAME_BYTES: usize = 200;
 
 /// How a version must compare with the one that is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operator {
+pub enum Operator {
+    /// `<<`
     Earlier,
+    /// `<=`
     UpTo,
+    /// `=`
     Exactly,
+    /// `>=`
     From,
+    /// `>>`
     Later,
 }
 
@@ -35,7 +40,7 @@ impl Operator {
 
 /// Which architectures of a package are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Qualifier<'a> {
+pub enum Qualifier<'a> {
     /// What the relation means by itself.
     None,
     /// `:any`
@@ -48,9 +53,12 @@ pub(super) enum Qualifier<'a> {
 
 /// One package that is wanted, not wanted or provided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Relation<'a> {
+pub struct Relation<'a> {
+    /// The name of a package, or of what packages provide.
     pub name: &'a str,
+    /// Of which architectures.
     pub qualifier: Qualifier<'a>,
+    /// In which versions.
     pub version: Option<(Operator, Version<'a>)>,
 }
 

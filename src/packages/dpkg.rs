@@ -1,84 +1,17 @@
-//! The packages that a `status` file lists, each read wholly or named as unreadable.
+//! dpkg's `status`: each record is read wholly, or named as unreadable.
+//!
+//! The words of a state are in dpkg(1) and dpkg's lib/dpkg/pkg-namevalue.c, those of relations in deb-control(5).
 
 use std::collections::HashSet;
 
-use super::relation::{self, Relation};
+use super::relation;
+use super::{Database, Fault, Key, MultiArch, Package, Record, State};
 use crate::deb822::{Stanza, stanzas};
 use crate::version::Version;
 
-/// How far the installation of a package got (dpkg(1); the words are in dpkg's lib/dpkg/pkg-namevalue.c).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum State {
-    /// Only its configuration is left, or nothing.
-    Absent,
-    HalfInstalled,
-    Unpacked,
-    HalfConfigured,
-    /// Installed; it or another waits for triggers.
-    Triggers,
-    Installed,
-}
-
-impl State {
-    /// Says whether others may rely on the package.
-    pub fn is_configured(self) -> bool {
-        self >= Self::Triggers
-    }
-
-    /// Returns dpkg's word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Absent => "not-installed",
-            Self::HalfInstalled => "half-installed",
-            Self::Unpacked => "unpacked",
-            Self::HalfConfigured => "half-configured",
-            Self::Triggers => "triggers-pending",
-            Self::Installed => "installed",
-        }
-    }
-}
-
-/// What a package may be to those of other architectures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MultiArch {
-    No,
-    Same,
-    Foreign,
-    Allowed,
-}
-
-/// A package of which something is on the system.
-#[derive(Debug)]
-pub(super) struct Package<'a> {
-    pub name: &'a str,
-    pub architecture: &'a str,
-    pub version: Version<'a>,
-    pub state: State,
-    /// dpkg wants it installed again, because something went wrong.
-    pub broken: bool,
-    pub multi_arch: MultiArch,
-    /// `Pre-Depends` and `Depends`.
-    pub depends: Vec<Vec<Relation<'a>>>,
-    pub breaks: Vec<Relation<'a>>,
-    pub conflicts: Vec<Relation<'a>>,
-    pub provides: Vec<Relation<'a>>,
-}
-
-/// A record, or a field of one, that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault<'a> {
-    /// Counted from 1.
-    pub line: usize,
-    /// Name and architecture, where they can be read.
-    pub package: Option<(&'a str, &'a str)>,
-    /// The field, where it is one that the rest can be read without.
-    pub field: Option<&'static str>,
-    pub reason: String,
-}
-
-/// Reads a `status` file: the packages that are not absent, and what cannot be read.
-pub(super) fn read(file: &[u8]) -> (Vec<Package<'_>>, Vec<Fault<'_>>) {
-    let mut packages = Vec::new();
+/// Reads a `status` file.
+pub fn read(file: &[u8]) -> Database<'_> {
+    let mut records = Vec::new();
     let mut faults = Vec::new();
     let mut seen = HashSet::new();
     for (raw, line, closed) in stanzas(file) {
@@ -101,35 +34,41 @@ pub(super) fn read(file: &[u8]) -> (Vec<Package<'_>>, Vec<Fault<'_>>) {
             faults.push(fault(named.ok(), line, "it is cut off".to_owned()));
             continue;
         }
-        let (name, architecture) = match named {
-            Ok(named) => named,
+        let key = match named {
+            Ok(key) => key,
             Err(reason) => {
                 faults.push(fault(None, line, reason));
                 continue;
             }
         };
-        if !seen.insert((name, architecture)) {
-            let reason = "it is there twice".to_owned();
-            faults.push(fault(Some((name, architecture)), line, reason));
+        if !seen.insert(key) {
+            faults.push(fault(Some(key), line, "it is there twice".to_owned()));
             continue;
         }
         let mut unreadable = Vec::new();
-        match package(&stanza, name, architecture, &mut unreadable) {
-            Ok(package) => packages.extend(package),
-            Err(reason) => faults.push(fault(Some((name, architecture)), line, reason)),
+        let value = |field: &[u8]| stanza.get(field).map(|field| field.value());
+        match package(&stanza, key, &mut unreadable) {
+            Ok(package) => records.push(Record {
+                raw,
+                key,
+                package,
+                is_same: value(b"Multi-Arch").map(<[u8]>::trim_ascii) == Some(b"same"),
+                conffiles: value(b"Conffiles").unwrap_or_default(),
+            }),
+            Err(reason) => faults.push(fault(Some(key), line, reason)),
         }
         faults.extend(unreadable.into_iter().map(|(field, reason)| Fault {
             line,
-            package: Some((name, architecture)),
+            package: Some(key),
             field: Some(field),
             reason,
         }));
     }
-    (packages, faults)
+    Database { records, faults }
 }
 
 /// Returns name and architecture; a package that is no more may have no architecture.
-fn identity<'a>(stanza: &Stanza<'a>) -> Result<(&'a str, &'a str), String> {
+fn identity<'a>(stanza: &Stanza<'a>) -> Result<Key<'a>, String> {
     let word = |field, is_one: fn(&str) -> bool| {
         let value = stanza.require(field)?;
         let text = std::str::from_utf8(value).ok();
@@ -143,17 +82,15 @@ fn identity<'a>(stanza: &Stanza<'a>) -> Result<(&'a str, &'a str), String> {
     Ok((word("Package", relation::is_name)?, architecture))
 }
 
-/// Reads a package that is not absent; a field of relations that cannot be read goes to `faults`, and counts as empty.
+/// Reads a package that is there; a field of relations that cannot be read goes to `faults`, and counts as empty.
 fn package<'a>(
     stanza: &Stanza<'a>,
-    name: &'a str,
-    architecture: &'a str,
+    (name, architecture): Key<'a>,
     faults: &mut Vec<(&'static str, String)>,
 ) -> Result<Option<Package<'a>>, String> {
-    let (state, broken) = status(stanza.require("Status")?)?;
-    if state == State::Absent {
+    let (Some(state), broken) = status(stanza.require("Status")?)? else {
         return Ok(None);
-    }
+    };
     if architecture.is_empty() {
         return Err("no Architecture field".to_owned());
     }
@@ -199,8 +136,13 @@ fn package<'a>(
     }))
 }
 
-/// Reads a Status field: what is wanted, whether dpkg wants it installed again, and the state.
-fn status(field: &[u8]) -> Result<(State, bool), String> {
+/// Says whether a state leaves nothing of a package but its configuration, if that.
+pub fn is_gone(state: &[u8]) -> bool {
+    matches!(state, b"not-installed" | b"config-files")
+}
+
+/// Reads a Status field: the state, if more than the configuration is there, and whether dpkg wants it installed again.
+fn status(field: &[u8]) -> Result<(Option<State>, bool), String> {
     let words: Vec<_> = field
         .split(u8::is_ascii_whitespace)
         .filter(|word| !word.is_empty())
@@ -211,12 +153,12 @@ fn status(field: &[u8]) -> Result<(State, bool), String> {
     };
     let known: [&[u8]; 5] = [b"unknown", b"install", b"hold", b"deinstall", b"purge"];
     let state = match state {
-        b"not-installed" | b"config-files" => State::Absent,
-        b"half-installed" => State::HalfInstalled,
-        b"unpacked" => State::Unpacked,
-        b"half-configured" => State::HalfConfigured,
-        b"triggers-awaited" | b"triggers-pending" => State::Triggers,
-        b"installed" => State::Installed,
+        gone if is_gone(gone) => None,
+        b"half-installed" => Some(State::HalfInstalled),
+        b"unpacked" => Some(State::Unpacked),
+        b"half-configured" => Some(State::HalfConfigured),
+        b"triggers-awaited" | b"triggers-pending" => Some(State::Triggers),
+        b"installed" => Some(State::Installed),
         _ => return Err("its Status field has no state that dpkg knows".to_owned()),
     };
     match error {
@@ -226,5 +168,57 @@ fn status(field: &[u8]) -> Result<(State, bool), String> {
         b"ok" => Ok((state, false)),
         b"reinstreq" => Ok((state, true)),
         _ => Err("its Status field has an error flag that dpkg does not know".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = "Package: a\nStatus: install ok installed\nArchitecture: amd64\nMulti-Arch: same\n\
+        Version: 1:2-3\nDepends: b | c (>= 2)\nConffiles:\n /etc/a 00ff\n /etc/old 11 obsolete\n\n\
+        Package: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1\n\n";
+
+    #[test]
+    fn a_record_says_what_a_package_is_wants_and_has() {
+        let database = read(STATUS.as_bytes());
+        assert!(database.is_whole() && database.faults.is_empty());
+        let [a, gone] = &database.records[..] else {
+            panic!("{:?}", database.records)
+        };
+        let package = a.package.as_ref().unwrap();
+        assert_eq!((package.name, package.version.as_str()), ("a", "1:2-3"));
+        assert!(package.state.is_configured() && package.multi_arch == MultiArch::Same);
+        assert_eq!(package.depends.concat().len(), 2);
+        assert_eq!(a.stem(), "a:amd64");
+        let digests = a.conffiles();
+        assert_eq!(digests.get(&b"/etc/a"[..]), Some(&&b"00ff"[..]));
+        assert_eq!(digests.len(), 2);
+        // The records make up the file again.
+        assert!(gone.package.is_none() && gone.key == ("gone", "amd64"));
+        let raw: Vec<u8> = database
+            .records
+            .iter()
+            .flat_map(|r| [r.raw, b"\n\n"].concat())
+            .collect();
+        assert_eq!(raw, STATUS.as_bytes());
+        assert_eq!(database.packages().count(), 1);
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_read_is_told_from_a_record() {
+        let with = |from: &str, to: &str| STATUS.replace(from, to);
+        for (text, is_whole, records) in [
+            (with("(>= 2)", "(2)"), true, 2),
+            (with("ok installed", "ok weird"), false, 1),
+            (with("Version: 1\n\n", "Version: 1\n"), false, 1),
+            (with("Package: gone", "Package: a"), false, 1),
+        ] {
+            let database = read(text.as_bytes());
+            assert_eq!(database.faults.len(), 1, "{text}");
+            assert_eq!(database.is_whole(), is_whole, "{text}");
+            assert_eq!(database.records.len(), records, "{text}");
+        }
     }
 }

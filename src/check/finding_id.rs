@@ -1,0 +1,236 @@
+//! Names of findings: a kind and a place, as waivers, baselines and people write them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What a finding is about: the first word of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FindingKind {
+    /// Two sides changed something differently: `conflict:PATH[#RECORD]`.
+    Conflict,
+    /// A program of the image could not make what it makes: `derive:LAYER:GENERATOR`.
+    Derive,
+    /// Relations of packages do not hold: `dpkg:depends:PACKAGE:WANTED` and the like.
+    Dpkg,
+    /// The database of packages, or a record of it, cannot be read: `dpkg:unreadable:PACKAGE`.
+    DpkgUnreadable,
+    /// A program or library does not load: `elf:needed:PATH:NAME` and the like.
+    Elf,
+    /// A module is for a kernel that is not there: `kernel:PATH:abi`.
+    Kernel,
+    /// A symlink dangles: `link:PATH`.
+    Link,
+    /// Files belong to nobody that the image knows: `owner:passwd:NAME`.
+    Owner,
+    /// One of two versions of a package gave way: `package:NAME`.
+    Package,
+    /// A module is for a Perl that is not there: `perl:PATH:abi`.
+    Perl,
+    /// A module is for another PHP, or not enabled for each: `php:PATH:abi`.
+    Php,
+    /// A module is for a Python that is not there: `python:PATH:abi` and the like.
+    Python,
+    /// What a layer is built from has changed below it: `rebuild:LAYER:PATTERN`.
+    Rebuild,
+    /// A database has a line that its driver cannot read: `record:PATH:line-N`.
+    Record,
+    /// An account has another number than before: `renumber:user:NAME`.
+    Renumber,
+    /// A module is for a Ruby that is not there: `ruby:PATH:abi`.
+    Ruby,
+    /// A script has no interpreter: `script:PATH`.
+    Script,
+    /// A file hides that of a package: `shadow:file:PATH:VERSION` and the like.
+    Shadow,
+    /// A package was never told of a layer's files: `trigger:LAYER:PACKAGE:PATH`.
+    Trigger,
+    /// A unit names what is not there: `unit:PATH:WHAT`.
+    Unit,
+    /// A waiver is of no effect: `waiver:WHY:FINDING`.
+    Waiver,
+}
+
+impl FindingKind {
+    /// What starts with another kind's word stands before it.
+    const ALL: [Self; 21] = [
+        Self::DpkgUnreadable,
+        Self::Conflict,
+        Self::Derive,
+        Self::Dpkg,
+        Self::Elf,
+        Self::Kernel,
+        Self::Link,
+        Self::Owner,
+        Self::Package,
+        Self::Perl,
+        Self::Php,
+        Self::Python,
+        Self::Rebuild,
+        Self::Record,
+        Self::Renumber,
+        Self::Ruby,
+        Self::Script,
+        Self::Shadow,
+        Self::Trigger,
+        Self::Unit,
+        Self::Waiver,
+    ];
+
+    /// Returns the word that ids of the kind start with.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Derive => "derive",
+            Self::Dpkg => "dpkg",
+            Self::DpkgUnreadable => "dpkg:unreadable",
+            Self::Elf => "elf",
+            Self::Kernel => "kernel",
+            Self::Link => "link",
+            Self::Owner => "owner",
+            Self::Package => "package",
+            Self::Perl => "perl",
+            Self::Php => "php",
+            Self::Python => "python",
+            Self::Rebuild => "rebuild",
+            Self::Record => "record",
+            Self::Renumber => "renumber",
+            Self::Ruby => "ruby",
+            Self::Script => "script",
+            Self::Shadow => "shadow",
+            Self::Trigger => "trigger",
+            Self::Unit => "unit",
+            Self::Waiver => "waiver",
+        }
+    }
+
+    /// Says whether findings of the kind are about packages and their database.
+    pub fn is_of_packages(self) -> bool {
+        matches!(self, Self::Dpkg | Self::DpkgUnreadable)
+    }
+
+    /// Names the finding of the kind at `place`, which holds no white space.
+    pub fn at(self, place: impl fmt::Display) -> FindingId {
+        FindingId {
+            kind: self,
+            text: format!("{}:{place}", self.word()),
+        }
+    }
+}
+
+/// The id of a finding or problem, `<kind>:<place>`: equal in two trees that have the same problem.
+///
+/// Ids are sorted by their text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingId {
+    kind: FindingKind,
+    text: String,
+}
+
+impl FindingId {
+    /// Returns what it is about.
+    pub fn kind(&self) -> FindingKind {
+        self.kind
+    }
+
+    /// Returns where it is, or whose it is.
+    pub fn place(&self) -> &str {
+        &self.text[self.kind.word().len() + 1..]
+    }
+
+    /// Returns the whole text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Ord for FindingId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl PartialOrd for FindingId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Why a text is no id of a finding.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is no id of a finding")]
+pub struct NoFindingId {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for FindingId {
+    type Err = NoFindingId;
+
+    fn from_str(text: &str) -> Result<Self, NoFindingId> {
+        let is_of = |kind: &FindingKind| {
+            let rest = text.strip_prefix(kind.word());
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        };
+        let text = text.to_owned();
+        match FindingKind::ALL.into_iter().find(is_of) {
+            Some(kind) => Ok(Self { kind, text }),
+            None => Err(NoFindingId { text }),
+        }
+    }
+}
+
+impl fmt::Display for FindingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for FindingId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for FindingId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_and_written_as_the_same_text() {
+        for kind in FindingKind::ALL {
+            let id = kind.at("a:/b#c");
+            assert_eq!(id.to_string(), format!("{}:a:/b#c", kind.word()));
+            let read: FindingId = id.as_str().parse().unwrap();
+            assert_eq!((read.kind(), read.place()), (kind, "a:/b#c"));
+            let json = serde_json::to_string(&id).unwrap();
+            assert_eq!(json, format!("\"{id}\""));
+            assert_eq!(serde_json::from_str::<FindingId>(&json).unwrap(), id);
+        }
+        for bad in ["", "link", "links:/a", "elfin:x", ":link:x"] {
+            assert!(bad.parse::<FindingId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_are_sorted_as_their_texts_are() {
+        let mut ids = [
+            FindingKind::DpkgUnreadable.at("a"),
+            FindingKind::Dpkg.at("state:b"),
+            FindingKind::Dpkg.at("depends:c"),
+            FindingKind::Conflict.at("/z"),
+        ];
+        ids.sort();
+        let texts: Vec<&str> = ids.iter().map(FindingId::as_str).collect();
+        assert!(texts.is_sorted(), "{texts:?}");
+    }
+}
