@@ -24,3 +24,4 @@ mod session;
 mod support;
 mod swap;
 mod transfer;
+mod v0;
