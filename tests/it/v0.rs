@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use layerset::format::{Baseline, decode_baseline, encode_baseline};
 use serde_json::Value;
 
 use crate::session::{Ran, Session};
@@ -248,4 +249,146 @@ fn what_v0_built_is_kept_and_updated_and_rolled_back() {
     fixture.publisher.run("gc").expect(0);
     fixture.machine.run("gc").expect(0);
     fixture.fsck();
+}
+
+impl Fixture {
+    /// Reads the baseline that lies beside a layer in a repository.
+    fn baseline(&self, repository: &str, id: &str) -> Baseline {
+        let bytes = fs::read(self.baseline_path(repository, id)).unwrap();
+        decode_baseline(&id.parse().unwrap(), &bytes).unwrap()
+    }
+
+    fn baseline_path(&self, repository: &str, id: &str) -> PathBuf {
+        let hex = id.trim_start_matches("b3:");
+        self.path(repository).join("baselines").join(hex)
+    }
+}
+
+#[test]
+fn other_checks_change_no_layer_and_what_they_find_is_kept_and_published_beside_it() {
+    if !is_root("other_checks_change_no_layer_and_what_they_find_is_kept_and_published_beside_it") {
+        return;
+    }
+    let fixture = fixture();
+    fixture.on_target("activate");
+    let report = fixture
+        .publisher
+        .run("build recipes/web.toml --rebuild data --json");
+    let report = report.expect(0).json();
+    let (name, id, action) = layers(&report)[1].clone();
+    assert_eq!((name.as_str(), action.as_str()), ("data", "built"));
+    let shown = fixture
+        .publisher
+        .run(&format!("show {id}"))
+        .expect(0)
+        .json();
+    assert_eq!(shown["baseline"], Value::Null, "{shown}");
+    let baseline = fixture.baseline("repo", &id);
+    assert_eq!(baseline.problems, ["script:/usr/share/tiny/run"]);
+
+    // As if checks of an earlier version had looked, which saw nothing.
+    let earlier = Baseline {
+        checks: 0,
+        problems: Vec::new(),
+        ..baseline.clone()
+    };
+    let bytes = encode_baseline(&id.parse().unwrap(), &earlier).unwrap();
+    fs::write(fixture.baseline_path("repo", &id), bytes).unwrap();
+    fixture.publish();
+    fixture.update();
+    assert_eq!(fixture.baseline("machine", &id), earlier);
+    let check = fixture.publisher.run("check web --json").expect(0).json();
+    assert_eq!(check["verdict"], "safe", "{check}");
+    let again = fixture.build();
+    assert_eq!(again["changed"], false, "{again}");
+    assert!(layers(&again).iter().all(|(_, _, action)| action == "kept"));
+    assert_eq!(layers(&again)[1].1, id);
+    assert_eq!(fixture.baseline("repo", &id), baseline);
+
+    // The later one is signed for the same release, and nothing is sent for it.
+    let sent = fixture.publish();
+    assert_eq!(sent["outcome"]["changed"], true, "{sent}");
+    assert_eq!(sent["outcome"]["blobs_sent"], 0, "{sent}");
+    assert_eq!(fixture.publish()["outcome"]["changed"], false);
+    let pull = "pull images/web/stable --trust trust.toml";
+    fixture.machine.run(pull).expect(0);
+    assert_eq!(fixture.baseline("machine", &id), baseline);
+
+    // It goes with its layer, and its damage is found.
+    let path = fixture.baseline_path("repo", &id);
+    let bytes = fs::read(&path).unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    fs::write(&path, text.replace("tiny/run", "tiny/ruN")).unwrap();
+    let damaged = fixture.publisher.run("fsck --json").expect(4).json();
+    assert_eq!(damaged["damaged"][0]["what"], "baseline", "{damaged}");
+    fs::write(&path, bytes).unwrap();
+    fixture.fsck();
+    fixture.build();
+    fixture.publisher.run("gc").expect(0);
+    assert!(path.exists());
+    fs::remove_file(fixture.path("repo/refs/images/web")).unwrap();
+    for layer in ["data", "site"] {
+        let path = format!("repo/refs/layers/web/{layer}");
+        fs::remove_file(fixture.path(&path)).unwrap();
+    }
+    fixture.publisher.run("gc").expect(0);
+    assert!(!path.exists());
+    fixture.fsck();
+}
+
+/// Returns the lines of the lock that say epochs.
+fn epochs(lock: &str) -> Vec<&str> {
+    lock.lines()
+        .filter(|line| line.starts_with("epoch"))
+        .collect()
+}
+
+#[test]
+fn a_lock_of_v0_keeps_its_epochs_and_a_new_one_has_those_of_its_packages() {
+    if !is_root("a_lock_of_v0_keeps_its_epochs_and_a_new_one_has_those_of_its_packages") {
+        return;
+    }
+    let fixture = fixture();
+    let read = || fs::read_to_string(fixture.path("recipes/web.lock")).unwrap();
+    let lock = || {
+        let line = "lock recipes/web.toml --apt-sources sources.list";
+        fixture.publisher.run(line).expect(0);
+        read()
+    };
+    let before = read();
+    assert_eq!(lock(), before, "nothing moved");
+    fs::remove_file(fixture.path("recipes/web.lock")).unwrap();
+    let fresh = lock();
+    // The date of the package, and that of layers without any.
+    let expect = [
+        "epoch = 1700000000",
+        "epoch = 946684800",
+        "epoch = 946684800",
+    ];
+    assert_eq!(epochs(&fresh), expect);
+
+    // Another day, and another repository.
+    let release = fs::read_to_string(fixture.path("debs/Release")).unwrap();
+    let line = |line: &str| match line.starts_with("Date:") {
+        true => "Date: Sun, 01 Nov 2020 08:00:00 UTC\n".to_owned(),
+        false => format!("{line}\n"),
+    };
+    let later: String = release.lines().map(line).collect();
+    assert_ne!(later, release);
+    fixture.write("debs/Release", &later);
+    fs::remove_file(fixture.path("recipes/web.lock")).unwrap();
+    let elsewhere = Session::new(fixture.dir.path(), &fixture.path("elsewhere"));
+    elsewhere.run("init").expect(0);
+    elsewhere
+        .run("lock recipes/web.toml --apt-sources sources.list")
+        .expect(0);
+    assert_eq!(read(), fresh);
+
+    // A package that moves takes its own layer along, and no other.
+    let moved = before.replace("version = \"1\"", "version = \"0\"");
+    assert_ne!(moved, before);
+    fixture.write("recipes/web.lock", &moved);
+    let now = lock();
+    assert_eq!(epochs(&now)[0], expect[0]);
+    assert_eq!(epochs(&now)[1..], epochs(&before)[1..]);
 }
