@@ -21,8 +21,8 @@ use layerset::format::release::{
     Channel, DeltaRef, Downgrade, Kind, PackRef, Release, ReleaseId, Rollout,
 };
 use layerset::format::{
-    HeadContents, Image, Layer, decode_changeset, decode_tree, encode_changeset, encode_head,
-    encode_tree, from_canonical_json, parse_tree, to_canonical_json,
+    Baseline, HeadContents, Image, Layer, decode_changeset, decode_tree, encode_changeset,
+    encode_head, encode_tree, from_canonical_json, parse_tree, to_canonical_json,
 };
 use layerset::id::{LayerId, ObjectId, TreeId};
 use layerset::path::RelPath;
@@ -168,6 +168,11 @@ impl Seeds {
             tree,
             tree_bytes: 59_149,
             corrections: None,
+            baseline: Some(Baseline {
+                checks: 1,
+                problems: vec!["script:/usr/bin/broken".to_owned()],
+                ..Baseline::default()
+            }),
             layers: Vec::new(),
             objects: 1200,
             object_bytes: 40_000_000,

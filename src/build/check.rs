@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::baselines::recall;
 use super::image::renumbered_since;
 use super::inputs::LayerInputs;
 use super::{BuildError, Composer, keys};
@@ -75,15 +76,18 @@ pub(super) struct Looked {
 }
 
 impl Looked {
-    /// Composes `members`, the layers of `set`, and checks them on the day `today`.
+    /// Composes `members`, the layers of `set`, and checks them on the day `today`; baselines that
+    /// are not known are made again first.
     pub(super) fn at(
         set: &CheckedSet,
-        members: &[Member],
+        members: &mut [Member],
         composer: &Composer<'_>,
         transaction: &Transaction<'_>,
         today: Date,
     ) -> Result<Self, BuildError> {
         let repository = composer.repository();
+        recall(composer, members, transaction)?;
+        let members = &*members;
         let mut composition = composer.compose(&set.name, members, transaction)?;
         let mut found = composer.examine(&composition, members, transaction)?;
         blame(&mut found, set, members, composer, transaction)?;
@@ -153,13 +157,13 @@ pub fn check(
     today: Date,
 ) -> Result<CheckReport, BuildError> {
     let repository = composer.repository();
-    let members = set
+    let mut members = set
         .layers
         .iter()
         .map(|id| Member::read(repository, id))
         .collect::<Result<Vec<_>, _>>()?;
     let transaction = repository.begin()?;
-    let looked = Looked::at(set, &members, composer, &transaction, today)?;
+    let looked = Looked::at(set, &mut members, composer, &transaction, today)?;
     Ok(CheckReport {
         verdict: verdict(&looked.waived.findings),
         layers: members.iter().filter_map(Member::named).collect(),

@@ -36,7 +36,7 @@ pub fn compose_built(
     today: Date,
 ) -> Result<ComposeReport, BuildError> {
     let repository = composer.repository();
-    let members = built_members(workspace, repository)?;
+    let mut members = built_members(workspace, repository)?;
     let recipe = workspace.recipe();
     let set = CheckedSet {
         name: recipe.name.clone(),
@@ -44,7 +44,7 @@ pub fn compose_built(
         waivers: recipe.waivers.clone(),
     };
     let transaction = repository.begin()?;
-    let looked = Looked::at(&set, &members, composer, &transaction, today)?;
+    let looked = Looked::at(&set, &mut members, composer, &transaction, today)?;
     let verdict = verdict(&looked.waived.findings);
     let image = if verdict == Verdict::Safe {
         let tree = &looked.composition.tree;

@@ -39,8 +39,8 @@ impl Build<'_> {
         let before = repository.read_ref(&name)?;
         let members = || self.members(recipe.layers.iter().map(String::as_str));
         let today = Date::of_sec(self.options.clock.now_sec()).unwrap_or(Date::LAST);
-        let key = ImageKey::new(recipe, &ids, today);
-        if let Some(cached) = keys::find_image(repository, &key)? {
+        let key = || ImageKey::new(repository, recipe, &ids, today);
+        if let Some(cached) = keys::find_image(repository, &key())? {
             let changed = before.as_deref() != Some(&cached.image.to_string());
             if changed {
                 let tree = repository.read_tree(&repository.read_image(&cached.image)?.tree)?;
@@ -58,14 +58,14 @@ impl Build<'_> {
         }
         let progress = self.options.progress;
         progress.step(&recipe.name, "composing and checking", None);
-        let members = members()?;
+        let mut members = members()?;
         let transaction = repository.begin()?;
         let set = CheckedSet {
             name: recipe.name.clone(),
-            layers: ids,
+            layers: ids.clone(),
             waivers: recipe.waivers.clone(),
         };
-        let looked = Looked::at(&set, &members, self.composer, &transaction, today)?;
+        let looked = Looked::at(&set, &mut members, self.composer, &transaction, today)?;
         let findings = refuse(looked.waived.findings)?;
         let tree = looked.composition.tree;
         let in_force = looked.waived.in_force;
@@ -77,7 +77,8 @@ impl Build<'_> {
         let erofs = repository.cache_dir("erofs")?;
         let disk = repository.disk().as_ref();
         Metadata::find_or_make(&erofs, &image.tree, &tree, &numbers)?.remember(disk);
-        keys::remember_image(repository, &key, &id, &findings)?;
+        // Checking may have made baselines, which are part of the key.
+        keys::remember_image(repository, &key(), &id, &findings)?;
         Ok(Composed {
             id,
             changed: before.as_deref() != Some(&id.to_string()),

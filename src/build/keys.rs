@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::accounts::CreatedNames;
 use super::inputs::LayerInputs;
 use super::{BUILDER_VERSION, BuildError};
-use crate::check::Finding;
+use crate::check::{CHECKS_VERSION, Finding};
 use crate::durable::replace_file;
 use crate::format::Waiver;
 use crate::id::{ImageId, LayerId, ObjectId};
@@ -36,13 +36,14 @@ pub struct CachedImage {
     pub findings: Vec<Finding>,
 }
 
-/// Identifies a composition: what goes in, and the version of the code that composes.
+/// Identifies a composition: what goes in, what it is judged by, and the version of the code that
+/// composes and checks.
 #[derive(Debug, Clone)]
 pub struct ImageKey(String);
 
 impl ImageKey {
     /// Makes the key of the composition of `layers`.
-    pub fn new(recipe: &Recipe, layers: &[LayerId], today: Date) -> Self {
+    pub fn new(repository: &Repository, recipe: &Recipe, layers: &[LayerId], today: Date) -> Self {
         let Recipe {
             name,
             architecture,
@@ -52,11 +53,14 @@ impl ImageKey {
         } = recipe;
         let program = env!("CARGO_PKG_VERSION");
         let mut text = format!(
-            "{BUILDER_VERSION}\n{DERIVE_VERSION}\n{program}\n{name}\n{architecture}\n{}\n",
+            "{BUILDER_VERSION} {CHECKS_VERSION} {DERIVE_VERSION} {program}\n{name} {architecture} {}\n",
             policy.keep
         );
         for id in layers {
-            text.push_str(&format!("{id}\n"));
+            let baseline = repository.read_baseline(id).ok().flatten();
+            let baseline = baseline.map_or(String::new(), |baseline| format!("{baseline:?}"));
+            let baseline = ObjectId::of(baseline.as_bytes());
+            text.push_str(&format!("{id} {baseline}\n"));
         }
         for waiver in waivers {
             let is_in_force = waiver.expires >= today;

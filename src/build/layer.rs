@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
+use super::baselines::recall;
 use super::ground::{Ground, volatile};
 use super::inputs::LayerInputs;
 use super::keys::Cached;
@@ -11,6 +12,7 @@ use super::settle::{Rules, Settled, settle};
 use super::steps::Step;
 use super::{Build, BuildError, Sink};
 use crate::compose::{Member, baseline};
+use crate::format::Baseline;
 use crate::id::LayerId;
 use crate::materialise::{PasswdIds, scan};
 use crate::recipe::{Content, LockedPackage, Upper};
@@ -254,7 +256,7 @@ fn commit(
         created,
     } = settled;
     let mut members = build.members(build.workspace.closure(&input.name))?;
-    let mut layer = manifest(
+    let layer = manifest(
         input,
         &members,
         &transaction,
@@ -264,12 +266,14 @@ fn commit(
     )?;
     let name = RefName::layer(&build.workspace.recipe().name, &input.name)?;
     build.options.progress.step(&input.name, "checking", None);
+    let composer = build.composer;
+    recall(composer, &mut members, &transaction)?;
     members.push(Member {
         id: None,
         layer: layer.clone(),
         changeset,
+        baseline: Baseline::default(),
     });
-    let composer = build.composer;
     let composition = composer.compose(&input.name, &members, &transaction)?;
     let found = composer.examine(&composition, &members, &transaction)?;
     let previous = build.repository.read_ref(&name)?;
@@ -277,8 +281,10 @@ fn commit(
     let previous = previous
         .and_then(|text| text.parse().ok())
         .and_then(|id| Member::read(build.repository, &id).ok());
-    layer.baseline = baseline(&found, &members, previous.as_ref());
+    let mut previous: Vec<Member> = previous.into_iter().collect();
+    recall(composer, &mut previous, &transaction)?;
     let id = transaction.put_layer(&layer)?;
+    transaction.put_baseline(&id, &baseline(&found, &members, previous.first()))?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;
     let cached = Cached { layer: id, created };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::apt::{AptRoot, DebCache, Lower, Request, Resolver};
+use super::epoch::epoch_of;
 use super::{BuildError, Progress};
 use crate::recipe::{Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Workspace};
 use crate::store::{Repository, Waiting};
@@ -81,11 +82,8 @@ pub fn lock(
         .iter()
         .flat_map(|layer| layer.packages.clone())
         .collect();
-    let missing: u64 = DebCache::new(repository.cache_dir("debs")?)
-        .missing(&packages)
-        .iter()
-        .map(|p| p.size)
-        .sum();
+    let cache = DebCache::new(repository.cache_dir("debs")?);
+    let missing: u64 = cache.missing(&packages).iter().map(|p| p.size).sum();
     repository.require_space(missing)?;
     fetch(&root, &packages, options.progress)?;
     let mut lock = Lock {
@@ -94,7 +92,7 @@ pub fn lock(
         architecture: workspace.recipe().architecture.clone(),
         layers,
     };
-    keep_epochs(&mut lock, before.as_ref());
+    set_epochs(&mut lock, before.as_ref(), &cache)?;
     let changes = changes(before.as_ref(), &lock);
     let text = lock.to_toml();
     let path = workspace.lock_path();
@@ -159,21 +157,24 @@ fn resolve(
     };
     Ok(LayerLock {
         name: definition.name.clone(),
-        epoch: resolver.release_date(),
+        // Known when the packages are here: see `set_epochs`.
+        epoch: 0,
         requested: definition.packages().to_vec(),
         packages,
     })
 }
 
-/// A layer whose packages did not move keeps its epoch, so that its build key and its id stay what they were.
-fn keep_epochs(lock: &mut Lock, before: Option<&Lock>) {
+/// Sets the epochs. A layer whose packages did not move keeps the one that it has: layerset 0.1
+/// took it from the archives, and another one would be another build key and another id.
+fn set_epochs(lock: &mut Lock, before: Option<&Lock>, cache: &DebCache) -> Result<(), BuildError> {
     for layer in &mut lock.layers {
-        if let Some(known) = before.and_then(|lock| lock.layer(&layer.name))
-            && known.packages == layer.packages
-        {
-            layer.epoch = known.epoch;
-        }
+        let known = before.and_then(|lock| lock.layer(&layer.name));
+        layer.epoch = match known.filter(|known| known.packages == layer.packages) {
+            Some(known) => known.epoch,
+            None => epoch_of(cache, &layer.packages)?,
+        };
     }
+    Ok(())
 }
 
 fn fetch(

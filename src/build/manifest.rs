@@ -15,7 +15,7 @@ use crate::recipe::{Definition, Probe};
 use crate::store::Transaction;
 use crate::tree::Changeset;
 
-/// Makes the manifest, without a baseline, and puts the changeset.
+/// Makes the manifest and puts the changeset. The baseline is kept beside it.
 pub fn manifest(
     input: &LayerInputs,
     below: &[Member],

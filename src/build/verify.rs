@@ -1,9 +1,11 @@
 //! `--verify-reproducible`: builds every layer again in a scratch repository, and compares.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{BuildError, BuildOptions, BuildReport, build};
-use crate::format::{ImageLayer, Layer};
+use crate::format::{Baseline, ImageLayer, Layer};
 use crate::id::LayerId;
 use crate::path::RelPath;
 use crate::recipe::Workspace;
@@ -75,14 +77,17 @@ pub fn verify_reproducible(
         differing: Vec::new(),
         not_compared: Vec::new(),
     };
+    let mut same = BTreeMap::new();
     for (a, b) in first.layers.iter().zip(&again.layers) {
-        if a.id == b.id {
+        let layer = repository.read_layer(&a.id)?;
+        let below = layer.build.on.clone();
+        if plain(layer, &same) == second.read_layer(&b.id)? {
+            same.insert(a.id, b.id);
             continue;
         }
-        let baseline = repository.read_layer(&a.id)?.build.on;
         let stands_on_today =
             |below: &ImageLayer| first.layers.iter().any(|layer| layer.id == below.id);
-        if baseline.iter().all(stands_on_today) {
+        if below.iter().all(stands_on_today) {
             let paths = differences(repository, &a.id, &second, &b.id)?;
             let layer = a.name.clone();
             verification.differing.push(Unreproducible {
@@ -96,6 +101,16 @@ pub fn verify_reproducible(
         }
     }
     Ok(verification)
+}
+
+/// Returns a layer as it would be built today, on the layers that `same` tells the second build's
+/// ids of: layerset 0.1 put the baseline into the manifest.
+fn plain(mut layer: Layer, same: &BTreeMap<LayerId, LayerId>) -> Layer {
+    layer.baseline = Baseline::default();
+    for below in &mut layer.build.on {
+        below.id = same.get(&below.id).copied().unwrap_or(below.id);
+    }
+    layer
 }
 
 fn differences(

@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What a finding is about: the first word of its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
+    /// Nobody knows what was wrong when a layer was built: `baseline:LAYER`.
+    Baseline,
     /// Two sides changed something differently: `conflict:PATH[#RECORD]`.
     Conflict,
     /// A program of the image could not make what it makes: `derive:LAYER:GENERATOR`.
@@ -54,8 +56,9 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// What starts with another kind's word stands before it.
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::DpkgUnreadable,
+        Self::Baseline,
         Self::Conflict,
         Self::Derive,
         Self::Dpkg,
@@ -81,6 +84,7 @@ impl FindingKind {
     /// Returns the word that ids of the kind start with.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Baseline => "baseline",
             Self::Conflict => "conflict",
             Self::Derive => "derive",
             Self::Dpkg => "dpkg",

@@ -10,23 +10,27 @@ use crate::id::ObjectId;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
 
-/// Records the baseline of the last of `members`, in whose set the problems `found` were found.
+/// Makes the baseline of the last of `members`, in whose set the problems `found` were found.
 ///
-/// `previous` is the same layer as it was built before. What is unchanged in it and had no problem then has been broken
-/// from outside: that is news, and stays news however often the layer is built.
+/// `previous` is the same layer as it was built before. What is unchanged in it and had no problem
+/// then has been broken from outside: that is news, and stays news however often the layer is
+/// built, and by whichever checks it is looked at.
 pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) -> Baseline {
     let Some((member, below)) = members.split_last() else {
         return Baseline::default();
     };
     let is_base = below.is_empty();
     let is_broken = |found: &&Found| {
-        let fresh = |previous: &Member| {
-            let before = &previous.layer.baseline;
-            before.checks == CHECKS_VERSION && !found.is_listed(before)
-        };
-        previous.filter(|_| !is_base).is_some_and(|previous| {
-            fresh(previous) && is_unchanged(&found.problem.subject, member, previous)
-        })
+        let was_sound = |previous: &&Member| previous.is_known() && !found.is_listed(previous);
+        let was_broken = member
+            .baseline
+            .broken
+            .iter()
+            .any(|id| id == found.problem.id.as_str());
+        let is_broken_now = previous
+            .filter(was_sound)
+            .is_some_and(|previous| is_unchanged(&found.problem.subject, member, previous));
+        !is_base && (was_broken || is_broken_now)
     };
     // Packages are installed by their own tools, which leave nothing unmet: such a problem is never the normal state.
     // Nor is a database that cannot be read: it is said until it is repaired.
@@ -34,14 +38,10 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
         let kind = found.problem.id.kind();
         is_base || !(kind.is_of_packages() || kind == FindingKind::Record)
     };
-    let is_new = |found: &&Found| {
-        !below
-            .iter()
-            .any(|lower| found.is_listed(&lower.layer.baseline))
-    };
-    let (problems, notes): (Vec<&Found>, Vec<&Found>) = found
-        .iter()
-        .filter(is_new)
+    let is_new = |found: &&Found| !below.iter().any(|lower| found.is_listed(lower));
+    let all_new = || found.iter().filter(is_new);
+    let broken = all_new().filter(is_broken).collect();
+    let (problems, notes): (Vec<&Found>, Vec<&Found>) = all_new()
         .filter(|found| is_normal(found) && !is_broken(found))
         .partition(|found| found.problem.weight == Weight::Grave);
     let ids = |found: Vec<&Found>| {
@@ -54,6 +54,7 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
         checks: CHECKS_VERSION,
         problems: ids(problems),
         notes: ids(notes),
+        broken: ids(broken),
         watched: watched(member, below),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{ComposeError, Composition, Member, TreeView, packages, records, triggers};
 use crate::check::{self, FindingKind, Problem, Subject, Weight};
-use crate::format::{Baseline, LayerPackage};
+use crate::format::LayerPackage;
 use crate::layout::{ALTERNATIVES, dpkg, join};
 use crate::merge::derive::ldsocache::CacheEntry;
 use crate::path::RelPath;
@@ -20,18 +20,16 @@ pub struct Found {
 }
 
 impl Found {
-    /// Says whether it was so, and as bad, when a layer was built.
-    pub(super) fn is_listed(&self, baseline: &Baseline) -> bool {
-        baseline.lists(
-            self.problem.id.as_str(),
-            self.problem.weight == Weight::Grave,
-        )
+    /// Says whether it was so, and as bad, when a layer was built; of one whose baseline is not
+    /// known that is never said.
+    pub(super) fn is_listed(&self, member: &Member) -> bool {
+        let is_grave = self.problem.weight == Weight::Grave;
+        member.is_known() && member.baseline.lists(self.problem.id.as_str(), is_grave)
     }
 
     /// Says whether it was so, and as bad, when one of the layers was built.
     pub(super) fn is_known(&self, members: &[Member]) -> bool {
-        let mut baselines = members.iter().map(|member| &member.layer.baseline);
-        baselines.any(|baseline| self.is_listed(baseline))
+        members.iter().any(|member| self.is_listed(member))
     }
 
     /// Says whether it is grave, and was not so when the layers were built.

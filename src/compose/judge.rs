@@ -1,10 +1,11 @@
 //! From problems to findings: what is news, whose it is, and how bad.
 //!
-//! A problem is news when no baseline of a member lists it. A grave one means that its layer must be rebuilt, if that
-//! layer stands on other layers than those it was built on; else building helps nobody, and the set is refused.
+//! A problem is news when no baseline of a member lists it; a baseline that is not known lists
+//! nothing. A grave one means that its layer must be rebuilt, if that layer stands on other layers
+//! than those it was built on; else building helps nobody, and the set is refused.
 
 use super::{Found, Member, watched};
-use crate::check::{Finding, FindingKind, Problem, Severity, Subject, Weight};
+use crate::check::{CHECKS_VERSION, Finding, FindingKind, Problem, Severity, Subject, Weight};
 
 /// Returns how bad it is that something of `member` does not hold in the set `members`.
 pub fn severity(member: &Member, members: &[Member]) -> Severity {
@@ -38,30 +39,68 @@ pub fn judge(found: Vec<Found>, members: &[Member]) -> Judgement {
     let changed = members
         .iter()
         .flat_map(|member| changed_below(member, members));
+    let unknown = members.iter().filter(|member| !member.is_known());
     let old = old
         .into_iter()
         .map(|found| finding(found, Severity::Note, members));
     Judgement {
-        news: sorted(news.chain(changed).collect()),
+        news: sorted(
+            news.chain(changed)
+                .chain(unknown.map(unknown_baseline))
+                .collect(),
+        ),
         known: sorted(old.collect()),
     }
 }
 
-/// Finds the patterns of `[rebuild]` that match something else in the layers below than when the layer was built.
+/// Says that nobody knows what was so when a layer was built.
+fn unknown_baseline(member: &Member) -> Finding {
+    let layer = &member.layer.name;
+    let why = match member.baseline.checks {
+        0 => "no checks looked then".to_owned(),
+        version => format!("checks of version {version} looked then, these are {CHECKS_VERSION}"),
+    };
+    Finding {
+        id: FindingKind::Baseline.at(layer),
+        severity: Severity::Note,
+        layer: layer.clone(),
+        package: None,
+        path: None,
+        reason: format!(
+            "what was wrong with '{layer}' when it was built is not known ({why}, and the layers \
+             that it was built on are not at hand): everything that is wrong with it counts as news"
+        ),
+        hint: format!("rebuild '{layer}', or pull it again where it was published"),
+        waived: None,
+    }
+}
+
+/// Finds the patterns of `[rebuild]` that match something else in the layers below than when the
+/// layer was built, or may do so. What they matched then does not depend on the version of the
+/// checks.
 fn changed_below(member: &Member, members: &[Member]) -> Vec<Finding> {
     let today = watched(member, members);
     let layer = &member.layer;
-    let before = layer.baseline.watched.iter();
-    let changed =
-        before.filter(|(pattern, digest)| today.get(*pattern).is_some_and(|now| now != *digest));
+    let before = &member.baseline.watched;
+    let changed = today
+        .iter()
+        .filter_map(|(pattern, now)| match before.get(pattern) {
+            Some(before) if before == now => None,
+            Some(_) => Some((pattern, "changed")),
+            // On the very layers that it was built on it matches what it matched then.
+            None if !member.is_moved(members) => None,
+            None => Some((pattern, "may have changed")),
+        });
     changed
-        .map(|(pattern, _)| Finding {
+        .map(|(pattern, how)| Finding {
             id: FindingKind::Rebuild.at(format_args!("{}:{pattern}", layer.name)),
             severity: severity(member, members),
             layer: layer.name.clone(),
             package: None,
             path: None,
-            reason: format!("what '{pattern}' matches in the layers below changed, and the layer is built from it"),
+            reason: format!(
+                "what '{pattern}' matches in the layers below {how}, and the layer is built from it"
+            ),
             hint: format!("rebuild '{}'", layer.name),
             waived: None,
         })

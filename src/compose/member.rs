@@ -1,6 +1,7 @@
 //! One layer of a set, with its changes at hand.
 
-use crate::format::{ImageLayer, Layer};
+use crate::check::CHECKS_VERSION;
+use crate::format::{Baseline, ImageLayer, Layer};
 use crate::id::LayerId;
 use crate::store::{Repository, StoreError};
 use crate::tree::Changeset;
@@ -14,18 +15,33 @@ pub struct Member {
     pub layer: Layer,
     /// Its changes.
     pub changeset: Changeset,
+    /// What the checks found when it was built, of whatever version: see [`Member::is_known`].
+    pub baseline: Baseline,
 }
 
 impl Member {
-    /// Reads a layer and its changes.
+    /// Reads a layer, its changes and its baseline.
     pub fn read(repository: &Repository, id: &LayerId) -> Result<Self, StoreError> {
         let layer = repository.read_layer(id)?;
         let changeset = repository.read_changeset(&layer.changeset)?;
+        // What is damaged says nothing; fsck names it.
+        let beside = repository.read_baseline(id).ok().flatten();
+        let embedded = Some(layer.baseline.clone());
+        let mut all = [beside, embedded].into_iter().flatten();
+        let is_current = |baseline: &Baseline| baseline.checks == CHECKS_VERSION;
+        let baseline = all.clone().find(is_current).or_else(|| all.next());
         Ok(Self {
             id: Some(*id),
             layer,
             changeset,
+            baseline: baseline.unwrap_or_default(),
         })
+    }
+
+    /// Says whether today's checks know what was so when it was built. A baseline of other checks
+    /// is never taken for one of today's: they looked at other things, or named them otherwise.
+    pub fn is_known(&self) -> bool {
+        self.baseline.checks == CHECKS_VERSION
     }
 
     /// Says whether it stands on other layers in `members` than those that it was built on.

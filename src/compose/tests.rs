@@ -44,6 +44,7 @@ fn member(name: &str, build: &str, on: &[(&str, &str)]) -> Member {
         id: Some(id(build)),
         layer,
         changeset: Changeset::new(),
+        baseline: knows(&[]),
     }
 }
 
@@ -68,9 +69,16 @@ fn with_package(mut member: Member, name: &str, version: &str) -> Member {
 }
 
 fn knowing(mut member: Member, ids: &[&str]) -> Member {
-    member.layer.baseline.checks = check::CHECKS_VERSION;
-    member.layer.baseline.problems = ids.iter().map(|id| (*id).to_owned()).collect();
+    member.baseline = knows(ids);
     member
+}
+
+fn knows(ids: &[&str]) -> Baseline {
+    Baseline {
+        checks: check::CHECKS_VERSION,
+        problems: ids.iter().map(|id| (*id).to_owned()).collect(),
+        ..Baseline::default()
+    }
 }
 
 fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> Found {
@@ -135,7 +143,7 @@ fn what_was_so_when_a_layer_was_built_is_no_news() {
         found("elf:y", at("usr/y"), 1, Weight::Grave),
         found("link:z", at("usr/z"), 1, Weight::Minor),
     ];
-    let minor = |member: &mut Member| member.layer.baseline.notes = vec!["link:z".to_owned()];
+    let minor = |member: &mut Member| member.baseline.notes = vec!["link:z".to_owned()];
     let mut graver = members.clone();
     minor(&mut graver[1]);
     let judged = judge(
@@ -157,6 +165,32 @@ fn what_was_so_when_a_layer_was_built_is_no_news() {
 }
 
 #[test]
+fn a_baseline_that_is_not_known_is_said_and_never_taken_for_a_sound_one() {
+    let judged = |checks: u32, on: &str| {
+        let mut app = knowing(member("app", "app", &[("base", on)]), &["elf:x"]);
+        app.baseline.checks = checks;
+        app.layer.rebuild.when = vec!["python".to_owned()];
+        let members = [member("base", "new", &[]), app];
+        let judged = judge(
+            vec![found("elf:x", at("usr/x"), 1, Weight::Grave)],
+            &members,
+        );
+        (summary(&judged.news), judged.known.len())
+    };
+    let version = check::CHECKS_VERSION;
+    let watched = "app Rebuild rebuild:app:python".to_owned();
+    assert_eq!(judged(version, "old"), (vec![watched.clone()], 1));
+    assert_eq!(judged(version, "new"), (vec![], 1));
+    for other in [0, version + 1] {
+        let (news, known) = judged(other, "old");
+        let all = ["app Note baseline:app", "app Rebuild elf:x", &watched];
+        assert_eq!((news.as_slice(), known), (&all.map(str::to_owned)[..], 0));
+        let (news, _) = judged(other, "new");
+        assert_eq!(news, ["app Note baseline:app", "app Refuse elf:x"]);
+    }
+}
+
+#[test]
 fn a_watched_path_that_changed_below_asks_for_a_rebuild() {
     let base = |target: &str| {
         with_files(
@@ -166,7 +200,7 @@ fn a_watched_path_that_changed_below_asks_for_a_rebuild() {
     };
     let mut app = member("app", "app", &[("base", "3.11")]);
     app.layer.rebuild.when = vec!["python".to_owned(), "absent".to_owned()];
-    app.layer.baseline.watched = watched(&app, &[base("3.11")]);
+    app.baseline.watched = watched(&app, &[base("3.11")]);
     let other = with_files(
         member("other", "other", &[]),
         "/python link 0777 root root 0.0 odd\n",
@@ -229,8 +263,13 @@ fn what_is_broken_from_outside_stays_news_when_the_layer_is_built_again() {
             with_package(member("app", "n", &[("base", "b")]), "p", version),
             &files(object),
         );
-        let made = baseline(&problems, &[base.clone(), now], Some(previous));
+        let mut members = [base.clone(), now];
+        let made = baseline(&problems, &members, Some(previous));
         assert_eq!(made.problems, expect);
+        // Looked at again, by other checks and without what was there before, it stays so.
+        members[1].baseline = made.clone();
+        members[1].baseline.checks += 1;
+        assert_eq!(baseline(&problems, &members, None), made);
     };
     check("same", "1", &before, &[]);
     check("other", "1", &before, &["elf:tool"]);

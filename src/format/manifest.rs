@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Baseline;
 use crate::id::{BuildKey, LayerId, ObjectId, TreeId};
 use crate::path::RelPath;
 use crate::time::Date;
@@ -36,8 +37,9 @@ pub struct Layer {
     pub restart: Vec<String>,
     /// Paths in lower layers whose change means rebuild.
     pub rebuild: RebuildRule,
-    /// What was so in the set that it was built and tested in; layers that were built before checks existed have none, and
-    /// all is news about them.
+    /// Its baseline, in layers that layerset 0.1 built. Today it lies beside the manifest, for what
+    /// a layer is does not depend on what the checks of a day say about it: see
+    /// [`encode_baseline`](super::encode_baseline).
     #[serde(default, skip_serializing_if = "Baseline::is_absent")]
     pub baseline: Baseline,
 }
@@ -59,7 +61,7 @@ impl Layer {
 pub struct BuildFacts {
     /// The build key.
     pub key: BuildKey,
-    /// The layers that it was built on, lowest first: the baseline that later checks compare with.
+    /// The layers that it was built on, lowest first.
     pub on: Vec<ImageLayer>,
     /// The source-date-epoch, in seconds since 1970.
     pub epoch: i64,
@@ -121,32 +123,6 @@ pub struct HealthCheck {
 pub struct RebuildRule {
     /// Path globs.
     pub when: Vec<String>,
-}
-
-/// What was so in the set that a layer was built and tested in: later checks call only what is not listed here news.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Baseline {
-    /// The version of the checks that looked.
-    pub checks: u32,
-    /// Ids of the grave problems that were there, sorted, without those that a lower layer's baseline lists.
-    pub problems: Vec<String>,
-    /// The same of the minor ones.
-    pub notes: Vec<String>,
-    /// For each pattern of `rebuild.when`, the digest of what it matched in the layers below.
-    pub watched: BTreeMap<String, ObjectId>,
-}
-
-impl Baseline {
-    /// Says whether a problem was there, and as bad: one that was minor then is news when it is grave.
-    pub fn lists(&self, id: &str, is_grave: bool) -> bool {
-        let among = |ids: &[String]| ids.binary_search_by(|known| known.as_str().cmp(id)).is_ok();
-        among(&self.problems) || (!is_grave && among(&self.notes))
-    }
-
-    fn is_absent(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// An image: ordered layers and the tree that they compose to. Its id is the digest of its canonical JSON.

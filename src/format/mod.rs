@@ -5,6 +5,7 @@
 //! makes of the same value, so one value has one identity. Each binary format has a text twin ([`dump_tree`],
 //! [`parse_tree`], [`dump_changeset`]).
 
+mod baseline;
 pub mod delta;
 mod gv;
 mod head;
@@ -14,11 +15,12 @@ pub mod pack;
 pub mod release;
 mod text;
 
+pub use baseline::{Baseline, decode_baseline, encode_baseline};
 pub use gv::{decode_changeset, decode_tree, encode_changeset, encode_tree};
 pub use head::{HeadContents, MAX_HEAD_BYTES, decode_head, encode_head};
 pub use json::{from_canonical_json, to_canonical_json};
 pub use manifest::{
-    Baseline, BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage,
+    BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage,
     RebuildRule, Waiver,
 };
 pub use text::{dump_changeset, dump_tree, parse_tree};
@@ -37,7 +39,7 @@ pub enum FormatError {
     /// The bytes are no canonical manifest.
     #[error("not a canonical {what} manifest: {reason}")]
     Manifest {
-        /// `layer` or `image`.
+        /// `layer`, `image` or `baseline`.
         what: &'static str,
         /// What is wrong.
         reason: String,

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ImageLayer;
+use super::{Baseline, ImageLayer};
 use crate::id::{ImageId, LayerId, TreeId};
 use crate::sha256::Sha256;
 
@@ -68,6 +68,10 @@ pub struct Release {
     /// What makes the tree of an image of its layers, and is in the packs in its place; a layer's changeset is there itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrections: Option<Corrections>,
+    /// What the checks found when a layer was built: signed with it, and no part of its id. An
+    /// image has none, nor has a layer whose manifest holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
     /// The layers of an image, lowest first; a layer has none.
     pub layers: Vec<ImageLayer>,
     /// Number of objects: those of a layer; of an image those that no layer of it has.

@@ -56,7 +56,7 @@ pub struct KeyInputs<'a> {
     pub ids: &'a Ids,
     /// The Debian architecture.
     pub architecture: &'a str,
-    /// The source-date-epoch where the layer depends on it; an epoch that moves with every lock would rebuild all layers.
+    /// The source-date-epoch where the layer depends on it.
     pub epoch: Option<i64>,
     /// The version of the builder's output: raised when the same inputs begin to give another layer.
     pub builder_version: u32,

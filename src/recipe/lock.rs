@@ -37,8 +37,9 @@ pub struct Lock {
 pub struct LayerLock {
     /// The layer's name.
     pub name: String,
-    /// The source-date-epoch: no file of the layer is newer, in seconds since 1970. It moves only when packages do, so that
-    /// moving one layer leaves the build keys of the others alone.
+    /// The source-date-epoch, in seconds since 1970: no file of the layer is newer. It follows from
+    /// the layer's own packages, so that moving one layer leaves the build keys of the others
+    /// alone.
     pub epoch: i64,
     /// What the definition asked for when the layer was locked.
     pub requested: Vec<String>,

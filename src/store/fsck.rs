@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::baseline::BASELINES;
 use super::{Repository, StoreError};
 use crate::id::{ImageId, LayerId, ObjectId};
 use crate::path::RelPath;
@@ -31,7 +32,7 @@ pub struct User {
 /// One damaged thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedThing {
-    /// `object`, `tree`, `layer`, `image` or `ref`.
+    /// `object`, `tree`, `layer`, `image`, `baseline` or `ref`.
     pub what: &'static str,
     /// Its id or name.
     pub name: String,
@@ -55,7 +56,7 @@ pub struct FsckOptions<'a> {
 pub struct FsckReport {
     /// Objects read.
     pub objects: usize,
-    /// Trees, layers and images read.
+    /// Trees, layers, images and baselines read.
     pub manifests: usize,
     /// What is damaged.
     pub damaged: Vec<DamagedThing>,
@@ -127,6 +128,10 @@ impl Repository {
                 }
             }
         }
+        for hex in self.names_in(BASELINES)? {
+            walk.report.manifests += 1;
+            self.check_baseline(&hex, &mut walk);
+        }
         self.check_objects(options, &mut walk)?;
         walk.report
             .damaged
@@ -167,6 +172,24 @@ impl Repository {
                 users,
             });
         }
+    }
+
+    /// A baseline is named by its layer and carries a digest of its own.
+    fn check_baseline(&self, hex: &str, walk: &mut Walk) {
+        let damage = match format!("b3:{hex}").parse() {
+            Err(_) => Damage::Unreadable,
+            Ok(id) => match self.read_baseline(&id) {
+                Ok(_) => return,
+                Err(StoreError::Format { .. }) => Damage::Corrupt,
+                Err(_) => Damage::Unreadable,
+            },
+        };
+        walk.report.damaged.push(DamagedThing {
+            what: "baseline",
+            name: format!("b3:{hex}"),
+            damage,
+            users: Vec::new(),
+        });
     }
 
     fn walk_image(&self, id: &ImageId, user: &str, walk: &mut Walk) {

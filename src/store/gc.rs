@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::baseline::BASELINES;
 use super::{Repository, StoreError};
 use crate::id::{ImageId, LayerId, ObjectId, TreeId};
 
@@ -10,14 +11,14 @@ use crate::id::{ImageId, LayerId, ObjectId, TreeId};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct GcPlan {
-    /// Files to remove with their sizes: images, layers, trees, objects, so that nothing that stays ever points at
-    /// something removed.
+    /// Files to remove with their sizes: images, layers, baselines, trees, objects, so that nothing
+    /// that stays ever points at something removed.
     pub files: Vec<(PathBuf, u64)>,
     /// Where in `files` a kind ends; removals before such a place are made durable before those after it.
     pub steps: Vec<usize>,
     /// Objects among them.
     pub objects: usize,
-    /// Trees, layers and images among them.
+    /// Trees, baselines, layers and images among them.
     pub manifests: usize,
     /// Objects that stay.
     pub kept_objects: usize,
@@ -66,9 +67,15 @@ impl Repository {
         for (dir, keep) in [
             ("images", &marked.images),
             ("layers", &marked.layers),
+            (BASELINES, &marked.layers),
             ("trees", &marked.trees),
         ] {
-            self.sweep(&self.root.join(dir), &mut plan, |name| keep.contains(name))?;
+            let path = self.root.join(dir);
+            // Repositories that layerset 0.1 made lack the directory of baselines.
+            if dir == BASELINES && !path.is_dir() {
+                continue;
+            }
+            self.sweep(&path, &mut plan, |name| keep.contains(name))?;
             plan.steps.push(plan.files.len());
         }
         plan.manifests = plan.files.len();

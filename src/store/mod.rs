@@ -1,17 +1,15 @@
 //! The repository: where objects, trees, layers and images live, each named by the digest of its canonical bytes.
 //!
-//! ```text
-//! config.toml            format version and feature flags
-//! objects/ab/cdef…       file contents, raw; the directory is 0700 because a 0640 file's bytes must not leak
-//! trees/ layers/ images/ canonical bytes by id
-//! refs/                  names -> ids: the roots of garbage collection
-//! cache/                 may be deleted at any time
-//! tmp/  lock
-//! ```
+//! ```text config.toml            format version and feature flags objects/ab/cdef…       file
+//! contents, raw; the directory is 0700 because a 0640 file's bytes must not leak trees/ layers/
+//! images/ canonical bytes by id baselines/             what the checks found when a layer was
+//! built, by the layer's id; no part of that id refs/                  names -> ids: the roots of
+//! garbage collection cache/                 may be deleted at any time tmp/  lock ```
 //!
 //! An object under its final name is whole, whatever died: see [`Transaction`] for the one commit point. An object's
 //! modification time is always 0, so that a later write to it shows without reading it ([`Repository::check_object`]).
 
+mod baseline;
 mod config;
 mod fsck;
 mod gc;
@@ -34,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::baseline::BASELINES;
 use crate::durable::{Disk, DurableError, Lock, LockMode};
 use crate::format::FormatError;
 
@@ -185,11 +184,12 @@ impl Default for OpenOptions<'_> {
 }
 
 /// The directories of a repository with their modes; `objects` and what can leak its bytes is closed to others.
-const DIRECTORIES: [(&str, u32); 7] = [
+const DIRECTORIES: [(&str, u32); 8] = [
     ("objects", 0o700),
     ("trees", 0o755),
     ("layers", 0o755),
     ("images", 0o755),
+    (BASELINES, 0o755),
     ("refs", 0o755),
     ("cache", 0o755),
     ("tmp", 0o700),

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use super::baseline::BASELINES;
 use super::{RefName, Repository, StoreError, WorkDir};
 use crate::format::{self, Image, Layer};
 use crate::id::{ImageId, LayerId, ObjectId, TreeId};
@@ -221,9 +222,20 @@ impl Transaction<'_> {
 
     fn stage_named(&self, dir: &str, hex: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let target = self.repository.named_path(dir, hex);
-        if target.exists() {
-            return Ok(());
+        match target.exists() {
+            true => Ok(()),
+            false => self.stage_replacing(dir, hex, bytes),
         }
+    }
+
+    /// Stages a file whose name does not say what is in it: the one that is staged first counts.
+    pub(super) fn stage_replacing(
+        &self,
+        dir: &str,
+        hex: &str,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let target = self.repository.named_path(dir, hex);
         let path = self.work.path().join(format!("{dir}-{hex}"));
         if self.lock().named.insert(path.clone(), target).is_none() {
             self.repository
@@ -311,7 +323,7 @@ impl Transaction<'_> {
                 disk.rename(&self.staged_path(*number), &repository.object_path(object))?;
             }
             // What has a name has all that it names: a kill in between leaves nothing that seems whole and is not.
-            for dir in ["trees", "layers", "images"] {
+            for dir in ["trees", BASELINES, "layers", "images"] {
                 let of_dir = |(path, _): &(&PathBuf, &PathBuf)| {
                     let name = path.file_name().and_then(|name| name.to_str());
                     name.is_some_and(|name| name.starts_with(dir))

@@ -6,6 +6,7 @@
 //! ranges of packs; every content is checked by its digest before it is visible, and a ref counts it at last.
 
 mod arrivals;
+mod baselines;
 mod bundle;
 mod deltas;
 mod error;

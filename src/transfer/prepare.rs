@@ -51,7 +51,8 @@ pub struct PrepareOptions<'a> {
 pub struct Prepared {
     /// What will be signed.
     pub release: Release,
-    /// Whether it is signed already: then nothing is to be sent.
+    /// Whether it is signed already: then nothing is to be sent, but a later baseline may be to
+    /// sign.
     pub is_known: bool,
     /// The blobs that it adds: digest, size in bytes, and the file that holds it.
     pub blobs: Vec<(Sha256, u64, PathBuf)>,
@@ -136,9 +137,14 @@ impl Work<'_> {
     ) -> Result<Prepared, TransferError> {
         let Inventory { kind, name, id, .. } = inventory;
         let earlier = self.catalogue.releases(*kind, name)?;
+        let baseline = super::baselines::to_publish(self.repository, *kind, id)?;
         if let Some(release) = earlier.iter().find(|release| release.id == *id) {
+            let baseline = super::baselines::later(release.baseline.as_ref(), baseline);
             return Ok(Prepared {
-                release: release.clone(),
+                release: Release {
+                    baseline,
+                    ..release.clone()
+                },
                 is_known: true,
                 blobs: Vec::new(),
             });
@@ -175,6 +181,7 @@ impl Work<'_> {
             tree: inventory.tree,
             tree_bytes: inventory.tree_bytes.len() as u64,
             corrections: inventory.named_corrections(),
+            baseline,
             layers: inventory.layers.clone(),
             objects: inventory.objects.len() as u64,
             object_bytes: inventory.object_bytes(),

@@ -6,7 +6,7 @@ use std::fs::File;
 use serde::Serialize;
 
 use super::prepare::Prepared;
-use super::{Catalogue, Progress, TransferError};
+use super::{Catalogue, Progress, TransferError, baselines};
 use crate::format::release::{
     Channel, ChannelName, Downgrade, Kind, Release, ReleaseId, Rollout, release_target,
 };
@@ -196,15 +196,23 @@ impl Publication {
             let mut release = prepared.release.clone();
             let earlier = catalogue.releases(release.kind, &release.name)?;
             let known = earlier.iter().find(|known| known.id == release.id);
-            release.serial = match known {
-                Some(known) => known.serial,
-                None => earlier.last().map_or(0, |last| last.serial) + 1,
-            };
+            match known {
+                // Somebody may have published it meanwhile: all but a later baseline is as they
+                // signed it.
+                Some(known) => {
+                    let baseline = baselines::later(known.baseline.as_ref(), release.baseline);
+                    release = Release {
+                        baseline,
+                        ..known.clone()
+                    };
+                }
+                None => release.serial = earlier.last().map_or(0, |last| last.serial) + 1,
+            }
             serials.insert(
                 (release.kind, release.name.clone()),
                 (release.id, release.serial),
             );
-            if known.is_none() {
+            if known.is_none_or(|known| known.baseline != release.baseline) {
                 let target = release_target(release.kind, &release.name, &release.id);
                 let bytes = to_canonical_json("release", &release)?;
                 change.0.insert(target, Some(bytes));

@@ -5,6 +5,7 @@ use layerset::build::apt::{
     AptError, AptRoot, Bootstrap, DebCache, InstallPlan, LocalRepo, LockedPackage, Lower, Request,
     Variant,
 };
+use sha2::Digest as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,11 @@ impl World {
     }
 
     fn deb(&self, name: &str, version: &str, fields: &str) {
+        self.deb_of(name, version, fields, "1600000000");
+    }
+
+    /// Makes a package of that date.
+    fn deb_of(&self, name: &str, version: &str, fields: &str, date: &str) {
         let tree = self.dir.path().join(format!("tree-{name}"));
         fs::create_dir_all(tree.join("DEBIAN")).unwrap();
         let control = format!(
@@ -68,6 +74,7 @@ impl World {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
         }
         let status = Command::new("dpkg-deb")
+            .env("SOURCE_DATE_EPOCH", date)
             .arg("--build")
             .arg(&tree)
             .arg(self.archive())
@@ -449,6 +456,37 @@ fn cached_packages_need_no_archive() {
     let mut other = locked[0].clone();
     other.size += 1;
     assert_eq!(world.cache().missing(&[other]).len(), 1);
+}
+
+#[test]
+fn a_package_is_dated_by_its_own_bytes() {
+    let Some(world) = World::new() else { return };
+    for (name, date) in [("old", "1000000000"), ("new", "1700000000")] {
+        world.deb_of(name, "1", "", date);
+    }
+    world.publish();
+    let mut locked = world.lock_base(&["new", "old"]);
+    let cache = world.cache();
+    world.open().fetch(&locked, &quiet).unwrap();
+    locked.retain(|package| package.name != "tiny-base");
+    let dates: Vec<i64> = locked.iter().map(|p| cache.date(p).unwrap()).collect();
+    assert_eq!(dates, [1_700_000_000, 1_000_000_000]);
+    // Nothing is believed of a file that is not the locked one, nor of one that is no package.
+    fs::write(cache.path(&locked[0]), "short").unwrap();
+    let error = cache.date(&locked[0]).unwrap_err();
+    assert!(matches!(error, AptError::HashMismatch { .. }), "{error}");
+    for (bytes, said) in [
+        (b"!<arch>\n".to_vec(), "too short for a package"),
+        (vec![b' '; 100], "no ar archive"),
+        ([b"!<arch>\n".to_vec(), vec![b'x'; 100]].concat(), "no date"),
+    ] {
+        let mut odd = locked[0].clone();
+        odd.size = bytes.len() as u64;
+        odd.sha256 = layerset::sha256::Sha256::from_bytes(sha2::Sha256::digest(&bytes).into());
+        fs::write(cache.path(&odd), &bytes).unwrap();
+        let error = cache.date(&odd).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 #[test]

@@ -27,3 +27,4 @@ mod support;
 mod swap;
 mod tally;
 mod transfer;
+mod v0;

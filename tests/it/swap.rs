@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use layerset::build::{CheckReport, CheckedSet, Composer, Quiet, check};
+use layerset::check::CHECKS_VERSION;
 use layerset::durable::RealDisk;
 use layerset::format::{
     Baseline, BuildFacts, Health, ImageLayer, Layer, LayerPackage, RebuildRule,
@@ -16,6 +17,15 @@ use layerset::time::Date;
 use layerset::tree::{Changeset, Inode, Tree};
 
 const DPKG: &str = "usr/lib/sysimage/var/lib/dpkg";
+
+/// The baseline of a layer that nothing was wrong with.
+const SOUND: Baseline = Baseline {
+    checks: CHECKS_VERSION,
+    problems: Vec::new(),
+    notes: Vec::new(),
+    broken: Vec::new(),
+    watched: BTreeMap::new(),
+};
 
 /// A repository to put layers into.
 struct Shelf {
@@ -111,6 +121,7 @@ impl Shelf {
             baseline: Baseline::default(),
         };
         let id = transaction.put_layer(&layer).unwrap();
+        transaction.put_baseline(&id, &SOUND).unwrap();
         transaction.store().unwrap();
         id
     }
@@ -240,5 +251,43 @@ fn a_database_that_a_layer_damaged_is_said_with_its_line() {
             .iter()
             .all(|line| line.starts_with("app Refuse dpkg:unreadable:")),
         "{found:?}"
+    );
+}
+
+#[test]
+fn a_baseline_of_other_checks_is_made_again_where_the_layers_below_are_at_hand_and_else_unknown() {
+    let shelf = Shelf::new();
+    let bin = |names: &[&str]| -> Vec<(String, String)> {
+        let link = |name: &&str| (format!("usr/bin/{name}"), "->nowhere".to_owned());
+        names.iter().map(link).collect()
+    };
+    let old = shelf.layer("base", None, &[], [&[], &bin(&["a"])]);
+    let app = shelf.layer("app", Some(old), &[], [&bin(&["a"]), &bin(&["a", "b"])]);
+    let new = shelf.layer("base", None, &[], [&[], &bin(&["a", "new"])]);
+    let other = Baseline {
+        checks: CHECKS_VERSION + 1,
+        ..SOUND
+    };
+    let transaction = shelf.repository.begin().unwrap();
+    for id in [old, app, new] {
+        transaction.put_baseline(&id, &other).unwrap();
+    }
+    transaction.store().unwrap();
+    // Checked: a baseline that was made again is used, and nothing is kept.
+    let report = shelf.check(&[new, app]);
+    assert_eq!(summary(&report), [""; 0]);
+    let known: Vec<&str> = report.known.iter().map(|f| f.id.as_str()).collect();
+    let scripts = ["link:/usr/bin/b", "link:/usr/bin/a", "link:/usr/bin/new"];
+    assert_eq!(known, scripts);
+    let kept = shelf.repository.read_baseline(&app).unwrap();
+    assert_eq!(kept, Some(other));
+
+    // Without the base that it was built on, nobody can say what was wrong with it then.
+    let gone = shelf.repository.root().join("layers").join(old.to_hex());
+    std::fs::remove_file(gone).unwrap();
+    let found = summary(&shelf.check(&[new, app]));
+    assert_eq!(
+        found,
+        ["app Note baseline:app", "app Rebuild link:/usr/bin/b"]
     );
 }

@@ -25,6 +25,10 @@ const INDEX_FIELDS: [&str; 7] = [
     "Description-md5",
 ];
 
+/// Where the first header of an `ar` archive has its date, in decimal digits: after the magic and a
+/// name of 16 bytes.
+const DATE: std::ops::Range<usize> = 24..36;
+
 /// Keeps verified `.deb` files by digest.
 #[derive(Clone, Debug)]
 pub struct DebCache {
@@ -58,6 +62,31 @@ impl DebCache {
         let path = self.path(package);
         check(&path, package)?;
         Ok(path)
+    }
+
+    /// Returns when the package was made, in seconds since 1970; its file must be present, and is
+    /// verified.
+    ///
+    /// A package is an `ar` archive (deb(5)), and its first header has the moment that dpkg-deb was
+    /// given as `SOURCE_DATE_EPOCH`: the date of the changelog's last entry. No file in the package
+    /// is newer. It is part of the bytes that a lock names, and so the same for everybody who locks
+    /// the package.
+    pub fn date(&self, package: &LockedPackage) -> Result<i64, AptError> {
+        let path = self.verify(package)?;
+        let mut start = [0; DATE.end];
+        let mut file = File::open(&path).map_err(AptError::io("open", &path))?;
+        let malformed = |detail: &str| AptError::Malformed {
+            place: format!("'{}', the file of {}", path.display(), package.label()),
+            detail: detail.to_owned(),
+        };
+        file.read_exact(&mut start)
+            .map_err(|_| malformed("it is too short for a package"))?;
+        if !start.starts_with(b"!<arch>\n") {
+            return Err(malformed("it is no ar archive"));
+        }
+        let date = std::str::from_utf8(&start[DATE]).ok();
+        date.and_then(|text| text.trim_end().parse().ok())
+            .ok_or_else(|| malformed("its first header has no date"))
     }
 
     /// Makes a directory for downloads on the same filesystem.

@@ -23,7 +23,6 @@ mod installed;
 mod meter;
 mod package;
 mod reason;
-mod release;
 mod repo;
 mod resolve;
 mod root;

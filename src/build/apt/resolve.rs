@@ -5,7 +5,6 @@ use super::deb822::{self, Stanza};
 use super::error::AptError;
 use super::explain::{held_error, holder};
 use super::package::{LockedPackage, Lower, Request, Variant, is_name};
-use super::release::newest_release;
 use super::root::{AptRoot, Archive};
 use super::state::{Freedom, State};
 use super::uris::{Choice, parse_uris};
@@ -21,7 +20,6 @@ pub struct Resolver<'a> {
     mentioned: BTreeSet<String>,
     /// Names that a package has.
     known: BTreeSet<String>,
-    release_date: i64,
 }
 
 impl<'a> Resolver<'a> {
@@ -33,19 +31,12 @@ impl<'a> Resolver<'a> {
                 .checked("apt-cache pkgnames")?;
             Ok(output.lines().map(str::to_owned).collect())
         };
-        let release_date = newest_release(root)?;
         Ok(Self {
             root,
             archives,
             mentioned: names("true")?,
             known: names("false")?,
-            release_date,
         })
-    }
-
-    /// Returns when the newest of the archives was released, in seconds since 1970.
-    pub fn release_date(&self) -> i64 {
-        self.release_date
     }
 
     /// Returns the packages that `request` adds to what is in `lower`, sorted by name.

@@ -42,6 +42,9 @@ pub enum AllowError {
 pub enum Rule {
     /// The contents hold the same lines, in any order; all else is equal.
     SameLines,
+    /// The contents are those of `SameLines`, but for the third field: in shadow(5), the day of the
+    /// last change.
+    SameLinesButDays,
     /// The contents hold the same paragraphs, divided by blank lines, in any order; all else is equal.
     SameStanzas,
     /// The contents hold the same records of three lines each, in any order; all else is equal.
@@ -160,6 +163,19 @@ impl Rule {
         };
         match self {
             Self::SameLines => same(lines),
+            Self::SameLinesButDays => {
+                let [mut a, mut b] = [composed, installed].map(|side| {
+                    let without_day = |line: &[u8]| {
+                        let fields = line.split(|byte| *byte == b':').enumerate();
+                        let others = fields.filter(|(at, _)| *at != 2).map(|(_, field)| field);
+                        others.collect::<Vec<_>>().join(&b':')
+                    };
+                    lines(side).into_iter().map(without_day).collect::<Vec<_>>()
+                });
+                a.sort_unstable();
+                b.sort_unstable();
+                a == b
+            }
             Self::SameStanzas => same(stanzas),
             Self::SameTriples => {
                 [composed, installed].map(|side| lines(side).len() % 3) == [0, 0] && same(triples)

@@ -10,7 +10,7 @@ use crate::build::settle::{Rules, settle};
 use crate::build::steps::Step;
 use crate::build::{Build, BuildError, Sink};
 use crate::compose::Member;
-use crate::format::{FirstBoot, Layer};
+use crate::format::{Baseline, FirstBoot, Layer};
 use crate::recipe::{LayerLock, LockedPackage};
 use crate::tree::Tree;
 use crate::version::Version;
@@ -84,6 +84,7 @@ pub fn install(
         id: None,
         layer: whole,
         changeset: settled.changeset,
+        baseline: Baseline::default(),
     };
     Ok(Ground::compose(build.composer, "oracle", &[base.clone(), whole])?.lower)
 }

@@ -138,6 +138,11 @@ fn a_rule_explains_what_it_says_and_no_more() {
     check("same-lines", "a\nb\nb\n", "b\na\nb\n", true);
     check("same-lines", "a\nb\nb\n", "b\na\na\n", false);
     check("same-lines", "a\nb\n", "a\nb\n\n", false);
+    let days = "same-lines-but-days";
+    check(days, "a:*:1:0\nb:!:2:0\n", "b:!:9:0\na:*:1:0\n", true);
+    check(days, "a:*:1:0\n", "a:!:1:0\n", false);
+    check(days, "a:*:1:0\n", "a:*:1:9\n", false);
+    check(days, "a:*:1:0\n", "", false);
     check(
         "same-stanzas",
         "P: a\nV: 1\n\nP: b\n\n",

@@ -15,6 +15,7 @@ use self::by_delta::{Later, apply_deltas, apply_rest};
 use self::contents::{fetch_objects, fetch_roots};
 use self::decoded::{Decoded, check_layers, decode_all};
 use self::quicker::Quicker;
+use super::baselines::take_over;
 use super::fetch::Fetcher;
 use super::inventory::{Content, image_objects, layer_objects};
 use super::line::Line;
@@ -192,6 +193,7 @@ pub fn pull(
             }
         }
     }
+    take_over(repository, catalogue, release, &transaction)?;
     options.progress.phase("writing", None);
     let committed = transaction.store()?;
     report.new_objects = committed.new_objects;

@@ -197,6 +197,7 @@ fn release(kind: Kind, name: &str, serial: u64) -> Release {
         tree: TreeId::of(b"tree"),
         tree_bytes: 100,
         corrections: None,
+        baseline: None,
         layers: Vec::new(),
         objects: 1,
         object_bytes: 1,

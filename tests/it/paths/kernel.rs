@@ -56,7 +56,7 @@ impl Said {
         let (tree, view) = (tree_of(root), DirView(root.into()));
         let ids = |problems: Vec<Problem>, kind: &str| {
             let ids = problems.into_iter();
-            ids.map(|problem| problem.id.strip_prefix(kind).unwrap().to_owned())
+            ids.map(|problem| problem.id.as_str().strip_prefix(kind).unwrap().to_owned())
                 .collect()
         };
         Self {

@@ -1,0 +1,150 @@
+//! The baseline of a layer: what the checks found in the set that it was built and tested in.
+//!
+//! It is kept beside the layer, by the layer's id, and signed with its release. It is no part of
+//! that id: another version of the checks changes no layer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{FormatError, from_canonical_json, to_canonical_json};
+use crate::id::{LayerId, ObjectId};
+
+/// What was so in the set that a layer was built and tested in: later checks call only what is not
+/// listed here news.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// The version of the checks that looked; 0 where none did.
+    pub checks: u32,
+    /// Ids of the grave problems that were there, sorted, without those that a lower layer's
+    /// baseline lists.
+    pub problems: Vec<String>,
+    /// The same of the minor ones.
+    pub notes: Vec<String>,
+    /// Ids of problems that were there and stay news, sorted: the layer had been sound before, and
+    /// was broken from outside. Kept so that looking again with later checks does not list them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<String>,
+    /// For each pattern of `rebuild.when`, the digest of what it matched in the layers below.
+    pub watched: BTreeMap<String, ObjectId>,
+}
+
+impl Baseline {
+    /// Says whether a problem was there, and as bad: one that was minor then is news when it is
+    /// grave.
+    pub fn lists(&self, id: &str, is_grave: bool) -> bool {
+        let among = |ids: &[String]| ids.binary_search_by(|known| known.as_str().cmp(id)).is_ok();
+        among(&self.problems) || (!is_grave && among(&self.notes))
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Says what is wrong with a baseline that somebody else wrote, if anything is.
+    pub fn problem(&self) -> Option<&'static str> {
+        let is_sorted = |ids: &[String]| ids.is_sorted_by(|a, b| a < b);
+        let lists = [&self.problems, &self.notes, &self.broken];
+        if !lists.iter().all(|ids| is_sorted(ids)) {
+            return Some("its ids are not sorted");
+        }
+        None
+    }
+}
+
+/// A baseline as it lies in a repository.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    baseline: Baseline,
+    /// The digest of the baseline's own canonical JSON: the file is named by the layer, not by its
+    /// bytes.
+    digest: ObjectId,
+    /// Format version of this document: 1.
+    format: u32,
+    layer: LayerId,
+}
+
+/// Encodes a baseline with the id of its layer.
+pub fn encode_baseline(layer: &LayerId, baseline: &Baseline) -> Result<Vec<u8>, FormatError> {
+    let document = Document {
+        digest: digest(baseline)?,
+        baseline: baseline.clone(),
+        format: 1,
+        layer: *layer,
+    };
+    to_canonical_json("baseline", &document)
+}
+
+/// Decodes the baseline of `layer`, and refuses that of another one, and damaged bytes.
+pub fn decode_baseline(layer: &LayerId, bytes: &[u8]) -> Result<Baseline, FormatError> {
+    let document: Document = from_canonical_json("baseline", bytes)?;
+    let reason = if document.format != 1 {
+        Some(format!("it has format {}", document.format))
+    } else if document.layer != *layer {
+        Some(format!("it is that of layer {}", document.layer.short()))
+    } else if digest(&document.baseline)? != document.digest {
+        Some("it has another digest than it says".to_owned())
+    } else {
+        document.baseline.problem().map(str::to_owned)
+    };
+    match reason {
+        Some(reason) => Err(FormatError::Manifest {
+            what: "baseline",
+            reason,
+        }),
+        None => Ok(document.baseline),
+    }
+}
+
+fn digest(baseline: &Baseline) -> Result<ObjectId, FormatError> {
+    Ok(ObjectId::of(&to_canonical_json("baseline", baseline)?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Baseline {
+        Baseline {
+            checks: 1,
+            problems: vec!["elf:/usr/bin/a".to_owned(), "script:/usr/bin/b".to_owned()],
+            notes: vec!["link:/usr/c".to_owned()],
+            broken: Vec::new(),
+            watched: BTreeMap::from([("usr/*".to_owned(), ObjectId::of(b"x"))]),
+        }
+    }
+
+    #[test]
+    fn a_baseline_keeps_its_golden_bytes() {
+        let layer = LayerId::of(b"layer");
+        let bytes = encode_baseline(&layer, &sample()).unwrap();
+        assert_eq!(decode_baseline(&layer, &bytes).unwrap(), sample());
+        assert_eq!(
+            ObjectId::of(&bytes).to_hex(),
+            "78c6abcec9d1b73c0fe56b9344bc1b177d00afcdee62cd8cab4fe6baabcb741d"
+        );
+    }
+
+    #[test]
+    fn damaged_bytes_and_those_of_another_layer_are_refused() {
+        let layer = LayerId::of(b"layer");
+        let bytes = encode_baseline(&layer, &sample()).unwrap();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(decode_baseline(&layer, &damaged).is_err(), "byte {at}");
+            assert!(
+                decode_baseline(&layer, &bytes[..at]).is_err(),
+                "cut at {at}"
+            );
+        }
+        assert!(decode_baseline(&LayerId::of(b"other"), &bytes).is_err());
+        let mut unsorted = sample();
+        unsorted.problems.reverse();
+        let bytes = encode_baseline(&layer, &unsorted).unwrap();
+        assert!(decode_baseline(&layer, &bytes).is_err());
+    }
+}

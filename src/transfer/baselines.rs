@@ -1,0 +1,63 @@
+//! Baselines on their way: signed in the release of their layer, kept beside it where they arrive.
+
+use super::{Catalogue, TransferError};
+use crate::format::Baseline;
+use crate::format::release::{Kind, Release, ReleaseId};
+use crate::store::{Repository, Transaction};
+
+/// Returns what is signed with a layer: the baseline that lies beside it. One that its manifest
+/// holds travels with that.
+pub fn to_publish(
+    repository: &Repository,
+    kind: Kind,
+    id: &ReleaseId,
+) -> Result<Option<Baseline>, TransferError> {
+    Ok(match kind {
+        Kind::Layer => repository.read_baseline(&id.layer())?,
+        Kind::Image => None,
+    })
+}
+
+/// Returns the baseline that a release goes on with: the published one, unless later checks made
+/// the other.
+pub fn later(published: Option<&Baseline>, ours: Option<Baseline>) -> Option<Baseline> {
+    let version = published.map_or(0, |published| published.checks);
+    ours.filter(|ours| ours.checks > version)
+        .or_else(|| published.cloned())
+}
+
+/// Takes over the baselines of the layers of a signed release, those of layers that were here
+/// before among them; one that is here and no older stays.
+pub fn take_over(
+    repository: &Repository,
+    catalogue: &dyn Catalogue,
+    release: &Release,
+    transaction: &Transaction<'_>,
+) -> Result<(), TransferError> {
+    let mut layers = Vec::new();
+    for layer in &release.layers {
+        layers.push(catalogue.release(Kind::Layer, &layer.name, &layer.id.into())?);
+    }
+    if release.kind == Kind::Layer {
+        layers.push(release.clone());
+    }
+    for layer in layers {
+        let Some(baseline) = layer.baseline else {
+            continue;
+        };
+        if let Some(reason) = baseline.problem() {
+            return Err(TransferError::Inconsistent {
+                what: "release",
+                name: format!("layers/{}", layer.name),
+                reason: format!("of its baseline, {reason}"),
+            });
+        }
+        let id = layer.id.layer();
+        // One that is damaged here is no better than none.
+        let ours = repository.read_baseline(&id).ok().flatten();
+        if ours.is_none_or(|ours| ours.checks < baseline.checks) {
+            transaction.put_baseline(&id, &baseline)?;
+        }
+    }
+    Ok(())
+}
