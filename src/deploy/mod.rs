@@ -22,6 +22,7 @@ mod error;
 mod etc;
 mod history;
 mod mounts;
+mod pointer;
 mod preflight;
 mod prune;
 mod record;
@@ -36,7 +37,7 @@ pub use change::{Activated, Change};
 pub use decide::{Decisions, Side};
 pub use error::{DeployError, HarmedObject};
 pub use etc::EtcReport;
-pub use history::{Action, Break, History, LayerChange, Record};
+pub use history::{Action, Break, History, LayerChange, Record, RecordedVerdict};
 pub use mounts::activation_unit;
 pub use prune::PrunePlan;
 pub use record::{Deployment, EtcOrigin, Join, Kind};
@@ -53,6 +54,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::pointer::Pointer;
 use crate::durable::{Disk, replace_file};
 use crate::format;
 use crate::id::ImageId;
@@ -224,23 +226,7 @@ impl Target {
 
     /// Returns the number of the current deployment.
     pub fn current(&self) -> Result<Option<u64>, DeployError> {
-        let path = self.current_path();
-        let link = match std::fs::read_link(&path) {
-            Ok(link) => link,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(DeployError::io("read", &path, error)),
-        };
-        let generation = link
-            .strip_prefix("deployments")
-            .ok()
-            .and_then(|name| parse_generation(name.to_str()?));
-        match generation {
-            Some(generation) => Ok(Some(generation)),
-            None => Err(DeployError::Damaged {
-                path,
-                reason: format!("it points to '{}'", link.display()),
-            }),
-        }
+        self.pointer().read()
     }
 
     /// Lists the numbers of all deployments, in order.
@@ -292,8 +278,8 @@ impl Target {
         self.dir.join("deployments")
     }
 
-    fn current_path(&self) -> PathBuf {
-        self.dir.join("current")
+    fn pointer(&self) -> Pointer {
+        Pointer::of_dir(&self.dir)
     }
 
     fn history_path(&self) -> PathBuf {

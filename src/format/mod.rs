@@ -19,7 +19,7 @@ pub use head::{HeadContents, MAX_HEAD_BYTES, decode_head, encode_head};
 pub use json::{from_canonical_json, to_canonical_json};
 pub use manifest::{
     Baseline, BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage,
-    RebuildRule, Waiver,
+    Probe, RebuildRule, Waiver,
 };
 pub use text::{dump_changeset, dump_tree, parse_tree};
 

@@ -10,8 +10,8 @@ use crate::build;
 use crate::cli::follow::{Follow, Followed, Pulled, channel_name};
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::{
-    Action, BadPolicy, Change, Decisions, EtcReport, KindChoice, StageOptions, Staged,
-    Subscription, Switched, Target,
+    Action, BadPolicy, Change, Decisions, EtcReport, KindChoice, RecordedVerdict, StageOptions,
+    Staged, Subscription, Switched, Target,
 };
 use crate::durable::LockMode;
 use crate::format::release::{ChannelName, Kind, Release};
@@ -179,7 +179,7 @@ impl Place {
                 staged.generation,
                 wanted.action,
                 BadPolicy::Refuse,
-                &note(&self.reason(wanted), "safe"),
+                &note(&self.reason(wanted), RecordedVerdict::Unchecked),
             )?)
         };
         let switched_in = switching.elapsed().as_secs_f64();
@@ -192,7 +192,11 @@ impl Place {
         };
         let plan = target.plan_prune(usize::try_from(keep).unwrap_or(usize::MAX))?;
         if !plan.remove.is_empty() {
-            change.prune(repository, &plan, &note("kept no longer", "safe"))?;
+            change.prune(
+                repository,
+                &plan,
+                &note("kept no longer", RecordedVerdict::Unchecked),
+            )?;
         }
         report(
             context,

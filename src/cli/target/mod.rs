@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::error::{INTEGRITY, REFUSED};
 use super::{CliError, Context};
-use crate::deploy::{DeployError, Note, Target, Waiting};
+use crate::deploy::{DeployError, Note, RecordedVerdict, Target, Waiting};
 use crate::time::SystemClock;
 
 impl Context {
@@ -48,7 +48,7 @@ impl Context {
 }
 
 /// What the history says about who asked: the user behind sudo, where there is one.
-fn note(reason: &str, verdict: &str) -> Note {
+fn note(reason: &str, verdict: RecordedVerdict) -> Note {
     let user = ["SUDO_USER", "USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok());
@@ -62,7 +62,7 @@ fn note(reason: &str, verdict: &str) -> Note {
     });
     Note {
         who,
-        verdict: verdict.to_owned(),
+        verdict,
         reason: reason.to_owned(),
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use layerset::deploy::{
     Action, BadPolicy, Decisions, DeployError, DeploymentState, Join, Kind, KindChoice, Note,
-    StageOptions, Target, Waiting,
+    RecordedVerdict, StageOptions, Target, Waiting,
 };
 use layerset::durable::{Disk, DurableError, RealDisk};
 use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
@@ -76,7 +76,7 @@ impl World {
 pub(crate) fn note() -> Note {
     Note {
         who: "tester".to_owned(),
-        verdict: "safe".to_owned(),
+        verdict: RecordedVerdict::Unchecked,
         reason: "test".to_owned(),
     }
 }
