@@ -26,6 +26,8 @@ mod pointer;
 mod preflight;
 mod prune;
 mod record;
+mod run;
+mod site;
 mod stage;
 mod stamp;
 mod status;
@@ -41,6 +43,8 @@ pub use history::{Action, Break, History, LayerChange, Record, RecordedVerdict};
 pub use mounts::activation_unit;
 pub use prune::PrunePlan;
 pub use record::{Deployment, EtcOrigin, Join, Kind};
+pub use run::{DeployOptions, DeployReport, Deployed, Extent, Taken, deploy};
+pub use site::Site;
 pub use stage::{KindChoice, StageOptions, Staged};
 pub use status::{DeploymentState, DeploymentStatus, Status};
 pub use subscription::Subscription;
@@ -260,6 +264,16 @@ impl Target {
 
     fn bad_image_path(&self, image: &ImageId) -> PathBuf {
         self.dir.join("bad").join(image.to_hex())
+    }
+
+    /// Says whether an image is current, and in order as far as a look at it tells.
+    fn runs(&self, image: &ImageId) -> Result<bool, DeployError> {
+        let current = self.current()?.and_then(|n| self.place(n).ok());
+        Ok(current.is_some_and(|place| {
+            place.facts.image == *image
+                && self.is_mounted(&place).unwrap_or(false)
+                && place.image().is_ok()
+        }))
     }
 
     /// Returns why an image was marked bad on this target; none where it was not. Deployments of it may be pruned by now.

@@ -7,6 +7,8 @@
 //! 3. [`Change::record`] appends to the history. A command that dies before it leaves a pointer that the history does
 //!    not name, and the next one completes the history.
 
+use serde::Serialize;
+
 use super::change::Change;
 use super::history::{Action, History, LayerChange, RecordedVerdict};
 use super::record::Place;
@@ -35,7 +37,7 @@ pub enum BadPolicy {
 }
 
 /// What a switch did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Switched {
     /// The current deployment before.
     pub from: Option<u64>,
