@@ -50,6 +50,12 @@ impl Drop for Scene {
     }
 }
 
+/// Makes a directory, in memory where that is possible: every case copies the machine, and would wait for a disk that
+/// others use. Deployments are copies there; metadata images and their mounts are the matter of [`super::target`].
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 fn base_files(version: u32) -> Files {
     [
         ("etc/passwd", "root:x:0:0::/root:/bin/sh\n".to_owned()),
@@ -68,9 +74,7 @@ fn app_files(version: u32) -> Files {
 
 impl Scene {
     fn new() -> Self {
-        let scene = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let scene = Self { dir: scratch() };
         let dir = scene.dir.path();
         let publisher = Session::new(dir, &dir.join("publisher"));
         let keys = "--keys keys --root root.json";
