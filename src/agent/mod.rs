@@ -1,7 +1,8 @@
 //! What a machine does by itself: a target is brought to what a channel has for the machine.
 //!
-//! Joins [`crate::transfer`], which follows channels, and [`crate::deploy`], which changes targets; neither knows the other.
-//! Commands, the timer and a machine that boots ask for the same thing here. Nothing here prints, or reads the environment.
+//! Joins [`crate::transfer`], which follows channels, and [`crate::deploy`], which changes targets;
+//! neither knows the other. Commands, the timer and a machine that boots ask for the same thing
+//! here. Nothing here prints, or reads the environment.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -72,7 +73,9 @@ impl Serialize for ChannelReport {
     }
 }
 
-/// Brings a target to what the channel has that it follows; to what `channel` has, and lets it follow that, where one is given.
+/// Brings a target to what the channel that it follows has for this machine.
+///
+/// With `channel`, the target follows that one from then on.
 pub fn update(
     site: &Site,
     repository: &Repository,
@@ -97,7 +100,8 @@ pub fn update(
     deploy_channel(site, repository, &channel, &following, &deploying)
 }
 
-/// Pulls what a channel has for this machine, brings it onto a target, and lets the target follow the channel.
+/// Pulls what a channel has for this machine, brings it onto a target, and lets the target follow
+/// the channel.
 ///
 /// A release whose image was marked bad on the target is not even pulled.
 pub fn deploy_channel(

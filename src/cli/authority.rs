@@ -182,8 +182,8 @@ pub fn state(context: &Context, name: &str) -> Result<State, CliError> {
     Ok(State::open(Arc::clone(&context.disk), &dir)?)
 }
 
-/// Finds the directory of what is remembered of remotes: in the repository if there is one, else where programs keep such
-/// things.
+/// Finds the directory of what is remembered of remotes: in the repository if there is one, else
+/// where programs keep such things.
 pub fn states(context: &Context) -> Result<PathBuf, CliError> {
     let dir = if context.repo.join("config.toml").exists() {
         context.repo.join("trust")

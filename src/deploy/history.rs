@@ -34,8 +34,8 @@ pub enum Action {
 
 /// What is known of the soundness of the set that a change made current.
 ///
-/// Only what a check really said is written. A set that nobody looked at in the course of the change is `unchecked`,
-/// whatever was found when it was built.
+/// Only what a check really said is written. A set that nobody looked at in the course of the
+/// change is `unchecked`, whatever was found when it was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordedVerdict {
@@ -254,10 +254,11 @@ fn digest(bytes: &[u8]) -> String {
 /// What stands after the digest, which is the last field of a line.
 const AFTER_DIGEST: &[u8] = b"\"}";
 
-/// Computes the digest of a line as if the digest in it were empty; none where the line does not end in that digest.
+/// Computes the digest of a line as if the digest in it were empty; none where the line does not
+/// end in that digest.
 ///
-/// The bytes are hashed as they are. A line that was read and encoded again would be another line wherever this program
-/// spells a value in another way than the version that wrote it.
+/// The bytes are hashed as they are. A line that was read and encoded again would be another line
+/// wherever this program spells a value in another way than the version that wrote it.
 fn own_digest(line: &[u8], written: &str) -> Option<String> {
     let before = line
         .strip_suffix(AFTER_DIGEST)?
@@ -363,8 +364,8 @@ mod tests {
         assert_eq!(line_of(&[lines[0], "nonsense", lines[2]]), Some(2));
     }
 
-    /// Histories of version 0.1.0, in which every switch is `safe` and every mark `refused`, though no check ran, and a
-    /// completed record has no verdict.
+    /// Histories of version 0.1.0, in which every switch is `safe` and every mark `refused`, though
+    /// no check ran, and a completed record has no verdict.
     const MARKED: &str = include_str!("../../tests/fixtures/history/marked_bad.jsonl");
     const COMPLETED: &str = include_str!("../../tests/fixtures/history/recovered.jsonl");
 

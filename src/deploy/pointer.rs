@@ -1,9 +1,10 @@
 //! The pointer: which deployment is current. It is the one mutable thing that decides what runs.
 //!
-//! Reading it and moving it is all that the rest of this module asks of it. A directory target has one kind, the symlink
-//! `current`, so there is no trait here. A machine that boots will have the second: the default boot entry on the EFI
-//! system partition. That is FAT, which has no symlinks, and whose renames a crash may tear; such a pointer brings its own
-//! assumptions about the medium, and stands beside this one behind the same two functions.
+//! Reading it and moving it is all that the rest of this module asks of it. A directory target has
+//! one kind, the symlink `current`, so there is no trait here. A machine that boots will have the
+//! second: the default boot entry on the EFI system partition. That is FAT, which has no symlinks,
+//! and whose renames a crash may tear; such a pointer brings its own assumptions about the medium,
+//! and stands beside this one behind the same two functions.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,8 @@ impl Pointer {
         }
     }
 
-    /// Points at another deployment, durably: the commit point of a switch. After a crash it points at the one or the other.
+    /// Points at another deployment, durably: the commit point of a switch. After a crash it points
+    /// at the one or the other.
     pub(super) fn move_to(&self, disk: &dyn Disk, generation: u64) -> Result<(), DeployError> {
         let link = Path::new(DEPLOYMENTS).join(generation.to_string());
         Ok(replace_symlink(disk, &self.path, &link)?)

@@ -1,11 +1,13 @@
 //! The use case: an image is brought onto a target, from the first refusal to the last clean-up.
 //!
 //! ```text
-//! refuse what is marked bad → done where it is current → stage → switch → subscribe → remember → prune
+//! refuse what is marked bad → stop where it is current already
+//!     → stage → switch → subscribe → remember → prune
 //! ```
 //!
-//! The switch is what counts. Dying before it leaves the old deployment current, dying after it the new one; the same
-//! command does the rest either way. So what is owed for the release is paid also where the image is current already.
+//! The switch is what counts. Dying before it leaves the old deployment current, dying after it the
+//! new one; the same command does the rest either way. So the release is subscribed to and
+//! remembered also where its image is current already: an earlier command may have died in between.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -39,7 +41,8 @@ pub enum Extent {
 pub struct Taken {
     /// The channel that the target follows from then on.
     pub subscription: Subscription,
-    /// What the machine remembers of the channel; none where the release is not the channel's newest.
+    /// What the machine remembers of the channel; none where the release is not the channel's
+    /// newest.
     pub accepted: Option<Accepted>,
 }
 
@@ -131,8 +134,8 @@ impl Serialize for DeployReport {
 
 /// Brings an image onto the target at `site`, which is made when absent.
 ///
-/// Commit points, in order: those of [`Change::stage`], [`Change::switch`], [`Change::subscribe`], [`Accepted::remember`]
-/// and [`Change::prune`].
+/// Commit points, in order: those of [`Change::stage`], [`Change::switch`], [`Change::subscribe`],
+/// [`Accepted::remember`] and [`Change::prune`].
 pub fn deploy(
     site: &Site,
     repository: &Repository,
@@ -212,8 +215,8 @@ fn refuse_bad_image(target: &Target, image: &ImageId) -> Result<(), DeployError>
     }
 }
 
-/// Writes down that the release is taken, now that the target has it: which channel the target follows, and below which
-/// serial the machine does not go again.
+/// Writes down that the release is taken, now that the target has it: which channel the target
+/// follows, and below which serial the machine does not go again.
 fn settle(change: &Change<'_>, options: &DeployOptions<'_>) -> Result<(), DeployError> {
     let Some(taken) = &options.taken else {
         return Ok(());

@@ -2,10 +2,11 @@
 //!
 //! Three steps, in this order, each of which may be made again:
 //!
-//! 1. [`Change::bring_up`] makes the deployment usable beside the current one: mounts, and what it adds to `/var`.
+//! 1. [`Change::bring_up`] makes the deployment usable beside the current one: mounts, and what it
+//!    adds to `/var`.
 //! 2. `Pointer::move_to` is the commit point: see [`super::pointer`].
-//! 3. [`Change::record`] appends to the history. A command that dies before it leaves a pointer that the history does
-//!    not name, and the next one completes the history.
+//! 3. [`Change::record`] appends to the history. A command that dies before it leaves a pointer
+//!    that the history does not name, and the next one completes the history.
 
 use serde::Serialize;
 
@@ -108,7 +109,8 @@ impl Change<'_> {
         self.switch(to, Action::Rollback, bad, note)
     }
 
-    /// Makes a deployment usable where it lies, whether or not it is current; says whether anything had to be mounted.
+    /// Makes a deployment usable where it lies, whether or not it is current; says whether anything
+    /// had to be mounted.
     pub(super) fn bring_up(&self, place: &Place) -> Result<bool, DeployError> {
         let changed = self.target.mount(place)?;
         super::var::settle(

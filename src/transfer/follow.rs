@@ -1,4 +1,5 @@
-//! Following a channel: whom to trust, which mirror to ask, whether it is this machine's turn, what is refused, and the pull.
+//! Following a channel: whom to trust, which mirror to ask, whether it is this machine's turn, what
+//! is refused, and the pull.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -107,7 +108,8 @@ impl Origins {
     }
 }
 
-/// Reads what following a channel takes: which it is decided later, and a mirror must have all of it.
+/// Reads every document that following the channel may need: a mirror must have all of them. Which
+/// release it will be is decided later.
 fn needed(verified: &Verified, channel: &ChannelName) -> Result<(), TransferError> {
     let found = verified.channel(channel)?;
     for id in std::iter::once(found.release).chain(found.rollout.others) {
@@ -129,7 +131,8 @@ pub enum Turn {
     Ahead,
 }
 
-/// Where the id of this machine is, by which a staged rollout chooses. It is read only where there is one.
+/// Where the id of this machine is, by which a staged rollout chooses. It is read only where there
+/// is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MachineId {
     /// It is this.
@@ -194,8 +197,8 @@ pub enum Nothing {
         /// The share of the machines.
         percent: u8,
     },
-    /// The machine has a newer one than those who wait: it went ahead, or was chosen for a release that was on its way when
-    /// the next one came.
+    /// The machine has a newer one than those who wait: it went ahead, or was chosen for a release
+    /// that was on its way when the next one came.
     #[error(
         "'{channel}' is being rolled out: it is not this machine's turn, which has release {taken} already"
     )]
@@ -236,7 +239,8 @@ pub struct Pulled {
     pub received_bytes: u64,
     /// How long it took.
     pub seconds: f64,
-    /// What is to be remembered once the release is taken; none where it is not the channel's newest.
+    /// What is to be remembered once the release is taken; none where it is not the channel's
+    /// newest.
     pub accepted: Option<Accepted>,
 }
 
@@ -271,7 +275,8 @@ impl Serialize for Pulled {
 }
 
 impl Pulled {
-    /// Remembers that this machine has taken the release: it does not take an older one by itself from now on.
+    /// Remembers that this machine has taken the release: it does not take an older one by itself
+    /// from now on.
     pub fn remember(&self) -> Result<(), TransferError> {
         match &self.accepted {
             Some(accepted) => Ok(accepted.remember()?),
@@ -280,9 +285,11 @@ impl Pulled {
     }
 }
 
-/// Brings the release that a channel has for this machine into the repository, unless `refuse` has a reason against it.
+/// Brings the release that a channel has for this machine into the repository, unless `refuse` has
+/// a reason against it.
 ///
-/// The commit point is that of [`pull`]. That the release was taken is remembered by whoever takes it: [`Pulled::remember`].
+/// The commit point is that of [`pull`]. That the release was taken is remembered by whoever takes
+/// it: [`Pulled::remember`].
 pub fn follow(
     repository: &Repository,
     name: &ChannelName,

@@ -95,7 +95,8 @@ impl Deploy {
 }
 
 impl Place {
-    /// Says how to bring an image onto the target; `verdict` is what the checks said of it in the course of this command.
+    /// Says how to bring an image onto the target; `verdict` is what the checks said of it in the
+    /// course of this command.
     pub(super) fn options<'a>(
         &self,
         context: &'a Context,

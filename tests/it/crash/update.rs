@@ -1,4 +1,5 @@
-//! `update` from a channel: one release after another of a remote in a directory, pulled, composed, deployed and written down.
+//! `update` from a channel: one release after another of a remote in a directory, pulled, composed,
+//! deployed and written down.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,8 +51,9 @@ impl Drop for Scene {
     }
 }
 
-/// Makes a directory, in memory where that is possible: every case copies the machine, and would wait for a disk that
-/// others use. Deployments are copies there; metadata images and their mounts are the matter of [`super::target`].
+/// Makes a directory, in memory where that is possible: every case copies the machine, and would
+/// wait for a disk that others use. Deployments are copies there; metadata images and their mounts
+/// are the matter of [`super::target`].
 fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
@@ -156,7 +158,8 @@ impl Scene {
         Repository::open(&self.live().join("repo"), Arc::clone(disk), options).unwrap()
     }
 
-    /// What `layerset update` does; with a channel, what the first `layerset deploy --channel` does.
+    /// What `layerset update` does; with a channel, what the first `layerset deploy --channel`
+    /// does.
     fn update(
         &self,
         disk: &Arc<dyn Disk>,
@@ -210,8 +213,8 @@ impl Scene {
         }
     }
 
-    /// What runs is exactly release 1 or release 2, what is written about it is no further than that, and everything
-    /// around it is in order.
+    /// What runs is exactly release 1 or release 2, what is written about it is no further than
+    /// that, and everything around it is in order.
     fn assert_whole(&self, context: &str) -> At {
         let disk = self.calm();
         let target = self.target(&disk);
