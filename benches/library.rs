@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use layerset::build::{Composer, Quiet, Sink};
 use layerset::compose::{Member, judge};
-use layerset::deploy::{Action, BadPolicy, Note, Target};
+use layerset::deploy::{Action, BadPolicy, Note, RecordedVerdict, Target};
 use layerset::durable::RealDisk;
 use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
 use layerset::id::BuildKey;
@@ -168,7 +168,7 @@ fn switch(target: &Path, generations: [&str; 2], count: &str) -> Result<()> {
     let generations = [generations[0].parse()?, generations[1].parse()?];
     let note = Note {
         who: "bench".to_owned(),
-        verdict: "safe".to_owned(),
+        verdict: RecordedVerdict::Unchecked,
         reason: String::new(),
     };
     let switch = |index: usize| -> Result<()> {

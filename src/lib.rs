@@ -2,6 +2,7 @@
 //!
 //! The map of the code is in ARCHITECTURE.md; a module uses only modules of a lower level, which a test holds.
 
+pub mod agent;
 pub mod build;
 pub mod causes;
 pub mod check;

@@ -6,12 +6,9 @@ use super::inputs::LayerInputs;
 use super::secrets::FirstBootWork;
 use super::{BUILDER_VERSION, BuildError};
 use crate::compose::Member;
-use crate::format::{
-    Baseline, BuildFacts, FirstBoot, Health, HealthCheck, Layer, LayerPackage, RebuildRule,
-};
+use crate::format::{Baseline, BuildFacts, FirstBoot, Health, Layer, LayerPackage, RebuildRule};
 use crate::id::ObjectId;
 use crate::path::RelPath;
-use crate::recipe::{Definition, Probe};
 use crate::store::Transaction;
 use crate::tree::Changeset;
 
@@ -68,7 +65,9 @@ pub fn manifest(
         },
         packages,
         first_boot,
-        health: health(definition),
+        health: Health {
+            checks: definition.health.clone(),
+        },
         restart: definition.restart.clone(),
         rebuild: RebuildRule {
             when: definition
@@ -79,26 +78,4 @@ pub fn manifest(
         },
         baseline: Baseline::default(),
     })
-}
-
-fn health(definition: &Definition) -> Health {
-    let checks = definition.health.iter().map(|check| {
-        let (kind, argument, expect) = match &check.probe {
-            Probe::Run(command) => ("run", command.clone(), String::new()),
-            Probe::Unit(unit) => ("unit", unit.clone(), String::new()),
-            Probe::Http { url, expect } => {
-                ("http", url.clone(), expect.clone().unwrap_or_default())
-            }
-        };
-        HealthCheck {
-            name: check.name.clone(),
-            kind: kind.to_owned(),
-            argument,
-            expect,
-            timeout_ms: check.timeout_ms,
-        }
-    });
-    Health {
-        checks: checks.collect(),
-    }
 }

@@ -176,8 +176,15 @@ pub fn read(path: &Path) -> Result<Vec<u8>, CliError> {
         .map_err(|error| CliError::io(format!("cannot read '{}'", path.display()), error))
 }
 
-/// Opens what is remembered of a remote: in the repository if there is one, else where programs keep such things.
+/// Opens what is remembered of a remote.
 pub fn state(context: &Context, name: &str) -> Result<State, CliError> {
+    let dir = states(context)?.join(name);
+    Ok(State::open(Arc::clone(&context.disk), &dir)?)
+}
+
+/// Finds the directory of what is remembered of remotes: in the repository if there is one, else
+/// where programs keep such things.
+pub fn states(context: &Context) -> Result<PathBuf, CliError> {
     let dir = if context.repo.join("config.toml").exists() {
         context.repo.join("trust")
     } else {
@@ -190,5 +197,5 @@ pub fn state(context: &Context, name: &str) -> Result<State, CliError> {
     };
     std::fs::create_dir_all(&dir)
         .map_err(|source| TrustError::Durable(DurableError::new("make", &dir, source)))?;
-    Ok(State::open(Arc::clone(&context.disk), &dir.join(name))?)
+    Ok(dir)
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
+use crate::agent::AgentError;
 use crate::build::BuildError;
 use crate::durable::DurableError;
 use crate::recipe::RecipeError;
@@ -34,7 +35,8 @@ pub const REFUSED: u8 = 3;
 /// Data is damaged.
 pub const INTEGRITY: u8 = 4;
 const BUG: u8 = 70;
-const INTERRUPTED: u8 = 130;
+/// An interrupt ended the work.
+pub const INTERRUPTED: u8 = 130;
 
 const MAKE_ROOM: &str =
     "free some space; `layerset gc` removes what no image and no deployment needs";
@@ -303,6 +305,19 @@ fn of_mirrors(failures: Vec<(String, TransferError)>) -> CliError {
     whole
 }
 
+impl From<AgentError> for CliError {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Transfer(error) => error.into(),
+            AgentError::Deploy(error) => error.into(),
+            AgentError::NoChannel => Self::from_error(&error, USAGE)
+                .with_hint("name one with --channel, or a layer to rebuild"),
+            AgentError::LayerChannel { .. } => Self::from_error(&error, USAGE)
+                .with_hint("a target takes images; `layerset pull` brings layers"),
+        }
+    }
+}
+
 impl From<TransferError> for CliError {
     fn from(error: TransferError) -> Self {
         let (exit, hint) = match error {
@@ -314,6 +329,26 @@ impl From<TransferError> for CliError {
             TransferError::Io { .. } | TransferError::Compose(_) | TransferError::Delta(_) => {
                 (FAILED, None)
             }
+            TransferError::UnknownRemote { ref known, .. } => {
+                let hint = format!("the policy has: {}", known.join(", "));
+                return Self::from_error(&error, USAGE).with_hint(hint);
+            }
+            TransferError::NoPolicy { .. } => (
+                FAILED,
+                Some(
+                    "write one: [[remote]] with name, location and root, the root.json that `layerset trust init` made; or name one with --trust",
+                ),
+            ),
+            TransferError::NotAllowed { .. } => (
+                REFUSED,
+                Some("add the channel to `channels` of a [[remote]]"),
+            ),
+            TransferError::MachineId { .. } => (
+                FAILED,
+                Some(
+                    "`systemd-machine-id-setup` makes one; --ahead takes the release all the same",
+                ),
+            ),
             TransferError::Unpublished { .. } => (
                 FAILED,
                 Some(

@@ -9,7 +9,7 @@ use super::meter::Meter;
 use super::{CliError, Context, ui};
 use crate::remote::{Location, open_writable};
 use crate::time::rfc3339;
-use crate::transfer::{self, BundleOptions};
+use crate::transfer::{self, BundleOptions, Connection};
 
 /// Writes images for use elsewhere.
 #[derive(Debug, Args)]
@@ -63,8 +63,9 @@ impl Bundle {
         let channels = channels.collect::<Result<Vec<_>, _>>()?;
         let meter = Meter::new(&context.ui);
         let mut sources = Vec::new();
+        let origins = self.whence.origins(context)?;
         for channel in &channels {
-            let (source, _, remote) = self.whence.connect(context, channel, &meter)?;
+            let Connection { source, remote, .. } = origins.connect(channel, &meter)?;
             if sources
                 .first()
                 .is_some_and(|(_, first)| *first != remote.name)

@@ -143,6 +143,7 @@ pub(crate) struct Context {
     patience: Duration,
     cancel: Arc<AtomicBool>,
     tell: Box<dyn Fn(&str) + Send + Sync>,
+    doing: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Context {
@@ -155,8 +156,9 @@ impl Context {
         let repo = std::path::absolute(&repo)
             .map_err(|error| CliError::io("cannot find the repository", error))?;
         let ui = Ui::new(global.json, global.quiet);
-        let speaker = ui.clone();
+        let (speaker, worker) = (ui.clone(), ui.clone());
         Ok(Self {
+            doing: Box::new(move |what| worker.doing(what)),
             tell: Box::new(move |holder| speaker.remark(&format!("waiting for {holder}"))),
             ui,
             repo,

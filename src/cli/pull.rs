@@ -2,9 +2,11 @@
 
 use clap::Args;
 
-use super::follow::{Follow, Followed, channel_name};
+use super::follow::{Follow, channel_name, describe};
+use super::meter::Meter;
 use super::{CliError, Context};
 use crate::durable::LockMode;
+use crate::transfer::{Followed, follow};
 
 /// Brings what a channel points at into the repository.
 #[derive(Debug, Args)]
@@ -32,14 +34,14 @@ impl Pull {
         context.catch_interrupts()?;
         let channel = channel_name(&self.channel)?;
         let repository = context.open(LockMode::Shared, "layerset pull")?;
-        match self
-            .follow
-            .pull(context, &repository, &channel, &|_| None)?
-        {
+        let meter = Meter::new(&context.ui);
+        let pull = self.follow.pull(context, &meter);
+        let options = self.follow.options(context, &pull)?;
+        match follow(&repository, &channel, &|_| None, &options)? {
             Followed::Pulled(pulled) => {
                 pulled.remember()?;
-                context.ui.print_json(&pulled.json()?)?;
-                context.ui.print(&pulled.text());
+                context.ui.print_json(&pulled)?;
+                context.ui.print(&describe(&pulled));
             }
             Followed::Nothing(why) => {
                 context.ui.print_json(&serde_json::json!({ "channel": channel.to_string(), "pulled": false, "reason": why }))?;

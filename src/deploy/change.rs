@@ -1,7 +1,6 @@
 //! One command's turn on a target: the lock, and what it finds to clear up first.
 
-use super::history::{self, Action, History, Record};
-use super::record::Place;
+use super::history::{self, Action, History, Record, RecordedVerdict};
 use super::switch::Note;
 use super::{DeployError, Target, mounts};
 use crate::durable::{Lock, LockMode, replace_file};
@@ -73,7 +72,7 @@ impl Change<'_> {
         if let Some(current) = current.filter(|current| Some(*current) != known) {
             let note = Note {
                 who: "layerset".to_owned(),
-                verdict: String::new(),
+                verdict: RecordedVerdict::Unchecked,
                 reason: "the switch was made and its command died before it was recorded"
                     .to_owned(),
             };
@@ -103,7 +102,7 @@ impl Change<'_> {
             to,
             image: new.as_ref().map(|place| place.facts.image),
             layers: super::switch::layer_changes(old.as_ref(), new.as_ref()),
-            verdict: note.verdict.clone(),
+            verdict: note.verdict,
             reason: note.reason.clone(),
             digest: String::new(),
         };
@@ -207,8 +206,7 @@ impl Change<'_> {
         let current = target.current()?;
         if let Some(current) = current {
             let place = target.place(current)?;
-            self.settle_var(&place)?;
-            let list = if target.mount(&place)? {
+            let list = if self.bring_up(&place)? {
                 &mut done.mounted
             } else {
                 &mut done.already
@@ -237,16 +235,6 @@ impl Change<'_> {
     /// Unmounts all deployments; says how many mounts that were. What still runs from them keeps its files.
     pub fn deactivate(&self) -> Result<usize, DeployError> {
         mounts::unmount_below(&self.target.deployments_dir())
-    }
-
-    /// Brings what a deployment adds to the shared state into place.
-    pub(super) fn settle_var(&self, place: &Place) -> Result<(), DeployError> {
-        super::var::settle(
-            self.target.disk.as_ref(),
-            &place.dir.join("var-new"),
-            &self.target.var_dir(),
-            &place.facts.var_units,
-        )
     }
 }
 

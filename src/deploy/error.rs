@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::check::Finding;
 use crate::durable::DurableError;
-use crate::id::ObjectId;
+use crate::id::{ImageId, ObjectId};
 use crate::materialise::MaterialiseError;
 use crate::merge::{Conflict, MergeError};
 use crate::path::RelPath;
 use crate::store::StoreError;
+use crate::trust::TrustError;
 
 /// Why a target could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +111,16 @@ pub enum DeployError {
         /// Why it was marked.
         reason: String,
     },
+    /// The image was marked bad on this target: it is never chosen by itself again.
+    #[error("image {} is marked bad on this target: {reason}", image.short())]
+    BadImage {
+        /// The image.
+        image: ImageId,
+        /// Why it was marked.
+        reason: String,
+        /// A deployment of it that is still there.
+        generation: Option<u64>,
+    },
     /// There is nothing to go back to.
     #[error("there is no earlier deployment to go back to")]
     NoPrevious,
@@ -150,9 +161,21 @@ pub enum DeployError {
     /// Writing or mounting a tree failed.
     #[error(transparent)]
     Materialise(#[from] MaterialiseError),
+    /// That a release was taken could not be remembered.
+    #[error(transparent)]
+    Trust(Box<TrustError>),
     /// The system refused.
     #[error(transparent)]
     Durable(#[from] DurableError),
+    /// An interrupt ended it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<TrustError> for DeployError {
+    fn from(error: TrustError) -> Self {
+        Self::Trust(Box::new(error))
+    }
 }
 
 /// An object that an image needs and the repository cannot give.
@@ -209,6 +232,11 @@ impl DeployError {
             Self::Bad { generation, .. } => {
                 format!("name it to use it nevertheless: --to {generation}")
             }
+            Self::BadImage {
+                generation: Some(generation),
+                ..
+            } => format!("`layerset rollback --to {generation}` uses it nevertheless"),
+            Self::BadImage { .. } => "publish or build one that is better".to_owned(),
             Self::NoPrevious => {
                 "'layerset status' lists the deployments; name one by --to".to_owned()
             }
@@ -218,9 +246,12 @@ impl DeployError {
             Self::Unrecorded { .. } => {
                 "the next command on this target completes the history".to_owned()
             }
-            Self::Store(_) | Self::Merge(_) | Self::Materialise(_) | Self::Durable(_) => {
-                return None;
-            }
+            Self::Store(_)
+            | Self::Merge(_)
+            | Self::Materialise(_)
+            | Self::Trust(_)
+            | Self::Durable(_)
+            | Self::Interrupted => return None,
         })
     }
 }

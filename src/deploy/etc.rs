@@ -4,6 +4,9 @@
 //! directory, post = the new image. Owners meet by name: the machine's numbers are read by the machine's passwd and
 //! group, the result is written with the merged ones. Planning writes nothing and can be repeated at any time.
 
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+
 use super::contents::Contents;
 use super::decide::{self, Decisions, Side};
 use super::record::{EtcOrigin, Place};
@@ -39,6 +42,31 @@ pub struct EtcReport {
     pub unused: Vec<RelPath>,
     /// Files that were merged from both sides.
     pub merged: Vec<RelPath>,
+}
+
+impl Serialize for EtcReport {
+    /// As people read it: what was merged, what conflicts and where, which conflicts were decided.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            path: &'a RelPath,
+            record: &'a Option<String>,
+            line: Option<usize>,
+            reason: &'a str,
+        }
+        let conflicts = self.conflicts.iter().map(|conflict| Shown {
+            path: &conflict.path,
+            record: &conflict.record,
+            line: conflict.line,
+            reason: &conflict.reason,
+        });
+        let resolved = self.resolved.iter().map(|(path, _)| path);
+        let mut report = serializer.serialize_struct("EtcReport", 3)?;
+        report.serialize_field("merged", &self.merged)?;
+        report.serialize_field("conflicts", &conflicts.collect::<Vec<_>>())?;
+        report.serialize_field("resolved", &resolved.collect::<Vec<_>>())?;
+        report.end()
+    }
 }
 
 /// A planned `/etc`, with all that is needed to write it.

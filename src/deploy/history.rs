@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::DeployError;
+use crate::check::Verdict;
 use crate::durable::{Disk, DurableError, replace_file};
 use crate::id::{ImageId, hex};
 
@@ -29,6 +30,35 @@ pub enum Action {
     Bad,
     /// Old deployments were removed.
     Prune,
+}
+
+/// What is known of the soundness of the set that a change made current.
+///
+/// Only what a check really said is written. A set that nobody looked at in the course of the
+/// change is `unchecked`, whatever was found when it was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordedVerdict {
+    /// No check ran. Lines of earlier versions have an empty text here.
+    #[default]
+    #[serde(alias = "")]
+    Unchecked,
+    /// The checks found nothing that speaks against the set.
+    Safe,
+    /// The checks found layers that must be rebuilt.
+    RebuildNeeded,
+    /// The checks found that the set is not sound.
+    Refused,
+}
+
+impl From<Verdict> for RecordedVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Safe => Self::Safe,
+            Verdict::RebuildNeeded => Self::RebuildNeeded,
+            Verdict::Refused => Self::Refused,
+        }
+    }
 }
 
 /// A layer that a switch changed.
@@ -63,11 +93,11 @@ pub struct Record {
     pub image: Option<ImageId>,
     /// The layers that changed.
     pub layers: Vec<LayerChange>,
-    /// The verdict of the checks, and of health where it was asked.
-    pub verdict: String,
+    /// What the checks said of what is current after.
+    pub verdict: RecordedVerdict,
     /// Why.
     pub reason: String,
-    /// BLAKE3 of this record with this field empty, 64 hex digits.
+    /// BLAKE3 of this line with this field empty, 64 hex digits. It is the last field.
     pub digest: String,
 }
 
@@ -206,7 +236,7 @@ fn check_line(line: &[u8], index: usize, parent: &str) -> Result<(), String> {
     if record.parent != parent {
         return Err("it does not follow the line before it".to_owned());
     }
-    if own_digest(&record)? != record.digest {
+    if own_digest(line, &record.digest).as_ref() != Some(&record.digest) {
         return Err("it is not as it was written".to_owned());
     }
     Ok(())
@@ -216,14 +246,19 @@ fn digest(bytes: &[u8]) -> String {
     hex(blake3::hash(bytes).as_bytes())
 }
 
-fn own_digest(record: &Record) -> Result<String, String> {
-    let bare = Record {
-        digest: String::new(),
-        ..record.clone()
-    };
-    serde_json::to_vec(&bare)
-        .map(|bytes| digest(&bytes))
-        .map_err(|error| error.to_string())
+/// What stands after the digest, which is the last field of a line.
+const AFTER_DIGEST: &[u8] = b"\"}";
+
+/// Computes the digest of a line as if the digest in it were empty; none where the line does not
+/// end in that digest.
+///
+/// The bytes are hashed as they are. A line that was read and encoded again would be another line
+/// wherever this program spells a value in another way than the version that wrote it.
+fn own_digest(line: &[u8], written: &str) -> Option<String> {
+    let before = line
+        .strip_suffix(AFTER_DIGEST)?
+        .strip_suffix(written.as_bytes())?;
+    Some(digest(&[before, AFTER_DIGEST].concat()))
 }
 
 /// Appends `record` durably, after filling in its place in the chain.
@@ -233,9 +268,13 @@ pub(super) fn append(disk: &dyn Disk, path: &Path, mut record: Record) -> Result
     let lines: Vec<&[u8]> = bytes.split_terminator_bytes().collect();
     record.sequence = lines.len() as u64 + 1;
     record.parent = lines.last().map(|line| digest(line)).unwrap_or_default();
-    record.digest = own_digest(&record).map_err(fail)?;
-    let mut line = serde_json::to_vec(&record).map_err(|error| fail(error.to_string()))?;
-    line.push(b'\n');
+    record.digest.clear();
+    let bare = serde_json::to_vec(&record).map_err(|error| fail(error.to_string()))?;
+    let before = bare
+        .strip_suffix(AFTER_DIGEST)
+        .ok_or_else(|| fail("the digest is not the last field".to_owned()))?;
+    let digest = digest(&bare);
+    let line = [before, digest.as_bytes(), AFTER_DIGEST, b"\n"].concat();
     let is_new = lines.is_empty();
     disk.append(path, &line)?;
     if is_new && let Some(dir) = path.parent() {
@@ -271,7 +310,7 @@ mod tests {
             to: Some(to),
             image: None,
             layers: Vec::new(),
-            verdict: "safe".to_owned(),
+            verdict: RecordedVerdict::Safe,
             reason: String::new(),
             digest: String::new(),
         }
@@ -318,6 +357,40 @@ mod tests {
         assert_eq!(line_of(&[lines[0], lines[2], lines[1]]), Some(2));
         assert_eq!(line_of(&[lines[0], lines[0], lines[1]]), Some(2));
         assert_eq!(line_of(&[lines[0], "nonsense", lines[2]]), Some(2));
+    }
+
+    /// Histories of version 0.1.0, in which every switch is `safe` and every mark `refused`, though
+    /// no check ran, and a completed record has no verdict.
+    const MARKED: &str = include_str!("../../tests/fixtures/history/marked_bad.jsonl");
+    const COMPLETED: &str = include_str!("../../tests/fixtures/history/recovered.jsonl");
+
+    #[test]
+    fn lines_of_an_earlier_version_are_read_and_the_chain_goes_on_from_them() {
+        use RecordedVerdict::{Refused, Safe, Unchecked};
+        let cases: [(&str, &[RecordedVerdict]); 2] = [
+            (MARKED, &[Safe, Safe, Safe, Refused, Safe, Unchecked]),
+            (COMPLETED, &[Safe, Safe, Unchecked, Unchecked]),
+        ];
+        for (earlier, verdicts) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("history.jsonl");
+            std::fs::write(&path, earlier).unwrap();
+            let next = Record {
+                verdict: Unchecked,
+                ..record(Action::Update, Some(1), 9)
+            };
+            append(&RealDisk, &path, next).unwrap();
+            let history = History::load(&path).unwrap();
+            assert_eq!(history.broken, None);
+            let found = history.records.iter().map(|record| record.verdict);
+            assert_eq!(found.collect::<Vec<_>>(), verdicts);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let written = text.strip_prefix(earlier).unwrap();
+            assert!(written.contains(r#""verdict":"unchecked""#), "{written}");
+        }
+        // An empty verdict is another text than the word that stands for it now.
+        let forged = COMPLETED.replace(r#""verdict":"""#, r#""verdict":"unchecked""#);
+        assert_eq!(History::parse(forged.as_bytes()).broken.unwrap().line, 3);
     }
 
     #[test]

@@ -22,9 +22,12 @@ mod error;
 mod etc;
 mod history;
 mod mounts;
+mod pointer;
 mod preflight;
 mod prune;
 mod record;
+mod run;
+mod site;
 mod stage;
 mod stamp;
 mod status;
@@ -36,10 +39,12 @@ pub use change::{Activated, Change};
 pub use decide::{Decisions, Side};
 pub use error::{DeployError, HarmedObject};
 pub use etc::EtcReport;
-pub use history::{Action, Break, History, LayerChange, Record};
+pub use history::{Action, Break, History, LayerChange, Record, RecordedVerdict};
 pub use mounts::activation_unit;
 pub use prune::PrunePlan;
 pub use record::{Deployment, EtcOrigin, Join, Kind};
+pub use run::{DeployOptions, DeployReport, Deployed, Extent, Taken, deploy};
+pub use site::Site;
 pub use stage::{KindChoice, StageOptions, Staged};
 pub use status::{DeploymentState, DeploymentStatus, Status};
 pub use subscription::Subscription;
@@ -53,6 +58,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::pointer::Pointer;
 use crate::durable::{Disk, replace_file};
 use crate::format;
 use crate::id::ImageId;
@@ -224,23 +230,7 @@ impl Target {
 
     /// Returns the number of the current deployment.
     pub fn current(&self) -> Result<Option<u64>, DeployError> {
-        let path = self.current_path();
-        let link = match std::fs::read_link(&path) {
-            Ok(link) => link,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(DeployError::io("read", &path, error)),
-        };
-        let generation = link
-            .strip_prefix("deployments")
-            .ok()
-            .and_then(|name| parse_generation(name.to_str()?));
-        match generation {
-            Some(generation) => Ok(Some(generation)),
-            None => Err(DeployError::Damaged {
-                path,
-                reason: format!("it points to '{}'", link.display()),
-            }),
-        }
+        self.pointer().read()
     }
 
     /// Lists the numbers of all deployments, in order.
@@ -276,6 +266,16 @@ impl Target {
         self.dir.join("bad").join(image.to_hex())
     }
 
+    /// Says whether an image is current, and in order as far as a look at it tells.
+    fn runs(&self, image: &ImageId) -> Result<bool, DeployError> {
+        let current = self.current()?.and_then(|n| self.place(n).ok());
+        Ok(current.is_some_and(|place| {
+            place.facts.image == *image
+                && self.is_mounted(&place).unwrap_or(false)
+                && place.image().is_ok()
+        }))
+    }
+
     /// Returns why an image was marked bad on this target; none where it was not. Deployments of it may be pruned by now.
     pub fn bad_image(&self, image: &ImageId) -> Option<String> {
         if let Ok(reason) = std::fs::read_to_string(self.bad_image_path(image)) {
@@ -292,8 +292,8 @@ impl Target {
         self.dir.join("deployments")
     }
 
-    fn current_path(&self) -> PathBuf {
-        self.dir.join("current")
+    fn pointer(&self) -> Pointer {
+        Pointer::of_dir(&self.dir)
     }
 
     fn history_path(&self) -> PathBuf {

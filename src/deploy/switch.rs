@@ -1,12 +1,19 @@
-//! Switching: one rename makes another deployment current; a rollback is the same switch to an earlier one.
+//! Switching: another deployment becomes current; a rollback is the same switch to an earlier one.
+//!
+//! Three steps, in this order, each of which may be made again:
+//!
+//! 1. [`Change::bring_up`] makes the deployment usable beside the current one: mounts, and what it
+//!    adds to `/var`.
+//! 2. `Pointer::move_to` is the commit point: see [`super::pointer`].
+//! 3. [`Change::record`] appends to the history. A command that dies before it leaves a pointer
+//!    that the history does not name, and the next one completes the history.
 
-use std::path::Path;
+use serde::Serialize;
 
 use super::change::Change;
-use super::history::{Action, History, LayerChange};
+use super::history::{Action, History, LayerChange, RecordedVerdict};
 use super::record::Place;
 use super::{DeployError, Target, stamp};
-use crate::durable::replace_symlink;
 use crate::format::ImageLayer;
 
 /// What the history keeps about a change besides the change itself.
@@ -14,8 +21,8 @@ use crate::format::ImageLayer;
 pub struct Note {
     /// Who asked for it.
     pub who: String,
-    /// The verdict of the checks, and of health where it was asked.
-    pub verdict: String,
+    /// What the checks said, where they ran in the course of this change.
+    pub verdict: RecordedVerdict,
     /// Why.
     pub reason: String,
 }
@@ -31,7 +38,7 @@ pub enum BadPolicy {
 }
 
 /// What a switch did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Switched {
     /// The current deployment before.
     pub from: Option<u64>,
@@ -55,7 +62,7 @@ impl Target {
 }
 
 impl Change<'_> {
-    /// Makes a deployment current. The commit point is the rename of `current`.
+    /// Makes a deployment current. The commit point is the move of the pointer.
     pub fn switch(
         &self,
         to: u64,
@@ -75,13 +82,11 @@ impl Change<'_> {
         if from != Some(to) {
             self.refuse_edited_etc(&place, from)?;
         }
-        target.mount(&place)?;
-        self.settle_var(&place)?;
+        self.bring_up(&place)?;
         if from == Some(to) {
             return Ok(Switched { from, to });
         }
-        let link = Path::new("deployments").join(to.to_string());
-        replace_symlink(target.disk.as_ref(), &target.current_path(), &link)?;
+        target.pointer().move_to(target.disk.as_ref(), to)?;
         match self.record(action, from, Some(to), note) {
             Ok(()) => Ok(Switched { from, to }),
             Err(DeployError::Durable(source)) => Err(DeployError::Unrecorded {
@@ -102,6 +107,19 @@ impl Change<'_> {
             }
         };
         self.switch(to, Action::Rollback, bad, note)
+    }
+
+    /// Makes a deployment usable where it lies, whether or not it is current; says whether anything
+    /// had to be mounted.
+    pub(super) fn bring_up(&self, place: &Place) -> Result<bool, DeployError> {
+        let changed = self.target.mount(place)?;
+        super::var::settle(
+            self.target.disk.as_ref(),
+            &place.dir.join("var-new"),
+            &self.target.var_dir(),
+            &place.facts.var_units,
+        )?;
+        Ok(changed)
     }
 
     /// Refuses a deployment that was never current when the `/etc` it was made of has been edited since.

@@ -101,20 +101,89 @@ pub struct Health {
     pub checks: Vec<HealthCheck>,
 }
 
-/// One health check.
+/// A check that must pass after a switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "WrittenCheck", into = "WrittenCheck")]
 pub struct HealthCheck {
-    /// What the check is called in messages.
+    /// The name in messages and history; never empty.
     pub name: String,
-    /// A shell command, a systemd unit or an HTTP address, by `kind`.
-    pub kind: String,
-    /// The command, unit or address.
-    pub argument: String,
-    /// Text that the answer must hold; empty for any.
-    pub expect: String,
+    /// What is looked at.
+    pub probe: Probe,
     /// How long it may take to become true, in milliseconds.
     pub timeout_ms: u64,
+}
+
+/// What a health check looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probe {
+    /// A shell command exits with status 0.
+    Run(String),
+    /// A systemd unit is active.
+    Unit(String),
+    /// A page answers with a status of 2xx or 3xx, and holds the expected text.
+    Http {
+        /// The address, always `http://`.
+        url: String,
+        /// The text its body must hold.
+        expect: Option<String>,
+    },
+}
+
+/// A health check as manifests spell it: flat, with an empty text where there is none.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenCheck {
+    name: String,
+    kind: String,
+    argument: String,
+    expect: String,
+    timeout_ms: u64,
+}
+
+impl From<HealthCheck> for WrittenCheck {
+    fn from(check: HealthCheck) -> Self {
+        let (kind, argument, expect) = match check.probe {
+            Probe::Run(command) => ("run", command, String::new()),
+            Probe::Unit(unit) => ("unit", unit, String::new()),
+            Probe::Http { url, expect } => ("http", url, expect.unwrap_or_default()),
+        };
+        Self {
+            name: check.name,
+            kind: kind.to_owned(),
+            argument,
+            expect,
+            timeout_ms: check.timeout_ms,
+        }
+    }
+}
+
+impl TryFrom<WrittenCheck> for HealthCheck {
+    type Error = String;
+
+    fn try_from(written: WrittenCheck) -> Result<Self, String> {
+        let expect = Some(written.expect).filter(|text| !text.is_empty());
+        let probe = match (written.kind.as_str(), expect) {
+            ("run", None) => Probe::Run(written.argument),
+            ("unit", None) => Probe::Unit(written.argument),
+            ("http", expect) => Probe::Http {
+                url: written.argument,
+                expect,
+            },
+            ("run" | "unit", Some(_)) => {
+                return Err(format!(
+                    "health check '{}' expects a text of what has none",
+                    written.name
+                ));
+            }
+            (kind, _) => return Err(format!("a health check of an unknown kind '{kind}'")),
+        };
+        Ok(Self {
+            name: written.name,
+            probe,
+            timeout_ms: written.timeout_ms,
+        })
+    }
 }
 
 /// When lower layers force a rebuild.
@@ -171,4 +240,50 @@ pub struct Waiver {
     pub reason: String,
     /// The last day on which it is accepted.
     pub expires: Date,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::format::{from_canonical_json, to_canonical_json};
+
+    fn written(kind: &str, argument: &str, expect: &str) -> String {
+        format!(
+            "{{\n  \"argument\": \"{argument}\",\n  \"expect\": \"{expect}\",\n  \"kind\": \"{kind}\",\n  \
+             \"name\": \"x\",\n  \"timeout_ms\": 500\n}}\n"
+        )
+    }
+
+    #[test]
+    fn a_health_check_is_spelt_as_layers_of_earlier_versions_spell_it() {
+        let page = |expect: Option<&str>| Probe::Http {
+            url: "http://a/".to_owned(),
+            expect: expect.map(str::to_owned),
+        };
+        let cases = [
+            (Probe::Run("true".to_owned()), written("run", "true", "")),
+            (
+                Probe::Unit("a.service".to_owned()),
+                written("unit", "a.service", ""),
+            ),
+            (page(None), written("http", "http://a/", "")),
+            (page(Some("works")), written("http", "http://a/", "works")),
+        ];
+        for (probe, text) in cases {
+            let check = HealthCheck {
+                name: "x".to_owned(),
+                probe,
+                timeout_ms: 500,
+            };
+            let bytes = to_canonical_json("layer", &check).unwrap();
+            assert_eq!(String::from_utf8(bytes).unwrap(), text);
+            let read: HealthCheck = from_canonical_json("layer", text.as_bytes()).unwrap();
+            assert_eq!(read, check);
+        }
+        for (kind, expect) in [("run", "works"), ("unit", "works"), ("ping", "")] {
+            let text = written(kind, "a", expect);
+            assert!(from_canonical_json::<HealthCheck>("layer", text.as_bytes()).is_err());
+        }
+    }
 }

@@ -20,7 +20,7 @@ pub use gv::{decode_changeset, decode_tree, encode_changeset, encode_tree};
 pub use head::{HeadContents, MAX_HEAD_BYTES, decode_head, encode_head};
 pub use json::{from_canonical_json, to_canonical_json};
 pub use manifest::{
-    BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage,
+    BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage, Probe,
     RebuildRule, Waiver,
 };
 pub use text::{dump_changeset, dump_tree, parse_tree};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::format::HealthCheck;
 use crate::path::RelPath;
 use crate::tree::Owner;
 
@@ -170,34 +171,6 @@ pub struct Secret {
     pub run: String,
     /// Other files that the same command makes.
     pub also: Vec<RelPath>,
-}
-
-/// A check that must pass after a switch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HealthCheck {
-    /// The name in messages and history; never empty.
-    pub name: String,
-    /// What is looked at.
-    pub probe: Probe,
-    /// How long it may take to become true, in milliseconds.
-    pub timeout_ms: u64,
-}
-
-/// What a health check looks at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Probe {
-    /// A shell command exits with status 0.
-    Run(String),
-    /// A systemd unit is active.
-    Unit(String),
-    /// A page answers with a status of 2xx or 3xx, and holds the expected text.
-    Http {
-        /// The address, always `http://`.
-        url: String,
-        /// The text its body must hold.
-        expect: Option<String>,
-    },
 }
 
 impl Definition {

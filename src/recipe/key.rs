@@ -14,6 +14,7 @@ use super::definition::{Bootstrap, Content, Definition, Files, Upper};
 use super::ids::{IdKind, Ids};
 use super::lock::LayerLock;
 use super::state::StateRule;
+use crate::format::HealthCheck;
 use crate::glob::Glob;
 
 /// The BLAKE3 key derivation context; another format of the key needs another.
@@ -121,10 +122,20 @@ fn definition_value(definition: &Definition, lock: Option<&LayerLock>) -> Value 
         "content": content_value(content),
         "state": state.collect::<serde_json::Map<_, _>>(),
         "secrets": secrets.collect::<serde_json::Map<_, _>>(),
-        "health": plain(health),
+        "health": health.iter().map(health_value).collect::<Vec<_>>(),
         "restart": set(restart.iter().map(String::as_str)),
         "rebuild": set(rebuild_when.iter().map(Glob::as_str)),
     })
+}
+
+/// Returns a health check in the words of the key, which are older than those of manifests.
+fn health_value(check: &HealthCheck) -> Value {
+    let HealthCheck {
+        name,
+        probe,
+        timeout_ms,
+    } = check;
+    json!({ "name": name, "probe": plain(probe), "timeout_ms": timeout_ms })
 }
 
 fn content_value(content: &Content) -> Value {

@@ -22,8 +22,7 @@ mod workspace;
 pub use crate::glob::Glob;
 pub use crate::sha256::{NotSha256, Sha256};
 pub use definition::{
-    Apt, Bootstrap, Content, Definition, Files, HealthCheck, Pocket, Probe, Run, Secret, Upper,
-    Variant,
+    Apt, Bootstrap, Content, Definition, Files, Pocket, Run, Secret, Upper, Variant,
 };
 pub use error::{Fault, OneLine, RecipeError, Source};
 pub use file::{DEFAULT_KEEP, Policy, Recipe};

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::format::{HealthCheck, Probe};
 use crate::path::RelPath;
 
-use super::definition::{Apt, Bootstrap, Files, HealthCheck, Pocket, Probe, Run, Secret, Variant};
+use super::definition::{Apt, Bootstrap, Files, Pocket, Run, Secret, Variant};
 use super::error::{RecipeError, suggest};
 use super::parse::{FilePlaces, optional, spans};
 use super::reader::{Table, Value};

@@ -93,6 +93,36 @@ pub enum TransferError {
         /// Where.
         location: String,
     },
+    /// There is no trust policy.
+    #[error("there is no trust policy at '{}'", path.display())]
+    NoPolicy {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The trust policy does not know the remote.
+    #[error("the trust policy has no remote '{name}'")]
+    UnknownRemote {
+        /// The name that was asked for.
+        name: String,
+        /// The names that it has.
+        known: Vec<String>,
+    },
+    /// The trust policy does not allow it.
+    #[error("the trust policy does not let this machine follow '{channel}' on {remote}")]
+    NotAllowed {
+        /// The channel.
+        channel: String,
+        /// The remote, or that it is any.
+        remote: String,
+    },
+    /// A staged rollout does not know which machine this is.
+    #[error("cannot read '{}', by which a staged rollout chooses machines", path.display())]
+    MachineId {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// Two publishers want the same channel.
     #[error("channel '{channel}' was pointed at {now} by somebody else meanwhile")]
     ChannelMoved {

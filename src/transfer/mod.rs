@@ -11,6 +11,7 @@ mod bundle;
 mod deltas;
 mod error;
 mod fetch;
+mod follow;
 mod hashing;
 mod inventory;
 mod line;
@@ -27,6 +28,9 @@ mod verify;
 
 pub use bundle::{BundleOptions, Bundled, bundle};
 pub use error::TransferError;
+pub use follow::{
+    Connection, FollowOptions, Followed, MachineId, Nothing, Origins, Pulled, Turn, follow,
+};
 pub use inventory::{Content, Contents, Inventory};
 pub use prepare::{PrepareOptions, Prepared, What, prepare};
 pub use publish::{Change, Outcome, Publication, Signer, publish, upload};

@@ -35,7 +35,7 @@ pub use pending::{Lacking, Pending};
 pub use policy::{Policy, TrustedRemote};
 pub use rollout::{Choice, Machine};
 pub use signing::RoleKeys;
-pub use state::State;
+pub use state::{Accepted, State};
 pub use verify::{Verified, verify, verify_to_edit};
 
 #[cfg(test)]

@@ -235,6 +235,25 @@ impl Drop for Work {
     }
 }
 
+/// What a machine is to remember of a channel once it has taken the channel's release.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    state: State,
+    channel: Channel,
+}
+
+impl Accepted {
+    /// Puts together a channel that [`State::accept`] let pass, and the state that did.
+    pub fn new(state: State, channel: Channel) -> Self {
+        Self { state, channel }
+    }
+
+    /// Remembers it: the machine takes no older release by itself from now on.
+    pub fn remember(&self) -> Result<(), TrustError> {
+        self.state.record(&self.channel)
+    }
+}
+
 fn name_of(channel: &Channel) -> String {
     let Channel {
         kind,

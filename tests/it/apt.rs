@@ -460,7 +460,9 @@ fn cached_packages_need_no_archive() {
 
 #[test]
 fn a_package_is_dated_by_its_own_bytes() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("a_package_is_dated_by_its_own_bytes") else {
+        return;
+    };
     for (name, date) in [("old", "1000000000"), ("new", "1700000000")] {
         world.deb_of(name, "1", "", date);
     }

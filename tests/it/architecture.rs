@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Level by top-level module.
 const LEVELS: [(&str, &[&str]); 9] = [
     ("8", &["cli"]),
-    ("7", &["serve"]),
+    ("7", &["agent", "serve"]),
     ("6", &["build", "deploy", "transfer"]),
     ("5", &["compose", "recipe", "sandbox", "trust"]),
     ("4", &["materialise", "remote", "store"]),

@@ -1,23 +1,22 @@
 //! `layerset deploy`, and what it shares with `layerset update`.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
+use serde_json::Value;
 
 use super::note;
-use crate::build;
-use crate::cli::follow::{Follow, Followed, Pulled, channel_name};
+use crate::agent::{self, ChannelReport};
+use crate::build::BuildReport;
+use crate::cli::follow::{Follow, channel_name, describe};
+use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::{
-    Action, BadPolicy, Change, Decisions, EtcReport, KindChoice, StageOptions, Staged,
-    Subscription, Switched, Target,
+    self, Action, Decisions, DeployOptions, DeployReport, Deployed, EtcReport, Extent, KindChoice,
+    RecordedVerdict, StageOptions,
 };
 use crate::durable::LockMode;
-use crate::format::release::{ChannelName, Kind, Release};
-use crate::id::ImageId;
 use crate::path::RelPath;
-use crate::store::Repository;
 
 /// Puts an image on a target, and switches to it.
 #[derive(Debug, Args)]
@@ -41,38 +40,6 @@ pub struct Deploy {
     channel: Option<String>,
     #[command(flatten)]
     follow: Follow,
-}
-
-/// What is to be deployed, and where it came from.
-pub(super) struct Wanted<'a> {
-    pub(super) image: ImageId,
-    pub(super) action: Action,
-    pub(super) built: Option<&'a build::BuildReport>,
-    pub(super) pulled: Option<&'a Pulled>,
-}
-
-impl Wanted<'_> {
-    fn text(&self) -> String {
-        let built = self
-            .built
-            .map(|built| crate::cli::build::describe(built, false));
-        let pulled = self.pulled.map(Pulled::text);
-        built.or(pulled).unwrap_or_default()
-    }
-
-    fn pull_json(&self) -> Result<Option<serde_json::Value>, CliError> {
-        self.pulled.map(Pulled::json).transpose()
-    }
-
-    /// Lets the target follow the channel, now that it has what the channel has.
-    fn settle(&self, change: &Change<'_>) -> Result<(), CliError> {
-        if let Some(pulled) = self.pulled {
-            let (remote, serial) = (&pulled.remote, pulled.release.serial);
-            change.subscribe(&Subscription::new(remote, &pulled.channel, serial))?;
-            pulled.remember()?;
-        }
-        Ok(())
-    }
 }
 
 /// Where to deploy to, and how.
@@ -107,26 +74,35 @@ pub(super) struct Place {
 impl Deploy {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
-        if let Some(channel) = &self.channel {
-            let channel = channel_name(channel)?;
-            return self
-                .place
-                .deploy_channel(context, &self.follow, &channel, Action::Deploy);
-        }
-        let repository = context.open(LockMode::Shared, "layerset deploy")?;
-        let image = repository.resolve_image(self.image.as_deref().unwrap_or_default())?;
-        let wanted = Wanted {
-            image,
-            action: Action::Deploy,
-            built: None,
-            pulled: None,
+        let options = self
+            .place
+            .options(context, Action::Deploy, RecordedVerdict::Unchecked)?;
+        let site = context.site(&self.place.target);
+        let Some(channel) = &self.channel else {
+            let repository = context.open(LockMode::Shared, "layerset deploy")?;
+            let image = repository.resolve_image(self.image.as_deref().unwrap_or_default())?;
+            let report = deploy::deploy(&site, &repository, &image, &options)?;
+            return print(context, &report, None);
         };
-        self.place.deploy(context, &repository, &wanted)
+        let channel = channel_name(channel)?;
+        let repository = context.open(LockMode::Shared, "layerset deploy")?;
+        let meter = Meter::new(&context.ui);
+        let pull = self.follow.pull(context, &meter);
+        let following = self.follow.options(context, &pull)?;
+        let report = agent::deploy_channel(&site, &repository, &channel, &following, &options)?;
+        print_channel(context, &report)
     }
 }
 
 impl Place {
-    fn options(&self) -> Result<StageOptions, CliError> {
+    /// Says how to bring an image onto the target; `verdict` is what the checks said of it in the
+    /// course of this command.
+    pub(super) fn options<'a>(
+        &self,
+        context: &'a Context,
+        action: Action,
+        verdict: RecordedVerdict,
+    ) -> Result<DeployOptions<'a>, CliError> {
         let paths = |texts: &[String]| {
             texts
                 .iter()
@@ -143,213 +119,79 @@ impl Place {
         } else {
             KindChoice::Auto
         };
-        Ok(StageOptions { kind, decisions })
-    }
-
-    pub(super) fn deploy(
-        &self,
-        context: &Context,
-        repository: &Repository,
-        wanted: &Wanted<'_>,
-    ) -> Result<(), CliError> {
-        let image = &wanted.image;
-        let options = self.options()?;
-        if self.dry_run {
-            return self.plan(context, repository, image, &options);
-        }
-        let started = Instant::now();
-        let target = context.target_or_new(&self.target)?;
-        let change = target.change("layerset deploy")?;
-        refuse_bad_image(&target, image)?;
-        if !self.stage_only && is_current(&target, image)? {
-            wanted.settle(&change)?;
-            return unchanged(context, &target, wanted);
-        }
-        context.ui.doing("staging the deployment");
-        let staged = change.stage(repository, image, &options)?;
-        if context.cancel.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(CliError::new("interrupted", 1));
-        }
-        let staged_in = started.elapsed().as_secs_f64();
-        let switching = Instant::now();
-        let switched = if self.stage_only {
-            None
-        } else {
-            Some(change.switch(
-                staged.generation,
-                wanted.action,
-                BadPolicy::Refuse,
-                &note(&self.reason(wanted), "safe"),
-            )?)
+        let extent = match (self.dry_run, self.stage_only) {
+            (true, _) => Extent::Plan,
+            (false, true) => Extent::Stage,
+            (false, false) => Extent::Switch,
         };
-        let switched_in = switching.elapsed().as_secs_f64();
-        if switched.is_some() {
-            wanted.settle(&change)?;
-        }
-        let keep = match self.keep {
-            Some(keep) => keep,
-            None => repository.read_image(image)?.keep,
-        };
-        let plan = target.plan_prune(usize::try_from(keep).unwrap_or(usize::MAX))?;
-        if !plan.remove.is_empty() {
-            change.prune(repository, &plan, &note("kept no longer", "safe"))?;
-        }
-        report(
-            context,
-            &Deployed {
-                staged: &staged,
-                switched,
-                staged_in,
-                switched_in,
-                pruned: &plan.remove,
-                wanted,
-            },
-        )
-    }
-
-    /// Pulls what a channel has for this machine, and deploys it.
-    pub(super) fn deploy_channel(
-        &self,
-        context: &Context,
-        follow: &Follow,
-        channel: &ChannelName,
-        action: Action,
-    ) -> Result<(), CliError> {
-        if channel.kind != Kind::Image {
-            return Err(
-                CliError::usage(format!("'{channel}' is the channel of a layer"))
-                    .with_hint("a target takes images; `layerset pull` brings layers"),
-            );
-        }
-        let repository = context.open(LockMode::Shared, "layerset deploy")?;
-        // A new target has marked nothing.
-        let target = context.target(&self.target).ok();
-        let refuse = |release: &Release| {
-            let reason = target.as_ref()?.bad_image(&release.id.image())?;
-            let serial = release.serial;
-            Some(format!(
-                "release {serial} of '{channel}' is marked bad on this target: {reason}"
-            ))
-        };
-        match follow.pull(context, &repository, channel, &refuse)? {
-            Followed::Pulled(pulled) => {
-                let wanted = Wanted {
-                    image: pulled.release.id.image(),
-                    action,
-                    built: None,
-                    pulled: Some(&pulled),
-                };
-                self.deploy(context, &repository, &wanted)
-            }
-            Followed::Nothing(why) => {
-                let channel = channel.to_string();
-                context.ui.print_json(
-                    &serde_json::json!({ "channel": channel, "switched": false, "reason": why }),
-                )?;
-                context.ui.print(&format!("nothing to deploy: {why}\n"));
-                Ok(())
-            }
-        }
-    }
-
-    fn reason(&self, wanted: &Wanted<'_>) -> String {
-        match wanted.pulled {
-            Some(pulled) if self.reason.is_empty() => format!(
-                "release {} of {} on {}",
-                pulled.release.serial, pulled.channel, pulled.remote
-            ),
-            _ => self.reason.clone(),
-        }
-    }
-
-    fn plan(
-        &self,
-        context: &Context,
-        repository: &Repository,
-        image: &ImageId,
-        options: &StageOptions,
-    ) -> Result<(), CliError> {
-        let report = match context.target(&self.target) {
-            Ok(target) => target.plan_etc(repository, image, &options.decisions)?,
-            Err(_) => EtcReport::default(),
-        };
-        context.ui.print_json(
-            &serde_json::json!({ "dry_run": true, "image": image, "etc": etc_json(&report) }),
-        )?;
-        let mut text = format!("would deploy {}\n", image.short());
-        text.push_str(&etc_text(&report));
-        context.ui.print(&text);
-        Ok(())
+        Ok(DeployOptions {
+            action,
+            stage: StageOptions { kind, decisions },
+            extent,
+            keep: self.keep,
+            note: note(&self.reason, verdict),
+            taken: None,
+            cancel: &context.cancel,
+            doing: &*context.doing,
+        })
     }
 }
 
-/// A set that was marked bad on this target is never chosen by itself again.
-fn refuse_bad_image(target: &Target, image: &ImageId) -> Result<(), CliError> {
-    let Some(reason) = target.bad_image(image) else {
-        return Ok(());
+/// Prints what became of an image, and of the build that made it.
+pub(super) fn print(
+    context: &Context,
+    report: &DeployReport,
+    built: Option<&BuildReport>,
+) -> Result<(), CliError> {
+    let mut document = to_json(report)?;
+    if !matches!(report, DeployReport::Planned { .. }) {
+        document["build"] = to_json(&built)?;
+        document["pull"] = Value::Null;
+    }
+    context.ui.print_json(&document)?;
+    let made = match report {
+        DeployReport::Planned { .. } => None,
+        _ => built.map(|built| crate::cli::build::describe(built, false)),
     };
-    let status = target.status()?;
-    let mut deployments = status.deployments.iter();
-    let deployment = deployments.find(|d| d.image.as_ref() == Some(image));
-    let error = CliError::new(
-        format!(
-            "image {} is marked bad on this target: {reason}",
-            image.short()
-        ),
-        crate::cli::error::REFUSED,
-    );
-    Err(error.with_hint(match deployment {
-        Some(deployment) => format!(
-            "`layerset rollback --to {}` uses it nevertheless",
-            deployment.generation
-        ),
-        None => "publish or build one that is better".to_owned(),
-    }))
-}
-
-fn is_current(target: &Target, image: &ImageId) -> Result<bool, CliError> {
-    let status = target.status()?;
-    let current = status
-        .deployments
-        .iter()
-        .find(|d| Some(d.generation) == status.current);
-    Ok(
-        current
-            .is_some_and(|d| d.image.as_ref() == Some(image) && d.mounted && d.damaged.is_none()),
-    )
-}
-
-fn unchanged(context: &Context, target: &Target, wanted: &Wanted<'_>) -> Result<(), CliError> {
-    let current = target.current()?;
-    context.ui.print_json(&serde_json::json!({
-        "image": wanted.image, "generation": current, "switched": false, "build": wanted.built,
-        "pull": wanted.pull_json()?,
-    }))?;
-    context.ui.print(&format!(
-        "{}image {} is current already\n",
-        wanted.text(),
-        wanted.image.short()
-    ));
+    context
+        .ui
+        .print(&(made.unwrap_or_default() + &text(report)));
     Ok(())
 }
 
-struct Deployed<'a> {
-    staged: &'a Staged,
-    switched: Option<Switched>,
-    staged_in: f64,
-    switched_in: f64,
-    pruned: &'a [u64],
-    wanted: &'a Wanted<'a>,
+/// Prints what became of a target that follows a channel.
+pub(super) fn print_channel(context: &Context, report: &ChannelReport) -> Result<(), CliError> {
+    let mut document = to_json(report)?;
+    let shown = match report {
+        ChannelReport::Deployed {
+            deployed: planned @ DeployReport::Planned { .. },
+            ..
+        } => text(planned),
+        ChannelReport::Deployed { deployed, pulled } => {
+            document["build"] = Value::Null;
+            describe(pulled) + &text(deployed)
+        }
+        ChannelReport::Nothing { why, .. } => format!("nothing to deploy: {why}\n"),
+    };
+    context.ui.print_json(&document)?;
+    context.ui.print(&shown);
+    Ok(())
 }
 
-fn etc_json(report: &EtcReport) -> serde_json::Value {
-    serde_json::json!({
-        "merged": report.merged,
-        "conflicts": report.conflicts.iter().map(|conflict| serde_json::json!({
-            "path": conflict.path, "record": conflict.record, "line": conflict.line, "reason": conflict.reason,
-        })).collect::<Vec<_>>(),
-        "resolved": report.resolved.iter().map(|(path, _)| path).collect::<Vec<_>>(),
-    })
+fn to_json<T: serde::Serialize>(value: &T) -> Result<Value, CliError> {
+    serde_json::to_value(value).map_err(|error| CliError::bug(error.to_string()))
+}
+
+fn text(report: &DeployReport) -> String {
+    match report {
+        DeployReport::Planned { image, etc } => {
+            format!("would deploy {}\n{}", image.short(), etc_text(etc))
+        }
+        DeployReport::Unchanged { image, .. } => {
+            format!("image {} is current already\n", image.short())
+        }
+        DeployReport::Deployed(deployed) => deployed_text(deployed),
+    }
 }
 
 fn etc_text(report: &EtcReport) -> String {
@@ -382,38 +224,23 @@ fn etc_text(report: &EtcReport) -> String {
     text
 }
 
-fn report(context: &Context, deployed: &Deployed<'_>) -> Result<(), CliError> {
-    let staged = deployed.staged;
-    context.ui.print_json(&serde_json::json!({
-        "image": staged.image,
-        "generation": staged.generation,
-        "kind": staged.kind,
-        "switched": deployed.switched.is_some(),
-        "from": deployed.switched.as_ref().and_then(|switched| switched.from),
-        "stage_seconds": deployed.staged_in,
-        "switch_seconds": deployed.switched_in,
-        "pruned": deployed.pruned,
-        "etc": etc_json(&staged.etc),
-        "build": deployed.wanted.built,
-        "pull": deployed.wanted.pull_json()?,
-    }))?;
-    let mut text = deployed.wanted.text();
-    text.push_str(&etc_text(&staged.etc));
-    let how = serde_json::to_value(staged.kind)
+fn deployed_text(deployed: &Deployed) -> String {
+    let mut text = etc_text(&deployed.etc);
+    let how = serde_json::to_value(deployed.kind)
         .ok()
         .and_then(|kind| kind.as_str().map(str::to_owned))
         .unwrap_or_default();
     text.push_str(&format!(
         "staged generation {} ({how}) in {}\n",
-        staged.generation,
-        ui::seconds(deployed.staged_in)
+        deployed.generation,
+        ui::seconds(deployed.stage_seconds)
     ));
     match &deployed.switched {
         Some(switched) => {
             let from = switched
                 .from
                 .map_or("nothing".to_owned(), |from| format!("generation {from}"));
-            let time = ui::seconds(deployed.switched_in);
+            let time = ui::seconds(deployed.switch_seconds);
             text.push_str(&format!(
                 "switched from {from} to generation {} in {time}\n",
                 switched.to
@@ -421,14 +248,13 @@ fn report(context: &Context, deployed: &Deployed<'_>) -> Result<(), CliError> {
         }
         None => text.push_str(&format!(
             "`layerset rollback --to {}` switches to it\n",
-            staged.generation
+            deployed.generation
         )),
     }
-    for generation in deployed.pruned {
+    for generation in &deployed.pruned {
         text.push_str(&format!(
             "removed generation {generation}, kept no longer\n"
         ));
     }
-    context.ui.print(&text);
-    Ok(())
+    text
 }

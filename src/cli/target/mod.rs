@@ -15,27 +15,25 @@ pub use update::Update;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{INTEGRITY, REFUSED};
+use super::error::{INTEGRITY, INTERRUPTED, REFUSED};
 use super::{CliError, Context};
-use crate::deploy::{DeployError, Note, Target, Waiting};
+use crate::deploy::{DeployError, Note, RecordedVerdict, Site, Target, Waiting};
 use crate::time::SystemClock;
 
 impl Context {
-    /// Opens the target at `root`.
-    pub(super) fn target(&self, root: &Path) -> Result<Target, CliError> {
-        let target = Target::open(root, Arc::clone(&self.disk), Arc::new(SystemClock))?;
-        Ok(target.with_waiting(self.waiting()))
+    /// Says where the target at `root` is, and how to work with it.
+    fn site(&self, root: &Path) -> Site {
+        Site {
+            root: root.to_owned(),
+            disk: Arc::clone(&self.disk),
+            clock: Arc::new(SystemClock),
+            waiting: self.waiting(),
+        }
     }
 
-    /// Opens the target at `root`, or makes one.
-    fn target_or_new(&self, root: &Path) -> Result<Target, CliError> {
-        let target = Target::open_or_init(
-            root,
-            &self.repo,
-            Arc::clone(&self.disk),
-            Arc::new(SystemClock),
-        )?;
-        Ok(target.with_waiting(self.waiting()))
+    /// Opens the target at `root`.
+    pub(super) fn target(&self, root: &Path) -> Result<Target, CliError> {
+        Ok(self.site(root).open()?)
     }
 
     fn waiting(&self) -> Waiting {
@@ -48,7 +46,7 @@ impl Context {
 }
 
 /// What the history says about who asked: the user behind sudo, where there is one.
-fn note(reason: &str, verdict: &str) -> Note {
+fn note(reason: &str, verdict: RecordedVerdict) -> Note {
     let user = ["SUDO_USER", "USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok());
@@ -62,7 +60,7 @@ fn note(reason: &str, verdict: &str) -> Note {
     });
     Note {
         who,
-        verdict: verdict.to_owned(),
+        verdict,
         reason: reason.to_owned(),
     }
 }
@@ -72,11 +70,14 @@ impl From<DeployError> for CliError {
         let hint = error.hint();
         match error {
             DeployError::Store(error) => error.into(),
+            DeployError::Trust(error) => (*error).into(),
+            DeployError::Interrupted => Self::new("interrupted", INTERRUPTED),
             error => {
                 let exit = match &error {
                     DeployError::Conflicts(_)
                     | DeployError::Renumbered(_)
                     | DeployError::Bad { .. }
+                    | DeployError::BadImage { .. }
                     | DeployError::EtcEdited { .. }
                     | DeployError::EtcElsewhere { .. } => REFUSED,
                     DeployError::Objects(_)

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::note;
 use crate::cli::{CliError, Context, ui};
+use crate::deploy::RecordedVerdict;
 
 /// Switches a target back to an earlier deployment.
 #[derive(Debug, Args)]
@@ -35,7 +36,7 @@ impl Rollback {
         let target = context.target(&self.target)?;
         let change = target.change("layerset rollback")?;
         let started = Instant::now();
-        let switched = change.rollback(self.to, &note(&self.reason, "safe"))?;
+        let switched = change.rollback(self.to, &note(&self.reason, RecordedVerdict::Unchecked))?;
         let seconds = started.elapsed().as_secs_f64();
         if let (true, Some(from)) = (
             self.mark_bad && switched.from != Some(switched.to),
@@ -46,7 +47,7 @@ impl Rollback {
             } else {
                 &self.reason
             };
-            change.mark_bad(from, &note(reason, "refused"))?;
+            change.mark_bad(from, &note(reason, RecordedVerdict::Unchecked))?;
         }
         context.ui.print_json(&serde_json::json!({
             "from": switched.from, "to": switched.to, "switch_seconds": seconds,

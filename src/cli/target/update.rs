@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::deploy::{Place, Wanted};
+use super::deploy::{Place, print, print_channel};
+use crate::agent;
 use crate::build::{self, BuildOptions, LockOptions};
+use crate::check::verdict;
 use crate::cli::follow::{Follow, channel_name};
+use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, host_architecture};
-use crate::deploy::{Action, Target};
+use crate::deploy::{self, Action, RecordedVerdict, Target};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
 use crate::time::SystemClock;
@@ -55,30 +58,21 @@ impl Update {
         let target = context.target(&self.place.target)?;
         match &self.layer {
             Some(layer) => self.rebuild(context, &target, layer),
-            None => self.follow(context, &target),
+            None => self.follow(context),
         }
     }
 
-    fn follow(&self, context: &Context, target: &Target) -> Result<(), CliError> {
-        let known = target.subscription()?;
-        let wanted = self.channel.as_deref().map(channel_name).transpose()?;
-        let follow = match &known {
-            // Another channel may be on another remote.
-            Some(known)
-                if wanted
-                    .as_ref()
-                    .is_none_or(|wanted| *wanted == known.channel) =>
-            {
-                self.follow.of_remote(&known.remote)
-            }
-            _ => self.follow.clone(),
-        };
-        let channel = wanted.or(known.map(|known| known.channel)).ok_or_else(|| {
-            CliError::usage("the target follows no channel yet")
-                .with_hint("name one with --channel, or a layer to rebuild")
-        })?;
-        self.place
-            .deploy_channel(context, &follow, &channel, Action::Update)
+    fn follow(&self, context: &Context) -> Result<(), CliError> {
+        let channel = self.channel.as_deref().map(channel_name).transpose()?;
+        let verdict = RecordedVerdict::Unchecked;
+        let options = self.place.options(context, Action::Update, verdict)?;
+        let site = context.site(&self.place.target);
+        let repository = context.open(LockMode::Shared, "layerset update")?;
+        let meter = Meter::new(&context.ui);
+        let pull = self.follow.pull(context, &meter);
+        let following = self.follow.options(context, &pull)?;
+        let report = agent::update(&site, &repository, channel, &following, &options)?;
+        print_channel(context, &report)
     }
 
     fn rebuild(&self, context: &Context, target: &Target, name: &str) -> Result<(), CliError> {
@@ -114,13 +108,11 @@ impl Update {
             progress: &context.ui,
         };
         let built = build::build(&workspace, &repository, &options)?;
-        let wanted = Wanted {
-            image: built.image,
-            action: Action::Update,
-            built: Some(&built),
-            pulled: None,
-        };
-        self.place.deploy(context, &repository, &wanted)
+        let verdict = verdict(&built.findings).into();
+        let options = self.place.options(context, Action::Update, verdict)?;
+        let site = context.site(&self.place.target);
+        let report = deploy::deploy(&site, &repository, &built.image, &options)?;
+        print(context, &report, Some(&built))
     }
 
     fn recipe(&self, target: &Target) -> Result<PathBuf, CliError> {

@@ -129,6 +129,31 @@ fn a_release_that_was_marked_bad_is_never_taken_again_but_the_next_one_is() {
 }
 
 #[test]
+fn a_history_says_of_what_nobody_checked_that_it_is_unchecked() {
+    let fleet = fleet();
+    fleet.run("deploy --channel web/stable --keep 1").expect(0);
+    for version in ["2", "3"] {
+        fleet.release(version, "");
+        fleet.run("update --keep 1").expect(0);
+    }
+    fleet
+        .machine
+        .run("rollback --target target --mark-bad")
+        .expect(0);
+    let history = fleet.machine.run("history --target target --json");
+    let history = history.expect(0).json();
+    let records = history["records"].as_array().unwrap().iter();
+    let rows: Vec<_> = records
+        .map(|record| (record["action"].clone(), record["verdict"].clone()))
+        .collect();
+    let actions = ["deploy", "update", "update", "prune", "rollback", "bad"];
+    assert_eq!(
+        rows,
+        actions.map(|action| (action.into(), "unchecked".into()))
+    );
+}
+
+#[test]
 fn a_publisher_can_go_back_with_a_reason_and_machines_follow() {
     let fleet = fleet();
     fleet.run("deploy --channel web/stable").expect(0);

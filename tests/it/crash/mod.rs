@@ -6,3 +6,4 @@
 mod disk;
 mod repository;
 mod target;
+mod update;

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use layerset::deploy::{Action, BadPolicy, DeployError, StageOptions, Target};
-use layerset::durable::{Disk, RealDisk};
+use layerset::deploy::{Action, DeployError, DeployOptions, Extent, StageOptions, Target, deploy};
+use layerset::durable::Disk;
 use layerset::id::ImageId;
 use layerset::store::{FsckOptions, OpenOptions, Repository};
 
@@ -45,19 +46,20 @@ impl Scene {
     }
 
     fn deploy(&self, disk: &Arc<dyn Disk>, image: &ImageId) -> Result<(), DeployError> {
-        let target = self.target(disk)?;
+        let site = self.world.site(Arc::clone(disk));
         let root = self.world.repository.root();
         let repository = Repository::open(root, Arc::clone(disk), OpenOptions::default())?;
-        let change = target.change("test")?;
-        let staged = change.stage(&repository, image, &StageOptions::default())?;
-        change.switch(
-            staged.generation,
-            Action::Deploy,
-            BadPolicy::Refuse,
-            &note(),
-        )?;
-        let plan = target.plan_prune(2)?;
-        change.prune(&repository, &plan, &note())
+        let options = DeployOptions {
+            action: Action::Deploy,
+            stage: StageOptions::default(),
+            extent: Extent::Switch,
+            keep: Some(2),
+            note: note(),
+            taken: None,
+            cancel: &AtomicBool::new(false),
+            doing: &|_| {},
+        };
+        deploy(&site, &repository, image, &options).map(drop)
     }
 
     fn rollback(&self, disk: &Arc<dyn Disk>) -> Result<(), DeployError> {
@@ -79,7 +81,7 @@ impl Scene {
 
     /// What runs is exactly version 1 or exactly version 2, and everything around it is in order.
     fn assert_whole(&self, context: &str) -> String {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(self.world.dir.path(), None));
         let target = self
             .target(&disk)
             .unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -172,7 +174,7 @@ fn enumerate(name: &str, generations: u64, work: Work, expect: &str) {
                 "{context}: it said that it had succeeded"
             );
             old_states += usize::from(now == before);
-            let again: Arc<dyn Disk> = Arc::new(RealDisk);
+            let again: Arc<dyn Disk> = Arc::new(FaultyDisk::new(dir, None));
             work(&scene, &again).unwrap_or_else(|error| panic!("{context}: and then {error}"));
             assert_eq!(scene.assert_whole(&context), expect, "{context}");
             scene.assert_no_strays(&context);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use layerset::deploy::{
     Action, BadPolicy, Decisions, DeployError, DeploymentState, Join, Kind, KindChoice, Note,
-    StageOptions, Target, Waiting,
+    RecordedVerdict, Site, StageOptions, Target, Waiting,
 };
 use layerset::durable::{Disk, DurableError, RealDisk};
 use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
@@ -52,22 +52,27 @@ impl Drop for World {
 impl World {
     /// Unmounts everything, as a reboot does.
     pub(crate) fn unmount(&self) {
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-        let mut below: Vec<&str> = points
-            .filter(|point| Path::new(point).starts_with(self.dir.path()))
-            .collect();
-        below.sort_by_key(|point| std::cmp::Reverse(point.len()));
-        for point in below {
-            let _ = Command::new("umount").args(["-l", point]).status();
-        }
+        unmount_below(self.dir.path());
+    }
+}
+
+/// Unmounts everything below a directory.
+pub(crate) fn unmount_below(dir: &Path) {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    let mut below: Vec<&str> = points
+        .filter(|point| Path::new(point).starts_with(dir))
+        .collect();
+    below.sort_by_key(|point| std::cmp::Reverse(point.len()));
+    for point in below {
+        let _ = Command::new("umount").args(["-l", point]).status();
     }
 }
 
 pub(crate) fn note() -> Note {
     Note {
         who: "tester".to_owned(),
-        verdict: "safe".to_owned(),
+        verdict: RecordedVerdict::Unchecked,
         reason: "test".to_owned(),
     }
 }
@@ -137,14 +142,21 @@ impl World {
     }
 
     pub(crate) fn target_on(&self, disk: Arc<dyn Disk>) -> Result<Target, DeployError> {
+        self.site(disk).open_or_init(self.repository.root())
+    }
+
+    pub(crate) fn site(&self, disk: Arc<dyn Disk>) -> Site {
         // Another test's child process may hold our lock's descriptor between fork and exec.
         let waiting = Waiting {
             patience: PATIENCE,
             ..Waiting::default()
         };
-        let root = self.repository.root();
-        Target::open_or_init(&self.root(), root, disk, Arc::new(Noon))
-            .map(|target| target.with_waiting(waiting))
+        Site {
+            root: self.root(),
+            disk,
+            clock: Arc::new(Noon),
+            waiting,
+        }
     }
 
     /// Where a path of the target lies.

@@ -163,6 +163,12 @@ fn an_update_makes_a_new_generation_and_a_rollback_goes_back() {
             ("rollback".to_owned(), json!(2), json!(1)),
         ]
     );
+    // The update built its image, and checked it; the others took what was there.
+    let verdicts = records.iter().map(|record| text(&record["verdict"]));
+    assert_eq!(
+        verdicts.collect::<Vec<_>>(),
+        ["unchecked", "safe", "unchecked"]
+    );
     let mut parent = String::new();
     for line in at.read("t/layerset/history.jsonl").lines() {
         let record: Value = serde_json::from_str(line).unwrap();

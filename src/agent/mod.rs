@@ -1,0 +1,154 @@
+//! What a machine does by itself: a target is brought to what a channel has for the machine.
+//!
+//! Joins [`crate::transfer`], which follows channels, and [`crate::deploy`], which changes targets;
+//! neither knows the other. Commands, the timer and a machine that boots ask for the same thing
+//! here. Nothing here prints, or reads the environment.
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use crate::deploy::{
+    self, Action, DeployError, DeployOptions, DeployReport, Note, Site, Subscription, Taken,
+};
+use crate::format::release::{ChannelName, Kind, Release};
+use crate::store::Repository;
+use crate::transfer::{FollowOptions, Followed, Nothing, Pulled, TransferError, follow};
+
+/// Why a target is not at what its channel has.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The target follows no channel, and none was named.
+    #[error("the target follows no channel yet")]
+    NoChannel,
+    /// Targets take images.
+    #[error("'{channel}' is the channel of a layer")]
+    LayerChannel {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// Following the channel failed: the target is as it was.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// Changing the target failed.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+}
+
+/// What became of a target that follows a channel.
+#[derive(Debug)]
+pub enum ChannelReport {
+    /// A release is here; the target has it, or would have.
+    Deployed {
+        /// What became of the target.
+        deployed: DeployReport,
+        /// The release.
+        pulled: Box<Pulled>,
+    },
+    /// The channel has nothing for this machine.
+    Nothing {
+        /// The channel.
+        channel: ChannelName,
+        /// Why.
+        why: Nothing,
+    },
+}
+
+impl Serialize for ChannelReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = match self {
+            Self::Deployed { deployed, pulled } => {
+                let mut value = json!(deployed);
+                if let (Value::Object(fields), false) =
+                    (&mut value, matches!(deployed, DeployReport::Planned { .. }))
+                {
+                    fields.insert("pull".to_owned(), json!(pulled));
+                }
+                value
+            }
+            Self::Nothing { channel, why } => {
+                json!({ "channel": channel.to_string(), "switched": false, "reason": why })
+            }
+        };
+        value.serialize(serializer)
+    }
+}
+
+/// Brings a target to what the channel that it follows has for this machine.
+///
+/// With `channel`, the target follows that one from then on.
+pub fn update(
+    site: &Site,
+    repository: &Repository,
+    channel: Option<ChannelName>,
+    following: &FollowOptions<'_>,
+    deploying: &DeployOptions<'_>,
+) -> Result<ChannelReport, AgentError> {
+    let known = site.open()?.subscription()?;
+    let mut following = following.clone();
+    // Another channel may be on another remote.
+    let is_same = |known: &Subscription| channel.as_ref().is_none_or(|name| *name == known.channel);
+    if let Some(known) = known.as_ref().filter(|known| is_same(known)) {
+        let remote = &mut following.origins.remote;
+        remote.get_or_insert_with(|| known.remote.clone());
+    }
+    let channel = channel.or(known.map(|known| known.channel));
+    let channel = channel.ok_or(AgentError::NoChannel)?;
+    let deploying = DeployOptions {
+        action: Action::Update,
+        ..deploying.clone()
+    };
+    deploy_channel(site, repository, &channel, &following, &deploying)
+}
+
+/// Pulls what a channel has for this machine, brings it onto a target, and lets the target follow
+/// the channel.
+///
+/// A release whose image was marked bad on the target is not even pulled.
+pub fn deploy_channel(
+    site: &Site,
+    repository: &Repository,
+    channel: &ChannelName,
+    following: &FollowOptions<'_>,
+    deploying: &DeployOptions<'_>,
+) -> Result<ChannelReport, AgentError> {
+    if channel.kind != Kind::Image {
+        return Err(AgentError::LayerChannel {
+            channel: channel.clone(),
+        });
+    }
+    // A new target has marked nothing.
+    let target = site.open().ok();
+    let refuse = |release: &Release| {
+        let reason = target.as_ref()?.bad_image(&release.id.image())?;
+        let serial = release.serial;
+        Some(format!(
+            "release {serial} of '{channel}' is marked bad on this target: {reason}"
+        ))
+    };
+    let pulled = match follow(repository, channel, &refuse, following)? {
+        Followed::Pulled(pulled) => pulled,
+        Followed::Nothing(why) => {
+            let channel = channel.clone();
+            return Ok(ChannelReport::Nothing { channel, why });
+        }
+    };
+    let serial = pulled.release.serial;
+    let reason = match deploying.note.reason.as_str() {
+        "" => format!("release {serial} of {channel} on {}", pulled.remote),
+        given => given.to_owned(),
+    };
+    let options = DeployOptions {
+        note: Note {
+            reason,
+            ..deploying.note.clone()
+        },
+        taken: Some(Taken {
+            subscription: Subscription::new(&pulled.remote, channel, serial),
+            accepted: pulled.accepted.clone(),
+        }),
+        ..deploying.clone()
+    };
+    let image = pulled.release.id.image();
+    let deployed = deploy::deploy(site, repository, &image, &options)?;
+    Ok(ChannelReport::Deployed { deployed, pulled })
+}

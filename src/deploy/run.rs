@@ -1,0 +1,253 @@
+//! The use case: an image is brought onto a target, from the first refusal to the last clean-up.
+//!
+//! ```text
+//! refuse what is marked bad → stop where it is current already
+//!     → stage → switch → subscribe → remember → prune
+//! ```
+//!
+//! The switch is what counts. Dying before it leaves the old deployment current, dying after it the
+//! new one; the same command does the rest either way. So the release is subscribed to and
+//! remembered also where its image is current already: an earlier command may have died in between.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use super::change::Change;
+use super::{
+    Action, BadPolicy, DeployError, EtcReport, Kind, Note, RecordedVerdict, Site, StageOptions,
+    Subscription, Switched, Target,
+};
+use crate::id::ImageId;
+use crate::store::Repository;
+use crate::trust::Accepted;
+
+/// How far to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extent {
+    /// Says what would be done to `/etc`, and changes nothing.
+    Plan,
+    /// The deployment is made beside the current one.
+    Stage,
+    /// The deployment is made current.
+    #[default]
+    Switch,
+}
+
+/// A release that the image is of: what is written down once it is current.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The channel that the target follows from then on.
+    pub subscription: Subscription,
+    /// What the machine remembers of the channel; none where the release is not the channel's
+    /// newest.
+    pub accepted: Option<Accepted>,
+}
+
+/// How to bring an image onto a target.
+#[derive(Clone)]
+pub struct DeployOptions<'a> {
+    /// What the history calls it.
+    pub action: Action,
+    /// How to stage.
+    pub stage: StageOptions,
+    /// How far to go.
+    pub extent: Extent,
+    /// How many deployments to keep, pinned ones aside; what the image says when not given.
+    pub keep: Option<u32>,
+    /// Who asked for it, why, and what the checks said.
+    pub note: Note,
+    /// The release that the image is of, if it is of one.
+    pub taken: Option<Taken>,
+    /// Ends the work between stage and switch.
+    pub cancel: &'a AtomicBool,
+    /// Told what is being done.
+    pub doing: &'a dyn Fn(&str),
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeployReport {
+    /// Nothing was changed, as asked.
+    Planned {
+        /// The image.
+        image: ImageId,
+        /// What would be done to `/etc`.
+        etc: EtcReport,
+    },
+    /// The image was current already.
+    Unchanged {
+        /// The image.
+        image: ImageId,
+        /// The current deployment.
+        generation: Option<u64>,
+    },
+    /// There is a new deployment.
+    Deployed(Deployed),
+}
+
+/// A deployment that was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deployed {
+    /// Its number.
+    pub generation: u64,
+    /// The image.
+    pub image: ImageId,
+    /// How its tree is on disk.
+    pub kind: Kind,
+    /// What became of `/etc`.
+    pub etc: EtcReport,
+    /// The switch, unless it was only staged.
+    pub switched: Option<Switched>,
+    /// How long staging took, with waiting for the target.
+    pub stage_seconds: f64,
+    /// How long the switch took.
+    pub switch_seconds: f64,
+    /// The deployments that were removed, oldest first.
+    pub pruned: Vec<u64>,
+}
+
+impl Serialize for DeployReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = match self {
+            Self::Planned { image, etc } => json!({ "dry_run": true, "image": image, "etc": etc }),
+            Self::Unchanged { image, generation } => {
+                json!({ "image": image, "generation": generation, "switched": false })
+            }
+            Self::Deployed(deployed) => json!({
+                "image": deployed.image,
+                "generation": deployed.generation,
+                "kind": deployed.kind,
+                "switched": deployed.switched.is_some(),
+                "from": deployed.switched.and_then(|switched| switched.from),
+                "stage_seconds": deployed.stage_seconds,
+                "switch_seconds": deployed.switch_seconds,
+                "pruned": deployed.pruned,
+                "etc": deployed.etc,
+            }),
+        };
+        value.serialize(serializer)
+    }
+}
+
+/// Brings an image onto the target at `site`, which is made when absent.
+///
+/// Commit points, in order: those of [`Change::stage`], [`Change::switch`], [`Change::subscribe`],
+/// [`Accepted::remember`] and [`Change::prune`].
+pub fn deploy(
+    site: &Site,
+    repository: &Repository,
+    image: &ImageId,
+    options: &DeployOptions<'_>,
+) -> Result<DeployReport, DeployError> {
+    if options.extent == Extent::Plan {
+        return plan(site, repository, image, options);
+    }
+    let started = Instant::now();
+    let target = site.open_or_init(repository.root())?;
+    let change = target.change("layerset deploy")?;
+    refuse_bad_image(&target, image)?;
+    if options.extent == Extent::Switch && target.runs(image)? {
+        settle(&change, options)?;
+        return Ok(DeployReport::Unchanged {
+            image: *image,
+            generation: target.current()?,
+        });
+    }
+    (options.doing)("staging the deployment");
+    let staged = change.stage(repository, image, &options.stage)?;
+    if options.cancel.load(Ordering::Relaxed) {
+        return Err(DeployError::Interrupted);
+    }
+    let stage_seconds = started.elapsed().as_secs_f64();
+    let switching = Instant::now();
+    let switched = match options.extent {
+        Extent::Plan | Extent::Stage => None,
+        Extent::Switch => Some(change.switch(
+            staged.generation,
+            options.action,
+            BadPolicy::Refuse,
+            &options.note,
+        )?),
+    };
+    let switch_seconds = switching.elapsed().as_secs_f64();
+    if switched.is_some() {
+        settle(&change, options)?;
+    }
+    Ok(DeployReport::Deployed(Deployed {
+        generation: staged.generation,
+        image: *image,
+        kind: staged.kind,
+        etc: staged.etc,
+        switched,
+        stage_seconds,
+        switch_seconds,
+        pruned: prune(&change, repository, image, options)?,
+    }))
+}
+
+fn plan(
+    site: &Site,
+    repository: &Repository,
+    image: &ImageId,
+    options: &DeployOptions<'_>,
+) -> Result<DeployReport, DeployError> {
+    let etc = match site.open() {
+        Ok(target) => target.plan_etc(repository, image, &options.stage.decisions)?,
+        // A new target takes the image's own.
+        Err(DeployError::Missing { .. }) => EtcReport::default(),
+        Err(error) => return Err(error),
+    };
+    Ok(DeployReport::Planned { image: *image, etc })
+}
+
+/// A set that was marked bad on this target is never chosen by itself again.
+fn refuse_bad_image(target: &Target, image: &ImageId) -> Result<(), DeployError> {
+    match target.bad_image(image) {
+        None => Ok(()),
+        Some(reason) => Err(DeployError::BadImage {
+            image: *image,
+            reason,
+            generation: target.find(image)?,
+        }),
+    }
+}
+
+/// Writes down that the release is taken, now that the target has it: which channel the target
+/// follows, and below which serial the machine does not go again.
+fn settle(change: &Change<'_>, options: &DeployOptions<'_>) -> Result<(), DeployError> {
+    let Some(taken) = &options.taken else {
+        return Ok(());
+    };
+    change.subscribe(&taken.subscription)?;
+    match &taken.accepted {
+        Some(accepted) => Ok(accepted.remember()?),
+        None => Ok(()),
+    }
+}
+
+fn prune(
+    change: &Change<'_>,
+    repository: &Repository,
+    image: &ImageId,
+    options: &DeployOptions<'_>,
+) -> Result<Vec<u64>, DeployError> {
+    let keep = match options.keep {
+        Some(keep) => keep,
+        None => repository.read_image(image)?.keep,
+    };
+    let plan = change
+        .target
+        .plan_prune(usize::try_from(keep).unwrap_or(usize::MAX))?;
+    if !plan.remove.is_empty() {
+        let note = Note {
+            who: options.note.who.clone(),
+            verdict: RecordedVerdict::Unchecked,
+            reason: "kept no longer".to_owned(),
+        };
+        change.prune(repository, &plan, &note)?;
+    }
+    Ok(plan.remove)
+}

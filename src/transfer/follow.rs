@@ -1,0 +1,367 @@
+//! Following a channel: whom to trust, which mirror to ask, whether it is this machine's turn, what
+//! is refused, and the pull.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Serialize, Serializer};
+
+use super::{Looking, Progress, PullOptions, PullReport, Source, TransferError, connect, pull};
+use crate::durable::Disk;
+use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
+use crate::remote::{Location, Mirrors, OpenOptions};
+use crate::store::{RefName, Repository};
+use crate::time::rfc3339;
+use crate::trust::{Accepted, Choice, Machine, Policy, State, TrustedRemote, Verified};
+
+/// Where releases may come from, and where it is remembered what was seen there.
+#[derive(Debug, Clone)]
+pub struct Origins {
+    /// The trust policy.
+    pub policy: PathBuf,
+    /// The remote, by its name in the policy; else the first that may have the channel.
+    pub remote: Option<String>,
+    /// The one place to look, instead of where the policy says.
+    pub from: Option<String>,
+    /// The directory that has what is remembered of each remote, by name.
+    pub states: PathBuf,
+    /// What changes that.
+    pub disk: Arc<dyn Disk>,
+    /// How patient to be.
+    pub open: OpenOptions,
+    /// When it is, in seconds since 1970.
+    pub now: i64,
+}
+
+/// A remote that was found trustworthy, and what is remembered of it.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where blobs come from, and what is signed.
+    pub source: Source,
+    /// What is remembered.
+    pub state: State,
+    /// What the policy says of it.
+    pub remote: TrustedRemote,
+}
+
+impl Origins {
+    /// Asks the remote that may have the channel, and verifies what it says.
+    pub fn connect(
+        &self,
+        channel: &ChannelName,
+        progress: &dyn Progress,
+    ) -> Result<Connection, TransferError> {
+        if !self.policy.exists() {
+            return Err(TransferError::NoPolicy {
+                path: self.policy.clone(),
+            });
+        }
+        let policy = Policy::read(&self.policy)?;
+        let trusted = self.choose(&policy, channel)?;
+        let root = trusted.read_root()?;
+        let locations: Vec<&str> = match &self.from {
+            Some(from) => vec![from],
+            None => trusted.locations().collect(),
+        };
+        let locations = locations.iter().map(|location| location.parse());
+        let locations = locations.collect::<Result<Vec<Location>, _>>()?;
+        let mirrors = Mirrors::open(&locations, &self.open)?;
+        let state = State::open(Arc::clone(&self.disk), &self.states.join(&trusted.name))?;
+        let looking = Looking {
+            root: &root,
+            state: &state,
+            now: self.now,
+            needs: &|verified| needed(verified, channel),
+            progress,
+        };
+        Ok(Connection {
+            source: connect(mirrors, &looking)?,
+            state,
+            remote: trusted.clone(),
+        })
+    }
+
+    fn choose<'p>(
+        &self,
+        policy: &'p Policy,
+        channel: &ChannelName,
+    ) -> Result<&'p TrustedRemote, TransferError> {
+        let not_allowed = |remote: &str| TransferError::NotAllowed {
+            channel: channel.to_string(),
+            remote: remote.to_owned(),
+        };
+        let Some(name) = &self.remote else {
+            let allowing = policy.remotes.iter().find(|remote| remote.allows(channel));
+            return allowing.ok_or_else(|| not_allowed("any remote"));
+        };
+        let remote = policy
+            .remote(name)
+            .ok_or_else(|| TransferError::UnknownRemote {
+                name: name.clone(),
+                known: policy.remotes.iter().map(|r| r.name.clone()).collect(),
+            })?;
+        match remote.allows(channel) {
+            true => Ok(remote),
+            false => Err(not_allowed(&remote.name)),
+        }
+    }
+}
+
+/// Reads every document that following the channel may need: a mirror must have all of them. Which
+/// release it will be is decided later.
+fn needed(verified: &Verified, channel: &ChannelName) -> Result<(), TransferError> {
+    let found = verified.channel(channel)?;
+    for id in std::iter::once(found.release).chain(found.rollout.others) {
+        let release = verified.release(channel.kind, &channel.name, &id)?;
+        for layer in &release.layers {
+            verified.release(Kind::Layer, &layer.name, &layer.id.into())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a release that is being rolled out is taken before its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Turn {
+    /// The machine waits for its turn.
+    #[default]
+    Wait,
+    /// It goes ahead.
+    Ahead,
+}
+
+/// Where the id of this machine is, by which a staged rollout chooses. It is read only where there
+/// is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MachineId {
+    /// It is this.
+    Given(String),
+    /// It is in this file.
+    File(PathBuf),
+}
+
+impl MachineId {
+    fn read(&self) -> Result<Machine, TransferError> {
+        match self {
+            Self::Given(id) => Ok(Machine::new(id)),
+            Self::File(path) => match std::fs::read_to_string(path) {
+                Ok(id) => Ok(Machine::new(&id)),
+                Err(source) => Err(TransferError::MachineId {
+                    path: path.clone(),
+                    source,
+                }),
+            },
+        }
+    }
+}
+
+/// How to follow a channel.
+#[derive(Clone)]
+pub struct FollowOptions<'a> {
+    /// Where to look, and whom to trust.
+    pub origins: Origins,
+    /// Whether to wait for this machine's turn.
+    pub turn: Turn,
+    /// Which machine this is.
+    pub machine: MachineId,
+    /// How to pull. Whether images are composed again is up to the policy.
+    pub pull: &'a PullOptions<'a>,
+}
+
+/// What following a channel gave.
+#[derive(Debug)]
+pub enum Followed {
+    /// A release is here.
+    Pulled(Box<Pulled>),
+    /// There is nothing for this machine, and why.
+    Nothing(Nothing),
+}
+
+/// Why a channel has nothing for this machine now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Nothing {
+    /// The release is for later.
+    #[error("'{channel}' is not for machines before {}", rfc3339(*until))]
+    NotYet {
+        /// The channel.
+        channel: ChannelName,
+        /// The first second in which it is taken.
+        until: i64,
+    },
+    /// The release is for other machines, so far.
+    #[error("'{channel}' goes to {percent} % of the machines so far, and this is none of them")]
+    NotChosen {
+        /// The channel.
+        channel: ChannelName,
+        /// The share of the machines.
+        percent: u8,
+    },
+    /// The machine has a newer one than those who wait: it went ahead, or was chosen for a release
+    /// that was on its way when the next one came.
+    #[error(
+        "'{channel}' is being rolled out: it is not this machine's turn, which has release {taken} already"
+    )]
+    WentAhead {
+        /// The channel.
+        channel: ChannelName,
+        /// The serial that the machine has.
+        taken: u64,
+    },
+    /// The caller refused the release.
+    #[error("{reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Serialize for Nothing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A release that is here now.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The remote that it came from, by its name in the trust policy.
+    pub remote: String,
+    /// The channel.
+    pub channel: ChannelName,
+    /// The release.
+    pub release: Release,
+    /// What was done.
+    pub report: PullReport,
+    /// Requests, that of the head among them.
+    pub requests: u64,
+    /// Bytes that arrived, the head among them.
+    pub received_bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// What is to be remembered once the release is taken; none where it is not the channel's
+    /// newest.
+    pub accepted: Option<Accepted>,
+}
+
+impl Serialize for Pulled {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Summary<'a> {
+            channel: String,
+            kind: Kind,
+            id: &'a ReleaseId,
+            serial: u64,
+            version: &'a str,
+            requests: u64,
+            received_bytes: u64,
+            seconds: f64,
+            #[serde(flatten)]
+            report: &'a PullReport,
+        }
+        let summary = Summary {
+            channel: self.channel.to_string(),
+            kind: self.release.kind,
+            id: &self.release.id,
+            serial: self.release.serial,
+            version: &self.release.version,
+            requests: self.requests,
+            received_bytes: self.received_bytes,
+            seconds: self.seconds,
+            report: &self.report,
+        };
+        summary.serialize(serializer)
+    }
+}
+
+impl Pulled {
+    /// Remembers that this machine has taken the release: it does not take an older one by itself
+    /// from now on.
+    pub fn remember(&self) -> Result<(), TransferError> {
+        match &self.accepted {
+            Some(accepted) => Ok(accepted.remember()?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Brings the release that a channel has for this machine into the repository, unless `refuse` has
+/// a reason against it.
+///
+/// The commit point is that of [`pull`]. That the release was taken is remembered by whoever takes
+/// it: [`Pulled::remember`].
+pub fn follow(
+    repository: &Repository,
+    name: &ChannelName,
+    refuse: &dyn Fn(&Release) -> Option<String>,
+    options: &FollowOptions<'_>,
+) -> Result<Followed, TransferError> {
+    let started = Instant::now();
+    let Connection {
+        source,
+        state,
+        remote,
+    } = options.origins.connect(name, options.pull.progress)?;
+    let channel = source.verified.channel(name)?;
+    state.accept(&channel, None)?;
+    let (id, is_newest) = match options.choice(&channel)? {
+        Choice::Release(id) => (id, true),
+        Choice::Others(id) => (id, false),
+        Choice::NotYet { until } => {
+            let channel = name.clone();
+            return Ok(Followed::Nothing(Nothing::NotYet { channel, until }));
+        }
+        Choice::NotChosen => {
+            return Ok(Followed::Nothing(Nothing::NotChosen {
+                channel: name.clone(),
+                percent: channel.rollout.percent,
+            }));
+        }
+    };
+    let release = source.verified.release(name.kind, &name.name, &id)?;
+    let taken = state.taken(name)?.unwrap_or(0);
+    if !is_newest && taken > release.serial {
+        let channel = name.clone();
+        return Ok(Followed::Nothing(Nothing::WentAhead { channel, taken }));
+    }
+    if let Some(reason) = refuse(&release) {
+        return Ok(Followed::Nothing(Nothing::Refused { reason }));
+    }
+    let pull_options = PullOptions {
+        recompose: remote.recompose,
+        ..*options.pull
+    };
+    let points = RefName::channel(&remote.name, name)?;
+    let report = pull(
+        repository,
+        &source.remote,
+        &source.verified,
+        &release,
+        &points,
+        &pull_options,
+    )?;
+    Ok(Followed::Pulled(Box::new(Pulled {
+        remote: remote.name,
+        channel: name.clone(),
+        release,
+        report,
+        requests: source.remote.requests(),
+        received_bytes: source.remote.received_bytes(),
+        seconds: started.elapsed().as_secs_f64(),
+        accepted: is_newest.then(|| Accepted::new(state, channel)),
+    })))
+}
+
+impl FollowOptions<'_> {
+    fn choice(&self, channel: &Channel) -> Result<Choice, TransferError> {
+        if self.turn == Turn::Ahead {
+            return Ok(Choice::Release(channel.release));
+        }
+        let machine = match channel.rollout.percent {
+            // The same for every machine.
+            0 | 100 => Machine::new(""),
+            _ => self.machine.read()?,
+        };
+        Ok(machine.choose(channel, self.origins.now))
+    }
+}
