@@ -14,7 +14,9 @@ use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
 use crate::remote::{Location, Mirrors, OpenOptions, Remark};
 use crate::store::{RefName, Repository};
 use crate::time::{Clock as _, SystemClock, rfc3339};
-use crate::transfer::{self, How, Looking, PullOptions, PullReport, Source, TransferError};
+use crate::transfer::{
+    self, How, Looking, PullForecast, PullOptions, PullReport, Source, TransferError,
+};
 use crate::trust::{Choice, Machine, Policy, State, TrustedRemote, Verified};
 
 /// How many requests at once.
@@ -58,6 +60,27 @@ pub enum Followed {
     Nothing(String),
 }
 
+/// The release that a channel has for this machine.
+struct Selected {
+    source: Source,
+    state: State,
+    trusted: TrustedRemote,
+    channel: Channel,
+    release: Release,
+    /// Whether the channel points at it; other machines may be given the one before.
+    is_newest: bool,
+}
+
+/// What pulling would fetch.
+pub struct Forecast {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The release.
+    pub release: Release,
+    /// What it would take.
+    pub forecast: PullForecast,
+}
+
 /// A release that is here now.
 pub struct Pulled {
     /// The remote that it came from, by its name in the trust policy.
@@ -76,6 +99,18 @@ pub struct Pulled {
     pub seconds: f64,
     /// The state of trust, to be told once the release is taken.
     accepted: Option<(State, Channel)>,
+}
+
+#[derive(Serialize)]
+struct ForecastSummary<'a> {
+    dry_run: bool,
+    channel: String,
+    kind: Kind,
+    id: &'a ReleaseId,
+    serial: u64,
+    version: &'a str,
+    #[serde(flatten)]
+    forecast: &'a PullForecast,
 }
 
 #[derive(Serialize)]
@@ -216,55 +251,26 @@ impl Follow {
     ) -> Result<Followed, CliError> {
         let started = Instant::now();
         let meter = Meter::new(&context.ui);
-        let (source, state, trusted) = self.whence.connect(context, name, &meter)?;
-        let channel = source.verified.channel(name)?;
-        state.accept(&channel, None)?;
-        let (id, is_newest) = match self.choice(&channel)? {
-            Choice::Release(id) => (id, true),
-            Choice::Others(id) => (id, false),
-            Choice::NotYet { until } => {
-                let text = format!("'{name}' is not for machines before {}", rfc3339(until));
-                return Ok(Followed::Nothing(text));
-            }
-            Choice::NotChosen => {
-                let percent = channel.rollout.percent;
-                let text = format!(
-                    "'{name}' goes to {percent} % of the machines so far, and this is none of them"
-                );
-                return Ok(Followed::Nothing(text));
-            }
+        let selected = match self.select(context, name, &meter, refuse)? {
+            Ok(selected) => *selected,
+            Err(why) => return Ok(Followed::Nothing(why)),
         };
-        let release = source.verified.release(name.kind, &name.name, &id)?;
-        let taken = state.taken(name)?.unwrap_or(0);
-        if !is_newest && taken > release.serial {
-            // It went ahead, or was chosen for a release that was on its way when the next one came.
-            let text = format!(
-                "'{name}' is being rolled out: it is not this machine's turn, which has release {taken} already"
-            );
-            return Ok(Followed::Nothing(text));
-        }
-        if let Some(reason) = refuse(&release) {
-            return Ok(Followed::Nothing(reason));
-        }
-        let options = PullOptions {
-            threads: THREADS,
-            deltas: !self.no_deltas,
-            gap: None,
-            recompress: self.least_bytes.then_some(true),
-            recompose: trusted.recompose,
-            cancel: &context.cancel,
-            progress: &meter,
-            waiting: context.store_waiting(),
-        };
-        let points = RefName::channel(&trusted.name, name)?;
         let report = transfer::pull(
             repository,
-            &source.remote,
-            &source.verified,
-            &release,
-            &points,
-            &options,
+            &selected.source.remote,
+            &selected.source.verified,
+            &selected.release,
+            &RefName::channel(&selected.trusted.name, name)?,
+            &self.pull_options(context, &selected.trusted, &meter),
         )?;
+        let Selected {
+            source,
+            state,
+            trusted,
+            channel,
+            release,
+            is_newest,
+        } = selected;
         Ok(Followed::Pulled(Box::new(Pulled {
             remote: trusted.name,
             channel: name.clone(),
@@ -274,6 +280,102 @@ impl Follow {
             received: source.remote.received_bytes(),
             seconds: started.elapsed().as_secs_f64(),
             accepted: is_newest.then_some((state, channel)),
+        })))
+    }
+
+    /// Says what [`Follow::pull`] would fetch, and changes nothing; the inner error says why there
+    /// is nothing for this machine.
+    pub fn forecast(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        name: &ChannelName,
+        refuse: &dyn Fn(&Release) -> Option<String>,
+    ) -> Result<Result<Forecast, String>, CliError> {
+        let meter = Meter::new(&context.ui);
+        let selected = match self.select(context, name, &meter, refuse)? {
+            Ok(selected) => *selected,
+            Err(why) => return Ok(Err(why)),
+        };
+        let forecast = transfer::forecast(
+            repository,
+            &selected.source.remote,
+            &selected.source.verified,
+            &selected.release,
+            &RefName::channel(&selected.trusted.name, name)?,
+            &self.pull_options(context, &selected.trusted, &meter),
+        )?;
+        Ok(Ok(Forecast {
+            channel: name.clone(),
+            release: selected.release,
+            forecast,
+        }))
+    }
+
+    fn pull_options<'a>(
+        &self,
+        context: &'a Context,
+        trusted: &TrustedRemote,
+        meter: &'a Meter,
+    ) -> PullOptions<'a> {
+        PullOptions {
+            threads: THREADS,
+            deltas: !self.no_deltas,
+            gap: None,
+            recompress: self.least_bytes.then_some(true),
+            recompose: trusted.recompose,
+            cancel: &context.cancel,
+            progress: meter,
+            waiting: context.store_waiting(),
+        }
+    }
+
+    /// Finds the release that the channel has for this machine; the inner error says why there is
+    /// none.
+    fn select(
+        &self,
+        context: &Context,
+        name: &ChannelName,
+        meter: &Meter,
+        refuse: &dyn Fn(&Release) -> Option<String>,
+    ) -> Result<Result<Box<Selected>, String>, CliError> {
+        let (source, state, trusted) = self.whence.connect(context, name, meter)?;
+        let channel = source.verified.channel(name)?;
+        state.accept(&channel, None)?;
+        let (id, is_newest) = match self.choice(&channel)? {
+            Choice::Release(id) => (id, true),
+            Choice::Others(id) => (id, false),
+            Choice::NotYet { until } => {
+                let text = format!("'{name}' is not for machines before {}", rfc3339(until));
+                return Ok(Err(text));
+            }
+            Choice::NotChosen => {
+                let percent = channel.rollout.percent;
+                let text = format!(
+                    "'{name}' goes to {percent} % of the machines so far, and this is none of them"
+                );
+                return Ok(Err(text));
+            }
+        };
+        let release = source.verified.release(name.kind, &name.name, &id)?;
+        let taken = state.taken(name)?.unwrap_or(0);
+        if !is_newest && taken > release.serial {
+            // It went ahead, or was chosen for a release that was on its way when the next one came.
+            let text = format!(
+                "'{name}' is being rolled out: it is not this machine's turn, which has release {taken} already"
+            );
+            return Ok(Err(text));
+        }
+        if let Some(reason) = refuse(&release) {
+            return Ok(Err(reason));
+        }
+        Ok(Ok(Box::new(Selected {
+            source,
+            state,
+            trusted,
+            channel,
+            release,
+            is_newest,
         })))
     }
 
@@ -321,6 +423,47 @@ fn not_allowed(channel: &ChannelName, remote: &str) -> CliError {
         error::REFUSED,
     )
     .with_hint("add the channel to `channels` of a [[remote]]")
+}
+
+impl Forecast {
+    /// Describes the forecast as JSON.
+    pub fn json(&self) -> Result<serde_json::Value, CliError> {
+        let summary = ForecastSummary {
+            dry_run: true,
+            channel: self.channel.to_string(),
+            kind: self.release.kind,
+            id: &self.release.id,
+            serial: self.release.serial,
+            version: &self.release.version,
+            forecast: &self.forecast,
+        };
+        serde_json::to_value(summary).map_err(|error| CliError::bug(error.to_string()))
+    }
+
+    /// Describes the forecast for people.
+    pub fn text(&self) -> String {
+        let rows = self.forecast.parts.iter().map(|part| {
+            let how = match part.how {
+                How::Present => "here".to_owned(),
+                How::Delta => format!("delta of {}", ui::size(part.bytes)),
+                How::Packs => format!("in full, {}", ui::size(part.bytes)),
+            };
+            let (kind, id) = (part.kind.word(), part.id.layer().short());
+            let (name, version) = (part.name.clone(), part.version.clone());
+            vec![kind.to_owned(), name, version, id, how]
+        });
+        let rows: Vec<Vec<String>> = rows.collect();
+        let mut text = ui::table(&["", "name", "version", "id", "how"], &rows);
+        text.push_str(&format!(
+            "{} release {}, {}, would take {} in {} requests; nothing was changed\n",
+            self.channel,
+            self.release.serial,
+            self.release.id.layer().short(),
+            ui::size(self.forecast.bytes),
+            self.forecast.requests
+        ));
+        text
+    }
 }
 
 impl Pulled {
