@@ -11,7 +11,9 @@ use super::{CliError, Context, authority, ui};
 use crate::format::release::ChannelName;
 use crate::remote::{OpenOptions, Remark};
 use crate::time::{Clock as _, SystemClock};
-use crate::transfer::{FollowOptions, How, MachineId, Origins, PullOptions, Pulled, Turn};
+use crate::transfer::{
+    ChannelForecast, FollowOptions, How, MachineId, Origins, PullOptions, Pulled, Turn,
+};
 
 /// How many requests at once.
 pub const THREADS: usize = 6;
@@ -174,6 +176,31 @@ pub fn describe(pulled: &Pulled) -> String {
         ui::size(pulled.received_bytes),
         pulled.requests,
         ui::seconds(pulled.seconds)
+    ));
+    text
+}
+
+/// Describes for people what a pull would fetch.
+pub fn describe_forecast(channel: &ChannelForecast) -> String {
+    let rows = channel.forecast.parts.iter().map(|part| {
+        let how = match part.how {
+            How::Present => "here".to_owned(),
+            How::Delta => format!("delta of {}", ui::size(part.bytes)),
+            How::Packs => format!("in full, {}", ui::size(part.bytes)),
+        };
+        let (kind, id) = (part.kind.word(), part.id.layer().short());
+        let (name, version) = (part.name.clone(), part.version.clone());
+        vec![kind.to_owned(), name, version, id, how]
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let mut text = ui::table(&["", "name", "version", "id", "how"], &rows);
+    text.push_str(&format!(
+        "{} release {}, {}, would take {} in {} requests; nothing was changed\n",
+        channel.channel,
+        channel.release.serial,
+        channel.release.id.layer().short(),
+        ui::size(channel.forecast.bytes),
+        channel.forecast.requests
     ));
     text
 }

@@ -2,22 +2,27 @@
 
 use clap::Args;
 
-use super::follow::{Follow, channel_name, describe};
+use super::follow::{Follow, channel_name, describe, describe_forecast};
 use super::meter::Meter;
 use super::{CliError, Context};
 use crate::durable::LockMode;
-use crate::transfer::{Followed, follow};
+use crate::format::release::ChannelName;
+use crate::store::Repository;
+use crate::transfer::{FollowOptions, Followed, Nothing, follow, forecast_channel};
 
 /// Brings what a channel points at into the repository.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset pull web/stable                         # the image that the channel has here
   layerset pull layers/nginx/stable --remote main
+  layerset pull web/stable --dry-run               # what it would fetch, and how
   layerset pull web/stable --from /media/usb/bundle # from a directory, with the same signatures
 
 Only what is not here is fetched, as the difference to earlier releases where there is one. What
 arrived stays when it is interrupted: the same command goes on. `layerset deploy --channel` pulls
-and deploys.
+and deploys. --dry-run takes nothing and only remembers what it saw signed; it reads the head, and
+the indexes and manifests of what has no delta. Files that are quicker to fetch than to compress
+again come on top of what it says.
 
 A remote that is silent for 30 seconds, or sends less than 1024 bytes a second for so long, is
 given up after 3 tries. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
@@ -25,6 +30,9 @@ LAYERSET_TRIES say otherwise.")]
 pub struct Pull {
     /// The channel: NAME/CHANNEL of an image, or layers/NAME/CHANNEL
     channel: String,
+    /// Say what would be fetched, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     follow: Follow,
 }
@@ -37,17 +45,41 @@ impl Pull {
         let meter = Meter::new(&context.ui);
         let pull = self.follow.pull(context, &meter);
         let options = self.follow.options(context, &pull)?;
+        if self.dry_run {
+            return forecast(context, &repository, &channel, &options);
+        }
         match follow(&repository, &channel, &|_| None, &options)? {
             Followed::Pulled(pulled) => {
                 pulled.remember()?;
                 context.ui.print_json(&pulled)?;
                 context.ui.print(&describe(&pulled));
             }
-            Followed::Nothing(why) => {
-                context.ui.print_json(&serde_json::json!({ "channel": channel.to_string(), "pulled": false, "reason": why }))?;
-                context.ui.print(&format!("nothing to pull: {why}\n"));
-            }
+            Followed::Nothing(why) => nothing(context, &channel, &why)?,
         }
         Ok(())
     }
+}
+
+fn forecast(
+    context: &Context,
+    repository: &Repository,
+    channel: &ChannelName,
+    options: &FollowOptions<'_>,
+) -> Result<(), CliError> {
+    match forecast_channel(repository, channel, &|_| None, options)? {
+        Ok(forecast) => {
+            context.ui.print_json(&forecast)?;
+            context.ui.print(&describe_forecast(&forecast));
+            Ok(())
+        }
+        Err(why) => nothing(context, channel, &why),
+    }
+}
+
+fn nothing(context: &Context, channel: &ChannelName, why: &Nothing) -> Result<(), CliError> {
+    let json =
+        serde_json::json!({ "channel": channel.to_string(), "pulled": false, "reason": why });
+    context.ui.print_json(&json)?;
+    context.ui.print(&format!("nothing to pull: {why}\n"));
+    Ok(())
 }

@@ -1,8 +1,10 @@
-//! Differences between similar bytes, in the manner of bsdiff (C. Percival, "Naive differences of executable code", 2003).
+//! Differences between similar bytes, in the manner of bsdiff (C. Percival, "Naive differences of
+//! executable code", 2003).
 //!
-//! Executables and tables that moved a little are full of numbers that changed by the same amount. Where new bytes stand against
-//! alike old ones, the difference byte by byte is kept, which is mostly zeros and repetitions; zstd does the rest. Old bytes
-//! are found by a hash of what stands there, not by a suffix array: a fraction of the time and memory for nearly the same.
+//! Executables and tables that moved a little are full of numbers that changed by the same amount.
+//! Where new bytes stand against alike old ones, the difference byte by byte is kept, which is
+//! mostly zeros and repetitions; zstd does the rest. Old bytes are found by a hash of what stands
+//! there, not by a suffix array: a fraction of the time and memory for nearly the same.
 
 /// New bytes that stand against old ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +17,8 @@ pub(super) struct Run {
     pub(super) len: usize,
 }
 
-/// Every so many old bytes are places to be looked at: enough for equal bytes that are a little longer, in half the memory.
+/// Every so many old bytes are places to be looked at: enough for equal bytes that are a little
+/// longer, in half the memory.
 const STEP: usize = 2;
 /// Bytes that must be equal for a place to be looked at.
 const SEED: usize = 8;
@@ -25,6 +28,14 @@ const BETTER: usize = 8;
 const CHAIN: usize = 8;
 /// Longer equal bytes are not compared with other places.
 const LONG: usize = 256;
+/// As many equal bytes where the open run goes on are good enough: no other place is looked for.
+const GOOD: usize = LONG / 8;
+/// Bits of the hash: a table that is as large as the old bytes are many, from 4 KiB to 16 MiB.
+const LEAST_BITS: u32 = 10;
+const MOST_BITS: u32 = 22;
+/// 2^64 divided by the golden ratio: multiplying by it spreads what differs in few bits over the
+/// upper ones (Knuth, TAOCP 3, 6.4).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 struct Index<'a> {
     old: &'a [u8],
@@ -35,7 +46,7 @@ struct Index<'a> {
 
 impl<'a> Index<'a> {
     fn new(old: &'a [u8]) -> Self {
-        let bits = (old.len().max(2).ilog2() + 1).clamp(10, 22);
+        let bits = (old.len().max(2).ilog2() + 1).clamp(LEAST_BITS, MOST_BITS);
         let mut index = Self {
             old,
             head: vec![u32::MAX; 1 << bits],
@@ -57,7 +68,7 @@ impl<'a> Index<'a> {
     fn hash(&self, bytes: &[u8]) -> usize {
         let mut seed = [0; SEED];
         seed.copy_from_slice(&bytes[..SEED]);
-        (u64::from_le_bytes(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+        (u64::from_le_bytes(seed).wrapping_mul(SPREAD) >> self.shift) as usize
     }
 
     /// Finds the longest equal bytes for a position: where, and how many.
@@ -104,114 +115,129 @@ pub(super) fn common(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// Finds what of `new` stands against what of `old`; in order, without overlap in `new`.
+///
+/// A run is followed until another place in `old` is clearly better than going on there. Then it is
+/// known how far the run reaches and how far back the next one does, and the border between them is
+/// drawn.
 pub(super) fn runs(new: &[u8], old: &[u8]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
+    // Places are kept in 32 bits.
     if old.len() < SEED || new.len() < SEED || old.len() >= u32::MAX as usize {
         return runs;
     }
     let index = Index::new(old);
-    // The run that is open: where it started, and the new and old position of its last certain place.
-    let (mut last_scan, mut last_pos) = (0usize, 0usize);
-    let mut open = common(new, old) >= SEED;
+    // Files that start alike mostly go on so; otherwise no run is open at first.
+    let mut open = (common(new, old) >= SEED).then_some(Anchor::default());
     let mut scan = 0;
     loop {
-        // Look for a place that is better than going on.
-        let mut found = None;
+        let found = index.better(new, open, scan);
+        let end = found.map_or(new.len(), |(next, _)| next.new);
+        let mut forward = open.map_or(0, |open| {
+            reach(new[open.new..end].iter().zip(&old[open.old..]))
+        });
+        let start = open.unwrap_or_default();
+        let mut back = 0;
+        if let Some((next, _)) = found {
+            let before = new[start.new..next.new].iter().rev();
+            back = reach(before.zip(old[..next.old].iter().rev()));
+            let overlap = (start.new + forward).saturating_sub(next.new - back);
+            let kept = border(
+                &new[next.new - back..][..overlap],
+                &old[start.old + forward - overlap..],
+                &old[next.old - back..],
+            );
+            forward -= overlap - kept;
+            back -= kept;
+        }
+        if forward > 0 {
+            runs.push(Run {
+                at: start.new,
+                from: start.old,
+                len: forward,
+            });
+        }
+        let Some((next, len)) = found else {
+            return runs;
+        };
+        open = Some(Anchor {
+            new: next.new - back,
+            old: next.old - back,
+        });
+        scan = next.new + len;
+    }
+}
+
+/// A new byte and an old one that stand against each other.
+#[derive(Debug, Clone, Copy, Default)]
+struct Anchor {
+    new: usize,
+    old: usize,
+}
+
+impl Index<'_> {
+    /// Looks, from `scan` on, for a place that is clearly better than going on with the open run.
+    /// Returns it with the number of bytes that are equal there.
+    fn better(&self, new: &[u8], open: Option<Anchor>, scan: usize) -> Option<(Anchor, usize)> {
+        let start = open.unwrap_or_default();
         let mut at = scan;
         while at + SEED <= new.len() {
-            let going_on = (last_pos + (at - last_scan)).min(old.len());
-            let along = if open {
-                common(&new[at..], &old[going_on..])
-            } else {
-                0
-            };
-            if along >= LONG / 8 {
+            let going_on = (start.old + (at - start.new)).min(self.old.len());
+            let rest = &self.old[going_on..];
+            let along = open.map_or(0, |_| common(&new[at..], rest));
+            if along >= GOOD {
                 at += along;
                 continue;
             }
-            let (place, len) = index.longest(&new[at..], going_on);
+            let (place, len) = self.longest(&new[at..], going_on);
             if len >= SEED && len > along {
-                let rest = &old[going_on..];
-                let same = if open {
-                    new[at..at + len]
-                        .iter()
-                        .zip(rest)
-                        .filter(|(a, b)| a == b)
-                        .count()
-                } else {
-                    0
-                };
-                if len > same + BETTER || (!open && len >= SEED + BETTER / 2) {
-                    found = Some((at, place, len));
-                    break;
+                // The open run may have as many equal bytes there, only not in one piece.
+                let same = open.map_or(0, |_| equal(&new[at..at + len], rest));
+                if len > same + BETTER {
+                    let found = Anchor {
+                        new: at,
+                        old: place,
+                    };
+                    return Some((found, len));
                 }
-                if len == same && len > 1 {
+                if len == same {
                     at += len;
                     continue;
                 }
             }
+            // What goes on well is looked at less closely: half of it is skipped.
             at += 1 + along / 2;
         }
-        let end = found.map_or(new.len(), |(at, _, _)| at);
-        // How far the open run goes on, and how far back the next one reaches.
-        let mut forward = 0;
-        if open {
-            let (mut score, mut best) = (0i64, 0i64);
-            let most = (end - last_scan).min(old.len() - last_pos);
-            for n in 0..most {
-                score += if new[last_scan + n] == old[last_pos + n] {
-                    1
-                } else {
-                    -1
-                };
-                if score > best {
-                    (best, forward) = (score, n + 1);
-                }
-            }
-        }
-        let mut back = 0;
-        if let Some((at, place, _)) = found {
-            let (mut score, mut best) = (0i64, 0i64);
-            let most = (at - last_scan).min(place);
-            for n in 1..=most {
-                score += if new[at - n] == old[place - n] { 1 } else { -1 };
-                if score > best {
-                    (best, back) = (score, n);
-                }
-            }
-            // Where both reach, the border is where they share the equal bytes best.
-            if last_scan + forward > at - back {
-                let overlap = last_scan + forward - (at - back);
-                let (mut score, mut best, mut cut) = (0i64, 0i64, 0);
-                for n in 0..overlap {
-                    let new_at = last_scan + forward - overlap + n;
-                    if new[new_at] == old[last_pos + forward - overlap + n] {
-                        score += 1;
-                    }
-                    if new[new_at] == old[place - back + n] {
-                        score -= 1;
-                    }
-                    if score > best {
-                        (best, cut) = (score, n + 1);
-                    }
-                }
-                forward = forward + cut - overlap;
-                back -= cut;
-            }
-        }
-        if forward > 0 {
-            runs.push(Run {
-                at: last_scan,
-                from: last_pos,
-                len: forward,
-            });
-        }
-        let Some((at, place, len)) = found else {
-            return runs;
-        };
-        last_scan = at - back;
-        last_pos = place - back;
-        open = true;
-        scan = at + len;
+        None
     }
+}
+
+/// Returns how many bytes are equal, of those that stand against each other.
+fn equal(new: &[u8], old: &[u8]) -> usize {
+    new.iter().zip(old).filter(|(new, old)| new == old).count()
+}
+
+/// Returns how far a run reaches: to where the equal bytes outnumber the others the most.
+fn reach<'a>(pairs: impl Iterator<Item = (&'a u8, &'a u8)>) -> usize {
+    let (mut score, mut best, mut reach) = (0i64, 0i64, 0);
+    for (n, (new, old)) in pairs.enumerate() {
+        score += if new == old { 1 } else { -1 };
+        if score > best {
+            (best, reach) = (score, n + 1);
+        }
+    }
+    reach
+}
+
+/// Returns how many of the bytes that two runs both reach stay with the one that ends: so many that
+/// both together have the most equal bytes.
+fn border(shared: &[u8], ending: &[u8], beginning: &[u8]) -> usize {
+    let (mut score, mut best, mut kept) = (0i64, 0i64, 0);
+    let pairs = shared.iter().zip(ending).zip(beginning);
+    for (n, ((byte, ending), beginning)) in pairs.enumerate() {
+        score += i64::from(byte == ending) - i64::from(byte == beginning);
+        if score > best {
+            (best, kept) = (score, n + 1);
+        }
+    }
+    kept
 }

@@ -113,3 +113,73 @@ pub(super) fn find(packed: &[u8], contents: &[u8], memo: &mut Vec<u8>) -> Option
     super::remember(memo, found.level);
     Some(found)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// What the `gzip` of this system makes of some bytes.
+    fn packed(contents: &[u8], level: u8) -> Vec<u8> {
+        let mut gzip = Command::new("gzip")
+            .args(["-n", "-c", &format!("-{level}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = gzip.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(contents).unwrap());
+            gzip.wait_with_output().unwrap().stdout
+        })
+    }
+
+    fn noise(count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    /// Symbols as rare as Fibonacci's numbers: their best codes are longer than a tree may have.
+    fn skewed() -> Vec<u8> {
+        let (mut this, mut next, mut symbols) = (1usize, 1usize, Vec::new());
+        for symbol in 0..22u8 {
+            symbols.extend(std::iter::repeat_n(symbol, this));
+            (this, next) = (next, this + next);
+        }
+        let order = noise(symbols.len() * 4);
+        let mut keyed: Vec<_> = order.chunks(4).zip(symbols).collect();
+        keyed.sort();
+        keyed.into_iter().map(|(_, symbol)| symbol).collect()
+    }
+
+    #[test]
+    fn every_level_makes_the_bytes_of_gzip_itself() {
+        let source = include_bytes!("huffman.rs");
+        let words: Vec<u8> = (0..40_000u32)
+            .flat_map(|n| {
+                format!("{} {}\n", n % 613, n.wrapping_mul(2_654_435_761) >> 20).into_bytes()
+            })
+            .collect();
+        let mixed = [source.as_slice(), &noise(90_000), &words, source].concat();
+        let samples: [&[u8]; 8] = [
+            b"",
+            b"x",
+            b"a few words, a few words",
+            source,
+            &vec![0; 300_000],
+            &noise(100_000),
+            &skewed(),
+            &mixed,
+        ];
+        for (number, contents) in samples.into_iter().enumerate() {
+            for level in 4..=9 {
+                let packed = packed(contents, level);
+                let found = find(&packed, contents, &mut Vec::new());
+                assert!(found.is_some(), "sample {number} at level {level}");
+            }
+        }
+    }
+}

@@ -1,8 +1,9 @@
-//! Blocks of deflate: counting symbols, building their trees, and writing them (RFC 1951, section 3.2).
-//!
-//! Trees are built as gzip and zlib do: a heap by frequency and depth, codes cut to the greatest length, ties in one order.
+//! Blocks of deflate: counting symbols, building their trees, and writing them (RFC 1951, section
+//! 3.2).
 
 use std::io::{self, Write};
+
+use super::code_lengths::{Lengths, build, codes};
 
 const LITERALS: usize = 286;
 const DISTANCES: usize = 30;
@@ -12,6 +13,20 @@ const END: usize = 256;
 const ORDER: [usize; LENGTH_CODES] = [
     16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
 ];
+
+/// The longest codes of literals and distances, and those of the lengths of these codes, in bits.
+const CODE_BITS: usize = 15;
+const LENGTH_CODE_BITS: usize = 7;
+/// Codes of literals that the fixed tree has; the last two are never used.
+const FIXED_LITERALS: usize = 288;
+/// The length of each code of a distance in the fixed tree, in bits.
+const FIXED_DISTANCE: u8 = 5;
+/// The kinds of blocks, above the bit that tells the last block.
+const STORED: u32 = 0;
+const FIXED: u32 = 1 << 1;
+const DYNAMIC: u32 = 2 << 1;
+/// Bytes that say how long a stored block is.
+const STORED_LENGTH_BYTES: i64 = 4;
 
 /// Writes bits, lowest first.
 pub(super) struct Bits<W: Write> {
@@ -105,157 +120,69 @@ fn fixed_literal(code: usize) -> u8 {
     }
 }
 
-/// Lengths of codes, and what they cost with and without a tree of their own, in bits.
-struct Lengths {
-    lengths: Vec<u8>,
-    /// The highest code in use.
-    last: usize,
-    own: i64,
-    fixed: i64,
+/// The trees of a block, and how they are written: as runs of code lengths, in a tree of their own.
+struct Trees {
+    literals: Lengths,
+    distances: Lengths,
+    /// Code, value and number of bits of that value.
+    runs: Vec<(usize, u32, u32)>,
+    lengths: Lengths,
+    /// How many codes of lengths are written.
+    used: usize,
 }
 
-/// Builds a tree for these frequencies; at least two codes are in use in the end, as some readers want.
-fn build(
-    frequencies: &[u32],
-    limit: usize,
-    extra: fn(usize) -> u64,
-    fixed: fn(usize) -> u8,
-) -> Lengths {
-    let codes = frequencies.len();
-    let mut frequency: Vec<u32> = frequencies.to_vec();
-    frequency.resize(2 * codes + 1, 0);
-    let mut depth = vec![0u8; 2 * codes + 1];
-    let mut parent = vec![0usize; 2 * codes + 1];
-    let (mut own, mut fixed_bits) = (0i64, 0i64);
-    let mut heap: Vec<usize> = (0..codes).filter(|code| frequency[*code] > 0).collect();
-    let mut last = heap.last().copied();
-    while heap.len() < 2 {
-        let code = match last {
-            None => 0,
-            Some(code) if code < 2 => code + 1,
-            Some(_) => 0,
-        };
-        if last.is_none_or(|last| last < 2) {
-            last = Some(code);
-        }
-        heap.push(code);
-        frequency[code] = 1;
-        own -= 1;
-        fixed_bits -= i64::from(fixed(code));
-    }
-    let last = last.unwrap_or(0);
-    for at in (0..heap.len() / 2).rev() {
-        sift(&mut heap, at, &frequency, &depth);
-    }
-    let mut next = codes;
-    // From the root down, in the end.
-    let mut sorted = Vec::with_capacity(2 * codes);
-    loop {
-        let least = heap.swap_remove(0);
-        sift(&mut heap, 0, &frequency, &depth);
-        let second = heap[0];
-        sorted.push(least);
-        sorted.push(second);
-        frequency[next] = frequency[least].saturating_add(frequency[second]);
-        depth[next] = depth[least].max(depth[second]) + 1;
-        parent[least] = next;
-        parent[second] = next;
-        heap[0] = next;
-        next += 1;
-        sift(&mut heap, 0, &frequency, &depth);
-        if heap.len() < 2 {
-            break;
-        }
-    }
-    sorted.push(heap[0]);
-    sorted.reverse();
+impl Trees {
+    /// The least number of codes of lengths that is written.
+    const LEAST_USED: usize = 4;
 
-    let mut length = vec![0usize; 2 * codes + 1];
-    let mut of_length = vec![0i64; limit + 1];
-    let mut overflow = 0i64;
-    for node in &sorted[1..] {
-        let mut bits = length[parent[*node]] + 1;
-        if bits > limit {
-            bits = limit;
-            overflow += 1;
+    fn new(literals: &[u32], distances: &[u32]) -> Self {
+        let literals = build(literals, CODE_BITS, length_extra, fixed_literal);
+        let distances = build(distances, CODE_BITS, distance_extra, |_| FIXED_DISTANCE);
+        let runs = runs(&literals, &distances);
+        let mut frequencies = [0u32; LENGTH_CODES];
+        for (code, _, _) in &runs {
+            frequencies[*code] += 1;
         }
-        length[*node] = bits;
-        if *node >= codes {
-            continue;
-        }
-        of_length[bits] += 1;
-        let (extra, times) = (extra(*node) as i64, i64::from(frequency[*node]));
-        own += times * (bits as i64 + extra);
-        fixed_bits += times * (i64::from(fixed(*node)) + extra);
-    }
-    if overflow > 0 {
-        while overflow > 0 {
-            let mut bits = limit - 1;
-            while of_length[bits] == 0 {
-                bits -= 1;
-            }
-            of_length[bits] -= 1;
-            of_length[bits + 1] += 2;
-            of_length[limit] -= 1;
-            overflow -= 2;
-        }
-        let mut leaves = sorted.iter().rev().filter(|node| **node < codes);
-        for bits in (1..=limit).rev() {
-            for node in leaves.by_ref().take(of_length[bits] as usize) {
-                own += (bits as i64 - length[*node] as i64) * i64::from(frequency[*node]);
-                length[*node] = bits;
-            }
+        let lengths = build(&frequencies, LENGTH_CODE_BITS, run_extra, |_| 0);
+        let used = ORDER.iter().rposition(|code| lengths.lengths[*code] != 0);
+        Self {
+            used: used.map_or(0, |last| last + 1).max(Self::LEAST_USED),
+            literals,
+            distances,
+            runs,
+            lengths,
         }
     }
-    Lengths {
-        lengths: length[..codes].iter().map(|bits| *bits as u8).collect(),
-        last,
-        own,
-        fixed: fixed_bits,
+
+    /// Returns what writing the trees takes, in bits: the three numbers, the lengths of the codes
+    /// of lengths, and the runs.
+    fn bits(&self) -> i64 {
+        5 + 5 + 4 + 3 * self.used as i64 + self.lengths.own
+    }
+
+    fn write<W: Write>(&self, out: &mut Bits<W>) {
+        out.put((self.literals.last - END) as u32, 5);
+        out.put(self.distances.last as u32, 5);
+        out.put((self.used - Self::LEAST_USED) as u32, 4);
+        for code in &ORDER[..self.used] {
+            out.put(u32::from(self.lengths.lengths[*code]), 3);
+        }
+        let of = codes(&self.lengths.lengths);
+        for (code, value, bits) in &self.runs {
+            out.put(of[*code].0, of[*code].1);
+            out.put(*value, *bits);
+        }
     }
 }
 
-/// Moves a node down the heap: the smaller frequency first, then the smaller depth; the left child on a tie.
-fn sift(heap: &mut [usize], mut at: usize, frequency: &[u32], depth: &[u8]) {
-    let key = |node: usize| (frequency[node], depth[node]);
-    let Some(node) = heap.get(at).copied() else {
-        return;
-    };
-    let mut child = 2 * at + 1;
-    while child < heap.len() {
-        if child + 1 < heap.len() && key(heap[child + 1]) <= key(heap[child]) {
-            child += 1;
-        }
-        if key(node) <= key(heap[child]) {
-            break;
-        }
-        heap[at] = heap[child];
-        at = child;
-        child = 2 * at + 1;
+/// Returns how many bits follow the code of a run: how often it repeats.
+fn run_extra(code: usize) -> u64 {
+    match code {
+        16 => 2,
+        17 => 3,
+        18 => 7,
+        _ => 0,
     }
-    heap[at] = node;
-}
-
-/// Returns the codes of these lengths, their bits reversed, as they are written.
-fn codes(lengths: &[u8]) -> Vec<(u32, u32)> {
-    let mut count = [0u32; 17];
-    for length in lengths.iter().filter(|length| **length > 0) {
-        count[usize::from(*length)] += 1;
-    }
-    let mut next = [0u32; 17];
-    for bits in 1..16 {
-        next[bits + 1] = (next[bits] + count[bits]) << 1;
-    }
-    let mut of = |length: &u8| {
-        let bits = u32::from(*length);
-        if bits == 0 {
-            return (0, 0);
-        }
-        let code = next[usize::from(*length)];
-        next[usize::from(*length)] += 1;
-        (code.reverse_bits() >> (32 - bits), bits)
-    };
-    lengths.iter().map(&mut of).collect()
 }
 
 /// The symbols of one block.
@@ -295,7 +222,8 @@ impl Block {
         self.distances[distance_code(distance).0] += 1;
     }
 
-    /// Guesses, as gzip does, whether the block should end here: few matches, and less than half its input in size.
+    /// Guesses, as gzip does, whether the block should end here: few matches, and less than half
+    /// its input in size.
     pub(super) fn is_worth_ending(&self, input: usize) -> bool {
         let symbols = self.symbols.len() as u64;
         let of_code = |(code, times): (usize, &u32)| u64::from(*times) * (5 + distance_extra(code));
@@ -312,55 +240,32 @@ impl Block {
         input: usize,
         is_last: bool,
     ) -> io::Result<()> {
-        let literals = build(&self.literals, 15, length_extra, fixed_literal);
-        let distances = build(&self.distances, 15, distance_extra, |_| 5);
-        let runs = runs(&literals, &distances);
-        let mut frequencies = [0u32; LENGTH_CODES];
-        for (code, _, _) in &runs {
-            frequencies[*code] += 1;
-        }
-        let extra = |code| match code {
-            16 => 2,
-            17 => 3,
-            18 => 7,
-            _ => 0,
-        };
-        let lengths = build(&frequencies, 7, extra, |_| 0);
-        let used = ORDER.iter().rposition(|code| lengths.lengths[*code] != 0);
-        let used = used.unwrap_or(0).max(3) + 1;
-        let trees = lengths.own + 3 * used as i64 + 14;
+        let trees = Trees::new(&self.literals, &self.distances);
+        // The kind of a block takes three bits, and the last byte is filled up, as gzip reckons it.
         let bytes = |bits: i64| (bits + 3 + 7) >> 3;
-        let fixed = bytes(literals.fixed + distances.fixed);
-        let best = bytes(literals.own + distances.own + trees).min(fixed);
+        let fixed = bytes(trees.literals.fixed + trees.distances.fixed);
+        let best = bytes(trees.literals.own + trees.distances.own + trees.bits()).min(fixed);
         let last = u32::from(is_last);
         match stored {
-            Some(stored) if input as i64 + 4 <= best => {
-                out.put(last, 3);
+            Some(stored) if input as i64 + STORED_LENGTH_BYTES <= best => {
+                out.put(STORED + last, 3);
                 out.align();
                 let length = stored.len() as u16;
                 out.buffer.extend_from_slice(&length.to_le_bytes());
                 out.buffer.extend_from_slice(&(!length).to_le_bytes());
                 out.buffer.extend_from_slice(stored);
             }
+            // At equal sizes the fixed trees.
             _ if fixed == best => {
-                out.put(2 + last, 3);
-                let fixed: Vec<u8> = (0..288).map(fixed_literal).collect();
-                self.put(out, &codes(&fixed), &codes(&[5; DISTANCES]));
+                out.put(FIXED + last, 3);
+                let fixed: Vec<u8> = (0..FIXED_LITERALS).map(fixed_literal).collect();
+                self.put(out, &codes(&fixed), &codes(&[FIXED_DISTANCE; DISTANCES]));
             }
             _ => {
-                out.put(4 + last, 3);
-                out.put((literals.last + 1 - 257) as u32, 5);
-                out.put(distances.last as u32, 5);
-                out.put((used - 4) as u32, 4);
-                for code in &ORDER[..used] {
-                    out.put(u32::from(lengths.lengths[*code]), 3);
-                }
-                let of = codes(&lengths.lengths);
-                for (code, value, bits) in &runs {
-                    out.put(of[*code].0, of[*code].1);
-                    out.put(*value, *bits);
-                }
-                self.put(out, &codes(&literals.lengths), &codes(&distances.lengths));
+                out.put(DYNAMIC + last, 3);
+                trees.write(out);
+                let distances = codes(&trees.distances.lengths);
+                self.put(out, &codes(&trees.literals.lengths), &distances);
             }
         }
         *self = Self {

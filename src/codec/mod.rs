@@ -4,6 +4,7 @@
 //! for the parameters that do, and proves them by compressing: whoever has the contents and the [`Coding`] has the file
 //! ([`Recompressor`]). [`patch`] compresses bytes against other bytes.
 
+mod code_lengths;
 mod deflate;
 mod diff;
 mod gzip;

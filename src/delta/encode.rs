@@ -62,7 +62,8 @@ pub struct Tally {
     pub objects: u64,
     /// Their size in bytes.
     pub bytes: u64,
-    /// What they take in the delta in bytes; a frame of several objects counts by their sizes in it.
+    /// What they take in the delta in bytes; a frame of several objects counts by their sizes in
+    /// it.
     pub packed: u64,
 }
 
@@ -92,79 +93,30 @@ pub fn encode<S: Read + Write + Seek + Send>(
     let order = order(request.new, &plans);
     let mut jobs = jobs(request.new, &plans, &order);
     let packed = compress_all(&mut jobs, contents, spool, options, cancel)?;
-
-    let mut sources = Sources::default();
-    for n in &order {
-        sources.made.insert(request.new[*n].id);
-    }
-    let mut objects = Vec::new();
-    // Bases get their numbers in the order in which frames use them.
-    for place in jobs.iter().flat_map(|job| &job.prefix) {
-        sources.note(&place.id);
-    }
-    for n in &order {
-        for piece in plans[*n]
-            .segments
-            .iter()
-            .flat_map(|segment| &segment.pieces)
-        {
-            if let PlannedPiece::Copy(place) = piece {
-                sources.note(&place.id);
-            }
-        }
-    }
-    let bases = sources.bases.len() as u64;
-    for (position, n) in order.iter().enumerate() {
-        let number = bases + position as u64;
-        sources.numbers.insert(request.new[*n].id, number);
-    }
-    for n in &order {
-        let segments = plans[*n].segments.iter().map(|segment| Segment {
-            coding: segment.coding.clone(),
-            pieces: segment
-                .pieces
-                .iter()
-                .map(|piece| sources.piece(piece))
-                .collect(),
-        });
-        objects.push(DeltaObject {
-            id: request.new[*n].id,
-            size: request.new[*n].size,
-            segments: segments.collect(),
-        });
-    }
-    let frames = jobs.iter().zip(&packed).map(|(job, packed)| DeltaFrame {
-        size: job.size(),
-        packed: *packed,
-        prefix: job
-            .prefix
-            .iter()
-            .map(|place| sources.extent(place))
-            .collect(),
-    });
-    let frames: Vec<DeltaFrame> = frames.collect();
-    let document = |new: &[u8], prefix: &[u8]| -> Result<(Document, Vec<u8>), DeltaError> {
-        let packed = patch::compress(new, prefix, options.level)
-            .map_err(|source| io_error("compress", "a document", source))?;
-        let document = Document {
-            size: new.len() as u64,
-            packed: packed.len() as u64,
-            offsets: 0,
-        };
-        Ok((document, packed))
+    let layout = Layout {
+        items: request.new,
+        plans: &plans,
+        order: &order,
+        jobs: &jobs,
+        packed: &packed,
     };
-    let (manifest, packed_manifest) = document(request.manifests[1], request.manifests[0])?;
+    let sources = layout.sources();
+    let objects = layout.objects(&sources);
+    let (manifest, packed_manifest) =
+        document(request.manifests[1], request.manifests[0], options.level)?;
+    // A tree is mostly digests: those of new objects are in the index, which the receiver has by
+    // then.
     let mut known = request.trees[0].to_vec();
     known.extend(objects.iter().flat_map(|object| *object.id.as_bytes()));
-    let (tree, packed_tree) = document(request.trees[1], &known)?;
+    let (tree, packed_tree) = document(request.trees[1], &known, options.level)?;
     let index = DeltaIndex {
         from: request.from,
         to: request.to,
         manifest,
         tree,
-        bases: sources.bases.clone(),
+        frames: layout.frames(&sources),
+        bases: sources.bases,
         objects,
-        frames,
     };
     let bytes = encode_delta_index(&index);
     let packed_index = patch::compress(&bytes, request.trees[0], options.level)
@@ -189,8 +141,20 @@ pub fn encode<S: Read + Write + Seek + Send>(
         bytes: header.len() as u64 + packed_index.len() as u64 + documents + fresh,
         index: packed_index.len() as u64,
         documents,
-        methods: tally(request.new, &plans, &order, &jobs, &packed),
+        methods: layout.tally(),
     })
+}
+
+/// Compresses a manifest or a tree, as it is, against what the receiver has.
+fn document(new: &[u8], prefix: &[u8], level: i32) -> Result<(Document, Vec<u8>), DeltaError> {
+    let packed = patch::compress(new, prefix, level)
+        .map_err(|source| io_error("compress", "a document", source))?;
+    let document = Document {
+        size: new.len() as u64,
+        packed: packed.len() as u64,
+        offsets: 0,
+    };
+    Ok((document, packed))
 }
 
 pub(super) fn io_error(verb: &'static str, what: &str, source: io::Error) -> DeltaError {
@@ -241,6 +205,103 @@ fn plan_all(
     Ok(plans.flatten().collect())
 }
 
+/// Everything that the index of a delta describes.
+struct Layout<'a> {
+    items: &'a [Item],
+    plans: &'a [Plan],
+    /// The numbers of the items, in the order in which they are made.
+    order: &'a [usize],
+    jobs: &'a [Job],
+    /// The sizes of the compressed frames, one for each job.
+    packed: &'a [u64],
+}
+
+impl Layout<'_> {
+    fn pieces(&self, item: usize) -> impl Iterator<Item = &PlannedPiece> {
+        let segments = self.plans[item].segments.iter();
+        segments.flat_map(|segment| &segment.pieces)
+    }
+
+    /// Gives a number to each object that something is copied from. Bases come first, in the order
+    /// in which frames and then objects use them: neighbours in the index then have numbers that
+    /// differ little. Objects that are made follow.
+    fn sources(&self) -> Sources {
+        let made = self.order.iter().map(|n| self.items[*n].id);
+        let mut sources = Sources {
+            made: made.clone().collect(),
+            ..Sources::default()
+        };
+        for place in self.jobs.iter().flat_map(|job| &job.prefix) {
+            sources.note(&place.id);
+        }
+        for piece in self.order.iter().flat_map(|n| self.pieces(*n)) {
+            if let PlannedPiece::Copy(place) = piece {
+                sources.note(&place.id);
+            }
+        }
+        let bases = sources.bases.len() as u64;
+        sources.numbers.extend(made.zip(bases..));
+        sources
+    }
+
+    fn objects(&self, sources: &Sources) -> Vec<DeltaObject> {
+        let objects = self.order.iter().map(|n| {
+            let segments = self.plans[*n].segments.iter().map(|segment| Segment {
+                coding: segment.coding.clone(),
+                pieces: segment.pieces.iter().map(|p| sources.piece(p)).collect(),
+            });
+            DeltaObject {
+                id: self.items[*n].id,
+                size: self.items[*n].size,
+                segments: segments.collect(),
+            }
+        });
+        objects.collect()
+    }
+
+    fn frames(&self, sources: &Sources) -> Vec<DeltaFrame> {
+        let frames = self.jobs.iter().zip(self.packed);
+        let frames = frames.map(|(job, packed)| DeltaFrame {
+            size: job.size(),
+            packed: *packed,
+            prefix: job.prefix.iter().map(|p| sources.extent(p)).collect(),
+        });
+        frames.collect()
+    }
+
+    /// Counts what is made by which method.
+    fn tally(&self) -> BTreeMap<Method, Tally> {
+        let mut shares: HashMap<ObjectId, u64> = HashMap::new();
+        for (job, packed) in self.jobs.iter().zip(self.packed) {
+            let size = job.size().max(1);
+            for place in &job.data {
+                *shares.entry(place.id).or_default() += place.len * packed / size;
+            }
+        }
+        let mut methods: BTreeMap<Method, Tally> = BTreeMap::new();
+        for n in self.order {
+            let item = &self.items[*n];
+            let tally = methods.entry(method(&self.plans[*n])).or_default();
+            tally.objects += 1;
+            tally.bytes += item.size;
+            tally.packed += shares.get(&item.id).copied().unwrap_or(0);
+        }
+        methods
+    }
+}
+
+/// Says how a plan makes its object; a file of several segments goes by the first.
+fn method(plan: &Plan) -> Method {
+    let coding = plan.segments.first().and_then(|s| s.coding.as_ref());
+    match (&plan.base, coding) {
+        _ if plan.is_archive => Method::Archive,
+        (_, Some(Coding::Xz(_))) => Method::Xz,
+        (_, Some(Coding::Gzip(_))) => Method::Gzip,
+        (Base::None, _) => Method::Full,
+        _ => Method::Patch,
+    }
+}
+
 /// Numbers of objects as extents name them.
 #[derive(Default)]
 struct Sources {
@@ -282,39 +343,4 @@ impl Sources {
             PlannedPiece::Fresh(range) => Piece::Fresh(range.end - range.start),
         }
     }
-}
-
-fn tally(
-    items: &[Item],
-    plans: &[Plan],
-    order: &[usize],
-    jobs: &[Job],
-    packed: &[u64],
-) -> BTreeMap<Method, Tally> {
-    let mut shares: HashMap<ObjectId, u64> = HashMap::new();
-    for (job, packed) in jobs.iter().zip(packed) {
-        let size = job.size().max(1);
-        for place in &job.data {
-            *shares.entry(place.id).or_default() += place.len * packed / size;
-        }
-    }
-    let mut methods: BTreeMap<Method, Tally> = BTreeMap::new();
-    for n in order {
-        let plan = &plans[*n];
-        let method = match (
-            &plan.base,
-            plan.segments.first().and_then(|s| s.coding.as_ref()),
-        ) {
-            _ if plan.is_archive => Method::Archive,
-            (_, Some(Coding::Xz(_))) => Method::Xz,
-            (_, Some(Coding::Gzip(_))) => Method::Gzip,
-            (Base::None, _) => Method::Full,
-            _ => Method::Patch,
-        };
-        let tally = methods.entry(method).or_default();
-        tally.objects += 1;
-        tally.bytes += items[*n].size;
-        tally.packed += shares.get(&items[*n].id).copied().unwrap_or(0);
-    }
-    methods
 }

@@ -11,10 +11,12 @@ use super::parallel::{in_parallel, lock};
 use super::plan::{Base, Plan, PlannedPiece};
 use super::{Contents, DeltaError, Item};
 use crate::codec::{Coding, Form, patch};
+use crate::id::ObjectId;
 
 /// The most bytes that small files share a frame of, and of its prefix.
 const GROUP: u64 = 3 << 20;
-/// Larger contents are cut; with what it takes to unpack one, a receiver needs 24 MB. The format allows more.
+/// Larger contents are cut; with what it takes to unpack one, a receiver needs 24 MB. The format
+/// allows more.
 const PART: u64 = 3 << 20;
 /// The most bytes of a frame's prefix.
 const PREFIX: u64 = 6 << 20;
@@ -40,10 +42,11 @@ impl Job {
     }
 }
 
-/// Cuts the fresh data into frames.
+/// Cuts the fresh data into frames: small contents share one, which compresses better and costs
+/// less of the index; large ones are cut, so that a receiver needs little memory and several
+/// threads can work.
 pub(super) fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> {
-    let mut jobs = Vec::new();
-    let mut job = Job::default();
+    let mut cutter = Cutter::default();
     for n in order {
         let plan = &plans[*n];
         let fresh = plan.fresh_size();
@@ -52,14 +55,44 @@ pub(super) fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> 
         }
         let is_alone = fresh >= ALONE || plan.is_archive;
         let whole = prefix(&plan.base, 0..fresh, fresh);
-        let prefix_size: u64 = whole.iter().map(|place| place.len).sum();
-        let is_full = job.size() + fresh > GROUP || job.prefix_size() + prefix_size > GROUP * 2;
-        if !job.data.is_empty() && (is_alone || is_full) {
-            jobs.push(std::mem::take(&mut job));
+        let prefix_size = whole.iter().map(|place| place.len).sum();
+        if is_alone || !cutter.has_room(fresh, prefix_size) {
+            cutter.cut();
         }
-        // Large contents are cut into equal parts.
-        let count = fresh.div_ceil(PART);
-        let most = fresh.div_ceil(count.max(1));
+        cutter.add(items[*n].id, plan, fresh);
+        if is_alone {
+            cutter.cut();
+        }
+    }
+    cutter.cut();
+    cutter.done
+}
+
+#[derive(Default)]
+struct Cutter {
+    done: Vec<Job>,
+    /// The frame that is being filled.
+    job: Job,
+}
+
+impl Cutter {
+    /// Ends a frame, unless nothing is in it.
+    fn cut(&mut self) {
+        if !self.job.data.is_empty() {
+            self.done.push(std::mem::take(&mut self.job));
+        }
+    }
+
+    /// Says whether something small fits into the frame with what it is compressed against.
+    fn has_room(&self, fresh: u64, prefix: u64) -> bool {
+        self.job.size() + fresh <= GROUP && self.job.prefix_size() + prefix <= GROUP * 2
+    }
+
+    /// Adds the fresh data of one object, all `fresh` bytes of it; what is large is cut into equal
+    /// parts.
+    fn add(&mut self, id: ObjectId, plan: &Plan, fresh: u64) {
+        let parts = fresh.div_ceil(PART).max(1);
+        let part = fresh.div_ceil(parts);
         let mut done = 0;
         for segment in &plan.segments {
             let form = segment.coding.as_ref().map_or(Form::Raw, Coding::form);
@@ -69,29 +102,26 @@ pub(super) fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> 
                 };
                 let mut at = range.start;
                 while at < range.end {
-                    if count > 1 && job.size() >= most {
-                        jobs.push(std::mem::take(&mut job));
-                    }
-                    let room = if count > 1 { most - job.size() } else { fresh };
-                    let len = room.min(range.end - at);
-                    if job.data.is_empty() || count == 1 {
-                        let until = if count > 1 {
-                            (done + most).min(fresh)
-                        } else {
-                            fresh
-                        };
-                        for place in prefix(&plan.base, done..until, fresh) {
-                            if !job.prefix.contains(&place) {
-                                job.prefix.push(place);
-                            }
+                    let mut len = range.end - at;
+                    if parts > 1 {
+                        if self.job.size() >= part {
+                            self.cut();
                         }
+                        len = len.min(part - self.job.size());
                     }
+                    // Each part of what is cut has one prefix; the pieces of what is not may have
+                    // several.
+                    if self.job.data.is_empty() || parts == 1 {
+                        self.compress_against(&plan.base, done..(done + part).min(fresh), fresh);
+                    }
+                    // What is inside a compressed file has a place in its contents, not in the
+                    // object.
                     let (start, offset) = match form {
                         Form::Raw => (0, segment.start + at),
                         _ => (segment.start, at),
                     };
-                    job.data.push(Place {
-                        id: items[*n].id,
+                    self.job.data.push(Place {
+                        id,
                         form,
                         start,
                         offset,
@@ -102,14 +132,15 @@ pub(super) fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> 
                 }
             }
         }
-        if is_alone {
-            jobs.push(std::mem::take(&mut job));
+    }
+
+    fn compress_against(&mut self, base: &Base, part: std::ops::Range<u64>, fresh: u64) {
+        for place in prefix(base, part, fresh) {
+            if !self.job.prefix.contains(&place) {
+                self.job.prefix.push(place);
+            }
         }
     }
-    if !job.data.is_empty() {
-        jobs.push(job);
-    }
-    jobs
 }
 
 /// Returns what a part of some fresh data is compressed against.
@@ -148,6 +179,39 @@ fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<Place> {
     }
 }
 
+fn read_all(extents: &mut Extents<'_>, places: &[Place], size: u64) -> Result<Vec<u8>, DeltaError> {
+    let mut bytes = Vec::with_capacity(size as usize);
+    for place in places {
+        extents.reset();
+        let copied = extents.copy(place, &mut bytes);
+        copied.map_err(|source| io_error("read", &format!("object {}", place.id), source))?;
+    }
+    Ok(bytes)
+}
+
+/// The frames in the spool. They are done in any order, and written in that of their numbers.
+struct Written<'s, S> {
+    spool: &'s mut S,
+    /// Those that are done before one with a lower number.
+    waiting: BTreeMap<usize, Vec<u8>>,
+    sizes: Vec<u64>,
+    needs_prefix: Vec<bool>,
+}
+
+impl<S: Write> Written<'_, S> {
+    fn add(&mut self, number: usize, packed: Vec<u8>) -> Result<(), DeltaError> {
+        self.waiting.insert(number, packed);
+        while let Some(packed) = self.waiting.remove(&self.sizes.len()) {
+            self.spool
+                .write_all(&packed)
+                .map_err(|source| io_error("write", "frames", source))?;
+            self.sizes.push(packed.len() as u64);
+            self.needs_prefix.push(patch::needs_prefix(&packed));
+        }
+        Ok(())
+    }
+}
+
 /// Compresses all frames, and returns their sizes; a prefix that was of no use is dropped.
 pub(super) fn compress_all<S: Write + Send>(
     jobs: &mut [Job],
@@ -156,12 +220,6 @@ pub(super) fn compress_all<S: Write + Send>(
     options: &Options,
     cancel: &AtomicBool,
 ) -> Result<Vec<u64>, DeltaError> {
-    struct Written<'s, S> {
-        spool: &'s mut S,
-        waiting: BTreeMap<usize, Vec<u8>>,
-        sizes: Vec<u64>,
-        needs_prefix: Vec<bool>,
-    }
     let all = &*jobs;
     let written = Mutex::new(Written {
         spool,
@@ -175,33 +233,11 @@ pub(super) fn compress_all<S: Write + Send>(
         cancel,
         || Extents::new(contents),
         |extents, n| {
-            let mut read = |places: &[Place], size: u64| -> Result<Vec<u8>, DeltaError> {
-                let mut bytes = Vec::with_capacity(size as usize);
-                for place in places {
-                    extents.reset();
-                    let copied = extents.copy(place, &mut bytes);
-                    copied.map_err(|source| {
-                        io_error("read", &format!("object {}", place.id), source)
-                    })?;
-                }
-                Ok(bytes)
-            };
-            let prefix = read(&all[n].prefix, all[n].prefix_size())?;
-            let data = read(&all[n].data, all[n].size())?;
+            let prefix = read_all(extents, &all[n].prefix, all[n].prefix_size())?;
+            let data = read_all(extents, &all[n].data, all[n].size())?;
             let packed = patch::compress(&data, &prefix, options.level)
                 .map_err(|source| io_error("compress", "a frame", source))?;
-            let mut guard = lock(&written);
-            let written = &mut *guard;
-            written.waiting.insert(n, packed);
-            while let Some(packed) = written.waiting.remove(&written.sizes.len()) {
-                written
-                    .spool
-                    .write_all(&packed)
-                    .map_err(|source| io_error("write", "frames", source))?;
-                written.sizes.push(packed.len() as u64);
-                written.needs_prefix.push(patch::needs_prefix(&packed));
-            }
-            Ok(())
+            lock(&written).add(n, packed)
         },
     )?;
     let written = written

@@ -1,8 +1,10 @@
-//! What a delta costs its receiver: some files are long to compress again, and quicker to fetch over a fast line.
+//! What a delta costs its receiver: some files are long to compress again, and quicker to fetch
+//! over a fast line.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use super::open::Delta;
+use super::open::{Delta, fresh_len, pieces};
 use crate::codec::Coding;
 use crate::format::delta::{DeltaObject, Extent, Piece};
 use crate::id::ObjectId;
@@ -45,68 +47,86 @@ impl Delta<'_> {
         coded.filter(|object| object.seconds > 0.0).collect()
     }
 
-    /// Returns the objects that are made of any of `others`, or of bases that are `absent`, directly or not; those themselves are
-    /// not among them.
+    /// Returns the objects that are made of any of `others`, or of bases that are `absent`,
+    /// directly or not; those themselves are not among them.
     pub fn made_of(
         &self,
         others: &BTreeSet<ObjectId>,
         absent: &dyn Fn(&ObjectId) -> bool,
     ) -> BTreeSet<ObjectId> {
         let index = self.index();
-        let lacking: Vec<bool> = index.bases.iter().map(absent).collect();
-        let source = |extent: &Extent| {
-            let made = usize::try_from(extent.source).ok();
-            let made = made.and_then(|source| source.checked_sub(index.bases.len()));
-            made.and_then(|made| index.objects.get(made))
-                .map(|object| object.id)
-        };
+        let is_absent: Vec<bool> = index.bases.iter().map(absent).collect();
         let mut found = BTreeSet::new();
+        // Objects mostly stand behind those that they are made of, but nobody vouches for that:
+        // until no more are found.
         loop {
             let before = found.len();
-            let is_of = |extent: &Extent| match source(extent) {
-                Some(id) => others.contains(&id) || found.contains(&id),
-                None => usize::try_from(extent.source)
-                    .is_ok_and(|base| lacking.get(base) == Some(&true)),
+            let needs = |extent: &Extent| match self.source(extent) {
+                Source::Base(base) => is_absent.get(base) == Some(&true),
+                Source::Made(id) => others.contains(&id) || found.contains(&id),
+                Source::Unknown => false,
             };
-            let frames: Vec<bool> = index
-                .frames
-                .iter()
-                .map(|frame| frame.prefix.iter().any(is_of))
+            let frames = index.frames.iter();
+            let frames: Vec<bool> = frames.map(|frame| frame.prefix.iter().any(needs)).collect();
+            let more: Vec<ObjectId> = (0..index.objects.len())
+                .filter(|n| {
+                    self.copies(*n).any(needs) || frames[self.frames_of(*n)].contains(&true)
+                })
+                .map(|n| index.objects[n].id)
+                .filter(|id| !others.contains(id))
                 .collect();
-            let mut more = Vec::new();
-            let (mut at, mut frame, mut end) = (0u64, 0, 0u64);
-            for object in &index.objects {
-                let mut needs = false;
-                for piece in object.segments.iter().flat_map(|segment| &segment.pieces) {
-                    match piece {
-                        Piece::Copy(extent) => needs |= is_of(extent),
-                        Piece::Fresh(len) => {
-                            let upto = at + len;
-                            // The frames that hold it: frames and fresh data are in one order.
-                            while frame < frames.len() && end <= at {
-                                end += index.frames[frame].size;
-                                frame += 1;
-                            }
-                            needs |= *len > 0 && frame > 0 && frames[frame - 1];
-                            while frame < frames.len() && end < upto {
-                                end += index.frames[frame].size;
-                                frame += 1;
-                                needs |= frames[frame - 1];
-                            }
-                            at = upto;
-                        }
-                    }
-                }
-                if needs && !others.contains(&object.id) {
-                    more.push(object.id);
-                }
-            }
             found.extend(more);
             if found.len() == before {
                 return found;
             }
         }
     }
+
+    fn source(&self, extent: &Extent) -> Source {
+        let index = self.index();
+        let Ok(number) = usize::try_from(extent.source) else {
+            return Source::Unknown;
+        };
+        match number.checked_sub(index.bases.len()) {
+            None => Source::Base(number),
+            Some(made) => match index.objects.get(made) {
+                Some(object) => Source::Made(object.id),
+                None => Source::Unknown,
+            },
+        }
+    }
+
+    /// Returns what is copied into an object.
+    fn copies(&self, object: usize) -> impl Iterator<Item = &Extent> {
+        pieces(&self.index().objects[object]).filter_map(|piece| match piece {
+            Piece::Copy(extent) => Some(extent),
+            Piece::Fresh(_) => None,
+        })
+    }
+
+    /// Returns the frames that hold fresh data of an object: frames and fresh data are in one
+    /// order.
+    fn frames_of(&self, object: usize) -> Range<usize> {
+        let start = self.starts[object];
+        let fresh: u64 = pieces(&self.index().objects[object]).map(fresh_len).sum();
+        let first = self.frames.partition_point(|frame| frame.data.end <= start);
+        if fresh == 0 {
+            return 0..0;
+        }
+        let end = start + fresh;
+        let behind = self.frames.partition_point(|frame| frame.data.start < end);
+        first..behind.max(first)
+    }
+}
+
+/// What an extent is of.
+enum Source {
+    /// A base, by its number.
+    Base(usize),
+    /// An object that the delta makes.
+    Made(ObjectId),
+    /// Nothing that the index has: applying the delta refuses it.
+    Unknown,
 }
 
 fn seconds(object: &DeltaObject) -> f64 {

@@ -59,7 +59,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::pointer::Pointer;
-use crate::durable::{Disk, replace_file};
+use crate::durable::{Disk, LatchingDisk, replace_file};
 use crate::format;
 use crate::id::ImageId;
 use crate::id::hex;
@@ -162,6 +162,8 @@ impl Target {
     }
 
     /// Opens the target at `root`.
+    ///
+    /// After a sync that failed, this handle changes nothing any more: open the target again.
     pub fn open(
         root: &Path,
         disk: Arc<dyn Disk>,
@@ -192,10 +194,10 @@ impl Target {
             });
         }
         Ok(Self {
+            disk: Arc::new(LatchingDisk::new(&root, disk)),
             root,
             dir,
             identity,
-            disk,
             clock,
             waiting: Waiting::default(),
         })

@@ -1,7 +1,9 @@
-//! The only way to change a repository or a target: a few primitives on the filesystem, behind one seam.
+//! The only way to change a repository or a target: a few primitives on the filesystem, behind one
+//! seam.
 //!
-//! Commit points are made of these calls, so tests put another [`Disk`] in their place that stops, fails, or loses
-//! unsynced data at the Nth call (`tests/it/crash.rs`). What is assumed of the medium:
+//! Commit points are made of these calls, so tests put another [`Disk`] in their place that stops,
+//! fails, or loses unsynced data at the Nth call (`tests/it/crash.rs`). What is assumed of the
+//! medium:
 //!
 //! 1. `rename` replaces its destination atomically: after a crash the name holds the old or the new file, whole names only.
 //! 2. After `syncfs` returned, everything written before it on that filesystem, data and names, survives.
@@ -9,9 +11,11 @@
 //! 4. `fsync` of a directory makes the names in it survive; `fdatasync` of an appended file its contents.
 //! 5. `flock` is released when its holder dies.
 
+mod latch;
 mod lock;
 mod real;
 
+pub use latch::LatchingDisk;
 pub use lock::{Lock, LockMode};
 pub use real::RealDisk;
 
@@ -56,6 +60,15 @@ pub enum DurableError {
         /// Who holds it, as far as it says.
         holder: String,
     },
+    /// An earlier sync through the same handle failed; see [`LatchingDisk`].
+    #[error(
+        "a sync of '{}' failed before: what was written may be lost, so nothing more is written; start again",
+        path.display()
+    )]
+    Latched {
+        /// The repository or the target.
+        path: PathBuf,
+    },
 }
 
 impl DurableError {
@@ -74,7 +87,8 @@ impl DurableError {
     }
 }
 
-/// The primitives. Nothing is durable before [`Disk::sync_fs`], [`Disk::sync_file`], [`Disk::sync_dir`] or [`Disk::append`] returned.
+/// The primitives. Nothing is durable before [`Disk::sync_fs`], [`Disk::sync_file`],
+/// [`Disk::sync_dir`] or [`Disk::append`] returned.
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Makes a directory; one that exists is left as it is.
     fn mkdir(&self, path: &Path, mode: u32) -> Result<(), DurableError>;
@@ -99,7 +113,8 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Removes a file, a symlink or an empty directory; what is absent is removed.
     fn remove(&self, path: &Path) -> Result<(), DurableError>;
 
-    /// Appends to a file, which is made with mode 0644 when absent, and waits until the bytes are durable.
+    /// Appends to a file, which is made with mode 0644 when absent, and waits until the bytes are
+    /// durable.
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError>;
 
     /// Waits until everything written to the filesystem that holds `dir` is durable.
@@ -107,6 +122,12 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
 
     /// Waits until the names in `dir` are durable.
     fn sync_dir(&self, dir: &Path) -> Result<(), DurableError>;
+
+    /// Refuses once a sync failed, where that is remembered; for what would otherwise succeed
+    /// because there is nothing to do.
+    fn require_unharmed(&self) -> Result<(), DurableError> {
+        Ok(())
+    }
 }
 
 /// Removes `path` with all that is below it, through the primitives; what is absent is removed.
@@ -126,8 +147,8 @@ pub fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<(), DurableError> {
     disk.remove(path)
 }
 
-/// Detaches what is mounted on `path`: removing must never walk into somebody else's files, such as a `/proc` that a
-/// killed bootstrap left mounted.
+/// Detaches what is mounted on `path`: removing must never walk into somebody else's files, such as
+/// a `/proc` that a killed bootstrap left mounted.
 fn detach(path: &Path) -> Result<(), DurableError> {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
     loop {
@@ -141,7 +162,8 @@ fn detach(path: &Path) -> Result<(), DurableError> {
     }
 }
 
-/// Replaces the file `path` by `bytes` durably: a new file beside it, synced, renamed over it, the directory synced.
+/// Replaces the file `path` by `bytes` durably: a new file beside it, synced, renamed over it, the
+/// directory synced.
 ///
 /// The rename is the commit point.
 pub fn replace_file(

@@ -93,7 +93,9 @@ impl Directory {
                 self.place
                     .unreachable(format!("cannot {verb} '{path}': {source}"))
             }
-            error @ DurableError::Locked { .. } => self.place.unreachable(error.to_string()),
+            error @ (DurableError::Locked { .. } | DurableError::Latched { .. }) => {
+                self.place.unreachable(error.to_string())
+            }
         }
     }
 

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::baseline::BASELINES;
-use crate::durable::{Disk, DurableError, Lock, LockMode};
+use crate::durable::{Disk, DurableError, LatchingDisk, Lock, LockMode};
 use crate::format::FormatError;
 
 /// What can go wrong with a repository, by what one can do about it.
@@ -241,6 +241,8 @@ impl Repository {
     }
 
     /// Opens the repository at `root`, and waits for its lock.
+    ///
+    /// After a sync that failed, this handle changes nothing any more: open the repository again.
     pub fn open(
         root: &Path,
         disk: Arc<dyn Disk>,
@@ -256,7 +258,7 @@ impl Repository {
         )?;
         Ok(Self {
             root: root.to_owned(),
-            disk,
+            disk: Arc::new(LatchingDisk::new(root, disk)),
             config,
             _lock: lock,
         })
@@ -305,8 +307,10 @@ impl Repository {
         &self.disk
     }
 
-    /// Refuses changes of a repository that has a feature which only newer programs may write.
+    /// Refuses changes of a repository that has a feature which only newer programs may write, or
+    /// of which a sync failed.
     fn require_writable(&self) -> Result<(), StoreError> {
+        self.disk.require_unharmed()?;
         match self.config.read_only_feature() {
             None => Ok(()),
             Some(feature) => Err(StoreError::Incompatible {

@@ -316,6 +316,8 @@ impl Transaction<'_> {
     /// cannot begin before this repository is closed.
     pub fn store(self) -> Result<Committed, StoreError> {
         let (repository, disk) = (self.repository, &self.repository.disk);
+        // What is there already may be what an earlier transaction could not make durable.
+        disk.require_unharmed()?;
         let staged = std::mem::take(&mut *self.lock());
         if !(staged.objects.is_empty() && staged.named.is_empty()) {
             disk.sync_fs(&repository.root)?;

@@ -1,6 +1,6 @@
 //! Baselines on their way: signed in the release of their layer, kept beside it where they arrive.
 
-use super::{Catalogue, TransferError};
+use super::TransferError;
 use crate::format::Baseline;
 use crate::format::release::{Kind, Release, ReleaseId};
 use crate::store::{Repository, Transaction};
@@ -26,23 +26,15 @@ pub fn later(published: Option<&Baseline>, ours: Option<Baseline>) -> Option<Bas
         .or_else(|| published.cloned())
 }
 
-/// Takes over the baselines of the layers of a signed release, those of layers that were here
-/// before among them; one that is here and no older stays.
-pub fn take_over(
+/// Takes over the baselines of signed releases of layers, those of layers that were here before
+/// among them; one that is here and no older stays.
+pub fn take_over<'r>(
     repository: &Repository,
-    catalogue: &dyn Catalogue,
-    release: &Release,
+    releases: impl Iterator<Item = &'r Release>,
     transaction: &Transaction<'_>,
 ) -> Result<(), TransferError> {
-    let mut layers = Vec::new();
-    for layer in &release.layers {
-        layers.push(catalogue.release(Kind::Layer, &layer.name, &layer.id.into())?);
-    }
-    if release.kind == Kind::Layer {
-        layers.push(release.clone());
-    }
-    for layer in layers {
-        let Some(baseline) = layer.baseline else {
+    for layer in releases.filter(|release| release.kind == Kind::Layer) {
+        let Some(baseline) = &layer.baseline else {
             continue;
         };
         if let Some(reason) = baseline.problem() {
@@ -56,7 +48,7 @@ pub fn take_over(
         // One that is damaged here is no better than none.
         let ours = repository.read_baseline(&id).ok().flatten();
         if ours.is_none_or(|ours| ours.checks < baseline.checks) {
-            transaction.put_baseline(&id, &baseline)?;
+            transaction.put_baseline(&id, baseline)?;
         }
     }
     Ok(())

@@ -152,7 +152,7 @@ fn copy(
         line: Line::default(),
     };
     fetcher.fetch(what, &[(*blob, std::iter::once(0..bytes).collect())].into())?;
-    let spool = fetcher.spool(blob)?;
+    let spool = fetcher.spool(blob);
     let mut file = spool.whole(bytes)?;
     // The digest is checked before the blob has its name.
     let put = to.put_blob(blob, &mut file, bytes, &mut |_| {});

@@ -186,9 +186,9 @@ impl Sink for Arriving<'_, '_> {
     fn put(&self, id: &ObjectId, size: u64, fill: &mut delta::Fill<'_>) -> Result<(), PutError> {
         match self.0.put_expected(id, size, fill) {
             Ok(()) => Ok(()),
-            Err(StoreError::Durable(error @ DurableError::Full { .. })) => {
-                Err(PutError::Storage(io::Error::other(error)))
-            }
+            Err(StoreError::Durable(
+                error @ (DurableError::Full { .. } | DurableError::Latched { .. }),
+            )) => Err(PutError::Storage(io::Error::other(error))),
             Err(error) => Err(PutError::Content(error.to_string())),
         }
     }

@@ -57,15 +57,15 @@ pub type Ranges = BTreeMap<Sha256, Vec<Range<u64>>>;
 
 impl Fetcher<'_> {
     /// Returns the spool of a blob.
-    pub fn spool(&self, blob: &Sha256) -> Result<Spool, TransferError> {
-        Spool::open(&self.incoming, blob)
+    pub fn spool(&self, blob: &Sha256) -> Spool {
+        Spool::of(&self.incoming, blob)
     }
 
     /// Returns what of `wanted` did not arrive yet, cut into requests.
     fn requests(&self, wanted: &Ranges) -> Result<Vec<(Sha256, Range<u64>)>, TransferError> {
         let mut requests = Vec::new();
         for (blob, ranges) in wanted {
-            let spool = self.spool(blob)?;
+            let spool = self.spool(blob);
             for range in ranges {
                 for missing in spool.missing(range.clone())? {
                     requests.extend(cut(missing).map(|part| (*blob, part)));
@@ -81,8 +81,8 @@ impl Fetcher<'_> {
         Ok(requests.iter().map(|(_, part)| part.end - part.start).sum())
     }
 
-    /// Fetches what of `wanted` did not arrive yet, and returns the bytes that came. What came before an error stays.
-    pub fn fetch(&self, what: &str, wanted: &Ranges) -> Result<u64, TransferError> {
+    /// Fetches what of `wanted` did not arrive yet. What came before an error stays.
+    pub fn fetch(&self, what: &str, wanted: &Ranges) -> Result<(), TransferError> {
         self.fetch_watched(what, wanted, &())
     }
 
@@ -92,11 +92,11 @@ impl Fetcher<'_> {
         what: &str,
         wanted: &Ranges,
         watch: &dyn Watch,
-    ) -> Result<u64, TransferError> {
+    ) -> Result<(), TransferError> {
         let requests = self.requests(wanted)?;
         watch.planned(&requests);
         if requests.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         let total = requests.iter().map(|(_, part)| part.end - part.start).sum();
         self.progress.phase(what, Some(total));
@@ -136,16 +136,15 @@ impl Fetcher<'_> {
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => {
-                let bytes = arrived.into_inner();
-                self.line.arrived(bytes, started.elapsed());
-                Ok(bytes)
+                self.line.arrived(arrived.into_inner(), started.elapsed());
+                Ok(())
             }
         }
     }
 
     /// Says whether a blob of `bytes` bytes, all of which arrived, is what its name says.
     pub fn is_whole(&self, blob: &Sha256, bytes: u64) -> Result<bool, TransferError> {
-        let mut reader = self.spool(blob)?.reader(0..bytes)?;
+        let mut reader = self.spool(blob).reader(0..bytes)?;
         let mut hasher = sha2::Sha256::default();
         let mut buffer = vec![0; 128 << 10];
         loop {
@@ -169,7 +168,7 @@ impl Fetcher<'_> {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(TransferError::Interrupted);
         }
-        let mut part = self.spool(blob)?.part(range.start)?;
+        let mut part = self.spool(blob).part(range.start)?;
         let (mut broken, mut ended) = (None, false);
         let mut asked = Some(Instant::now());
         let result = self.remote.read_blob(blob, range, &mut |bytes| {
@@ -181,6 +180,7 @@ impl Fetcher<'_> {
                 broken = Some(error);
                 return Err(kind.into());
             }
+            self.line.count(bytes.len() as u64);
             self.progress.advance(bytes.len() as u64);
             ended = !arrived(bytes.len() as u64);
             if ended || self.cancel.load(Ordering::Relaxed) {
@@ -260,7 +260,8 @@ impl Blame {
     }
 }
 
-fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+/// Cuts a range into what one request asks for.
+pub fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let mut start = range.start;
     std::iter::from_fn(move || {
         let end = range.end.min(start.saturating_add(REQUEST_BYTES));

@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use serde::{Serialize, Serializer};
 
-use super::{Looking, Progress, PullOptions, PullReport, Source, TransferError, connect, pull};
+use super::{
+    Looking, Progress, PullForecast, PullOptions, PullReport, Source, TransferError, connect,
+    forecast, pull,
+};
 use crate::durable::Disk;
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
 use crate::remote::{Location, Mirrors, OpenOptions};
@@ -285,6 +288,52 @@ impl Pulled {
     }
 }
 
+/// What following a channel would fetch.
+#[derive(Debug)]
+pub struct ChannelForecast {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The release.
+    pub release: Release,
+    /// What it would take.
+    pub forecast: PullForecast,
+}
+
+impl Serialize for ChannelForecast {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Summary<'a> {
+            dry_run: bool,
+            channel: String,
+            kind: Kind,
+            id: &'a ReleaseId,
+            serial: u64,
+            version: &'a str,
+            #[serde(flatten)]
+            forecast: &'a PullForecast,
+        }
+        let summary = Summary {
+            dry_run: true,
+            channel: self.channel.to_string(),
+            kind: self.release.kind,
+            id: &self.release.id,
+            serial: self.release.serial,
+            version: &self.release.version,
+            forecast: &self.forecast,
+        };
+        summary.serialize(serializer)
+    }
+}
+
+/// The release that a channel has for this machine.
+struct Selected {
+    connection: Connection,
+    channel: Channel,
+    release: Release,
+    /// Whether the channel points at it; other machines may be given the one before.
+    is_newest: bool,
+}
+
 /// Brings the release that a channel has for this machine into the repository, unless `refuse` has
 /// a reason against it.
 ///
@@ -297,62 +346,116 @@ pub fn follow(
     options: &FollowOptions<'_>,
 ) -> Result<Followed, TransferError> {
     let started = Instant::now();
+    let selected = match options.select(name, refuse)? {
+        Ok(selected) => *selected,
+        Err(nothing) => return Ok(Followed::Nothing(nothing)),
+    };
     let Connection {
         source,
         state,
         remote,
-    } = options.origins.connect(name, options.pull.progress)?;
-    let channel = source.verified.channel(name)?;
-    state.accept(&channel, None)?;
-    let (id, is_newest) = match options.choice(&channel)? {
-        Choice::Release(id) => (id, true),
-        Choice::Others(id) => (id, false),
-        Choice::NotYet { until } => {
-            let channel = name.clone();
-            return Ok(Followed::Nothing(Nothing::NotYet { channel, until }));
-        }
-        Choice::NotChosen => {
-            return Ok(Followed::Nothing(Nothing::NotChosen {
-                channel: name.clone(),
-                percent: channel.rollout.percent,
-            }));
-        }
-    };
-    let release = source.verified.release(name.kind, &name.name, &id)?;
-    let taken = state.taken(name)?.unwrap_or(0);
-    if !is_newest && taken > release.serial {
-        let channel = name.clone();
-        return Ok(Followed::Nothing(Nothing::WentAhead { channel, taken }));
-    }
-    if let Some(reason) = refuse(&release) {
-        return Ok(Followed::Nothing(Nothing::Refused { reason }));
-    }
-    let pull_options = PullOptions {
-        recompose: remote.recompose,
-        ..*options.pull
-    };
-    let points = RefName::channel(&remote.name, name)?;
+    } = selected.connection;
     let report = pull(
         repository,
         &source.remote,
         &source.verified,
-        &release,
-        &points,
-        &pull_options,
+        &selected.release,
+        &RefName::channel(&remote.name, name)?,
+        &options.pull_from(&remote),
     )?;
     Ok(Followed::Pulled(Box::new(Pulled {
         remote: remote.name,
         channel: name.clone(),
-        release,
+        release: selected.release,
         report,
         requests: source.remote.requests(),
         received_bytes: source.remote.received_bytes(),
         seconds: started.elapsed().as_secs_f64(),
-        accepted: is_newest.then(|| Accepted::new(state, channel)),
+        accepted: selected
+            .is_newest
+            .then(|| Accepted::new(state, selected.channel)),
     })))
 }
 
+/// Says what [`follow`] would fetch, and changes nothing but what is remembered of signatures; the
+/// inner error says why there is nothing for this machine.
+pub fn forecast_channel(
+    repository: &Repository,
+    name: &ChannelName,
+    refuse: &dyn Fn(&Release) -> Option<String>,
+    options: &FollowOptions<'_>,
+) -> Result<Result<ChannelForecast, Nothing>, TransferError> {
+    let selected = match options.select(name, refuse)? {
+        Ok(selected) => *selected,
+        Err(nothing) => return Ok(Err(nothing)),
+    };
+    let Connection { source, remote, .. } = selected.connection;
+    let forecast = forecast(
+        repository,
+        &source.remote,
+        &source.verified,
+        &selected.release,
+        &RefName::channel(&remote.name, name)?,
+        &options.pull_from(&remote),
+    )?;
+    Ok(Ok(ChannelForecast {
+        channel: name.clone(),
+        release: selected.release,
+        forecast,
+    }))
+}
+
 impl FollowOptions<'_> {
+    /// Finds the release that the channel has for this machine; the inner error says why there is
+    /// none.
+    fn select(
+        &self,
+        name: &ChannelName,
+        refuse: &dyn Fn(&Release) -> Option<String>,
+    ) -> Result<Result<Box<Selected>, Nothing>, TransferError> {
+        let connection = self.origins.connect(name, self.pull.progress)?;
+        let verified = &connection.source.verified;
+        let channel = verified.channel(name)?;
+        connection.state.accept(&channel, None)?;
+        let (id, is_newest) = match self.choice(&channel)? {
+            Choice::Release(id) => (id, true),
+            Choice::Others(id) => (id, false),
+            Choice::NotYet { until } => {
+                let channel = name.clone();
+                return Ok(Err(Nothing::NotYet { channel, until }));
+            }
+            Choice::NotChosen => {
+                return Ok(Err(Nothing::NotChosen {
+                    channel: name.clone(),
+                    percent: channel.rollout.percent,
+                }));
+            }
+        };
+        let release = verified.release(name.kind, &name.name, &id)?;
+        let taken = connection.state.taken(name)?.unwrap_or(0);
+        if !is_newest && taken > release.serial {
+            let channel = name.clone();
+            return Ok(Err(Nothing::WentAhead { channel, taken }));
+        }
+        if let Some(reason) = refuse(&release) {
+            return Ok(Err(Nothing::Refused { reason }));
+        }
+        Ok(Ok(Box::new(Selected {
+            connection,
+            channel,
+            release,
+            is_newest,
+        })))
+    }
+
+    /// Returns how to pull from a remote: whether images are composed again is up to the policy.
+    fn pull_from(&self, remote: &TrustedRemote) -> PullOptions<'_> {
+        PullOptions {
+            recompose: remote.recompose,
+            ..*self.pull
+        }
+    }
+
     fn choice(&self, channel: &Channel) -> Result<Choice, TransferError> {
         if self.turn == Turn::Ahead {
             return Ok(Choice::Release(channel.release));

@@ -20,6 +20,8 @@ pub struct Line {
     delay: AtomicU64,
     /// The most bytes a second of any fetch; 0 when unknown.
     rate: AtomicU64,
+    /// All bytes that came over it.
+    bytes: AtomicU64,
 }
 
 impl Line {
@@ -37,6 +39,16 @@ impl Line {
         if let Some(rate) = self.rate() {
             let _ = std::fs::write(file, rate.to_string());
         }
+    }
+
+    /// Counts bytes that arrived.
+    pub fn count(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns all bytes that arrived, of fetches that failed as well.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Takes down how long the first byte of an answer took.

@@ -29,12 +29,16 @@ mod verify;
 pub use bundle::{BundleOptions, Bundled, bundle};
 pub use error::TransferError;
 pub use follow::{
-    Connection, FollowOptions, Followed, MachineId, Nothing, Origins, Pulled, Turn, follow,
+    ChannelForecast, Connection, FollowOptions, Followed, MachineId, Nothing, Origins, Pulled,
+    Turn, follow, forecast_channel,
 };
 pub use inventory::{Content, Contents, Inventory};
 pub use prepare::{PrepareOptions, Prepared, What, prepare};
 pub use publish::{Change, Outcome, Publication, Signer, publish, upload};
-pub use pull::{Fetched, How, PullOptions, PullReport, pull};
+pub use pull::{
+    ByDelta, Fetched, ForecastPart, Holdings, How, InFull, PlannedPart, PullForecast, PullOptions,
+    PullPlan, PullReport, Route, Split, Wanted, forecast, pull,
+};
 pub use signing::{Authority, Signing};
 pub use source::{Looking, Source, connect};
 pub use verify::verify_composition;

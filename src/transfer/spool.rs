@@ -19,19 +19,26 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool of a blob below `incoming`.
-    pub fn open(incoming: &Path, blob: &Sha256) -> Result<Self, TransferError> {
+    /// Names the spool of a blob below `incoming`; it is made when something arrives.
+    pub fn of(incoming: &Path, blob: &Sha256) -> Self {
         let dir = incoming.join(blob.to_string());
-        fs::create_dir_all(&dir)
-            .map_err(|error| TransferError::io("make directory", &dir, error))?;
-        Ok(Self { dir })
+        Self { dir }
+    }
+
+    fn make_dir(&self) -> Result<(), TransferError> {
+        fs::create_dir_all(&self.dir)
+            .map_err(|error| TransferError::io("make directory", &self.dir, error))
     }
 
     /// Returns the parts by start, with their lengths in bytes.
     fn parts(&self) -> Result<BTreeMap<u64, u64>, TransferError> {
         let fail = |error| TransferError::io("list", &self.dir, error);
         let mut parts = BTreeMap::new();
-        for entry in fs::read_dir(&self.dir).map_err(fail)? {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(parts),
+            entries => entries.map_err(fail)?,
+        };
+        for entry in entries {
             let entry = entry.map_err(fail)?;
             let start = entry
                 .file_name()
@@ -46,26 +53,14 @@ impl Spool {
 
     /// Returns what of `range` did not arrive yet, in order.
     pub fn missing(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, TransferError> {
-        let mut missing = Vec::new();
-        let mut at = range.start;
-        for (start, length) in self.parts()? {
-            let end = start.saturating_add(length);
-            if end <= at || start >= range.end {
-                continue;
-            }
-            if start > at {
-                missing.push(at..start);
-            }
-            at = at.max(end);
-        }
-        if at < range.end {
-            missing.push(at..range.end);
-        }
-        Ok(missing)
+        let parts = self.parts()?.into_iter();
+        let arrived = parts.map(|(start, length)| start..start.saturating_add(length));
+        Ok(without(range, arrived))
     }
 
     /// Opens the part that takes what arrives from `start` on; what it held is kept only when it ends there.
     pub fn part(&self, start: u64) -> Result<Part, TransferError> {
+        self.make_dir()?;
         // What ends exactly here goes on.
         let before = self
             .parts()?
@@ -137,6 +132,7 @@ impl Spool {
         if self.parts()?.get(&0) == Some(&bytes) {
             return File::open(&first).map_err(fail);
         }
+        self.make_dir()?;
         let path = self.dir.join("whole.new");
         let fail = |error| TransferError::io("write", &path, error);
         let mut file = File::create(&path).map_err(fail)?;
@@ -149,6 +145,25 @@ impl Spool {
         }
         File::open(&first).map_err(fail)
     }
+}
+
+/// Returns what of `range` is in none of `others`, which come by their starts; in order.
+pub fn without(range: Range<u64>, others: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut rest = Vec::new();
+    let mut at = range.start;
+    for other in others {
+        if other.end <= at || other.start >= range.end {
+            continue;
+        }
+        if other.start > at {
+            rest.push(at..other.start);
+        }
+        at = at.max(other.end);
+    }
+    if at < range.end {
+        rest.push(at..range.end);
+    }
+    rest
 }
 
 /// The end of a spool that grows.
@@ -203,7 +218,7 @@ mod tests {
     use super::*;
 
     fn spool(dir: &Path, parts: &[Range<u64>]) -> Spool {
-        let spool = Spool::open(dir, &Sha256::from_bytes([1; 32])).unwrap();
+        let spool = Spool::of(dir, &Sha256::from_bytes([1; 32]));
         for part in parts {
             let bytes: Vec<u8> = part.clone().map(|byte| byte as u8).collect();
             spool.part(part.start).unwrap().write(&bytes).unwrap();

@@ -32,11 +32,7 @@ pub type Take<'a> = dyn Fn(&PackContent, &mut dyn FnMut(&mut dyn Write) -> io::R
 
 impl Packs {
     /// Fetches the indexes of packs that are not known yet.
-    pub fn learn(
-        &mut self,
-        fetcher: &Fetcher<'_>,
-        packs: &[PackRef],
-    ) -> Result<u64, TransferError> {
+    pub fn learn(&mut self, fetcher: &Fetcher<'_>, packs: &[PackRef]) -> Result<(), TransferError> {
         let mut wanted = Ranges::new();
         let mut new = Vec::new();
         for pack in packs {
@@ -49,7 +45,7 @@ impl Packs {
             wanted.entry(pack.blob).or_default().push(range.clone());
             new.push((*pack, range));
         }
-        let mut fetched = fetcher.fetch("fetching indexes", &wanted)?;
+        fetcher.fetch("fetching indexes", &wanted)?;
         for (pack, range) in new {
             let mut blame = Blame::default();
             let index = loop {
@@ -57,15 +53,15 @@ impl Packs {
                     Ok(index) => break index,
                     Err(reason) => reason,
                 };
-                fetcher.spool(&pack.blob)?.drop_range(range.clone())?;
+                fetcher.spool(&pack.blob).drop_range(range.clone())?;
                 blame.again(fetcher, &BTreeSet::from([pack.blob]), &reason)?;
                 let again = Ranges::from([(pack.blob, vec![range.clone()])]);
-                fetched += fetcher.fetch("fetching an index again", &again)?;
+                fetcher.fetch("fetching an index again", &again)?;
             };
             let offsets = index.offsets();
             self.packs.push((pack, index, offsets));
         }
-        Ok(fetched)
+        Ok(())
     }
 
     /// Returns the packs that are worth being named by a new release, and takes what they hold out of `lacking`: a pack of
@@ -138,14 +134,21 @@ impl Packs {
         ranges
     }
 
+    /// Returns what packs hold, of those whose indexes are known.
+    pub fn held_by<'a>(&'a self, packs: &'a [PackRef]) -> impl Iterator<Item = &'a PackContent> {
+        let known = self.packs.iter();
+        let named = known.filter(|(pack, ..)| packs.iter().any(|named| named.blob == pack.blob));
+        named.flat_map(|(_, index, _)| &index.contents)
+    }
+
     fn frame_range(&self, number: usize, frame: u32) -> (&PackRef, Range<u64>) {
         let (pack, _, offsets) = &self.packs[number];
         let at = frame as usize;
         (pack, offsets[at]..offsets[at + 1])
     }
 
-    /// Fetches what a plan needs and gives every content to `take`; what arrives damaged is asked of others. Returns the
-    /// bytes that were fetched.
+    /// Fetches what a plan needs and gives every content to `take`; what arrives damaged is asked
+    /// of others.
     pub fn unpack(
         &self,
         fetcher: &Fetcher<'_>,
@@ -153,14 +156,14 @@ impl Packs {
         plan: &UnpackPlan,
         gap: u64,
         take: &Take<'_>,
-    ) -> Result<u64, TransferError> {
-        let (mut fetched, mut damaged) = self.fetch_frames(fetcher, what, plan, gap, take)?;
+    ) -> Result<(), TransferError> {
+        let mut damaged = self.fetch_frames(fetcher, what, plan, gap, take)?;
         let mut blame = Blame::default();
         while !damaged.frames.is_empty() {
             let mut blobs = BTreeSet::new();
             for (number, frame) in damaged.frames.keys() {
                 let (pack, range) = self.frame_range(*number, *frame);
-                fetcher.spool(&pack.blob)?.drop_range(range)?;
+                fetcher.spool(&pack.blob).drop_range(range)?;
                 blobs.insert(pack.blob);
             }
             blame.again(
@@ -168,14 +171,12 @@ impl Packs {
                 &blobs,
                 "contents have other digests than the release says",
             )?;
-            let again = self.fetch_frames(fetcher, "fetching again", &damaged, 0, take)?;
-            fetched += again.0;
-            damaged = again.1;
+            damaged = self.fetch_frames(fetcher, "fetching again", &damaged, 0, take)?;
         }
-        Ok(fetched)
+        Ok(())
     }
 
-    /// Fetches frames, unpacking each as soon as it is there, and returns the bytes that came and the frames that are damaged.
+    /// Fetches frames, unpacking each as soon as it is there, and returns those that are damaged.
     fn fetch_frames(
         &self,
         fetcher: &Fetcher<'_>,
@@ -183,7 +184,7 @@ impl Packs {
         plan: &UnpackPlan,
         gap: u64,
         take: &Take<'_>,
-    ) -> Result<(u64, UnpackPlan), TransferError> {
+    ) -> Result<UnpackPlan, TransferError> {
         let frames: Vec<_> = plan.frames.iter().collect();
         let pieces = frames.iter().map(|((number, frame), _)| {
             let (pack, range) = self.frame_range(*number, *frame);
@@ -228,8 +229,9 @@ impl Packs {
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => {
+                fetched?;
                 let damaged = damaged.into_inner();
-                Ok((fetched?, damaged.unwrap_or_else(PoisonError::into_inner)))
+                Ok(damaged.unwrap_or_else(PoisonError::into_inner))
             }
         }
     }
@@ -243,7 +245,7 @@ impl Packs {
         take: &Take<'_>,
     ) -> Result<bool, TransferError> {
         let (pack, range) = self.frame_range(number, frame);
-        let source = fetcher.spool(&pack.blob)?.reader(range)?;
+        let source = fetcher.spool(&pack.blob).reader(range)?;
         let Ok(mut reader) = FrameReader::new(io::BufReader::with_capacity(128 << 10, source))
         else {
             return Ok(false);
@@ -311,7 +313,7 @@ fn read_index(
 ) -> Result<Result<PackIndex, String>, TransferError> {
     let fail = |error| TransferError::io("read", &fetcher.incoming, error);
     let mut bytes = Vec::new();
-    let mut reader = fetcher.spool(&pack.blob)?.reader(range)?;
+    let mut reader = fetcher.spool(&pack.blob).reader(range)?;
     io::Read::read_to_end(&mut reader, &mut bytes).map_err(fail)?;
     let digest = Sha256::from_bytes(sha2::Sha256::digest(&bytes).into());
     if digest != pack.index {

@@ -1,81 +1,62 @@
 //! What packs give: manifests and trees first, then the objects that are lacking.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use super::super::TransferError;
 use super::super::fetch::Fetcher;
-use super::super::inventory::{Contents, image_objects, layer_objects};
+use super::super::inventory::Contents;
 use super::super::unpack::{Packs, object_of};
-use super::decoded::Decoded;
-use super::{Part, PullOptions, PullReport, Pulling};
+use super::decoded::{Roots, inconsistent};
+use super::plan::{PullPlan, roots_in_packs};
+use super::{PullOptions, Pulling};
 use crate::format::pack::Digest;
-use crate::format::release::Release;
 use crate::id::ObjectId;
 
-/// Fetches manifests and trees of what no delta gave.
+/// Bytes that a file takes beside its contents, about: its inode, and the rest of its last block.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Fetches manifests and trees of what arrives in full, by number of the part.
 pub(super) fn fetch_roots(
     fetcher: &Fetcher<'_>,
-    parts: &mut [Part],
+    plan: &PullPlan,
     packs: &mut Packs,
     options: &PullOptions<'_>,
-    report: &mut PullReport,
-) -> Result<(), TransferError> {
-    let mut sizes = BTreeMap::new();
-    let mut of_packs = Vec::new();
-    for part in parts
-        .iter()
-        .filter(|part| part.manifest.is_none() || !part.has_tree())
-    {
-        let release = &part.release;
-        of_packs.extend_from_slice(&release.packs);
-        sizes.insert(*release.id.as_bytes(), release.manifest_bytes);
-        let (tree, bytes) = tree_in_packs(release);
-        sizes.insert(tree, bytes);
-    }
-    report.bytes_fetched += packs.learn(fetcher, &of_packs)?;
-    let wanted: BTreeSet<Digest> = sizes.keys().copied().collect();
-    let (plan, lacking) = packs.plan(&wanted);
-    refuse_lacking(parts, lacking)?;
-    let got = std::sync::Mutex::new(BTreeMap::<Digest, Vec<u8>>::new());
-    report.bytes_fetched += packs.unpack(
+) -> Result<BTreeMap<usize, Roots>, TransferError> {
+    let of_packs = plan.in_full().flat_map(|(_, release)| &release.packs);
+    packs.learn(fetcher, &of_packs.copied().collect::<Vec<_>>())?;
+    let sizes = plan.in_full().flat_map(|(_, r)| roots_in_packs(r));
+    let sizes: BTreeMap<Digest, u64> = sizes.collect();
+    let (unpacking, lacking) = packs.plan(&sizes.keys().copied().collect());
+    refuse_lacking(plan, lacking)?;
+    let got = Mutex::new(BTreeMap::<Digest, Vec<u8>>::new());
+    packs.unpack(
         fetcher,
         "fetching manifests",
-        &plan,
+        &unpacking,
         options.gap_on(&fetcher.line),
         &|content, fill| {
-            // Both sizes are said by what is signed, or by an index that is: the smaller one bounds the memory.
+            // Both sizes are said by what is signed, or by an index that is: the smaller one bounds
+            // the memory.
             let bytes = read_bounded(content.size, sizes[&content.digest], fill)?;
             if *blake3::hash(&bytes).as_bytes() != content.digest {
                 return Err(corrupt(&content.digest, &bytes));
             }
-            got.lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .insert(content.digest, bytes);
+            let mut got = got.lock().unwrap_or_else(PoisonError::into_inner);
+            got.insert(content.digest, bytes);
             Ok(())
         },
     )?;
-    let got = got.into_inner().unwrap_or_else(|e| e.into_inner());
-    for part in parts {
-        let id = part.release.id;
-        part.manifest = part
-            .manifest
-            .take()
-            .or_else(|| got.get(id.as_bytes()).cloned());
-        let tree = got.get(&tree_in_packs(&part.release).0).cloned();
-        match part.release.corrections {
-            None => part.tree = part.tree.take().or(tree),
-            Some(_) => part.corrections = part.corrections.take().or(tree),
-        }
-    }
-    Ok(())
-}
-
-/// Returns what packs hold of a tree, itself or its corrections, with the size in bytes.
-fn tree_in_packs(release: &Release) -> (Digest, u64) {
-    match &release.corrections {
-        Some(corrections) => (*corrections.id.as_bytes(), corrections.bytes),
-        None => (*release.tree.as_bytes(), release.tree_bytes),
-    }
+    let got = got.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let roots = plan.in_full().map(|(number, release)| {
+        // Two releases can have one tree: copied, not taken.
+        let [manifest, tree] = roots_in_packs(release).map(|(digest, _)| got.get(&digest).cloned());
+        let (manifest, tree) = manifest
+            .zip(tree)
+            .ok_or_else(|| inconsistent(release, "it has no manifest or no tree".to_owned()))?;
+        Ok((number, Roots { manifest, tree }))
+    });
+    roots.collect()
 }
 
 /// The most bytes of a manifest or a tree.
@@ -107,78 +88,52 @@ fn corrupt(digest: &Digest, bytes: &[u8]) -> TransferError {
     })
 }
 
-/// Fetches the objects that are neither stored nor made by a delta, but for those that are going to be made.
+/// Fetches the objects that are neither stored nor made by a delta, now or later. Returns the bytes
+/// among them that deltas should have saved.
 pub(super) fn fetch_objects(
     pulling: &Pulling<'_>,
-    parts: &[Part],
-    decoded: &[Decoded],
-    later: &BTreeSet<ObjectId>,
+    plan: &PullPlan,
+    objects_of: &BTreeMap<usize, Contents>,
     packs: &mut Packs,
-    report: &mut PullReport,
-) -> Result<(), TransferError> {
+) -> Result<u64, TransferError> {
     let Pulling {
         fetcher,
         repository,
         transaction,
         options,
     } = *pulling;
-    let mut wanted = Contents::new();
-    let mut of_packs = Vec::new();
-    let mut failed = BTreeSet::new();
-    for (part, decoded) in parts.iter().zip(decoded) {
-        let objects = match decoded {
-            Decoded::Layer(layer, changeset) => layer_objects(layer, changeset)?,
-            Decoded::Image(_, tree) => image_objects(tree),
-        };
-        let before = wanted.len();
-        for (id, content) in objects {
-            if !later.contains(&id) && !transaction.has_object(&id, content.size) {
-                if part.is_delta_lost {
-                    failed.insert(*id.as_bytes());
-                }
-                wanted.insert(id, content);
-            }
-        }
-        if wanted.len() > before {
-            of_packs.extend_from_slice(&part.release.packs);
-        }
-        failed.extend(part.failed.keys().map(|id| *id.as_bytes()));
+    let wanted = plan.wanted(objects_of, &|id, size| transaction.has_object(id, size));
+    if wanted.objects.is_empty() {
+        return Ok(0);
     }
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let mut fetched = packs.learn(fetcher, &of_packs)?;
-    let digests: BTreeSet<Digest> = wanted.keys().map(|id| *id.as_bytes()).collect();
-    let (plan, lacking) = packs.plan(&digests);
-    refuse_lacking(parts, lacking)?;
-    let unpacked: u64 = wanted.values().map(|content| content.size).sum();
-    // What was chosen because it costs no more than a full download is fetched as that was reckoned.
-    let gaps = parts.iter().filter_map(|part| part.quicker.gap);
-    let gap = gaps.fold(options.gap_on(&fetcher.line), u64::min);
-    let packed = fetcher.missing_bytes(&packs.ranges(&plan, gap))?;
-    let again: BTreeSet<Digest> = failed.intersection(&digests).copied().collect();
-    let again = packs.ranges(&packs.plan(&again).0, gap);
-    report.fallback_bytes += fetcher.missing_bytes(&again)?;
-    // An inode and the rest of a block each, beside the bytes.
-    let blocks = wanted.len() as u64 * 4096;
+    packs.learn(fetcher, &wanted.packs)?;
+    let digests: BTreeSet<Digest> = wanted.objects.keys().map(|id| *id.as_bytes()).collect();
+    let (unpacking, lacking) = packs.plan(&digests);
+    refuse_lacking(plan, lacking)?;
+    let gap = plan.gap(options.gap_on(&fetcher.line));
+    let packed = fetcher.missing_bytes(&packs.ranges(&unpacking, gap))?;
+    let fallback = packs.ranges(&packs.plan(&wanted.fallback).0, gap);
+    let fallback_bytes = fetcher.missing_bytes(&fallback)?;
+    let unpacked: u64 = wanted.objects.values().map(|content| content.size).sum();
+    let blocks = wanted.objects.len() as u64 * BLOCK_BYTES;
     repository.require_space(unpacked.saturating_add(packed).saturating_add(blocks))?;
-    fetched += packs.unpack(fetcher, "fetching", &plan, gap, &|content, fill| {
+    packs.unpack(fetcher, "fetching", &unpacking, gap, &|content, fill| {
         let id = object_of(content);
-        let size = wanted.get(&id).map_or(0, |wanted| wanted.size);
+        let size = wanted.objects.get(&id).map_or(0, |wanted| wanted.size);
         Ok(transaction.put_expected(&id, size, fill)?)
     })?;
-    report.bytes_fetched += fetched;
-    Ok(())
+    Ok(fallback_bytes)
 }
 
-fn refuse_lacking(parts: &[Part], lacking: Vec<Digest>) -> Result<(), TransferError> {
+/// Refuses a release whose packs do not hold what it needs.
+fn refuse_lacking(plan: &PullPlan, lacking: Vec<Digest>) -> Result<(), TransferError> {
     let Some(first) = lacking.first() else {
         return Ok(());
     };
-    let last = parts.last();
+    let last = plan.parts().last().map(|part| &part.release);
     Err(TransferError::Lacking {
-        what: last.map_or("release", |part| part.release.kind.word()),
-        name: last.map_or(String::new(), |part| part.release.name.clone()),
+        what: last.map_or("release", |release| release.kind.word()),
+        name: last.map_or(String::new(), |release| release.name.clone()),
         count: lacking.len(),
         first: ObjectId::from_digest(*first).short(),
     })

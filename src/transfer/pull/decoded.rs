@@ -1,12 +1,24 @@
 //! What arrived, decoded and checked against what was signed.
 
+use std::collections::BTreeMap;
+
 use super::super::TransferError;
-use super::Part;
+use super::super::inventory::{Contents, image_objects, layer_objects};
+use super::plan::{PullPlan, is_made_of_layers};
 use crate::format::release::{Kind, Release, ReleaseId};
 use crate::format::{self, Image, Layer};
 use crate::id::TreeId;
 use crate::store::Repository;
 use crate::tree::{self, Changeset, Tree};
+
+/// What arrived of a layer or an image beside its objects.
+#[derive(Debug, Clone)]
+pub(super) struct Roots {
+    /// The canonical bytes of the manifest.
+    pub(super) manifest: Vec<u8>,
+    /// The canonical bytes of the tree or the changeset, or of what makes the tree of the layers.
+    pub(super) tree: Vec<u8>,
+}
 
 /// What a release turned out to be.
 pub(super) enum Decoded {
@@ -14,48 +26,59 @@ pub(super) enum Decoded {
     Image(Image, Tree),
 }
 
-/// Decodes all parts, layers before the images that are made of them.
+impl Decoded {
+    /// Lists the objects that it consists of.
+    pub(super) fn objects(&self) -> Result<Contents, TransferError> {
+        match self {
+            Self::Layer(layer, changeset) => layer_objects(layer, changeset),
+            Self::Image(_, tree) => Ok(image_objects(tree)),
+        }
+    }
+}
+
+/// Lists the objects of decoded parts, by number of the part.
+pub(super) fn objects_of(
+    decoded: &BTreeMap<usize, Decoded>,
+) -> Result<BTreeMap<usize, Contents>, TransferError> {
+    let each = decoded.iter();
+    each.map(|(number, decoded)| Ok((*number, decoded.objects()?)))
+        .collect()
+}
+
+/// Decodes what arrived, by number of the part: layers before the image that is made of them.
 pub(super) fn decode_all(
     repository: &Repository,
-    parts: &mut [Part],
-) -> Result<Vec<Decoded>, TransferError> {
-    let mut decoded = Vec::new();
-    for at in 0..parts.len() {
-        let (before, rest) = parts.split_at_mut(at);
-        let Some(part) = rest.first_mut() else { break };
-        if part.tree.is_none()
-            && let Some(corrections) = part.corrections.take()
-        {
-            part.tree = Some(corrected(
-                repository,
-                &part.release,
-                before,
-                &decoded,
-                &corrections,
-            )?);
+    plan: &PullPlan,
+    roots: BTreeMap<usize, Roots>,
+) -> Result<BTreeMap<usize, Decoded>, TransferError> {
+    let mut decoded = BTreeMap::new();
+    for (number, mut roots) in roots {
+        let release = &plan.parts()[number].release;
+        if is_made_of_layers(release) {
+            roots.tree = corrected(repository, plan, release, &decoded, &roots.tree)?;
         }
-        decoded.push(decode(part)?);
+        decoded.insert(number, decode(release, &roots)?);
     }
     Ok(decoded)
 }
 
-/// Makes the tree of an image of its layers, those that arrived and those that are here; what comes out is checked as if it had
-/// been fetched.
+/// Makes the tree of an image of its layers, those that arrived and those that are here; what comes
+/// out is checked as if it had been fetched.
 fn corrected(
     repository: &Repository,
+    plan: &PullPlan,
     release: &Release,
-    parts: &[Part],
-    decoded: &[Decoded],
+    decoded: &BTreeMap<usize, Decoded>,
     corrections: &[u8],
 ) -> Result<Vec<u8>, TransferError> {
     let mut tree = Tree::new();
     for layer in &release.layers {
-        let arrived = parts.iter().zip(decoded).find_map(|(part, decoded)| {
-            let is_it = part.release.id == ReleaseId::from(layer.id);
-            match decoded {
-                Decoded::Layer(_, changeset) if is_it => Some(changeset),
-                _ => None,
+        let id = ReleaseId::from(layer.id);
+        let arrived = decoded.iter().find_map(|(number, decoded)| match decoded {
+            Decoded::Layer(_, changeset) if plan.parts()[*number].release.id == id => {
+                Some(changeset)
             }
+            _ => None,
         });
         match arrived {
             Some(changeset) => tree::lay(&mut tree, changeset),
@@ -69,36 +92,30 @@ fn corrected(
     Ok(format::encode_tree(&tree))
 }
 
-fn decode(part: &Part) -> Result<Decoded, TransferError> {
-    let release = &part.release;
+fn decode(release: &Release, roots: &Roots) -> Result<Decoded, TransferError> {
     let fail = |reason: &str| inconsistent(release, reason.to_owned());
-    let manifest = part
-        .manifest
-        .as_deref()
-        .ok_or_else(|| fail("it has no manifest"))?;
-    let bytes = part.tree.as_deref().ok_or_else(|| fail("it has no tree"))?;
-    if blake3::hash(manifest).as_bytes() != release.id.as_bytes() {
+    if blake3::hash(&roots.manifest).as_bytes() != release.id.as_bytes() {
         return Err(fail("its manifest has another digest"));
     }
-    if TreeId::of(bytes) != release.tree {
+    if TreeId::of(&roots.tree) != release.tree {
         return Err(fail("its tree has another digest"));
     }
     let (name, tree) = match release.kind {
         Kind::Layer => {
-            let layer: Layer = format::from_canonical_json("layer", manifest)?;
+            let layer: Layer = format::from_canonical_json("layer", &roots.manifest)?;
             let names = (layer.name.clone(), layer.changeset);
-            let changeset = format::decode_changeset(bytes)?;
+            let changeset = format::decode_changeset(&roots.tree)?;
             if names == (release.name.clone(), release.tree) {
                 return Ok(Decoded::Layer(Box::new(layer), changeset));
             }
             names
         }
         Kind::Image => {
-            let image: Image = format::from_canonical_json("image", manifest)?;
+            let image: Image = format::from_canonical_json("image", &roots.manifest)?;
             let names = (image.name.clone(), image.tree);
             let is_right =
                 names == (release.name.clone(), release.tree) && image.layers == release.layers;
-            let tree = format::decode_tree(bytes)?;
+            let tree = format::decode_tree(&roots.tree)?;
             if is_right {
                 return Ok(Decoded::Image(image, tree));
             }
@@ -116,22 +133,4 @@ pub(super) fn inconsistent(release: &Release, reason: String) -> TransferError {
         name: format!("{}/{}", release.kind.plural(), release.name),
         reason,
     }
-}
-
-/// Each layer of an image is the one that was asked for: by construction of the list, and by its digest.
-pub(super) fn check_layers(parts: &[Part], decoded: &[Decoded]) -> Result<(), TransferError> {
-    for (part, decoded) in parts.iter().zip(decoded) {
-        if let Decoded::Image(image, _) = decoded {
-            let of_image = image.layers.iter().map(|layer| ReleaseId::from(layer.id));
-            if !of_image.eq(part
-                .release
-                .layers
-                .iter()
-                .map(|layer| ReleaseId::from(layer.id)))
-            {
-                return Err(inconsistent(&part.release, "its layers differ".to_owned()));
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,4 +1,5 @@
-//! What is fetched in full although a delta could make it: files that take longer to compress again than to fetch.
+//! What is fetched in full although a delta could make it: files that take longer to compress again
+//! than to fetch.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -6,8 +7,9 @@ use std::collections::BTreeSet;
 use super::super::TransferError;
 use super::super::fetch::{Fetcher, Ranges};
 use super::super::unpack::Packs;
+use super::PullOptions;
 use super::by_delta::threads;
-use super::{Part, PullOptions, PullReport};
+use super::plan::PullPlan;
 use crate::delta::{Delta, Laborious};
 use crate::format::pack::Digest;
 use crate::format::release::PackRef;
@@ -21,7 +23,8 @@ const LEAST_GAP: u64 = 4 << 10;
 pub struct Quicker {
     /// The objects.
     pub objects: BTreeSet<ObjectId>,
-    /// The gap at which to join ranges, in bytes, so that they cost what was reckoned; `None` for the usual one.
+    /// The gap at which to join ranges, in bytes, so that they cost what was reckoned; `None` for
+    /// the usual one.
     pub gap: Option<u64>,
     /// Where they are.
     pub ranges: Ranges,
@@ -35,26 +38,19 @@ pub(super) struct Indexes {
 }
 
 impl Indexes {
-    pub(super) fn of(parts: &[Part]) -> Self {
-        let packs = parts.iter().flat_map(|part| &part.release.packs);
+    pub(super) fn of(plan: &PullPlan) -> Self {
+        let packs = plan.lacking().flat_map(|(_, part)| &part.release.packs);
         Self {
             wanted: packs.copied().collect(),
             packs: None,
         }
     }
 
-    fn get(
-        &mut self,
-        fetcher: &Fetcher<'_>,
-        report: &mut PullReport,
-    ) -> Result<Option<&Packs>, TransferError> {
+    fn get(&mut self, fetcher: &Fetcher<'_>) -> Result<Option<&Packs>, TransferError> {
         if self.packs.is_none() {
             let mut packs = Packs::default();
             self.packs = Some(match packs.learn(fetcher, &self.wanted) {
-                Ok(bytes) => {
-                    report.bytes_fetched += bytes;
-                    Some(packs)
-                }
+                Ok(()) => Some(packs),
                 Err(TransferError::Interrupted) => return Err(TransferError::Interrupted),
                 Err(_) => None,
             });
@@ -65,14 +61,14 @@ impl Indexes {
 
 /// Chooses the objects that are fetched sooner than they are compressed again.
 ///
-/// Only so many that the delta and they are no more than a full download: no update may be larger than that.
+/// Only so many that the delta and they are no more than a full download: no update may be larger
+/// than that.
 pub(super) fn quicker(
     delta: &Delta<'_>,
     bytes: u64,
     indexes: &mut Indexes,
     fetcher: &Fetcher<'_>,
     options: &PullOptions<'_>,
-    report: &mut PullReport,
 ) -> Result<Quicker, TransferError> {
     let rate = match (options.recompress, fetcher.line.rate()) {
         (Some(true), _) | (None, None) => return Ok(Quicker::default()),
@@ -86,7 +82,7 @@ pub(super) fn quicker(
     if worth.is_empty() {
         return Ok(Quicker::default());
     }
-    let Some(packs) = indexes.get(fetcher, report)? else {
+    let Some(packs) = indexes.get(fetcher)? else {
         return Ok(Quicker::default());
     };
     // What arrived in an earlier try counts as well, or that try's choice would not be found again.
@@ -114,8 +110,9 @@ pub(super) fn quicker(
     Ok(chosen)
 }
 
-/// Takes as many of `worth` as `room` bytes hold, with the widest gap that serves; when no gap serves for all, those that gain
-/// most for their bytes. `cost` says what a set costs with a gap; `None` when it cannot be fetched.
+/// Takes as many of `worth` as `room` bytes hold, with the widest gap that serves; when no gap
+/// serves for all, those that gain most for their bytes. `cost` says what a set costs with a gap;
+/// `None` when it cannot be fetched.
 fn choose(
     mut worth: Vec<Laborious>,
     usual: u64,

@@ -310,3 +310,29 @@ fn copy(from: &Path, to: &Path) {
         .unwrap();
     assert!(status.success());
 }
+
+#[test]
+fn a_dry_run_of_a_pull_prints_the_plan_and_changes_nothing() {
+    let fleet = fleet();
+    let pull = |options: &str| {
+        let line = format!("pull web/stable --trust trust.toml {options}");
+        fleet.machine.run(&line).expect(0)
+    };
+    let first = pull("--dry-run --json").json();
+    assert_eq!(first["dry_run"], true, "{first}");
+    assert_eq!(first["parts"][0]["how"], "packs", "{first}");
+    assert!(first["bytes"].as_u64().unwrap() > 0, "{first}");
+    let listed = fleet.machine.run("list --json").expect(0).json();
+    assert_eq!(listed["images"].as_array().unwrap().len(), 0, "{listed}");
+    let pulled = pull("--json").json();
+    assert_eq!(pulled["parts"][0]["how"], "packs", "{pulled}");
+    assert_eq!(pulled["id"], first["id"]);
+
+    fleet.release("2", "");
+    pull("--dry-run")
+        .shows("release 2, ")
+        .shows("; nothing was changed");
+    let pulled = pull("--json").json();
+    assert_eq!(pulled["serial"], 2, "{pulled}");
+    pull("--dry-run").shows("would take 0 B in 0 requests");
+}

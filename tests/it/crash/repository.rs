@@ -185,6 +185,58 @@ fn every_call_of_a_commit_may_stop_fail_or_lose_data() {
     );
 }
 
+/// Says whether a call of the log makes something durable.
+pub(super) fn is_sync(call: &str) -> bool {
+    call.starts_with("sync_") || call.starts_with("append ")
+}
+
+#[test]
+fn after_a_failed_sync_a_repository_takes_nothing_until_it_is_opened_again() {
+    let calls = {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, _) = prepared(dir.path());
+        let disk = Arc::new(FaultyDisk::new(dir.path(), None));
+        let repository = open(&root, disk.clone(), LockMode::Shared);
+        let _begun = (repository.begin().unwrap(), repository.begin().unwrap());
+        commit(&repository, 2).unwrap();
+        disk.log()
+    };
+    let syncs: Vec<usize> = (0..calls.len()).filter(|at| is_sync(&calls[*at])).collect();
+    assert!(syncs.len() >= 4, "{calls:?}");
+    for at in syncs {
+        let context = format!("call {at}: {}", calls[at]);
+        let dir = tempfile::tempdir().unwrap();
+        let (root, old) = prepared(dir.path());
+        let disk = Arc::new(FaultyDisk::new(dir.path(), Some((at, Fault::Fail))));
+        let repository = open(&root, disk.clone(), LockMode::Shared);
+        let (begun_before, empty) = (repository.begin().unwrap(), repository.begin().unwrap());
+        let other = RefName::image("other").unwrap();
+        commit(&repository, 2).unwrap_err();
+        assert!(is_sync(&disk.log()[at]), "{context}");
+        let after = (current(&repository), disk.calls());
+
+        let refused = |result: Result<(), StoreError>| {
+            let text = result.unwrap_err().to_string();
+            assert!(text.contains("start again"), "{context}: {text}");
+        };
+        refused(commit(&repository, 2).map(drop));
+        refused(repository.set_ref(&other, &old.to_string()));
+        refused(repository.remove_ref(&RefName::image("web").unwrap()));
+        refused(repository.remove_ref(&other));
+        refused(begun_before.put_object(b"version 3").map(drop));
+        refused(empty.store().map(drop));
+        assert_eq!((current(&repository), disk.calls()), after, "{context}");
+        drop(begun_before);
+        drop(repository);
+
+        let repository = open(&root, disk, LockMode::Shared);
+        let new = commit(&repository, 2).unwrap();
+        assert_eq!(current(&repository), Some(new), "{context}");
+        drop(repository);
+        assert_no_strays(&root, &context);
+    }
+}
+
 #[test]
 fn every_call_of_gc_may_stop_fail_or_lose_data() {
     let with_garbage = |dir: &Path| {

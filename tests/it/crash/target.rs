@@ -4,12 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use layerset::deploy::{Action, DeployError, DeployOptions, Extent, StageOptions, Target, deploy};
+use layerset::deploy::{
+    Action, BadPolicy, DeployError, DeployOptions, Extent, StageOptions, Target, deploy,
+};
 use layerset::durable::Disk;
 use layerset::id::ImageId;
 use layerset::store::{FsckOptions, OpenOptions, Repository};
 
 use super::disk::{Fault, FaultyDisk};
+use super::repository::is_sync;
 use crate::deploy::{World, base, note, with};
 use crate::support::is_root;
 
@@ -199,5 +202,45 @@ fn every_call_of_a_deploy_may_stop_fail_or_lose_data() {
 fn every_call_of_a_rollback_may_stop_fail_or_lose_data() {
     if is_root("every_call_of_a_rollback_may_stop_fail_or_lose_data") {
         enumerate("rollback", 2, Scene::rollback, "version 1\n");
+    }
+}
+
+#[test]
+fn after_a_failed_sync_a_target_takes_nothing_until_it_is_opened_again() {
+    if !is_root("a failed sync of a target") {
+        return;
+    }
+    let switch = |target: &Target, generation| {
+        let change = target.change("test")?;
+        change.switch(generation, Action::Deploy, BadPolicy::Allow, &note())
+    };
+    let calls = {
+        let scene = Scene::new(2);
+        let disk = Arc::new(FaultyDisk::new(scene.world.dir.path(), None));
+        let target = scene.target(&(disk.clone() as Arc<dyn Disk>)).unwrap();
+        switch(&target, 1).unwrap();
+        disk.log()
+    };
+    let syncs: Vec<usize> = (0..calls.len()).filter(|at| is_sync(&calls[*at])).collect();
+    assert!(syncs.len() >= 2, "{calls:?}");
+    for at in syncs {
+        let context = format!("call {at}: {}", calls[at]);
+        let scene = Scene::new(2);
+        let dir = scene.world.dir.path();
+        let disk = Arc::new(FaultyDisk::new(dir, Some((at, Fault::Fail))));
+        let target = scene.target(&(disk.clone() as Arc<dyn Disk>)).unwrap();
+        switch(&target, 1).unwrap_err();
+        let after = (target.current().unwrap(), disk.calls());
+        let refused = switch(&target, 1).unwrap_err().to_string();
+        assert!(refused.contains("start again"), "{context}: {refused}");
+        assert_eq!(
+            (target.current().unwrap(), disk.calls()),
+            after,
+            "{context}"
+        );
+
+        let disk: Arc<dyn Disk> = disk;
+        switch(&scene.target(&disk).unwrap(), 1).unwrap();
+        assert_eq!(scene.assert_whole(&context), "version 1\n");
     }
 }

@@ -7,7 +7,7 @@ use super::world::*;
 use super::{is_clean, part, stable_of};
 
 /// Publishes two versions, gives a machine the first, and returns the delta blobs of the second.
-fn two_versions(
+pub fn two_versions(
     dir: &std::path::Path,
 ) -> (
     MemoryRemote,

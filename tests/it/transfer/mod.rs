@@ -2,6 +2,7 @@
 
 mod channels;
 mod deltas;
+mod forecast;
 mod labour;
 pub mod world;
 

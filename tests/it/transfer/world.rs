@@ -22,8 +22,8 @@ use layerset::remote::{Head, Remote, RemoteError, Revision, Sink, WritableRemote
 use layerset::sha256::Sha256;
 use layerset::store::{OpenOptions, RefName, Repository, Waiting};
 use layerset::transfer::{
-    Catalogue, Change, Outcome, PrepareOptions, Publication, PullOptions, PullReport, Quiet,
-    Signer, TransferError, What, prepare, publish, pull,
+    Catalogue, Change, Outcome, PrepareOptions, Publication, PullForecast, PullOptions, PullReport,
+    Quiet, Signer, TransferError, What, forecast, prepare, publish, pull,
 };
 use layerset::tree::{Changeset, Inode, Tree};
 use layerset::trust::TrustError;
@@ -480,6 +480,27 @@ pub fn pull_options() -> PullOptions<'static> {
             tell: &|_| {},
         },
     }
+}
+
+/// Says what pulling what the channel points at would fetch.
+pub fn forecast_stable(
+    repository: &Repository,
+    remote: &MemoryRemote,
+    options: &PullOptions<'_>,
+) -> PullForecast {
+    let ledger = Ledger::read(remote);
+    let channel = ledger.channel(&stable()).unwrap().unwrap();
+    let release = ledger.release(Kind::Image, "web", &channel.release);
+    let name = RefName::new("remotes/main/images/web/stable").unwrap();
+    forecast(
+        repository,
+        remote,
+        &ledger,
+        &release.unwrap(),
+        &name,
+        options,
+    )
+    .unwrap()
 }
 
 /// Pulls what the channel points at.

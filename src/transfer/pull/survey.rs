@@ -1,0 +1,125 @@
+//! What the repository has already: read once, before anything is decided.
+
+use std::collections::BTreeSet;
+
+use super::super::deltas::Root;
+use super::super::inventory::{Content, image_objects, layer_objects};
+use super::super::{Catalogue, Progress, TransferError};
+use super::PullOptions;
+use super::plan::{Holdings, PlannedPart, PullPlan, Route};
+use crate::causes::chain;
+use crate::format::release::{DeltaRef, Kind, Release, ReleaseId};
+use crate::id::ObjectId;
+use crate::store::{RefName, Repository};
+
+/// Decides how a release arrives that `name` is going to point at. Reads documents and the
+/// repository, and changes neither.
+pub(super) fn plan(
+    repository: &Repository,
+    catalogue: &dyn Catalogue,
+    release: &Release,
+    name: &RefName,
+    options: &PullOptions<'_>,
+) -> Result<PullPlan, TransferError> {
+    let releases = with_layers(catalogue, release)?;
+    // What a ref points at was whole when that was written.
+    let is_settled = repository.read_ref(name)? == Some(release.id.to_string());
+    let mut holdings = Holdings {
+        present: present(repository, &releases, is_settled),
+        bases: BTreeSet::new(),
+    };
+    if options.deltas {
+        holdings.bases = bases(repository, &releases);
+    }
+    let plan = PullPlan::new(releases, &holdings);
+    Ok(with_readable_bases(repository, plan, options.progress))
+}
+
+/// Finds the releases of the layers of a release; it comes last itself.
+fn with_layers(
+    catalogue: &dyn Catalogue,
+    release: &Release,
+) -> Result<Vec<Release>, TransferError> {
+    let mut all = Vec::new();
+    for layer in &release.layers {
+        let id = ReleaseId::from(layer.id);
+        all.push(catalogue.release(Kind::Layer, &layer.name, &id)?);
+    }
+    all.push(release.clone());
+    Ok(all)
+}
+
+fn present(repository: &Repository, releases: &[Release], is_settled: bool) -> BTreeSet<ReleaseId> {
+    let has_manifest = |release: &&Release| match release.kind {
+        Kind::Layer => repository.has_layer(&release.id.layer()),
+        Kind::Image => repository.read_image(&release.id.image()).is_ok(),
+    };
+    let named = releases.iter().filter(has_manifest);
+    let whole = named.filter(|release| is_settled || is_whole(repository, release));
+    whole.map(|release| release.id).collect()
+}
+
+/// Says whether a layer or an image that has a manifest here has everything: what a pull wrote that
+/// a loss of power ended may have not, nor what was damaged since.
+fn is_whole(repository: &Repository, release: &Release) -> bool {
+    let objects = match release.kind {
+        Kind::Layer => repository
+            .read_layer(&release.id.layer())
+            .map_err(TransferError::from)
+            .and_then(|layer| layer_objects(&layer, &repository.read_changeset(&layer.changeset)?)),
+        Kind::Image => repository
+            .read_tree(&release.tree)
+            .map(|tree| image_objects(&tree))
+            .map_err(TransferError::from),
+    };
+    let is_here = |(id, content): (&ObjectId, &Content)| repository.is_untouched(id, content.size);
+    objects.is_ok_and(|objects| objects.iter().all(is_here))
+}
+
+fn bases(repository: &Repository, releases: &[Release]) -> BTreeSet<ReleaseId> {
+    let each = releases.iter().flat_map(|release| {
+        let is_here = |delta: &&DeltaRef| match release.kind {
+            Kind::Layer => repository.has_layer(&delta.from.layer()),
+            Kind::Image => repository.has_image(&delta.from.image()),
+        };
+        release.deltas.iter().filter(is_here)
+    });
+    each.map(|delta| delta.from).collect()
+}
+
+/// Takes back the deltas whose bases cannot be read: that a manifest is here says little about what
+/// it names.
+fn with_readable_bases(
+    repository: &Repository,
+    mut plan: PullPlan,
+    progress: &dyn Progress,
+) -> PullPlan {
+    for number in 0..plan.parts().len() {
+        while let Some(part) = plan.parts().get(number)
+            && let Route::Delta(by_delta) = &part.route
+        {
+            let Err(error) = read_base(repository, part, &by_delta.delta) else {
+                break;
+            };
+            progress.remark(&format!(
+                "a delta of '{}' is of no use, what it starts from cannot be read: {}",
+                part.release.name,
+                chain(&error)
+            ));
+            plan = plan.without_base(number);
+        }
+    }
+    plan
+}
+
+/// Reads what a delta starts from, as it was when the delta was made.
+pub(super) fn read_base(
+    repository: &Repository,
+    part: &PlannedPart,
+    delta: &DeltaRef,
+) -> Result<Root, TransferError> {
+    let Release {
+        kind, corrections, ..
+    } = &part.release;
+    Root::read(repository, *kind, &delta.from, corrections.is_some())
+}
