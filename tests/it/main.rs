@@ -12,6 +12,7 @@ mod crash;
 mod deploy;
 mod derive;
 mod dirview;
+mod documents;
 mod dpkg;
 mod elfcheck;
 mod journey;
