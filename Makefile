@@ -13,10 +13,7 @@ demo: build
 	demo/run.sh
 
 test: deps
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked
-	$(CARGO) test --locked
+	CARGO="$(CARGO)" scripts/test.sh
 
 # FUZZ_SECONDS=600 for each target; fuzz/run.sh says what else can be set.
 fuzz:

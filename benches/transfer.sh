@@ -2,14 +2,19 @@
 # What an update costs on the wire: layerset beside named peers on the same pair of images, and over a link of 20 ms and 100 Mbit/s.
 #
 # usage: benches/transfer.sh [PART...]   as root; all parts when none is named; `make bench` runs it after benches/run.sh
-#   parts: bytes (layerset ostree casync zstd patch xdelta3 bsdiff), network, table
+#   parts: bytes (layerset ostree casync zstd patch xdelta3 bsdiff), network, table; pair (makes the pair and says what it is),
+#          record (writes benches/transfer.pair)
 #   BENCH_WORK=dir    where everything goes (default target/bench); what is made once is kept in its transfer/
 #   BENCH_ROUNDS=n    runs over the link (default 5); medians are shown
 #   BENCH_PAIR=dir    a pair of roots, dir/v1 and dir/v2, for the peers, instead of those of the two images
 #   LAYERSET=path     the program (default target/release/layerset)
 #
-# The pair is that of a year's end: Debian with `main` alone, and with updates and security, of the same packages. It is built as
-# an image of four layers, and the peers get the files of the composed images. Each figure is kept in results/, so that a part can be run
+# The pair is a server and its security updates of some months. v1 is Debian's `main`; v2 is made from it by
+# fixtures/update-archive.py, with changes like those of the updates that the archive had: a kernel of another release, machine
+# code of libraries and servers, scripts, data. So the change does not depend on the day. benches/transfer.pair has the digests of
+# the pair that figures were recorded on, and the script says whether today's is that one: v1 changes with each point release.
+#
+# It is built as an image of four layers, and the peers get the files of the composed images. Each figure is kept in results/, so that a part can be run
 # again alone. Bytes over the link are those of IP packets, both ways; CPU is user and system time with all children.
 set -euo pipefail
 
@@ -20,6 +25,7 @@ work=$(realpath -m -- "${BENCH_WORK:-$top/target/bench}")/transfer
 rounds=${BENCH_ROUNDS:-5}
 pair=${BENCH_PAIR:-$work/pair}
 results=$work/results
+recorded=$top/benches/transfer.pair
 image=server
 delay_ms=10 rate_mbit=100
 # A delta tool gets this long for a file; else the file counts as compressed whole.
@@ -57,11 +63,20 @@ bytes_of() { find "$@" -type f -printf '%s\n' | awk '{ sum += $1 } END { print s
 
 # --- the pair ----------------------------------------------------------------------------------------------------
 
+# What v2 has in newer versions, besides the kernel: with changed machine code, and with changed files alone. All packages of
+# a source move together.
+functions=(libc6 libexpat1 libkrb5-3 liblzma5 libpcre2-8-0 libsqlite3-0 libssl3t64 libxml2 nginx openssh-server postgresql-17 python3.13
+    zlib1g)
+bumps=(apt base-files ca-certificates cloud-init tzdata)
+
 build_pair() {
     local dir=$work/workspace
-    if [ -n "${BENCH_PAIR:-}" ] || [ -d "$pair/v2" ]; then return 0; fi
+    # A pair whose versions are not known is of an older script.
+    if [ -n "${BENCH_PAIR:-}" ] || { [ -d "$pair/v2" ] && [ -s "$work/v2.lock" ]; }; then return 0; fi
     say "building the pair, once, in $pair"
-    rm -rf -- "$dir" "$work/repo" "$pair.new"
+    # Package files are checked against the lock.
+    if [ -d "$work/repo/cache/debs" ]; then rm -rf -- "$work/debs" && mv "$work/repo/cache/debs" "$work/debs"; fi
+    rm -rf -- "$dir" "$work"/{repo,new,remote*,ostree,casync,oci,registry} "$results"/* "$pair" "$pair.new"
     mkdir -p "$dir"/{layers/os,recipes} "$pair.new"
     cp -a "$top"/layers/{nginx,postgresql} "$dir/layers/"
     sed -i 's/"debian"/"os"/' "$dir"/layers/*/layer.toml
@@ -75,23 +90,73 @@ TOML
     printf 'version = "1"\non = ["os"]\n\n[files]\n' >"$dir/layers/page/layer.toml"
     echo '<h1>A page</h1>' >"$dir/layers/page/files/usr/share/bench/page.html"
     echo 'layers = ["os", "postgresql", "nginx", "page"]' >"$dir/recipes/$image.toml"
-    "$layerset" --repo "$work/repo" -q init
+    "$layerset" --repo "$work/repo" -q init >/dev/null
+    if [ -d "$work/debs" ]; then rmdir "$work/repo/cache/debs" 2>/dev/null || true; mv "$work/debs" "$work/repo/cache/debs"; fi
     build_version v1
-    sed -i 's/pockets = .*/pockets = ["updates", "security"]/' "$dir/layers/os/layer.toml"
-    build_version v2
+    cp "$dir/recipes/$image.lock" "$work/v1.lock"
+    say "the archive of v2"
+    rm -rf -- "$work/archive"
+    "$top/fixtures/update-archive.py" "$work/archive" --debs "$work/repo/cache/debs" --lock "$work/v1.lock" \
+        --kernel linux-image-cloud-amd64 "${functions[@]/#/--functions=}" "${bumps[@]/#/--bump=}" >"$work/moved"
+    build_version v2 --apt-sources "$work/archive/sources.list"
+    cp "$dir/recipes/$image.lock" "$work/v2.lock"
     mv "$pair.new" "$pair"
 }
 
-# Locks and builds the image as it is now, and keeps its files as $1.
+# Locks and builds the image as it is now, and keeps its files as $1; the other words are options of `lock` and `build`.
 build_version() {
     local recipe=$work/workspace/recipes/$image.toml
-    "$layerset" --repo "$work/repo" -q lock "$recipe" >/dev/null
-    "$layerset" --repo "$work/repo" --json -q build "$recipe" >"$work/out/build-$1"
+    "$layerset" --repo "$work/repo" -q lock "$recipe" "${@:2}" >/dev/null
+    "$layerset" --repo "$work/repo" --json -q build "$recipe" "${@:2}" >"$work/out/build-$1"
     jq -r .image "$work/out/build-$1" >"$results/image-$1"
     "$layerset" --repo "$work/repo" -q deploy "$image" --copy --target "$work/target-$1" >/dev/null
     cp -a "$work/target-$1/layerset/current/root/." "$pair.new/$1"
     "$layerset" deactivate --target "$work/target-$1" >/dev/null
     rm -rf --one-file-system -- "$work/target-$1"
+}
+
+# Describes the pair: one fact a line.
+describe_pair() {
+    local version
+    printf 'release %s\n' "$(cat "$pair/v1/etc/debian_version")"
+    for version in v1 v2; do
+        printf '%s-packages %s\n' $version "$(sed -n 's/.*name = "\([^"]*\)", version = "\([^"]*\)".*/\1 \2/p' "$work/$version.lock" | LC_ALL=C sort -u | digest)"
+        printf '%s-content %s\n' $version "$(digest <"$work/sums-$version")"
+    done
+    printf 'moved-packages %d\nnew-contents %d\nnew-bytes %d\n' "$(wc -l <"$work/moved")" "$(cat "$results/new-files")" "$(cat "$results/new-bytes")"
+}
+
+digest() { sha256sum | cut -c -64; }
+
+facts_recorded() { sed '/^#/d; /^recorded /d' "$recorded"; }
+
+# Says whether figures of today compare with the recorded ones, and keeps that for the table.
+judge_pair() {
+    local day judged
+    if [ -n "${BENCH_PAIR:-}" ]; then
+        echo "the pair is one of your own" >"$work/described"
+        judged="The pair is one of your own."
+    else
+        describe_pair >"$work/described"
+        day=$(sed -n 's/^recorded //p' "$recorded")
+        if [ -z "$day" ]; then
+            judged="No pair is recorded: figures compare with those of no other day."
+        elif cmp -s <(facts_recorded) "$work/described"; then
+            judged="The pair is the recorded one: figures compare with those of $day."
+        else
+            judged="The pair is not the one of $day: figures compare with those of that day by ratio alone."
+            say "what differs from benches/transfer.pair (<) today (>):"
+            diff <(facts_recorded) "$work/described" | grep '^[<>]' >&2 || true
+        fi
+    fi
+    echo "$judged" >"$work/judged"
+    say "$judged"
+}
+
+record_pair() {
+    [ -z "${BENCH_PAIR:-}" ] || fail "a pair of your own is not recorded"
+    { sed -n '/^#/p' "$recorded"; printf 'recorded %s\n' "$(date -u +%F)"; cat "$work/described"; } >"$work/recorded"
+    cp "$work/recorded" "$recorded"
 }
 
 # Points the image at one of the two versions.
@@ -415,6 +480,8 @@ table() {
 
 ## An update: $(cat "$results/new-files") new contents, $(mb "$(cat "$results/new-bytes")"), of $(mb "$(bytes_of "$pair/v2")")
 
+$(cat "$work/judged")
+
 | how | bytes | to layerset | CPU to make it | peak memory |
 |---|---|---|---|---|
 EOT
@@ -459,12 +526,13 @@ if [ "${1:-}" = --encode ]; then
 fi
 
 [ "$(id -u)" = 0 ] || fail "run it as root: it builds images and makes network namespaces"
-for tool in bsdiff casync jq ostree xdelta3 zstd /usr/bin/time; do
+for tool in apt-ftparchive bsdiff casync gpg jq objcopy ostree python3 readelf xdelta3 xz zstd /usr/bin/time; do
     command -v $tool >/dev/null || fail "'$tool' is missing: run 'scripts/deps.sh bench'"
 done
 mkdir -p "$results" "$work/out"
 build_pair
 [ -s "$work/new" ] || list_new
+judge_pair
 parts=("$@")
 [ $# -gt 0 ] || parts=(bytes network table)
 for part in "${parts[@]}"; do
@@ -479,6 +547,8 @@ for part in "${parts[@]}"; do
     zstd | patch | xdelta3 | bsdiff) file_by_file "$part" ;;
     network) (network) ;;
     table) table ;;
+    pair) cat "$work/described" ;;
+    record) record_pair ;;
     *) fail "there is no part '$part'" ;;
     esac
 done

@@ -8,6 +8,9 @@
 #
 # Nothing outside the work directory changes: the deployed nginx runs in its own network and process namespaces.
 set -euo pipefail
+# What is compared and parsed must not depend on who runs it.
+export LC_ALL=C.UTF-8 TZ=UTC
+umask 022
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 layerset=$(realpath -- "${LAYERSET:-$top/target/release/layerset}")
@@ -64,7 +67,7 @@ start() {
         --clearenv --setenv PATH /usr/sbin:/usr/bin:/sbin:/bin --chdir / --info-fd 9 \
         /bin/sh -euc "$serve" 9>"$work/sandbox.json" </dev/null >"$work/server.log" 2>&1 &
     sandbox=$!
-    local tries=100
+    local tries=600
     until fetch /health >/dev/null 2>&1; do
         kill -0 "$sandbox" 2>/dev/null || { cat "$work/server.log" >&2; fail "the server ended"; }
         ((tries--)) || { cat "$work/server.log" >&2; fail "the server did not answer"; }
@@ -89,7 +92,7 @@ stop() {
 # Fetches a page from inside the server's network namespace.
 fetch() {
     server=$(jq -er '."child-pid"' "$work/sandbox.json") || return 1
-    nsenter --net="/proc/$server/ns/net" curl -fsS --max-time 5 "http://127.0.0.1$1"
+    nsenter --net="/proc/$server/ns/net" curl -q -fsS --noproxy '*' --max-time 5 "http://127.0.0.1$1"
 }
 
 # Fetches the front page and fails unless it is of version $1.

@@ -11,6 +11,9 @@
 # `unsafe`. A finding (a panic, a failed assertion, more than 512 MB or 10 s for one input) ends its target and is kept in
 # findings/; to see it again: target/x86_64-unknown-linux-gnu/release/TARGET work/findings/TARGET-...
 set -euo pipefail
+# What is compared and parsed must not depend on who runs it.
+export LC_ALL=C.UTF-8 TZ=UTC
+umask 022
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/.." && pwd)

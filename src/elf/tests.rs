@@ -355,21 +355,3 @@ fn ldconfigs_flags_follow_machine_class_and_header_flags() {
         assert_eq!(facts.cache_flags(), None);
     }
 }
-
-#[test]
-fn this_machines_own_libc_can_be_read() {
-    let path = "/lib/x86_64-linux-gnu/libc.so.6";
-    let Ok(bytes) = std::fs::read(path) else {
-        eprintln!("skipped: there is no '{path}'");
-        return;
-    };
-    let facts = parse(&bytes).unwrap().unwrap();
-    assert_eq!(facts.soname.as_deref(), Some("libc.so.6"));
-    assert_eq!(facts.needed, ["ld-linux-x86-64.so.2"]);
-    assert_eq!(facts.cache_flags(), Some(0x0303));
-    assert!(facts.interp.is_some() && facts.abi_tag.is_some());
-    assert!(facts.version_defs.contains(&"GLIBC_2.2.5".to_owned()));
-    assert!(!facts.version_defs.contains(&"libc.so.6".to_owned()));
-    let private = |need: &VersionNeed| need.version == "GLIBC_PRIVATE" && !need.weak;
-    assert!(facts.version_needs.iter().any(private));
-}

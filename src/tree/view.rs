@@ -39,7 +39,7 @@ pub enum ViewError {
 }
 
 /// The version of [`FileFacts`]' serialised form and meaning; cached facts of another version are to be thrown away.
-pub const FACTS_VERSION: u32 = 100 + elf::FACTS_VERSION;
+pub const FACTS_VERSION: u32 = 200 + elf::FACTS_VERSION;
 
 /// What the content of one regular file says about itself; a function of its bytes alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +57,8 @@ pub enum FileFacts {
 /// The first line of a script, as the kernel reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
-    /// The interpreter's path, verbatim: a carriage return at its end belongs to it.
+    /// The interpreter's path, verbatim: a carriage return at its end belongs to it. Empty where the path is longer than
+    /// what the kernel reads, so that it starts nothing.
     pub interpreter: Vec<u8>,
     /// What follows it on the line, without blanks around; the kernel passes it as one argument.
     pub argument: Vec<u8>,
@@ -94,19 +95,30 @@ impl FileFacts {
 }
 
 impl Script {
-    /// The kernel looks at this many bytes (`BINPRM_BUF_SIZE`).
+    /// The kernel looks at this many bytes (`BINPRM_BUF_SIZE`), and takes the last one for the end of a line at most.
     const LIMIT: usize = 256;
 
-    /// Reads the first line of a file; `None` says that it is no script.
+    /// Reads the first line of a file as `load_script` of Linux's `fs/binfmt_script.c` does; `None` says that it is no
+    /// script.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let head = &bytes[..bytes.len().min(Self::LIMIT)];
-        let line = head.strip_prefix(b"#!")?;
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or(line);
+        // Behind the end of a file the kernel sees zeros, which end a line too.
+        let end = head.iter().position(|byte| matches!(byte, b'\n' | 0));
+        let is_cut = end.is_none() && head.len() == Self::LIMIT;
+        let end = end.unwrap_or(head.len());
+        let line = head[..end].strip_prefix(b"#!")?;
         let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
         let start = line.iter().position(|byte| !is_blank(byte))?;
         let line = &line[start..];
-        let end = line.iter().position(is_blank).unwrap_or(line.len());
-        let (interpreter, rest) = line.split_at(end);
+        let end = line.iter().position(is_blank);
+        if is_cut && end.is_none() {
+            return Some(Self {
+                interpreter: Vec::new(),
+                argument: Vec::new(),
+            });
+        }
+        let line = &line[..line.len() - usize::from(is_cut)];
+        let (interpreter, rest) = line.split_at(end.unwrap_or(line.len()));
         let from = rest.iter().position(|byte| !is_blank(byte));
         let to = rest.iter().rposition(|byte| !is_blank(byte));
         let argument = match (from, to) {
@@ -286,5 +298,14 @@ mod tests {
         assert_eq!(read("#!  \n/bin/sh"), None);
         assert_eq!(read("# /bin/sh"), None);
         assert_eq!(read("#!"), None);
+        assert_eq!(read("#!/bin/sh\0-e\n"), of("/bin/sh", ""));
+        // What stands at the 256th byte is lost, unless it ends the name.
+        let name = format!("/{}", "x".repeat(252));
+        assert_eq!(read(&format!("#!{name}\n")), of(&name, ""));
+        assert_eq!(read(&format!("#!{name} y")), of(&name, ""));
+        assert_eq!(read(&format!("#!{name}x\n")), of("", ""));
+        let argument = "y".repeat(245);
+        let expect = of("/bin/sh", &argument);
+        assert_eq!(read(&format!("#!/bin/sh {argument}zz\n")), expect);
     }
 }

@@ -1,14 +1,17 @@
 //! The package side against a tiny archive built on the spot: real apt, real packages, no network.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use layerset::build::apt::{
     AptError, AptRoot, Bootstrap, DebCache, InstallPlan, LocalRepo, LockedPackage, Lower, Request,
     Variant,
 };
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+
+use crate::support::skip;
 
 /// A flat archive, a work directory and a cache, all gone at the end of the test.
 struct World {
@@ -18,10 +21,10 @@ struct World {
 
 impl World {
     /// Makes an archive with an essential `tiny-base`; `None`, with the reason said, where Debian's tools are missing.
-    fn new() -> Option<Self> {
+    fn new(test: &str) -> Option<Self> {
         for tool in ["apt-get", "dpkg-deb", "apt-ftparchive"] {
             if Command::new(tool).arg("--version").output().is_err() {
-                eprintln!("skipped: {tool} is not installed");
+                skip(test, &format!("needs {tool}"));
                 return None;
             }
         }
@@ -60,6 +63,10 @@ impl World {
              Description: {name}\n For tests.\n"
         );
         fs::write(tree.join("DEBIAN/control"), control).unwrap();
+        // dpkg-deb refuses what a strict umask makes.
+        for dir in [&tree, &tree.join("DEBIAN")] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         let status = Command::new("dpkg-deb")
             .arg("--build")
             .arg(&tree)
@@ -177,7 +184,11 @@ fn quiet(_: u64, _: u64) {}
 
 #[test]
 fn a_lock_holds_the_variant_what_was_asked_for_and_its_dependencies() {
-    let Some(world) = World::new() else { return };
+    let Some(world) =
+        World::new("a_lock_holds_the_variant_what_was_asked_for_and_its_dependencies")
+    else {
+        return;
+    };
     world.deb(
         "app",
         "1:2.0+b~1-3",
@@ -229,7 +240,9 @@ fn a_lock_holds_the_variant_what_was_asked_for_and_its_dependencies() {
 
 #[test]
 fn recommended_packages_come_only_when_asked_for() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("recommended_packages_come_only_when_asked_for") else {
+        return;
+    };
     world.deb("app", "1", "Recommends: extra\n");
     world.deb("extra", "1", "");
     world.publish();
@@ -255,7 +268,9 @@ fn recommended_packages_come_only_when_asked_for() {
 
 #[test]
 fn an_unknown_package_is_named_with_the_one_that_was_meant() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("an_unknown_package_is_named_with_the_one_that_was_meant") else {
+        return;
+    };
     world.deb("nginx", "1", "");
     world.publish();
     let error = world.lock("web", &["ngnix"], &[]).unwrap_err();
@@ -277,7 +292,9 @@ fn an_unknown_package_is_named_with_the_one_that_was_meant() {
 
 #[test]
 fn what_apt_would_read_as_something_else_is_refused() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("what_apt_would_read_as_something_else_is_refused") else {
+        return;
+    };
     world.deb("nginx", "1", "");
     world.publish();
     for bad in [
@@ -303,7 +320,10 @@ fn what_apt_would_read_as_something_else_is_refused() {
 
 #[test]
 fn a_lower_package_that_would_have_to_move_is_the_reason_given() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("a_lower_package_that_would_have_to_move_is_the_reason_given")
+    else {
+        return;
+    };
     world.deb("lib", "1", "");
     world.publish();
     let locked = world.lock_base(&["lib"]);
@@ -352,7 +372,9 @@ fn a_lower_package_that_would_have_to_move_is_the_reason_given() {
 
 #[test]
 fn a_conflict_without_lower_layers_gives_apts_reason() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("a_conflict_without_lower_layers_gives_apts_reason") else {
+        return;
+    };
     world.deb("app", "1", "Depends: absent-thing (>= 3)\n");
     world.publish();
     let error = world.lock("web", &["app"], &[]).unwrap_err();
@@ -366,7 +388,9 @@ fn a_conflict_without_lower_layers_gives_apts_reason() {
 
 #[test]
 fn updating_one_layer_leaves_a_superseded_base_as_it_is() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("updating_one_layer_leaves_a_superseded_base_as_it_is") else {
+        return;
+    };
     world.deb("lib", "1", "");
     world.deb("app", "1", "Depends: lib (>= 1)\n");
     world.publish();
@@ -395,7 +419,9 @@ fn updating_one_layer_leaves_a_superseded_base_as_it_is() {
 
 #[test]
 fn cached_packages_need_no_archive() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("cached_packages_need_no_archive") else {
+        return;
+    };
     world.deb("lib", "1", "");
     world.publish();
     let locked = world.lock_base(&["lib"]);
@@ -427,7 +453,9 @@ fn cached_packages_need_no_archive() {
 
 #[test]
 fn a_corrupt_cached_package_is_named_and_refused() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("a_corrupt_cached_package_is_named_and_refused") else {
+        return;
+    };
     world.deb("lib", "1", "");
     world.publish();
     let locked = world.lock_base(&["lib"]);
@@ -462,7 +490,10 @@ fn a_corrupt_cached_package_is_named_and_refused() {
 
 #[test]
 fn an_archive_that_changed_or_lost_a_file_is_an_error_that_says_so() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("an_archive_that_changed_or_lost_a_file_is_an_error_that_says_so")
+    else {
+        return;
+    };
     world.deb("lib", "1", "");
     world.deb("other", "1", "");
     world.publish();
@@ -492,7 +523,9 @@ fn an_archive_that_changed_or_lost_a_file_is_an_error_that_says_so() {
 
 #[test]
 fn an_archive_without_a_signature_is_refused() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("an_archive_without_a_signature_is_refused") else {
+        return;
+    };
     world.publish();
     fs::write(
         world.dir.path().join("sources.list"),
@@ -505,7 +538,9 @@ fn an_archive_without_a_signature_is_refused() {
 
 #[test]
 fn the_plan_for_a_sandbox_is_the_same_in_any_order() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::new("the_plan_for_a_sandbox_is_the_same_in_any_order") else {
+        return;
+    };
     world.deb("app", "1", "Depends: lib\n");
     world.deb("lib", "1", "");
     world.publish();

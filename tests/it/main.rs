@@ -1,6 +1,6 @@
 //! Integration tests, one binary: real tools, real filesystems, real mounts.
 //!
-//! What needs root or a tool that is missing says `SKIPPED name: reason` on standard error, and never passes silently.
+//! What needs root or a tool that is missing calls `support::skip`, and is counted as skipped by `scripts/test.sh`.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod apt;
@@ -9,6 +9,7 @@ mod archive;
 mod capture;
 mod cli;
 mod crash;
+mod debian;
 mod deploy;
 mod derive;
 mod dirview;
@@ -25,4 +26,5 @@ mod serve;
 mod session;
 mod support;
 mod swap;
+mod tally;
 mod transfer;

@@ -1,6 +1,6 @@
 //! Runs the `layerset` program as a person does: in an empty environment, with what it says kept as a transcript.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -53,6 +53,9 @@ impl Session {
             .env("NO_COLOR", "1")
             .env("LC_ALL", "C.UTF-8")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            // Far from UTC, and without a file of zones: what shows the time of a place fails everywhere.
+            .env("TZ", "ODD-14")
+            .envs(other_clock())
             .stdin(Stdio::null());
         command
     }
@@ -84,6 +87,16 @@ impl Session {
         text.replace(self.repo.to_str().unwrap(), "REPO")
             .replace(self.dir.to_str().unwrap(), "DIR")
     }
+}
+
+/// The variables by which scripts/hostile-world.sh sets the clock ahead.
+fn other_clock() -> impl Iterator<Item = (OsString, OsString)> {
+    let is_set = std::env::var_os("FAKETIME").is_some();
+    std::env::vars_os().filter(move |(name, _)| {
+        let name = name.as_encoded_bytes();
+        let is_of_it = name.starts_with(b"FAKETIME") || name == b"NO_FAKE_STAT";
+        is_set && (is_of_it || name == b"LD_PRELOAD")
+    })
 }
 
 impl Ran {

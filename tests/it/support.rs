@@ -1,7 +1,11 @@
 //! What tests of real file systems share: objects on disk, trees written briefly, and honest skipping.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use layerset::id::ObjectId;
 use layerset::materialise::{ObjectDir, PasswdIds};
@@ -9,21 +13,68 @@ use layerset::path::RelPath;
 use layerset::time::Timestamp;
 use layerset::tree::{Inode, Node, Owner, Tree};
 
-/// Says why a test does nothing; cargo shows it with `--nocapture` and in the captured output of a failure.
-#[allow(clippy::print_stderr)]
+/// Records that the running test cannot run, or not all of it, and why; `scripts/test.sh` counts and lists it.
+///
+/// The harness names a test's thread after it; on another thread, `test` is the name that is told.
 pub fn skip(test: &str, reason: &str) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or(test);
     // Straight to the descriptor: the harness would swallow what `eprintln!` writes in a test that passes.
-    let line = format!("SKIPPED {test}: {reason}\n");
+    let line = format!("SKIPPED {name}: {reason}\n");
     let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+    if let Some(list) = std::env::var_os("LAYERSET_TEST_SKIPS") {
+        let list = std::fs::File::options().append(true).open(list);
+        // One write, for tests run side by side.
+        let line = format!("{name}\t{}\n", reason.replace('\n', " "));
+        list.unwrap().write_all(line.as_bytes()).unwrap();
+    }
 }
 
-/// Says whether the test runs as root; reports it as skipped when not.
+/// Says whether the test runs as root; records it as skipped when not.
 pub fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         skip(test, "needs root for mounts, owners and devices");
     }
     root
+}
+
+/// How long a test waits for what must happen: more than a loaded machine or a slow disk needs, and not for ever.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What happens at once happens within this, wherever; what it is told from takes much longer.
+pub const AT_ONCE: Duration = Duration::from_secs(30);
+
+/// Waits until `is_so`; fails with `otherwise` when it never is.
+#[track_caller]
+pub fn wait_until(otherwise: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "{otherwise}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A port of loopback where nobody answers, and that nobody else gets as long as this lives.
+pub struct Nobody {
+    pub address: SocketAddr,
+    _bound: tokio::net::TcpSocket,
+}
+
+impl Nobody {
+    pub fn new() -> Self {
+        // Bound, and never told to listen: the kernel refuses connections.
+        let bound = tokio::net::TcpSocket::new_v4().unwrap();
+        bound.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self {
+            address: bound.local_addr().unwrap(),
+            _bound: bound,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
 }
 
 pub fn path(bytes: &[u8]) -> RelPath {
@@ -37,12 +88,19 @@ pub fn ids() -> PasswdIds {
     )
 }
 
-/// Stores `bytes` as an object in `dir` and returns a file of them.
+/// Stores `bytes` as an object in `dir`, for everybody to read, and returns a file of them.
 pub fn file(dir: &Path, bytes: &[u8], mode: u16) -> Inode {
     let id = ObjectId::of(bytes);
     let at = dir.join(ObjectDir::relative_path(&id));
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();
     std::fs::write(&at, bytes).unwrap();
+    // Whatever the umask of who runs the tests.
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(&at, 0o644);
+    open(at.parent().unwrap(), 0o755);
+    open(dir, 0o755);
     Inode::file(id, bytes.len() as u64, mode)
 }
 

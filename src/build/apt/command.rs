@@ -42,10 +42,8 @@ impl Finished {
 
 /// Runs `command` to its end with no input, its output captured and its messages in the C locale.
 pub fn run(command: &mut Command) -> Result<Finished, AptError> {
-    let output = command
+    let output = in_plain_words(command)
         .stdin(Stdio::null())
-        .env("LC_ALL", "C.UTF-8")
-        .env_remove("LANGUAGE")
         .output()
         .map_err(|source| AptError::Spawn {
             program: program(command),
@@ -58,6 +56,11 @@ pub fn run(command: &mut Command) -> Result<Finished, AptError> {
     })
 }
 
+/// Has a tool speak as it was written, so that what it says can be understood. `LANGUAGE` counts for more than `LC_ALL`.
+pub fn in_plain_words(command: &mut Command) -> &mut Command {
+    command.env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE")
+}
+
 /// Returns the program's name, for messages.
 pub fn program(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
@@ -67,4 +70,20 @@ pub fn program(command: &Command) -> String {
 pub fn tail(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_not_translated_whatever_the_caller_has_set() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo ${LANGUAGE-none} $LC_ALL"])
+            .envs([("LANGUAGE", "tr"), ("LC_ALL", "tr_TR.UTF-8")]);
+        let finished = run(&mut command).unwrap();
+        assert_eq!(finished.stdout, "none C.UTF-8\n");
+    }
 }

@@ -81,7 +81,6 @@ impl AptRoot {
                 .arg(format!("SHA256:{}", package.sha256));
         }
         let mut child = command
-            .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

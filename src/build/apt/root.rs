@@ -9,7 +9,7 @@
 //! ```
 
 use super::cache::DebCache;
-use super::command::{Finished, run};
+use super::command::{Finished, in_plain_words, run};
 use super::error::AptError;
 use super::package::Bootstrap;
 use super::resolve::Resolver;
@@ -131,7 +131,7 @@ impl AptRoot {
     /// Makes a command that sees the private state only.
     pub(super) fn command(&self, tool: &str) -> Command {
         let mut command = Command::new(tool);
-        command.env("APT_CONFIG", self.dir.join("apt.conf"));
+        in_plain_words(&mut command).env("APT_CONFIG", self.dir.join("apt.conf"));
         command
     }
 

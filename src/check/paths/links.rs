@@ -61,7 +61,8 @@ pub fn links(tree: &Tree) -> Vec<Problem> {
         if is_volatile(bytes) {
             continue;
         }
-        let (end, circles) = match look::walk(tree, look::parent(bytes), target) {
+        // From the link itself, which counts among the links that are followed.
+        let (end, circles) = match look::walk(tree, b"", bytes) {
             Walk::Found(..) => continue,
             Walk::Lost(end) => (end, false),
             Walk::Loop(end) => (end, true),
@@ -222,6 +223,15 @@ mod tests {
                 "!link:/var/up",
             ],
         );
+    }
+
+    #[test]
+    fn a_link_is_itself_one_of_the_forty_that_linux_follows() {
+        let mut image = Image::new().file("opt/0", b"");
+        for n in 1..=41 {
+            image = image.link(&format!("opt/{n}"), &(n - 1).to_string());
+        }
+        check(image, &["!link:/opt/41"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::look::{self, NoProgram, passes, within};
 use crate::check::{Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
-use crate::tree::view::{FileFacts, ImageView, ViewError};
+use crate::tree::view::{FileFacts, ImageView, Script, ViewError};
 use crate::tree::{Node, Tree};
 
 /// Where `env` looks when nobody has set a PATH, in Debian.
@@ -17,6 +17,9 @@ const PATH: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
+
+/// So many scripts may be each other's interpreters, as in Linux.
+const MAX_SCRIPTS: usize = 5;
 
 /// Places whose scripts are there to be read.
 const PAPER: [&[u8]; 3] = [b"usr/share/doc", b"usr/src", b"usr/include"];
@@ -42,18 +45,17 @@ pub fn scripts(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewEr
     let mut known = BTreeMap::new();
     let mut problems = Vec::new();
     for (path, inode) in tree.iter() {
-        // Nothing shorter than '#!/x' is a script that could work.
-        let may_be = matches!(inode.node, Node::File { size, .. } if size >= 4);
+        // Nothing shorter than '#!x' asks for an interpreter.
+        let may_be = matches!(inode.node, Node::File { size, .. } if size >= 3);
         if !may_be || inode.mode & 0o111 == 0 {
             continue;
         }
         let FileFacts::Script(script) = view.facts(path.as_bytes())? else {
             continue;
         };
-        let key = (script.interpreter, script.argument);
+        let key = (script.interpreter.clone(), script.argument.clone());
         if !known.contains_key(&key) {
-            let fault = fault(tree, &key.0, &key.1);
-            known.insert(key.clone(), fault);
+            known.insert(key.clone(), fault_in_chain(tree, view, script)?);
         }
         if let Some(Some(fault)) = known.get(&key) {
             problems.push(problem(path, fault));
@@ -62,15 +64,42 @@ pub fn scripts(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewEr
     Ok(problems)
 }
 
+/// Says what is wrong with a script's first line, or with that of a script which is its interpreter, and so on.
+fn fault_in_chain(
+    tree: &Tree,
+    view: &dyn ImageView,
+    mut script: Script,
+) -> Result<Option<String>, ViewError> {
+    let mut asked = String::new();
+    for _ in 0..MAX_SCRIPTS {
+        if let Some(fault) = fault(tree, &script.interpreter, &script.argument) {
+            return Ok(Some(asked + &fault));
+        }
+        let Ok(found) = look::program(tree, &script.interpreter) else {
+            return Ok(None);
+        };
+        // What comes as factory content has another place in the tree.
+        if tree.get(&found).is_none() {
+            return Ok(None);
+        }
+        let FileFacts::Script(next) = view.facts(&found)? else {
+            return Ok(None);
+        };
+        let shown = escape(&script.interpreter);
+        asked += &format!("asks for the interpreter '{shown}', a script which ");
+        script = next;
+    }
+    Ok(Some(
+        "asks for a script as interpreter, which asks for another one, and so on in circles or too often".to_owned(),
+    ))
+}
+
 /// Says what is wrong with a script's first line, after the word "which".
 fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
-    if let Some(plain) = interpreter.strip_suffix(b"\r") {
-        return Some(format!(
-            "asks for the interpreter '{}' with a carriage return at its end: the line ends as in DOS",
-            escape(plain)
-        ));
-    }
     let shown = escape(interpreter);
+    if interpreter.is_empty() {
+        return Some("asks for an interpreter by a longer path than the kernel reads".to_owned());
+    }
     if !interpreter.starts_with(b"/") {
         return Some(format!(
             "asks for the interpreter '{shown}', which is no absolute path"
@@ -79,15 +108,27 @@ fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
     let found = match look::program(tree, interpreter) {
         Ok(found) => found,
         Err(none) => {
-            return Some(format!(
-                "asks for the interpreter '{shown}', which {}",
-                none.reason()
-            ));
+            return Some(match interpreter.strip_suffix(b"\r") {
+                Some(plain) => format!(
+                    "asks for the interpreter '{}' with a carriage return at its end: the line ends as in DOS",
+                    escape(plain)
+                ),
+                None => format!(
+                    "asks for the interpreter '{shown}', which {}",
+                    none.reason()
+                ),
+            });
         }
     };
     // Multi-call binaries are asked by the name of the link, so the name in the script counts, too.
     if look::name(interpreter) != b"env" && look::name(&found) != b"env" {
         return None;
+    }
+    if argument.is_empty() {
+        return Some(
+            "asks env for no program, so that env starts the script again, and so on for ever"
+                .to_owned(),
+        );
     }
     let wanted = wanted_of_env(argument)?;
     let none = if wanted.starts_with(b"/") {
@@ -121,7 +162,8 @@ fn wanted_of_env(argument: &[u8]) -> Option<&[u8]> {
         return None;
     }
     let mut words = line
-        .split(|byte| byte.is_ascii_whitespace() && *byte != b'\r')
+        // A carriage return at the end of a line of DOS is one of them.
+        .split(|byte| byte.is_ascii_whitespace() || *byte == 0x0b)
         .filter(|word| !word.is_empty());
     while let Some(word) = words.next() {
         match word {
@@ -170,7 +212,6 @@ fn problem(path: &RelPath, fault: &str) -> Problem {
 mod tests {
     use super::*;
     use crate::check::paths::testing::{Image, assert_ids};
-    use crate::tree::view::Script;
 
     fn fault_of(tree: &Tree, line: &str) -> Option<String> {
         let script = Script::parse(line.as_bytes())?;
@@ -211,7 +252,6 @@ mod tests {
             "#!/usr/bin/env -S -i A=b -u C python3 -u",
             "#!/usr/bin/env -vS/usr/lib/tool x",
             "#!/usr/bin/env --split-string=python3 -u",
-            "#!/bin/env",
             "#!/usr/bin/env -i",
             "#!/usr/bin/env -S \"odd\" x",
             "#!/usr/bin/env ./here",
@@ -228,7 +268,8 @@ mod tests {
             "#!/usr/bin/env python3\r\n",
             Some("'python3' with a carriage return"),
         );
-        check("#!/usr/bin/env -S python3\r\n", Some("carriage return"));
+        check("#!/usr/bin/env -S python3\r\n", None);
+        check("#!/bin/env", Some("for ever"));
         check("#!python3", Some("no absolute path"));
         check("#!/usr/bin/env ruby", Some("asks env for 'ruby'"));
         check("#!/usr/bin/env python3 -u", Some("'python3\\x20-u'"));
@@ -247,6 +288,9 @@ mod tests {
             .exec("usr/bin/a", perl)
             .file("usr/bin/not", perl)
             .exec("usr/bin/fine", b"#!/bin/sh\n")
+            .exec("usr/bin/by-fine", b"#!/usr/bin/fine\n")
+            .exec("usr/bin/by-a", b"#!/usr/bin/a\n")
+            .exec("usr/bin/circle", b"#!/usr/bin/circle\n")
             .exec("usr/bin/other", b"#\n\n\n\n")
             .exec("usr/bin/empty", b"")
             .exec("etc/cron.daily/a b", perl)
@@ -260,6 +304,8 @@ mod tests {
             &[
                 "!script:/etc/cron.daily/a\\x20b",
                 "!script:/usr/bin/a",
+                "!script:/usr/bin/by-a",
+                "!script:/usr/bin/circle",
                 "script:/usr/lib/a/examples/run",
                 "script:/usr/lib/sysimage/var/lib/dpkg/info/a.postinst",
                 "script:/usr/share/app/debian/rules",

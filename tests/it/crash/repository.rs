@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use layerset::durable::{Disk, LockMode, RealDisk};
 use layerset::format::{Image, parse_tree};
@@ -10,11 +9,12 @@ use layerset::id::{ImageId, ObjectId};
 use layerset::store::{FsckOptions, OpenOptions, RefName, Repository, StoreError};
 
 use super::disk::{Fault, FaultyDisk};
+use crate::support::PATIENCE;
 
 fn open(root: &Path, disk: Arc<dyn Disk>, mode: LockMode) -> Repository {
     let options = OpenOptions {
         mode,
-        patience: Duration::from_secs(10),
+        patience: PATIENCE,
         ..OpenOptions::default()
     };
     Repository::open(root, disk, options).unwrap()

@@ -9,7 +9,8 @@ use layerset::id::ImageId;
 use layerset::store::{FsckOptions, OpenOptions, Repository};
 
 use super::disk::{Fault, FaultyDisk};
-use crate::deploy::{World, base, is_root, note, with};
+use crate::deploy::{World, base, note, with};
+use crate::support::is_root;
 
 /// A target whose generation 1 holds version 1, and the image of version 2.
 struct Scene {
@@ -182,7 +183,7 @@ fn enumerate(name: &str, generations: u64, work: Work, expect: &str) {
 
 #[test]
 fn every_call_of_a_deploy_may_stop_fail_or_lose_data() {
-    if is_root("every call of a deploy") {
+    if is_root("every_call_of_a_deploy_may_stop_fail_or_lose_data") {
         enumerate(
             "deploy",
             1,
@@ -194,7 +195,7 @@ fn every_call_of_a_deploy_may_stop_fail_or_lose_data() {
 
 #[test]
 fn every_call_of_a_rollback_may_stop_fail_or_lose_data() {
-    if is_root("every call of a rollback") {
+    if is_root("every_call_of_a_rollback_may_stop_fail_or_lose_data") {
         enumerate("rollback", 2, Scene::rollback, "version 1\n");
     }
 }

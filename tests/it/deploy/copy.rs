@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_copied_deployment_has_the_same_contents_and_joins() {
-    if !is_root("copies with mounts") {
+    if !is_root("a_copied_deployment_has_the_same_contents_and_joins") {
         return;
     }
     let world = World::new();

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn an_update_merges_etc_by_record_and_line_and_writes_merged_numbers() {
-    if !is_root("the update") {
+    if !is_root("an_update_merges_etc_by_record_and_line_and_writes_merged_numbers") {
         return;
     }
     let world = World::new();
@@ -73,7 +73,7 @@ fn an_update_merges_etc_by_record_and_line_and_writes_merged_numbers() {
 
 #[test]
 fn a_conflict_is_refused_until_decided_and_no_side_is_lost() {
-    if !is_root("conflicts") {
+    if !is_root("a_conflict_is_refused_until_decided_and_no_side_is_lost") {
         return;
     }
     let world = World::new();
@@ -132,7 +132,7 @@ fn a_conflict_is_refused_until_decided_and_no_side_is_lost() {
 
 #[test]
 fn an_edit_of_etc_after_staging_is_not_hidden_by_the_switch() {
-    if !is_root("the late edit") {
+    if !is_root("an_edit_of_etc_after_staging_is_not_hidden_by_the_switch") {
         return;
     }
     let world = World::new();
@@ -158,7 +158,7 @@ fn an_edit_of_etc_after_staging_is_not_hidden_by_the_switch() {
 
 #[test]
 fn the_shared_var_gets_skeleton_and_factory_content_once_and_only_by_a_switch() {
-    if !is_root("the shared var") {
+    if !is_root("the_shared_var_gets_skeleton_and_factory_content_once_and_only_by_a_switch") {
         return;
     }
     let world = World::new();
@@ -207,7 +207,7 @@ fn the_shared_var_gets_skeleton_and_factory_content_once_and_only_by_a_switch() 
 
 #[test]
 fn a_directory_that_became_a_file_is_decided_like_any_conflict() {
-    if !is_root("conflicts of kinds") {
+    if !is_root("a_directory_that_became_a_file_is_decided_like_any_conflict") {
         return;
     }
     let world = World::new();

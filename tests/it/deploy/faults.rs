@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn removing_a_deployment_never_walks_into_a_mount() {
-    if !is_root("mounts below a deployment") {
+    if !is_root("removing_a_deployment_never_walks_into_a_mount") {
         return;
     }
     let world = World::new();
@@ -26,7 +26,7 @@ fn removing_a_deployment_never_walks_into_a_mount() {
 
 #[test]
 fn an_edited_history_is_shown_and_does_not_stop_a_rollback() {
-    if !is_root("the history") {
+    if !is_root("an_edited_history_is_shown_and_does_not_stop_a_rollback") {
         return;
     }
     let world = World::new();
@@ -43,7 +43,7 @@ fn an_edited_history_is_shown_and_does_not_stop_a_rollback() {
 
 #[test]
 fn a_damaged_or_missing_object_is_refused_by_path_before_anything_is_written() {
-    if !is_root("damaged objects") {
+    if !is_root("a_damaged_or_missing_object_is_refused_by_path_before_anything_is_written") {
         return;
     }
     let world = World::new();
@@ -91,7 +91,7 @@ fn a_second_command_learns_who_holds_the_target() {
 
 #[test]
 fn too_little_room_is_refused_with_the_numbers_before_the_first_write() {
-    if !is_root("a small filesystem") {
+    if !is_root("too_little_room_is_refused_with_the_numbers_before_the_first_write") {
         return;
     }
     let world = World::new();
@@ -220,7 +220,7 @@ impl Disk for Failing {
 
 #[test]
 fn an_update_that_fails_at_any_write_leaves_exactly_the_old_or_the_new() {
-    if !is_root("failing writes") {
+    if !is_root("an_update_that_fails_at_any_write_leaves_exactly_the_old_or_the_new") {
         return;
     }
     let world = World::new();

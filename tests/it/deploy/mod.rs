@@ -27,23 +27,14 @@ use layerset::store::{OpenOptions, RefName, Repository, Transaction};
 use layerset::time::Clock;
 use layerset::tree::{Changeset, Inode, Owner, Tree};
 
+use crate::support::{PATIENCE, is_root};
+
 struct Noon;
 
 impl Clock for Noon {
     fn now_sec(&self) -> i64 {
         1_750_000_000
     }
-}
-
-/// Says whether the test runs as root; reports it as skipped when not.
-pub(crate) fn is_root(test: &str) -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        // Straight to the descriptor: the harness would swallow what `eprintln!` writes in a test that passes.
-        let line = format!("SKIPPED {test}: needs root for mounts and owners\n");
-        let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
-    }
-    is_root
 }
 
 /// A repository and a target in a directory that is unmounted and removed whatever happens.
@@ -148,7 +139,7 @@ impl World {
     pub(crate) fn target_on(&self, disk: Arc<dyn Disk>) -> Result<Target, DeployError> {
         // Another test's child process may hold our lock's descriptor between fork and exec.
         let waiting = Waiting {
-            patience: Duration::from_secs(10),
+            patience: PATIENCE,
             ..Waiting::default()
         };
         let root = self.repository.root();

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_first_deployment_serves_the_image_with_its_own_etc_and_the_shared_var() {
-    if !is_root("the first deployment") {
+    if !is_root("a_first_deployment_serves_the_image_with_its_own_etc_and_the_shared_var") {
         return;
     }
     let world = World::new();
@@ -42,7 +42,7 @@ fn a_first_deployment_serves_the_image_with_its_own_etc_and_the_shared_var() {
 
 #[test]
 fn status_needs_no_repository() {
-    if !is_root("status") {
+    if !is_root("status_needs_no_repository") {
         return;
     }
     let world = World::new();
@@ -56,7 +56,7 @@ fn status_needs_no_repository() {
 
 #[test]
 fn a_rollback_brings_back_the_old_etc_and_keeps_what_is_staged() {
-    if !is_root("the rollback") {
+    if !is_root("a_rollback_brings_back_the_old_etc_and_keeps_what_is_staged") {
         return;
     }
     let world = World::new();
@@ -95,7 +95,7 @@ fn a_rollback_brings_back_the_old_etc_and_keeps_what_is_staged() {
 
 #[test]
 fn pruning_spares_what_is_needed_and_lets_go_of_the_images() {
-    if !is_root("pruning") {
+    if !is_root("pruning_spares_what_is_needed_and_lets_go_of_the_images") {
         return;
     }
     let world = World::new();
@@ -128,7 +128,7 @@ fn pruning_spares_what_is_needed_and_lets_go_of_the_images() {
 
 #[test]
 fn activation_after_a_reboot_mounts_what_is_needed_and_checks_its_metadata() {
-    if !is_root("activation") {
+    if !is_root("activation_after_a_reboot_mounts_what_is_needed_and_checks_its_metadata") {
         return;
     }
     let world = World::new();
@@ -174,7 +174,7 @@ fn activation_after_a_reboot_mounts_what_is_needed_and_checks_its_metadata() {
 
 #[test]
 fn a_bad_deployment_is_only_chosen_by_its_number() {
-    if !is_root("bad deployments") {
+    if !is_root("a_bad_deployment_is_only_chosen_by_its_number") {
         return;
     }
     let world = World::new();
@@ -203,7 +203,7 @@ fn a_bad_deployment_is_only_chosen_by_its_number() {
 
 #[test]
 fn a_bad_image_is_remembered_after_its_deployment_is_gone() {
-    if !is_root("bad images") {
+    if !is_root("a_bad_image_is_remembered_after_its_deployment_is_gone") {
         return;
     }
     let world = World::new();

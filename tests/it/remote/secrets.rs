@@ -4,6 +4,7 @@ use layerset::remote::{OpenOptions, Remote as _, RemoteError, open};
 
 use super::servers::{Registry, S3_KEY, S3_SECRET, S3Server, Step, WebServer};
 use super::{digest, noise, options, put, read, reader, writer};
+use crate::support::Nobody;
 
 const SECRET: &str = "registry-secret-that-must-not-show";
 
@@ -64,7 +65,9 @@ fn s3_credentials_are_found_or_their_absence_is_said() {
     let endpoint = ("AWS_ENDPOINT_URL", server.endpoint.as_str());
     let location = "s3://layers/x";
     // Nothing answers for the machine's own credentials here.
-    let nowhere = ("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9");
+    let nobody = Nobody::new();
+    let nobody_url = nobody.url();
+    let nowhere = ("AWS_METADATA_ENDPOINT", nobody_url.as_str());
     let home_is = ("HOME", home.path().to_str().unwrap());
     let remote = reader(location, &options([endpoint, nowhere, home_is]));
     assert_denied(

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 
-use crate::support;
+use crate::support::{AT_ONCE, PATIENCE, skip};
 
 /// What a scripted server does with one request.
 #[derive(Clone)]
@@ -384,7 +384,7 @@ impl Registry {
     pub fn start(test: &str, extra: &str) -> Option<Self> {
         let program = Path::new(PROGRAM);
         if !program.exists() {
-            support::skip(test, "needs Debian's docker-registry");
+            skip(test, "needs Debian's docker-registry");
             return None;
         }
         Some(Self::serve(program, extra, tempfile::tempdir().unwrap()))
@@ -424,7 +424,7 @@ impl Registry {
                 .spawn()
                 .unwrap();
             let started = Instant::now();
-            while started.elapsed() < Duration::from_secs(20) {
+            while started.elapsed() < PATIENCE {
                 if child.try_wait().unwrap().is_some() {
                     break;
                 }
@@ -445,6 +445,8 @@ fn answers(host: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(host) else {
         return false;
     };
+    // Whoever took the port may be silent.
+    let _ = stream.set_read_timeout(Some(AT_ONCE));
     let _ = stream.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n");
     let mut text = String::new();
     let _ = stream.read_to_string(&mut text);

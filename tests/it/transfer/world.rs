@@ -29,6 +29,8 @@ use layerset::tree::{Changeset, Inode, Tree};
 use layerset::trust::TrustError;
 use sha2::Digest as _;
 
+use crate::support::PATIENCE;
+
 /// What a remote does wrong with the next reads of blobs.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
@@ -46,7 +48,7 @@ pub struct MemoryRemote {
     /// Ranges that were asked for.
     pub log: Mutex<Vec<(Sha256, Range<u64>)>>,
     pub sent: AtomicU64,
-    /// The end of a long range is held back until this says so; an error after ten seconds.
+    /// The end of a long range is held back until this says so; an error when that never comes.
     pub hold: Mutex<Option<Hold>>,
 }
 
@@ -59,7 +61,7 @@ impl MemoryRemote {
         };
         let started = Instant::now();
         while !hold() {
-            if started.elapsed() > Duration::from_secs(10) {
+            if started.elapsed() > PATIENCE {
                 return Err(self.error("the end was held back for nothing"));
             }
             std::thread::sleep(Duration::from_millis(5));

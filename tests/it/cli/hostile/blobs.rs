@@ -6,6 +6,7 @@ use std::path::Path;
 use super::World;
 use super::world::{Fate, Mirror, honest};
 use crate::remote::servers::{Seen, Step};
+use crate::support::Nobody;
 
 type Harm = (&'static str, fn(&Mirror), fn(&Seen, usize) -> Option<Step>);
 
@@ -246,7 +247,8 @@ fn a_bundle_that_is_damaged_is_refused_as_a_mirror_is() {
     let mirror = world.mirror("medium");
     mirror.spoil(|bytes| bytes.truncate(bytes.len() / 2));
     world.another_machine("medium");
-    let trust = world.policy("medium", &["http://127.0.0.1:9"]);
+    let nobody = Nobody::new();
+    let trust = world.policy("medium", &[&nobody.url()]);
     let from = |dir: &Path| format!("--from {}", dir.display());
     world
         .pull_with("medium", &trust, &from(&mirror.dir))

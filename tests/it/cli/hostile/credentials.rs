@@ -5,6 +5,7 @@ use std::process::Command;
 use super::World;
 use super::world::masked;
 use crate::remote::servers::{Registry, S3_KEY, S3_SECRET, S3Server, Step, WebServer};
+use crate::support::Nobody;
 
 const TOKEN: &str = "session-token-that-must-not-show";
 const PASSWORD: &str = "registry-secret-that-must-not-show";
@@ -18,6 +19,7 @@ fn refused(world: &World, remote: &str, environment: &[(&str, &str)]) -> String 
         format!("[[remote]]\nname = \"main\"\nlocation = {remote:?}\nroot = \"root.json\"\n");
     std::fs::write(world.path("trust.toml"), policy).unwrap();
     let dir = world.path("").display().to_string();
+    let nobody = Nobody::new();
     let mut said = Vec::new();
     for line in [
         format!(
@@ -29,7 +31,7 @@ fn refused(world: &World, remote: &str, environment: &[(&str, &str)]) -> String 
         let words: Vec<&str> = line.split_whitespace().collect();
         let mut command: Command = world.publisher().command(&words);
         command
-            .env("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+            .env("AWS_METADATA_ENDPOINT", nobody.url())
             .env("LAYERSET_TIMEOUT", "1")
             .env("LAYERSET_TRIES", "1")
             .envs(environment.iter().copied());

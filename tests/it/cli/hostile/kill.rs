@@ -7,16 +7,8 @@ use std::time::{Duration, Instant};
 use super::World;
 use super::world::{copy, listing};
 use crate::remote::servers::{Seen, Step, WebServer};
+use crate::support::{AT_ONCE, wait_until};
 use sha2::Digest as _;
-
-/// Waits until `is_so`, but not for ever.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 fn kill(child: &mut Child) {
     // SIGKILL, to this process only.
@@ -78,7 +70,7 @@ fn pull_killed_at(world: &World, is_new: bool, at: usize, bytes: u64) {
     let line = format!("pull web/stable --quiet --trust {}", trust.display());
     let mut child = world
         .pull_command(&name, &line)
-        .env("LAYERSET_TIMEOUT", "60")
+        .env("LAYERSET_TIMEOUT", "600")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -173,14 +165,16 @@ fn an_interrupt_ends_a_pull_that_waits_and_says_how_to_go_on() {
     let trust = world.policy("seed", &[&server.url]);
     let line = format!("pull web/stable --trust {}", trust.display());
     let mut command = world.pull_command("seed", &line);
-    command.env("LAYERSET_TIMEOUT", "60").stderr(Stdio::piped());
+    command
+        .env("LAYERSET_TIMEOUT", "600")
+        .stderr(Stdio::piped());
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
     wait_until("no blob was asked for", || server.seen().len() > 1);
     let started = Instant::now();
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let ran = world.ran("seed", child.wait_with_output().unwrap());
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < AT_ONCE);
     ran.expect(130).says(&[
         "error: interrupted",
         "hint: nothing was changed but what had been finished; run the command again to go on",

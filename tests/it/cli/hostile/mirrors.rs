@@ -3,6 +3,7 @@
 use super::World;
 use super::world::{Mirror, honest, masked, numberless};
 use crate::remote::servers::{Seen, Step, WebServer};
+use crate::support::Nobody;
 
 fn flip(mirror: &Mirror) {
     mirror.spoil(|bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
@@ -116,9 +117,9 @@ fn a_head_that_is_wrong_or_old_on_one_mirror_is_taken_from_the_next() {
 
     // A name that nobody answers for, and no mirror that can be used.
     let gone = WebServer::ruled(&old.dir, |_, _| None);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", free.local_addr().unwrap());
-    drop((free, gone));
+    drop(gone);
+    let unanswered = Nobody::new();
+    let nobody = unanswered.url();
     let trust = world.policy("none", &[&nobody, &second.url, &first.url]);
     let ran = world.pull_with("m", &trust, "--quiet").expect(1);
     let text = ran.stderr.replace(&nobody, "NOBODY");

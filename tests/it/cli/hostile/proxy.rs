@@ -5,7 +5,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::support::wait_until;
 
 /// When a request is held for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +69,9 @@ impl Proxy {
 
     /// Waits until a request is held, or the program that asks has ended.
     pub fn wait_for(&self, child: &mut Child) {
-        let started = Instant::now();
-        while !self.is_held() && child.try_wait().unwrap().is_none() {
-            assert!(started.elapsed() < Duration::from_secs(60));
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("no request was held", || {
+            self.is_held() || child.try_wait().unwrap().is_some()
+        });
     }
 
     /// Says whether the request came that is held.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use layerset::durable::RealDisk;
 use layerset::format::release::{ChannelName, Kind};
@@ -18,6 +18,7 @@ use layerset::trust::{Editor, KeyStore, State};
 pub use super::mirror::{Fate, Mirror, copy, honest, listing, masked, numberless};
 use crate::remote::servers::{Seen, Step, WebServer};
 use crate::session::{Ran, Session};
+use crate::support::PATIENCE;
 use crate::transfer::world::{Files, image, layer, noise};
 
 pub const DAY: i64 = 86_400;
@@ -328,7 +329,7 @@ impl World {
     pub fn is_unharmed(&self, fate: &Fate) {
         let transcript = fate.ran.transcript();
         assert_ne!(fate.ran.status, 0, "{}: {transcript}", fate.machine);
-        assert!(fate.took < Duration::from_secs(30), "{transcript}");
+        assert!(fate.took < PATIENCE, "{transcript}");
         let errors = fate.ran.stderr.matches("error: ").count();
         assert_eq!(errors, 1, "{}: {transcript}", fate.machine);
         self.has_release(&fate.machine, 1);
