@@ -1,7 +1,7 @@
 //! The only way to change a repository or a target: a few primitives on the filesystem, behind one seam.
 //!
 //! Commit points are made of these calls, so tests put another [`Disk`] in their place that stops, fails, or loses
-//! unsynced data at the Nth call (`tests/it/crash.rs`). What is assumed of the medium:
+//! unsynced data at the Nth call (`tests/it/crash`). What is assumed of the medium:
 //!
 //! 1. `rename` replaces its destination atomically: after a crash the name holds the old or the new file, whole names only.
 //! 2. After `syncfs` returned, everything written before it on that filesystem, data and names, survives.
