@@ -114,8 +114,9 @@ for port in map(int, sys.argv[1:]):
 print("ready", flush=True)
 PYTHON
     coproc python3 "$run/ports.py" 9 80 443 3000 5000 5432 8000 8080 9000
-    local word
-    read -r word <&"${COPROC[0]}" && [ "$word" = ready ] || fail "the ports cannot be taken"
+    local word=
+    read -r word <&"${COPROC[0]}" || true
+    [ "$word" = ready ] || fail "the ports cannot be taken"
 }
 
 read_only() {
@@ -148,7 +149,7 @@ trixie_root() {
     local root=$1
     if [ ! -e "$root.made" ]; then
         rm -rf -- "$root"
-        mmdebstrap --quiet --variant=apt --include=ca-certificates trixie "$root" >"$root.log" 2>&1 ||
+        mmdebstrap --quiet --variant=apt --include=ca-certificates,mount trixie "$root" >"$root.log" 2>&1 ||
             fail "there is no root of Debian 13: see '$root.log'"
         touch "$root.made"
     fi
@@ -241,6 +242,7 @@ stage() {
     # The way that `cargo test` runs them.
     cd "$top"
     export CARGO_MANIFEST_DIR=$top INSTA_UPDATE=no RUST_BACKTRACE=0
+    # shellcheck disable=SC2016
     exec "${prefix[@]}" bash -c '
         status=0
         while read -r program; do "$program" "${@:2}" </dev/null || status=101; done <"$1"
