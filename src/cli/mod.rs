@@ -1,4 +1,4 @@
-//! The command line: one file a command; [`ui`] is the only printing, `error` the only exit.
+//! The command line: parses, calls, prints. [`ui`] is the only printing, `error` the only exit.
 
 mod authority;
 mod build;

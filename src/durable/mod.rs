@@ -2,7 +2,7 @@
 //! seam.
 //!
 //! Commit points are made of these calls, so tests put another [`Disk`] in their place that stops,
-//! fails, or loses unsynced data at the Nth call (`tests/it/crash.rs`). What is assumed of the
+//! fails, or loses unsynced data at the Nth call (`tests/it/crash`). What is assumed of the
 //! medium:
 //!
 //! 1. `rename` replaces its destination atomically: after a crash the name holds the old or the new file, whole names only.

@@ -1,5 +1,4 @@
-//! The heart: one three-way merge of trees, used to compose layers, to carry a machine's `/etc` over an update, and
-//! to read drift.
+//! The heart: one three-way merge of trees. It composes layers, and carries a machine's `/etc` over an update.
 //!
 //! [`apply`] puts a changeset on a tree that is not the one it was made on. For each path, with `pre` what the layer
 //! saw, `post` what it made and `current` what is there now: unchanged below → take `post`; already `post` → done;

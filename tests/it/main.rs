@@ -13,6 +13,7 @@ mod debian;
 mod deploy;
 mod derive;
 mod dirview;
+mod documents;
 mod dpkg;
 mod elfcheck;
 mod journey;
