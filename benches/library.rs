@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use layerset::build::{Composer, Quiet, Sink};
+use layerset::builder::{Composer, Quiet, Sink};
 use layerset::compose::{Member, judge};
 use layerset::deploy::{Action, BadPolicy, Note, RecordedVerdict, Target};
 use layerset::durable::RealDisk;
@@ -80,7 +80,7 @@ fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
             key: BuildKey::of(name.as_bytes()),
             on: Vec::new(),
             epoch: 0,
-            builder: layerset::build::BUILDER_VERSION,
+            builder: layerset::builder::BUILDER_VERSION,
         },
         packages: Vec::new(),
         first_boot: BTreeMap::new(),

@@ -3,7 +3,8 @@
 //! The map of the code is in ARCHITECTURE.md; a module uses only modules of a lower level, which a test holds.
 
 pub mod agent;
-pub mod build;
+pub mod apt;
+pub mod builder;
 pub mod causes;
 pub mod check;
 pub mod cli;

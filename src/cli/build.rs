@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, Context, error, host_architecture, ui};
-use crate::build::{self, Action, BuildOptions, BuildReport};
+use crate::builder::{self, Action, BuildOptions, BuildReport};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
 use crate::store::Repository;
@@ -70,7 +70,7 @@ impl Build {
             rebuild: self.rebuild.clone(),
             ..options(context, &self.source)
         };
-        let report = build::build(&workspace, &repository, &options)?;
+        let report = builder::build(&workspace, &repository, &options)?;
         if self.verify_reproducible {
             return self.verify(context, &workspace, &repository, &report);
         }
@@ -90,7 +90,7 @@ impl Build {
             .ui
             .remark("building every layer again in a scratch repository");
         let options = options(context, &self.source);
-        let found = build::verify_reproducible(workspace, repository, report, &options)?;
+        let found = builder::verify_reproducible(workspace, repository, report, &options)?;
         let differing = found.differing;
         context.ui.print_json(&serde_json::json!({
             "build": report, "unreproducible": differing, "not_compared": found.not_compared,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{CliError, Context, error, host_architecture};
-use crate::build::{self, CheckReport, CheckedSet, Composer};
+use crate::builder::{self, CheckReport, CheckedSet, Composer};
 use crate::check::{Finding, Severity, Verdict};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
@@ -60,7 +60,7 @@ impl Check {
         context.ui.doing("composing and checking");
         let composer = Composer::new(&repository, &context.cancel, &context.ui);
         let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
-        let report = build::check(&composer, &set, today)?;
+        let report = builder::check(&composer, &set, today)?;
         if let Some(id) = &self.explain {
             return explain(context, &report, id);
         }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::build::{Source, options};
 use super::{CliError, Context, error, host_architecture, ui};
-use crate::build::{self, ComposeReport, Composer, Difference, Facts, OracleReport};
+use crate::builder::{self, ComposeReport, Composer, Difference, Facts, OracleReport};
 use crate::check::{Severity, Verdict};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
@@ -43,7 +43,7 @@ impl Compose {
         let repository = context.open(LockMode::Shared, "layerset compose")?;
         if self.oracle {
             let options = options(context, &self.source);
-            let report = build::oracle(&workspace, &repository, &options)?;
+            let report = builder::oracle(&workspace, &repository, &options)?;
             context.ui.print_json(&report)?;
             context.ui.print(&describe_oracle(&report, self.explain));
             return match report.unexplained.len() {
@@ -54,7 +54,7 @@ impl Compose {
         }
         let composer = Composer::new(&repository, &context.cancel, &context.ui);
         let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
-        let report = build::compose_built(&workspace, &composer, today)?;
+        let report = builder::compose_built(&workspace, &composer, today)?;
         context.ui.print_json(&report)?;
         context.ui.print(&describe(&report));
         if report.verdict != Verdict::Safe {

@@ -5,7 +5,7 @@ use std::error::Error;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use crate::agent::AgentError;
-use crate::build::BuildError;
+use crate::builder::BuildError;
 use crate::durable::DurableError;
 use crate::recipe::RecipeError;
 use crate::remote::RemoteError;
@@ -226,7 +226,7 @@ impl From<BuildError> for CliError {
                     | BuildError::NeedsLock { .. }
                     | BuildError::Unclassified { .. }
                     | BuildError::Secrets { .. } => REFUSED,
-                    BuildError::Apt(crate::build::apt::AptError::HashMismatch { .. }) => INTEGRITY,
+                    BuildError::Apt(crate::apt::AptError::HashMismatch { .. }) => INTEGRITY,
                     _ => FAILED,
                 };
                 Self {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, Context, host_architecture, ui};
-use crate::build::{self, LockOptions};
+use crate::builder::{self, LockOptions};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
 
@@ -53,7 +53,7 @@ impl Lock {
             waiting: context.store_waiting(),
             progress: &context.ui,
         };
-        let report = build::lock(&workspace, &repository, &options)?;
+        let report = builder::lock(&workspace, &repository, &options)?;
         context.ui.print_json(&report)?;
         let mut text = String::new();
         if !report.changes.is_empty() {

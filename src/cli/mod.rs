@@ -21,7 +21,7 @@ mod publish;
 mod pull;
 mod serve;
 mod show;
-mod target;
+mod targets;
 mod trust;
 pub mod ui;
 
@@ -104,21 +104,21 @@ enum Command {
     /// Write images for use elsewhere: a bundle for machines that reach no remote
     Export(export::Export),
     /// Put an image on a target and switch to it
-    Deploy(target::Deploy),
+    Deploy(targets::Deploy),
     /// Bring a target up to date: with its channel, or one component rebuilt
-    Update(target::Update),
+    Update(targets::Update),
     /// Switch a target back to an earlier deployment
-    Rollback(target::Rollback),
+    Rollback(targets::Rollback),
     /// Show the deployments of a target
-    Status(target::Status),
+    Status(targets::Status),
     /// Show every change of a target
-    History(target::History),
+    History(targets::History),
     /// Keep a deployment, whatever the policy says, or stop keeping it
-    Pin(target::Pin),
+    Pin(targets::Pin),
     /// Mount the deployments of a target again, e.g. after a reboot of the host
-    Activate(target::Activate),
+    Activate(targets::Activate),
     /// Unmount the deployments of a target
-    Deactivate(target::Deactivate),
+    Deactivate(targets::Deactivate),
     /// Let go of the images of a target that is gone
     Forget(forget::Forget),
     /// Remove what no image and no deployment needs

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::error::CliError;
-use crate::build::{Action, LayerReport, Progress};
+use crate::builder::{Action, LayerReport, Progress};
 
 /// How this process talks.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! The package side against a tiny archive built on the spot: real apt, real packages, no network.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use layerset::build::apt::{
+use layerset::apt::{
     AptError, AptRoot, Bootstrap, DebCache, InstallPlan, LocalRepo, LockedPackage, Lower, Request,
     Variant,
 };

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use layerset::build::{Sandboxed, Sink};
+use layerset::builder::{Sandboxed, Sink};
 use layerset::compose::{CannotGenerate, Generate, TreeView, clear, fill};
 use layerset::durable::RealDisk;
 use layerset::materialise::{PasswdIds, ScanOptions, scan};

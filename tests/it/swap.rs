@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use layerset::build::{CheckReport, CheckedSet, Composer, Quiet, check};
+use layerset::builder::{CheckReport, CheckedSet, Composer, Quiet, check};
 use layerset::check::CHECKS_VERSION;
 use layerset::durable::RealDisk;
 use layerset::format::{

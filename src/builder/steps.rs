@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::apt::{InstallPlan, LocalRepo, StatusLine};
 use super::inputs::LayerInputs;
 use super::{BuildError, BuildOptions, files};
+use crate::apt::{InstallPlan, LocalRepo, StatusLine};
 use crate::recipe::{Content, LayerLock};
 use crate::sandbox::{ReadOnlyBind, Run, Sandbox, SandboxError, View};
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::note;
 use crate::agent::{self, ChannelReport};
-use crate::build::BuildReport;
+use crate::builder::BuildReport;
 use crate::cli::follow::{Follow, channel_name, describe};
 use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, ui};

@@ -6,7 +6,6 @@
 //! composed and checked, and committed by the rename of `images/<recipe>`.
 
 mod accounts;
-pub mod apt;
 mod baselines;
 mod check;
 mod composed;

@@ -105,7 +105,7 @@ fn select(all: Vec<Source>, spec: &Bootstrap) -> Result<Vec<Source>, AptError> {
 mod tests {
     use super::super::source_list::render;
     use super::*;
-    use crate::build::apt::{Pocket, Variant};
+    use crate::apt::{Pocket, Variant};
 
     const DEFAULT: &str = "deb http://one.example/debian trixie main contrib\n\
                            deb http://one.example/debian trixie-updates main contrib\n\

@@ -6,7 +6,7 @@
 //! archives' Release files, which moves every few hours and differs from archive to archive.
 
 use super::BuildError;
-use super::apt::DebCache;
+use crate::apt::DebCache;
 use crate::recipe::LockedPackage;
 
 /// The epoch of a layer without packages, and the least of any: 2000-01-01. Files have no dates of

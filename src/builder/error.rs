@@ -20,7 +20,7 @@ pub enum BuildError {
     Recipe(#[from] RecipeError),
     /// Packages could not be resolved, fetched or installed.
     #[error(transparent)]
-    Apt(#[from] super::apt::AptError),
+    Apt(#[from] crate::apt::AptError),
     /// The repository refused.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::apt::{AptRoot, DebCache, Lower, Request, Resolver};
 use super::epoch::epoch_of;
 use super::{BuildError, Progress};
+use crate::apt::{AptRoot, DebCache, Lower, Request, Resolver};
 use crate::recipe::{Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Workspace};
 use crate::store::{Repository, Waiting};
 

@@ -162,7 +162,7 @@ impl StatusLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::apt::Sha256;
+    use crate::apt::Sha256;
 
     fn package(name: &str, manual: bool) -> LockedPackage {
         LockedPackage {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::deploy::{Place, print, print_channel};
 use crate::agent;
-use crate::build::{self, BuildOptions, LockOptions};
+use crate::builder::{self, BuildOptions, LockOptions};
 use crate::check::verdict;
 use crate::cli::follow::{Follow, channel_name};
 use crate::cli::meter::Meter;
@@ -96,7 +96,7 @@ impl Update {
                 waiting: context.store_waiting(),
                 progress: &context.ui,
             };
-            build::lock(&workspace, &repository, &options)?;
+            builder::lock(&workspace, &repository, &options)?;
         }
         let options = BuildOptions {
             apt_sources: self.apt_sources.clone(),
@@ -107,7 +107,7 @@ impl Update {
             waiting: context.store_waiting(),
             progress: &context.ui,
         };
-        let built = build::build(&workspace, &repository, &options)?;
+        let built = builder::build(&workspace, &repository, &options)?;
         let verdict = verdict(&built.findings).into();
         let options = self.place.options(context, Action::Update, verdict)?;
         let site = context.site(&self.place.target);

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::build::apt::{DebCache, LocalRepo};
-use crate::build::ground::Ground;
-use crate::build::inputs::LayerInputs;
-use crate::build::layer;
-use crate::build::settle::{Rules, settle};
-use crate::build::steps::Step;
-use crate::build::{Build, BuildError, Sink};
+use crate::apt::{DebCache, LocalRepo};
+use crate::builder::ground::Ground;
+use crate::builder::inputs::LayerInputs;
+use crate::builder::layer;
+use crate::builder::settle::{Rules, settle};
+use crate::builder::steps::Step;
+use crate::builder::{Build, BuildError, Sink};
 use crate::compose::Member;
 use crate::format::{Baseline, FirstBoot, Layer};
 use crate::recipe::{LayerLock, LockedPackage};

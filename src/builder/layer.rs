@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
 use super::baselines::recall;
 use super::ground::{Ground, volatile};
 use super::inputs::LayerInputs;
@@ -11,6 +10,7 @@ use super::manifest::manifest;
 use super::settle::{Rules, Settled, settle};
 use super::steps::Step;
 use super::{Build, BuildError, Sink};
+use crate::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
 use crate::compose::{Member, baseline};
 use crate::format::Baseline;
 use crate::id::LayerId;

@@ -39,7 +39,7 @@ pub fn status_differences<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::apt::Sha256;
+    use crate::apt::Sha256;
 
     #[test]
     fn every_kind_of_difference_is_named() {
