@@ -168,7 +168,8 @@ impl Family {
     /// Cuts a file into records without any knowledge of the driver's own parser.
     fn records(&self, file: &[u8]) -> BTreeSet<Vec<u8>> {
         let head = file.windows(2).position(|pair| pair == b"\n\n");
-        let text = match head.filter(|_| !self.head.is_empty()) {
+        // Elsewhere a blank line is damage, and what stands before it counts too.
+        let text = match head.filter(|_| self.head.ends_with("\n\n")) {
             Some(end) => &file[end + 2..],
             None => file,
         };

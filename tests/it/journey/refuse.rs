@@ -18,12 +18,12 @@ fn an_unknown_package_is_named_and_the_lock_stays() {
     at.edit(
         "layers/nginx/layer.toml",
         "packages = [\"nginx\"]",
-        "packages = [\"nginx-lite\"]",
+        "packages = [\"nginx-comon\"]",
     );
     at.run("lock recipes/web.toml").expect(1).says(&[
-        "nginx-lite",
+        "nginx-comon",
         "hint: ",
-        "did you mean 'nginx",
+        "did you mean 'nginx-common'",
     ]);
     assert_eq!(
         (at.read("recipes/web.lock"), at.read("layers/ids.toml")),
