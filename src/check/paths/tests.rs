@@ -5,6 +5,7 @@ use super::testing::Image;
 use super::*;
 use crate::id::ObjectId;
 use crate::path::RelPath;
+use crate::time::thread_time;
 use crate::tree::Inode;
 use crate::tree::testing::MemoryView;
 
@@ -43,20 +44,11 @@ fn an_empty_tree_has_no_problem() {
     assert_eq!(problems(&Tree::new(), &MemoryView::new()).unwrap(), []);
 }
 
-/// The time that this thread has spent on a processor: what else the machine does counts for nothing.
-fn spent() -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-    // proc_pid_stat(5): behind the name in brackets, `utime` is the twelfth field, in hundredths of a second.
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks = fields.split(' ').nth(11).unwrap();
-    Duration::from_millis(10 * ticks.parse::<u64>().unwrap())
-}
-
 fn take_time(what: &str, tree: &Tree) {
-    let start = spent();
+    let start = thread_time();
     problems(tree, &MemoryView::new()).unwrap();
     // Seconds without optimisation; squares take hours.
-    let time = spent() - start;
+    let time = thread_time() - start;
     assert!(time < Duration::from_secs(60), "{what}: {time:?}");
 }
 

@@ -21,6 +21,13 @@ struct Authority {
     dir: PathBuf,
 }
 
+/// What `openssl ca` wants to be told; it keeps its books in the directory that it works in.
+const CA: &str = "[ca]\ndefault_ca = ours\n[ours]\ndatabase = index\nnew_certs_dir = .\nrand_serial = yes\npolicy = any\n\
+    default_md = sha256\n[any]\ncommonName = supplied\n";
+
+/// A day that is over.
+const PAST: &str = "-startdate 20200101000000Z -enddate 20200102000000Z";
+
 fn openssl(dir: &Path, line: &str) {
     let mut command = Command::new("openssl");
     command.args(line.split(' ')).current_dir(dir);
@@ -48,10 +55,14 @@ impl Authority {
         self.dir.join("ca.pem").display().to_string()
     }
 
-    /// Makes a certificate for `names`, good for so many days, and returns what it takes to serve with it.
-    fn certificate(&self, names: &str, days: i32) -> Arc<ServerConfig> {
+    /// Makes a certificate for `names`, and returns what it takes to serve with it.
+    ///
+    /// Only `openssl ca` can date one back with old and new versions: `x509 -days -1` is an error since 3.5.
+    fn certificate(&self, names: &str, validity: &str) -> Arc<ServerConfig> {
         let extensions = format!("subjectAltName={names}\nbasicConstraints=CA:FALSE\n");
         std::fs::write(self.dir.join("extensions"), extensions).unwrap();
+        std::fs::write(self.dir.join("index"), "").unwrap();
+        std::fs::write(self.dir.join("ca.conf"), CA).unwrap();
         openssl(
             &self.dir,
             "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=server -keyout server.key -out server.csr",
@@ -59,7 +70,7 @@ impl Authority {
         openssl(
             &self.dir,
             &format!(
-                "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} -extfile extensions -out server.pem"
+                "ca -batch -notext -config ca.conf -in server.csr -cert ca.pem -keyfile ca.key {validity} -extfile extensions -out server.pem"
             ),
         );
         let certificate = CertificateDer::from_pem_file(self.dir.join("server.pem")).unwrap();
@@ -141,7 +152,7 @@ fn a_remote_is_trusted_by_the_machines_authorities_and_refused_with_the_reason()
     let mirror = world.mirror("tls");
     let server = WebServer::ruled(&mirror.dir, honest);
     let ours = Authority::new(&world.path("ours"));
-    let right = Front::start(&server, ours.certificate("IP:127.0.0.1", 30));
+    let right = Front::start(&server, ours.certificate("IP:127.0.0.1", "-days 30"));
     pull(&world, "trusted", &right.url, &ours.pem()).expect(0);
     world.has_release("trusted", 2);
 
@@ -154,9 +165,9 @@ fn a_remote_is_trusted_by_the_machines_authorities_and_refused_with_the_reason()
         told.push(format!("{machine}: {}", numberless(ran.stderr.trim())));
     };
     refuse("stranger", &right, &theirs.pem());
-    let other = Front::start(&server, ours.certificate("DNS:other.example", 30));
+    let other = Front::start(&server, ours.certificate("DNS:other.example", "-days 30"));
     refuse("other-name", &other, &ours.pem());
-    let old = Front::start(&server, ours.certificate("IP:127.0.0.1", -1));
+    let old = Front::start(&server, ours.certificate("IP:127.0.0.1", PAST));
     refuse("expired", &old, &ours.pem());
     // A machine without authorities: nothing behind TLS, and what is not.
     refuse("bare", &right, "/nowhere");
