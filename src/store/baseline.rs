@@ -38,10 +38,42 @@ impl Transaction<'_> {
         if !dir.exists() {
             repository.disk().mkdir(&dir, 0o755)?;
         }
-        let is_there = std::fs::read(dir.join(layer.to_hex())).is_ok_and(|old| old == bytes);
-        match is_there {
-            true => Ok(()),
-            false => self.stage_replacing(BASELINES, &layer.to_hex(), &bytes),
+        self.stage_replacing(BASELINES, &layer.to_hex(), &bytes)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::durable::RealDisk;
+    use crate::store::OpenOptions;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_last_baseline_of_a_layer_counts_and_repositories_without_any_get_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let repository =
+            Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+        std::fs::remove_dir(dir.path().join(BASELINES)).unwrap();
+        let layer = LayerId::of(b"layer");
+        assert_eq!(repository.read_baseline(&layer).unwrap(), None);
+        assert_eq!(repository.plan_gc().unwrap().files, []);
+        let of = |checks| Baseline {
+            checks,
+            ..Baseline::default()
+        };
+        for versions in [[1, 2], [4, 3]] {
+            let transaction = repository.begin().unwrap();
+            for checks in versions {
+                transaction.put_baseline(&layer, &of(checks)).unwrap();
+            }
+            transaction.store().unwrap();
+            let read = repository.read_baseline(&layer).unwrap();
+            assert_eq!(read, Some(of(versions[1])));
         }
+        // No layer has it.
+        assert_eq!(repository.plan_gc().unwrap().files.len(), 1);
     }
 }

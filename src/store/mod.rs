@@ -1,10 +1,14 @@
 //! The repository: where objects, trees, layers and images live, each named by the digest of its canonical bytes.
 //!
-//! ```text config.toml            format version and feature flags objects/ab/cdef…       file
-//! contents, raw; the directory is 0700 because a 0640 file's bytes must not leak trees/ layers/
-//! images/ canonical bytes by id baselines/             what the checks found when a layer was
-//! built, by the layer's id; no part of that id refs/                  names -> ids: the roots of
-//! garbage collection cache/                 may be deleted at any time tmp/  lock ```
+//! ```text
+//! config.toml            format version and feature flags
+//! objects/ab/cdef…       file contents, raw; the directory is 0700 because a 0640 file's bytes must not leak
+//! trees/ layers/ images/ canonical bytes by id
+//! baselines/             what the checks found when a layer was built, by its id and no part of it
+//! refs/                  names -> ids: the roots of garbage collection
+//! cache/                 may be deleted at any time
+//! tmp/  lock
+//! ```
 //!
 //! An object under its final name is whole, whatever died: see [`Transaction`] for the one commit point. An object's
 //! modification time is always 0, so that a later write to it shows without reading it ([`Repository::check_object`]).

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -222,13 +222,18 @@ impl Transaction<'_> {
 
     fn stage_named(&self, dir: &str, hex: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let target = self.repository.named_path(dir, hex);
-        match target.exists() {
-            true => Ok(()),
-            false => self.stage_replacing(dir, hex, bytes),
+        if target.exists() {
+            return Ok(());
+        }
+        let path = self.work.path().join(format!("{dir}-{hex}"));
+        let is_first = self.lock().named.insert(path.clone(), target).is_none();
+        match is_first {
+            true => self.write_staged(&path, bytes),
+            false => Ok(()),
         }
     }
 
-    /// Stages a file whose name does not say what is in it: the one that is staged first counts.
+    /// Stages a file whose name does not say what is in it: the one that is staged last counts.
     pub(super) fn stage_replacing(
         &self,
         dir: &str,
@@ -237,13 +242,17 @@ impl Transaction<'_> {
     ) -> Result<(), StoreError> {
         let target = self.repository.named_path(dir, hex);
         let path = self.work.path().join(format!("{dir}-{hex}"));
-        if self.lock().named.insert(path.clone(), target).is_none() {
-            self.repository
-                .disk
-                .write(&path, 0o444, &mut |file| io::Write::write_all(file, bytes))?;
-            self.bytes_written
-                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if self.lock().named.insert(path.clone(), target).is_some() {
+            self.repository.disk.remove(&path)?;
         }
+        self.write_staged(&path, bytes)
+    }
+
+    fn write_staged(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let disk = &self.repository.disk;
+        disk.write(path, 0o444, &mut |file| io::Write::write_all(file, bytes))?;
+        let count = bytes.len() as u64;
+        self.bytes_written.fetch_add(count, Ordering::Relaxed);
         Ok(())
     }
 
