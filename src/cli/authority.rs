@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::follow::{default_policy, open_options};
-use super::patience::patient;
+use super::timeouts::with_timeouts;
 use super::{CliError, Context, config_dir, error};
 use crate::durable::DurableError;
 use crate::remote::{Location, WritableRemote};
@@ -46,7 +46,7 @@ pub struct TrustedArgs {
 
 /// Where to publish, and who signs.
 #[derive(Debug, Args)]
-pub struct Signatory {
+pub struct PublisherArgs {
     /// The remote: a directory, s3://BUCKET/PREFIX, oci://HOST/REPOSITORY, or its name in the trust policy
     #[arg(long, value_name = "LOCATION")]
     to: String,
@@ -57,7 +57,7 @@ pub struct Signatory {
 }
 
 /// A remote that can be published to, with all that signing takes.
-pub struct Desk {
+pub struct Publisher {
     /// The remote.
     pub remote: Box<dyn WritableRemote>,
     /// The keys.
@@ -70,7 +70,7 @@ pub struct Desk {
     pub now: i64,
 }
 
-impl Desk {
+impl Publisher {
     /// Returns what signing takes.
     pub fn authority(&self) -> Authority<'_> {
         Authority {
@@ -83,11 +83,11 @@ impl Desk {
     }
 }
 
-impl Signatory {
+impl PublisherArgs {
     /// Opens everything.
-    pub fn open(&self, context: &Context) -> Result<Desk, CliError> {
+    pub fn open(&self, context: &Context) -> Result<Publisher, CliError> {
         let (location, root, name) = self.trusted.find(&self.to)?;
-        Ok(Desk {
+        Ok(Publisher {
             remote: writable(context, &location)?,
             keys: self.keys.open()?,
             root: read(&root)?,
@@ -166,7 +166,7 @@ impl TrustedArgs {
 /// Opens a remote to write to it.
 pub fn writable(context: &Context, location: &str) -> Result<Box<dyn WritableRemote>, CliError> {
     let location: Location = location.parse()?;
-    let options = patient(open_options(context))?;
+    let options = with_timeouts(open_options(context))?;
     Ok(crate::remote::open_writable(&location, &options)?)
 }
 

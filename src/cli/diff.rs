@@ -22,12 +22,12 @@ use crate::tree::{Inode, Node, diff};
 pub struct Diff {
     /// An image, or with --target a generation
     from: String,
-    /// What it is compared with
+    /// What to compare it with
     to: String,
     /// Take numbers as generations of this target
     #[arg(long, value_name = "DIR")]
     target: Option<PathBuf>,
-    /// List every path, not only counts a layer
+    /// List every path, not only the first 20
     #[arg(long)]
     files: bool,
 }

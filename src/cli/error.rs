@@ -90,10 +90,7 @@ impl CliError {
     /// Makes this the consequence of an interrupt, whatever it was.
     pub fn interrupted(self) -> Self {
         Self {
-            hint: Some(
-                "nothing was changed but what had been finished; run the command again to go on"
-                    .to_owned(),
-            ),
+            hint: Some("finished steps were kept; run the command again to continue".to_owned()),
             ..Self::new("interrupted", INTERRUPTED)
         }
     }
@@ -345,15 +342,11 @@ impl From<TransferError> for CliError {
             ),
             TransferError::MachineId { .. } => (
                 FAILED,
-                Some(
-                    "`systemd-machine-id-setup` makes one; --ahead takes the release all the same",
-                ),
+                Some("`systemd-machine-id-setup` makes one; --ahead takes the release anyway"),
             ),
             TransferError::Unpublished { .. } => (
                 FAILED,
-                Some(
-                    "`layerset trust init` begins, `layerset publish` goes on; or is it the wrong place?",
-                ),
+                Some("run `layerset trust init`, then `layerset publish`; or check the location"),
             ),
             TransferError::Format(_)
             | TransferError::Inconsistent { .. }
@@ -381,7 +374,7 @@ impl From<TransferError> for CliError {
             ),
             TransferError::WouldGoBack { .. } => (
                 REFUSED,
-                Some("--rollback REASON publishes it all the same, and lets machines go back"),
+                Some("--rollback REASON publishes it anyway, and lets machines go back"),
             ),
         };
         Self::from_error(&error, exit).hinted(hint.map(str::to_owned))

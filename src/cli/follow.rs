@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::meter::Meter;
-use super::patience::patient;
+use super::timeouts::with_timeouts;
 use super::{CliError, Context, authority, ui};
 use crate::format::release::ChannelName;
 use crate::remote::{OpenOptions, Remark};
@@ -20,7 +20,7 @@ pub const THREADS: usize = 6;
 
 /// Which remote, where, and whom to trust.
 #[derive(Debug, Clone, Args)]
-pub struct Whence {
+pub struct OriginArgs {
     /// The remote, by its name in the trust policy [default: the first that may have the channel]
     #[arg(long, value_name = "NAME")]
     remote: Option<String>,
@@ -34,16 +34,16 @@ pub struct Whence {
 
 /// How to follow a channel.
 #[derive(Debug, Clone, Args)]
-pub struct Follow {
+pub struct FollowArgs {
     #[command(flatten)]
-    whence: Whence,
-    /// Take a release that is being rolled out even where it is not this machine's turn
+    origin: OriginArgs,
+    /// Take a release that is being rolled out before it is this machine's turn
     #[arg(long)]
     ahead: bool,
-    /// Fetch what changed in full, not as the difference to what is here
+    /// Fetch what changed in full, without deltas
     #[arg(long)]
     no_deltas: bool,
-    /// Make compressed files again even where it is quicker to fetch them: for lines that are paid by the byte
+    /// Recompress files even where fetching them is quicker: for metered connections
     #[arg(long, conflicts_with = "no_deltas")]
     least_bytes: bool,
 }
@@ -79,7 +79,7 @@ pub fn default_policy() -> Result<PathBuf, CliError> {
     super::config_dir().map(|dir| dir.join("trust.toml"))
 }
 
-impl Whence {
+impl OriginArgs {
     /// Says where to look, and whom to trust.
     pub fn origins(&self, context: &Context) -> Result<Origins, CliError> {
         Ok(Origins {
@@ -91,13 +91,13 @@ impl Whence {
             from: self.from.clone(),
             states: authority::states(context)?,
             disk: Arc::clone(&context.disk),
-            open: patient(open_options(context))?,
+            open: with_timeouts(open_options(context))?,
             now: SystemClock.now_sec(),
         })
     }
 }
 
-impl Follow {
+impl FollowArgs {
     /// Says how to pull.
     pub fn pull<'a>(&self, context: &'a Context, meter: &'a Meter) -> PullOptions<'a> {
         PullOptions {
@@ -119,7 +119,7 @@ impl Follow {
         pull: &'a PullOptions<'a>,
     ) -> Result<FollowOptions<'a>, CliError> {
         Ok(FollowOptions {
-            origins: self.whence.origins(context)?,
+            origins: self.origin.origins(context)?,
             turn: if self.ahead { Turn::Ahead } else { Turn::Wait },
             machine: match std::env::var("LAYERSET_MACHINE_ID") {
                 Ok(id) if !id.is_empty() => MachineId::Given(id),
@@ -151,7 +151,7 @@ pub fn describe(pulled: &Pulled) -> String {
     for part in &pulled.report.parts {
         if part.quicker_objects > 0 {
             text.push_str(&format!(
-                    "{} compressed files of '{}' were fetched in full, which is quicker here than making them again\n",
+                    "{} compressed files of '{}' were fetched in full, which is quicker here than recompressing them\n",
                     part.quicker_objects, part.name
                 ));
         }

@@ -1,6 +1,6 @@
 //! One command's turn on a target: the lock, and what it finds to clear up first.
 
-use super::history::{self, Action, History, Record, RecordedVerdict};
+use super::history::{self, History, HistoryAction, HistoryRecord, RecordedVerdict};
 use super::switch::Note;
 use super::{DeployError, Target, mounts};
 use crate::durable::{Lock, LockMode, replace_file};
@@ -17,7 +17,7 @@ pub struct Change<'t> {
 
 /// What activation did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Activated {
+pub struct ActivationReport {
     /// Deployments that were mounted now.
     pub mounted: Vec<u64>,
     /// Deployments that were mounted already.
@@ -74,10 +74,9 @@ impl Change<'_> {
             let note = Note {
                 who: "layerset".to_owned(),
                 verdict: RecordedVerdict::Unchecked,
-                reason: "the switch was made and its command died before it was recorded"
-                    .to_owned(),
+                reason: "the command died after the switch, before it was recorded".to_owned(),
             };
-            self.record(Action::Recovered, known, Some(current), &note)?;
+            self.record(HistoryAction::Recovered, known, Some(current), &note)?;
         }
         Ok(())
     }
@@ -85,15 +84,16 @@ impl Change<'_> {
     /// Appends a record about the way from one deployment to another.
     pub(super) fn record(
         &self,
-        action: Action,
+        action: HistoryAction,
         from: Option<u64>,
         to: Option<u64>,
         note: &Note,
     ) -> Result<(), DeployError> {
         let target = self.target;
-        let place = |generation: Option<u64>| generation.and_then(|n| target.place(n).ok());
-        let (old, new) = (place(from), place(to));
-        let record = Record {
+        let deployment =
+            |generation: Option<u64>| generation.and_then(|n| target.deployment(n).ok());
+        let (old, new) = (deployment(from), deployment(to));
+        let record = HistoryRecord {
             sequence: 0,
             parent: String::new(),
             when: target.clock.now_sec(),
@@ -101,7 +101,7 @@ impl Change<'_> {
             action,
             from,
             to,
-            image: new.as_ref().map(|place| place.facts.image),
+            image: new.as_ref().map(|deployment| deployment.facts.image),
             layers: super::switch::layer_changes(old.as_ref(), new.as_ref()),
             verdict: note.verdict,
             reason: note.reason.clone(),
@@ -158,7 +158,7 @@ impl Change<'_> {
         let disk = self.target.disk.as_ref();
         let path = self
             .target
-            .bad_image_path(&self.target.place(generation)?.facts.image);
+            .bad_image_path(&self.target.deployment(generation)?.facts.image);
         if let Some(dir) = path.parent() {
             disk.mkdir(dir, 0o755)?;
         }
@@ -169,14 +169,14 @@ impl Change<'_> {
             reason: format!("deployment {generation}: {}", note.reason),
             ..note.clone()
         };
-        self.record(Action::Bad, current, current, &note)
+        self.record(HistoryAction::Bad, current, current, &note)
     }
 
     /// Takes the mark back.
     pub fn clear_bad(&self, generation: u64) -> Result<(), DeployError> {
         let path = self
             .target
-            .bad_image_path(&self.target.place(generation)?.facts.image);
+            .bad_image_path(&self.target.deployment(generation)?.facts.image);
         if path.exists() {
             self.target.disk.remove(&path)?;
         }
@@ -184,30 +184,30 @@ impl Change<'_> {
     }
 
     fn flag(&self, generation: u64, name: &str, text: &str) -> Result<(), DeployError> {
-        let place = self.target.place(generation)?;
+        let deployment = self.target.deployment(generation)?;
         let bytes = format!("{text}\n");
         let disk = self.target.disk.as_ref();
-        replace_file(disk, &place.dir.join(name), 0o644, bytes.as_bytes())?;
+        replace_file(disk, &deployment.dir.join(name), 0o644, bytes.as_bytes())?;
         Ok(())
     }
 
     fn unflag(&self, generation: u64, name: &str) -> Result<(), DeployError> {
-        let place = self.target.place(generation)?;
-        self.target.disk.remove(&place.dir.join(name))?;
-        self.target.disk.sync_dir(&place.dir)?;
+        let deployment = self.target.deployment(generation)?;
+        self.target.disk.remove(&deployment.dir.join(name))?;
+        self.target.disk.sync_dir(&deployment.dir)?;
         Ok(())
     }
 
     /// Mounts the current, the previous and the pinned deployments again, as after a reboot.
     ///
     /// Only the current one must come up; what is wrong with another is reported.
-    pub fn activate(&self) -> Result<Activated, DeployError> {
+    pub fn activate(&self) -> Result<ActivationReport, DeployError> {
         let target = self.target;
-        let mut done = Activated::default();
+        let mut done = ActivationReport::default();
         let current = target.current()?;
         if let Some(current) = current {
-            let place = target.place(current)?;
-            let list = if self.bring_up(&place)? {
+            let deployment = target.deployment(current)?;
+            let list = if self.bring_up(&deployment)? {
                 &mut done.mounted
             } else {
                 &mut done.already
@@ -219,9 +219,9 @@ impl Change<'_> {
             if Some(generation) == current {
                 continue;
             }
-            let mounted = target.place(generation).and_then(|place| {
-                let wanted = Some(generation) == previous || place.is_pinned();
-                wanted.then(|| target.mount(&place)).transpose()
+            let mounted = target.deployment(generation).and_then(|deployment| {
+                let wanted = Some(generation) == previous || deployment.is_pinned();
+                wanted.then(|| target.mount(&deployment)).transpose()
             });
             match mounted {
                 Ok(None) => {}
@@ -244,8 +244,8 @@ impl Target {
     pub fn find(&self, image: &ImageId) -> Result<Option<u64>, DeployError> {
         for generation in self.generations()?.into_iter().rev() {
             if self
-                .place(generation)
-                .is_ok_and(|place| place.facts.image == *image)
+                .deployment(generation)
+                .is_ok_and(|deployment| deployment.facts.image == *image)
             {
                 return Ok(Some(generation));
             }

@@ -8,7 +8,7 @@ use crate::tree::{Changeset, Inode, Tree};
 
 /// Whose version of a conflicting path is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum ConflictSide {
     /// The machine's.
     Machine,
     /// The image's.
@@ -36,12 +36,12 @@ pub(super) fn conflict_paths(applied: &Applied) -> BTreeSet<RelPath> {
 pub(super) fn resolved(
     conflicting: &BTreeSet<RelPath>,
     decisions: &Decisions,
-) -> Vec<(RelPath, Side)> {
+) -> Vec<(RelPath, ConflictSide)> {
     let decision = |path: &RelPath| {
         if decisions.keep.contains(path) {
-            Some(Side::Machine)
+            Some(ConflictSide::Machine)
         } else if decisions.take.contains(path) {
-            Some(Side::Image)
+            Some(ConflictSide::Image)
         } else {
             None
         }
@@ -56,12 +56,12 @@ pub(super) fn resolved(
 pub(super) fn decide(
     tree: &mut Tree,
     changes: &mut Changeset,
-    resolved: &[(RelPath, Side)],
+    resolved: &[(RelPath, ConflictSide)],
     image: &Tree,
 ) {
     for (path, side) in resolved {
         match side {
-            Side::Machine => {
+            ConflictSide::Machine => {
                 let below: Vec<RelPath> = changes
                     .iter()
                     .map(|(changed, _)| changed)
@@ -72,7 +72,7 @@ pub(super) fn decide(
                     changes.remove(changed.as_bytes());
                 }
             }
-            Side::Image => take_image(tree, changes, path, image),
+            ConflictSide::Image => take_image(tree, changes, path, image),
         }
     }
 }

@@ -230,13 +230,13 @@ impl DeployError {
             }
             Self::NoSuchDeployment { .. } => "'layerset status' lists the deployments".to_owned(),
             Self::Bad { generation, .. } => {
-                format!("name it to use it nevertheless: --to {generation}")
+                format!("to use it anyway, name it: --to {generation}")
             }
             Self::BadImage {
                 generation: Some(generation),
                 ..
-            } => format!("`layerset rollback --to {generation}` uses it nevertheless"),
-            Self::BadImage { .. } => "publish or build one that is better".to_owned(),
+            } => format!("`layerset rollback --to {generation}` uses it anyway"),
+            Self::BadImage { .. } => "publish or build a better one".to_owned(),
             Self::NoPrevious => {
                 "'layerset status' lists the deployments; name one by --to".to_owned()
             }

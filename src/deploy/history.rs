@@ -17,7 +17,7 @@ use crate::id::{ImageId, hex};
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub enum HistoryAction {
     /// An image was put on the target.
     Deploy,
     /// Some layers of the current image were replaced.
@@ -74,7 +74,7 @@ pub struct LayerChange {
 
 /// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct HistoryRecord {
     /// Its number, from 1.
     pub sequence: u64,
     /// BLAKE3 of the line before, 64 hex digits; empty in the first record.
@@ -84,7 +84,7 @@ pub struct Record {
     /// Who asked for it.
     pub who: String,
     /// What was done.
-    pub action: Action,
+    pub action: HistoryAction,
     /// The current deployment before.
     pub from: Option<u64>,
     /// The current deployment after.
@@ -103,7 +103,7 @@ pub struct Record {
 
 /// Where a history stops being believable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Break {
+pub struct ChainBreak {
     /// The line, from 1.
     pub line: usize,
     /// What is wrong with it.
@@ -114,9 +114,9 @@ pub struct Break {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct History {
     /// Every line that can be read; from the break on they are not proven.
-    pub records: Vec<Record>,
+    pub records: Vec<HistoryRecord>,
     /// The first break; `None` when every line is as it was written.
-    pub broken: Option<Break>,
+    pub broken: Option<ChainBreak>,
     /// Whether the last line was cut short by a crash; it never counted, and the next change removes it.
     pub torn: bool,
 }
@@ -151,7 +151,7 @@ impl History {
             if history.broken.is_none()
                 && let Err(reason) = check_line(line, index, &parent)
             {
-                history.broken = Some(Break {
+                history.broken = Some(ChainBreak {
                     line: index + 1,
                     reason,
                 });
@@ -159,7 +159,7 @@ impl History {
             // A rollback must work with a log that somebody edited, so the rest is still read.
             history
                 .records
-                .extend(serde_json::from_slice::<Record>(line));
+                .extend(serde_json::from_slice::<HistoryRecord>(line));
             parent = digest(line);
         }
         history
@@ -177,7 +177,7 @@ impl History {
         let mut left: BTreeSet<u64> = BTreeSet::new();
         for record in &self.records {
             let Some(to) = record.to else { continue };
-            if let (Action::Rollback, Some(from)) = (record.action, record.from)
+            if let (HistoryAction::Rollback, Some(from)) = (record.action, record.from)
                 && to < from
             {
                 left.insert(from);
@@ -205,7 +205,7 @@ pub(super) fn tail(path: &Path) -> Result<(Option<u64>, bool), DeployError> {
     let bytes = read(path)?;
     let whole = whole_lines(&bytes);
     let last = whole.split_terminator_bytes().last();
-    let to = last.and_then(|line| serde_json::from_slice::<Record>(line).ok()?.to);
+    let to = last.and_then(|line| serde_json::from_slice::<HistoryRecord>(line).ok()?.to);
     Ok((to, whole.len() < bytes.len()))
 }
 
@@ -229,7 +229,7 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
 }
 
 fn check_line(line: &[u8], index: usize, parent: &str) -> Result<(), String> {
-    let record: Record = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let record: HistoryRecord = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     if record.sequence != index as u64 + 1 {
         return Err(format!("it is record {}", record.sequence));
     }
@@ -237,7 +237,7 @@ fn check_line(line: &[u8], index: usize, parent: &str) -> Result<(), String> {
         return Err("it does not follow the line before it".to_owned());
     }
     if own_digest(line, &record.digest).as_ref() != Some(&record.digest) {
-        return Err("it is not as it was written".to_owned());
+        return Err("it was changed after it was written".to_owned());
     }
     Ok(())
 }
@@ -262,7 +262,11 @@ fn own_digest(line: &[u8], written: &str) -> Option<String> {
 }
 
 /// Appends `record` durably, after filling in its place in the chain.
-pub(super) fn append(disk: &dyn Disk, path: &Path, mut record: Record) -> Result<(), DurableError> {
+pub(super) fn append(
+    disk: &dyn Disk,
+    path: &Path,
+    mut record: HistoryRecord,
+) -> Result<(), DurableError> {
     let fail = |reason: String| DurableError::new("encode", path, std::io::Error::other(reason));
     let bytes = read(path)?;
     let lines: Vec<&[u8]> = bytes.split_terminator_bytes().collect();
@@ -299,8 +303,8 @@ mod tests {
     use super::*;
     use crate::durable::RealDisk;
 
-    fn record(action: Action, from: Option<u64>, to: u64) -> Record {
-        Record {
+    fn record(action: HistoryAction, from: Option<u64>, to: u64) -> HistoryRecord {
+        HistoryRecord {
             sequence: 0,
             parent: String::new(),
             when: 1_700_000_000,
@@ -316,7 +320,7 @@ mod tests {
         }
     }
 
-    fn written(steps: &[(Action, Option<u64>, u64)]) -> Vec<u8> {
+    fn written(steps: &[(HistoryAction, Option<u64>, u64)]) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history.jsonl");
         for (action, from, to) in steps {
@@ -327,9 +331,9 @@ mod tests {
 
     fn three() -> Vec<u8> {
         written(&[
-            (Action::Deploy, None, 1),
-            (Action::Update, Some(1), 2),
-            (Action::Update, Some(2), 3),
+            (HistoryAction::Deploy, None, 1),
+            (HistoryAction::Update, Some(1), 2),
+            (HistoryAction::Update, Some(2), 3),
         ])
     }
 
@@ -375,9 +379,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("history.jsonl");
             std::fs::write(&path, earlier).unwrap();
-            let next = Record {
+            let next = HistoryRecord {
                 verdict: Unchecked,
-                ..record(Action::Update, Some(1), 9)
+                ..record(HistoryAction::Update, Some(1), 9)
             };
             append(&RealDisk, &path, next).unwrap();
             let history = History::load(&path).unwrap();
@@ -412,7 +416,12 @@ mod tests {
             assert!(torn.torn && torn.broken.is_none());
             assert_eq!(torn.records.last().and_then(|record| record.to), Some(2));
             mend(&RealDisk, &path).unwrap();
-            append(&RealDisk, &path, record(Action::Recovered, Some(2), 3)).unwrap();
+            append(
+                &RealDisk,
+                &path,
+                record(HistoryAction::Recovered, Some(2), 3),
+            )
+            .unwrap();
             let mended = History::load(&path).unwrap();
             assert_eq!((mended.torn, mended.broken), (false, None));
             assert_eq!(mended.records.len(), 3);
@@ -421,10 +430,10 @@ mod tests {
 
     #[test]
     fn what_was_rolled_back_from_is_not_chosen_again() {
-        let rolled = |steps: &[(Action, Option<u64>, u64)], current| {
+        let rolled = |steps: &[(HistoryAction, Option<u64>, u64)], current| {
             History::parse(&written(steps)).earlier(current)
         };
-        use Action::{Deploy, Rollback, Update};
+        use HistoryAction::{Deploy, Rollback, Update};
         let mut steps = vec![
             (Deploy, None, 1),
             (Update, Some(1), 2),

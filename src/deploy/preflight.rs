@@ -19,12 +19,12 @@ const SLACK_INODES: u64 = 32;
 
 /// Room that a deployment needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Need {
+pub(super) struct SpaceRequirement {
     bytes: u64,
     inodes: u64,
 }
 
-impl Need {
+impl SpaceRequirement {
     pub(super) fn new() -> Self {
         Self {
             bytes: SLACK_BYTES,

@@ -1,7 +1,7 @@
 //! Removing old deployments: a plan first, then each by a rename that takes it out of sight.
 
 use super::change::Change;
-use super::history::{Action, History};
+use super::history::{History, HistoryAction};
 use super::switch::Note;
 use super::{DeployError, Target};
 use crate::store::Repository;
@@ -29,7 +29,7 @@ impl Target {
         let mut plan = PrunePlan::default();
         for generation in &generations {
             let is_needed = [current, previous, staged.copied()].contains(&Some(*generation))
-                || self.place_dir(*generation).join("pinned").exists();
+                || self.deployment_dir(*generation).join("pinned").exists();
             if excess > 0 && !is_needed {
                 plan.remove.push(*generation);
                 excess -= 1;
@@ -59,7 +59,7 @@ impl Change<'_> {
                     generation: *generation,
                 });
             }
-            let dir = target.place_dir(*generation);
+            let dir = target.deployment_dir(*generation);
             super::mounts::unmount_below(&dir)?;
             let old = deployments.join(format!(".old-{generation}"));
             target.disk.rename(&dir, &old)?;
@@ -77,7 +77,7 @@ impl Change<'_> {
                     .to_owned(),
                 ..note.clone()
             };
-            self.record(Action::Prune, current, current, &note)?;
+            self.record(HistoryAction::Prune, current, current, &note)?;
         }
         Ok(())
     }

@@ -11,8 +11,8 @@
 use serde::Serialize;
 
 use super::change::Change;
-use super::history::{Action, History, LayerChange, RecordedVerdict};
-use super::record::Place;
+use super::history::{History, HistoryAction, LayerChange, RecordedVerdict};
+use super::record::DeploymentDir;
 use super::{DeployError, Target, stamp};
 use crate::format::ImageLayer;
 
@@ -39,7 +39,7 @@ pub enum BadPolicy {
 
 /// What a switch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Switched {
+pub struct SwitchReport {
     /// The current deployment before.
     pub from: Option<u64>,
     /// The current deployment now; the same when there was nothing to do.
@@ -55,8 +55,8 @@ impl Target {
         let history = History::load_unverified(&self.history_path())?;
         let mut earlier = history.earlier(current).into_iter();
         Ok(earlier.find(|generation| {
-            self.place(*generation)
-                .is_ok_and(|place| place.bad().is_none())
+            self.deployment(*generation)
+                .is_ok_and(|deployment| deployment.bad().is_none())
         }))
     }
 }
@@ -66,29 +66,29 @@ impl Change<'_> {
     pub fn switch(
         &self,
         to: u64,
-        action: Action,
+        action: HistoryAction,
         bad: BadPolicy,
         note: &Note,
-    ) -> Result<Switched, DeployError> {
+    ) -> Result<SwitchReport, DeployError> {
         let target = self.target;
         let from = target.current()?;
-        let place = target.place(to)?;
-        if let (BadPolicy::Refuse, Some(reason)) = (bad, place.bad()) {
+        let deployment = target.deployment(to)?;
+        if let (BadPolicy::Refuse, Some(reason)) = (bad, deployment.bad()) {
             return Err(DeployError::Bad {
                 generation: to,
                 reason,
             });
         }
         if from != Some(to) {
-            self.refuse_edited_etc(&place, from)?;
+            self.refuse_edited_etc(&deployment, from)?;
         }
-        self.bring_up(&place)?;
+        self.bring_up(&deployment)?;
         if from == Some(to) {
-            return Ok(Switched { from, to });
+            return Ok(SwitchReport { from, to });
         }
         target.pointer().move_to(target.disk.as_ref(), to)?;
         match self.record(action, from, Some(to), note) {
-            Ok(()) => Ok(Switched { from, to }),
+            Ok(()) => Ok(SwitchReport { from, to }),
             Err(DeployError::Durable(source)) => Err(DeployError::Unrecorded {
                 generation: to,
                 source,
@@ -98,7 +98,7 @@ impl Change<'_> {
     }
 
     /// Goes back to the previous deployment, or to the one that is named.
-    pub fn rollback(&self, to: Option<u64>, note: &Note) -> Result<Switched, DeployError> {
+    pub fn rollback(&self, to: Option<u64>, note: &Note) -> Result<SwitchReport, DeployError> {
         let (to, bad) = match to {
             Some(to) => (to, BadPolicy::Allow),
             None => {
@@ -106,28 +106,32 @@ impl Change<'_> {
                 (previous.ok_or(DeployError::NoPrevious)?, BadPolicy::Refuse)
             }
         };
-        self.switch(to, Action::Rollback, bad, note)
+        self.switch(to, HistoryAction::Rollback, bad, note)
     }
 
     /// Makes a deployment usable where it lies, whether or not it is current; says whether anything
     /// had to be mounted.
-    pub(super) fn bring_up(&self, place: &Place) -> Result<bool, DeployError> {
-        let changed = self.target.mount(place)?;
+    pub(super) fn bring_up(&self, deployment: &DeploymentDir) -> Result<bool, DeployError> {
+        let changed = self.target.mount(deployment)?;
         super::var::settle(
             self.target.disk.as_ref(),
-            &place.dir.join("var-new"),
+            &deployment.dir.join("var-new"),
             &self.target.var_dir(),
-            &place.facts.var_units,
+            &deployment.facts.var_units,
         )?;
         Ok(changed)
     }
 
     /// Refuses a deployment that was never current when the `/etc` it was made of has been edited since.
-    fn refuse_edited_etc(&self, place: &Place, from: Option<u64>) -> Result<(), DeployError> {
-        let Some(origin) = &place.facts.etc_origin else {
+    fn refuse_edited_etc(
+        &self,
+        deployment: &DeploymentDir,
+        from: Option<u64>,
+    ) -> Result<(), DeployError> {
+        let Some(origin) = &deployment.facts.etc_origin else {
             return Ok(());
         };
-        let to = place.facts.generation;
+        let to = deployment.facts.generation;
         let history = History::load_unverified(&self.target.history_path())?;
         if history.ever_current().contains(&to) {
             return Ok(());
@@ -139,7 +143,7 @@ impl Change<'_> {
                 from: origin.generation,
             });
         }
-        let dir = self.target.place_dir(origin.generation).join("etc");
+        let dir = self.target.deployment_dir(origin.generation).join("etc");
         if stamp::stamp(&dir)? == origin.stamp {
             return Ok(());
         }
@@ -151,10 +155,13 @@ impl Change<'_> {
 }
 
 /// Compares the layers of two deployments; what cannot be read has none.
-pub(super) fn layer_changes(old: Option<&Place>, new: Option<&Place>) -> Vec<LayerChange> {
-    let layers = |place: Option<&Place>| -> Vec<ImageLayer> {
-        place
-            .and_then(|place| place.image().ok())
+pub(super) fn layer_changes(
+    old: Option<&DeploymentDir>,
+    new: Option<&DeploymentDir>,
+) -> Vec<LayerChange> {
+    let layers = |deployment: Option<&DeploymentDir>| -> Vec<ImageLayer> {
+        deployment
+            .and_then(|deployment| deployment.image().ok())
             .map(|image| image.layers)
             .unwrap_or_default()
     };

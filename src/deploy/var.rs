@@ -56,7 +56,7 @@ pub(super) fn plan(image: &Tree, state: &Path) -> Result<VarPlan, DeployError> {
                 missing = Some(path.clone());
                 absent.push(path.clone());
             }
-            Some(Present::Directory) if inode.is_dir() && !units.contains(path) => {}
+            Some(EntryKind::Directory) if inode.is_dir() && !units.contains(path) => {}
             Some(_) => closed = Some(path.clone()),
         }
     }
@@ -128,15 +128,15 @@ fn is_root(owner: &Owner) -> bool {
     *owner == Owner::root() || *owner == Owner::Number(0)
 }
 
-enum Present {
+enum EntryKind {
     Directory,
     Other,
 }
 
-fn kind_at(path: &Path) -> Result<Option<Present>, DeployError> {
+fn kind_at(path: &Path) -> Result<Option<EntryKind>, DeployError> {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(Some(Present::Directory)),
-        Ok(_) => Ok(Some(Present::Other)),
+        Ok(metadata) if metadata.is_dir() => Ok(Some(EntryKind::Directory)),
+        Ok(_) => Ok(Some(EntryKind::Other)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(DeployError::io("look at", path, error)),
     }
@@ -179,7 +179,7 @@ fn settle_dir(
                 disk.rename(&new.join(&path), &state.join(&path))?;
                 moved = true;
             }
-            Some(Present::Directory) if is_dir && !units.contains(&path) => {
+            Some(EntryKind::Directory) if is_dir && !units.contains(&path) => {
                 settle_dir(disk, new, state, &path, units)?;
             }
             Some(_) => {}

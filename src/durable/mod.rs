@@ -62,7 +62,7 @@ pub enum DurableError {
     },
     /// An earlier sync through the same handle failed; see [`LatchingDisk`].
     #[error(
-        "a sync of '{}' failed before: what was written may be lost, so nothing more is written; start again",
+        "an earlier sync of '{}' failed, so recent writes may be lost: start the command again",
         path.display()
     )]
     Latched {

@@ -46,7 +46,7 @@ fn enter_namespace() -> Result<(), MaterialiseError> {
 
 /// Whether a bind mount may be written through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum BindAccess {
     /// Only reading.
     ReadOnly,
     /// Reading and writing, as the source allows.
@@ -56,7 +56,7 @@ pub enum Access {
 /// Binds `source` at `at`, with everything mounted below it.
 ///
 /// Read-only holds for the bound mount itself; mounts below keep their own flags, as with `mount --rbind`.
-pub fn bind(source: &Path, at: &Path, access: Access) -> Result<(), MaterialiseError> {
+pub fn bind(source: &Path, at: &Path, access: BindAccess) -> Result<(), MaterialiseError> {
     let fail = |verb, path: &Path| {
         let path = path.to_owned();
         move |errno| MaterialiseError::mount(verb, &path, "", errno)
@@ -67,7 +67,7 @@ pub fn bind(source: &Path, at: &Path, access: Access) -> Result<(), MaterialiseE
     let tree = rustix::mount::open_tree(CWD, source, flags).map_err(fail("bind", source))?;
     rustix::mount::move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(fail("attach a mount at", at))?;
-    if access == Access::ReadOnly {
+    if access == BindAccess::ReadOnly {
         rustix::mount::mount_remount(at, MountFlags::BIND | MountFlags::RDONLY, "")
             .map_err(fail("make read-only", at))
             .inspect_err(|_| {

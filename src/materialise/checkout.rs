@@ -61,7 +61,7 @@ pub fn checkout_subtree(
     ids: &dyn IdLookup,
     ownership: Ownership,
 ) -> Result<CheckoutReport, MaterialiseError> {
-    let plan = Plan::new(tree, subtree, ids)?;
+    let plan = CheckoutPlan::new(tree, subtree, ids)?;
     let dest_fd = open_dest(dest)?;
     let writer = Writer::new(dest, dest_fd, objects, ownership);
     writer.write(&plan)?;
@@ -81,7 +81,7 @@ fn open_dest(dest: &Path) -> Result<OwnedFd, MaterialiseError> {
 }
 
 /// An entry to write: where, below the destination, and with which numbers.
-pub(super) struct Item<'a> {
+pub(super) struct CheckoutItem<'a> {
     pub(super) path: RelPath,
     pub(super) inode: &'a Inode,
     pub(super) uid: u32,
@@ -89,17 +89,17 @@ pub(super) struct Item<'a> {
 }
 
 /// All there is to write, in the order of the phases.
-pub(super) struct Plan<'a> {
+pub(super) struct CheckoutPlan<'a> {
     /// Parents before children.
-    pub(super) directories: Vec<Item<'a>>,
+    pub(super) directories: Vec<CheckoutItem<'a>>,
     /// Everything else, by the directory that holds it.
-    leaves: Vec<(RelPath, Vec<Item<'a>>)>,
+    leaves: Vec<(RelPath, Vec<CheckoutItem<'a>>)>,
     /// Further names of hard links: (first name, this name).
     pub(super) links: Vec<(RelPath, RelPath)>,
     entries: usize,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> CheckoutPlan<'a> {
     fn new(tree: &'a Tree, subtree: &[u8], ids: &dyn IdLookup) -> Result<Self, MaterialiseError> {
         tree.validate()?;
         let mut plan = Self {
@@ -108,7 +108,7 @@ impl<'a> Plan<'a> {
             links: Vec::new(),
             entries: 0,
         };
-        let mut leaves: BTreeMap<RelPath, Vec<Item<'a>>> = BTreeMap::new();
+        let mut leaves: BTreeMap<RelPath, Vec<CheckoutItem<'a>>> = BTreeMap::new();
         let mut first_names: HashMap<u32, RelPath> = HashMap::new();
         let base: Box<[u8]> = subtree.into();
         if !tree.get(&base).is_some_and(Inode::is_dir) {
@@ -132,7 +132,7 @@ impl<'a> Plan<'a> {
                 first_names.insert(inode.hardlink, path.clone());
             }
             let parent = path.parent().unwrap_or_default();
-            let item = Item {
+            let item = CheckoutItem {
                 path,
                 inode,
                 uid,
@@ -148,7 +148,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Splits the leaves so that one huge directory still occupies every thread.
-    pub(super) fn batches(&self) -> Vec<(&RelPath, &[Item<'a>])> {
+    pub(super) fn batches(&self) -> Vec<(&RelPath, &[CheckoutItem<'a>])> {
         self.leaves
             .iter()
             .flat_map(|(dir, items)| items.chunks(64).map(move |chunk| (dir, chunk)))

@@ -33,7 +33,7 @@ type Child = (Box<OsStr>, Entry<Carrier>);
 /// Writes the metadata image of `tree`.
 pub fn erofs_image(tree: &Tree, ids: &dyn IdLookup) -> Result<Box<[u8]>, MaterialiseError> {
     tree.validate()?;
-    let mut builder = Builder::new(ids);
+    let mut builder = ErofsBuilder::new(ids);
     // Everything below a directory sorts after it, so backwards each directory's children are complete when it comes.
     for (path, inode) in tree.iter().collect::<Vec<_>>().into_iter().rev() {
         builder.add(path, inode)?;
@@ -49,7 +49,7 @@ pub fn erofs_image(tree: &Tree, ids: &dyn IdLookup) -> Result<Box<[u8]>, Materia
     Ok(mkfs_erofs_versioned(&valid, FormatVersion::V1))
 }
 
-struct Builder<'a> {
+struct ErofsBuilder<'a> {
     ids: &'a dyn IdLookup,
     filesystem: FileSystem<Carrier>,
     /// Children whose directory has not come yet.
@@ -57,7 +57,7 @@ struct Builder<'a> {
     links: HashMap<u32, LeafId>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> ErofsBuilder<'a> {
     fn new(ids: &'a dyn IdLookup) -> Self {
         Self {
             ids,

@@ -25,7 +25,7 @@ const PRIVATE_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 pub(super) type LinkKey = (u32, u32, u64);
 
 /// What was found at one path.
-pub(super) struct Found {
+pub(super) struct ScannedInode {
     pub(super) inode: Inode,
     /// Set when the inode has more than one name.
     pub(super) link: Option<LinkKey>,
@@ -54,7 +54,7 @@ impl<'a> Inspector<'a> {
         name: &Path,
         path: &RelPath,
         hint: FileType,
-    ) -> Result<Option<Found>, MaterialiseError> {
+    ) -> Result<Option<ScannedInode>, MaterialiseError> {
         let io = |verb| MaterialiseError::io::<Errno>(verb, path.as_path());
         if hint == FileType::RegularFile {
             // One open instead of two path walks; a device or fifo put here meanwhile neither blocks nor reacts.
@@ -102,7 +102,7 @@ impl<'a> Inspector<'a> {
         file: OwnedFd,
         stat: &Statx,
         path: &RelPath,
-    ) -> Result<Found, MaterialiseError> {
+    ) -> Result<ScannedInode, MaterialiseError> {
         if FileType::from_raw_mode(u32::from(stat.stx_mode)) != FileType::RegularFile {
             return Err(MaterialiseError::Changed {
                 path: path.as_path().to_owned(),
@@ -132,7 +132,7 @@ impl<'a> Inspector<'a> {
         Ok(self.found(Node::File { object, size }, stat, xattrs))
     }
 
-    fn found(&self, node: Node, stat: &Statx, xattrs: Xattrs) -> Found {
+    fn found(&self, node: Node, stat: &Statx, xattrs: Xattrs) -> ScannedInode {
         let link = match node {
             Node::Directory => None,
             _ => link_key(stat),
@@ -146,7 +146,7 @@ impl<'a> Inspector<'a> {
             xattrs,
             hardlink: 0,
         };
-        Found { inode, link }
+        ScannedInode { inode, link }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::id::{TreeId, hex};
 use crate::tree::Tree;
 
 /// The metadata image of a tree: in the cache, or made anew.
-pub enum Metadata {
+pub enum MetadataImage {
     /// It is in the cache.
     Cached {
         /// Where.
@@ -25,7 +25,7 @@ pub enum Metadata {
     },
 }
 
-impl Metadata {
+impl MetadataImage {
     /// Finds the metadata image of a tree in a cache directory, or makes it.
     ///
     /// A cached image counts only with its digest beside it: a crash may have cut it short.

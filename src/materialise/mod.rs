@@ -18,16 +18,18 @@ mod scan;
 mod write;
 
 pub use attach::{
-    Access, bind, is_mountpoint, mount_source, private_namespace, unmount, unmount_lazily,
+    BindAccess, bind, is_mountpoint, mount_source, private_namespace, unmount, unmount_lazily,
 };
 pub use checkout::{CheckoutReport, Ownership, checkout, checkout_subtree};
 pub use erofs::erofs_image;
-pub use hash::{HashOnly, hash_file};
+pub use hash::{HashSink, hash_file};
 pub use ids::{IdLookup, PasswdIds};
-pub use metadata::Metadata;
-pub use mount::{Lifetime, Mounted, Source, Upper, mount_readonly, mount_writable};
+pub use metadata::MetadataImage;
+pub use mount::{
+    DetachedMount, MountSource, UpperDirs, UpperLifetime, mount_readonly, mount_writable,
+};
 pub use probe::{Capabilities, Support};
-pub use scan::{Extent, ScanOptions, Selection, scan, scan_selected};
+pub use scan::{ScanDepth, ScanOptions, Selection, scan, scan_selected};
 
 use std::fs::File;
 use std::io;

@@ -13,7 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::id::ObjectId;
-use crate::materialise::checkout::{Item, Plan};
+use crate::materialise::checkout::{CheckoutItem, CheckoutPlan};
 use crate::materialise::copy::copy;
 use crate::materialise::{CheckoutReport, MaterialiseError, ObjectSource, Ownership, worker_count};
 use crate::path::RelPath;
@@ -60,7 +60,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    pub(super) fn write(&self, plan: &Plan<'_>) -> Result<(), MaterialiseError> {
+    pub(super) fn write(&self, plan: &CheckoutPlan<'_>) -> Result<(), MaterialiseError> {
         for item in plan.directories.iter().filter(|i| !i.path.is_root()) {
             rustix::fs::mkdirat(&self.dest_fd, item.path.as_path(), Mode::RWXU)
                 .map_err(self.io("create", &item.path))?;
@@ -78,7 +78,10 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn write_leaves(&self, batches: &[(&RelPath, &[Item<'_>])]) -> Result<(), MaterialiseError> {
+    fn write_leaves(
+        &self,
+        batches: &[(&RelPath, &[CheckoutItem<'_>])],
+    ) -> Result<(), MaterialiseError> {
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let work = || {
@@ -105,7 +108,11 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn write_batch(&self, dir: &RelPath, items: &[Item<'_>]) -> Result<(), MaterialiseError> {
+    fn write_batch(
+        &self,
+        dir: &RelPath,
+        items: &[CheckoutItem<'_>],
+    ) -> Result<(), MaterialiseError> {
         let dir = self.open_directory(dir)?;
         items
             .iter()
@@ -124,7 +131,11 @@ impl<'a> Writer<'a> {
             .map_err(self.io("open", path))
     }
 
-    fn write_leaf(&self, dir: BorrowedFd<'_>, item: &Item<'_>) -> Result<(), MaterialiseError> {
+    fn write_leaf(
+        &self,
+        dir: BorrowedFd<'_>,
+        item: &CheckoutItem<'_>,
+    ) -> Result<(), MaterialiseError> {
         use std::os::unix::ffi::OsStrExt;
         let name = Path::new(std::ffi::OsStr::from_bytes(item.path.name()));
         let special =
@@ -201,7 +212,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Sets owner, then mode (a change of owner clears setuid), then attributes (it clears capabilities too), then time.
-    fn finish_file(&self, file: BorrowedFd<'_>, item: &Item<'_>) -> Result<(), MaterialiseError> {
+    fn finish_file(
+        &self,
+        file: BorrowedFd<'_>,
+        item: &CheckoutItem<'_>,
+    ) -> Result<(), MaterialiseError> {
         let mut exact = self.owned(item, |uid, gid| rustix::fs::fchown(file, uid, gid))?;
         rustix::fs::fchmod(file, mode(item.inode))
             .map_err(self.io("set the mode of", &item.path))?;
@@ -215,7 +230,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish_directory(&self, item: &Item<'_>) -> Result<(), MaterialiseError> {
+    fn finish_directory(&self, item: &CheckoutItem<'_>) -> Result<(), MaterialiseError> {
         let dir = self.open_directory(&item.path)?;
         self.finish_file(dir.as_fd(), item)
     }
@@ -225,7 +240,7 @@ impl<'a> Writer<'a> {
         &self,
         dir: BorrowedFd<'_>,
         name: &Path,
-        item: &Item<'_>,
+        item: &CheckoutItem<'_>,
     ) -> Result<(), MaterialiseError> {
         let nofollow = AtFlags::SYMLINK_NOFOLLOW;
         let mut exact = self.owned(item, |uid, gid| {
@@ -250,7 +265,7 @@ impl<'a> Writer<'a> {
 
     fn owned(
         &self,
-        item: &Item<'_>,
+        item: &CheckoutItem<'_>,
         chown: impl FnOnce(Option<Uid>, Option<Gid>) -> rustix::io::Result<()>,
     ) -> Result<bool, MaterialiseError> {
         let (uid, gid) = (item.uid, item.gid);
@@ -274,7 +289,7 @@ impl<'a> Writer<'a> {
 
     fn attributed(
         &self,
-        item: &Item<'_>,
+        item: &CheckoutItem<'_>,
         set: rustix::io::Result<()>,
     ) -> Result<bool, MaterialiseError> {
         match set {

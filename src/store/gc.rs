@@ -43,7 +43,7 @@ pub struct GcReport {
 }
 
 #[derive(Debug, Default)]
-struct Marked {
+struct MarkSet {
     images: BTreeSet<String>,
     layers: BTreeSet<String>,
     trees: BTreeSet<String>,
@@ -53,7 +53,7 @@ struct Marked {
 impl Repository {
     /// Finds what no ref needs. The repository must be open exclusively.
     pub fn plan_gc(&self) -> Result<GcPlan, StoreError> {
-        let mut marked = Marked::default();
+        let mut marked = MarkSet::default();
         for (name, id) in self.refs()? {
             if name.is_layer() {
                 if let Ok(id) = id.parse() {
@@ -149,7 +149,7 @@ impl Repository {
         Ok(())
     }
 
-    fn mark_image(&self, id: &ImageId, marked: &mut Marked) -> Result<(), StoreError> {
+    fn mark_image(&self, id: &ImageId, marked: &mut MarkSet) -> Result<(), StoreError> {
         if marked.images.insert(id.to_hex()) {
             let image = self.read_image(id)?;
             self.mark_tree(&image.tree, marked)?;
@@ -160,7 +160,7 @@ impl Repository {
         Ok(())
     }
 
-    fn mark_layer(&self, id: &LayerId, marked: &mut Marked) -> Result<(), StoreError> {
+    fn mark_layer(&self, id: &LayerId, marked: &mut MarkSet) -> Result<(), StoreError> {
         if marked.layers.insert(id.to_hex()) {
             let layer = self.read_layer(id)?;
             marked.trees.insert(layer.changeset.to_hex());
@@ -172,7 +172,7 @@ impl Repository {
         Ok(())
     }
 
-    fn mark_tree(&self, id: &TreeId, marked: &mut Marked) -> Result<(), StoreError> {
+    fn mark_tree(&self, id: &TreeId, marked: &mut MarkSet) -> Result<(), StoreError> {
         if marked.trees.insert(id.to_hex()) {
             marked.objects.extend(self.read_tree(id)?.objects());
         }

@@ -19,13 +19,13 @@ mod refs;
 mod transaction;
 mod work;
 
-pub use config::Config;
-pub use fsck::{Damage, DamagedThing, FsckOptions, FsckReport, User};
+pub use config::RepositoryConfig;
+pub use fsck::{Damage, DamagedThing, Dependent, FsckOptions, FsckReport};
 pub use gc::{GcPlan, GcReport};
 pub use index::Index;
-pub use read::Resolved;
+pub use read::ResolvedId;
 pub use refs::RefName;
-pub use transaction::{Committed, Transaction};
+pub use transaction::{CommitReport, Transaction};
 pub use work::WorkDir;
 
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ pub enum StoreError {
         name: String,
     },
     /// An abbreviation or name fits more than one thing.
-    #[error("'{name}' fits {count} things")]
+    #[error("'{name}' is ambiguous: it matches {count} things")]
     Ambiguous {
         /// What was given.
         name: String,
@@ -146,13 +146,13 @@ impl StoreError {
 pub struct Repository {
     root: PathBuf,
     disk: Arc<dyn Disk>,
-    config: Config,
+    config: RepositoryConfig,
     _lock: Lock,
 }
 
 /// How to wait for a lock.
 #[derive(Clone, Copy)]
-pub struct Waiting<'a> {
+pub struct LockWait<'a> {
     /// How long.
     pub patience: Duration,
     /// Told once who holds the lock.
@@ -161,7 +161,7 @@ pub struct Waiting<'a> {
 
 /// How to open a repository.
 #[derive(Clone, Copy)]
-pub struct OpenOptions<'a> {
+pub struct RepositoryOptions<'a> {
     /// Shared for everything but garbage collection.
     pub mode: LockMode,
     /// What others read while they wait for us.
@@ -172,7 +172,7 @@ pub struct OpenOptions<'a> {
     pub waiting: &'a dyn Fn(&str),
 }
 
-impl Default for OpenOptions<'_> {
+impl Default for RepositoryOptions<'_> {
     fn default() -> Self {
         Self {
             mode: LockMode::Shared,
@@ -202,7 +202,7 @@ impl Repository {
     pub fn init(root: &Path, disk: Arc<dyn Disk>) -> Result<(), StoreError> {
         let config = root.join("config.toml");
         if config.exists() {
-            return Config::load(root).map(drop);
+            return RepositoryConfig::load(root).map(drop);
         }
         if let Some(parent) = root.parent() {
             std::fs::create_dir_all(parent)
@@ -235,7 +235,7 @@ impl Repository {
             disk.as_ref(),
             &config,
             0o644,
-            Config::default().to_toml().as_bytes(),
+            RepositoryConfig::default().to_toml().as_bytes(),
         )?;
         Ok(())
     }
@@ -246,9 +246,9 @@ impl Repository {
     pub fn open(
         root: &Path,
         disk: Arc<dyn Disk>,
-        options: OpenOptions<'_>,
+        options: RepositoryOptions<'_>,
     ) -> Result<Self, StoreError> {
-        let config = Config::load(root)?;
+        let config = RepositoryConfig::load(root)?;
         let lock = Lock::take(
             &root.join("lock"),
             options.mode,
@@ -290,7 +290,7 @@ impl Repository {
         &self,
         name: &str,
         title: &str,
-        waiting: Waiting<'_>,
+        waiting: LockWait<'_>,
     ) -> Result<Lock, StoreError> {
         let path = self.cache_dir("locks")?.join(name);
         Ok(Lock::take(
@@ -321,7 +321,7 @@ impl Repository {
     }
 
     /// Returns the configuration.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &RepositoryConfig {
         &self.config
     }
 

@@ -31,7 +31,7 @@ thread_local! {
 
 /// What a commit brought.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Committed {
+pub struct CommitReport {
     /// Objects that were not there before.
     pub new_objects: u64,
     /// Bytes written to the repository, manifests and trees included.
@@ -44,13 +44,13 @@ pub struct Committed {
 pub struct Transaction<'r> {
     repository: &'r Repository,
     work: WorkDir,
-    staged: Mutex<Staged>,
+    staged: Mutex<StagedFiles>,
     next: AtomicU64,
     bytes_written: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Staged {
+struct StagedFiles {
     /// Whole objects, by the number of the file that each is in.
     objects: BTreeMap<ObjectId, u64>,
     /// Final path below the root by staged path, for trees and manifests.
@@ -81,7 +81,7 @@ impl Transaction<'_> {
         self.lock().objects.contains_key(id) || self.repository.is_untouched(id, size)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Staged> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, StagedFiles> {
         self.staged
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -164,7 +164,7 @@ impl Transaction<'_> {
         }
         let mut found = None;
         let number = self.stage(&mut |file| {
-            let mut writer = Expecting {
+            let mut writer = ExpectedWriter {
                 file: io::BufWriter::with_capacity(EXPECTED_BUFFER, file),
                 hasher: blake3::Hasher::new(),
                 left: size,
@@ -305,7 +305,7 @@ impl Transaction<'_> {
     }
 
     /// Makes everything durable, then points `name` at `id`: from then on it counts.
-    pub fn commit(self, name: &RefName, id: &str) -> Result<Committed, StoreError> {
+    pub fn commit(self, name: &RefName, id: &str) -> Result<CommitReport, StoreError> {
         let repository = self.repository;
         let committed = self.store()?;
         repository.set_ref(name, id)?;
@@ -314,7 +314,7 @@ impl Transaction<'_> {
 
     /// Makes everything durable under its final name, without a ref: it stays until the next garbage collection, which
     /// cannot begin before this repository is closed.
-    pub fn store(self) -> Result<Committed, StoreError> {
+    pub fn store(self) -> Result<CommitReport, StoreError> {
         let (repository, disk) = (self.repository, &self.repository.disk);
         // What is there already may be what an earlier transaction could not make durable.
         disk.require_unharmed()?;
@@ -336,7 +336,7 @@ impl Transaction<'_> {
             }
             disk.sync_fs(&repository.root)?;
         }
-        Ok(Committed {
+        Ok(CommitReport {
             new_objects: staged.objects.len() as u64,
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
         })
@@ -347,13 +347,13 @@ impl Transaction<'_> {
 const EXPECTED_BUFFER: usize = 256 << 10;
 
 /// Writes and hashes what is said to have `left` more bytes.
-struct Expecting<'a> {
+struct ExpectedWriter<'a> {
     file: io::BufWriter<&'a mut File>,
     hasher: blake3::Hasher,
     left: u64,
 }
 
-impl io::Write for Expecting<'_> {
+impl io::Write for ExpectedWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len() as u64;
         let Some(left) = self.left.checked_sub(count) else {
@@ -394,7 +394,7 @@ fn canonical<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, Sto
 mod tests {
     use super::*;
     use crate::durable::RealDisk;
-    use crate::store::OpenOptions;
+    use crate::store::RepositoryOptions;
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::Arc;
 
@@ -403,7 +403,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
         let repository =
-            Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
         for size in [7, SMALL_BYTES + 1] {
             let bytes = vec![7; size];
             let put = || {

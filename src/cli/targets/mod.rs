@@ -17,13 +17,13 @@ use std::sync::Arc;
 
 use super::error::{INTEGRITY, INTERRUPTED, REFUSED};
 use super::{CliError, Context};
-use crate::deploy::{DeployError, Note, RecordedVerdict, Site, Target, Waiting};
+use crate::deploy::{DeployError, Note, RecordedVerdict, Target, TargetLocation, TargetLockWait};
 use crate::time::SystemClock;
 
 impl Context {
     /// Says where the target at `root` is, and how to work with it.
-    fn site(&self, root: &Path) -> Site {
-        Site {
+    fn location(&self, root: &Path) -> TargetLocation {
+        TargetLocation {
             root: root.to_owned(),
             disk: Arc::clone(&self.disk),
             clock: Arc::new(SystemClock),
@@ -33,12 +33,12 @@ impl Context {
 
     /// Opens the target at `root`.
     pub(super) fn target(&self, root: &Path) -> Result<Target, CliError> {
-        Ok(self.site(root).open()?)
+        Ok(self.location(root).open()?)
     }
 
-    fn waiting(&self) -> Waiting {
+    fn waiting(&self) -> TargetLockWait {
         let ui = self.ui.clone();
-        Waiting {
+        TargetLockWait {
             patience: self.patience,
             tell: Arc::new(move |holder| ui.remark(&format!("waiting for {holder}"))),
         }

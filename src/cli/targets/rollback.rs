@@ -58,7 +58,7 @@ impl Rollback {
         if switched.from == Some(switched.to) {
             context
                 .ui
-                .print(&format!("generation {} is current already\n", switched.to));
+                .print(&format!("generation {} is already current\n", switched.to));
         } else {
             context.ui.print(&format!(
                 "switched from {from} to generation {} in {}\n",

@@ -33,7 +33,7 @@ pub(super) struct ChangeArgs {
 }
 
 /// A remote that was read and verified.
-pub(super) struct Opened {
+pub(super) struct OpenedRemote {
     pub(super) remote: Box<dyn WritableRemote>,
     pub(super) verified: Verified,
     pub(super) now: i64,
@@ -61,7 +61,7 @@ struct LackingReport {
     keys: Vec<String>,
 }
 
-impl Opened {
+impl OpenedRemote {
     /// Reads a remote and verifies it; what is expired passes, for it is going to be signed anew.
     pub(super) fn read(
         context: &Context,
@@ -78,14 +78,14 @@ impl Opened {
                 format!("nothing was published to '{}' yet", remote.location()),
                 error::FAILED,
             )
-            .with_hint("`layerset trust init` makes a remote; or is it the wrong place?"));
+            .with_hint("`layerset trust init` makes a remote; or check the location"));
         };
         let now = SystemClock.now_sec();
         let verified = verify_to_edit(&head.bytes, &trusted_root, &state, now)?;
         if let Some(warning) = verified.clock_warning() {
             context.ui.remark(&format!("warning: {warning}"));
         }
-        Ok(Opened {
+        Ok(OpenedRemote {
             remote,
             verified,
             now,
@@ -97,12 +97,12 @@ impl Opened {
 }
 
 impl RemoteArgs {
-    pub(super) fn open(&self, context: &Context) -> Result<Opened, CliError> {
-        Opened::read(context, &self.trusted, &self.remote)
+    pub(super) fn open(&self, context: &Context) -> Result<OpenedRemote, CliError> {
+        OpenedRemote::read(context, &self.trusted, &self.remote)
     }
 }
 
-impl Opened {
+impl OpenedRemote {
     pub(super) fn editor(&self) -> Result<Editor, CliError> {
         Ok(Editor::open(&self.verified, self.now)?)
     }
@@ -145,7 +145,7 @@ impl ChangeArgs {
     pub(super) fn finish(
         &self,
         context: &Context,
-        opened: &Opened,
+        opened: &OpenedRemote,
         editor: Editor,
         store: &KeyStore,
     ) -> Result<(), CliError> {
@@ -175,7 +175,7 @@ pub fn write_pending(
 ) -> Result<(), CliError> {
     if path.exists() {
         return Err(CliError::usage(format!(
-            "'{}' exists already",
+            "'{}' already exists",
             path.display()
         )));
     }
