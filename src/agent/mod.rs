@@ -16,6 +16,8 @@ use crate::store::Repository;
 use crate::transfer::{FollowOptions, Followed, Nothing, Pulled, TransferError, follow};
 
 /// Why a target is not at what its channel has.
+// The names of the fields say what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The target follows no channel, and none was named.
@@ -23,10 +25,7 @@ pub enum AgentError {
     NoChannel,
     /// Targets take images.
     #[error("'{channel}' is the channel of a layer")]
-    LayerChannel {
-        /// The channel.
-        channel: ChannelName,
-    },
+    LayerChannel { channel: ChannelName },
     /// Following the channel failed: the target is as it was.
     #[error(transparent)]
     Transfer(#[from] TransferError),

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::follow::{default_policy, open_options};
+use super::remotes::{default_policy, open_options, states};
 use super::timeouts::with_timeouts;
 use super::{CliError, Context, config_dir, error};
-use crate::durable::DurableError;
 use crate::remote::{Location, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
 use crate::transfer::Authority;
-use crate::trust::{KeyStore, Policy, State, TrustError};
+use crate::trust::{KeyStore, Policy, State};
 
 /// Where keys are.
 #[derive(Debug, Args)]
 pub struct KeyArgs {
-    /// The directory of the keys [default: /etc/layerset/keys for root, $XDG_CONFIG_HOME/layerset/keys for others]
+    /// The directory of the keys [default: /etc/layerset/keys for root,
+    /// $XDG_CONFIG_HOME/layerset/keys for others]
     #[arg(long, env = "LAYERSET_KEYS", value_name = "DIR")]
     keys: Option<PathBuf>,
 }
@@ -47,7 +47,8 @@ pub struct TrustedArgs {
 /// Where to publish, and who signs.
 #[derive(Debug, Args)]
 pub struct PublisherArgs {
-    /// The remote: a directory, s3://BUCKET/PREFIX, oci://HOST/REPOSITORY, or its name in the trust policy
+    /// The remote: a directory, s3://BUCKET/PREFIX, oci://HOST/REPOSITORY, or its name in the trust
+    /// policy
     #[arg(long, value_name = "LOCATION")]
     to: String,
     #[command(flatten)]
@@ -56,7 +57,7 @@ pub struct PublisherArgs {
     trusted: TrustedArgs,
 }
 
-/// A remote that can be published to, with all that signing takes.
+/// An open remote to publish to, with all that signing needs.
 pub struct Publisher {
     /// The remote.
     pub remote: Box<dyn WritableRemote>,
@@ -71,7 +72,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Returns what signing takes.
+    /// Returns what signing needs.
     pub fn authority(&self) -> Authority<'_> {
         Authority {
             remote: self.remote.as_ref(),
@@ -103,8 +104,8 @@ impl TrustedArgs {
         self.root.as_deref()
     }
 
-    /// Returns the contents of the roots that vouch for a change of which nobody says for which remote it is: the one that was
-    /// named on the command line, or else those of the trust policy.
+    /// Returns the roots that can vouch for a change that names no remote: the one named on the
+    /// command line, or else those of the trust policy.
     pub fn roots(&self) -> Result<Vec<Vec<u8>>, CliError> {
         if let Some(root) = &self.root {
             return Ok(vec![read(root)?]);
@@ -180,22 +181,4 @@ pub fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 pub fn state(context: &Context, name: &str) -> Result<State, CliError> {
     let dir = states(context)?.join(name);
     Ok(State::open(Arc::clone(&context.disk), &dir)?)
-}
-
-/// Finds the directory of what is remembered of remotes: in the repository if there is one, else
-/// where programs keep such things.
-pub fn states(context: &Context) -> Result<PathBuf, CliError> {
-    let dir = if context.repo.join("config.toml").exists() {
-        context.repo.join("trust")
-    } else {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let home = || set("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-        match set("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
-            Some(dir) => dir.join("layerset/trust"),
-            None => config_dir()?.join("trust"),
-        }
-    };
-    std::fs::create_dir_all(&dir)
-        .map_err(|source| TrustError::Durable(DurableError::new("make", &dir, source)))?;
-    Ok(dir)
 }

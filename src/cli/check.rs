@@ -27,7 +27,8 @@ Exit status: 0 safe, 3 rebuild-needed or refused.")]
 pub struct Check {
     /// A recipe file, or a name or id of an image
     set: String,
-    /// Check with another build of a layer, or another layer in its place; may be given more than once
+    /// Check with another build of a layer, or another layer in its place; may be given more than
+    /// once
     #[arg(long, value_name = "LAYER=ID", value_parser = replacement)]
     with: Vec<(String, String)>,
     /// Explain one finding

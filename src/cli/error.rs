@@ -1,4 +1,9 @@
-//! Errors as people see them: what failed, why, and what to do next; the kind picks the exit status.
+//! Errors as people see them: what failed, why, and what to do next; the kind picks the exit
+//! status.
+//!
+//! Exit statuses are only here, and so is every hint that names a command or an option of it.
+
+mod deploy;
 
 use std::error::Error;
 
@@ -9,6 +14,7 @@ use crate::builder::BuildError;
 use crate::durable::DurableError;
 use crate::recipe::RecipeError;
 use crate::remote::RemoteError;
+use crate::serve::ServeError;
 use crate::store::StoreError;
 use crate::transfer::TransferError;
 use crate::trust::TrustError;
@@ -282,7 +288,8 @@ impl From<TrustError> for CliError {
     }
 }
 
-/// What is wrong with each mirror; the first one is the preferred one, and what to do about it comes first.
+/// What is wrong with each mirror; the first one is the preferred one, and what to do about it
+/// comes first.
 fn of_mirrors(failures: Vec<(String, TransferError)>) -> CliError {
     let count = failures.len();
     let mut whole = CliError::new(format!("none of the {count} mirrors can be used"), FAILED);
@@ -378,5 +385,20 @@ impl From<TransferError> for CliError {
             ),
         };
         Self::from_error(&error, exit).hinted(hint.map(str::to_owned))
+    }
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> Self {
+        let plain = Self::from_error(&error, FAILED);
+        match &error {
+            ServeError::Directory { .. } => {
+                plain.with_hint("name the directory that `layerset publish --to` was given")
+            }
+            ServeError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                plain.with_hint("give --listen with another port, or 0 for one that is free")
+            }
+            _ => plain,
+        }
     }
 }

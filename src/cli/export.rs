@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::follow::{OriginArgs, THREADS, channel_name, open_options};
+use super::follow::{OriginArgs, THREADS, channel_name};
 use super::meter::Meter;
+use super::remotes::open_options;
 use super::{CliError, Context, ui};
 use crate::remote::{Location, open_writable};
 use crate::time::rfc3339;
@@ -24,7 +25,8 @@ enum ExportCommand {
     Bundle(Bundle),
 }
 
-/// Copies what channels need, with its signatures, to a directory: for machines that reach no remote.
+/// Copies what channels need, with its signatures, to a directory: for machines that reach no
+/// remote.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset export bundle /media/usb/images --channel web/stable
@@ -43,7 +45,8 @@ struct Bundle {
     channel: Vec<String>,
     #[command(flatten)]
     origin: OriginArgs,
-    /// Leave out the deltas from earlier releases: the bundle is smaller, but updates read more of it
+    /// Leave out the deltas from earlier releases: the bundle is smaller, but updates read more of
+    /// it
     #[arg(long)]
     no_deltas: bool,
 }

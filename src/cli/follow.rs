@@ -6,10 +6,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::meter::Meter;
+use super::remotes::{default_policy, open_options, states};
 use super::timeouts::with_timeouts;
-use super::{CliError, Context, authority, ui};
+use super::{CliError, Context, ui};
 use crate::format::release::ChannelName;
-use crate::remote::{OpenOptions, Remark};
 use crate::time::{Clock as _, SystemClock};
 use crate::transfer::{
     ChannelForecast, FollowOptions, How, MachineId, Origins, PullOptions, Pulled, Turn,
@@ -27,7 +27,8 @@ pub struct OriginArgs {
     /// Look here instead of where the policy says: a mirror, or the directory of a bundle
     #[arg(long, value_name = "LOCATION")]
     from: Option<String>,
-    /// Whom to trust [default: /etc/layerset/trust.toml for root, $XDG_CONFIG_HOME/layerset/trust.toml for others]
+    /// Whom to trust [default: /etc/layerset/trust.toml for root,
+    /// $XDG_CONFIG_HOME/layerset/trust.toml for others]
     #[arg(long, env = "LAYERSET_TRUST", value_name = "FILE")]
     trust: Option<PathBuf>,
 }
@@ -62,23 +63,6 @@ pub fn channel_name(text: &str) -> Result<ChannelName, CliError> {
     })
 }
 
-/// Opens remotes as commands do: an interrupt ends their waiting.
-pub fn open_options(context: &Context) -> OpenOptions {
-    OpenOptions {
-        cancel: Arc::clone(&context.cancel),
-        remark: Remark(Arc::new({
-            let ui = context.ui.clone();
-            move |text| ui.remark(text)
-        })),
-        ..OpenOptions::default()
-    }
-}
-
-/// Returns where the trust policy is unless it is named.
-pub fn default_policy() -> Result<PathBuf, CliError> {
-    super::config_dir().map(|dir| dir.join("trust.toml"))
-}
-
 impl OriginArgs {
     /// Says where to look, and whom to trust.
     pub fn origins(&self, context: &Context) -> Result<Origins, CliError> {
@@ -89,7 +73,7 @@ impl OriginArgs {
             },
             remote: self.remote.clone(),
             from: self.from.clone(),
-            states: authority::states(context)?,
+            states: states(context)?,
             disk: Arc::clone(&context.disk),
             open: with_timeouts(open_options(context))?,
             now: SystemClock.now_sec(),

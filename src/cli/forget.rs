@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{CliError, Context};
+use super::{CliError, Context, error};
 use crate::durable::LockMode;
 use crate::store::RefName;
 
@@ -33,7 +33,7 @@ impl Forget {
         if names.is_empty() {
             return Err(CliError::new(
                 format!("the repository knows no target '{}'", self.target),
-                1,
+                error::FAILED,
             )
             .with_hint("`layerset list` shows targets as deployments/<id>/…"));
         }

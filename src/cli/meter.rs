@@ -75,7 +75,7 @@ impl Phase {
             return self.what.clone();
         };
         let elapsed = now.duration_since(self.started).as_secs_f64();
-        // For a drawing, the error of a conversion does not count.
+        // Nobody sees the rounding error in a drawing.
         let part = self.done as f64 / total as f64;
         let mut line = format!(
             "{}  {} {} of {}",

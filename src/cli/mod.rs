@@ -18,6 +18,7 @@ mod manual;
 mod meter;
 mod publish;
 mod pull;
+mod remotes;
 mod serve;
 mod show;
 mod targets;
@@ -39,7 +40,8 @@ use self::ui::Ui;
 use crate::durable::{Disk, LockMode, RealDisk};
 use crate::store::{LockWait, Repository, RepositoryOptions};
 
-/// Builds operating-system images in content-addressed layers, and updates machines with them atomically.
+/// Builds operating-system images in content-addressed layers, and updates machines with them
+/// atomically.
 #[derive(Debug, Parser)]
 #[command(
     name = "layerset",

@@ -47,7 +47,8 @@ pub struct Publish {
     /// The share of the machines that take it, 0 to 100
     #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     percent: u8,
-    /// No machine takes it before this moment (UTC): 2026-12-24 or 2026-12-24T06:00Z [default: at once]
+    /// No machine takes it before this moment (UTC): 2026-12-24 or 2026-12-24T06:00Z [default: at
+    /// once]
     #[arg(long, value_name = "MOMENT", value_parser = moment)]
     not_before: Option<i64>,
     /// Publish an older release, for this reason; machines refuse to go back without one
@@ -62,7 +63,8 @@ pub struct Publish {
     /// How hard packs are compressed, 1 to 19
     #[arg(long, default_value_t = 12, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
-    /// Send everything but the signed files; write those to a file, with the signatures made here, for others to sign
+    /// Send everything but the signed files; write those to a file, with the signatures made here,
+    /// for others to sign
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pending: Option<PathBuf>,
     /// Prepare everything, show what would be sent, and send nothing

@@ -1,4 +1,5 @@
-//! How long commands wait for remotes, as the environment says: for links that are slow, and for people in a hurry.
+//! How long commands wait for remotes, as the environment says: for links that are slow, and for
+//! people in a hurry.
 
 use std::time::Duration;
 

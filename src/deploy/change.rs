@@ -1,8 +1,7 @@
-//! One command's turn on a target: the lock, and what it finds to clear up first.
+//! One command's change of a target: it takes the lock, and clears up first.
 
-use super::history::{self, History, HistoryAction, HistoryRecord, RecordedVerdict};
-use super::switch::Note;
-use super::{DeployError, Target, mounts};
+use super::history::{self, History, HistoryAction, HistoryRecord, Note, RecordedVerdict};
+use super::{DeployError, Target};
 use crate::durable::{Lock, LockMode, replace_file};
 use crate::id::ImageId;
 use crate::store::{RefName, Repository};
@@ -13,17 +12,6 @@ use crate::store::{RefName, Repository};
 pub struct Change<'t> {
     pub(super) target: &'t Target,
     _lock: Lock,
-}
-
-/// What activation did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ActivationReport {
-    /// Deployments that were mounted now.
-    pub mounted: Vec<u64>,
-    /// Deployments that were mounted already.
-    pub already: Vec<u64>,
-    /// Deployments other than the current one that could not be mounted, and why.
-    pub failed: Vec<(u64, String)>,
 }
 
 impl Target {
@@ -102,7 +90,7 @@ impl Change<'_> {
             from,
             to,
             image: new.as_ref().map(|deployment| deployment.facts.image),
-            layers: super::switch::layer_changes(old.as_ref(), new.as_ref()),
+            layers: history::layer_changes(old.as_ref(), new.as_ref()),
             verdict: note.verdict,
             reason: note.reason.clone(),
             digest: String::new(),
@@ -150,10 +138,10 @@ impl Change<'_> {
         self.unflag(generation, "pinned")
     }
 
-    /// Marks a deployment as bad, so that nothing but its number chooses it, and records it.
+    /// Marks a deployment as bad, and records that; from then on only its number chooses it.
     ///
-    /// The target remembers the image by itself, for the time when the deployment was pruned: a machine that found a set bad
-    /// never takes it again.
+    /// The target remembers the image apart from the deployment, which may be pruned: a machine
+    /// that found an image bad never takes it again.
     pub fn mark_bad(&self, generation: u64, note: &Note) -> Result<(), DeployError> {
         let disk = self.target.disk.as_ref();
         let path = self
@@ -196,46 +184,6 @@ impl Change<'_> {
         self.target.disk.remove(&deployment.dir.join(name))?;
         self.target.disk.sync_dir(&deployment.dir)?;
         Ok(())
-    }
-
-    /// Mounts the current, the previous and the pinned deployments again, as after a reboot.
-    ///
-    /// Only the current one must come up; what is wrong with another is reported.
-    pub fn activate(&self) -> Result<ActivationReport, DeployError> {
-        let target = self.target;
-        let mut done = ActivationReport::default();
-        let current = target.current()?;
-        if let Some(current) = current {
-            let deployment = target.deployment(current)?;
-            let list = if self.bring_up(&deployment)? {
-                &mut done.mounted
-            } else {
-                &mut done.already
-            };
-            list.push(current);
-        }
-        let previous = target.previous()?;
-        for generation in target.generations()? {
-            if Some(generation) == current {
-                continue;
-            }
-            let mounted = target.deployment(generation).and_then(|deployment| {
-                let wanted = Some(generation) == previous || deployment.is_pinned();
-                wanted.then(|| target.mount(&deployment)).transpose()
-            });
-            match mounted {
-                Ok(None) => {}
-                Ok(Some(true)) => done.mounted.push(generation),
-                Ok(Some(false)) => done.already.push(generation),
-                Err(error) => done.failed.push((generation, error.to_string())),
-            }
-        }
-        Ok(done)
-    }
-
-    /// Unmounts all deployments; says how many mounts that were. What still runs from them keeps its files.
-    pub fn deactivate(&self) -> Result<usize, DeployError> {
-        mounts::unmount_below(&self.target.deployments_dir())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Where the merge of `/etc` finds the contents of files: the repository, the machine's own files, and what it made itself.
+//! Where the merge of `/etc` finds the contents of files: the repository, the machine's own files,
+//! and what it made itself.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,7 +14,8 @@ use crate::materialise::{FileMeta, ObjectSink, ObjectSource, hash_file};
 use crate::merge::{Blobs, MergeError};
 use crate::store::Repository;
 
-/// The contents that one merge can name by their ids. Nothing is stored in the repository: a machine's secrets stay in its `/etc`.
+/// The contents that one merge can name by their ids. Nothing is stored in the repository: a
+/// machine's secrets stay in its `/etc`.
 pub(super) struct EtcContents<'r> {
     repository: &'r Repository,
     /// The machine's directory, when there is one.

@@ -1,4 +1,5 @@
-//! Decisions about conflicting paths of `/etc`: whose side is taken, and how that changes the inputs of the merge. Pure.
+//! Decisions about conflicting paths of `/etc`: whose side is taken, and how that changes the
+//! inputs of the merge. Pure.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,10 @@
-//! `/etc` of a new deployment: the image's own the first time, then the machine's merged with what the image changed.
+//! `/etc` of a new deployment: the image's own the first time, then the machine's merged with what
+//! the image changed.
 //!
-//! The merge is the one of [`crate::merge`], with pre = the current deployment's image, current = the machine's
-//! directory, post = the new image. Owners meet by name: the machine's numbers are read by the machine's passwd and
-//! group, the result is written with the merged ones. Planning writes nothing and can be repeated at any time.
+//! The merge is the one of [`crate::merge`], with pre = the current deployment's image, current =
+//! the machine's directory, post = the new image. Owners meet by name: the machine's numbers are
+//! read by the machine's passwd and group, the result is written with the merged ones. Planning
+//! writes nothing and can be repeated at any time.
 
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};

@@ -1,8 +1,8 @@
 //! The history: append-only JSON lines, each with the hash of the line before and of itself.
 //!
-//! Editing, inserting, removing or swapping lines breaks the chain at that line. What the chain cannot show is a log
-//! that was computed anew from some line on, or one that lost its last lines; the latter shows as a `current` that the
-//! last record does not name.
+//! Editing, inserting, removing or swapping lines breaks the chain at that line. What the chain
+//! cannot show is a log that was computed anew from some line on, or one that lost its last lines;
+//! the latter shows as a `current` that the last record does not name.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,8 +10,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::DeployError;
+use super::record::DeploymentDir;
 use crate::check::Verdict;
 use crate::durable::{Disk, DurableError, replace_file};
+use crate::format::ImageLayer;
 use crate::id::{ImageId, hex};
 
 /// What a record is about.
@@ -72,6 +74,17 @@ pub struct LayerChange {
     pub to: Option<String>,
 }
 
+/// What the history keeps about a change besides the change itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Note {
+    /// Who asked for it.
+    pub who: String,
+    /// What the checks said, where they ran in the course of this change.
+    pub verdict: RecordedVerdict,
+    /// Why.
+    pub reason: String,
+}
+
 /// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryRecord {
@@ -117,7 +130,8 @@ pub struct History {
     pub records: Vec<HistoryRecord>,
     /// The first break; `None` when every line is as it was written.
     pub broken: Option<ChainBreak>,
-    /// Whether the last line was cut short by a crash; it never counted, and the next change removes it.
+    /// Whether the last line was cut short by a crash; it never counted, and the next change
+    /// removes it.
     pub torn: bool,
 }
 
@@ -127,7 +141,8 @@ impl History {
         Ok(Self::parse(&read(path)?))
     }
 
-    /// Reads the records without verifying the chain, which takes a tenth of the time: what a switch needs.
+    /// Reads the records without verifying the chain, which takes a tenth of the time: what a
+    /// switch needs.
     pub(super) fn load_unverified(path: &Path) -> Result<Self, DeployError> {
         let bytes = read(path)?;
         let whole = whole_lines(&bytes);
@@ -170,8 +185,8 @@ impl History {
         self.records.iter().filter_map(|record| record.to).collect()
     }
 
-    /// Returns what a rollback may choose by itself, best first: what was current before, latest first, without what
-    /// was itself rolled back from since it was last asked for.
+    /// Returns what a rollback may choose by itself, best first: what was current before, latest
+    /// first, without what was itself rolled back from since it was last asked for.
     pub fn earlier(&self, current: u64) -> Vec<u64> {
         let mut order: Vec<u64> = Vec::new();
         let mut left: BTreeSet<u64> = BTreeSet::new();
@@ -192,6 +207,44 @@ impl History {
     }
 }
 
+/// Compares the layers of two deployments; what cannot be read has none.
+pub(super) fn layer_changes(
+    old: Option<&DeploymentDir>,
+    new: Option<&DeploymentDir>,
+) -> Vec<LayerChange> {
+    let layers = |deployment: Option<&DeploymentDir>| -> Vec<ImageLayer> {
+        deployment
+            .and_then(|deployment| deployment.image().ok())
+            .map(|image| image.layers)
+            .unwrap_or_default()
+    };
+    let (old, new) = (layers(old), layers(new));
+    let same_name = |layers: &[ImageLayer], name: &str| -> Option<ImageLayer> {
+        layers.iter().find(|layer| layer.name == name).cloned()
+    };
+    let mut changes: Vec<LayerChange> = new
+        .iter()
+        .filter_map(|layer| {
+            let before = same_name(&old, &layer.name);
+            let is_same = before.as_ref().is_some_and(|before| before.id == layer.id);
+            (!is_same).then(|| LayerChange {
+                name: layer.name.clone(),
+                from: before.map(|before| before.version),
+                to: Some(layer.version.clone()),
+            })
+        })
+        .collect();
+    let gone = old
+        .into_iter()
+        .filter(|layer| same_name(&new, &layer.name).is_none());
+    changes.extend(gone.map(|layer| LayerChange {
+        name: layer.name,
+        from: Some(layer.version),
+        to: None,
+    }));
+    changes
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, DurableError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes),
@@ -200,7 +253,8 @@ fn read(path: &Path) -> Result<Vec<u8>, DurableError> {
     }
 }
 
-/// Returns what the last whole line made current, and whether the file ends in a line that was cut short.
+/// Returns what the last whole line made current, and whether the file ends in a line that was cut
+/// short.
 pub(super) fn tail(path: &Path) -> Result<(Option<u64>, bool), DeployError> {
     let bytes = read(path)?;
     let whole = whole_lines(&bytes);

@@ -1,4 +1,5 @@
-//! Directory targets: images put on a running Linux, switched by one rename, and taken back by the same.
+//! Directory targets: images put on a running Linux, switched by one rename, and taken back by the
+//! same.
 //!
 //! ```text
 //! <root>/layerset/
@@ -10,11 +11,13 @@
 //!   history.jsonl          append-only, each record with the hash of the one before
 //! ```
 //!
-//! Reading ([`Target::status`], [`Target::history`]) takes no lock and needs no repository. Changing goes through
-//! [`Target::change`], which holds the lock, clears what a dead command left, and completes the history. A deployment
-//! is built as `.new-<n>` and gets its name by one rename; it is removed by first renaming it to `.old-<n>`. Both kinds
-//! of names mean nothing to anybody, and the next command removes them.
+//! Reading ([`Target::status`], [`Target::history`]) takes no lock and needs no repository.
+//! Changing goes through [`Target::change`], which holds the lock, clears what a dead command left,
+//! and completes the history. A deployment is built as `.new-<n>` and gets its name by one rename;
+//! it is removed by first renaming it to `.old-<n>`. Readers ignore both kinds of names, and the
+//! next command removes them.
 
+mod activate;
 mod change;
 mod contents;
 mod decide;
@@ -35,22 +38,23 @@ mod subscription;
 mod switch;
 mod var;
 
-pub use change::{ActivationReport, Change};
+pub use activate::ActivationReport;
+pub use change::Change;
 pub use decide::{ConflictSide, Decisions};
 pub use error::{DeployError, HarmedObject};
 pub use etc::EtcReport;
 pub use history::{
-    ChainBreak, History, HistoryAction, HistoryRecord, LayerChange, RecordedVerdict,
+    ChainBreak, History, HistoryAction, HistoryRecord, LayerChange, Note, RecordedVerdict,
 };
 pub use location::TargetLocation;
 pub use mounts::activation_unit;
 pub use prune::PrunePlan;
 pub use record::{Deployment, DeploymentKind, EtcOrigin, JoinMethod};
-pub use run::{DeployMode, DeployOptions, DeployReport, Deployed, SourceRelease, deploy};
+pub use run::{DeployMode, DeployOptions, DeployReport, NewDeployment, SourceRelease, deploy};
 pub use stage::{KindChoice, StageOptions, StagedDeployment};
 pub use status::{DeploymentState, DeploymentStatus, TargetStatus};
 pub use subscription::Subscription;
-pub use switch::{BadPolicy, Note, SwitchReport};
+pub use switch::{BadPolicy, SwitchReport};
 
 use std::fmt;
 use std::io::Read as _;
@@ -270,7 +274,7 @@ impl Target {
         self.dir.join("bad").join(image.to_hex())
     }
 
-    /// Says whether an image is current, and in order as far as a look at it tells.
+    /// Says whether an image is current and looks intact.
     fn runs(&self, image: &ImageId) -> Result<bool, DeployError> {
         let current = self.current()?.and_then(|n| self.deployment(n).ok());
         Ok(current.is_some_and(|deployment| {
@@ -280,7 +284,8 @@ impl Target {
         }))
     }
 
-    /// Returns why an image was marked bad on this target; none where it was not. Deployments of it may be pruned by now.
+    /// Returns why an image was marked bad on this target; none where it was not. Deployments of it
+    /// may be pruned by now.
     pub fn bad_image(&self, image: &ImageId) -> Option<String> {
         if let Ok(reason) = std::fs::read_to_string(self.bad_image_path(image)) {
             return Some(reason.trim_end().to_owned());

@@ -1,4 +1,5 @@
-//! The mounts of a deployment: its tree at `root`, its `etc` and the shared `var` in there. Making them again is harmless.
+//! The mounts of a deployment: its tree at `root`, its `etc` and the shared `var` in there. Making
+//! them again is harmless.
 
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,8 @@ impl Target {
 
     /// Removes a directory of the target, after unmounting whatever is mounted below it.
     ///
-    /// A mount that stays stops the removal: walking into it would delete the shared state, or worse.
+    /// A mount that stays stops the removal: walking into it would delete the shared state, or
+    /// worse.
     pub(super) fn remove_dir(&self, dir: &Path) -> Result<(), DeployError> {
         unmount_below(dir)?;
         remove_tree(self.disk.as_ref(), dir)?;
@@ -86,7 +88,8 @@ fn check_metadata(deployment: &DeploymentDir, image: &Path) -> Result<(), Deploy
 /// Detaches everything that is mounted at or below `dir`; says how much that was.
 pub(super) fn unmount_below(dir: &Path) -> Result<usize, DeployError> {
     let mut count = 0;
-    // Deepest first, and again: several mounts may lie on one place, and one may come while we work.
+    // Deepest first, and again: several mounts may lie on one place, and one may come while we
+    // work.
     for _ in 0..8 {
         let mut found = mounts_below(dir)?;
         if found.is_empty() {
@@ -140,18 +143,20 @@ fn unescape_octal(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Says whether this process may bind one directory at another; both are scratch directories inside `dir`.
+/// Says whether this process may bind one directory at another; both are scratch directories inside
+/// `dir`.
 pub(super) fn may_bind(dir: &Path) -> bool {
     let scratch = dir.join(format!(".probe-bind-{}", std::process::id()));
     let works = std::fs::create_dir(&scratch).is_ok()
         && bind(&scratch, &scratch, BindAccess::ReadWrite).is_ok()
         && unmount_lazily(&scratch).is_ok();
-    // An empty scratch directory that stays is harmless, and found again by nobody.
+    // A scratch directory that stays is empty and harmless.
     let _ = std::fs::remove_dir(&scratch);
     works
 }
 
-/// Writes the systemd unit that mounts a target's deployments at boot, before ordinary services start.
+/// Writes the systemd unit that mounts a target's deployments at boot, before ordinary services
+/// start.
 ///
 /// `exe` is the absolute path of this program.
 pub fn activation_unit(target_root: &Path, repository: &Path, exe: &Path) -> String {

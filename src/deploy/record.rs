@@ -41,7 +41,8 @@ pub struct EtcOrigin {
     pub stamp: String,
 }
 
-/// The facts of a deployment, fixed when it is staged; the presence of this file makes the deployment complete.
+/// The facts of a deployment, fixed when it is staged; the presence of this file makes the
+/// deployment complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// Version of this file: 1.

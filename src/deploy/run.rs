@@ -1,13 +1,14 @@
 //! The use case: an image is brought onto a target, from the first refusal to the last clean-up.
 //!
 //! ```text
-//! refuse what is marked bad → stop where it is already current
+//! refuse a bad image → stop if it is already current
 //!     → stage → switch → subscribe → remember → prune
 //! ```
 //!
-//! The switch is what counts. Dying before it leaves the old deployment current, dying after it the
-//! new one; the same command does the rest either way. So the release is subscribed to and
-//! remembered also where its image is already current: an earlier command may have died in between.
+//! The switch is the commit point. A command that dies before it leaves the old deployment current;
+//! one that dies after it leaves the new one. The same command, run again, does the rest either
+//! way. So a release is subscribed to and remembered even if its image is already current: an
+//! earlier command may have died in between.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -85,12 +86,12 @@ pub enum DeployReport {
         generation: Option<u64>,
     },
     /// There is a new deployment.
-    Deployed(Deployed),
+    Deployed(NewDeployment),
 }
 
 /// A deployment that was made.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Deployed {
+pub struct NewDeployment {
     /// Its number.
     pub generation: u64,
     /// The image.
@@ -176,7 +177,7 @@ pub fn deploy(
     if switched.is_some() {
         settle(&change, options)?;
     }
-    Ok(DeployReport::Deployed(Deployed {
+    Ok(DeployReport::Deployed(NewDeployment {
         generation: staged.generation,
         image: *image,
         kind: staged.kind,
@@ -203,7 +204,7 @@ fn plan(
     Ok(DeployReport::Planned { image: *image, etc })
 }
 
-/// A set that was marked bad on this target is never chosen by itself again.
+/// Refuses an image that was marked bad on this target: it is never chosen automatically again.
 fn refuse_bad_image(target: &Target, image: &ImageId) -> Result<(), DeployError> {
     match target.bad_image(image) {
         None => Ok(()),

@@ -1,8 +1,8 @@
 //! Staging: builds a complete deployment beside the current one, which goes on as it is.
 //!
-//! Order: checks (nothing is written) → the ref that keeps the image → `.new-<n>` → `syncfs` → renamed to
-//! `deployments/<n>` (the commit point) → `fsync` of `deployments`. A stage that fails or dies leaves a `.new-<n>` and
-//! a ref that the next command removes.
+//! Order: checks (nothing is written) → the ref that keeps the image → `.new-<n>` → `syncfs` →
+//! renamed to `deployments/<n>` (the commit point) → `fsync` of `deployments`. A stage that fails
+//! or dies leaves a `.new-<n>` and a ref that the next command removes.
 
 use std::path::Path;
 
@@ -76,7 +76,8 @@ struct StagePlan<'r> {
     image_ids: ChainedIds,
 }
 
-/// Refuses an image that gives accounts of the current one other numbers: what they own in `/var` would change its owner.
+/// Refuses an image that gives accounts of the current one other numbers: what they own in `/var`
+/// would change its owner.
 fn refuse_renumbered(
     image: &Image,
     etc: &EtcPlan<'_>,
@@ -132,7 +133,8 @@ impl Change<'_> {
             .deployments_dir()
             .join(format!(".new-{}", plan.generation));
         if let Err(error) = self.build(repository, &plan, &new) {
-            // What cannot be removed now is removed by the next command; the first error is the one that matters.
+            // What cannot be removed now is removed by the next command; the first error is the one
+            // that matters.
             let _ = self.target.remove_dir(&new);
             let _ = repository.remove_ref(&name);
             return Err(error);

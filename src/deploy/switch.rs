@@ -11,21 +11,9 @@
 use serde::Serialize;
 
 use super::change::Change;
-use super::history::{History, HistoryAction, LayerChange, RecordedVerdict};
+use super::history::{History, HistoryAction, Note};
 use super::record::DeploymentDir;
 use super::{DeployError, Target, stamp};
-use crate::format::ImageLayer;
-
-/// What the history keeps about a change besides the change itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Note {
-    /// Who asked for it.
-    pub who: String,
-    /// What the checks said, where they ran in the course of this change.
-    pub verdict: RecordedVerdict,
-    /// Why.
-    pub reason: String,
-}
 
 /// What to do about a deployment that is marked bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,7 +110,8 @@ impl Change<'_> {
         Ok(changed)
     }
 
-    /// Refuses a deployment that was never current when the `/etc` it was made of has been edited since.
+    /// Refuses a deployment that was never current when the `/etc` it was made of has been edited
+    /// since.
     fn refuse_edited_etc(
         &self,
         deployment: &DeploymentDir,
@@ -136,7 +125,8 @@ impl Change<'_> {
         if history.ever_current().contains(&to) {
             return Ok(());
         }
-        // Switching to what was made of another deployment would lose sight of the current one's edits.
+        // Switching to a deployment staged from another one would lose the edits of the current
+        // one.
         if from != Some(origin.generation) {
             return Err(DeployError::EtcElsewhere {
                 generation: to,
@@ -152,42 +142,4 @@ impl Change<'_> {
             from: origin.generation,
         })
     }
-}
-
-/// Compares the layers of two deployments; what cannot be read has none.
-pub(super) fn layer_changes(
-    old: Option<&DeploymentDir>,
-    new: Option<&DeploymentDir>,
-) -> Vec<LayerChange> {
-    let layers = |deployment: Option<&DeploymentDir>| -> Vec<ImageLayer> {
-        deployment
-            .and_then(|deployment| deployment.image().ok())
-            .map(|image| image.layers)
-            .unwrap_or_default()
-    };
-    let (old, new) = (layers(old), layers(new));
-    let same_name = |layers: &[ImageLayer], name: &str| -> Option<ImageLayer> {
-        layers.iter().find(|layer| layer.name == name).cloned()
-    };
-    let mut changes: Vec<LayerChange> = new
-        .iter()
-        .filter_map(|layer| {
-            let before = same_name(&old, &layer.name);
-            let is_same = before.as_ref().is_some_and(|before| before.id == layer.id);
-            (!is_same).then(|| LayerChange {
-                name: layer.name.clone(),
-                from: before.map(|before| before.version),
-                to: Some(layer.version.clone()),
-            })
-        })
-        .collect();
-    let gone = old
-        .into_iter()
-        .filter(|layer| same_name(&new, &layer.name).is_none());
-    changes.extend(gone.map(|layer| LayerChange {
-        name: layer.name,
-        from: Some(layer.version),
-        to: None,
-    }));
-    changes
 }

@@ -1,16 +1,20 @@
 //! The shared `/var`: gets what an image needs there, and never loses or changes anything.
 //!
-//! Two sources. The **skeleton**: each directory and symbolic link that the image has below `var/`. **Factory content**:
-//! everything below `usr/share/factory/var/`. Only what is absent is added, by these rules:
+//! Two sources. The **skeleton**: each directory and symbolic link that the image has below `var/`.
+//! **Factory content**: everything below `usr/share/factory/var/`. Only what is absent is added, by
+//! these rules:
 //!
-//! - A directory that exists is left as it is, and entered. Anything else that exists is left wholly alone; a symbolic
-//!   link is never followed, so a database moved elsewhere by a link stays there.
-//! - A factory directory that directly holds files is a **unit**, such as a PostgreSQL cluster: it is added whole or,
-//!   when its name exists, not at all. Not a unit is a directory that the image has in its skeleton and that belongs to
-//!   root (`/var/lib`): that is shared ground, and its entries count one by one.
+//! - A directory that exists is left as it is, and entered. Anything else that exists is left
+//!   wholly alone; a symbolic link is never followed, so a database moved elsewhere by a link stays
+//!   there.
+//! - A factory directory that directly holds files is a **unit**, such as a PostgreSQL cluster: it
+//!   is added whole or, when its name exists, not at all. Not a unit is a directory that the image
+//!   has in its skeleton and that belongs to root (`/var/lib`): that is shared ground, and its
+//!   entries are added one by one.
 //!
-//! Staging writes what is absent to `var-new` in the deployment; the first switch renames it into place, each piece by
-//! one rename. So a deployment that never becomes current leaves no trace in the shared state.
+//! Staging writes what is absent to `var-new` in the deployment; the first switch renames it into
+//! place, each piece by one rename. So a deployment that never becomes current leaves no trace in
+//! the shared state.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -142,7 +146,8 @@ fn kind_at(path: &Path) -> Result<Option<EntryKind>, DeployError> {
     }
 }
 
-/// Moves what was prepared in `new` into `state`, and removes `new`; stopping anywhere, it can be done again.
+/// Moves what was prepared in `new` into `state`, and removes `new`; stopping anywhere, it can be
+/// done again.
 ///
 /// What has come into being in `state` since it was prepared stays.
 pub(super) fn settle(

@@ -10,9 +10,11 @@ use rustix::mount::{
 
 use crate::materialise::MaterialiseError;
 
-/// Runs `work` on a thread with a mount namespace of its own, in which mounts neither come in nor go out.
+/// Runs `work` on a thread with a mount namespace of its own, in which mounts neither come in nor
+/// go out.
 ///
-/// The kernel drops the namespace with its last process, however that ends: no mount survives a `kill -9`.
+/// The kernel drops the namespace with its last process, however that ends: no mount survives a
+/// `kill -9`.
 pub fn private_namespace<T, E, F>(work: F) -> Result<T, E>
 where
     T: Send,
@@ -33,7 +35,8 @@ where
 
 fn enter_namespace() -> Result<(), MaterialiseError> {
     let root = Path::new("/");
-    // The safe name is deprecated for CLONE_FILES' sake; a mount namespace concerns this thread and its children only.
+    // The safe name is deprecated for CLONE_FILES' sake; a mount namespace concerns this thread and
+    // its children only.
     #[allow(deprecated)]
     rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS)
         .map_err(|errno| MaterialiseError::mount("make a mount namespace for", root, "", errno))?;
@@ -55,7 +58,8 @@ pub enum BindAccess {
 
 /// Binds `source` at `at`, with everything mounted below it.
 ///
-/// Read-only holds for the bound mount itself; mounts below keep their own flags, as with `mount --rbind`.
+/// Read-only holds for the bound mount itself; mounts below keep their own flags, as with `mount
+/// --rbind`.
 pub fn bind(source: &Path, at: &Path, access: BindAccess) -> Result<(), MaterialiseError> {
     let fail = |verb, path: &Path| {
         let path = path.to_owned();
@@ -99,7 +103,8 @@ pub fn is_mountpoint(at: &Path) -> Result<bool, MaterialiseError> {
     }
 }
 
-/// Returns the source name of the uppermost mount at `at`, e.g. `layerset:<image id>`; `None` when nothing is mounted there.
+/// Returns the source name of the uppermost mount at `at`, e.g. `layerset:<image id>`; `None` when
+/// nothing is mounted there.
 pub fn mount_source(at: &Path) -> Result<Option<String>, MaterialiseError> {
     if !is_mountpoint(at)? {
         return Ok(None);
@@ -111,7 +116,8 @@ pub fn mount_source(at: &Path) -> Result<Option<String>, MaterialiseError> {
     Ok(source_of(&text, &at))
 }
 
-/// Finds the source in a mount table (`proc_pid_mountinfo(5)`); of several mounts at one place the last line is the uppermost.
+/// Finds the source in a mount table (`proc_pid_mountinfo(5)`); of several mounts at one place the
+/// last line is the uppermost.
 fn source_of(table: &[u8], at: &Path) -> Option<String> {
     use std::os::unix::ffi::OsStrExt;
     let wanted = at.as_os_str().as_bytes();

@@ -1,7 +1,9 @@
-//! The metadata image of a tree: EROFS in the composefs layout, to be mounted below overlayfs with the objects as data-only layer.
+//! The metadata image of a tree: EROFS in the composefs layout, to be mounted below overlayfs with
+//! the objects as data-only layer.
 //!
-//! Format 1 of the `composefs` crate, because format 2 drops nanoseconds. A file's `trusted.overlay.redirect` is `/ab/cdef…`, the
-//! object's place in the object directory. The same tree and numbers give the same bytes.
+//! Format 1 of the `composefs` crate, because format 2 drops nanoseconds. A file's
+//! `trusted.overlay.redirect` is `/ab/cdef…`, the object's place in the object directory. The same
+//! tree and numbers give the same bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -34,7 +36,8 @@ type Child = (Box<OsStr>, Entry<Carrier>);
 pub fn erofs_image(tree: &Tree, ids: &dyn IdLookup) -> Result<Box<[u8]>, MaterialiseError> {
     tree.validate()?;
     let mut builder = ErofsBuilder::new(ids);
-    // Everything below a directory sorts after it, so backwards each directory's children are complete when it comes.
+    // Everything below a directory sorts after it, so backwards each directory's children are
+    // complete when it comes.
     for (path, inode) in tree.iter().collect::<Vec<_>>().into_iter().rev() {
         builder.add(path, inode)?;
     }
@@ -183,9 +186,11 @@ fn content(inode: &Inode) -> Result<LeafContent<Carrier>, &'static str> {
     })
 }
 
-/// Says what of the extended attributes the image could not hold; the crate itself would truncate silently.
+/// Says what of the extended attributes the image could not hold; the crate itself would truncate
+/// silently.
 ///
-/// `trusted.overlay.*` is fine: the crate escapes it, and overlayfs (since Linux 6.7) shows it unescaped.
+/// `trusted.overlay.*` is fine: the crate escapes it, and overlayfs (since Linux 6.7) shows it
+/// unescaped.
 fn xattr_problem(inode: &Inode) -> Option<&'static str> {
     if inode.xattrs.len() > MAX_XATTRS {
         return Some("it has more than 255 extended attributes");

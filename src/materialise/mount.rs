@@ -1,8 +1,9 @@
 //! Mounts, by the kernel's file-descriptor API: nothing is visible before it is complete.
 //!
-//! A tree's mount is one overlayfs whose lower layer is the file-backed EROFS image and whose data-only layer is the object
-//! directory (Linux 6.5 for data-only layers, 6.12 for EROFS from a file). A writable view adds its upper directory to that same
-//! overlay, because the kernel stacks overlays only two deep. `nosuid` is never set: images hold setuid programs.
+//! A tree's mount is one overlayfs whose lower layer is the file-backed EROFS image and whose
+//! data-only layer is the object directory (Linux 6.5 for data-only layers, 6.12 for EROFS from a
+//! file). A writable view adds its upper directory to that same overlay, because the kernel stacks
+//! overlays only two deep. `nosuid` is never set: images hold setuid programs.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,7 +18,8 @@ use crate::materialise::{MaterialiseError, private_namespace};
 /// What to mount: where the read-only contents come from.
 #[derive(Debug, Clone, Copy)]
 pub enum MountSource<'a> {
-    /// An EROFS image (see [`erofs_image`](super::erofs_image)) and the directory of the objects it points to.
+    /// An EROFS image (see [`erofs_image`](super::erofs_image)) and the directory of the objects it
+    /// points to.
     Image {
         /// The image file.
         image: &'a Path,
@@ -53,8 +55,9 @@ pub struct UpperDirs<'a> {
 pub enum UpperLifetime {
     /// They outlive the mount, and what was synced survives a crash.
     Persistent,
-    /// They are read before the mount ends and then thrown away: overlayfs ignores every sync (`volatile`), which packages ask
-    /// for thousands of times. The same upper and work directories cannot be mounted again.
+    /// They are read before the mount ends and then thrown away: overlayfs ignores every sync
+    /// (`volatile`), which packages ask for thousands of times. The same upper and work directories
+    /// cannot be mounted again.
     Build,
 }
 
@@ -282,9 +285,11 @@ fn assemble(
     context.create(attributes)
 }
 
-/// Assembles the overlay in a mount namespace of its own, where the lower mount can be attached unseen.
+/// Assembles the overlay in a mount namespace of its own, where the lower mount can be attached
+/// unseen.
 ///
-/// Older kernels take as layers only mounts of the caller's namespace: hence everything is opened anew inside.
+/// Older kernels take as layers only mounts of the caller's namespace: hence everything is opened
+/// anew inside.
 fn assemble_attached(
     source: MountSource<'_>,
     upper: Option<UpperDirs<'_>>,

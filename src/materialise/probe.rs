@@ -1,4 +1,4 @@
-//! What this machine can do with a directory, found by trying it there and not by version numbers.
+//! What this machine can do with a directory: found by trying, not by version numbers.
 
 use std::fs::File;
 use std::io::Read;
@@ -47,7 +47,8 @@ pub struct Capabilities {
 const PROBE_CONTENT: &[u8] = b"layerset probe\n";
 
 impl Capabilities {
-    /// Tries both in a scratch directory inside `dir`, which is removed again; no mount is ever visible to others.
+    /// Tries both in a scratch directory inside `dir`, which is removed again; no mount is ever
+    /// visible to others.
     pub fn probe(dir: &Path) -> Result<Self, MaterialiseError> {
         let scratch = ScratchDir::create(dir)?;
         Ok(Self {

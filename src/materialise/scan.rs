@@ -1,7 +1,9 @@
-//! Reads a directory into a tree, in parallel, relative to descriptors and without ever following a symbolic link.
+//! Reads a directory into a tree, in parallel, relative to descriptors and without ever following a
+//! symbolic link.
 //!
-//! Work is a stack of directories and of batches of files, so that both many small directories and one huge one keep all threads
-//! busy. The result does not depend on the order in which threads ran.
+//! Work is a stack of directories and of batches of files, so that both many small directories and
+//! one huge one keep all threads busy. The result does not depend on the order in which threads
+//! ran.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -210,7 +212,8 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Reads a directory's names: directories and odd kinds at once, regular files in batches that any thread may take.
+    /// Reads a directory's names: directories and odd kinds at once, regular files in batches that
+    /// any thread may take.
     fn list(
         &self,
         dir: Arc<OwnedFd>,
@@ -248,7 +251,8 @@ impl Scanner<'_> {
         for (child, hint) in others {
             self.one(&dir, child, hint, ScanDepth::Subtree, results)?;
         }
-        // Last in, first out: batches hold the descriptor, so they must go before the subdirectories are entered.
+        // Last in, first out: batches hold the descriptor, so they must go before the
+        // subdirectories are entered.
         self.queue.push(batches);
         Ok(())
     }
@@ -274,7 +278,8 @@ impl Scanner<'_> {
     }
 }
 
-/// Builds the tree: the same inode under several names becomes a hard-link group, numbered in path order.
+/// Builds the tree: the same inode under several names becomes a hard-link group, numbered in path
+/// order.
 fn assemble(found: ScannedEntries) -> Tree {
     let mut sorted: BTreeMap<RelPath, ScannedInode> = found.into_iter().collect();
     let mut groups: HashMap<LinkKey, u32> = HashMap::new();

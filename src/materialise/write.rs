@@ -1,4 +1,5 @@
-//! Writes the planned entries of a checkout; every path is opened below the destination and through no symbolic link.
+//! Writes the planned entries of a checkout; every path is opened below the destination and through
+//! no symbolic link.
 
 use std::fs::File;
 use std::io;
@@ -13,11 +14,35 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::id::ObjectId;
-use crate::materialise::checkout::{CheckoutItem, CheckoutPlan};
 use crate::materialise::copy::copy;
-use crate::materialise::{CheckoutReport, MaterialiseError, ObjectSource, Ownership, worker_count};
+use crate::materialise::plan::{CheckoutItem, CheckoutPlan};
+use crate::materialise::{MaterialiseError, ObjectSource, worker_count};
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
+
+/// Who shall own what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownership {
+    /// The tree's owners; needs root unless they are the current user.
+    #[default]
+    Exact,
+    /// The current user: owners, device nodes and privileged attributes are left out and counted.
+    Current,
+}
+
+/// What a checkout wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CheckoutReport {
+    /// Entries of all kinds.
+    pub entries: usize,
+    /// Regular files whose extents are shared with the objects.
+    pub reflinked_files: usize,
+    /// Regular files that were copied.
+    pub copied_files: usize,
+    /// Entries that do not have the tree's owner, attributes or kind, with [`Ownership::Current`]
+    /// only.
+    pub reduced_entries: usize,
+}
 
 /// Writes below one destination; shared by all threads of a checkout.
 pub(super) struct Writer<'a> {
@@ -71,7 +96,8 @@ impl<'a> Writer<'a> {
             rustix::fs::linkat(&self.dest_fd, from, &self.dest_fd, to, AtFlags::empty())
                 .map_err(self.io("link", path))?;
         }
-        // Backwards: a directory that its owner may not write to gets that mode after everything below is in place.
+        // Backwards: a directory that its owner may not write to gets that mode after everything
+        // below is in place.
         for item in plan.directories.iter().rev() {
             self.finish_directory(item)?;
         }
@@ -211,7 +237,8 @@ impl<'a> Writer<'a> {
         Ok(file)
     }
 
-    /// Sets owner, then mode (a change of owner clears setuid), then attributes (it clears capabilities too), then time.
+    /// Sets owner, then mode (a change of owner clears setuid), then attributes (it clears
+    /// capabilities too), then time.
     fn finish_file(
         &self,
         file: BorrowedFd<'_>,

@@ -24,7 +24,7 @@ pub struct RepositoryConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureFlags {
-    /// Unknown ones may be passed over.
+    /// Unknown ones may be ignored.
     #[serde(default)]
     pub compatible: Vec<String>,
     /// Unknown ones allow reading only.
@@ -45,7 +45,8 @@ impl Default for RepositoryConfig {
 }
 
 impl RepositoryConfig {
-    /// Reads the configuration of the repository at `root`, and refuses one that this program must not touch.
+    /// Reads the configuration of the repository at `root`, and refuses one that this program must
+    /// not touch.
     pub fn load(root: &Path) -> Result<Self, StoreError> {
         let path = root.join("config.toml");
         let text = match std::fs::read_to_string(&path) {

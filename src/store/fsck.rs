@@ -119,7 +119,8 @@ impl Repository {
                 }
             }
         }
-        // Manifests and trees that no ref needs are checked too: they may be needed again by their build key.
+        // Manifests and trees that no ref needs are checked too: they may be needed again by their
+        // build key.
         for (dir, what) in [("images", "image"), ("layers", "layer"), ("trees", "tree")] {
             for hex in self.names_in(dir)? {
                 if walk.seen.insert(format!("{dir}/{hex}")) {
@@ -139,7 +140,8 @@ impl Repository {
         Ok(walk.report)
     }
 
-    /// Lists a directory; one that is gone is empty, and what should be in it is found missing by those who need it.
+    /// Lists a directory. One that is gone counts as empty: its users report what should be in it
+    /// as missing.
     fn names_in(&self, dir: &str) -> Result<Vec<String>, StoreError> {
         let path = self.root.join(dir);
         let entries = match std::fs::read_dir(&path) {

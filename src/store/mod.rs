@@ -1,13 +1,19 @@
-//! The repository: where objects, trees, layers and images live, each named by the digest of its canonical bytes.
+//! The repository: where objects, trees, layers and images live, each named by the digest of its
+//! canonical bytes.
 //!
-//! ```text config.toml            format version and feature flags objects/ab/cdef…       file
-//! contents, raw; the directory is 0700 because a 0640 file's bytes must not leak trees/ layers/
-//! images/ canonical bytes by id baselines/             what the checks found when a layer was
-//! built, by the layer's id; no part of that id refs/                  names -> ids: the roots of
-//! garbage collection cache/                 may be deleted at any time tmp/  lock ```
+//! ```text
+//! config.toml            format version and feature flags
+//! objects/ab/cdef…       file contents, raw; closed to others (0700): a 0640 file must not leak
+//! trees/ layers/ images/ canonical bytes by id
+//! baselines/             what the checks found when a layer was built, by layer; not part of its id
+//! refs/                  names -> ids: the roots of garbage collection
+//! cache/                 may be deleted at any time
+//! tmp/  lock
+//! ```
 //!
-//! An object under its final name is whole, whatever died: see [`Transaction`] for the one commit point. An object's
-//! modification time is always 0, so that a later write to it shows without reading it ([`Repository::check_object`]).
+//! An object under its final name is whole, whatever died: see [`Transaction`] for the one commit
+//! point. An object's modification time is always 0, so that a later write to it shows without
+//! reading it ([`Repository::check_object`]).
 
 mod baseline;
 mod config;
@@ -36,59 +42,38 @@ use self::baseline::BASELINES;
 use crate::durable::{Disk, DurableError, LatchingDisk, Lock, LockMode};
 use crate::format::FormatError;
 
-/// What can go wrong with a repository, by what one can do about it.
+/// What can go wrong with a repository; a variant for each remedy.
+// The names of the fields say what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is none.
+    /// Nothing is there.
     #[error("no repository at '{}'", path.display())]
-    Missing {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// There is something else.
+    Missing { path: PathBuf },
+    /// Something else is there.
     #[error("'{}' is not empty and holds no repository", path.display())]
-    Occupied {
-        /// Where.
-        path: PathBuf,
-    },
+    Occupied { path: PathBuf },
     /// It needs another version of this program.
     #[error("the repository at '{}' needs {need}", path.display())]
-    Incompatible {
-        /// Where.
-        path: PathBuf,
-        /// The format version or features.
-        need: String,
-    },
+    Incompatible { path: PathBuf, need: String },
     /// Its configuration does not parse.
     #[error("cannot read '{}': {reason}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    Config { path: PathBuf, reason: String },
     /// Something it should hold is not there.
     #[error("the repository has no {what} {name}")]
     NotFound {
         /// `object`, `tree`, `layer`, `image` or `ref`.
         what: &'static str,
-        /// Its id or name.
         name: String,
     },
     /// An abbreviation or name fits more than one thing.
     #[error("'{name}' is ambiguous: it matches {count} things")]
-    Ambiguous {
-        /// What was given.
-        name: String,
-        /// How many it fits.
-        count: usize,
-    },
+    Ambiguous { name: String, count: usize },
     /// Bytes do not have the digest that they are named by.
     #[error("{what} {name} is damaged: its bytes have the digest b3:{found}")]
     Corrupt {
         /// `object`, `tree`, `layer` or `image`.
         what: &'static str,
-        /// Its id.
         name: String,
         /// The digest of what is there, 64 hex digits.
         found: String,
@@ -98,9 +83,7 @@ pub enum StoreError {
     Format {
         /// `tree`, `layer` or `image`.
         what: &'static str,
-        /// Its id.
         name: String,
-        /// Why.
         source: FormatError,
     },
     /// A manifest that cannot be written: a mistake of the caller.
@@ -108,25 +91,18 @@ pub enum StoreError {
     Unwritable {
         /// `layer` or `image`.
         what: &'static str,
-        /// Why.
         source: FormatError,
     },
     /// A name that cannot be a ref.
     #[error(
         "'{name}' cannot name a ref: use lower-case letters, digits, '.', '-', '_' and '+' between single '/'"
     )]
-    RefName {
-        /// What was given.
-        name: String,
-    },
+    RefName { name: String },
     /// The filesystem holds less room than the work needs.
     #[error("'{}' has {available} bytes free, {needed} are needed", path.display())]
     TooSmall {
-        /// Where.
         path: PathBuf,
-        /// Bytes needed.
         needed: u64,
-        /// Bytes free.
         available: u64,
     },
     /// The system refused.
@@ -183,7 +159,8 @@ impl Default for RepositoryOptions<'_> {
     }
 }
 
-/// The directories of a repository with their modes; `objects` and what can leak its bytes is closed to others.
+/// The directories of a repository with their modes; `objects` and what can leak its bytes is
+/// closed to others.
 const DIRECTORIES: [(&str, u32); 8] = [
     ("objects", 0o700),
     ("trees", 0o755),
@@ -285,7 +262,8 @@ impl Repository {
         Ok(dir)
     }
 
-    /// Takes a lock among the commands that use this repository, for work that two must not do at once.
+    /// Takes a lock among the commands that use this repository, for work that two must not do at
+    /// once.
     pub fn work_lock(
         &self,
         name: &str,

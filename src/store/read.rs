@@ -61,8 +61,8 @@ impl Repository {
         )
     }
 
-    /// Checks that an object is there and unharmed: by size and by its modification time, which is 0 as long as nobody
-    /// wrote to it since it was put; one that was touched is read and hashed.
+    /// Checks that an object is there and unharmed: by size and by its modification time, which is
+    /// 0 as long as nobody wrote to it since it was put; one that was touched is read and hashed.
     pub fn check_object(&self, id: &ObjectId, size: u64) -> Result<(), StoreError> {
         let path = self.object_path(id);
         let metadata = std::fs::symlink_metadata(&path)
@@ -170,7 +170,8 @@ impl Repository {
         })
     }
 
-    /// Finds what `text` stands for: a ref (`images/web`, or `web` for short), an id, or a unique abbreviation of one.
+    /// Finds what `text` stands for: a ref (`images/web`, or `web` for short), an id, or a unique
+    /// abbreviation of one.
     pub fn resolve(&self, text: &str) -> Result<ResolvedId, StoreError> {
         if let Some(found) = self.resolve_ref(text)? {
             return Ok(found);

@@ -12,8 +12,8 @@ use crate::cli::follow::{FollowArgs, channel_name, describe};
 use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::{
-    self, Decisions, DeployMode, DeployOptions, DeployReport, Deployed, EtcReport, HistoryAction,
-    KindChoice, RecordedVerdict, StageOptions,
+    self, Decisions, DeployMode, DeployOptions, DeployReport, EtcReport, HistoryAction, KindChoice,
+    NewDeployment, RecordedVerdict, StageOptions,
 };
 use crate::durable::LockMode;
 use crate::path::RelPath;
@@ -224,7 +224,7 @@ fn etc_text(report: &EtcReport) -> String {
     text
 }
 
-fn deployed_text(deployed: &Deployed) -> String {
+fn deployed_text(deployed: &NewDeployment) -> String {
     let mut text = etc_text(&deployed.etc);
     let how = serde_json::to_value(deployed.kind)
         .ok()

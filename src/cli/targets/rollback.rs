@@ -23,7 +23,7 @@ pub struct Rollback {
     /// The generation to switch to [default: the previous one]
     #[arg(long, value_name = "GENERATION")]
     to: Option<u64>,
-    /// Mark the deployment that is left as bad, so that it is never chosen by itself again
+    /// Mark the deployment that is left as bad, so that it is never chosen automatically again
     #[arg(long)]
     mark_bad: bool,
     /// Why, for the history

@@ -42,8 +42,8 @@ pub struct Init {
     /// How many keys of a role must sign
     #[arg(long = "threshold", value_name = "ROLE=N")]
     thresholds: Vec<String>,
-    /// How long signatures of a role are valid, in days [default: root 730, targets 365, delegated 365, snapshot 30,
-    /// timestamp 7]
+    /// How long signatures of a role are valid, in days [default: root 730, targets 365, delegated
+    /// 365, snapshot 30, timestamp 7]
     #[arg(long = "days", value_name = "ROLE=DAYS")]
     days: Vec<String>,
     #[command(flatten)]
@@ -175,7 +175,7 @@ impl Init {
     }
 }
 
-/// Says before anything is made that the root could not be written.
+/// Refuses, before anything is made, a root that could not be written.
 fn check_place(root: &Path) -> Result<(), CliError> {
     let dir = root.parent().filter(|dir| !dir.as_os_str().is_empty());
     match dir {
@@ -188,8 +188,8 @@ fn check_place(root: &Path) -> Result<(), CliError> {
     }
 }
 
-/// Publishes the first head of a remote, and writes the root that machines have to be given: that first, for a remote without
-/// it is of no use, and cannot be made again.
+/// Publishes the first head of a remote, and writes the root to give to machines. The root comes
+/// first: a remote without it is useless, and cannot be made again.
 pub(super) fn establish(
     context: &Context,
     remote: &dyn WritableRemote,
@@ -212,7 +212,7 @@ pub(super) fn establish(
     let Err(error) = remote.replace_head(head, None) else {
         return Ok(());
     };
-    // Only where that is known: an answer that got lost may have been a yes.
+    // Only if the remote is known to have refused: a lost answer may have been a success.
     let is_ours = remote
         .read_head(MAX_HEAD_BYTES)
         .map(|found| found.is_some_and(|found| found.bytes == head));
@@ -224,7 +224,7 @@ pub(super) fn establish(
 
 /// Says how machines come to trust a new remote.
 pub(super) fn advice(location: &str, root: &str) -> String {
-    // Machines look elsewhere.
+    // A relative path would mean another place on the machines.
     let absolute = match location.parse() {
         Ok(Location::Directory(path)) => std::path::absolute(path).ok(),
         _ => None,

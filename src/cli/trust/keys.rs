@@ -120,7 +120,8 @@ impl Sign {
         }
     }
 
-    /// Says what changes against what the file says was published, as far as a trusted root vouches for that.
+    /// Says what changes against what the file says was published, as far as a trusted root vouches
+    /// for that.
     fn compare_with_itself(
         &self,
         context: &Context,

@@ -84,7 +84,8 @@ impl Rotate {
     }
 }
 
-/// Gives a layer or image a role of its own: only its keys sign releases and channels of it from now on.
+/// Gives a layer or image a role of its own: only its keys sign releases and channels of it from
+/// now on.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset trust delegate main layers/nginx                # makes a key, for this build server

@@ -279,7 +279,7 @@ fn unknown_and_ambiguous_ids_are_told_apart() {
     [status 1]
 
     $ layerset show b3:608602ba
-    ! error: 'b3:608602ba' fits 2 things
+    ! error: 'b3:608602ba' is ambiguous: it matches 2 things
     ! hint: give more digits of the id
     [status 1]
 
