@@ -20,12 +20,12 @@ use std::time::{Duration, Instant};
 
 use layerset::builder::{Composer, Quiet, Sink};
 use layerset::compose::{Member, judge};
-use layerset::deploy::{Action, BadPolicy, Note, RecordedVerdict, Target};
+use layerset::deploy::{BadPolicy, HistoryAction, Note, RecordedVerdict, Target};
 use layerset::durable::RealDisk;
 use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
 use layerset::id::BuildKey;
 use layerset::materialise::{PasswdIds, ScanOptions, scan};
-use layerset::store::{OpenOptions, RefName, Repository};
+use layerset::store::{RefName, Repository, RepositoryOptions};
 use layerset::time::SystemClock;
 use layerset::tree::{Changeset, Tree};
 
@@ -60,7 +60,8 @@ fn say(text: &str) -> Result<()> {
 }
 
 fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
-    let repository = Repository::open(repository, Arc::new(RealDisk), OpenOptions::default())?;
+    let repository =
+        Repository::open(repository, Arc::new(RealDisk), RepositoryOptions::default())?;
     let started = Instant::now();
     let transaction = repository.begin()?;
     let passwd = std::fs::read(root.join("etc/passwd"))?;
@@ -123,7 +124,8 @@ fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
 
 /// Facts about files are known from the first turn on, as they are after a build.
 fn compose(repository: &Path, image: &str, count: &str) -> Result<()> {
-    let repository = Repository::open(repository, Arc::new(RealDisk), OpenOptions::default())?;
+    let repository =
+        Repository::open(repository, Arc::new(RealDisk), RepositoryOptions::default())?;
     let image = repository.read_image(&repository.resolve_image(image)?)?;
     let cancel = std::sync::atomic::AtomicBool::new(false);
     let composer = Composer::new(&repository, &cancel, &Quiet);
@@ -174,7 +176,7 @@ fn switch(target: &Path, generations: [&str; 2], count: &str) -> Result<()> {
     let switch = |index: usize| -> Result<()> {
         let change = target.change("layerset bench")?;
         let to = generations[index % 2];
-        let switched = change.switch(to, Action::Rollback, BadPolicy::Refuse, &note)?;
+        let switched = change.switch(to, HistoryAction::Rollback, BadPolicy::Refuse, &note)?;
         if switched.from == Some(to) {
             return Err(format!("generation {to} was current already").into());
         }

@@ -8,13 +8,16 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::deploy::{
-    self, Action, DeployError, DeployOptions, DeployReport, Note, Site, Subscription, Taken,
+    self, DeployError, DeployOptions, DeployReport, HistoryAction, Note, SourceRelease,
+    Subscription, TargetLocation,
 };
 use crate::format::release::{ChannelName, Kind, Release};
 use crate::store::Repository;
 use crate::transfer::{FollowOptions, Followed, Nothing, Pulled, TransferError, follow};
 
 /// Why a target is not at what its channel has.
+// The names of the fields say what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The target follows no channel, and none was named.
@@ -22,10 +25,7 @@ pub enum AgentError {
     NoChannel,
     /// Targets take images.
     #[error("'{channel}' is the channel of a layer")]
-    LayerChannel {
-        /// The channel.
-        channel: ChannelName,
-    },
+    LayerChannel { channel: ChannelName },
     /// Following the channel failed: the target is as it was.
     #[error(transparent)]
     Transfer(#[from] TransferError),
@@ -77,13 +77,13 @@ impl Serialize for ChannelReport {
 ///
 /// With `channel`, the target follows that one from then on.
 pub fn update(
-    site: &Site,
+    location: &TargetLocation,
     repository: &Repository,
     channel: Option<ChannelName>,
     following: &FollowOptions<'_>,
     deploying: &DeployOptions<'_>,
 ) -> Result<ChannelReport, AgentError> {
-    let known = site.open()?.subscription()?;
+    let known = location.open()?.subscription()?;
     let mut following = following.clone();
     // Another channel may be on another remote.
     let is_same = |known: &Subscription| channel.as_ref().is_none_or(|name| *name == known.channel);
@@ -94,10 +94,10 @@ pub fn update(
     let channel = channel.or(known.map(|known| known.channel));
     let channel = channel.ok_or(AgentError::NoChannel)?;
     let deploying = DeployOptions {
-        action: Action::Update,
+        action: HistoryAction::Update,
         ..deploying.clone()
     };
-    deploy_channel(site, repository, &channel, &following, &deploying)
+    deploy_channel(location, repository, &channel, &following, &deploying)
 }
 
 /// Pulls what a channel has for this machine, brings it onto a target, and lets the target follow
@@ -105,7 +105,7 @@ pub fn update(
 ///
 /// A release whose image was marked bad on the target is not even pulled.
 pub fn deploy_channel(
-    site: &Site,
+    location: &TargetLocation,
     repository: &Repository,
     channel: &ChannelName,
     following: &FollowOptions<'_>,
@@ -117,7 +117,7 @@ pub fn deploy_channel(
         });
     }
     // A new target has marked nothing.
-    let target = site.open().ok();
+    let target = location.open().ok();
     let refuse = |release: &Release| {
         let reason = target.as_ref()?.bad_image(&release.id.image())?;
         let serial = release.serial;
@@ -142,13 +142,13 @@ pub fn deploy_channel(
             reason,
             ..deploying.note.clone()
         },
-        taken: Some(Taken {
+        release: Some(SourceRelease {
             subscription: Subscription::new(&pulled.remote, channel, serial),
             accepted: pulled.accepted.clone(),
         }),
         ..deploying.clone()
     };
     let image = pulled.release.id.image();
-    let deployed = deploy::deploy(site, repository, &image, &options)?;
+    let deployed = deploy::deploy(location, repository, &image, &options)?;
     Ok(ChannelReport::Deployed { deployed, pulled })
 }

@@ -15,7 +15,7 @@ use crate::compose::{Generate, GenerateError, ids_of};
 use crate::durable::replace_file;
 use crate::format;
 use crate::id::ObjectId;
-use crate::materialise::{FileMeta, HashOnly, ObjectDir, ObjectSink};
+use crate::materialise::{FileMeta, HashSink, ObjectDir, ObjectSink};
 use crate::merge::derive::generators::{Job, JobKey};
 use crate::path::RelPath;
 use crate::sandbox::{BuildView, Lower, Run, Sandbox, SandboxError, View, capture};
@@ -245,7 +245,7 @@ impl ObjectSink for OutputSink<'_> {
         {
             self.outputs.put_file(file, meta, path)
         } else {
-            HashOnly.put_file(file, meta, path)
+            HashSink.put_file(file, meta, path)
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::compose::{Member, ids_of, waive};
 use crate::format::{Image, Waiver};
 use crate::id::ImageId;
 use crate::layout::accounts::{GROUP, PASSWD};
-use crate::materialise::Metadata;
+use crate::materialise::MetadataImage;
 use crate::path::RelPath;
 use crate::recipe::Recipe;
 use crate::store::{RefName, Repository, Transaction};
@@ -76,7 +76,7 @@ impl Build<'_> {
         // What every deployment of this image mounts is made once, here.
         let erofs = repository.cache_dir("erofs")?;
         let disk = repository.disk().as_ref();
-        Metadata::find_or_make(&erofs, &image.tree, &tree, &numbers)?.remember(disk);
+        MetadataImage::find_or_make(&erofs, &image.tree, &tree, &numbers)?.remember(disk);
         // Checking may have made baselines, which are part of the key.
         keys::remember_image(repository, &key(), &id, &findings)?;
         Ok(Composed {

@@ -8,7 +8,7 @@ use super::epoch::epoch_of;
 use super::{BuildError, Progress};
 use crate::apt::{AptRoot, DebCache, Lower, Request, Resolver};
 use crate::recipe::{Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Workspace};
-use crate::store::{Repository, Waiting};
+use crate::store::{LockWait, Repository};
 
 /// How to lock.
 pub struct LockOptions<'a> {
@@ -17,7 +17,7 @@ pub struct LockOptions<'a> {
     /// A sources file to use instead of the distribution's default archives.
     pub apt_sources: Option<PathBuf>,
     /// How to wait for another command that uses the archives.
-    pub waiting: Waiting<'a>,
+    pub waiting: LockWait<'a>,
     /// Told how far the work is.
     pub progress: &'a dyn Progress,
 }

@@ -53,7 +53,7 @@ use crate::check::{Finding, Severity};
 use crate::compose::Member;
 use crate::id::{ImageId, LayerId};
 use crate::recipe::{Ids, Workspace};
-use crate::store::{RefName, Repository, Waiting};
+use crate::store::{LockWait, RefName, Repository};
 use crate::time::Clock;
 
 /// The version of what the builder makes of its inputs: raised when capture, classification or
@@ -92,7 +92,7 @@ pub struct BuildOptions<'a> {
     /// Tells which waivers have expired.
     pub clock: &'a dyn Clock,
     /// How to wait for another command that does the same.
-    pub waiting: Waiting<'a>,
+    pub waiting: LockWait<'a>,
     /// Set when the work is to stop.
     pub cancel: &'a AtomicBool,
     /// Told how far the work is.

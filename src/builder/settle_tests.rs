@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::durable::RealDisk;
 use crate::recipe::Source;
-use crate::store::{OpenOptions, Repository};
+use crate::store::{Repository, RepositoryOptions};
 
 fn path(text: &str) -> RelPath {
     RelPath::from_text(text).unwrap()
@@ -55,7 +55,7 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
     let dir = tempfile::tempdir().unwrap();
     Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
     let repository =
-        Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+        Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
     let transaction = repository.begin().unwrap();
     let sink = Sink::new(&transaction);
     let mut after = root();

@@ -9,7 +9,7 @@ use crate::format::{Baseline, ImageLayer, Layer};
 use crate::id::LayerId;
 use crate::path::RelPath;
 use crate::recipe::Workspace;
-use crate::store::{OpenOptions, Repository};
+use crate::store::{Repository, RepositoryOptions};
 use crate::tree::{Change, Inode};
 
 /// What building everything a second time showed.
@@ -48,9 +48,9 @@ pub fn verify_reproducible(
     let second = Repository::open(
         &root,
         disk,
-        OpenOptions {
+        RepositoryOptions {
             title: "layerset build",
-            ..OpenOptions::default()
+            ..RepositoryOptions::default()
         },
     )?;
     // Only the package files are shared: they are verified against the lock whenever they are used.

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::follow::{default_policy, open_options};
-use super::patience::patient;
+use super::remotes::{default_policy, open_options, states};
+use super::timeouts::with_timeouts;
 use super::{CliError, Context, config_dir, error};
-use crate::durable::DurableError;
 use crate::remote::{Location, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
 use crate::transfer::Authority;
-use crate::trust::{KeyStore, Policy, State, TrustError};
+use crate::trust::{KeyStore, Policy, State};
 
 /// Where keys are.
 #[derive(Debug, Args)]
 pub struct KeyArgs {
-    /// The directory of the keys [default: /etc/layerset/keys for root, $XDG_CONFIG_HOME/layerset/keys for others]
+    /// The directory of the keys [default: /etc/layerset/keys for root,
+    /// $XDG_CONFIG_HOME/layerset/keys for others]
     #[arg(long, env = "LAYERSET_KEYS", value_name = "DIR")]
     keys: Option<PathBuf>,
 }
@@ -46,8 +46,9 @@ pub struct TrustedArgs {
 
 /// Where to publish, and who signs.
 #[derive(Debug, Args)]
-pub struct Signatory {
-    /// The remote: a directory, s3://BUCKET/PREFIX, oci://HOST/REPOSITORY, or its name in the trust policy
+pub struct PublisherArgs {
+    /// The remote: a directory, s3://BUCKET/PREFIX, oci://HOST/REPOSITORY, or its name in the trust
+    /// policy
     #[arg(long, value_name = "LOCATION")]
     to: String,
     #[command(flatten)]
@@ -56,8 +57,8 @@ pub struct Signatory {
     trusted: TrustedArgs,
 }
 
-/// A remote that can be published to, with all that signing takes.
-pub struct Desk {
+/// An open remote to publish to, with all that signing needs.
+pub struct Publisher {
     /// The remote.
     pub remote: Box<dyn WritableRemote>,
     /// The keys.
@@ -70,8 +71,8 @@ pub struct Desk {
     pub now: i64,
 }
 
-impl Desk {
-    /// Returns what signing takes.
+impl Publisher {
+    /// Returns what signing needs.
     pub fn authority(&self) -> Authority<'_> {
         Authority {
             remote: self.remote.as_ref(),
@@ -83,11 +84,11 @@ impl Desk {
     }
 }
 
-impl Signatory {
+impl PublisherArgs {
     /// Opens everything.
-    pub fn open(&self, context: &Context) -> Result<Desk, CliError> {
+    pub fn open(&self, context: &Context) -> Result<Publisher, CliError> {
         let (location, root, name) = self.trusted.find(&self.to)?;
-        Ok(Desk {
+        Ok(Publisher {
             remote: writable(context, &location)?,
             keys: self.keys.open()?,
             root: read(&root)?,
@@ -103,8 +104,8 @@ impl TrustedArgs {
         self.root.as_deref()
     }
 
-    /// Returns the contents of the roots that vouch for a change of which nobody says for which remote it is: the one that was
-    /// named on the command line, or else those of the trust policy.
+    /// Returns the roots that can vouch for a change that names no remote: the one named on the
+    /// command line, or else those of the trust policy.
     pub fn roots(&self) -> Result<Vec<Vec<u8>>, CliError> {
         if let Some(root) = &self.root {
             return Ok(vec![read(root)?]);
@@ -166,7 +167,7 @@ impl TrustedArgs {
 /// Opens a remote to write to it.
 pub fn writable(context: &Context, location: &str) -> Result<Box<dyn WritableRemote>, CliError> {
     let location: Location = location.parse()?;
-    let options = patient(open_options(context))?;
+    let options = with_timeouts(open_options(context))?;
     Ok(crate::remote::open_writable(&location, &options)?)
 }
 
@@ -180,22 +181,4 @@ pub fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 pub fn state(context: &Context, name: &str) -> Result<State, CliError> {
     let dir = states(context)?.join(name);
     Ok(State::open(Arc::clone(&context.disk), &dir)?)
-}
-
-/// Finds the directory of what is remembered of remotes: in the repository if there is one, else
-/// where programs keep such things.
-pub fn states(context: &Context) -> Result<PathBuf, CliError> {
-    let dir = if context.repo.join("config.toml").exists() {
-        context.repo.join("trust")
-    } else {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let home = || set("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-        match set("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
-            Some(dir) => dir.join("layerset/trust"),
-            None => config_dir()?.join("trust"),
-        }
-    };
-    std::fs::create_dir_all(&dir)
-        .map_err(|source| TrustError::Durable(DurableError::new("make", &dir, source)))?;
-    Ok(dir)
 }

@@ -21,7 +21,7 @@ use crate::time::SystemClock;
 Builds install exactly what the lock says, offline. A layer whose inputs did not change is kept.")]
 pub struct Build {
     #[command(flatten)]
-    pub(super) source: Source,
+    pub(super) workspace: WorkspaceArgs,
     /// Say for every layer why it was kept or built
     #[arg(long)]
     explain: bool,
@@ -35,7 +35,7 @@ pub struct Build {
 
 /// Where a build finds what it builds.
 #[derive(Debug, Args)]
-pub(super) struct Source {
+pub(super) struct WorkspaceArgs {
     /// The recipe
     pub recipe: PathBuf,
     /// Where the layers are [default: layers/ beside the recipe or beside its folder]
@@ -50,8 +50,8 @@ impl Build {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
         let workspace = Workspace::open(
-            &self.source.recipe,
-            self.source.layers.as_deref(),
+            &self.workspace.recipe,
+            self.workspace.layers.as_deref(),
             host_architecture(),
         )?;
         let repository = context.open(LockMode::Shared, "layerset build")?;
@@ -68,7 +68,7 @@ impl Build {
         }
         let options = BuildOptions {
             rebuild: self.rebuild.clone(),
-            ..options(context, &self.source)
+            ..options(context, &self.workspace)
         };
         let report = builder::build(&workspace, &repository, &options)?;
         if self.verify_reproducible {
@@ -89,7 +89,7 @@ impl Build {
         context
             .ui
             .remark("building every layer again in a scratch repository");
-        let options = options(context, &self.source);
+        let options = options(context, &self.workspace);
         let found = builder::verify_reproducible(workspace, repository, report, &options)?;
         let differing = found.differing;
         context.ui.print_json(&serde_json::json!({
@@ -126,9 +126,9 @@ impl Build {
     }
 }
 
-pub(super) fn options<'a>(context: &'a Context, source: &Source) -> BuildOptions<'a> {
+pub(super) fn options<'a>(context: &'a Context, workspace: &WorkspaceArgs) -> BuildOptions<'a> {
     BuildOptions {
-        apt_sources: source.apt_sources.clone(),
+        apt_sources: workspace.apt_sources.clone(),
         rebuild: Vec::new(),
         only: None,
         clock: &SystemClock,

@@ -9,7 +9,7 @@ use crate::builder::{self, CheckReport, CheckedSet, Composer};
 use crate::check::{Finding, Severity, Verdict};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
-use crate::store::{Repository, Resolved};
+use crate::store::{Repository, ResolvedId};
 use crate::time::{Clock as _, Date, SystemClock};
 
 /// Checks whether a set of layers is sound.
@@ -17,23 +17,24 @@ use crate::time::{Clock as _, Date, SystemClock};
 #[command(after_help = "Examples:
   layerset check recipes/web.toml                 # the layers that a build would keep
   layerset check web                              # an image that is there
-  layerset check web --with debian=shop/debian    # would the layers above hold on another base?
+  layerset check web --with debian=shop/debian    # would the layers above work on another base?
   layerset check web --explain elf:needed:/usr/sbin/nginx:libpcre2-8.so.0
 
-The verdict is the worst finding: safe, rebuild-needed or refused. Only news counts: what was so
-already when a layer was built is listed by --all. Nothing is built, and nothing is changed.
+The verdict is the worst finding: safe, rebuild-needed or refused. Only new findings count: --all
+also lists those that a layer had when it was built. Nothing is built, and nothing is changed.
 
 Exit status: 0 safe, 3 rebuild-needed or refused.")]
 pub struct Check {
     /// A recipe file, or a name or id of an image
     set: String,
-    /// Check with another build of a layer, or another layer in its place; may be given more than once
+    /// Check with another build of a layer, or another layer in its place; may be given more than
+    /// once
     #[arg(long, value_name = "LAYER=ID", value_parser = replacement)]
     with: Vec<(String, String)>,
-    /// Say all about one finding
+    /// Explain one finding
     #[arg(long, value_name = "FINDING")]
     explain: Option<String>,
-    /// List what was so already when the layers were built, too
+    /// Also list the findings that the layers had when they were built
     #[arg(long)]
     all: bool,
     /// Where the layers are [default: layers/ beside the recipe or beside its folder]
@@ -73,7 +74,7 @@ impl Check {
                     .with_hint(rebuild_hint(&report)))
             }
             Verdict::Refused => Err(CliError::new("the set is not sound", error::REFUSED)
-                .with_hint("each finding says what to do about it: --explain FINDING")),
+                .with_hint("--explain FINDING says what to do about a finding")),
         }
     }
 
@@ -101,8 +102,8 @@ fn replace(
     name: &str,
     id: &str,
 ) -> Result<(), CliError> {
-    let Resolved::Layer(with) = repository.resolve(id)? else {
-        return Err(CliError::usage(format!("'{id}' is no layer")));
+    let ResolvedId::Layer(with) = repository.resolve(id)? else {
+        return Err(CliError::usage(format!("'{id}' is not a layer")));
     };
     let mut names = Vec::new();
     for layer in &mut set.layers {
@@ -168,11 +169,11 @@ fn describe(report: &CheckReport, all: bool) -> String {
     }
     text.push_str(&listed(&report.findings));
     if all && !report.known.is_empty() {
-        text.push_str("so already when the layers were built:\n");
+        text.push_str("already there when the layers were built:\n");
         text.push_str(&listed(&report.known));
     } else if !report.known.is_empty() {
         text.push_str(&format!(
-            "{} more were so already when the layers were built (--all lists them)\n",
+            "{} more were already there when the layers were built (--all lists them)\n",
             report.known.len()
         ));
     }
@@ -216,9 +217,9 @@ fn explain(context: &Context, report: &CheckReport, id: &str) -> Result<(), CliE
     }
     row("reason", finding.reason.clone());
     row(
-        "news",
+        "new",
         if is_known {
-            "no: it was so when the layer was built"
+            "no: it was there when the layer was built"
         } else {
             "yes"
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use super::build::{Source, options};
+use super::build::{WorkspaceArgs, options};
 use super::{CliError, Context, error, host_architecture, ui};
 use crate::builder::{self, ComposeReport, Composer, Difference, Facts, OracleReport};
 use crate::check::{Severity, Verdict};
@@ -23,7 +23,7 @@ Nothing is built and no image is kept. The oracle installs what the layers lock 
 base as built, and compares: what it cannot explain is a defect of a layer, or of layerset.")]
 pub struct Compose {
     #[command(flatten)]
-    source: Source,
+    workspace: WorkspaceArgs,
     /// Install the same lock in one go, and print every difference that nothing explains
     #[arg(long)]
     oracle: bool,
@@ -36,13 +36,13 @@ impl Compose {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
         let workspace = Workspace::open(
-            &self.source.recipe,
-            self.source.layers.as_deref(),
+            &self.workspace.recipe,
+            self.workspace.layers.as_deref(),
             host_architecture(),
         )?;
         let repository = context.open(LockMode::Shared, "layerset compose")?;
         if self.oracle {
-            let options = options(context, &self.source);
+            let options = options(context, &self.workspace);
             let report = builder::oracle(&workspace, &repository, &options)?;
             context.ui.print_json(&report)?;
             context.ui.print(&describe_oracle(&report, self.explain));

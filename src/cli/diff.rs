@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{CliError, Context, ui};
+use super::{CliError, Context, error, ui};
 use crate::durable::LockMode;
 use crate::format::Image;
 use crate::id::ImageId;
@@ -22,12 +22,12 @@ use crate::tree::{Inode, Node, diff};
 pub struct Diff {
     /// An image, or with --target a generation
     from: String,
-    /// What it is compared with
+    /// What to compare it with
     to: String,
     /// Take numbers as generations of this target
     #[arg(long, value_name = "DIR")]
     target: Option<PathBuf>,
-    /// List every path, not only counts a layer
+    /// List every path, not only the first 20
     #[arg(long)]
     files: bool,
 }
@@ -94,7 +94,7 @@ impl Diff {
             let found = found.ok_or_else(|| {
                 CliError::new(
                     format!("'{}' has no generation {generation}", target.display()),
-                    1,
+                    error::FAILED,
                 )
                 .with_hint(format!(
                     "`layerset status --target {}` lists them",
@@ -104,7 +104,7 @@ impl Diff {
             let damaged = || {
                 CliError::new(
                     format!("generation {generation} is damaged"),
-                    super::error::INTEGRITY,
+                    error::INTEGRITY,
                 )
             };
             return found.image.ok_or_else(damaged);

@@ -1,4 +1,9 @@
-//! Errors as people see them: what failed, why, and what to do next; the kind picks the exit status.
+//! Errors as people see them: what failed, why, and what to do next; the kind picks the exit
+//! status.
+//!
+//! Exit statuses are only here, and so is every hint that names a command or an option of it.
+
+mod deploy;
 
 use std::error::Error;
 
@@ -9,6 +14,7 @@ use crate::builder::BuildError;
 use crate::durable::DurableError;
 use crate::recipe::RecipeError;
 use crate::remote::RemoteError;
+use crate::serve::ServeError;
 use crate::store::StoreError;
 use crate::transfer::TransferError;
 use crate::trust::TrustError;
@@ -90,10 +96,7 @@ impl CliError {
     /// Makes this the consequence of an interrupt, whatever it was.
     pub fn interrupted(self) -> Self {
         Self {
-            hint: Some(
-                "nothing was changed but what had been finished; run the command again to go on"
-                    .to_owned(),
-            ),
+            hint: Some("finished steps were kept; run the command again to continue".to_owned()),
             ..Self::new("interrupted", INTERRUPTED)
         }
     }
@@ -285,7 +288,8 @@ impl From<TrustError> for CliError {
     }
 }
 
-/// What is wrong with each mirror; the first one is the preferred one, and what to do about it comes first.
+/// What is wrong with each mirror; the first one is the preferred one, and what to do about it
+/// comes first.
 fn of_mirrors(failures: Vec<(String, TransferError)>) -> CliError {
     let count = failures.len();
     let mut whole = CliError::new(format!("none of the {count} mirrors can be used"), FAILED);
@@ -345,15 +349,11 @@ impl From<TransferError> for CliError {
             ),
             TransferError::MachineId { .. } => (
                 FAILED,
-                Some(
-                    "`systemd-machine-id-setup` makes one; --ahead takes the release all the same",
-                ),
+                Some("`systemd-machine-id-setup` makes one; --ahead takes the release anyway"),
             ),
             TransferError::Unpublished { .. } => (
                 FAILED,
-                Some(
-                    "`layerset trust init` begins, `layerset publish` goes on; or is it the wrong place?",
-                ),
+                Some("run `layerset trust init`, then `layerset publish`; or check the location"),
             ),
             TransferError::Format(_)
             | TransferError::Inconsistent { .. }
@@ -381,9 +381,24 @@ impl From<TransferError> for CliError {
             ),
             TransferError::WouldGoBack { .. } => (
                 REFUSED,
-                Some("--rollback REASON publishes it all the same, and lets machines go back"),
+                Some("--rollback REASON publishes it anyway, and lets machines go back"),
             ),
         };
         Self::from_error(&error, exit).hinted(hint.map(str::to_owned))
+    }
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> Self {
+        let plain = Self::from_error(&error, FAILED);
+        match &error {
+            ServeError::Directory { .. } => {
+                plain.with_hint("name the directory that `layerset publish --to` was given")
+            }
+            ServeError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                plain.with_hint("give --listen with another port, or 0 for one that is free")
+            }
+            _ => plain,
+        }
     }
 }

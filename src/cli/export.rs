@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::follow::{THREADS, Whence, channel_name, open_options};
+use super::follow::{OriginArgs, THREADS, channel_name};
 use super::meter::Meter;
+use super::remotes::open_options;
 use super::{CliError, Context, ui};
 use crate::remote::{Location, open_writable};
 use crate::time::rfc3339;
@@ -15,16 +16,17 @@ use crate::transfer::{self, BundleOptions, Connection};
 #[derive(Debug, Args)]
 pub struct Export {
     #[command(subcommand)]
-    what: What,
+    what: ExportCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ExportCommand {
     /// Copy what channels need, with its signatures, to a directory
     Bundle(Bundle),
 }
 
-/// Copies what channels need, with its signatures, to a directory: for machines that reach no remote.
+/// Copies what channels need, with its signatures, to a directory: for machines that reach no
+/// remote.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset export bundle /media/usb/images --channel web/stable
@@ -32,9 +34,9 @@ enum What {
   layerset update --target /srv/web --from /media/usb/images
 
 The bundle is a remote in a directory. Machines check the same signatures by the same root, so
-they notice when it was changed on its way, and when it is older than what they have seen. It is
-of use until the first of its signatures expires, which is told. The same command brings it up to
-date.")]
+they refuse a bundle that was changed on its way, or that is older than what they have seen. It is
+usable until the first of its signatures expires; the command prints when. Run the same command
+again to bring it up to date.")]
 struct Bundle {
     /// The directory; it is made when absent
     dir: PathBuf,
@@ -42,8 +44,9 @@ struct Bundle {
     #[arg(long, value_name = "CHANNEL", required = true)]
     channel: Vec<String>,
     #[command(flatten)]
-    whence: Whence,
-    /// Leave out the deltas from earlier releases: the bundle is smaller, updates read more of it
+    origin: OriginArgs,
+    /// Leave out the deltas from earlier releases: the bundle is smaller, but updates read more of
+    /// it
     #[arg(long)]
     no_deltas: bool,
 }
@@ -51,7 +54,7 @@ struct Bundle {
 impl Export {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         match &self.what {
-            What::Bundle(bundle) => bundle.run(context),
+            ExportCommand::Bundle(bundle) => bundle.run(context),
         }
     }
 }
@@ -63,7 +66,7 @@ impl Bundle {
         let channels = channels.collect::<Result<Vec<_>, _>>()?;
         let meter = Meter::new(&context.ui);
         let mut sources = Vec::new();
-        let origins = self.whence.origins(context)?;
+        let origins = self.origin.origins(context)?;
         for channel in &channels {
             let Connection { source, remote, .. } = origins.connect(channel, &meter)?;
             if sources
@@ -71,7 +74,7 @@ impl Bundle {
                 .is_some_and(|(_, first)| *first != remote.name)
             {
                 return Err(CliError::usage(format!("'{channel}' is on another remote"))
-                    .with_hint("a bundle is of one remote: make one for each"));
+                    .with_hint("a bundle holds one remote: make one for each"));
             }
             sources.push((source, remote.name));
         }
@@ -100,7 +103,7 @@ impl Bundle {
             "expires": rfc3339(expires), "expires_first": role,
         }))?;
         context.ui.print(&format!(
-            "{} releases in {} blobs, {}; {} copied now\n'{}' is of use until {}, when role '{role}' expires\n",
+            "{} releases in {} blobs, {}; {} copied now\n'{}' is usable until {}, when role '{role}' expires\n",
             bundled.releases,
             bundled.blobs,
             ui::size(bundled.bytes),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::meter::Meter;
-use super::patience::patient;
-use super::{CliError, Context, authority, ui};
+use super::remotes::{default_policy, open_options, states};
+use super::timeouts::with_timeouts;
+use super::{CliError, Context, ui};
 use crate::format::release::ChannelName;
-use crate::remote::{OpenOptions, Remark};
 use crate::time::{Clock as _, SystemClock};
 use crate::transfer::{
     ChannelForecast, FollowOptions, How, MachineId, Origins, PullOptions, Pulled, Turn,
@@ -20,30 +20,31 @@ pub const THREADS: usize = 6;
 
 /// Which remote, where, and whom to trust.
 #[derive(Debug, Clone, Args)]
-pub struct Whence {
+pub struct OriginArgs {
     /// The remote, by its name in the trust policy [default: the first that may have the channel]
     #[arg(long, value_name = "NAME")]
     remote: Option<String>,
     /// Look here instead of where the policy says: a mirror, or the directory of a bundle
     #[arg(long, value_name = "LOCATION")]
     from: Option<String>,
-    /// Whom to trust [default: /etc/layerset/trust.toml for root, $XDG_CONFIG_HOME/layerset/trust.toml for others]
+    /// Whom to trust [default: /etc/layerset/trust.toml for root,
+    /// $XDG_CONFIG_HOME/layerset/trust.toml for others]
     #[arg(long, env = "LAYERSET_TRUST", value_name = "FILE")]
     trust: Option<PathBuf>,
 }
 
 /// How to follow a channel.
 #[derive(Debug, Clone, Args)]
-pub struct Follow {
+pub struct FollowArgs {
     #[command(flatten)]
-    whence: Whence,
-    /// Take a release that is being rolled out even where it is not this machine's turn
+    origin: OriginArgs,
+    /// Take a release that is being rolled out before it is this machine's turn
     #[arg(long)]
     ahead: bool,
-    /// Fetch what changed in full, not as the difference to what is here
+    /// Fetch what changed in full, without deltas
     #[arg(long)]
     no_deltas: bool,
-    /// Make compressed files again even where it is quicker to fetch them: for lines that are paid by the byte
+    /// Recompress files even where fetching them is quicker: for metered connections
     #[arg(long, conflicts_with = "no_deltas")]
     least_bytes: bool,
 }
@@ -62,24 +63,7 @@ pub fn channel_name(text: &str) -> Result<ChannelName, CliError> {
     })
 }
 
-/// Opens remotes as commands do: an interrupt ends their waiting.
-pub fn open_options(context: &Context) -> OpenOptions {
-    OpenOptions {
-        cancel: Arc::clone(&context.cancel),
-        remark: Remark(Arc::new({
-            let ui = context.ui.clone();
-            move |text| ui.remark(text)
-        })),
-        ..OpenOptions::default()
-    }
-}
-
-/// Returns where the trust policy is unless it is named.
-pub fn default_policy() -> Result<PathBuf, CliError> {
-    super::config_dir().map(|dir| dir.join("trust.toml"))
-}
-
-impl Whence {
+impl OriginArgs {
     /// Says where to look, and whom to trust.
     pub fn origins(&self, context: &Context) -> Result<Origins, CliError> {
         Ok(Origins {
@@ -89,15 +73,15 @@ impl Whence {
             },
             remote: self.remote.clone(),
             from: self.from.clone(),
-            states: authority::states(context)?,
+            states: states(context)?,
             disk: Arc::clone(&context.disk),
-            open: patient(open_options(context))?,
+            open: with_timeouts(open_options(context))?,
             now: SystemClock.now_sec(),
         })
     }
 }
 
-impl Follow {
+impl FollowArgs {
     /// Says how to pull.
     pub fn pull<'a>(&self, context: &'a Context, meter: &'a Meter) -> PullOptions<'a> {
         PullOptions {
@@ -119,7 +103,7 @@ impl Follow {
         pull: &'a PullOptions<'a>,
     ) -> Result<FollowOptions<'a>, CliError> {
         Ok(FollowOptions {
-            origins: self.whence.origins(context)?,
+            origins: self.origin.origins(context)?,
             turn: if self.ahead { Turn::Ahead } else { Turn::Wait },
             machine: match std::env::var("LAYERSET_MACHINE_ID") {
                 Ok(id) if !id.is_empty() => MachineId::Given(id),
@@ -151,7 +135,7 @@ pub fn describe(pulled: &Pulled) -> String {
     for part in &pulled.report.parts {
         if part.quicker_objects > 0 {
             text.push_str(&format!(
-                    "{} compressed files of '{}' were fetched in full, which is quicker here than making them again\n",
+                    "{} compressed files of '{}' were fetched in full, which is quicker here than recompressing them\n",
                     part.quicker_objects, part.name
                 ));
         }

@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-use super::{CliError, Context};
+use super::{CliError, Context, error};
 use crate::durable::LockMode;
 use crate::store::RefName;
 
-/// Lets go of the images of a target that is gone.
+/// Releases the images of a target that no longer exists.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   layerset list                    # shows deployments/0f3c9a7be2d14650/1 and so on
@@ -14,7 +14,7 @@ use crate::store::RefName;
   layerset gc
 
 A repository keeps what targets have deployed, even when a target's directory was removed by
-hand. A target that still exists must not be forgotten: gc would take its files away.")]
+hand. Never forget a target that still exists: gc would remove its files.")]
 pub struct Forget {
     /// The target's id, 16 hexadecimal digits
     target: String,
@@ -33,7 +33,7 @@ impl Forget {
         if names.is_empty() {
             return Err(CliError::new(
                 format!("the repository knows no target '{}'", self.target),
-                1,
+                error::FAILED,
             )
             .with_hint("`layerset list` shows targets as deployments/<id>/…"));
         }

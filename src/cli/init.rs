@@ -13,7 +13,7 @@ use crate::store::Repository;
   layerset init                       # /var/lib/layerset as root
   layerset --repo ./repo init
 
-A repository that is there already is left as it is.")]
+An existing repository is left as it is.")]
 pub struct Init {}
 
 impl Init {
@@ -24,13 +24,13 @@ impl Init {
             &serde_json::json!({ "repository": context.repo, "created": !was_there }),
         )?;
         let what = if was_there {
-            "is a repository already"
+            "left as it is: there is already a repository at"
         } else {
-            "is a repository now"
+            "made a repository at"
         };
         context
             .ui
-            .print(&format!("{} {what}\n", context.repo.display()));
+            .print(&format!("{what} {}\n", context.repo.display()));
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! `layerset completions` and `layerset man`: made from the same definitions that parse the command line.
+//! `layerset completions` and `layerset man`: made from the same definitions that parse the command
+//! line.
 
 use std::path::PathBuf;
 

@@ -12,10 +12,10 @@ const EVERY: Duration = Duration::from_millis(100);
 /// Draws the progress of transfers.
 pub struct Meter {
     ui: Ui,
-    state: Mutex<State>,
+    state: Mutex<Phase>,
 }
 
-struct State {
+struct Phase {
     what: String,
     total: Option<u64>,
     done: u64,
@@ -29,7 +29,7 @@ impl Meter {
         let now = Instant::now();
         Self {
             ui: ui.clone(),
-            state: Mutex::new(State {
+            state: Mutex::new(Phase {
                 what: String::new(),
                 total: None,
                 done: 0,
@@ -43,7 +43,7 @@ impl Meter {
 impl Progress for Meter {
     fn phase(&self, what: &str, bytes: Option<u64>) {
         let now = Instant::now();
-        let state = State {
+        let state = Phase {
             what: what.to_owned(),
             total: bytes,
             done: 0,
@@ -69,13 +69,13 @@ impl Progress for Meter {
     }
 }
 
-impl State {
+impl Phase {
     fn line(&self, now: Instant) -> String {
         let Some(total) = self.total.filter(|total| *total > 0) else {
             return self.what.clone();
         };
         let elapsed = now.duration_since(self.started).as_secs_f64();
-        // For a drawing, the error of a conversion does not count.
+        // Nobody sees the rounding error in a drawing.
         let part = self.done as f64 / total as f64;
         let mut line = format!(
             "{}  {} {} of {}",
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_line_says_bytes_rate_and_time_left() {
         let started = Instant::now();
-        let state = State {
+        let state = Phase {
             what: "fetching".to_owned(),
             total: Some(40_000_000),
             done: 10_000_000,
@@ -117,7 +117,7 @@ mod tests {
             line,
             "fetching  [=====               ]  25 % 10 MB of 40 MB, 5.0 MB/s, 6.0 s left"
         );
-        let unknown = State {
+        let unknown = Phase {
             total: None,
             ..state
         };

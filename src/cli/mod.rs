@@ -16,12 +16,13 @@ mod list;
 mod lock;
 mod manual;
 mod meter;
-mod patience;
 mod publish;
 mod pull;
+mod remotes;
 mod serve;
 mod show;
 mod targets;
+mod timeouts;
 mod trust;
 pub mod ui;
 
@@ -37,9 +38,10 @@ use clap::{Args, Parser, Subcommand};
 pub use self::error::CliError;
 use self::ui::Ui;
 use crate::durable::{Disk, LockMode, RealDisk};
-use crate::store::{OpenOptions, Repository, Waiting};
+use crate::store::{LockWait, Repository, RepositoryOptions};
 
-/// Builds operating-system images in content-addressed layers, and updates machines with them atomically.
+/// Builds operating-system images in content-addressed layers, and updates machines with them
+/// atomically.
 #[derive(Debug, Parser)]
 #[command(
     name = "layerset",
@@ -105,7 +107,7 @@ enum Command {
     Export(export::Export),
     /// Put an image on a target and switch to it
     Deploy(targets::Deploy),
-    /// Bring a target up to date: with its channel, or one component rebuilt
+    /// Update a target from its channel, or with one layer rebuilt
     Update(targets::Update),
     /// Switch a target back to an earlier deployment
     Rollback(targets::Rollback),
@@ -119,7 +121,7 @@ enum Command {
     Activate(targets::Activate),
     /// Unmount the deployments of a target
     Deactivate(targets::Deactivate),
-    /// Let go of the images of a target that is gone
+    /// Release the images of a target that no longer exists
     Forget(forget::Forget),
     /// Remove what no image and no deployment needs
     Gc(gc::Gc),
@@ -127,7 +129,7 @@ enum Command {
     Fsck(fsck::Fsck),
     /// Serve the directory of a remote over HTTP, for labs
     Serve(serve::Serve),
-    /// Look after who may publish what on a remote
+    /// Manage who may publish what on a remote
     Trust(trust::Trust),
     /// Print shell completions
     Completions(manual::Completions),
@@ -171,7 +173,7 @@ impl Context {
     /// Opens the repository; `title` is what others read while they wait.
     fn open(&self, mode: LockMode, title: &str) -> Result<Repository, CliError> {
         let waiting = |holder: &str| self.ui.remark(&format!("waiting for {holder}"));
-        let options = OpenOptions {
+        let options = RepositoryOptions {
             mode,
             title,
             patience: self.patience,
@@ -185,8 +187,8 @@ impl Context {
     }
 
     /// Says who holds a lock, and waits as long as the command line allows.
-    fn store_waiting(&self) -> Waiting<'_> {
-        Waiting {
+    fn store_waiting(&self) -> LockWait<'_> {
+        LockWait {
             patience: self.patience,
             tell: &*self.tell,
         }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::authority::{Desk, Signatory};
+use super::authority::{Publisher, PublisherArgs};
 use super::meter::Meter;
 use super::trust::write_pending;
 use super::{CliError, Context, ui};
 use crate::durable::LockMode;
 use crate::format::release::{ChannelName, Kind};
-use crate::store::{Repository, Resolved};
+use crate::store::{Repository, ResolvedId};
 use crate::time::{parse_moment, rfc3339};
 use crate::transfer::{
     self, Outcome, PrepareOptions, Prepared, Publication, Signer as _, Signing, What,
@@ -27,42 +27,44 @@ use crate::transfer::{
   layerset publish web --to main --channel stable --pending web.json   # for others to sign
   layerset publish web --to main --channel stable --dry-run     # the plan, with bytes
 
-What the remote has is not sent again. Machines see nothing before all of it is there: the
-last step replaces one signed file. Several publishers may work at once.
+Content that the remote has is not sent again. Machines see nothing new until all of it is there:
+the last step replaces one signed file. Several publishers may work at once.
 
-A remote that is silent for 30 seconds, or sends less than 1024 bytes a second for so long, is
-given up after 3 tries. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
-LAYERSET_TRIES say otherwise.")]
+A remote is given up after 3 tries in which it was silent for 30 seconds, or sent less than 1024
+bytes a second for that long. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
+LAYERSET_TRIES change these limits.")]
 pub struct Publish {
     /// The image or layer: a recipe's name, a ref, an id or an abbreviation of one
     what: String,
     #[command(flatten)]
-    signatory: Signatory,
+    publisher: PublisherArgs,
     /// The channel to point at it; may be given more than once
     #[arg(long, value_name = "NAME", required = true)]
     channel: Vec<String>,
-    /// Point the channels of these names at the layers of an image, too
+    /// Also point the layers' own channels of these names at the layers of an image
     #[arg(long)]
     with_layers: bool,
     /// The share of the machines that take it, 0 to 100
     #[arg(long, default_value_t = 100, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     percent: u8,
-    /// No machine takes it before this moment (UTC): 2026-12-24 or 2026-12-24T06:00Z [default: at once]
+    /// No machine takes it before this moment (UTC): 2026-12-24 or 2026-12-24T06:00Z [default: at
+    /// once]
     #[arg(long, value_name = "MOMENT", value_parser = moment)]
     not_before: Option<i64>,
-    /// Go back to an older release, for this reason: machines refuse to without
+    /// Publish an older release, for this reason; machines refuse to go back without one
     #[arg(long, value_name = "REASON")]
     rollback: Option<String>,
-    /// From how many earlier releases machines can update by a delta
+    /// How many earlier releases machines can update from by a delta
     #[arg(long, default_value_t = 3, value_name = "COUNT")]
     deltas: usize,
-    /// How many releases of an image stay listed, those of channels aside
+    /// How many releases of an image to keep listed, besides those of channels
     #[arg(long, default_value_t = 10, value_name = "COUNT")]
     keep: usize,
     /// How hard packs are compressed, 1 to 19
     #[arg(long, default_value_t = 12, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
-    /// Send everything but the signed files; write those to a file, with the signatures made here, for others to sign
+    /// Send everything but the signed files; write those to a file, with the signatures made here,
+    /// for others to sign
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pending: Option<PathBuf>,
     /// Prepare everything, show what would be sent, and send nothing
@@ -75,7 +77,7 @@ fn moment(text: &str) -> Result<i64, String> {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct ReleaseLine<'a> {
     kind: Kind,
     name: &'a str,
     id: String,
@@ -97,20 +99,20 @@ impl Publish {
             .map(|channel| ChannelName::new(kind, &name, channel))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CliError::usage(error.to_string()))?;
-        let desk = self.signatory.open(context)?;
+        let publisher = self.publisher.open(context)?;
         let meter = Meter::new(&context.ui);
-        let mut signing = Signing::open(desk.authority())?;
+        let mut signing = Signing::open(publisher.authority())?;
         let options = PrepareOptions {
             level: self.level,
             deltas: self.deltas,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            now: desk.now,
+            now: publisher.now,
             cancel: &context.cancel,
             progress: &meter,
         };
         let prepared = transfer::prepare(
             &repository,
-            desk.remote.as_ref(),
+            publisher.remote.as_ref(),
             signing.catalogue(),
             what,
             &options,
@@ -123,16 +125,21 @@ impl Publish {
             not_before: self.not_before.unwrap_or(0),
             downgrade: self.rollback.clone(),
             keep: self.keep,
-            now: desk.now,
+            now: publisher.now,
         };
         if self.dry_run {
             publication.change(signing.catalogue())?;
             return self.report(context, &publication, None);
         }
         if let Some(path) = &self.pending {
-            return hand_over(context, &desk, &signing, &publication, path, &meter);
+            return hand_over(context, &publisher, &signing, &publication, path, &meter);
         }
-        let outcome = transfer::publish(desk.remote.as_ref(), &mut signing, &publication, &meter)?;
+        let outcome = transfer::publish(
+            publisher.remote.as_ref(),
+            &mut signing,
+            &publication,
+            &meter,
+        )?;
         self.report(context, &publication, Some(&outcome))
     }
 
@@ -153,11 +160,11 @@ impl Publish {
 
     fn resolve(&self, repository: &Repository) -> Result<(What, Kind, String), CliError> {
         match repository.resolve(&self.what)? {
-            Resolved::Image(id) => {
+            ResolvedId::Image(id) => {
                 let name = repository.read_image(&id)?.name;
                 Ok((What::Image(id), Kind::Image, name))
             }
-            Resolved::Layer(id) => {
+            ResolvedId::Layer(id) => {
                 let name = repository.read_layer(&id)?.name;
                 Ok((What::Layer(id), Kind::Layer, name))
             }
@@ -174,7 +181,7 @@ impl Publish {
         publication: &Publication,
         outcome: Option<&Outcome>,
     ) -> Result<(), CliError> {
-        let lines: Vec<Line<'_>> = publication.prepared.iter().map(line).collect();
+        let lines: Vec<ReleaseLine<'_>> = publication.prepared.iter().map(line).collect();
         let channels: Vec<String> = publication
             .channels
             .iter()
@@ -188,7 +195,7 @@ impl Publish {
             .iter()
             .map(|line| {
                 let state = if line.is_known {
-                    "is there".to_owned()
+                    "already there".to_owned()
                 } else {
                     format!(
                         "{} in {} deltas and packs",
@@ -234,7 +241,7 @@ impl Publish {
 /// Sends the blobs, and writes what is to be signed by others too.
 fn hand_over(
     context: &Context,
-    desk: &Desk,
+    publisher: &Publisher,
     signing: &Signing<'_>,
     publication: &Publication,
     path: &Path,
@@ -243,18 +250,24 @@ fn hand_over(
     let change = publication.change(signing.catalogue())?;
     if change.0.is_empty() {
         return Err(CliError::usage(
-            "there is nothing to sign: all of it is published",
+            "there is nothing to sign: everything is published",
         ));
     }
-    transfer::upload(desk.remote.as_ref(), &publication.prepared, meter)?;
+    transfer::upload(publisher.remote.as_ref(), &publication.prepared, meter)?;
     let pending = signing.draft(&change)?;
     let changes = pending.describe(Some(signing.verified()))?;
-    write_pending(context, &pending, path, desk.remote.location(), &changes)
+    write_pending(
+        context,
+        &pending,
+        path,
+        publisher.remote.location(),
+        &changes,
+    )
 }
 
-fn line(prepared: &Prepared) -> Line<'_> {
+fn line(prepared: &Prepared) -> ReleaseLine<'_> {
     let release = &prepared.release;
-    Line {
+    ReleaseLine {
         kind: release.kind,
         name: &release.name,
         id: release.id.layer().short(),

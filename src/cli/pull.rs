@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::follow::{Follow, channel_name, describe, describe_forecast};
+use super::follow::{FollowArgs, channel_name, describe, describe_forecast};
 use super::meter::Meter;
 use super::{CliError, Context};
 use crate::durable::LockMode;
@@ -18,15 +18,15 @@ use crate::transfer::{FollowOptions, Followed, Nothing, follow, forecast_channel
   layerset pull web/stable --dry-run               # what it would fetch, and how
   layerset pull web/stable --from /media/usb/bundle # from a directory, with the same signatures
 
-Only what is not here is fetched, as the difference to earlier releases where there is one. What
-arrived stays when it is interrupted: the same command goes on. `layerset deploy --channel` pulls
-and deploys. --dry-run takes nothing and only remembers what it saw signed; it reads the head, and
-the indexes and manifests of what has no delta. Files that are quicker to fetch than to compress
-again come on top of what it says.
+Only missing content is fetched, as deltas from earlier releases where there are any. An
+interrupted pull keeps what arrived: run the same command to continue. `layerset deploy --channel`
+pulls and deploys. --dry-run pulls nothing: it reads the head, and the indexes and manifests of
+what has no delta, and remembers the versions that it saw signed. Files that are quicker to fetch
+than to recompress come on top of its estimate.
 
-A remote that is silent for 30 seconds, or sends less than 1024 bytes a second for so long, is
-given up after 3 tries. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
-LAYERSET_TRIES say otherwise.")]
+A remote is given up after 3 tries in which it was silent for 30 seconds, or sent less than 1024
+bytes a second for that long. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
+LAYERSET_TRIES change these limits.")]
 pub struct Pull {
     /// The channel: NAME/CHANNEL of an image, or layers/NAME/CHANNEL
     channel: String,
@@ -34,7 +34,7 @@ pub struct Pull {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    follow: Follow,
+    follow: FollowArgs,
 }
 
 impl Pull {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{CliError, Context, ui};
-use crate::serve::{Limits, Options, ServeError, Server};
+use crate::serve::{Limits, Options, Server};
 
 /// Serves the directory of a remote over HTTP.
 #[derive(Debug, Args)]
@@ -91,20 +91,5 @@ impl Serve {
         let file = file
             .map_err(|error| CliError::io(format!("cannot write '{}'", path.display()), error))?;
         Ok(Some(Box::new(file)))
-    }
-}
-
-impl From<ServeError> for CliError {
-    fn from(error: ServeError) -> Self {
-        let plain = Self::from_error(&error, 1);
-        match &error {
-            ServeError::Directory { .. } => {
-                plain.with_hint("name the directory that `layerset publish --to` was given")
-            }
-            ServeError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
-                plain.with_hint("give --listen with another port, or 0 for one that is free")
-            }
-            _ => plain,
-        }
     }
 }

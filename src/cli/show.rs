@@ -5,7 +5,7 @@ use clap::Args;
 use super::{CliError, Context};
 use crate::durable::LockMode;
 use crate::format;
-use crate::store::Resolved;
+use crate::store::ResolvedId;
 
 /// Shows an image, a layer, a tree or an object.
 #[derive(Debug, Args)]
@@ -28,12 +28,12 @@ impl Show {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         let repository = context.open(LockMode::Shared, "layerset show")?;
         let tree = match repository.resolve(&self.id)? {
-            Resolved::Object(id) => {
+            ResolvedId::Object(id) => {
                 context.ui.print_bytes(&repository.read_object(&id)?);
                 return Ok(());
             }
-            Resolved::Tree(id) => id,
-            Resolved::Image(id) => {
+            ResolvedId::Tree(id) => id,
+            ResolvedId::Image(id) => {
                 let image = repository.read_image(&id)?;
                 if !self.dump {
                     context.ui.print_bytes(&manifest("image", &image)?);
@@ -41,7 +41,7 @@ impl Show {
                 }
                 image.tree
             }
-            Resolved::Layer(id) => {
+            ResolvedId::Layer(id) => {
                 let layer = repository.read_layer(&id)?;
                 if !self.dump {
                     context.ui.print_bytes(&manifest("layer", &layer)?);

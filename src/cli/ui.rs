@@ -118,7 +118,8 @@ impl Ui {
             text.push_str(&format!("{bold}hint:{plain} {hint}\n"));
         }
         eprint!("{text}");
-        // A report that was printed says what is wrong in more words, and there is one document only.
+        // A report that was already printed says more about what is wrong, and there is only one
+        // document.
         if self.json && !self.spoken.load(Ordering::Relaxed) {
             let value = serde_json::json!({
                 "error": { "message": error.message, "causes": error.causes, "hint": error.hint, "exit": error.exit }
@@ -141,7 +142,8 @@ pub fn success() -> ExitCode {
     }
 }
 
-/// A reader that went away wants no more: that is no error (`layerset list | head`). A full disk is one.
+/// A reader that went away wants no more: that is no error (`layerset list | head`). A full disk is
+/// one.
 fn write_out(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

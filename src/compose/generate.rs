@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::durable::RealDisk;
     use crate::id::ObjectId;
-    use crate::store::{OpenOptions, Repository};
+    use crate::store::{Repository, RepositoryOptions};
     use crate::time::Timestamp;
     use crate::tree::Owner;
 
@@ -159,7 +159,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
         let repository =
-            Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
         let transaction = repository.begin().unwrap();
         let mut tree = Tree::new();
         file(&mut tree, "usr/bin/gtk-update-icon-cache", 1);

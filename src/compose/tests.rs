@@ -367,12 +367,12 @@ impl Generate for Failing {
 #[test]
 fn a_program_that_fails_on_a_moved_layer_asks_to_rebuild_it_and_is_an_error_else() {
     use crate::durable::RealDisk;
-    use crate::store::{OpenOptions, Repository};
+    use crate::store::{Repository, RepositoryOptions};
     use std::sync::Arc;
     let dir = tempfile::tempdir().unwrap();
     Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
     let repository =
-        Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+        Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
     let transaction = repository.begin().unwrap();
     let object = transaction.put_object(b"x").unwrap();
     let dirs: String = [

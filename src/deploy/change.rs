@@ -1,8 +1,7 @@
-//! One command's turn on a target: the lock, and what it finds to clear up first.
+//! One command's change of a target: it takes the lock, and clears up first.
 
-use super::history::{self, Action, History, Record, RecordedVerdict};
-use super::switch::Note;
-use super::{DeployError, Target, mounts};
+use super::history::{self, History, HistoryAction, HistoryRecord, Note, RecordedVerdict};
+use super::{DeployError, Target};
 use crate::durable::{Lock, LockMode, replace_file};
 use crate::id::ImageId;
 use crate::store::{RefName, Repository};
@@ -13,17 +12,6 @@ use crate::store::{RefName, Repository};
 pub struct Change<'t> {
     pub(super) target: &'t Target,
     _lock: Lock,
-}
-
-/// What activation did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Activated {
-    /// Deployments that were mounted now.
-    pub mounted: Vec<u64>,
-    /// Deployments that were mounted already.
-    pub already: Vec<u64>,
-    /// Deployments other than the current one that could not be mounted, and why.
-    pub failed: Vec<(u64, String)>,
 }
 
 impl Target {
@@ -74,10 +62,9 @@ impl Change<'_> {
             let note = Note {
                 who: "layerset".to_owned(),
                 verdict: RecordedVerdict::Unchecked,
-                reason: "the switch was made and its command died before it was recorded"
-                    .to_owned(),
+                reason: "the command died after the switch, before it was recorded".to_owned(),
             };
-            self.record(Action::Recovered, known, Some(current), &note)?;
+            self.record(HistoryAction::Recovered, known, Some(current), &note)?;
         }
         Ok(())
     }
@@ -85,15 +72,16 @@ impl Change<'_> {
     /// Appends a record about the way from one deployment to another.
     pub(super) fn record(
         &self,
-        action: Action,
+        action: HistoryAction,
         from: Option<u64>,
         to: Option<u64>,
         note: &Note,
     ) -> Result<(), DeployError> {
         let target = self.target;
-        let place = |generation: Option<u64>| generation.and_then(|n| target.place(n).ok());
-        let (old, new) = (place(from), place(to));
-        let record = Record {
+        let deployment =
+            |generation: Option<u64>| generation.and_then(|n| target.deployment(n).ok());
+        let (old, new) = (deployment(from), deployment(to));
+        let record = HistoryRecord {
             sequence: 0,
             parent: String::new(),
             when: target.clock.now_sec(),
@@ -101,8 +89,8 @@ impl Change<'_> {
             action,
             from,
             to,
-            image: new.as_ref().map(|place| place.facts.image),
-            layers: super::switch::layer_changes(old.as_ref(), new.as_ref()),
+            image: new.as_ref().map(|deployment| deployment.facts.image),
+            layers: history::layer_changes(old.as_ref(), new.as_ref()),
             verdict: note.verdict,
             reason: note.reason.clone(),
             digest: String::new(),
@@ -150,15 +138,15 @@ impl Change<'_> {
         self.unflag(generation, "pinned")
     }
 
-    /// Marks a deployment as bad, so that nothing but its number chooses it, and records it.
+    /// Marks a deployment as bad, and records that; from then on only its number chooses it.
     ///
-    /// The target remembers the image by itself, for the time when the deployment was pruned: a machine that found a set bad
-    /// never takes it again.
+    /// The target remembers the image apart from the deployment, which may be pruned: a machine
+    /// that found an image bad never takes it again.
     pub fn mark_bad(&self, generation: u64, note: &Note) -> Result<(), DeployError> {
         let disk = self.target.disk.as_ref();
         let path = self
             .target
-            .bad_image_path(&self.target.place(generation)?.facts.image);
+            .bad_image_path(&self.target.deployment(generation)?.facts.image);
         if let Some(dir) = path.parent() {
             disk.mkdir(dir, 0o755)?;
         }
@@ -169,14 +157,14 @@ impl Change<'_> {
             reason: format!("deployment {generation}: {}", note.reason),
             ..note.clone()
         };
-        self.record(Action::Bad, current, current, &note)
+        self.record(HistoryAction::Bad, current, current, &note)
     }
 
     /// Takes the mark back.
     pub fn clear_bad(&self, generation: u64) -> Result<(), DeployError> {
         let path = self
             .target
-            .bad_image_path(&self.target.place(generation)?.facts.image);
+            .bad_image_path(&self.target.deployment(generation)?.facts.image);
         if path.exists() {
             self.target.disk.remove(&path)?;
         }
@@ -184,58 +172,18 @@ impl Change<'_> {
     }
 
     fn flag(&self, generation: u64, name: &str, text: &str) -> Result<(), DeployError> {
-        let place = self.target.place(generation)?;
+        let deployment = self.target.deployment(generation)?;
         let bytes = format!("{text}\n");
         let disk = self.target.disk.as_ref();
-        replace_file(disk, &place.dir.join(name), 0o644, bytes.as_bytes())?;
+        replace_file(disk, &deployment.dir.join(name), 0o644, bytes.as_bytes())?;
         Ok(())
     }
 
     fn unflag(&self, generation: u64, name: &str) -> Result<(), DeployError> {
-        let place = self.target.place(generation)?;
-        self.target.disk.remove(&place.dir.join(name))?;
-        self.target.disk.sync_dir(&place.dir)?;
+        let deployment = self.target.deployment(generation)?;
+        self.target.disk.remove(&deployment.dir.join(name))?;
+        self.target.disk.sync_dir(&deployment.dir)?;
         Ok(())
-    }
-
-    /// Mounts the current, the previous and the pinned deployments again, as after a reboot.
-    ///
-    /// Only the current one must come up; what is wrong with another is reported.
-    pub fn activate(&self) -> Result<Activated, DeployError> {
-        let target = self.target;
-        let mut done = Activated::default();
-        let current = target.current()?;
-        if let Some(current) = current {
-            let place = target.place(current)?;
-            let list = if self.bring_up(&place)? {
-                &mut done.mounted
-            } else {
-                &mut done.already
-            };
-            list.push(current);
-        }
-        let previous = target.previous()?;
-        for generation in target.generations()? {
-            if Some(generation) == current {
-                continue;
-            }
-            let mounted = target.place(generation).and_then(|place| {
-                let wanted = Some(generation) == previous || place.is_pinned();
-                wanted.then(|| target.mount(&place)).transpose()
-            });
-            match mounted {
-                Ok(None) => {}
-                Ok(Some(true)) => done.mounted.push(generation),
-                Ok(Some(false)) => done.already.push(generation),
-                Err(error) => done.failed.push((generation, error.to_string())),
-            }
-        }
-        Ok(done)
-    }
-
-    /// Unmounts all deployments; says how many mounts that were. What still runs from them keeps its files.
-    pub fn deactivate(&self) -> Result<usize, DeployError> {
-        mounts::unmount_below(&self.target.deployments_dir())
     }
 }
 
@@ -244,8 +192,8 @@ impl Target {
     pub fn find(&self, image: &ImageId) -> Result<Option<u64>, DeployError> {
         for generation in self.generations()?.into_iter().rev() {
             if self
-                .place(generation)
-                .is_ok_and(|place| place.facts.image == *image)
+                .deployment(generation)
+                .is_ok_and(|deployment| deployment.facts.image == *image)
             {
                 return Ok(Some(generation));
             }

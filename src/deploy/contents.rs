@@ -1,4 +1,5 @@
-//! Where the merge of `/etc` finds the contents of files: the repository, the machine's own files, and what it made itself.
+//! Where the merge of `/etc` finds the contents of files: the repository, the machine's own files,
+//! and what it made itself.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,8 +14,9 @@ use crate::materialise::{FileMeta, ObjectSink, ObjectSource, hash_file};
 use crate::merge::{Blobs, MergeError};
 use crate::store::Repository;
 
-/// The contents that one merge can name by their ids. Nothing is stored in the repository: a machine's secrets stay in its `/etc`.
-pub(super) struct Contents<'r> {
+/// The contents that one merge can name by their ids. Nothing is stored in the repository: a
+/// machine's secrets stay in its `/etc`.
+pub(super) struct EtcContents<'r> {
     repository: &'r Repository,
     /// The machine's directory, when there is one.
     dir: PathBuf,
@@ -22,7 +24,7 @@ pub(super) struct Contents<'r> {
     made: Mutex<HashMap<ObjectId, Vec<u8>>>,
 }
 
-impl<'r> Contents<'r> {
+impl<'r> EtcContents<'r> {
     pub(super) fn new(repository: &'r Repository, dir: PathBuf) -> Self {
         Self {
             repository,
@@ -42,7 +44,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl ObjectSink for Contents<'_> {
+impl ObjectSink for EtcContents<'_> {
     fn put_file(&self, mut file: File, meta: &FileMeta, path: &Path) -> io::Result<ObjectId> {
         let id = hash_file(&mut file, meta.size)?;
         lock(&self.own).entry(id).or_insert_with(|| path.to_owned());
@@ -50,7 +52,7 @@ impl ObjectSink for Contents<'_> {
     }
 }
 
-impl Blobs for Contents<'_> {
+impl Blobs for EtcContents<'_> {
     fn read(&self, id: &ObjectId) -> Result<Vec<u8>, MergeError> {
         if let Some(bytes) = lock(&self.made).get(id) {
             return Ok(bytes.clone());
@@ -80,7 +82,7 @@ impl Blobs for Contents<'_> {
     }
 }
 
-impl ObjectSource for Contents<'_> {
+impl ObjectSource for EtcContents<'_> {
     fn open_object(&self, id: &ObjectId) -> io::Result<File> {
         if let Some(bytes) = lock(&self.made).get(id) {
             let mut file = File::from(rustix::fs::memfd_create("merged", MemfdFlags::CLOEXEC)?);

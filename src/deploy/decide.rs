@@ -1,4 +1,5 @@
-//! Decisions about conflicting paths of `/etc`: whose side is taken, and how that changes the inputs of the merge. Pure.
+//! Decisions about conflicting paths of `/etc`: whose side is taken, and how that changes the
+//! inputs of the merge. Pure.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +9,7 @@ use crate::tree::{Changeset, Inode, Tree};
 
 /// Whose version of a conflicting path is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum ConflictSide {
     /// The machine's.
     Machine,
     /// The image's.
@@ -36,12 +37,12 @@ pub(super) fn conflict_paths(applied: &Applied) -> BTreeSet<RelPath> {
 pub(super) fn resolved(
     conflicting: &BTreeSet<RelPath>,
     decisions: &Decisions,
-) -> Vec<(RelPath, Side)> {
+) -> Vec<(RelPath, ConflictSide)> {
     let decision = |path: &RelPath| {
         if decisions.keep.contains(path) {
-            Some(Side::Machine)
+            Some(ConflictSide::Machine)
         } else if decisions.take.contains(path) {
-            Some(Side::Image)
+            Some(ConflictSide::Image)
         } else {
             None
         }
@@ -56,12 +57,12 @@ pub(super) fn resolved(
 pub(super) fn decide(
     tree: &mut Tree,
     changes: &mut Changeset,
-    resolved: &[(RelPath, Side)],
+    resolved: &[(RelPath, ConflictSide)],
     image: &Tree,
 ) {
     for (path, side) in resolved {
         match side {
-            Side::Machine => {
+            ConflictSide::Machine => {
                 let below: Vec<RelPath> = changes
                     .iter()
                     .map(|(changed, _)| changed)
@@ -72,7 +73,7 @@ pub(super) fn decide(
                     changes.remove(changed.as_bytes());
                 }
             }
-            Side::Image => take_image(tree, changes, path, image),
+            ConflictSide::Image => take_image(tree, changes, path, image),
         }
     }
 }

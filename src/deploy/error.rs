@@ -1,4 +1,5 @@
-//! What can go wrong on a target, by what one can do about it; every refusal comes before the first write.
+//! What can go wrong on a target; a variant for each remedy. Every refusal comes before the first
+//! write.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +13,13 @@ use crate::store::StoreError;
 use crate::trust::TrustError;
 
 /// Why a target could not be read or changed.
+// The names of the fields say what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// There is none.
+    /// Nothing is there.
     #[error("no target at '{}'", path.display())]
-    Missing {
-        /// The target's root.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// The place is taken by something else.
     #[error("'{}' is not empty and holds no target", path.display())]
     Occupied {
@@ -29,7 +29,6 @@ pub enum DeployError {
     /// It needs another version of this program.
     #[error("the target at '{}' has format {format}, which this program does not know", path.display())]
     Incompatible {
-        /// The target's root.
         path: PathBuf,
         /// The format that it says it has.
         format: u32,
@@ -39,17 +38,11 @@ pub enum DeployError {
     OtherRepository {
         /// The repository in `target.json`.
         recorded: PathBuf,
-        /// The one that was given.
         given: PathBuf,
     },
     /// A file of the target makes no sense.
     #[error("cannot understand '{}': {reason}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    Damaged { path: PathBuf, reason: String },
     /// There is not enough room, found before the first write.
     #[error(
         "'{}' has {available_bytes} bytes and {available_inodes} inodes free, \
@@ -59,13 +52,9 @@ pub enum DeployError {
     NoSpace {
         /// A directory on the filesystem that is too small.
         path: PathBuf,
-        /// Bytes needed.
         needed_bytes: u64,
-        /// Bytes free.
         available_bytes: u64,
-        /// Inodes needed.
         needed_inodes: u64,
-        /// Inodes free.
         available_inodes: u64,
     },
     /// Objects of the image are missing or damaged; nothing was written.
@@ -77,12 +66,12 @@ pub enum DeployError {
     /// Accounts of the machine would get other numbers; nothing was written.
     #[error("{}", .0.iter().map(|finding| finding.reason.as_str()).collect::<Vec<_>>().join("\n"))]
     Renumbered(Vec<Finding>),
-    /// The current `/etc` was edited after the deployment was staged, so that switching would hide the edit.
+    /// The current `/etc` was edited after the deployment was staged, so that switching would hide
+    /// the edit.
     #[error(
         "/etc of deployment {from} was edited after deployment {generation} was staged from it"
     )]
     EtcEdited {
-        /// The staged deployment.
         generation: u64,
         /// The deployment whose `/etc` it was made of.
         from: u64,
@@ -92,31 +81,20 @@ pub enum DeployError {
         "deployment {generation} was staged from /etc of deployment {from}, which is not current"
     )]
     EtcElsewhere {
-        /// The staged deployment.
         generation: u64,
         /// The deployment whose `/etc` it was made of.
         from: u64,
     },
     /// No such deployment.
     #[error("the target has no deployment {generation}")]
-    NoSuchDeployment {
-        /// The number asked for.
-        generation: u64,
-    },
+    NoSuchDeployment { generation: u64 },
     /// The deployment failed before and was not asked for by its number.
     #[error("deployment {generation} is marked bad: {reason}")]
-    Bad {
-        /// The deployment.
-        generation: u64,
-        /// Why it was marked.
-        reason: String,
-    },
-    /// The image was marked bad on this target: it is never chosen by itself again.
+    Bad { generation: u64, reason: String },
+    /// The image was marked bad on this target: it is never chosen automatically again.
     #[error("image {} is marked bad on this target: {reason}", image.short())]
     BadImage {
-        /// The image.
         image: ImageId,
-        /// Why it was marked.
         reason: String,
         /// A deployment of it that is still there.
         generation: Option<u64>,
@@ -126,28 +104,20 @@ pub enum DeployError {
     NoPrevious,
     /// A deployment in use cannot be marked.
     #[error("deployment {generation} is current")]
-    IsCurrent {
-        /// The deployment.
-        generation: u64,
-    },
+    IsCurrent { generation: u64 },
     /// The metadata image of a deployment is not what was staged.
     #[error("the metadata of deployment {generation} is damaged: its digest is {found}")]
     Metadata {
-        /// The deployment.
         generation: u64,
         /// The digest of what is there.
         found: String,
     },
     /// Something is still mounted where a directory has to go.
     #[error("'{}' is still mounted", path.display())]
-    StillMounted {
-        /// The mount point.
-        path: PathBuf,
-    },
+    StillMounted { path: PathBuf },
     /// The switch was made and could not be written to the history.
     #[error("deployment {generation} is current, but the history does not say so")]
     Unrecorded {
-        /// The new current deployment.
         generation: u64,
         /// Why the record could not be written.
         source: DurableError,
@@ -193,66 +163,6 @@ impl DeployError {
     /// Wraps the system's answer to `verb` on `path`.
     pub(super) fn io(verb: &'static str, path: &Path, source: std::io::Error) -> Self {
         Self::Durable(DurableError::new(verb, path, source))
-    }
-
-    /// Says what to do about it, where there is something to say.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Missing { .. } => "deploy an image there first".to_owned(),
-            Self::Occupied { .. } => {
-                "choose another directory, or move its contents away".to_owned()
-            }
-            Self::Incompatible { .. } => "use the layerset that made it, or a newer one".to_owned(),
-            Self::OtherRepository { recorded, .. } => {
-                format!("use --repo {}", recorded.display())
-            }
-            Self::Damaged { .. } => "restore the file, or switch to another deployment".to_owned(),
-            Self::NoSpace { .. } => {
-                "prune old deployments, or make the filesystem larger".to_owned()
-            }
-            Self::Objects(_) => "'layerset fsck' names all damaged files and the layers that hold them: remove the files, then run 'layerset build RECIPE --rebuild LAYER'".to_owned(),
-            Self::Renumbered(findings) => {
-                let id = findings.first().map(|finding| finding.id.as_str());
-                format!(
-                    "give it its number again in layers/ids.toml and build, or waive '{}' in the recipe and build",
-                    id.unwrap_or_default()
-                )
-            }
-            Self::Conflicts(conflicts) => {
-                let path = conflicts.first().map(|conflict| conflict.path.to_string());
-                format!(
-                    "decide for each path: --keep-file {0} leaves it as it is here, --take-file {0} takes the image's",
-                    path.unwrap_or_default()
-                )
-            }
-            Self::EtcEdited { .. } | Self::EtcElsewhere { .. } => {
-                "stage the image again, so that the current /etc is merged".to_owned()
-            }
-            Self::NoSuchDeployment { .. } => "'layerset status' lists the deployments".to_owned(),
-            Self::Bad { generation, .. } => {
-                format!("name it to use it nevertheless: --to {generation}")
-            }
-            Self::BadImage {
-                generation: Some(generation),
-                ..
-            } => format!("`layerset rollback --to {generation}` uses it nevertheless"),
-            Self::BadImage { .. } => "publish or build one that is better".to_owned(),
-            Self::NoPrevious => {
-                "'layerset status' lists the deployments; name one by --to".to_owned()
-            }
-            Self::IsCurrent { .. } => "switch to another deployment first".to_owned(),
-            Self::Metadata { .. } => "stage the image again".to_owned(),
-            Self::StillMounted { .. } => "unmount what is mounted there, then try again".to_owned(),
-            Self::Unrecorded { .. } => {
-                "the next command on this target completes the history".to_owned()
-            }
-            Self::Store(_)
-            | Self::Merge(_)
-            | Self::Materialise(_)
-            | Self::Trust(_)
-            | Self::Durable(_)
-            | Self::Interrupted => return None,
-        })
     }
 }
 

@@ -1,15 +1,17 @@
-//! `/etc` of a new deployment: the image's own the first time, then the machine's merged with what the image changed.
+//! `/etc` of a new deployment: the image's own the first time, then the machine's merged with what
+//! the image changed.
 //!
-//! The merge is the one of [`crate::merge`], with pre = the current deployment's image, current = the machine's
-//! directory, post = the new image. Owners meet by name: the machine's numbers are read by the machine's passwd and
-//! group, the result is written with the merged ones. Planning writes nothing and can be repeated at any time.
+//! The merge is the one of [`crate::merge`], with pre = the current deployment's image, current =
+//! the machine's directory, post = the new image. Owners meet by name: the machine's numbers are
+//! read by the machine's passwd and group, the result is written with the merged ones. Planning
+//! writes nothing and can be repeated at any time.
 
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use super::contents::Contents;
-use super::decide::{self, Decisions, Side};
-use super::record::{EtcOrigin, Place};
+use super::contents::EtcContents;
+use super::decide::{self, ConflictSide, Decisions};
+use super::record::{DeploymentDir, EtcOrigin};
 use super::{DeployError, stamp};
 use crate::format;
 use crate::id::TreeId;
@@ -37,7 +39,7 @@ pub struct EtcReport {
     /// Conflicts that nobody decided about.
     pub conflicts: Vec<Conflict>,
     /// Conflicting paths with a decision.
-    pub resolved: Vec<(RelPath, Side)>,
+    pub resolved: Vec<(RelPath, ConflictSide)>,
     /// Paths with a decision and without a conflict; the decision has no effect.
     pub unused: Vec<RelPath>,
     /// Files that were merged from both sides.
@@ -76,8 +78,8 @@ pub(super) struct EtcPlan<'r> {
     pub(super) tree: Option<Tree>,
     /// The image's own `etc` below a root.
     pub(super) image: Tree,
-    pub(super) contents: Contents<'r>,
-    pub(super) ids: Ids,
+    pub(super) contents: EtcContents<'r>,
+    pub(super) ids: ChainedIds,
     pub(super) origin: Option<EtcOrigin>,
     /// What the image was, what the machine has, what the image is: the conflicting paths only.
     pub(super) saved: Option<[Tree; 3]>,
@@ -85,9 +87,9 @@ pub(super) struct EtcPlan<'r> {
 
 /// Finds numbers of owners in several databases, the first that knows a name wins.
 #[derive(Default)]
-pub(super) struct Ids(pub(super) Vec<PasswdIds>);
+pub(super) struct ChainedIds(pub(super) Vec<PasswdIds>);
 
-impl IdLookup for Ids {
+impl IdLookup for ChainedIds {
     fn uid(&self, owner: &Owner) -> Option<u32> {
         self.0.iter().find_map(|ids| ids.uid(owner))
     }
@@ -100,17 +102,17 @@ impl IdLookup for Ids {
 pub(super) fn plan<'r>(
     repository: &'r Repository,
     tree: &Tree,
-    current: Option<&Place>,
+    current: Option<&DeploymentDir>,
     decisions: &Decisions,
 ) -> Result<EtcPlan<'r>, DeployError> {
     let image = subtree(tree, b"etc");
     let has_etc = image.get(b"etc").is_some_and(Inode::is_dir);
-    let dir = current.map(Place::etc).unwrap_or_default();
+    let dir = current.map(DeploymentDir::etc).unwrap_or_default();
     let mut plan = EtcPlan {
         report: EtcReport::default(),
         tree: None,
-        contents: Contents::new(repository, dir.clone()),
-        ids: Ids::default(),
+        contents: EtcContents::new(repository, dir.clone()),
+        ids: ChainedIds::default(),
         origin: None,
         saved: None,
         image,
@@ -120,7 +122,7 @@ pub(super) fn plan<'r>(
     if !has_etc {
         return Ok(plan);
     }
-    let Some(current) = current.filter(|place| place.facts.has_etc) else {
+    let Some(current) = current.filter(|deployment| deployment.facts.has_etc) else {
         plan.tree = Some(plan.image.clone());
         return Ok(plan);
     };
@@ -165,7 +167,7 @@ pub(super) fn plan<'r>(
 fn merge(
     mut tree: Tree,
     changes: &Changeset,
-    contents: &Contents<'_>,
+    contents: &EtcContents<'_>,
 ) -> Result<(Tree, Applied), DeployError> {
     let applied = apply(&mut tree, changes, contents)?;
     Ok((tree, applied))
@@ -187,9 +189,9 @@ fn subtree(tree: &Tree, path: &[u8]) -> Tree {
 }
 
 /// Reads the users and groups of an `etc`.
-pub(super) fn ids_of(tree: &Tree, contents: &Contents<'_>) -> Result<PasswdIds, DeployError> {
+pub(super) fn ids_of(tree: &Tree, contents: &EtcContents<'_>) -> Result<PasswdIds, DeployError> {
     PasswdIds::read(
-        |place| match tree.get(place.as_bytes()).and_then(Inode::object) {
+        |file| match tree.get(file.as_bytes()).and_then(Inode::object) {
             Some(object) => Ok(contents.read(&object)?),
             None => Ok(Vec::new()),
         },
@@ -197,15 +199,15 @@ pub(super) fn ids_of(tree: &Tree, contents: &Contents<'_>) -> Result<PasswdIds, 
 }
 
 /// Reads the `etc` of a deployment's image, which was kept with it.
-fn base_of(place: &Place) -> Result<Tree, DeployError> {
-    let path = place.dir.join("etc.tree");
+fn base_of(deployment: &DeploymentDir) -> Result<Tree, DeployError> {
+    let path = deployment.dir.join("etc.tree");
     let bytes = std::fs::read(&path).map_err(|error| DeployError::io("read", &path, error))?;
     let damaged = |reason: String| DeployError::Damaged {
         path: path.clone(),
         reason,
     };
     let found = TreeId::of(&bytes);
-    if place.facts.etc_tree != found {
+    if deployment.facts.etc_tree != found {
         return Err(damaged(format!("its digest is {found}")));
     }
     format::decode_tree(&bytes).map_err(|error| damaged(error.to_string()))
@@ -213,13 +215,13 @@ fn base_of(place: &Place) -> Result<Tree, DeployError> {
 
 /// Reads the machine's `etc` as a tree below a root.
 fn machine_tree(
-    place: &Place,
+    deployment: &DeploymentDir,
     before: &Tree,
-    contents: &Contents<'_>,
+    contents: &EtcContents<'_>,
 ) -> Result<(Tree, PasswdIds), DeployError> {
-    let dir = place.etc();
+    let dir = deployment.etc();
     let ids = PasswdIds::read(|file| {
-        let path = place.dir.join(file);
+        let path = deployment.dir.join(file);
         match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             other => other.map_err(|error| DeployError::io("read", &path, error)),

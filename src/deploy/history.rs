@@ -1,8 +1,8 @@
 //! The history: append-only JSON lines, each with the hash of the line before and of itself.
 //!
-//! Editing, inserting, removing or swapping lines breaks the chain at that line. What the chain cannot show is a log
-//! that was computed anew from some line on, or one that lost its last lines; the latter shows as a `current` that the
-//! last record does not name.
+//! Editing, inserting, removing or swapping lines breaks the chain at that line. What the chain
+//! cannot show is a log that was computed anew from some line on, or one that lost its last lines;
+//! the latter shows as a `current` that the last record does not name.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,14 +10,16 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::DeployError;
+use super::record::DeploymentDir;
 use crate::check::Verdict;
 use crate::durable::{Disk, DurableError, replace_file};
+use crate::format::ImageLayer;
 use crate::id::{ImageId, hex};
 
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub enum HistoryAction {
     /// An image was put on the target.
     Deploy,
     /// Some layers of the current image were replaced.
@@ -72,9 +74,20 @@ pub struct LayerChange {
     pub to: Option<String>,
 }
 
+/// What the history keeps about a change besides the change itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Note {
+    /// Who asked for it.
+    pub who: String,
+    /// What the checks said, where they ran in the course of this change.
+    pub verdict: RecordedVerdict,
+    /// Why.
+    pub reason: String,
+}
+
 /// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct HistoryRecord {
     /// Its number, from 1.
     pub sequence: u64,
     /// BLAKE3 of the line before, 64 hex digits; empty in the first record.
@@ -84,7 +97,7 @@ pub struct Record {
     /// Who asked for it.
     pub who: String,
     /// What was done.
-    pub action: Action,
+    pub action: HistoryAction,
     /// The current deployment before.
     pub from: Option<u64>,
     /// The current deployment after.
@@ -103,7 +116,7 @@ pub struct Record {
 
 /// Where a history stops being believable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Break {
+pub struct ChainBreak {
     /// The line, from 1.
     pub line: usize,
     /// What is wrong with it.
@@ -114,10 +127,11 @@ pub struct Break {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct History {
     /// Every line that can be read; from the break on they are not proven.
-    pub records: Vec<Record>,
+    pub records: Vec<HistoryRecord>,
     /// The first break; `None` when every line is as it was written.
-    pub broken: Option<Break>,
-    /// Whether the last line was cut short by a crash; it never counted, and the next change removes it.
+    pub broken: Option<ChainBreak>,
+    /// Whether the last line was cut short by a crash; it never counted, and the next change
+    /// removes it.
     pub torn: bool,
 }
 
@@ -127,7 +141,8 @@ impl History {
         Ok(Self::parse(&read(path)?))
     }
 
-    /// Reads the records without verifying the chain, which takes a tenth of the time: what a switch needs.
+    /// Reads the records without verifying the chain, which takes a tenth of the time: what a
+    /// switch needs.
     pub(super) fn load_unverified(path: &Path) -> Result<Self, DeployError> {
         let bytes = read(path)?;
         let whole = whole_lines(&bytes);
@@ -151,7 +166,7 @@ impl History {
             if history.broken.is_none()
                 && let Err(reason) = check_line(line, index, &parent)
             {
-                history.broken = Some(Break {
+                history.broken = Some(ChainBreak {
                     line: index + 1,
                     reason,
                 });
@@ -159,7 +174,7 @@ impl History {
             // A rollback must work with a log that somebody edited, so the rest is still read.
             history
                 .records
-                .extend(serde_json::from_slice::<Record>(line));
+                .extend(serde_json::from_slice::<HistoryRecord>(line));
             parent = digest(line);
         }
         history
@@ -170,14 +185,14 @@ impl History {
         self.records.iter().filter_map(|record| record.to).collect()
     }
 
-    /// Returns what a rollback may choose by itself, best first: what was current before, latest first, without what
-    /// was itself rolled back from since it was last asked for.
+    /// Returns what a rollback may choose by itself, best first: what was current before, latest
+    /// first, without what was itself rolled back from since it was last asked for.
     pub fn earlier(&self, current: u64) -> Vec<u64> {
         let mut order: Vec<u64> = Vec::new();
         let mut left: BTreeSet<u64> = BTreeSet::new();
         for record in &self.records {
             let Some(to) = record.to else { continue };
-            if let (Action::Rollback, Some(from)) = (record.action, record.from)
+            if let (HistoryAction::Rollback, Some(from)) = (record.action, record.from)
                 && to < from
             {
                 left.insert(from);
@@ -192,6 +207,44 @@ impl History {
     }
 }
 
+/// Compares the layers of two deployments; what cannot be read has none.
+pub(super) fn layer_changes(
+    old: Option<&DeploymentDir>,
+    new: Option<&DeploymentDir>,
+) -> Vec<LayerChange> {
+    let layers = |deployment: Option<&DeploymentDir>| -> Vec<ImageLayer> {
+        deployment
+            .and_then(|deployment| deployment.image().ok())
+            .map(|image| image.layers)
+            .unwrap_or_default()
+    };
+    let (old, new) = (layers(old), layers(new));
+    let same_name = |layers: &[ImageLayer], name: &str| -> Option<ImageLayer> {
+        layers.iter().find(|layer| layer.name == name).cloned()
+    };
+    let mut changes: Vec<LayerChange> = new
+        .iter()
+        .filter_map(|layer| {
+            let before = same_name(&old, &layer.name);
+            let is_same = before.as_ref().is_some_and(|before| before.id == layer.id);
+            (!is_same).then(|| LayerChange {
+                name: layer.name.clone(),
+                from: before.map(|before| before.version),
+                to: Some(layer.version.clone()),
+            })
+        })
+        .collect();
+    let gone = old
+        .into_iter()
+        .filter(|layer| same_name(&new, &layer.name).is_none());
+    changes.extend(gone.map(|layer| LayerChange {
+        name: layer.name,
+        from: Some(layer.version),
+        to: None,
+    }));
+    changes
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, DurableError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes),
@@ -200,12 +253,13 @@ fn read(path: &Path) -> Result<Vec<u8>, DurableError> {
     }
 }
 
-/// Returns what the last whole line made current, and whether the file ends in a line that was cut short.
+/// Returns what the last whole line made current, and whether the file ends in a line that was cut
+/// short.
 pub(super) fn tail(path: &Path) -> Result<(Option<u64>, bool), DeployError> {
     let bytes = read(path)?;
     let whole = whole_lines(&bytes);
     let last = whole.split_terminator_bytes().last();
-    let to = last.and_then(|line| serde_json::from_slice::<Record>(line).ok()?.to);
+    let to = last.and_then(|line| serde_json::from_slice::<HistoryRecord>(line).ok()?.to);
     Ok((to, whole.len() < bytes.len()))
 }
 
@@ -229,7 +283,7 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
 }
 
 fn check_line(line: &[u8], index: usize, parent: &str) -> Result<(), String> {
-    let record: Record = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let record: HistoryRecord = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     if record.sequence != index as u64 + 1 {
         return Err(format!("it is record {}", record.sequence));
     }
@@ -237,7 +291,7 @@ fn check_line(line: &[u8], index: usize, parent: &str) -> Result<(), String> {
         return Err("it does not follow the line before it".to_owned());
     }
     if own_digest(line, &record.digest).as_ref() != Some(&record.digest) {
-        return Err("it is not as it was written".to_owned());
+        return Err("it was changed after it was written".to_owned());
     }
     Ok(())
 }
@@ -262,7 +316,11 @@ fn own_digest(line: &[u8], written: &str) -> Option<String> {
 }
 
 /// Appends `record` durably, after filling in its place in the chain.
-pub(super) fn append(disk: &dyn Disk, path: &Path, mut record: Record) -> Result<(), DurableError> {
+pub(super) fn append(
+    disk: &dyn Disk,
+    path: &Path,
+    mut record: HistoryRecord,
+) -> Result<(), DurableError> {
     let fail = |reason: String| DurableError::new("encode", path, std::io::Error::other(reason));
     let bytes = read(path)?;
     let lines: Vec<&[u8]> = bytes.split_terminator_bytes().collect();
@@ -299,8 +357,8 @@ mod tests {
     use super::*;
     use crate::durable::RealDisk;
 
-    fn record(action: Action, from: Option<u64>, to: u64) -> Record {
-        Record {
+    fn record(action: HistoryAction, from: Option<u64>, to: u64) -> HistoryRecord {
+        HistoryRecord {
             sequence: 0,
             parent: String::new(),
             when: 1_700_000_000,
@@ -316,7 +374,7 @@ mod tests {
         }
     }
 
-    fn written(steps: &[(Action, Option<u64>, u64)]) -> Vec<u8> {
+    fn written(steps: &[(HistoryAction, Option<u64>, u64)]) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history.jsonl");
         for (action, from, to) in steps {
@@ -327,9 +385,9 @@ mod tests {
 
     fn three() -> Vec<u8> {
         written(&[
-            (Action::Deploy, None, 1),
-            (Action::Update, Some(1), 2),
-            (Action::Update, Some(2), 3),
+            (HistoryAction::Deploy, None, 1),
+            (HistoryAction::Update, Some(1), 2),
+            (HistoryAction::Update, Some(2), 3),
         ])
     }
 
@@ -375,9 +433,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("history.jsonl");
             std::fs::write(&path, earlier).unwrap();
-            let next = Record {
+            let next = HistoryRecord {
                 verdict: Unchecked,
-                ..record(Action::Update, Some(1), 9)
+                ..record(HistoryAction::Update, Some(1), 9)
             };
             append(&RealDisk, &path, next).unwrap();
             let history = History::load(&path).unwrap();
@@ -412,7 +470,12 @@ mod tests {
             assert!(torn.torn && torn.broken.is_none());
             assert_eq!(torn.records.last().and_then(|record| record.to), Some(2));
             mend(&RealDisk, &path).unwrap();
-            append(&RealDisk, &path, record(Action::Recovered, Some(2), 3)).unwrap();
+            append(
+                &RealDisk,
+                &path,
+                record(HistoryAction::Recovered, Some(2), 3),
+            )
+            .unwrap();
             let mended = History::load(&path).unwrap();
             assert_eq!((mended.torn, mended.broken), (false, None));
             assert_eq!(mended.records.len(), 3);
@@ -421,10 +484,10 @@ mod tests {
 
     #[test]
     fn what_was_rolled_back_from_is_not_chosen_again() {
-        let rolled = |steps: &[(Action, Option<u64>, u64)], current| {
+        let rolled = |steps: &[(HistoryAction, Option<u64>, u64)], current| {
             History::parse(&written(steps)).earlier(current)
         };
-        use Action::{Deploy, Rollback, Update};
+        use HistoryAction::{Deploy, Rollback, Update};
         let mut steps = vec![
             (Deploy, None, 1),
             (Update, Some(1), 2),

@@ -1,4 +1,5 @@
-//! Directory targets: images put on a running Linux, switched by one rename, and taken back by the same.
+//! Directory targets: images put on a running Linux, switched by one rename, and taken back by the
+//! same.
 //!
 //! ```text
 //! <root>/layerset/
@@ -10,24 +11,26 @@
 //!   history.jsonl          append-only, each record with the hash of the one before
 //! ```
 //!
-//! Reading ([`Target::status`], [`Target::history`]) takes no lock and needs no repository. Changing goes through
-//! [`Target::change`], which holds the lock, clears what a dead command left, and completes the history. A deployment
-//! is built as `.new-<n>` and gets its name by one rename; it is removed by first renaming it to `.old-<n>`. Both kinds
-//! of names mean nothing to anybody, and the next command removes them.
+//! Reading ([`Target::status`], [`Target::history`]) takes no lock and needs no repository.
+//! Changing goes through [`Target::change`], which holds the lock, clears what a dead command left,
+//! and completes the history. A deployment is built as `.new-<n>` and gets its name by one rename;
+//! it is removed by first renaming it to `.old-<n>`. Readers ignore both kinds of names, and the
+//! next command removes them.
 
+mod activate;
 mod change;
 mod contents;
 mod decide;
 mod error;
 mod etc;
 mod history;
+mod location;
 mod mounts;
 mod pointer;
 mod preflight;
 mod prune;
 mod record;
 mod run;
-mod site;
 mod stage;
 mod stamp;
 mod status;
@@ -35,20 +38,23 @@ mod subscription;
 mod switch;
 mod var;
 
-pub use change::{Activated, Change};
-pub use decide::{Decisions, Side};
+pub use activate::ActivationReport;
+pub use change::Change;
+pub use decide::{ConflictSide, Decisions};
 pub use error::{DeployError, HarmedObject};
 pub use etc::EtcReport;
-pub use history::{Action, Break, History, LayerChange, Record, RecordedVerdict};
+pub use history::{
+    ChainBreak, History, HistoryAction, HistoryRecord, LayerChange, Note, RecordedVerdict,
+};
+pub use location::TargetLocation;
 pub use mounts::activation_unit;
 pub use prune::PrunePlan;
-pub use record::{Deployment, EtcOrigin, Join, Kind};
-pub use run::{DeployOptions, DeployReport, Deployed, Extent, Taken, deploy};
-pub use site::Site;
-pub use stage::{KindChoice, StageOptions, Staged};
-pub use status::{DeploymentState, DeploymentStatus, Status};
+pub use record::{Deployment, DeploymentKind, EtcOrigin, JoinMethod};
+pub use run::{DeployMode, DeployOptions, DeployReport, NewDeployment, SourceRelease, deploy};
+pub use stage::{KindChoice, StageOptions, StagedDeployment};
+pub use status::{DeploymentState, DeploymentStatus, TargetStatus};
 pub use subscription::Subscription;
-pub use switch::{BadPolicy, Note, Switched};
+pub use switch::{BadPolicy, SwitchReport};
 
 use std::fmt;
 use std::io::Read as _;
@@ -70,7 +76,7 @@ const FORMAT: u32 = 1;
 
 /// What `target.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Identity {
+struct TargetIdentity {
     format: u32,
     id: String,
     repository: PathBuf,
@@ -78,14 +84,14 @@ struct Identity {
 
 /// How long to wait for another command on the same target, and whom to tell.
 #[derive(Clone)]
-pub struct Waiting {
+pub struct TargetLockWait {
     /// How long to wait.
     pub patience: Duration,
     /// Told once who holds the target.
     pub tell: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-impl Default for Waiting {
+impl Default for TargetLockWait {
     fn default() -> Self {
         Self {
             patience: Duration::from_secs(600),
@@ -98,10 +104,10 @@ impl Default for Waiting {
 pub struct Target {
     root: PathBuf,
     dir: PathBuf,
-    identity: Identity,
+    identity: TargetIdentity,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
-    waiting: Waiting,
+    waiting: TargetLockWait,
 }
 
 impl fmt::Debug for Target {
@@ -144,7 +150,7 @@ impl Target {
         ] {
             disk.mkdir(&dir.join(name), mode)?;
         }
-        let identity = Identity {
+        let identity = TargetIdentity {
             format: FORMAT,
             id: random_id()?,
             repository,
@@ -182,7 +188,7 @@ impl Target {
             }
             Err(error) => return Err(DeployError::io("read", &path, error)),
         };
-        let identity: Identity =
+        let identity: TargetIdentity =
             serde_json::from_slice(&bytes).map_err(|error| DeployError::Damaged {
                 path,
                 reason: error.to_string(),
@@ -199,13 +205,13 @@ impl Target {
             dir,
             identity,
             clock,
-            waiting: Waiting::default(),
+            waiting: TargetLockWait::default(),
         })
     }
 
     /// Sets how changes wait for another command.
     #[must_use]
-    pub fn with_waiting(mut self, waiting: Waiting) -> Self {
+    pub fn with_waiting(mut self, waiting: TargetLockWait) -> Self {
         self.waiting = waiting;
         self
     }
@@ -256,11 +262,11 @@ impl Target {
         Ok(names)
     }
 
-    fn place(&self, generation: u64) -> Result<record::Place, DeployError> {
-        record::Place::load(self.place_dir(generation), generation)
+    fn deployment(&self, generation: u64) -> Result<record::DeploymentDir, DeployError> {
+        record::DeploymentDir::load(self.deployment_dir(generation), generation)
     }
 
-    fn place_dir(&self, generation: u64) -> PathBuf {
+    fn deployment_dir(&self, generation: u64) -> PathBuf {
         self.deployments_dir().join(generation.to_string())
     }
 
@@ -268,26 +274,29 @@ impl Target {
         self.dir.join("bad").join(image.to_hex())
     }
 
-    /// Says whether an image is current, and in order as far as a look at it tells.
+    /// Says whether an image is current and looks intact.
     fn runs(&self, image: &ImageId) -> Result<bool, DeployError> {
-        let current = self.current()?.and_then(|n| self.place(n).ok());
-        Ok(current.is_some_and(|place| {
-            place.facts.image == *image
-                && self.is_mounted(&place).unwrap_or(false)
-                && place.image().is_ok()
+        let current = self.current()?.and_then(|n| self.deployment(n).ok());
+        Ok(current.is_some_and(|deployment| {
+            deployment.facts.image == *image
+                && self.is_mounted(&deployment).unwrap_or(false)
+                && deployment.image().is_ok()
         }))
     }
 
-    /// Returns why an image was marked bad on this target; none where it was not. Deployments of it may be pruned by now.
+    /// Returns why an image was marked bad on this target; none where it was not. Deployments of it
+    /// may be pruned by now.
     pub fn bad_image(&self, image: &ImageId) -> Option<String> {
         if let Ok(reason) = std::fs::read_to_string(self.bad_image_path(image)) {
             return Some(reason.trim_end().to_owned());
         }
         // Marked by a version that kept no list.
         let generations = self.generations().unwrap_or_default();
-        let places = generations.into_iter().filter_map(|n| self.place(n).ok());
-        let mut of_image = places.filter(|place| place.facts.image == *image);
-        of_image.find_map(|place| place.bad())
+        let deployments = generations
+            .into_iter()
+            .filter_map(|n| self.deployment(n).ok());
+        let mut of_image = deployments.filter(|deployment| deployment.facts.image == *image);
+        of_image.find_map(|deployment| deployment.bad())
     }
 
     fn deployments_dir(&self) -> PathBuf {
@@ -324,7 +333,7 @@ impl Target {
         decisions: &Decisions,
     ) -> Result<EtcReport, DeployError> {
         let tree = repository.read_tree(&repository.read_image(image)?.tree)?;
-        let current = self.current()?.map(|n| self.place(n)).transpose()?;
+        let current = self.current()?.map(|n| self.deployment(n)).transpose()?;
         Ok(etc::plan(repository, &tree, current.as_ref(), decisions)?.report)
     }
 }

@@ -1,30 +1,31 @@
-//! The mounts of a deployment: its tree at `root`, its `etc` and the shared `var` in there. Making them again is harmless.
+//! The mounts of a deployment: its tree at `root`, its `etc` and the shared `var` in there. Making
+//! them again is harmless.
 
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use super::record::{Join, Kind, Place};
+use super::record::{DeploymentDir, DeploymentKind, JoinMethod};
 use super::{DeployError, Target};
 use crate::durable::remove_tree;
 use crate::id::hex;
-use crate::materialise::{Access, bind, is_mountpoint, mount_readonly, unmount_lazily};
+use crate::materialise::{BindAccess, bind, is_mountpoint, mount_readonly, unmount_lazily};
 
 impl Target {
     /// Mounts what is not mounted yet of a deployment; says whether anything was.
-    pub(super) fn mount(&self, place: &Place) -> Result<bool, DeployError> {
-        let root = place.root();
+    pub(super) fn mount(&self, deployment: &DeploymentDir) -> Result<bool, DeployError> {
+        let root = deployment.root();
         let mut changed = false;
-        if place.facts.kind == Kind::Composefs && !is_mountpoint(&root)? {
-            let image = place.dir.join("meta.erofs");
-            check_metadata(place, &image)?;
+        if deployment.facts.kind == DeploymentKind::Composefs && !is_mountpoint(&root)? {
+            let image = deployment.dir.join("meta.erofs");
+            check_metadata(deployment, &image)?;
             let objects = self.identity.repository.join("objects");
-            let name = format!("layerset:{}", place.facts.image.short());
+            let name = format!("layerset:{}", deployment.facts.image.short());
             mount_readonly(&image, &objects, &root, &name)?;
             changed = true;
         }
-        for (source, at) in self.binds(place) {
+        for (source, at) in self.binds(deployment) {
             if !is_mountpoint(&at)? {
-                bind(&source, &at, Access::ReadWrite)?;
+                bind(&source, &at, BindAccess::ReadWrite)?;
                 changed = true;
             }
         }
@@ -32,11 +33,12 @@ impl Target {
     }
 
     /// Says whether everything of a deployment is mounted that should be.
-    pub(super) fn is_mounted(&self, place: &Place) -> Result<bool, DeployError> {
-        if place.facts.kind == Kind::Composefs && !is_mountpoint(&place.root())? {
+    pub(super) fn is_mounted(&self, deployment: &DeploymentDir) -> Result<bool, DeployError> {
+        if deployment.facts.kind == DeploymentKind::Composefs && !is_mountpoint(&deployment.root())?
+        {
             return Ok(false);
         }
-        for (_, at) in self.binds(place) {
+        for (_, at) in self.binds(deployment) {
             if !is_mountpoint(&at)? {
                 return Ok(false);
             }
@@ -44,13 +46,16 @@ impl Target {
         Ok(true)
     }
 
-    fn binds(&self, place: &Place) -> Vec<(PathBuf, PathBuf)> {
-        if place.facts.join != Join::Bind {
+    fn binds(&self, deployment: &DeploymentDir) -> Vec<(PathBuf, PathBuf)> {
+        if deployment.facts.join != JoinMethod::Bind {
             return Vec::new();
         }
-        let root = place.root();
-        let etc = place.facts.has_etc.then(|| (place.etc(), root.join("etc")));
-        let var = place
+        let root = deployment.root();
+        let etc = deployment
+            .facts
+            .has_etc
+            .then(|| (deployment.etc(), root.join("etc")));
+        let var = deployment
             .facts
             .has_var
             .then(|| (self.var_dir(), root.join("var")));
@@ -59,7 +64,8 @@ impl Target {
 
     /// Removes a directory of the target, after unmounting whatever is mounted below it.
     ///
-    /// A mount that stays stops the removal: walking into it would delete the shared state, or worse.
+    /// A mount that stays stops the removal: walking into it would delete the shared state, or
+    /// worse.
     pub(super) fn remove_dir(&self, dir: &Path) -> Result<(), DeployError> {
         unmount_below(dir)?;
         remove_tree(self.disk.as_ref(), dir)?;
@@ -67,12 +73,12 @@ impl Target {
     }
 }
 
-fn check_metadata(place: &Place, image: &Path) -> Result<(), DeployError> {
+fn check_metadata(deployment: &DeploymentDir, image: &Path) -> Result<(), DeployError> {
     let bytes = std::fs::read(image).map_err(|error| DeployError::io("read", image, error))?;
     let found = hex(blake3::hash(&bytes).as_bytes());
-    match &place.facts.metadata {
+    match &deployment.facts.metadata {
         Some(wanted) if *wanted != found => Err(DeployError::Metadata {
-            generation: place.facts.generation,
+            generation: deployment.facts.generation,
             found: format!("b3:{found}"),
         }),
         _ => Ok(()),
@@ -82,7 +88,8 @@ fn check_metadata(place: &Place, image: &Path) -> Result<(), DeployError> {
 /// Detaches everything that is mounted at or below `dir`; says how much that was.
 pub(super) fn unmount_below(dir: &Path) -> Result<usize, DeployError> {
     let mut count = 0;
-    // Deepest first, and again: several mounts may lie on one place, and one may come while we work.
+    // Deepest first, and again: several mounts may lie on one place, and one may come while we
+    // work.
     for _ in 0..8 {
         let mut found = mounts_below(dir)?;
         if found.is_empty() {
@@ -136,18 +143,20 @@ fn unescape_octal(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Says whether this process may bind one directory at another; both are scratch directories inside `dir`.
+/// Says whether this process may bind one directory at another; both are scratch directories inside
+/// `dir`.
 pub(super) fn may_bind(dir: &Path) -> bool {
     let scratch = dir.join(format!(".probe-bind-{}", std::process::id()));
     let works = std::fs::create_dir(&scratch).is_ok()
-        && bind(&scratch, &scratch, Access::ReadWrite).is_ok()
+        && bind(&scratch, &scratch, BindAccess::ReadWrite).is_ok()
         && unmount_lazily(&scratch).is_ok();
-    // An empty scratch directory that stays is harmless, and found again by nobody.
+    // A scratch directory that stays is empty and harmless.
     let _ = std::fs::remove_dir(&scratch);
     works
 }
 
-/// Writes the systemd unit that mounts a target's deployments at boot, before ordinary services start.
+/// Writes the systemd unit that mounts a target's deployments at boot, before ordinary services
+/// start.
 ///
 /// `exe` is the absolute path of this program.
 pub fn activation_unit(target_root: &Path, repository: &Path, exe: &Path) -> String {

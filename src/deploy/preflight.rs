@@ -19,12 +19,12 @@ const SLACK_INODES: u64 = 32;
 
 /// Room that a deployment needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Need {
+pub(super) struct SpaceRequirement {
     bytes: u64,
     inodes: u64,
 }
 
-impl Need {
+impl SpaceRequirement {
     pub(super) fn new() -> Self {
         Self {
             bytes: SLACK_BYTES,
@@ -39,7 +39,8 @@ impl Need {
             .saturating_add(bytes.div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES));
     }
 
-    /// Adds a tree that is written as plain files; hard links count once a name, which errs on the safe side.
+    /// Adds a tree that is written as plain files; hard links count once a name, which errs on the
+    /// safe side.
     pub(super) fn add_tree(&mut self, tree: &Tree) {
         for (_, inode) in tree.iter() {
             match &inode.node {
@@ -83,7 +84,8 @@ pub(super) fn check_objects(repository: &Repository, tree: &Tree) -> Result<(), 
             _ => None,
         })
         .collect();
-    // In the order of the object directories, so that names which lie together are looked up together.
+    // In the order of the object directories, so that names which lie together are looked up
+    // together.
     let mut objects: Vec<(ObjectId, u64)> = sizes.into_iter().collect();
     objects.sort_unstable();
     let next = AtomicUsize::new(0);

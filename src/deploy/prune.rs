@@ -1,8 +1,7 @@
 //! Removing old deployments: a plan first, then each by a rename that takes it out of sight.
 
 use super::change::Change;
-use super::history::{Action, History};
-use super::switch::Note;
+use super::history::{History, HistoryAction, Note};
 use super::{DeployError, Target};
 use crate::store::Repository;
 
@@ -15,8 +14,8 @@ pub struct PrunePlan {
 }
 
 impl Target {
-    /// Finds the oldest deployments beyond `keep` of them, without the current, the previous, the pinned, and the
-    /// newest staged.
+    /// Finds the oldest deployments in excess of `keep`, except the current one, the previous one,
+    /// pinned ones and the newest staged one.
     pub fn plan_prune(&self, keep: usize) -> Result<PrunePlan, DeployError> {
         let generations = self.generations()?;
         let (current, previous) = (self.current()?, self.previous()?);
@@ -29,7 +28,7 @@ impl Target {
         let mut plan = PrunePlan::default();
         for generation in &generations {
             let is_needed = [current, previous, staged.copied()].contains(&Some(*generation))
-                || self.place_dir(*generation).join("pinned").exists();
+                || self.deployment_dir(*generation).join("pinned").exists();
             if excess > 0 && !is_needed {
                 plan.remove.push(*generation);
                 excess -= 1;
@@ -40,10 +39,11 @@ impl Target {
 }
 
 impl Change<'_> {
-    /// Removes what the plan names. Stopping anywhere, a deployment is there whole or gone for good.
+    /// Removes what the plan names. Stopping anywhere, a deployment is there whole or gone for
+    /// good.
     ///
-    /// Order: unmount, rename to `.old-<n>` (the commit point), delete, let go of the image. Images are let go of last:
-    /// until then nothing that a mount may still read can be collected.
+    /// Order: unmount, rename to `.old-<n>` (the commit point), delete, let go of the image. Images
+    /// are let go of last: until then nothing that a mount may still read can be collected.
     pub fn prune(
         &self,
         repository: &Repository,
@@ -59,7 +59,7 @@ impl Change<'_> {
                     generation: *generation,
                 });
             }
-            let dir = target.place_dir(*generation);
+            let dir = target.deployment_dir(*generation);
             super::mounts::unmount_below(&dir)?;
             let old = deployments.join(format!(".old-{generation}"));
             target.disk.rename(&dir, &old)?;
@@ -77,7 +77,7 @@ impl Change<'_> {
                     .to_owned(),
                 ..note.clone()
             };
-            self.record(Action::Prune, current, current, &note)?;
+            self.record(HistoryAction::Prune, current, current, &note)?;
         }
         Ok(())
     }

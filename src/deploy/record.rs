@@ -15,7 +15,7 @@ pub(super) const FORMAT: u32 = 1;
 /// How a deployment's tree is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum DeploymentKind {
     /// A metadata image over the object directory, mounted read-only.
     Composefs,
     /// Plain files.
@@ -25,7 +25,7 @@ pub enum Kind {
 /// How `etc` and `var` come into a deployment's root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Join {
+pub enum JoinMethod {
     /// By bind mounts.
     Bind,
     /// By symbolic links, where mounting is not allowed.
@@ -41,7 +41,8 @@ pub struct EtcOrigin {
     pub stamp: String,
 }
 
-/// The facts of a deployment, fixed when it is staged; the presence of this file makes the deployment complete.
+/// The facts of a deployment, fixed when it is staged; the presence of this file makes the
+/// deployment complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// Version of this file: 1.
@@ -53,11 +54,11 @@ pub struct Deployment {
     /// When it was staged, in seconds since 1970.
     pub created: i64,
     /// How its tree is on disk.
-    pub kind: Kind,
+    pub kind: DeploymentKind,
     /// Why it is a copy, when it was meant to be mounted.
     pub kind_reason: Option<String>,
     /// How `etc` and `var` come into its root.
-    pub join: Join,
+    pub join: JoinMethod,
     /// Whether the image has a directory `etc`.
     pub has_etc: bool,
     /// The image's own `etc`, kept as `etc.tree` for the next merge.
@@ -74,12 +75,12 @@ pub struct Deployment {
 
 /// A deployment's directory and its facts.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct DeploymentDir {
     pub(super) dir: PathBuf,
     pub(super) facts: Deployment,
 }
 
-impl Place {
+impl DeploymentDir {
     /// Reads the deployment in `dir`, which must be complete.
     pub(super) fn load(dir: PathBuf, generation: u64) -> Result<Self, DeployError> {
         let path = dir.join("deployment.json");

@@ -1,13 +1,14 @@
 //! The use case: an image is brought onto a target, from the first refusal to the last clean-up.
 //!
 //! ```text
-//! refuse what is marked bad → stop where it is current already
+//! refuse a bad image → stop if it is already current
 //!     → stage → switch → subscribe → remember → prune
 //! ```
 //!
-//! The switch is what counts. Dying before it leaves the old deployment current, dying after it the
-//! new one; the same command does the rest either way. So the release is subscribed to and
-//! remembered also where its image is current already: an earlier command may have died in between.
+//! The switch is the commit point. A command that dies before it leaves the old deployment current;
+//! one that dies after it leaves the new one. The same command, run again, does the rest either
+//! way. So a release is subscribed to and remembered even if its image is already current: an
+//! earlier command may have died in between.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -17,8 +18,8 @@ use serde_json::json;
 
 use super::change::Change;
 use super::{
-    Action, BadPolicy, DeployError, EtcReport, Kind, Note, RecordedVerdict, Site, StageOptions,
-    Subscription, Switched, Target,
+    BadPolicy, DeployError, DeploymentKind, EtcReport, HistoryAction, Note, RecordedVerdict,
+    StageOptions, Subscription, SwitchReport, Target, TargetLocation,
 };
 use crate::id::ImageId;
 use crate::store::Repository;
@@ -26,7 +27,7 @@ use crate::trust::Accepted;
 
 /// How far to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Extent {
+pub enum DeployMode {
     /// Says what would be done to `/etc`, and changes nothing.
     Plan,
     /// The deployment is made beside the current one.
@@ -38,7 +39,7 @@ pub enum Extent {
 
 /// A release that the image is of: what is written down once it is current.
 #[derive(Debug, Clone)]
-pub struct Taken {
+pub struct SourceRelease {
     /// The channel that the target follows from then on.
     pub subscription: Subscription,
     /// What the machine remembers of the channel; none where the release is not the channel's
@@ -50,17 +51,17 @@ pub struct Taken {
 #[derive(Clone)]
 pub struct DeployOptions<'a> {
     /// What the history calls it.
-    pub action: Action,
+    pub action: HistoryAction,
     /// How to stage.
     pub stage: StageOptions,
     /// How far to go.
-    pub extent: Extent,
+    pub mode: DeployMode,
     /// How many deployments to keep, pinned ones aside; what the image says when not given.
     pub keep: Option<u32>,
     /// Who asked for it, why, and what the checks said.
     pub note: Note,
     /// The release that the image is of, if it is of one.
-    pub taken: Option<Taken>,
+    pub release: Option<SourceRelease>,
     /// Ends the work between stage and switch.
     pub cancel: &'a AtomicBool,
     /// Told what is being done.
@@ -85,22 +86,22 @@ pub enum DeployReport {
         generation: Option<u64>,
     },
     /// There is a new deployment.
-    Deployed(Deployed),
+    Deployed(NewDeployment),
 }
 
 /// A deployment that was made.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Deployed {
+pub struct NewDeployment {
     /// Its number.
     pub generation: u64,
     /// The image.
     pub image: ImageId,
     /// How its tree is on disk.
-    pub kind: Kind,
+    pub kind: DeploymentKind,
     /// What became of `/etc`.
     pub etc: EtcReport,
     /// The switch, unless it was only staged.
-    pub switched: Option<Switched>,
+    pub switched: Option<SwitchReport>,
     /// How long staging took, with waiting for the target.
     pub stage_seconds: f64,
     /// How long the switch took.
@@ -132,24 +133,24 @@ impl Serialize for DeployReport {
     }
 }
 
-/// Brings an image onto the target at `site`, which is made when absent.
+/// Brings an image onto the target at `location`, which is made when absent.
 ///
 /// Commit points, in order: those of [`Change::stage`], [`Change::switch`], [`Change::subscribe`],
 /// [`Accepted::remember`] and [`Change::prune`].
 pub fn deploy(
-    site: &Site,
+    location: &TargetLocation,
     repository: &Repository,
     image: &ImageId,
     options: &DeployOptions<'_>,
 ) -> Result<DeployReport, DeployError> {
-    if options.extent == Extent::Plan {
-        return plan(site, repository, image, options);
+    if options.mode == DeployMode::Plan {
+        return plan(location, repository, image, options);
     }
     let started = Instant::now();
-    let target = site.open_or_init(repository.root())?;
+    let target = location.open_or_init(repository.root())?;
     let change = target.change("layerset deploy")?;
     refuse_bad_image(&target, image)?;
-    if options.extent == Extent::Switch && target.runs(image)? {
+    if options.mode == DeployMode::Switch && target.runs(image)? {
         settle(&change, options)?;
         return Ok(DeployReport::Unchanged {
             image: *image,
@@ -163,9 +164,9 @@ pub fn deploy(
     }
     let stage_seconds = started.elapsed().as_secs_f64();
     let switching = Instant::now();
-    let switched = match options.extent {
-        Extent::Plan | Extent::Stage => None,
-        Extent::Switch => Some(change.switch(
+    let switched = match options.mode {
+        DeployMode::Plan | DeployMode::Stage => None,
+        DeployMode::Switch => Some(change.switch(
             staged.generation,
             options.action,
             BadPolicy::Refuse,
@@ -176,7 +177,7 @@ pub fn deploy(
     if switched.is_some() {
         settle(&change, options)?;
     }
-    Ok(DeployReport::Deployed(Deployed {
+    Ok(DeployReport::Deployed(NewDeployment {
         generation: staged.generation,
         image: *image,
         kind: staged.kind,
@@ -189,12 +190,12 @@ pub fn deploy(
 }
 
 fn plan(
-    site: &Site,
+    location: &TargetLocation,
     repository: &Repository,
     image: &ImageId,
     options: &DeployOptions<'_>,
 ) -> Result<DeployReport, DeployError> {
-    let etc = match site.open() {
+    let etc = match location.open() {
         Ok(target) => target.plan_etc(repository, image, &options.stage.decisions)?,
         // A new target takes the image's own.
         Err(DeployError::Missing { .. }) => EtcReport::default(),
@@ -203,7 +204,7 @@ fn plan(
     Ok(DeployReport::Planned { image: *image, etc })
 }
 
-/// A set that was marked bad on this target is never chosen by itself again.
+/// Refuses an image that was marked bad on this target: it is never chosen automatically again.
 fn refuse_bad_image(target: &Target, image: &ImageId) -> Result<(), DeployError> {
     match target.bad_image(image) {
         None => Ok(()),
@@ -218,11 +219,11 @@ fn refuse_bad_image(target: &Target, image: &ImageId) -> Result<(), DeployError>
 /// Writes down that the release is taken, now that the target has it: which channel the target
 /// follows, and below which serial the machine does not go again.
 fn settle(change: &Change<'_>, options: &DeployOptions<'_>) -> Result<(), DeployError> {
-    let Some(taken) = &options.taken else {
+    let Some(release) = &options.release else {
         return Ok(());
     };
-    change.subscribe(&taken.subscription)?;
-    match &taken.accepted {
+    change.subscribe(&release.subscription)?;
+    match &release.accepted {
         Some(accepted) => Ok(accepted.remember()?),
         None => Ok(()),
     }
@@ -245,7 +246,7 @@ fn prune(
         let note = Note {
             who: options.note.who.clone(),
             verdict: RecordedVerdict::Unchecked,
-            reason: "kept no longer".to_owned(),
+            reason: "beyond the number to keep".to_owned(),
         };
         change.prune(repository, &plan, &note)?;
     }

@@ -1,16 +1,16 @@
 //! Staging: builds a complete deployment beside the current one, which goes on as it is.
 //!
-//! Order: checks (nothing is written) → the ref that keeps the image → `.new-<n>` → `syncfs` → renamed to
-//! `deployments/<n>` (the commit point) → `fsync` of `deployments`. A stage that fails or dies leaves a `.new-<n>` and
-//! a ref that the next command removes.
+//! Order: checks (nothing is written) → the ref that keeps the image → `.new-<n>` → `syncfs` →
+//! renamed to `deployments/<n>` (the commit point) → `fsync` of `deployments`. A stage that fails
+//! or dies leaves a `.new-<n>` and a ref that the next command removes.
 
 use std::path::Path;
 
 use super::change::Change;
 use super::decide::Decisions;
-use super::etc::{self, EtcPlan, EtcReport, Ids};
-use super::preflight::{Need, check_objects};
-use super::record::{Deployment, FORMAT, Join, Kind, Place};
+use super::etc::{self, ChainedIds, EtcPlan, EtcReport};
+use super::preflight::{SpaceRequirement, check_objects};
+use super::record::{Deployment, DeploymentDir, DeploymentKind, FORMAT, JoinMethod};
 use super::var::{self, VarPlan};
 use super::{DeployError, mounts, put};
 use crate::check::renumbered;
@@ -18,7 +18,9 @@ use crate::durable::Disk;
 use crate::format::{self, Image};
 use crate::id::{ImageId, TreeId};
 use crate::layout::accounts::{GROUP, PASSWD};
-use crate::materialise::{Capabilities, Metadata, Ownership, Support, checkout, checkout_subtree};
+use crate::materialise::{
+    Capabilities, MetadataImage, Ownership, Support, checkout, checkout_subtree,
+};
 use crate::merge::Blobs as _;
 use crate::path::RelPath;
 use crate::store::Repository;
@@ -45,13 +47,13 @@ pub struct StageOptions {
 
 /// A staged deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Staged {
+pub struct StagedDeployment {
     /// Its number.
     pub generation: u64,
     /// The image.
     pub image: ImageId,
     /// How its tree is on disk.
-    pub kind: Kind,
+    pub kind: DeploymentKind,
     /// What became of `/etc`.
     pub etc: EtcReport,
     /// What the first switch adds to the shared state, as paths in the image.
@@ -59,38 +61,39 @@ pub struct Staged {
 }
 
 /// Everything that is decided before the first write.
-struct Plan<'r> {
+struct StagePlan<'r> {
     generation: u64,
     id: ImageId,
     image: Image,
     tree: Tree,
     etc: EtcPlan<'r>,
     var: VarPlan,
-    kind: Kind,
+    kind: DeploymentKind,
     kind_reason: Option<String>,
-    join: Join,
-    metadata: Option<Metadata>,
+    join: JoinMethod,
+    metadata: Option<MetadataImage>,
     ownership: Ownership,
-    image_ids: Ids,
+    image_ids: ChainedIds,
 }
 
-/// Refuses an image that gives accounts of the current one other numbers: what they own in `/var` would change its owner.
+/// Refuses an image that gives accounts of the current one other numbers: what they own in `/var`
+/// would change its owner.
 fn refuse_renumbered(
     image: &Image,
     etc: &EtcPlan<'_>,
-    current: Option<&Place>,
+    current: Option<&DeploymentDir>,
 ) -> Result<(), DeployError> {
     let (Some(current), Some(new)) = (current, &etc.tree) else {
         return Ok(());
     };
     let mut findings = Vec::new();
-    for (place, is_user) in [(PASSWD, true), (GROUP, false)] {
-        let path = current.dir.join(place);
+    for (file, is_user) in [(PASSWD, true), (GROUP, false)] {
+        let path = current.dir.join(file);
         let old = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             result => result.map_err(|error| DeployError::io("read", &path, error))?,
         };
-        let path = RelPath::from_text(place).ok();
+        let path = RelPath::from_text(file).ok();
         let object = path
             .as_ref()
             .and_then(|path| new.get(path.as_bytes())?.object());
@@ -119,7 +122,7 @@ impl Change<'_> {
         repository: &Repository,
         image: &ImageId,
         options: &StageOptions,
-    ) -> Result<Staged, DeployError> {
+    ) -> Result<StagedDeployment, DeployError> {
         self.target.require_repository(repository.root())?;
         self.release_strays(repository)?;
         let plan = self.plan_stage(repository, image, options)?;
@@ -130,12 +133,13 @@ impl Change<'_> {
             .deployments_dir()
             .join(format!(".new-{}", plan.generation));
         if let Err(error) = self.build(repository, &plan, &new) {
-            // What cannot be removed now is removed by the next command; the first error is the one that matters.
+            // What cannot be removed now is removed by the next command; the first error is the one
+            // that matters.
             let _ = self.target.remove_dir(&new);
             let _ = repository.remove_ref(&name);
             return Err(error);
         }
-        Ok(Staged {
+        Ok(StagedDeployment {
             generation: plan.generation,
             image: *image,
             kind: plan.kind,
@@ -154,39 +158,42 @@ impl Change<'_> {
         repository: &'r Repository,
         id: &ImageId,
         options: &StageOptions,
-    ) -> Result<Plan<'r>, DeployError> {
+    ) -> Result<StagePlan<'r>, DeployError> {
         let target = self.target;
         let image = repository.read_image(id)?;
         let tree = repository.read_tree(&image.tree)?;
         check_objects(repository, &tree)?;
-        let current = target.current()?.map(|n| target.place(n)).transpose()?;
+        let current = target
+            .current()?
+            .map(|n| target.deployment(n))
+            .transpose()?;
         let etc = etc::plan(repository, &tree, current.as_ref(), &options.decisions)?;
         if !etc.report.conflicts.is_empty() {
             return Err(DeployError::Conflicts(etc.report.conflicts));
         }
         refuse_renumbered(&image, &etc, current.as_ref())?;
-        let image_ids = Ids(vec![etc::ids_of(&etc.image, &etc.contents)?]);
+        let image_ids = ChainedIds(vec![etc::ids_of(&etc.image, &etc.contents)?]);
         let (kind, kind_reason) = self.choose_kind(options.kind)?;
         let join = match kind {
-            Kind::Composefs => Join::Bind,
-            Kind::Copy if mounts::may_bind(&target.dir) => Join::Bind,
-            Kind::Copy => Join::Symlink,
+            DeploymentKind::Composefs => JoinMethod::Bind,
+            DeploymentKind::Copy if mounts::may_bind(&target.dir) => JoinMethod::Bind,
+            DeploymentKind::Copy => JoinMethod::Symlink,
         };
         let metadata = match kind {
-            Kind::Composefs => Some(Metadata::find_or_make(
+            DeploymentKind::Composefs => Some(MetadataImage::find_or_make(
                 &repository.cache_dir("erofs")?,
                 &image.tree,
                 &tree,
                 &image_ids,
             )?),
-            Kind::Copy => None,
+            DeploymentKind::Copy => None,
         };
         let ownership = if rustix::process::geteuid().is_root() {
             Ownership::Exact
         } else {
             Ownership::Current
         };
-        let plan = Plan {
+        let plan = StagePlan {
             generation: self.next_generation()?,
             id: *id,
             var: var::plan(&tree, &target.var_dir())?,
@@ -204,20 +211,23 @@ impl Change<'_> {
         Ok(plan)
     }
 
-    fn choose_kind(&self, choice: KindChoice) -> Result<(Kind, Option<String>), DeployError> {
+    fn choose_kind(
+        &self,
+        choice: KindChoice,
+    ) -> Result<(DeploymentKind, Option<String>), DeployError> {
         if choice == KindChoice::Copy {
-            return Ok((Kind::Copy, None));
+            return Ok((DeploymentKind::Copy, None));
         }
         match Capabilities::probe(&self.target.dir)?.composefs {
-            Support::Works => Ok((Kind::Composefs, None)),
-            Support::Missing(reason) => Ok((Kind::Copy, Some(reason))),
+            Support::Works => Ok((DeploymentKind::Composefs, None)),
+            Support::Missing(reason) => Ok((DeploymentKind::Copy, Some(reason))),
         }
     }
 
     fn build(
         &self,
         repository: &Repository,
-        plan: &Plan<'_>,
+        plan: &StagePlan<'_>,
         new: &Path,
     ) -> Result<(), DeployError> {
         let target = self.target;
@@ -246,24 +256,27 @@ impl Change<'_> {
             etc_tree: TreeId::of(&etc_tree),
             etc_origin: plan.etc.origin.clone(),
             var_units: plan.var.units.clone(),
-            metadata: plan.metadata.as_ref().map(Metadata::digest),
+            metadata: plan.metadata.as_ref().map(MetadataImage::digest),
         };
         let bytes = canonical(&new.join("deployment.json"), "deployment", &facts)?;
         put(disk, &new.join("deployment.json"), 0o644, &bytes)?;
         self.refuse_moving_etc(plan)?;
         disk.sync_fs(new)?;
-        disk.rename(new, &target.place_dir(plan.generation))?;
+        disk.rename(new, &target.deployment_dir(plan.generation))?;
         disk.sync_dir(&target.deployments_dir())?;
         Ok(())
     }
 
     /// Refuses an `/etc` that was edited while it was read: the copy may hold half of an edit.
-    fn refuse_moving_etc(&self, plan: &Plan<'_>) -> Result<(), DeployError> {
+    fn refuse_moving_etc(&self, plan: &StagePlan<'_>) -> Result<(), DeployError> {
         let Some(origin) = &plan.etc.origin else {
             return Ok(());
         };
-        let place = Place::load(self.target.place_dir(origin.generation), origin.generation)?;
-        if super::stamp::stamp(&place.etc())? == origin.stamp {
+        let deployment = DeploymentDir::load(
+            self.target.deployment_dir(origin.generation),
+            origin.generation,
+        )?;
+        if super::stamp::stamp(&deployment.etc())? == origin.stamp {
             return Ok(());
         }
         Err(DeployError::EtcEdited {
@@ -273,9 +286,9 @@ impl Change<'_> {
     }
 }
 
-impl Plan<'_> {
-    fn need(&self) -> Need {
-        let mut need = Need::new();
+impl StagePlan<'_> {
+    fn need(&self) -> SpaceRequirement {
+        let mut need = SpaceRequirement::new();
         match &self.metadata {
             // Twice: in the deployment and in the cache, which often is on the same filesystem.
             Some(metadata) => {
@@ -335,7 +348,7 @@ impl Plan<'_> {
             .filter(|(path, _)| !hidden(path))
             .map(|(path, inode)| (path.clone(), inode.clone()))
             .collect();
-        if self.join == Join::Symlink {
+        if self.join == JoinMethod::Symlink {
             for (name, to) in [(&b"etc"[..], "../etc"), (b"var", "../../../state/var")] {
                 if let (true, Ok(path)) = (joined(name), RelPath::new(name)) {
                     tree.insert(path, Inode::symlink(to));

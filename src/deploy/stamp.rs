@@ -1,7 +1,9 @@
-//! A stamp of a directory: changes whenever anything in it was touched, and is made without reading contents.
+//! A stamp of a directory: changes whenever anything in it was touched, and is made without reading
+//! contents.
 //!
-//! It covers each entry's path, inode number and change time (`ctime`, which nobody can set back). So a stamp is only
-//! good on the filesystem where it was made, and an edit back and forth still counts as an edit.
+//! It covers each entry's path, inode number and change time (`ctime`, which nobody can set back).
+//! So a stamp is only good on the filesystem where it was made, and an edit back and forth still
+//! counts as an edit.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;

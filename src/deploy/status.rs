@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::record::{Join, Kind, Place};
-use super::{Break, DeployError, Target};
+use super::record::{DeploymentDir, DeploymentKind, JoinMethod};
+use super::{ChainBreak, DeployError, Target};
 use crate::format::ImageLayer;
 use crate::id::ImageId;
 
@@ -43,11 +43,11 @@ pub struct DeploymentStatus {
     /// When it was staged, in seconds since 1970.
     pub created: Option<i64>,
     /// How its tree is on disk.
-    pub kind: Option<Kind>,
+    pub kind: Option<DeploymentKind>,
     /// Why it is a copy, when it was meant to be mounted.
     pub kind_reason: Option<String>,
     /// How `etc` and `var` come into its root.
-    pub join: Option<Join>,
+    pub join: Option<JoinMethod>,
     /// Whether everything of it is mounted.
     pub mounted: bool,
     /// What is wrong with its files, if anything.
@@ -56,7 +56,7 @@ pub struct DeploymentStatus {
 
 /// A target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Status {
+pub struct TargetStatus {
     /// Where it is.
     pub root: PathBuf,
     /// Its id.
@@ -72,12 +72,12 @@ pub struct Status {
     /// All deployments, oldest first.
     pub deployments: Vec<DeploymentStatus>,
     /// Where the history stops being believable, if it does.
-    pub history_broken: Option<Break>,
+    pub history_broken: Option<ChainBreak>,
 }
 
 impl Target {
     /// Looks at the target.
-    pub fn status(&self) -> Result<Status, DeployError> {
+    pub fn status(&self) -> Result<TargetStatus, DeployError> {
         let (current, previous) = (self.current()?, self.previous()?);
         let history = self.history()?;
         let used = history.ever_current();
@@ -94,7 +94,7 @@ impl Target {
             };
             deployments.push(self.look_at(generation, state));
         }
-        Ok(Status {
+        Ok(TargetStatus {
             root: self.root.clone(),
             id: self.identity.id.clone(),
             repository: self.identity.repository.clone(),
@@ -122,27 +122,27 @@ impl Target {
             mounted: false,
             damaged: None,
         };
-        let place = match self.place(generation) {
-            Ok(place) => place,
+        let deployment = match self.deployment(generation) {
+            Ok(deployment) => deployment,
             Err(error) => {
                 status.damaged = Some(error.to_string());
                 return status;
             }
         };
-        self.describe(&place, &mut status);
+        self.describe(&deployment, &mut status);
         status
     }
 
-    fn describe(&self, place: &Place, status: &mut DeploymentStatus) {
-        status.pinned = place.is_pinned();
-        status.bad = place.bad();
-        status.image = Some(place.facts.image);
-        status.created = Some(place.facts.created);
-        status.kind = Some(place.facts.kind);
-        status.kind_reason.clone_from(&place.facts.kind_reason);
-        status.join = Some(place.facts.join);
-        status.mounted = self.is_mounted(place).unwrap_or(false);
-        match place.image() {
+    fn describe(&self, deployment: &DeploymentDir, status: &mut DeploymentStatus) {
+        status.pinned = deployment.is_pinned();
+        status.bad = deployment.bad();
+        status.image = Some(deployment.facts.image);
+        status.created = Some(deployment.facts.created);
+        status.kind = Some(deployment.facts.kind);
+        status.kind_reason.clone_from(&deployment.facts.kind_reason);
+        status.join = Some(deployment.facts.join);
+        status.mounted = self.is_mounted(deployment).unwrap_or(false);
+        match deployment.image() {
             Ok(image) => {
                 status.name = Some(image.name);
                 status.layers = image.layers;

@@ -11,21 +11,9 @@
 use serde::Serialize;
 
 use super::change::Change;
-use super::history::{Action, History, LayerChange, RecordedVerdict};
-use super::record::Place;
+use super::history::{History, HistoryAction, Note};
+use super::record::DeploymentDir;
 use super::{DeployError, Target, stamp};
-use crate::format::ImageLayer;
-
-/// What the history keeps about a change besides the change itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Note {
-    /// Who asked for it.
-    pub who: String,
-    /// What the checks said, where they ran in the course of this change.
-    pub verdict: RecordedVerdict,
-    /// Why.
-    pub reason: String,
-}
 
 /// What to do about a deployment that is marked bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +27,7 @@ pub enum BadPolicy {
 
 /// What a switch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Switched {
+pub struct SwitchReport {
     /// The current deployment before.
     pub from: Option<u64>,
     /// The current deployment now; the same when there was nothing to do.
@@ -55,8 +43,8 @@ impl Target {
         let history = History::load_unverified(&self.history_path())?;
         let mut earlier = history.earlier(current).into_iter();
         Ok(earlier.find(|generation| {
-            self.place(*generation)
-                .is_ok_and(|place| place.bad().is_none())
+            self.deployment(*generation)
+                .is_ok_and(|deployment| deployment.bad().is_none())
         }))
     }
 }
@@ -66,29 +54,29 @@ impl Change<'_> {
     pub fn switch(
         &self,
         to: u64,
-        action: Action,
+        action: HistoryAction,
         bad: BadPolicy,
         note: &Note,
-    ) -> Result<Switched, DeployError> {
+    ) -> Result<SwitchReport, DeployError> {
         let target = self.target;
         let from = target.current()?;
-        let place = target.place(to)?;
-        if let (BadPolicy::Refuse, Some(reason)) = (bad, place.bad()) {
+        let deployment = target.deployment(to)?;
+        if let (BadPolicy::Refuse, Some(reason)) = (bad, deployment.bad()) {
             return Err(DeployError::Bad {
                 generation: to,
                 reason,
             });
         }
         if from != Some(to) {
-            self.refuse_edited_etc(&place, from)?;
+            self.refuse_edited_etc(&deployment, from)?;
         }
-        self.bring_up(&place)?;
+        self.bring_up(&deployment)?;
         if from == Some(to) {
-            return Ok(Switched { from, to });
+            return Ok(SwitchReport { from, to });
         }
         target.pointer().move_to(target.disk.as_ref(), to)?;
         match self.record(action, from, Some(to), note) {
-            Ok(()) => Ok(Switched { from, to }),
+            Ok(()) => Ok(SwitchReport { from, to }),
             Err(DeployError::Durable(source)) => Err(DeployError::Unrecorded {
                 generation: to,
                 source,
@@ -98,7 +86,7 @@ impl Change<'_> {
     }
 
     /// Goes back to the previous deployment, or to the one that is named.
-    pub fn rollback(&self, to: Option<u64>, note: &Note) -> Result<Switched, DeployError> {
+    pub fn rollback(&self, to: Option<u64>, note: &Note) -> Result<SwitchReport, DeployError> {
         let (to, bad) = match to {
             Some(to) => (to, BadPolicy::Allow),
             None => {
@@ -106,40 +94,46 @@ impl Change<'_> {
                 (previous.ok_or(DeployError::NoPrevious)?, BadPolicy::Refuse)
             }
         };
-        self.switch(to, Action::Rollback, bad, note)
+        self.switch(to, HistoryAction::Rollback, bad, note)
     }
 
     /// Makes a deployment usable where it lies, whether or not it is current; says whether anything
     /// had to be mounted.
-    pub(super) fn bring_up(&self, place: &Place) -> Result<bool, DeployError> {
-        let changed = self.target.mount(place)?;
+    pub(super) fn bring_up(&self, deployment: &DeploymentDir) -> Result<bool, DeployError> {
+        let changed = self.target.mount(deployment)?;
         super::var::settle(
             self.target.disk.as_ref(),
-            &place.dir.join("var-new"),
+            &deployment.dir.join("var-new"),
             &self.target.var_dir(),
-            &place.facts.var_units,
+            &deployment.facts.var_units,
         )?;
         Ok(changed)
     }
 
-    /// Refuses a deployment that was never current when the `/etc` it was made of has been edited since.
-    fn refuse_edited_etc(&self, place: &Place, from: Option<u64>) -> Result<(), DeployError> {
-        let Some(origin) = &place.facts.etc_origin else {
+    /// Refuses a deployment that was never current when the `/etc` it was made of has been edited
+    /// since.
+    fn refuse_edited_etc(
+        &self,
+        deployment: &DeploymentDir,
+        from: Option<u64>,
+    ) -> Result<(), DeployError> {
+        let Some(origin) = &deployment.facts.etc_origin else {
             return Ok(());
         };
-        let to = place.facts.generation;
+        let to = deployment.facts.generation;
         let history = History::load_unverified(&self.target.history_path())?;
         if history.ever_current().contains(&to) {
             return Ok(());
         }
-        // Switching to what was made of another deployment would lose sight of the current one's edits.
+        // Switching to a deployment staged from another one would lose the edits of the current
+        // one.
         if from != Some(origin.generation) {
             return Err(DeployError::EtcElsewhere {
                 generation: to,
                 from: origin.generation,
             });
         }
-        let dir = self.target.place_dir(origin.generation).join("etc");
+        let dir = self.target.deployment_dir(origin.generation).join("etc");
         if stamp::stamp(&dir)? == origin.stamp {
             return Ok(());
         }
@@ -148,39 +142,4 @@ impl Change<'_> {
             from: origin.generation,
         })
     }
-}
-
-/// Compares the layers of two deployments; what cannot be read has none.
-pub(super) fn layer_changes(old: Option<&Place>, new: Option<&Place>) -> Vec<LayerChange> {
-    let layers = |place: Option<&Place>| -> Vec<ImageLayer> {
-        place
-            .and_then(|place| place.image().ok())
-            .map(|image| image.layers)
-            .unwrap_or_default()
-    };
-    let (old, new) = (layers(old), layers(new));
-    let same_name = |layers: &[ImageLayer], name: &str| -> Option<ImageLayer> {
-        layers.iter().find(|layer| layer.name == name).cloned()
-    };
-    let mut changes: Vec<LayerChange> = new
-        .iter()
-        .filter_map(|layer| {
-            let before = same_name(&old, &layer.name);
-            let is_same = before.as_ref().is_some_and(|before| before.id == layer.id);
-            (!is_same).then(|| LayerChange {
-                name: layer.name.clone(),
-                from: before.map(|before| before.version),
-                to: Some(layer.version.clone()),
-            })
-        })
-        .collect();
-    let gone = old
-        .into_iter()
-        .filter(|layer| same_name(&new, &layer.name).is_none());
-    changes.extend(gone.map(|layer| LayerChange {
-        name: layer.name,
-        from: Some(layer.version),
-        to: None,
-    }));
-    changes
 }

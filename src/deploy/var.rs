@@ -1,16 +1,20 @@
 //! The shared `/var`: gets what an image needs there, and never loses or changes anything.
 //!
-//! Two sources. The **skeleton**: each directory and symbolic link that the image has below `var/`. **Factory content**:
-//! everything below `usr/share/factory/var/`. Only what is absent is added, by these rules:
+//! Two sources. The **skeleton**: each directory and symbolic link that the image has below `var/`.
+//! **Factory content**: everything below `usr/share/factory/var/`. Only what is absent is added, by
+//! these rules:
 //!
-//! - A directory that exists is left as it is, and entered. Anything else that exists is left wholly alone; a symbolic
-//!   link is never followed, so a database moved elsewhere by a link stays there.
-//! - A factory directory that directly holds files is a **unit**, such as a PostgreSQL cluster: it is added whole or,
-//!   when its name exists, not at all. Not a unit is a directory that the image has in its skeleton and that belongs to
-//!   root (`/var/lib`): that is shared ground, and its entries count one by one.
+//! - A directory that exists is left as it is, and entered. Anything else that exists is left
+//!   wholly alone; a symbolic link is never followed, so a database moved elsewhere by a link stays
+//!   there.
+//! - A factory directory that directly holds files is a **unit**, such as a PostgreSQL cluster: it
+//!   is added whole or, when its name exists, not at all. Not a unit is a directory that the image
+//!   has in its skeleton and that belongs to root (`/var/lib`): that is shared ground, and its
+//!   entries are added one by one.
 //!
-//! Staging writes what is absent to `var-new` in the deployment; the first switch renames it into place, each piece by
-//! one rename. So a deployment that never becomes current leaves no trace in the shared state.
+//! Staging writes what is absent to `var-new` in the deployment; the first switch renames it into
+//! place, each piece by one rename. So a deployment that never becomes current leaves no trace in
+//! the shared state.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -56,7 +60,7 @@ pub(super) fn plan(image: &Tree, state: &Path) -> Result<VarPlan, DeployError> {
                 missing = Some(path.clone());
                 absent.push(path.clone());
             }
-            Some(Present::Directory) if inode.is_dir() && !units.contains(path) => {}
+            Some(EntryKind::Directory) if inode.is_dir() && !units.contains(path) => {}
             Some(_) => closed = Some(path.clone()),
         }
     }
@@ -128,21 +132,22 @@ fn is_root(owner: &Owner) -> bool {
     *owner == Owner::root() || *owner == Owner::Number(0)
 }
 
-enum Present {
+enum EntryKind {
     Directory,
     Other,
 }
 
-fn kind_at(path: &Path) -> Result<Option<Present>, DeployError> {
+fn kind_at(path: &Path) -> Result<Option<EntryKind>, DeployError> {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(Some(Present::Directory)),
-        Ok(_) => Ok(Some(Present::Other)),
+        Ok(metadata) if metadata.is_dir() => Ok(Some(EntryKind::Directory)),
+        Ok(_) => Ok(Some(EntryKind::Other)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(DeployError::io("look at", path, error)),
     }
 }
 
-/// Moves what was prepared in `new` into `state`, and removes `new`; stopping anywhere, it can be done again.
+/// Moves what was prepared in `new` into `state`, and removes `new`; stopping anywhere, it can be
+/// done again.
 ///
 /// What has come into being in `state` since it was prepared stays.
 pub(super) fn settle(
@@ -179,7 +184,7 @@ fn settle_dir(
                 disk.rename(&new.join(&path), &state.join(&path))?;
                 moved = true;
             }
-            Some(Present::Directory) if is_dir && !units.contains(&path) => {
+            Some(EntryKind::Directory) if is_dir && !units.contains(&path) => {
                 settle_dir(disk, new, state, &path, units)?;
             }
             Some(_) => {}

@@ -98,7 +98,7 @@ fn open(path: &Path, mode: LockMode) -> Result<File, DurableError> {
         .mode(0o600)
         .open(path);
     let result = match result {
-        // Readers need no more of a repository on a read-only medium.
+        // On a read-only medium, readers need no more than to open it.
         Err(error)
             if mode == LockMode::Shared && error.kind() == io::ErrorKind::ReadOnlyFilesystem =>
         {

@@ -5,10 +5,14 @@
 //! fails, or loses unsynced data at the Nth call (`tests/it/crash`). What is assumed of the
 //! medium:
 //!
-//! 1. `rename` replaces its destination atomically: after a crash the name holds the old or the new file, whole names only.
-//! 2. After `syncfs` returned, everything written before it on that filesystem, data and names, survives.
-//! 3. Unsynced data and names may be lost in any combination, and an unsynced file may be found shorter than it was.
-//! 4. `fsync` of a directory makes the names in it survive; `fdatasync` of an appended file its contents.
+//! 1. `rename` replaces its destination atomically: after a crash the name holds the old or the new
+//!    file, whole names only.
+//! 2. After `syncfs` returned, everything written before it on that filesystem, data and names,
+//!    survives.
+//! 3. Unsynced data and names may be lost in any combination, and an unsynced file may be found
+//!    shorter than it was.
+//! 4. `fsync` of a directory makes the names in it survive; `fdatasync` of an appended file its
+//!    contents.
 //! 5. `flock` is released when its holder dies.
 
 mod latch;
@@ -30,45 +34,37 @@ pub fn available_bytes(path: &Path) -> io::Result<u64> {
 }
 
 /// A change of the filesystem that failed.
+// The names of the fields say what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum DurableError {
     /// The device or the quota is full.
     #[error("cannot {verb} '{}': no space left", path.display())]
     Full {
-        /// What was tried.
         verb: &'static str,
-        /// Where.
         path: PathBuf,
-        /// The system's answer.
         source: io::Error,
     },
     /// Anything else.
     #[error("cannot {verb} '{}'", path.display())]
     Io {
-        /// What was tried.
         verb: &'static str,
-        /// Where.
         path: PathBuf,
-        /// The system's answer.
         source: io::Error,
     },
     /// Somebody else holds the lock and did not let go in time.
     #[error("'{}' is locked by {holder}", path.display())]
     Locked {
-        /// The lock file.
         path: PathBuf,
         /// Who holds it, as far as it says.
         holder: String,
     },
     /// An earlier sync through the same handle failed; see [`LatchingDisk`].
     #[error(
-        "a sync of '{}' failed before: what was written may be lost, so nothing more is written; start again",
+        "an earlier sync of '{}' failed, so recent writes may be lost: start the command again",
         path.display()
     )]
-    Latched {
-        /// The repository or the target.
-        path: PathBuf,
-    },
+    Latched { path: PathBuf },
 }
 
 impl DurableError {

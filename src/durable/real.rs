@@ -31,7 +31,8 @@ impl Disk for RealDisk {
             .mode(mode)
             .open(path)
             .and_then(|mut file| {
-                // A half-filled file has no name once it failed, so that nothing has to be cleaned up for it.
+                // A half-filled file has no name once it failed, so that nothing has to be cleaned
+                // up for it.
                 fill(&mut file).inspect_err(|_| drop(fs::remove_file(path)))
             });
         result.map_err(|error| DurableError::new("write", path, error))

@@ -10,9 +10,11 @@ use rustix::mount::{
 
 use crate::materialise::MaterialiseError;
 
-/// Runs `work` on a thread with a mount namespace of its own, in which mounts neither come in nor go out.
+/// Runs `work` on a thread with a mount namespace of its own, in which mounts neither come in nor
+/// go out.
 ///
-/// The kernel drops the namespace with its last process, however that ends: no mount survives a `kill -9`.
+/// The kernel drops the namespace with its last process, however that ends: no mount survives a
+/// `kill -9`.
 pub fn private_namespace<T, E, F>(work: F) -> Result<T, E>
 where
     T: Send,
@@ -33,7 +35,8 @@ where
 
 fn enter_namespace() -> Result<(), MaterialiseError> {
     let root = Path::new("/");
-    // The safe name is deprecated for CLONE_FILES' sake; a mount namespace concerns this thread and its children only.
+    // The safe name is deprecated for CLONE_FILES' sake; a mount namespace concerns this thread and
+    // its children only.
     #[allow(deprecated)]
     rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS)
         .map_err(|errno| MaterialiseError::mount("make a mount namespace for", root, "", errno))?;
@@ -46,7 +49,7 @@ fn enter_namespace() -> Result<(), MaterialiseError> {
 
 /// Whether a bind mount may be written through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum BindAccess {
     /// Only reading.
     ReadOnly,
     /// Reading and writing, as the source allows.
@@ -55,8 +58,9 @@ pub enum Access {
 
 /// Binds `source` at `at`, with everything mounted below it.
 ///
-/// Read-only holds for the bound mount itself; mounts below keep their own flags, as with `mount --rbind`.
-pub fn bind(source: &Path, at: &Path, access: Access) -> Result<(), MaterialiseError> {
+/// Read-only holds for the bound mount itself; mounts below keep their own flags, as with `mount
+/// --rbind`.
+pub fn bind(source: &Path, at: &Path, access: BindAccess) -> Result<(), MaterialiseError> {
     let fail = |verb, path: &Path| {
         let path = path.to_owned();
         move |errno| MaterialiseError::mount(verb, &path, "", errno)
@@ -67,7 +71,7 @@ pub fn bind(source: &Path, at: &Path, access: Access) -> Result<(), MaterialiseE
     let tree = rustix::mount::open_tree(CWD, source, flags).map_err(fail("bind", source))?;
     rustix::mount::move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(fail("attach a mount at", at))?;
-    if access == Access::ReadOnly {
+    if access == BindAccess::ReadOnly {
         rustix::mount::mount_remount(at, MountFlags::BIND | MountFlags::RDONLY, "")
             .map_err(fail("make read-only", at))
             .inspect_err(|_| {
@@ -99,7 +103,8 @@ pub fn is_mountpoint(at: &Path) -> Result<bool, MaterialiseError> {
     }
 }
 
-/// Returns the source name of the uppermost mount at `at`, e.g. `layerset:<image id>`; `None` when nothing is mounted there.
+/// Returns the source name of the uppermost mount at `at`, e.g. `layerset:<image id>`; `None` when
+/// nothing is mounted there.
 pub fn mount_source(at: &Path) -> Result<Option<String>, MaterialiseError> {
     if !is_mountpoint(at)? {
         return Ok(None);
@@ -111,7 +116,8 @@ pub fn mount_source(at: &Path) -> Result<Option<String>, MaterialiseError> {
     Ok(source_of(&text, &at))
 }
 
-/// Finds the source in a mount table (`proc_pid_mountinfo(5)`); of several mounts at one place the last line is the uppermost.
+/// Finds the source in a mount table (`proc_pid_mountinfo(5)`); of several mounts at one place the
+/// last line is the uppermost.
 fn source_of(table: &[u8], at: &Path) -> Option<String> {
     use std::os::unix::ffi::OsStrExt;
     let wanted = at.as_os_str().as_bytes();

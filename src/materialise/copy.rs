@@ -7,7 +7,8 @@ use rustix::io::Errno;
 
 use crate::materialise::hash::BUFFER;
 
-/// Copies `size` bytes inside the kernel, or through a buffer where two file systems cannot do that.
+/// Copies `size` bytes inside the kernel, or through a buffer where two file systems cannot do
+/// that.
 pub(super) fn copy(source: &mut File, target: &mut File, size: u64) -> io::Result<()> {
     let mut rest = size;
     while rest > 0 {

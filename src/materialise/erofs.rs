@@ -1,7 +1,9 @@
-//! The metadata image of a tree: EROFS in the composefs layout, to be mounted below overlayfs with the objects as data-only layer.
+//! The metadata image of a tree: EROFS in the composefs layout, to be mounted below overlayfs with
+//! the objects as data-only layer.
 //!
-//! Format 1 of the `composefs` crate, because format 2 drops nanoseconds. A file's `trusted.overlay.redirect` is `/ab/cdef…`, the
-//! object's place in the object directory. The same tree and numbers give the same bytes.
+//! Format 1 of the `composefs` crate, because format 2 drops nanoseconds. A file's
+//! `trusted.overlay.redirect` is `/ab/cdef…`, the object's place in the object directory. The same
+//! tree and numbers give the same bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -33,8 +35,9 @@ type Child = (Box<OsStr>, Entry<Carrier>);
 /// Writes the metadata image of `tree`.
 pub fn erofs_image(tree: &Tree, ids: &dyn IdLookup) -> Result<Box<[u8]>, MaterialiseError> {
     tree.validate()?;
-    let mut builder = Builder::new(ids);
-    // Everything below a directory sorts after it, so backwards each directory's children are complete when it comes.
+    let mut builder = ErofsBuilder::new(ids);
+    // Everything below a directory sorts after it, so backwards each directory's children are
+    // complete when it comes.
     for (path, inode) in tree.iter().collect::<Vec<_>>().into_iter().rev() {
         builder.add(path, inode)?;
     }
@@ -49,7 +52,7 @@ pub fn erofs_image(tree: &Tree, ids: &dyn IdLookup) -> Result<Box<[u8]>, Materia
     Ok(mkfs_erofs_versioned(&valid, FormatVersion::V1))
 }
 
-struct Builder<'a> {
+struct ErofsBuilder<'a> {
     ids: &'a dyn IdLookup,
     filesystem: FileSystem<Carrier>,
     /// Children whose directory has not come yet.
@@ -57,7 +60,7 @@ struct Builder<'a> {
     links: HashMap<u32, LeafId>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> ErofsBuilder<'a> {
     fn new(ids: &'a dyn IdLookup) -> Self {
         Self {
             ids,
@@ -183,9 +186,11 @@ fn content(inode: &Inode) -> Result<LeafContent<Carrier>, &'static str> {
     })
 }
 
-/// Says what of the extended attributes the image could not hold; the crate itself would truncate silently.
+/// Says what of the extended attributes the image could not hold; the crate itself would truncate
+/// silently.
 ///
-/// `trusted.overlay.*` is fine: the crate escapes it, and overlayfs (since Linux 6.7) shows it unescaped.
+/// `trusted.overlay.*` is fine: the crate escapes it, and overlayfs (since Linux 6.7) shows it
+/// unescaped.
 fn xattr_problem(inode: &Inode) -> Option<&'static str> {
     if inode.xattrs.len() > MAX_XATTRS {
         return Some("it has more than 255 extended attributes");

@@ -42,9 +42,9 @@ pub fn hash_file(file: &mut File, size: u64) -> io::Result<ObjectId> {
 
 /// A sink that only computes ids: what drift checks need.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct HashOnly;
+pub struct HashSink;
 
-impl ObjectSink for HashOnly {
+impl ObjectSink for HashSink {
     fn put_file(&self, mut file: File, meta: &FileMeta, _path: &Path) -> io::Result<ObjectId> {
         hash_file(&mut file, meta.size)
     }

@@ -1,6 +1,7 @@
 //! Owner names and numbers: the image's own passwd and group, in both directions.
 //!
-//! The host's user database is never asked. A name that appears twice keeps its first line, as the C library reads it.
+//! The host's user database is never asked. A name that appears twice keeps its first line, as the
+//! C library reads it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ pub struct PasswdIds {
 }
 
 impl PasswdIds {
-    /// Reads the contents of `passwd` and `group`; lines that are not records are skipped, as the C library does.
+    /// Reads the contents of `passwd` and `group`; lines that are not records are skipped, as the C
+    /// library does.
     ///
     /// `root` is always 0, even where the files do not exist yet.
     pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
@@ -34,7 +36,8 @@ impl PasswdIds {
         }
     }
 
-    /// Reads the users and groups of an image, each file by its place in it; a file that is not there is empty.
+    /// Reads the users and groups of an image, each file by its place in it; a file that is not
+    /// there is empty.
     pub fn read<E>(mut read: impl FnMut(&'static str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         Ok(Self::parse(&read(PASSWD)?, &read(GROUP)?))
     }

@@ -1,7 +1,8 @@
-//! Reads one inode: kind, owners by name, attributes and, for regular files, contents through a sink.
+//! Reads one inode: kind, owners by name, attributes and, for regular files, contents through a
+//! sink.
 //!
-//! Everything is opened below a directory descriptor and never through a symbolic link, so a tree that changes underneath can
-//! give an error or odd contents, but never a file from outside.
+//! Everything is opened below a directory descriptor and never through a symbolic link, so a tree
+//! that changes underneath can give an error or odd contents, but never a file from outside.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,7 +26,7 @@ const PRIVATE_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 pub(super) type LinkKey = (u32, u32, u64);
 
 /// What was found at one path.
-pub(super) struct Found {
+pub(super) struct ScannedInode {
     pub(super) inode: Inode,
     /// Set when the inode has more than one name.
     pub(super) link: Option<LinkKey>,
@@ -34,7 +35,8 @@ pub(super) struct Found {
 pub(super) struct Inspector<'a> {
     ids: &'a PasswdIds,
     sink: &'a dyn ObjectSink,
-    /// Contents of inodes with several names: the first name that comes gives them to the sink, the others wait for its answer.
+    /// Contents of inodes with several names: the first name that comes gives them to the sink, the
+    /// others wait for its answer.
     linked: Mutex<HashMap<LinkKey, Arc<Mutex<Option<ObjectId>>>>>,
 }
 
@@ -47,17 +49,19 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// Reads what `name` is in `dir`; `path` is the same place as seen from the root. `None` when there is nothing.
+    /// Reads what `name` is in `dir`; `path` is the same place as seen from the root. `None` when
+    /// there is nothing.
     pub(super) fn read(
         &self,
         dir: BorrowedFd<'_>,
         name: &Path,
         path: &RelPath,
         hint: FileType,
-    ) -> Result<Option<Found>, MaterialiseError> {
+    ) -> Result<Option<ScannedInode>, MaterialiseError> {
         let io = |verb| MaterialiseError::io::<Errno>(verb, path.as_path());
         if hint == FileType::RegularFile {
-            // One open instead of two path walks; a device or fifo put here meanwhile neither blocks nor reacts.
+            // One open instead of two path walks; a device or fifo put here meanwhile neither
+            // blocks nor reacts.
             match open_file(dir, name) {
                 Ok(file) => {
                     let stat = statx(file.as_fd(), Path::new("")).map_err(io("examine"))?;
@@ -102,7 +106,7 @@ impl<'a> Inspector<'a> {
         file: OwnedFd,
         stat: &Statx,
         path: &RelPath,
-    ) -> Result<Found, MaterialiseError> {
+    ) -> Result<ScannedInode, MaterialiseError> {
         if FileType::from_raw_mode(u32::from(stat.stx_mode)) != FileType::RegularFile {
             return Err(MaterialiseError::Changed {
                 path: path.as_path().to_owned(),
@@ -132,7 +136,7 @@ impl<'a> Inspector<'a> {
         Ok(self.found(Node::File { object, size }, stat, xattrs))
     }
 
-    fn found(&self, node: Node, stat: &Statx, xattrs: Xattrs) -> Found {
+    fn found(&self, node: Node, stat: &Statx, xattrs: Xattrs) -> ScannedInode {
         let link = match node {
             Node::Directory => None,
             _ => link_key(stat),
@@ -146,7 +150,7 @@ impl<'a> Inspector<'a> {
             xattrs,
             hardlink: 0,
         };
-        Found { inode, link }
+        ScannedInode { inode, link }
     }
 }
 
@@ -209,7 +213,8 @@ fn fd_xattrs(file: BorrowedFd<'_>) -> rustix::io::Result<Xattrs> {
     )
 }
 
-/// Reads attributes of what is no regular file, by way of /proc since there is no `lgetxattrat` before Linux 6.13.
+/// Reads attributes of what is no regular file, by way of /proc since there is no `lgetxattrat`
+/// before Linux 6.13.
 fn path_xattrs(dir: BorrowedFd<'_>, name: &Path) -> rustix::io::Result<Xattrs> {
     let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
     path.extend_from_slice(std::os::unix::ffi::OsStrExt::as_bytes(name.as_os_str()));

@@ -8,7 +8,7 @@ use crate::id::{TreeId, hex};
 use crate::tree::Tree;
 
 /// The metadata image of a tree: in the cache, or made anew.
-pub enum Metadata {
+pub enum MetadataImage {
     /// It is in the cache.
     Cached {
         /// Where.
@@ -25,10 +25,10 @@ pub enum Metadata {
     },
 }
 
-impl Metadata {
+impl MetadataImage {
     /// Finds the metadata image of a tree in a cache directory, or makes it.
     ///
-    /// A cached image counts only with its digest beside it: a crash may have cut it short.
+    /// A cached image is used only if the digest beside it matches: a crash may have cut it short.
     pub fn find_or_make(
         cache: &Path,
         id: &TreeId,
@@ -73,7 +73,8 @@ impl Metadata {
     pub fn write(&self, disk: &dyn Disk, cache: &dyn Disk, at: &Path) -> Result<(), DurableError> {
         match self {
             Self::Cached { path, .. } => {
-                // A second name is free; the cache may lie on another filesystem or have many names already.
+                // A second name is free; the cache may lie on another filesystem or have many names
+                // already.
                 if std::fs::hard_link(path, at).is_err() {
                     let bytes = std::fs::read(path)
                         .map_err(|error| DurableError::new("read", path, error))?;

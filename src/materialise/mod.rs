@@ -1,7 +1,9 @@
-//! Trees on real file systems: mounted without a copy (EROFS metadata over the object directory), checked out, and read back.
+//! Trees on real file systems: mounted without a copy (EROFS metadata over the object directory),
+//! checked out, and read back.
 //!
-//! Nothing here decides *what* a tree holds; every function writes exactly the tree that it is given, or fails and names the path.
-//! Owners are names in trees and numbers on disk: [`IdLookup`] and [`PasswdIds`] are the only place where the two meet.
+//! Nothing here decides *what* a tree holds; every function writes exactly the tree that it is
+//! given, or fails and names the path. Owners are names in trees and numbers on disk: [`IdLookup`]
+//! and [`PasswdIds`] are the only place where the two meet.
 
 mod attach;
 mod checkout;
@@ -12,22 +14,26 @@ mod ids;
 mod inspect;
 mod metadata;
 mod mount;
+mod plan;
 mod probe;
 mod queue;
 mod scan;
 mod write;
 
 pub use attach::{
-    Access, bind, is_mountpoint, mount_source, private_namespace, unmount, unmount_lazily,
+    BindAccess, bind, is_mountpoint, mount_source, private_namespace, unmount, unmount_lazily,
 };
-pub use checkout::{CheckoutReport, Ownership, checkout, checkout_subtree};
+pub use checkout::{checkout, checkout_subtree};
 pub use erofs::erofs_image;
-pub use hash::{HashOnly, hash_file};
+pub use hash::{HashSink, hash_file};
 pub use ids::{IdLookup, PasswdIds};
-pub use metadata::Metadata;
-pub use mount::{Lifetime, Mounted, Source, Upper, mount_readonly, mount_writable};
+pub use metadata::MetadataImage;
+pub use mount::{
+    DetachedMount, MountSource, UpperDirs, UpperLifetime, mount_readonly, mount_writable,
+};
 pub use probe::{Capabilities, Support};
-pub use scan::{Extent, ScanOptions, Selection, scan, scan_selected};
+pub use scan::{ScanDepth, ScanOptions, Selection, scan, scan_selected};
+pub use write::{CheckoutReport, Ownership};
 
 use std::fs::File;
 use std::io;
@@ -40,7 +46,8 @@ use crate::path::RelPath;
 use crate::time::Timestamp;
 use crate::tree::{Owner, TreeError};
 
-/// Opens objects for reading; the repository is one, a plain object directory another ([`ObjectDir`]).
+/// Opens objects for reading; the repository is one, a plain object directory another
+/// ([`ObjectDir`]).
 pub trait ObjectSource: Sync {
     /// Opens the contents of `id`, positioned at the start.
     fn open_object(&self, id: &ObjectId) -> io::Result<File>;
@@ -50,7 +57,8 @@ pub trait ObjectSource: Sync {
 ///
 /// Returning an id means that the contents are stored (or were at least read) under this id.
 pub trait ObjectSink: Sync {
-    /// Takes one file, opened read-only at its start; `path` is relative to the directory that is read.
+    /// Takes one file, opened read-only at its start; `path` is relative to the directory that is
+    /// read.
     fn put_file(&self, file: File, meta: &FileMeta, path: &Path) -> io::Result<ObjectId>;
 }
 
@@ -96,9 +104,11 @@ impl ObjectSource for ObjectDir {
 }
 
 /// Why a tree could not be written, mounted or read.
+// The names of the fields say what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum MaterialiseError {
-    /// The value given is not a file system, or the directory read is none.
+    /// The tree that was given, or the directory that was read, is not a file system.
     #[error("the tree is not a file system")]
     Tree(#[from] TreeError),
     /// A name has no number in the image's passwd or group.
@@ -106,7 +116,6 @@ pub enum MaterialiseError {
     UnknownOwner {
         /// The first path with this owner.
         path: RelPath,
-        /// The name without a number.
         owner: Owner,
         /// `passwd` or `group`.
         database: &'static str,
@@ -114,7 +123,6 @@ pub enum MaterialiseError {
     /// The target cannot express this inode.
     #[error("'{path}' cannot be represented: {reason}")]
     Unrepresentable {
-        /// Where.
         path: RelPath,
         /// What it is that does not fit.
         reason: &'static str,
@@ -122,51 +130,35 @@ pub enum MaterialiseError {
     /// The process may not give a file its owner: run as root, or check out for the current user.
     #[error("cannot give '{path}' to {uid}:{gid}, which needs root")]
     OwnerRefused {
-        /// Where.
         path: RelPath,
-        /// The wanted user.
         uid: u32,
-        /// The wanted group.
         gid: u32,
-        /// The system's answer.
         source: io::Error,
     },
     /// An object is missing or has another size than the tree says: the repository needs `fsck`.
     #[error("object {object} of '{path}' is missing or damaged")]
     Object {
-        /// The file that needs it.
         path: RelPath,
-        /// The object.
         object: ObjectId,
-        /// The system's answer.
         source: io::Error,
     },
     /// A file changed while it was read: stop whoever writes there and try again.
     #[error("'{path}' changed while it was read")]
-    Changed {
-        /// Where.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
     /// The kernel refused a mount.
     #[error("cannot {verb} '{path}'{}", if .log.is_empty() { String::new() } else { format!(": {}", .log) })]
     Mount {
-        /// What was tried.
         verb: &'static str,
-        /// Where.
         path: PathBuf,
         /// What the kernel logged for this mount, if anything.
         log: String,
-        /// The system's answer.
         source: io::Error,
     },
     /// Reading or writing failed.
     #[error("cannot {verb} '{path}'")]
     Io {
-        /// What was tried.
         verb: &'static str,
-        /// Where.
         path: PathBuf,
-        /// The system's answer.
         source: io::Error,
     },
 }
@@ -195,7 +187,8 @@ impl MaterialiseError {
     }
 }
 
-/// Returns how many threads file work uses: the machine's, at most 16, because beyond that the file system is the limit.
+/// Returns how many threads file work uses: the machine's, at most 16, because beyond that the file
+/// system is the limit.
 pub(crate) fn worker_count() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().min(16))
 }

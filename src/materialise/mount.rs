@@ -1,8 +1,9 @@
 //! Mounts, by the kernel's file-descriptor API: nothing is visible before it is complete.
 //!
-//! A tree's mount is one overlayfs whose lower layer is the file-backed EROFS image and whose data-only layer is the object
-//! directory (Linux 6.5 for data-only layers, 6.12 for EROFS from a file). A writable view adds its upper directory to that same
-//! overlay, because the kernel stacks overlays only two deep. `nosuid` is never set: images hold setuid programs.
+//! A tree's mount is one overlayfs whose lower layer is the file-backed EROFS image and whose
+//! data-only layer is the object directory (Linux 6.5 for data-only layers, 6.12 for EROFS from a
+//! file). A writable view adds its upper directory to that same overlay, because the kernel stacks
+//! overlays only two deep. `nosuid` is never set: images hold setuid programs.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,8 +17,9 @@ use crate::materialise::{MaterialiseError, private_namespace};
 
 /// What to mount: where the read-only contents come from.
 #[derive(Debug, Clone, Copy)]
-pub enum Source<'a> {
-    /// An EROFS image (see [`erofs_image`](super::erofs_image)) and the directory of the objects it points to.
+pub enum MountSource<'a> {
+    /// An EROFS image (see [`erofs_image`](super::erofs_image)) and the directory of the objects it
+    /// points to.
     Image {
         /// The image file.
         image: &'a Path,
@@ -28,7 +30,7 @@ pub enum Source<'a> {
     Directory(&'a Path),
 }
 
-impl<'a> Source<'a> {
+impl<'a> MountSource<'a> {
     fn path(self) -> &'a Path {
         match self {
             Self::Image { image, .. } => image,
@@ -39,40 +41,41 @@ impl<'a> Source<'a> {
 
 /// The writable part of an overlay; both directories lie on one file system.
 #[derive(Debug, Clone, Copy)]
-pub struct Upper<'a> {
+pub struct UpperDirs<'a> {
     /// Receives the changes. Its own mode and owner are those of the view's root.
     pub upper: &'a Path,
     /// Empty scratch directory of overlayfs.
     pub work: &'a Path,
     /// How long the changes are needed.
-    pub lifetime: Lifetime,
+    pub lifetime: UpperLifetime,
 }
 
 /// How long the changes in an upper directory are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
+pub enum UpperLifetime {
     /// They outlive the mount, and what was synced survives a crash.
     Persistent,
-    /// They are read before the mount ends and then thrown away: overlayfs ignores every sync (`volatile`), which packages ask
-    /// for thousands of times. The same upper and work directories cannot be mounted again.
+    /// They are read before the mount ends and then thrown away: overlayfs ignores every sync
+    /// (`volatile`), which packages ask for thousands of times. The same upper and work directories
+    /// cannot be mounted again.
     Build,
 }
 
 /// A mount that is complete but visible nowhere yet; dropping it unmounts it.
 #[derive(Debug)]
 #[must_use = "a detached mount vanishes when it is dropped"]
-pub struct Mounted(OwnedFd);
+pub struct DetachedMount(OwnedFd);
 
-impl Mounted {
+impl DetachedMount {
     /// Makes the read-only mount of an image; `name` becomes its source in the mount table.
     pub fn readonly(image: &Path, objects: &Path, name: &str) -> Result<Self, MaterialiseError> {
-        overlay(Source::Image { image, objects }, None, name).map(Self)
+        overlay(MountSource::Image { image, objects }, None, name).map(Self)
     }
 
     /// Makes the writable view of `source` whose changes land in `upper`.
     pub fn writable(
-        source: Source<'_>,
-        upper: Upper<'_>,
+        source: MountSource<'_>,
+        upper: UpperDirs<'_>,
         name: &str,
     ) -> Result<Self, MaterialiseError> {
         overlay(source, Some(upper), name).map(Self)
@@ -103,27 +106,27 @@ pub fn mount_readonly(
     at: &Path,
     name: &str,
 ) -> Result<(), MaterialiseError> {
-    Mounted::readonly(image, objects, name)?.attach(at)
+    DetachedMount::readonly(image, objects, name)?.attach(at)
 }
 
 /// Mounts a writable view at `at`.
 pub fn mount_writable(
-    source: Source<'_>,
-    upper: Upper<'_>,
+    source: MountSource<'_>,
+    upper: UpperDirs<'_>,
     at: &Path,
     name: &str,
 ) -> Result<(), MaterialiseError> {
-    Mounted::writable(source, upper, name)?.attach(at)
+    DetachedMount::writable(source, upper, name)?.attach(at)
 }
 
 /// A file system context: collects options, and the kernel's own words when it refuses them.
-struct Context<'a> {
+struct FsContext<'a> {
     fd: OwnedFd,
     verb: &'static str,
     path: &'a Path,
 }
 
-impl<'a> Context<'a> {
+impl<'a> FsContext<'a> {
     fn open(kind: &str, verb: &'static str, path: &'a Path) -> Result<Self, MaterialiseError> {
         rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
             .map(|fd| Self { fd, verb, path })
@@ -139,12 +142,17 @@ impl<'a> Context<'a> {
     }
 
     /// Names a directory by descriptor, or (before Linux 6.13) by the descriptor's name in /proc.
-    fn set_dir(&self, key: &str, dir: BorrowedFd<'_>, by: Naming) -> Result<(), MaterialiseError> {
+    fn set_dir(
+        &self,
+        key: &str,
+        dir: BorrowedFd<'_>,
+        by: DirNaming,
+    ) -> Result<(), MaterialiseError> {
         match by {
-            Naming::Descriptor => {
+            DirNaming::Descriptor => {
                 self.check(rustix::mount::fsconfig_set_fd(&self.fd, key, dir.as_fd()))
             }
-            Naming::Proc => self.set(key, &proc_name(dir)),
+            DirNaming::Proc => self.set(key, &proc_name(dir)),
         }
     }
 
@@ -170,7 +178,7 @@ impl<'a> Context<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Naming {
+enum DirNaming {
     Descriptor,
     Proc,
 }
@@ -189,25 +197,30 @@ fn open_dir(path: &Path) -> Result<OwnedFd, MaterialiseError> {
 fn erofs(image: &Path) -> Result<OwnedFd, MaterialiseError> {
     let file = rustix::fs::open(image, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(MaterialiseError::io("open", image))?;
-    let context = Context::open("erofs", "mount the image", image)?;
+    let context = FsContext::open("erofs", "mount the image", image)?;
     context.check(rustix::mount::fsconfig_set_flag(&context.fd, "ro"))?;
     context.set("source", &proc_name(file.as_fd()))?;
     context.create(MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
-struct Parts {
+struct OverlayParts {
     lower: OwnedFd,
     data: Option<OwnedFd>,
-    upper: Option<(OwnedFd, OwnedFd, Lifetime)>,
+    upper: Option<(OwnedFd, OwnedFd, UpperLifetime)>,
 }
 
 fn overlay(
-    source: Source<'_>,
-    upper: Option<Upper<'_>>,
+    source: MountSource<'_>,
+    upper: Option<UpperDirs<'_>>,
     name: &str,
 ) -> Result<OwnedFd, MaterialiseError> {
     let path = source.path();
-    match assemble(&open_parts(source, upper)?, path, name, Naming::Descriptor) {
+    match assemble(
+        &open_parts(source, upper)?,
+        path,
+        name,
+        DirNaming::Descriptor,
+    ) {
         // Before Linux 6.13 no descriptors are taken, before 6.15 no detached mount as a layer.
         Err(MaterialiseError::Mount { source: cause, .. })
             if cause.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
@@ -218,37 +231,40 @@ fn overlay(
     }
 }
 
-fn open_parts(source: Source<'_>, upper: Option<Upper<'_>>) -> Result<Parts, MaterialiseError> {
+fn open_parts(
+    source: MountSource<'_>,
+    upper: Option<UpperDirs<'_>>,
+) -> Result<OverlayParts, MaterialiseError> {
     let (lower, data) = match source {
-        Source::Image { image, objects } => (erofs(image)?, Some(open_dir(objects)?)),
-        Source::Directory(dir) => (open_dir(dir)?, None),
+        MountSource::Image { image, objects } => (erofs(image)?, Some(open_dir(objects)?)),
+        MountSource::Directory(dir) => (open_dir(dir)?, None),
     };
     let upper = match upper {
         Some(dirs) => Some((open_dir(dirs.upper)?, open_dir(dirs.work)?, dirs.lifetime)),
         None => None,
     };
-    Ok(Parts { lower, data, upper })
+    Ok(OverlayParts { lower, data, upper })
 }
 
 fn assemble(
-    parts: &Parts,
+    parts: &OverlayParts,
     path: &Path,
     name: &str,
-    by: Naming,
+    by: DirNaming,
 ) -> Result<OwnedFd, MaterialiseError> {
-    let context = Context::open("overlay", "mount an overlay of", path)?;
+    let context = FsContext::open("overlay", "mount an overlay of", path)?;
     context.set("source", name)?;
     for (key, value) in [("metacopy", "on"), ("redirect_dir", "on"), ("index", "off")] {
         context.set(key, value)?;
     }
     match (by, &parts.data) {
-        (Naming::Descriptor, data) => {
+        (DirNaming::Descriptor, data) => {
             context.set_dir("lowerdir+", parts.lower.as_fd(), by)?;
             if let Some(data) = data {
                 context.set_dir("datadir+", data.as_fd(), by)?;
             }
         }
-        (Naming::Proc, data) => {
+        (DirNaming::Proc, data) => {
             let mut lowers = proc_name(parts.lower.as_fd());
             if let Some(data) = data {
                 lowers.push_str("::");
@@ -261,7 +277,7 @@ fn assemble(
     if let Some((upper, work, lifetime)) = &parts.upper {
         context.set_dir("upperdir", upper.as_fd(), by)?;
         context.set_dir("workdir", work.as_fd(), by)?;
-        if *lifetime == Lifetime::Build {
+        if *lifetime == UpperLifetime::Build {
             context.check(rustix::mount::fsconfig_set_flag(&context.fd, "volatile"))?;
         }
         attributes = MountAttrFlags::empty();
@@ -269,12 +285,14 @@ fn assemble(
     context.create(attributes)
 }
 
-/// Assembles the overlay in a mount namespace of its own, where the lower mount can be attached unseen.
+/// Assembles the overlay in a mount namespace of its own, where the lower mount can be attached
+/// unseen.
 ///
-/// Older kernels take as layers only mounts of the caller's namespace: hence everything is opened anew inside.
+/// Older kernels take as layers only mounts of the caller's namespace: hence everything is opened
+/// anew inside.
 fn assemble_attached(
-    source: Source<'_>,
-    upper: Option<Upper<'_>>,
+    source: MountSource<'_>,
+    upper: Option<UpperDirs<'_>>,
     name: &str,
 ) -> Result<OwnedFd, MaterialiseError> {
     private_namespace(|| {
@@ -285,7 +303,7 @@ fn assemble_attached(
             rustix::mount::move_mount(&parts.lower, "", CWD, at, flags)
                 .map_err(|errno| MaterialiseError::mount("attach a mount at", at, "", errno))?;
         }
-        assemble(&parts, source.path(), name, Naming::Proc)
+        assemble(&parts, source.path(), name, DirNaming::Proc)
     })
 }
 
@@ -333,19 +351,19 @@ mod tests {
             std::fs::create_dir(dir).unwrap();
         }
         std::fs::write(lower.join("f"), "contents").unwrap();
-        let dirs = Upper {
+        let dirs = UpperDirs {
             upper: &upper,
             work: &work,
-            lifetime: Lifetime::Persistent,
+            lifetime: UpperLifetime::Persistent,
         };
-        let from_image = Source::Image {
+        let from_image = MountSource::Image {
             image: &image,
             objects: &objects,
         };
         let cases = [
             (from_image, None),
             (from_image, Some(dirs)),
-            (Source::Directory(&lower), Some(dirs)),
+            (MountSource::Directory(&lower), Some(dirs)),
         ];
         for (source, upper) in cases {
             let mounted = assemble_attached(source, upper, "layerset:test").unwrap();

@@ -1,4 +1,4 @@
-//! What this machine can do with a directory, found by trying it there and not by version numbers.
+//! What this machine can do with a directory: found by trying, not by version numbers.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,7 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::id::ObjectId;
 use crate::materialise::mount::refusal;
-use crate::materialise::{MaterialiseError, Mounted, ObjectDir, PasswdIds, erofs_image};
+use crate::materialise::{DetachedMount, MaterialiseError, ObjectDir, PasswdIds, erofs_image};
 use crate::path::RelPath;
 use crate::tree::{Inode, Tree};
 
@@ -47,9 +47,10 @@ pub struct Capabilities {
 const PROBE_CONTENT: &[u8] = b"layerset probe\n";
 
 impl Capabilities {
-    /// Tries both in a scratch directory inside `dir`, which is removed again; no mount is ever visible to others.
+    /// Tries both in a scratch directory inside `dir`, which is removed again; no mount is ever
+    /// visible to others.
     pub fn probe(dir: &Path) -> Result<Self, MaterialiseError> {
-        let scratch = Scratch::create(dir)?;
+        let scratch = ScratchDir::create(dir)?;
         Ok(Self {
             composefs: Support::of(try_composefs(&scratch.0)),
             reflink: Support::of(try_reflink(&scratch.0)),
@@ -58,9 +59,9 @@ impl Capabilities {
 }
 
 /// A directory that goes away with the value.
-struct Scratch(std::path::PathBuf);
+struct ScratchDir(std::path::PathBuf);
 
-impl Scratch {
+impl ScratchDir {
     fn create(dir: &Path) -> Result<Self, MaterialiseError> {
         let mut count = 0u32;
         loop {
@@ -74,7 +75,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         // A probe that cannot clean up leaves one small directory; nothing depends on it.
         let _ = std::fs::remove_dir_all(&self.0);
@@ -102,7 +103,7 @@ fn try_composefs(dir: &Path) -> Result<(), MaterialiseError> {
         .collect();
     let image = dir.join("image");
     write(&image, &erofs_image(&tree, &PasswdIds::parse(b"", b""))?)?;
-    let mounted = Mounted::readonly(&image, &objects, "layerset:probe")?;
+    let mounted = DetachedMount::readonly(&image, &objects, "layerset:probe")?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(mounted.as_fd(), "probe", flags, Mode::empty())
         .map_err(MaterialiseError::io("open through the mount of", &image))?;

@@ -6,11 +6,11 @@ use crate::materialise::MaterialiseError;
 
 /// The jobs of all threads; it is finished when no job is left and none is being worked on.
 pub(super) struct Queue<J> {
-    state: Mutex<State<J>>,
+    state: Mutex<QueueState<J>>,
     changed: Condvar,
 }
 
-struct State<J> {
+struct QueueState<J> {
     jobs: Vec<J>,
     busy: usize,
     failure: Option<MaterialiseError>,
@@ -20,7 +20,7 @@ struct State<J> {
 impl<J> Default for Queue<J> {
     fn default() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 jobs: Vec::new(),
                 busy: 0,
                 failure: None,
@@ -32,7 +32,7 @@ impl<J> Default for Queue<J> {
 }
 
 impl<J> Queue<J> {
-    fn lock(&self) -> MutexGuard<'_, State<J>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<J>> {
         // A panic in a worker is passed on by `run`; until then the others may finish.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,9 @@
-//! Reads a directory into a tree, in parallel, relative to descriptors and without ever following a symbolic link.
+//! Reads a directory into a tree, in parallel, relative to descriptors and without ever following a
+//! symbolic link.
 //!
-//! Work is a stack of directories and of batches of files, so that both many small directories and one huge one keep all threads
-//! busy. The result does not depend on the order in which threads ran.
+//! Work is a stack of directories and of batches of files, so that both many small directories and
+//! one huge one keep all threads busy. The result does not depend on the order in which threads
+//! ran.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::materialise::inspect::{Found, Inspector, LinkKey};
+use crate::materialise::inspect::{Inspector, LinkKey, ScannedInode};
 use crate::materialise::queue::{AbandonOnPanic, Queue};
 use crate::materialise::{MaterialiseError, ObjectSink, PasswdIds, worker_count};
 use crate::path::RelPath;
@@ -34,9 +36,9 @@ pub struct ScanOptions {
 
 /// How much to read at a selected path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub enum ScanDepth {
     /// The inode alone.
-    Alone,
+    InodeOnly,
     /// The inode and everything below it.
     Subtree,
 }
@@ -47,7 +49,7 @@ pub struct Selection {
     /// Where.
     pub path: RelPath,
     /// How far.
-    pub extent: Extent,
+    pub depth: ScanDepth,
 }
 
 /// Reads everything below `root` into a valid tree.
@@ -59,7 +61,7 @@ pub fn scan(
 ) -> Result<Tree, MaterialiseError> {
     let all = Selection {
         path: RelPath::root(),
-        extent: Extent::Subtree,
+        depth: ScanDepth::Subtree,
     };
     let tree = scan_selected(root, &[all], options, ids, sink)?;
     tree.validate()?;
@@ -90,43 +92,43 @@ pub fn scan_selected(
     Ok(assemble(found))
 }
 
-fn initial_jobs(selections: &[Selection]) -> Vec<Job> {
-    let mut groups: BTreeMap<Option<RelPath>, Vec<(RelPath, Extent)>> = BTreeMap::new();
+fn initial_jobs(selections: &[Selection]) -> Vec<ScanJob> {
+    let mut groups: BTreeMap<Option<RelPath>, Vec<(RelPath, ScanDepth)>> = BTreeMap::new();
     for selection in selections {
         let parent = selection.path.parent();
-        let item = (selection.path.clone(), selection.extent);
+        let item = (selection.path.clone(), selection.depth);
         groups.entry(parent).or_default().push(item);
     }
     let mut jobs = Vec::new();
     for (parent, mut paths) in groups {
         paths.sort_unstable_by(|left, right| left.0.cmp(&right.0));
         for batch in paths.chunks(BATCH_FILES) {
-            jobs.push(Job::Selected(parent.clone(), batch.to_vec()));
+            jobs.push(ScanJob::Selected(parent.clone(), batch.to_vec()));
         }
     }
     jobs
 }
 
-enum Job {
+enum ScanJob {
     /// Reads what is in a directory whose own inode is known.
     Directory(RelPath),
     /// Reads names of one directory.
     Files(Arc<OwnedFd>, Vec<(RelPath, FileType)>),
     /// Reads selected names of one directory; no directory means the root itself.
-    Selected(Option<RelPath>, Vec<(RelPath, Extent)>),
+    Selected(Option<RelPath>, Vec<(RelPath, ScanDepth)>),
 }
 
 struct Scanner<'a> {
     root: Arc<OwnedFd>,
     options: &'a ScanOptions,
     inspector: Inspector<'a>,
-    queue: Queue<Job>,
+    queue: Queue<ScanJob>,
 }
 
-type Results = Vec<(RelPath, Found)>;
+type ScannedEntries = Vec<(RelPath, ScannedInode)>;
 
 impl Scanner<'_> {
-    fn run(&self) -> Result<Results, MaterialiseError> {
+    fn run(&self) -> Result<ScannedEntries, MaterialiseError> {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..worker_count())
                 .map(|_| scope.spawn(|| self.work()))
@@ -145,7 +147,7 @@ impl Scanner<'_> {
         })
     }
 
-    fn work(&self) -> Results {
+    fn work(&self) -> ScannedEntries {
         let _guard = AbandonOnPanic(&self.queue);
         let mut found = Vec::new();
         while let Some(job) = self.queue.next() {
@@ -155,21 +157,21 @@ impl Scanner<'_> {
         found
     }
 
-    fn perform(&self, job: Job, found: &mut Results) -> Result<(), MaterialiseError> {
+    fn perform(&self, job: ScanJob, found: &mut ScannedEntries) -> Result<(), MaterialiseError> {
         match job {
-            Job::Directory(path) => {
+            ScanJob::Directory(path) => {
                 let Some(dir) = self.open(&path)? else {
                     return Ok(());
                 };
                 self.list(Arc::new(dir), &path, found)
             }
-            Job::Files(dir, names) => {
+            ScanJob::Files(dir, names) => {
                 for (path, hint) in names {
-                    self.one(&dir, path, hint, Extent::Subtree, found)?;
+                    self.one(&dir, path, hint, ScanDepth::Subtree, found)?;
                 }
                 Ok(())
             }
-            Job::Selected(parent, paths) => {
+            ScanJob::Selected(parent, paths) => {
                 let dir = match &parent {
                     None => Some(Arc::clone(&self.root)),
                     Some(path) => self.open(path)?.map(Arc::new),
@@ -177,8 +179,8 @@ impl Scanner<'_> {
                 let Some(dir) = dir else {
                     return Ok(());
                 };
-                for (path, extent) in paths {
-                    self.one(&dir, path, FileType::Unknown, extent, found)?;
+                for (path, depth) in paths {
+                    self.one(&dir, path, FileType::Unknown, depth, found)?;
                 }
                 Ok(())
             }
@@ -190,8 +192,8 @@ impl Scanner<'_> {
         dir: &OwnedFd,
         path: RelPath,
         hint: FileType,
-        extent: Extent,
-        results: &mut Results,
+        depth: ScanDepth,
+        results: &mut ScannedEntries,
     ) -> Result<(), MaterialiseError> {
         if self.options.omitted.contains(&path) {
             return Ok(());
@@ -201,21 +203,22 @@ impl Scanner<'_> {
             return Ok(());
         };
         let enter = found.inode.is_dir()
-            && extent == Extent::Subtree
+            && depth == ScanDepth::Subtree
             && !self.options.closed.contains(&path);
         if enter {
-            self.queue.push(vec![Job::Directory(path.clone())]);
+            self.queue.push(vec![ScanJob::Directory(path.clone())]);
         }
         results.push((path, found));
         Ok(())
     }
 
-    /// Reads a directory's names: directories and odd kinds at once, regular files in batches that any thread may take.
+    /// Reads a directory's names: directories and odd kinds at once, regular files in batches that
+    /// any thread may take.
     fn list(
         &self,
         dir: Arc<OwnedFd>,
         path: &RelPath,
-        results: &mut Results,
+        results: &mut ScannedEntries,
     ) -> Result<(), MaterialiseError> {
         let mut buffer = [MaybeUninit::uninit(); 32 * 1024];
         let mut batches = Vec::new();
@@ -239,16 +242,17 @@ impl Scanner<'_> {
             }
             batch.push((child, hint));
             if batch.len() == BATCH_FILES {
-                batches.push(Job::Files(Arc::clone(&dir), std::mem::take(&mut batch)));
+                batches.push(ScanJob::Files(Arc::clone(&dir), std::mem::take(&mut batch)));
             }
         }
         if !batch.is_empty() {
-            batches.push(Job::Files(Arc::clone(&dir), batch));
+            batches.push(ScanJob::Files(Arc::clone(&dir), batch));
         }
         for (child, hint) in others {
-            self.one(&dir, child, hint, Extent::Subtree, results)?;
+            self.one(&dir, child, hint, ScanDepth::Subtree, results)?;
         }
-        // Last in, first out: batches hold the descriptor, so they must go before the subdirectories are entered.
+        // Last in, first out: batches hold the descriptor, so they must go before the
+        // subdirectories are entered.
         self.queue.push(batches);
         Ok(())
     }
@@ -274,9 +278,10 @@ impl Scanner<'_> {
     }
 }
 
-/// Builds the tree: the same inode under several names becomes a hard-link group, numbered in path order.
-fn assemble(found: Results) -> Tree {
-    let mut sorted: BTreeMap<RelPath, Found> = found.into_iter().collect();
+/// Builds the tree: the same inode under several names becomes a hard-link group, numbered in path
+/// order.
+fn assemble(found: ScannedEntries) -> Tree {
+    let mut sorted: BTreeMap<RelPath, ScannedInode> = found.into_iter().collect();
     let mut groups: HashMap<LinkKey, u32> = HashMap::new();
     for found in sorted.values_mut() {
         if let Some(key) = found.link {

@@ -1,4 +1,5 @@
-//! Writes the planned entries of a checkout; every path is opened below the destination and through no symbolic link.
+//! Writes the planned entries of a checkout; every path is opened below the destination and through
+//! no symbolic link.
 
 use std::fs::File;
 use std::io;
@@ -13,11 +14,35 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::id::ObjectId;
-use crate::materialise::checkout::{Item, Plan};
 use crate::materialise::copy::copy;
-use crate::materialise::{CheckoutReport, MaterialiseError, ObjectSource, Ownership, worker_count};
+use crate::materialise::plan::{CheckoutItem, CheckoutPlan};
+use crate::materialise::{MaterialiseError, ObjectSource, worker_count};
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
+
+/// Who shall own what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownership {
+    /// The tree's owners; needs root unless they are the current user.
+    #[default]
+    Exact,
+    /// The current user: owners, device nodes and privileged attributes are left out and counted.
+    Current,
+}
+
+/// What a checkout wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CheckoutReport {
+    /// Entries of all kinds.
+    pub entries: usize,
+    /// Regular files whose extents are shared with the objects.
+    pub reflinked_files: usize,
+    /// Regular files that were copied.
+    pub copied_files: usize,
+    /// Entries that do not have the tree's owner, attributes or kind, with [`Ownership::Current`]
+    /// only.
+    pub reduced_entries: usize,
+}
 
 /// Writes below one destination; shared by all threads of a checkout.
 pub(super) struct Writer<'a> {
@@ -60,7 +85,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    pub(super) fn write(&self, plan: &Plan<'_>) -> Result<(), MaterialiseError> {
+    pub(super) fn write(&self, plan: &CheckoutPlan<'_>) -> Result<(), MaterialiseError> {
         for item in plan.directories.iter().filter(|i| !i.path.is_root()) {
             rustix::fs::mkdirat(&self.dest_fd, item.path.as_path(), Mode::RWXU)
                 .map_err(self.io("create", &item.path))?;
@@ -71,14 +96,18 @@ impl<'a> Writer<'a> {
             rustix::fs::linkat(&self.dest_fd, from, &self.dest_fd, to, AtFlags::empty())
                 .map_err(self.io("link", path))?;
         }
-        // Backwards: a directory that its owner may not write to gets that mode after everything below is in place.
+        // Backwards: a directory that its owner may not write to gets that mode after everything
+        // below is in place.
         for item in plan.directories.iter().rev() {
             self.finish_directory(item)?;
         }
         Ok(())
     }
 
-    fn write_leaves(&self, batches: &[(&RelPath, &[Item<'_>])]) -> Result<(), MaterialiseError> {
+    fn write_leaves(
+        &self,
+        batches: &[(&RelPath, &[CheckoutItem<'_>])],
+    ) -> Result<(), MaterialiseError> {
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let work = || {
@@ -105,7 +134,11 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn write_batch(&self, dir: &RelPath, items: &[Item<'_>]) -> Result<(), MaterialiseError> {
+    fn write_batch(
+        &self,
+        dir: &RelPath,
+        items: &[CheckoutItem<'_>],
+    ) -> Result<(), MaterialiseError> {
         let dir = self.open_directory(dir)?;
         items
             .iter()
@@ -124,7 +157,11 @@ impl<'a> Writer<'a> {
             .map_err(self.io("open", path))
     }
 
-    fn write_leaf(&self, dir: BorrowedFd<'_>, item: &Item<'_>) -> Result<(), MaterialiseError> {
+    fn write_leaf(
+        &self,
+        dir: BorrowedFd<'_>,
+        item: &CheckoutItem<'_>,
+    ) -> Result<(), MaterialiseError> {
         use std::os::unix::ffi::OsStrExt;
         let name = Path::new(std::ffi::OsStr::from_bytes(item.path.name()));
         let special =
@@ -200,8 +237,13 @@ impl<'a> Writer<'a> {
         Ok(file)
     }
 
-    /// Sets owner, then mode (a change of owner clears setuid), then attributes (it clears capabilities too), then time.
-    fn finish_file(&self, file: BorrowedFd<'_>, item: &Item<'_>) -> Result<(), MaterialiseError> {
+    /// Sets owner, then mode (a change of owner clears setuid), then attributes (it clears
+    /// capabilities too), then time.
+    fn finish_file(
+        &self,
+        file: BorrowedFd<'_>,
+        item: &CheckoutItem<'_>,
+    ) -> Result<(), MaterialiseError> {
         let mut exact = self.owned(item, |uid, gid| rustix::fs::fchown(file, uid, gid))?;
         rustix::fs::fchmod(file, mode(item.inode))
             .map_err(self.io("set the mode of", &item.path))?;
@@ -215,7 +257,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish_directory(&self, item: &Item<'_>) -> Result<(), MaterialiseError> {
+    fn finish_directory(&self, item: &CheckoutItem<'_>) -> Result<(), MaterialiseError> {
         let dir = self.open_directory(&item.path)?;
         self.finish_file(dir.as_fd(), item)
     }
@@ -225,7 +267,7 @@ impl<'a> Writer<'a> {
         &self,
         dir: BorrowedFd<'_>,
         name: &Path,
-        item: &Item<'_>,
+        item: &CheckoutItem<'_>,
     ) -> Result<(), MaterialiseError> {
         let nofollow = AtFlags::SYMLINK_NOFOLLOW;
         let mut exact = self.owned(item, |uid, gid| {
@@ -250,7 +292,7 @@ impl<'a> Writer<'a> {
 
     fn owned(
         &self,
-        item: &Item<'_>,
+        item: &CheckoutItem<'_>,
         chown: impl FnOnce(Option<Uid>, Option<Gid>) -> rustix::io::Result<()>,
     ) -> Result<bool, MaterialiseError> {
         let (uid, gid) = (item.uid, item.gid);
@@ -274,7 +316,7 @@ impl<'a> Writer<'a> {
 
     fn attributed(
         &self,
-        item: &Item<'_>,
+        item: &CheckoutItem<'_>,
         set: rustix::io::Result<()>,
     ) -> Result<bool, MaterialiseError> {
         match set {

@@ -128,7 +128,7 @@ fn changes(lower: &Tree, found: &Tree, touched: &Touched, options: &ScanOptions)
     let mut paths: BTreeSet<&RelPath> = found.iter().map(|(path, _)| path).collect();
     for selection in &touched.selections {
         paths.insert(&selection.path);
-        let whole = selection.extent == crate::materialise::Extent::Subtree;
+        let whole = selection.depth == crate::materialise::ScanDepth::Subtree;
         let still_there = found
             .get(selection.path.as_bytes())
             .is_some_and(Inode::is_dir);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::materialise::{Extent, ScanOptions, Selection};
+use crate::materialise::{ScanDepth, ScanOptions, Selection};
 use crate::path::RelPath;
 use crate::sandbox::SandboxError;
 use crate::tree::{Inode, Node, Tree};
@@ -51,7 +51,7 @@ pub(super) fn touched(
         touched: Touched::default(),
         pending: vec![RelPath::root()],
     };
-    walk.select(RelPath::root(), Extent::Alone);
+    walk.select(RelPath::root(), ScanDepth::InodeOnly);
     while let Some(dir) = walk.pending.pop() {
         walk.list(&dir)?;
     }
@@ -113,9 +113,9 @@ impl Walk<'_> {
                     if !closed {
                         self.pending.push(path.clone());
                     }
-                    self.select(path, Extent::Alone);
+                    self.select(path, ScanDepth::InodeOnly);
                 } else {
-                    self.select(path, Extent::Subtree);
+                    self.select(path, ScanDepth::Subtree);
                 }
             }
             FileType::RegularFile => {
@@ -127,17 +127,17 @@ impl Walk<'_> {
                         self.touched.renamed.push(path.clone());
                     }
                 }
-                self.select(path, Extent::Alone);
+                self.select(path, ScanDepth::InodeOnly);
             }
             // A file system that does not tell kinds: look at everything below, which is slower and as right.
-            FileType::Unknown => self.select(path, Extent::Subtree),
-            _ => self.select(path, Extent::Alone),
+            FileType::Unknown => self.select(path, ScanDepth::Subtree),
+            _ => self.select(path, ScanDepth::InodeOnly),
         }
         Ok(())
     }
 
-    fn select(&mut self, path: RelPath, extent: Extent) {
-        self.touched.selections.push(Selection { path, extent });
+    fn select(&mut self, path: RelPath, depth: ScanDepth) {
+        self.touched.selections.push(Selection { path, depth });
     }
 
     /// Returns the first byte of an attribute (0 for an empty one), or `None` when it is not set.

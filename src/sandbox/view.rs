@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{IFlags, Mode, OFlags};
 
 use crate::materialise::{
-    IdLookup, Lifetime, MaterialiseError, ObjectSource, Ownership, Source, Upper, checkout,
-    checkout_subtree, erofs_image, mount_writable, private_namespace, unmount, unmount_lazily,
+    IdLookup, MaterialiseError, MountSource, ObjectSource, Ownership, UpperDirs, UpperLifetime,
+    checkout, checkout_subtree, erofs_image, mount_writable, private_namespace, unmount,
+    unmount_lazily,
 };
 use crate::path::RelPath;
 use crate::sandbox::SandboxError;
@@ -153,10 +154,10 @@ fn mount(work: &Path, lower: Lower<'_>) -> Result<View, SandboxError> {
         lower.ids,
         Ownership::Exact,
     )?;
-    let dirs = Upper {
+    let dirs = UpperDirs {
         upper: &view.upper,
         work: &overlay,
-        lifetime: Lifetime::Build,
+        lifetime: UpperLifetime::Build,
     };
     let name = "layerset:build";
     match lower.kind {
@@ -164,7 +165,7 @@ fn mount(work: &Path, lower: Lower<'_>) -> Result<View, SandboxError> {
             let image = work.join("image.erofs");
             let bytes = erofs_image(lower.tree, lower.ids)?;
             std::fs::write(&image, bytes).map_err(SandboxError::io("write", &image))?;
-            let source = Source::Image {
+            let source = MountSource::Image {
                 image: &image,
                 objects,
             };
@@ -180,7 +181,7 @@ fn mount(work: &Path, lower: Lower<'_>) -> Result<View, SandboxError> {
                 lower.ids,
                 Ownership::Exact,
             )?;
-            mount_writable(Source::Directory(&dir), dirs, &view.merged, name)?;
+            mount_writable(MountSource::Directory(&dir), dirs, &view.merged, name)?;
         }
     }
     Ok(view)

@@ -12,19 +12,19 @@ const FORMAT: u32 = 1;
 /// A repository's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct RepositoryConfig {
     /// Version of the layout; another one is refused.
     pub format: u32,
     /// What the repository uses beyond the layout.
     #[serde(default)]
-    pub features: Features,
+    pub features: FeatureFlags,
 }
 
 /// Feature flags, as ext4 has them: an unknown one means what its list says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Features {
-    /// Unknown ones may be passed over.
+pub struct FeatureFlags {
+    /// Unknown ones may be ignored.
     #[serde(default)]
     pub compatible: Vec<String>,
     /// Unknown ones allow reading only.
@@ -35,17 +35,18 @@ pub struct Features {
     pub incompatible: Vec<String>,
 }
 
-impl Default for Config {
+impl Default for RepositoryConfig {
     fn default() -> Self {
         Self {
             format: FORMAT,
-            features: Features::default(),
+            features: FeatureFlags::default(),
         }
     }
 }
 
-impl Config {
-    /// Reads the configuration of the repository at `root`, and refuses one that this program must not touch.
+impl RepositoryConfig {
+    /// Reads the configuration of the repository at `root`, and refuses one that this program must
+    /// not touch.
     pub fn load(root: &Path) -> Result<Self, StoreError> {
         let path = root.join("config.toml");
         let text = match std::fs::read_to_string(&path) {
@@ -109,18 +110,19 @@ impl Config {
 mod tests {
     use super::*;
     use crate::durable::RealDisk;
-    use crate::store::{OpenOptions, RefName, Repository};
+    use crate::store::{RefName, Repository, RepositoryOptions};
     use std::sync::Arc;
 
     fn open(features: &str) -> Result<Result<(), StoreError>, StoreError> {
         let dir = tempfile::tempdir().unwrap();
         Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
-        let text = Config::default().to_toml().replace(
+        let text = RepositoryConfig::default().to_toml().replace(
             &format!("\n{features} = []"),
             &format!("\n{features} = [\"x\"]"),
         );
         std::fs::write(dir.path().join("config.toml"), text).unwrap();
-        let repository = Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default())?;
+        let repository =
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default())?;
         assert!(repository.refs().unwrap().is_empty());
         Ok(repository
             .begin()
@@ -150,7 +152,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.toml"), "format = 2\n").unwrap();
         assert!(matches!(
-            Config::load(dir.path()),
+            RepositoryConfig::load(dir.path()),
             Err(StoreError::Incompatible { .. })
         ));
     }

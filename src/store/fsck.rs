@@ -22,7 +22,7 @@ pub enum Damage {
 
 /// Who needs a damaged thing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct User {
+pub struct Dependent {
     /// `image web`, `layer nginx`, `ref images/web`.
     pub name: String,
     /// The path there, for objects.
@@ -39,7 +39,7 @@ pub struct DamagedThing {
     /// What is wrong.
     pub damage: Damage,
     /// Who needs it; empty when nothing does.
-    pub users: Vec<User>,
+    pub users: Vec<Dependent>,
 }
 
 /// How to check.
@@ -63,21 +63,21 @@ pub struct FsckReport {
 }
 
 #[derive(Default)]
-struct Walk {
+struct FsckWalk {
     report: FsckReport,
     /// Users by object, of everything reachable.
-    needed: BTreeMap<ObjectId, Vec<User>>,
+    needed: BTreeMap<ObjectId, Vec<Dependent>>,
     seen: BTreeSet<String>,
 }
 
-impl Walk {
+impl FsckWalk {
     fn damaged(&mut self, what: &'static str, name: String, error: &StoreError, user: &str) {
         let damage = match error {
             StoreError::NotFound { .. } => Damage::Missing,
             StoreError::Corrupt { .. } => Damage::Corrupt,
             _ => Damage::Unreadable,
         };
-        let users = vec![User {
+        let users = vec![Dependent {
             name: user.to_owned(),
             path: None,
         }];
@@ -93,7 +93,7 @@ impl Walk {
         let users = self.needed.entry(object).or_default();
         // A handful says enough; an empty file may be needed ten thousand times.
         if users.len() < 8 {
-            users.push(User {
+            users.push(Dependent {
                 name: user.to_owned(),
                 path: path.cloned(),
             });
@@ -104,7 +104,7 @@ impl Walk {
 impl Repository {
     /// Verifies every byte of the repository.
     pub fn fsck(&self, options: FsckOptions<'_>) -> Result<FsckReport, StoreError> {
-        let mut walk = Walk::default();
+        let mut walk = FsckWalk::default();
         for (name, id) in self.refs()? {
             let user = format!("ref {name}");
             if name.is_layer() {
@@ -119,7 +119,8 @@ impl Repository {
                 }
             }
         }
-        // Manifests and trees that no ref needs are checked too: they may be needed again by their build key.
+        // Manifests and trees that no ref needs are checked too: they may be needed again by their
+        // build key.
         for (dir, what) in [("images", "image"), ("layers", "layer"), ("trees", "tree")] {
             for hex in self.names_in(dir)? {
                 if walk.seen.insert(format!("{dir}/{hex}")) {
@@ -139,7 +140,8 @@ impl Repository {
         Ok(walk.report)
     }
 
-    /// Lists a directory; one that is gone is empty, and what should be in it is found missing by those who need it.
+    /// Lists a directory. One that is gone counts as empty: its users report what should be in it
+    /// as missing.
     fn names_in(&self, dir: &str) -> Result<Vec<String>, StoreError> {
         let path = self.root.join(dir);
         let entries = match std::fs::read_dir(&path) {
@@ -154,7 +156,7 @@ impl Repository {
         Ok(names)
     }
 
-    fn check_loose(&self, dir: &'static str, what: &'static str, hex: &str, walk: &mut Walk) {
+    fn check_loose(&self, dir: &'static str, what: &'static str, hex: &str, walk: &mut FsckWalk) {
         let path = self.named_path(dir, hex);
         let problem = match std::fs::read(&path) {
             Err(_) => Some(Damage::Unreadable),
@@ -175,7 +177,7 @@ impl Repository {
     }
 
     /// A baseline is named by its layer and carries a digest of its own.
-    fn check_baseline(&self, hex: &str, walk: &mut Walk) {
+    fn check_baseline(&self, hex: &str, walk: &mut FsckWalk) {
         let damage = match format!("b3:{hex}").parse() {
             Err(_) => Damage::Unreadable,
             Ok(id) => match self.read_baseline(&id) {
@@ -192,7 +194,7 @@ impl Repository {
         });
     }
 
-    fn walk_image(&self, id: &ImageId, user: &str, walk: &mut Walk) {
+    fn walk_image(&self, id: &ImageId, user: &str, walk: &mut FsckWalk) {
         if !walk.seen.insert(format!("images/{}", id.to_hex())) {
             return;
         }
@@ -220,7 +222,7 @@ impl Repository {
         }
     }
 
-    fn walk_layer(&self, id: &LayerId, user: &str, walk: &mut Walk) {
+    fn walk_layer(&self, id: &LayerId, user: &str, walk: &mut FsckWalk) {
         if !walk.seen.insert(format!("layers/{}", id.to_hex())) {
             return;
         }
@@ -249,7 +251,11 @@ impl Repository {
         }
     }
 
-    fn check_objects(&self, options: FsckOptions<'_>, walk: &mut Walk) -> Result<(), StoreError> {
+    fn check_objects(
+        &self,
+        options: FsckOptions<'_>,
+        walk: &mut FsckWalk,
+    ) -> Result<(), StoreError> {
         let mut ids: BTreeSet<ObjectId> = walk.needed.keys().copied().collect();
         for byte in 0..=255u8 {
             let first = format!("{byte:02x}");

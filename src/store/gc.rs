@@ -14,7 +14,7 @@ pub struct GcPlan {
     /// Files to remove with their sizes: images, layers, baselines, trees, objects, so that nothing
     /// that stays ever points at something removed.
     pub files: Vec<(PathBuf, u64)>,
-    /// Where in `files` a kind ends; removals before such a place are made durable before those after it.
+    /// Where in `files` a kind ends; removals before it are made durable before those after it.
     pub steps: Vec<usize>,
     /// Objects among them.
     pub objects: usize,
@@ -43,7 +43,7 @@ pub struct GcReport {
 }
 
 #[derive(Debug, Default)]
-struct Marked {
+struct MarkSet {
     images: BTreeSet<String>,
     layers: BTreeSet<String>,
     trees: BTreeSet<String>,
@@ -53,7 +53,7 @@ struct Marked {
 impl Repository {
     /// Finds what no ref needs. The repository must be open exclusively.
     pub fn plan_gc(&self) -> Result<GcPlan, StoreError> {
-        let mut marked = Marked::default();
+        let mut marked = MarkSet::default();
         for (name, id) in self.refs()? {
             if name.is_layer() {
                 if let Ok(id) = id.parse() {
@@ -103,7 +103,8 @@ impl Repository {
                 .filter(|entry| entry.path().is_dir());
             pending.extend(dirs.map(|entry| entry.path()));
         }
-        // Nobody pulls or publishes now: what arrived for a pull that broke off is fetched again should it go on after all.
+        // Nobody pulls or publishes now. A pull that broke off fetches again what it had, if it is
+        // resumed.
         for dir in ["incoming", "indexes"] {
             self.sweep_all(&self.root.join("cache").join(dir), &mut plan)?;
         }
@@ -111,7 +112,8 @@ impl Repository {
         Ok(plan)
     }
 
-    /// Takes everything below a directory that need not be there, directories after what is in them.
+    /// Plans to remove everything below a directory, which may be absent; directories after their
+    /// contents.
     fn sweep_all(&self, dir: &std::path::Path, plan: &mut GcPlan) -> Result<(), StoreError> {
         if !dir.is_dir() {
             return Ok(());
@@ -149,7 +151,7 @@ impl Repository {
         Ok(())
     }
 
-    fn mark_image(&self, id: &ImageId, marked: &mut Marked) -> Result<(), StoreError> {
+    fn mark_image(&self, id: &ImageId, marked: &mut MarkSet) -> Result<(), StoreError> {
         if marked.images.insert(id.to_hex()) {
             let image = self.read_image(id)?;
             self.mark_tree(&image.tree, marked)?;
@@ -160,7 +162,7 @@ impl Repository {
         Ok(())
     }
 
-    fn mark_layer(&self, id: &LayerId, marked: &mut Marked) -> Result<(), StoreError> {
+    fn mark_layer(&self, id: &LayerId, marked: &mut MarkSet) -> Result<(), StoreError> {
         if marked.layers.insert(id.to_hex()) {
             let layer = self.read_layer(id)?;
             marked.trees.insert(layer.changeset.to_hex());
@@ -172,20 +174,21 @@ impl Repository {
         Ok(())
     }
 
-    fn mark_tree(&self, id: &TreeId, marked: &mut Marked) -> Result<(), StoreError> {
+    fn mark_tree(&self, id: &TreeId, marked: &mut MarkSet) -> Result<(), StoreError> {
         if marked.trees.insert(id.to_hex()) {
             marked.objects.extend(self.read_tree(id)?.objects());
         }
         Ok(())
     }
 
-    /// Removes what the plan names. Stopping anywhere leaves a sound repository: manifests go before what they name.
+    /// Removes what the plan names. Stopping anywhere leaves a sound repository: manifests go
+    /// before what they name.
     pub fn apply_gc(&self, plan: &GcPlan) -> Result<GcReport, StoreError> {
         self.require_writable()?;
         let mut report = GcReport::default();
         for (index, (path, size)) in plan.files.iter().enumerate() {
             if index > 0 && plan.steps.contains(&index) {
-                // What needs something must be gone for good before the first of what it needs goes.
+                // Whatever refers to a thing must be gone for good before the thing goes.
                 self.disk.sync_fs(&self.root)?;
             }
             self.disk.remove(path)?;

@@ -1,7 +1,7 @@
 //! The derived index in `cache/index.sled`: facts about objects that can always be computed again.
 //!
-//! It is opened lazily, never on the way of deploy, switch, rollback or boot, and started afresh on any error or panic
-//! while opening: sled 0.34 has been seen to do both after a kill (shared facts, section 5).
+//! It is opened lazily, never on the way of deploy, switch, rollback or boot, and started afresh on
+//! any error or panic while opening: sled 0.34 has been seen to do both after a kill.
 
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
@@ -19,7 +19,8 @@ pub struct Index {
     database: OnceLock<Option<Database>>,
 }
 
-/// An open database, and the lock that says so: whoever does not get it works without, and throws nothing away.
+/// An open database and its lock. A command that does not get the lock works without an index, and
+/// deletes nothing.
 #[derive(Debug)]
 struct Database {
     sled: sled::Db,
@@ -47,7 +48,8 @@ impl Index {
         tree.get(key).ok()?.map(|value| value.to_vec())
     }
 
-    /// Remembers many facts of `kind` at once; what fails is forgotten, and computed again next time.
+    /// Remembers many facts of `kind` at once; what fails is forgotten, and computed again next
+    /// time.
     pub fn put_all(&self, kind: &str, facts: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
         let Some(tree) = self
             .database()

@@ -1,17 +1,19 @@
-//! The repository: where objects, trees, layers and images live, each named by the digest of its canonical bytes.
+//! The repository: where objects, trees, layers and images live, each named by the digest of its
+//! canonical bytes.
 //!
 //! ```text
 //! config.toml            format version and feature flags
-//! objects/ab/cdef…       file contents, raw; the directory is 0700 because a 0640 file's bytes must not leak
+//! objects/ab/cdef…       file contents, raw; closed to others (0700): a 0640 file must not leak
 //! trees/ layers/ images/ canonical bytes by id
-//! baselines/             what the checks found when a layer was built, by its id and no part of it
+//! baselines/             what the checks found when a layer was built, by layer; not part of its id
 //! refs/                  names -> ids: the roots of garbage collection
 //! cache/                 may be deleted at any time
 //! tmp/  lock
 //! ```
 //!
-//! An object under its final name is whole, whatever died: see [`Transaction`] for the one commit point. An object's
-//! modification time is always 0, so that a later write to it shows without reading it ([`Repository::check_object`]).
+//! An object under its final name is whole, whatever died: see [`Transaction`] for the one commit
+//! point. An object's modification time is always 0, so that a later write to it shows without
+//! reading it ([`Repository::check_object`]).
 
 mod baseline;
 mod config;
@@ -23,13 +25,13 @@ mod refs;
 mod transaction;
 mod work;
 
-pub use config::Config;
-pub use fsck::{Damage, DamagedThing, FsckOptions, FsckReport, User};
+pub use config::RepositoryConfig;
+pub use fsck::{Damage, DamagedThing, Dependent, FsckOptions, FsckReport};
 pub use gc::{GcPlan, GcReport};
 pub use index::Index;
-pub use read::Resolved;
+pub use read::ResolvedId;
 pub use refs::RefName;
-pub use transaction::{Committed, Transaction};
+pub use transaction::{CommitReport, Transaction};
 pub use work::WorkDir;
 
 use std::path::{Path, PathBuf};
@@ -40,59 +42,38 @@ use self::baseline::BASELINES;
 use crate::durable::{Disk, DurableError, LatchingDisk, Lock, LockMode};
 use crate::format::FormatError;
 
-/// What can go wrong with a repository, by what one can do about it.
+/// What can go wrong with a repository; a variant for each remedy.
+// The names of the fields say what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is none.
+    /// Nothing is there.
     #[error("no repository at '{}'", path.display())]
-    Missing {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// There is something else.
+    Missing { path: PathBuf },
+    /// Something else is there.
     #[error("'{}' is not empty and holds no repository", path.display())]
-    Occupied {
-        /// Where.
-        path: PathBuf,
-    },
+    Occupied { path: PathBuf },
     /// It needs another version of this program.
     #[error("the repository at '{}' needs {need}", path.display())]
-    Incompatible {
-        /// Where.
-        path: PathBuf,
-        /// The format version or features.
-        need: String,
-    },
+    Incompatible { path: PathBuf, need: String },
     /// Its configuration does not parse.
     #[error("cannot read '{}': {reason}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    Config { path: PathBuf, reason: String },
     /// Something it should hold is not there.
     #[error("the repository has no {what} {name}")]
     NotFound {
         /// `object`, `tree`, `layer`, `image` or `ref`.
         what: &'static str,
-        /// Its id or name.
         name: String,
     },
     /// An abbreviation or name fits more than one thing.
-    #[error("'{name}' fits {count} things")]
-    Ambiguous {
-        /// What was given.
-        name: String,
-        /// How many it fits.
-        count: usize,
-    },
+    #[error("'{name}' is ambiguous: it matches {count} things")]
+    Ambiguous { name: String, count: usize },
     /// Bytes do not have the digest that they are named by.
     #[error("{what} {name} is damaged: its bytes have the digest b3:{found}")]
     Corrupt {
         /// `object`, `tree`, `layer` or `image`.
         what: &'static str,
-        /// Its id.
         name: String,
         /// The digest of what is there, 64 hex digits.
         found: String,
@@ -102,9 +83,7 @@ pub enum StoreError {
     Format {
         /// `tree`, `layer` or `image`.
         what: &'static str,
-        /// Its id.
         name: String,
-        /// Why.
         source: FormatError,
     },
     /// A manifest that cannot be written: a mistake of the caller.
@@ -112,25 +91,18 @@ pub enum StoreError {
     Unwritable {
         /// `layer` or `image`.
         what: &'static str,
-        /// Why.
         source: FormatError,
     },
     /// A name that cannot be a ref.
     #[error(
         "'{name}' cannot name a ref: use lower-case letters, digits, '.', '-', '_' and '+' between single '/'"
     )]
-    RefName {
-        /// What was given.
-        name: String,
-    },
+    RefName { name: String },
     /// The filesystem holds less room than the work needs.
     #[error("'{}' has {available} bytes free, {needed} are needed", path.display())]
     TooSmall {
-        /// Where.
         path: PathBuf,
-        /// Bytes needed.
         needed: u64,
-        /// Bytes free.
         available: u64,
     },
     /// The system refused.
@@ -150,13 +122,13 @@ impl StoreError {
 pub struct Repository {
     root: PathBuf,
     disk: Arc<dyn Disk>,
-    config: Config,
+    config: RepositoryConfig,
     _lock: Lock,
 }
 
 /// How to wait for a lock.
 #[derive(Clone, Copy)]
-pub struct Waiting<'a> {
+pub struct LockWait<'a> {
     /// How long.
     pub patience: Duration,
     /// Told once who holds the lock.
@@ -165,7 +137,7 @@ pub struct Waiting<'a> {
 
 /// How to open a repository.
 #[derive(Clone, Copy)]
-pub struct OpenOptions<'a> {
+pub struct RepositoryOptions<'a> {
     /// Shared for everything but garbage collection.
     pub mode: LockMode,
     /// What others read while they wait for us.
@@ -176,7 +148,7 @@ pub struct OpenOptions<'a> {
     pub waiting: &'a dyn Fn(&str),
 }
 
-impl Default for OpenOptions<'_> {
+impl Default for RepositoryOptions<'_> {
     fn default() -> Self {
         Self {
             mode: LockMode::Shared,
@@ -187,7 +159,8 @@ impl Default for OpenOptions<'_> {
     }
 }
 
-/// The directories of a repository with their modes; `objects` and what can leak its bytes is closed to others.
+/// The directories of a repository with their modes; `objects` and what can leak its bytes is
+/// closed to others.
 const DIRECTORIES: [(&str, u32); 8] = [
     ("objects", 0o700),
     ("trees", 0o755),
@@ -206,7 +179,7 @@ impl Repository {
     pub fn init(root: &Path, disk: Arc<dyn Disk>) -> Result<(), StoreError> {
         let config = root.join("config.toml");
         if config.exists() {
-            return Config::load(root).map(drop);
+            return RepositoryConfig::load(root).map(drop);
         }
         if let Some(parent) = root.parent() {
             std::fs::create_dir_all(parent)
@@ -239,7 +212,7 @@ impl Repository {
             disk.as_ref(),
             &config,
             0o644,
-            Config::default().to_toml().as_bytes(),
+            RepositoryConfig::default().to_toml().as_bytes(),
         )?;
         Ok(())
     }
@@ -250,9 +223,9 @@ impl Repository {
     pub fn open(
         root: &Path,
         disk: Arc<dyn Disk>,
-        options: OpenOptions<'_>,
+        options: RepositoryOptions<'_>,
     ) -> Result<Self, StoreError> {
-        let config = Config::load(root)?;
+        let config = RepositoryConfig::load(root)?;
         let lock = Lock::take(
             &root.join("lock"),
             options.mode,
@@ -289,12 +262,13 @@ impl Repository {
         Ok(dir)
     }
 
-    /// Takes a lock among the commands that use this repository, for work that two must not do at once.
+    /// Takes a lock among the commands that use this repository, for work that two must not do at
+    /// once.
     pub fn work_lock(
         &self,
         name: &str,
         title: &str,
-        waiting: Waiting<'_>,
+        waiting: LockWait<'_>,
     ) -> Result<Lock, StoreError> {
         let path = self.cache_dir("locks")?.join(name);
         Ok(Lock::take(
@@ -325,7 +299,7 @@ impl Repository {
     }
 
     /// Returns the configuration.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &RepositoryConfig {
         &self.config
     }
 

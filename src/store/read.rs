@@ -12,7 +12,7 @@ use crate::tree::{Changeset, Tree};
 
 /// What a name or an abbreviated id stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resolved {
+pub enum ResolvedId {
     /// An image.
     Image(ImageId),
     /// A layer.
@@ -61,8 +61,8 @@ impl Repository {
         )
     }
 
-    /// Checks that an object is there and unharmed: by size and by its modification time, which is 0 as long as nobody
-    /// wrote to it since it was put; one that was touched is read and hashed.
+    /// Checks that an object is there and unharmed: by size and by its modification time, which is
+    /// 0 as long as nobody wrote to it since it was put; one that was touched is read and hashed.
     pub fn check_object(&self, id: &ObjectId, size: u64) -> Result<(), StoreError> {
         let path = self.object_path(id);
         let metadata = std::fs::symlink_metadata(&path)
@@ -170,8 +170,9 @@ impl Repository {
         })
     }
 
-    /// Finds what `text` stands for: a ref (`images/web`, or `web` for short), an id, or a unique abbreviation of one.
-    pub fn resolve(&self, text: &str) -> Result<Resolved, StoreError> {
+    /// Finds what `text` stands for: a ref (`images/web`, or `web` for short), an id, or a unique
+    /// abbreviation of one.
+    pub fn resolve(&self, text: &str) -> Result<ResolvedId, StoreError> {
         if let Some(found) = self.resolve_ref(text)? {
             return Ok(found);
         }
@@ -185,10 +186,10 @@ impl Repository {
         for (dir, wrap) in [
             (
                 "images",
-                (|d| Resolved::Image(ImageId::from_digest(d))) as fn([u8; 32]) -> Resolved,
+                (|d| ResolvedId::Image(ImageId::from_digest(d))) as fn([u8; 32]) -> ResolvedId,
             ),
-            ("layers", |d| Resolved::Layer(LayerId::from_digest(d))),
-            ("trees", |d| Resolved::Tree(TreeId::from_digest(d))),
+            ("layers", |d| ResolvedId::Layer(LayerId::from_digest(d))),
+            ("trees", |d| ResolvedId::Tree(TreeId::from_digest(d))),
         ] {
             found.extend(
                 self.with_prefix(&self.root.join(dir), "", prefix.digits())?
@@ -202,7 +203,7 @@ impl Repository {
             let ids = self.with_prefix(&objects, first, rest)?;
             found.extend(
                 ids.into_iter()
-                    .map(|digest| Resolved::Object(ObjectId::from_digest(digest))),
+                    .map(|digest| ResolvedId::Object(ObjectId::from_digest(digest))),
             );
         }
         match found.as_slice() {
@@ -218,7 +219,7 @@ impl Repository {
         }
     }
 
-    fn resolve_ref(&self, text: &str) -> Result<Option<Resolved>, StoreError> {
+    fn resolve_ref(&self, text: &str) -> Result<Option<ResolvedId>, StoreError> {
         for name in [
             text.to_owned(),
             format!("images/{text}"),
@@ -235,9 +236,13 @@ impl Repository {
                 name: format!("'{name}' (it holds no id)"),
             };
             return if name.is_layer() {
-                id.parse().map(|id| Some(Resolved::Layer(id))).map_err(bad)
+                id.parse()
+                    .map(|id| Some(ResolvedId::Layer(id)))
+                    .map_err(bad)
             } else {
-                id.parse().map(|id| Some(Resolved::Image(id))).map_err(bad)
+                id.parse()
+                    .map(|id| Some(ResolvedId::Image(id)))
+                    .map_err(bad)
             };
         }
         Ok(None)
@@ -265,7 +270,7 @@ impl Repository {
     /// Finds the image that `text` stands for.
     pub fn resolve_image(&self, text: &str) -> Result<ImageId, StoreError> {
         match self.resolve(text)? {
-            Resolved::Image(id) => Ok(id),
+            ResolvedId::Image(id) => Ok(id),
             _ => Err(StoreError::NotFound {
                 what: "image",
                 name: format!("'{text}'"),

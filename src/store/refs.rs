@@ -1,4 +1,5 @@
-//! Refs: names that point at images or layers, one small file each; the roots of garbage collection.
+//! Refs: names that point at images or layers, one small file each; the roots of garbage
+//! collection.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -142,7 +143,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Points a ref at something that is already in the repository, durably; the commit point is the rename.
+    /// Points a ref at something that is already in the repository, durably; the commit point is
+    /// the rename.
     pub fn set_ref(&self, name: &RefName, id: &str) -> Result<(), StoreError> {
         self.require_writable()?;
         self.make_ref_dirs(name)?;

@@ -1,8 +1,9 @@
-//! Transactions: everything new goes to a staging directory, and one rename makes it count.
+//! Transactions: everything new goes to a staging directory, and one rename commits it.
 //!
-//! Order of a commit: staged files → `syncfs` → renamed to their final names → `syncfs` → the ref renamed (the commit
-//! point) → `fsync` of its directory. The first sync is why an object under its final name is always whole, so that a
-//! later transaction may rely on it; the second costs little because the data is already on the disk.
+//! Order of a commit: staged files → `syncfs` → renamed to their final names → `syncfs` → the ref
+//! renamed (the commit point) → `fsync` of its directory. The first sync is why an object under its
+//! final name is always whole, so that a later transaction may rely on it; the second costs little
+//! because the data is already on the disk.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,13 +26,14 @@ use crate::tree::{Changeset, Tree};
 const SMALL_BYTES: usize = 1 << 20;
 
 thread_local! {
-    /// Scratch space for reading files, kept because fresh memory costs more than reading a small file.
+    /// Scratch space for reading files, kept because fresh memory costs more than reading a small
+    /// file.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What a commit brought.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Committed {
+pub struct CommitReport {
     /// Objects that were not there before.
     pub new_objects: u64,
     /// Bytes written to the repository, manifests and trees included.
@@ -44,13 +46,13 @@ pub struct Committed {
 pub struct Transaction<'r> {
     repository: &'r Repository,
     work: WorkDir,
-    staged: Mutex<Staged>,
+    staged: Mutex<StagedFiles>,
     next: AtomicU64,
     bytes_written: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Staged {
+struct StagedFiles {
     /// Whole objects, by the number of the file that each is in.
     objects: BTreeMap<ObjectId, u64>,
     /// Final path below the root by staged path, for trees and manifests.
@@ -76,12 +78,13 @@ impl Transaction<'_> {
         self.repository
     }
 
-    /// Says whether an object is there already; one that was touched since it was put is not, and is replaced.
+    /// Says whether an object is already there. One that was touched since it was put does not
+    /// count, and is replaced.
     fn is_known(&self, id: &ObjectId, size: u64) -> bool {
         self.lock().objects.contains_key(id) || self.repository.is_untouched(id, size)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Staged> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, StagedFiles> {
         self.staged
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -96,7 +99,8 @@ impl Transaction<'_> {
         number.map(|number| self.staged_path(number))
     }
 
-    /// Puts bytes; when this returns, they are stored under their digest or will be by [`Transaction::commit`].
+    /// Puts bytes; when this returns, they are stored under their digest or will be by
+    /// [`Transaction::commit`].
     pub fn put_object(&self, bytes: &[u8]) -> Result<ObjectId, StoreError> {
         let id = ObjectId::of(bytes);
         if !self.is_known(&id, bytes.len() as u64) {
@@ -121,8 +125,8 @@ impl Transaction<'_> {
         })
     }
 
-    /// Puts a file whose first bytes fill `buffer`: written while it is hashed, and thrown away when it turns out to be
-    /// known, because a second pass over what is new costs more than that.
+    /// Puts a file whose first bytes fill `buffer`: written while it is hashed, and thrown away
+    /// when it turns out to be known, because a second pass over what is new costs more than that.
     fn put_large(&self, file: &mut File, buffer: &mut [u8]) -> Result<(ObjectId, u64), StoreError> {
         let mut hasher = blake3::Hasher::new();
         let number = self.stage(&mut |staged| {
@@ -149,10 +153,11 @@ impl Transaction<'_> {
         Ok((id, size))
     }
 
-    /// Puts an object of which id and size are known before its bytes: `fill` writes them, in any number of pieces. Bytes that
-    /// are not those of the object are an error, and so is a byte too many as soon as it comes; nothing of it stays then.
+    /// Puts an object whose id and size are known in advance; `fill` writes its bytes, in any
+    /// number of pieces. Wrong bytes are an error, and so is a byte too many, as soon as it comes;
+    /// nothing of the object stays then.
     ///
-    /// An object that is there already is not made again.
+    /// An object that is already there is not written again.
     pub fn put_expected(
         &self,
         id: &ObjectId,
@@ -164,7 +169,7 @@ impl Transaction<'_> {
         }
         let mut found = None;
         let number = self.stage(&mut |file| {
-            let mut writer = Expecting {
+            let mut writer = ExpectedWriter {
                 file: io::BufWriter::with_capacity(EXPECTED_BUFFER, file),
                 hasher: blake3::Hasher::new(),
                 left: size,
@@ -196,14 +201,16 @@ impl Transaction<'_> {
         let path = self.staged_path(number);
         self.repository.disk.write(&path, 0o400, &mut |file| {
             fill(file)?;
-            // A modification time of 0 marks an object that nobody wrote to since; see `check_object`.
+            // A modification time of 0 marks an object that nobody wrote to since; see
+            // `check_object`.
             let zero = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
             file.set_times(zero)
         })?;
         Ok(number)
     }
 
-    /// Takes a whole staged file as the object; when two threads bring the same bytes, the second file goes.
+    /// Takes a whole staged file as the object; when two threads bring the same bytes, the second
+    /// file goes.
     fn keep(&self, id: ObjectId, number: u64, size: u64) -> Result<(), StoreError> {
         let is_first = match self.lock().objects.entry(id) {
             Entry::Vacant(entry) => {
@@ -233,7 +240,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Stages a file whose name does not say what is in it: the one that is staged last counts.
+    /// Stages a file whose name does not determine its content; of two with one name, the last
+    /// wins.
     pub(super) fn stage_replacing(
         &self,
         dir: &str,
@@ -296,8 +304,8 @@ impl Transaction<'_> {
         self.repository.read_object(id)
     }
 
-    /// Checks that an object that is stored or staged has the content that its id says, in constant memory; what is staged was
-    /// checked when it was put.
+    /// Checks that an object that is stored or staged has the content that its id says, in constant
+    /// memory; what is staged was checked when it was put.
     pub fn verify_object(&self, id: &ObjectId) -> Result<(), StoreError> {
         match self.staged_object(id) {
             Some(_) => Ok(()),
@@ -313,19 +321,19 @@ impl Transaction<'_> {
         self.repository.open_object(id)
     }
 
-    /// Makes everything durable, then points `name` at `id`: from then on it counts.
-    pub fn commit(self, name: &RefName, id: &str) -> Result<Committed, StoreError> {
+    /// Makes everything durable, then points `name` at `id`, which is the commit point.
+    pub fn commit(self, name: &RefName, id: &str) -> Result<CommitReport, StoreError> {
         let repository = self.repository;
         let committed = self.store()?;
         repository.set_ref(name, id)?;
         Ok(committed)
     }
 
-    /// Makes everything durable under its final name, without a ref: it stays until the next garbage collection, which
-    /// cannot begin before this repository is closed.
-    pub fn store(self) -> Result<Committed, StoreError> {
+    /// Makes everything durable under its final name, without a ref: it stays until the next
+    /// garbage collection, which cannot begin before this repository is closed.
+    pub fn store(self) -> Result<CommitReport, StoreError> {
         let (repository, disk) = (self.repository, &self.repository.disk);
-        // What is there already may be what an earlier transaction could not make durable.
+        // What is already there may be what an earlier transaction failed to make durable.
         disk.require_unharmed()?;
         let staged = std::mem::take(&mut *self.lock());
         if !(staged.objects.is_empty() && staged.named.is_empty()) {
@@ -333,7 +341,8 @@ impl Transaction<'_> {
             for (object, number) in &staged.objects {
                 disk.rename(&self.staged_path(*number), &repository.object_path(object))?;
             }
-            // What has a name has all that it names: a kill in between leaves nothing that seems whole and is not.
+            // Everything is renamed before what refers to it: a kill in between leaves nothing that
+            // looks whole and is not.
             for dir in ["trees", BASELINES, "layers", "images"] {
                 let of_dir = |(path, _): &(&PathBuf, &PathBuf)| {
                     let name = path.file_name().and_then(|name| name.to_str());
@@ -345,7 +354,7 @@ impl Transaction<'_> {
             }
             disk.sync_fs(&repository.root)?;
         }
-        Ok(Committed {
+        Ok(CommitReport {
             new_objects: staged.objects.len() as u64,
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
         })
@@ -355,14 +364,14 @@ impl Transaction<'_> {
 /// Bytes that are collected before they are written to an expected object.
 const EXPECTED_BUFFER: usize = 256 << 10;
 
-/// Writes and hashes what is said to have `left` more bytes.
-struct Expecting<'a> {
+/// Writes and hashes an object of which `left` bytes are still to come.
+struct ExpectedWriter<'a> {
     file: io::BufWriter<&'a mut File>,
     hasher: blake3::Hasher,
     left: u64,
 }
 
-impl io::Write for Expecting<'_> {
+impl io::Write for ExpectedWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len() as u64;
         let Some(left) = self.left.checked_sub(count) else {
@@ -403,7 +412,7 @@ fn canonical<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, Sto
 mod tests {
     use super::*;
     use crate::durable::RealDisk;
-    use crate::store::OpenOptions;
+    use crate::store::RepositoryOptions;
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::Arc;
 
@@ -412,7 +421,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
         let repository =
-            Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
         for size in [7, SMALL_BYTES + 1] {
             let bytes = vec![7; size];
             let put = || {

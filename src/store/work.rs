@@ -1,4 +1,5 @@
-//! Work directories below `tmp/`: owned by one process, and removed by the next one when their owner died.
+//! Work directories below `tmp/`: owned by one process, and removed by the next one when their
+//! owner died.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -13,7 +14,8 @@ use crate::durable::{Disk, DurableError, remove_tree};
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// A directory below `tmp/` that vanishes with its owner; a lock file beside it says whether the owner lives.
+/// A directory below `tmp/` that vanishes with its owner; a lock file beside it says whether the
+/// owner lives.
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,

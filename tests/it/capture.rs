@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use layerset::id::ObjectId;
 use layerset::materialise::{
-    FileMeta, HashOnly, IdLookup, ObjectDir, ObjectSink, ObjectSource, ScanOptions, hash_file, scan,
+    FileMeta, HashSink, IdLookup, ObjectDir, ObjectSink, ObjectSource, ScanOptions, hash_file, scan,
 };
 use layerset::path::RelPath;
 use layerset::sandbox::{BuildView, Captured, Lower, LowerKind, SandboxError, capture};
@@ -142,7 +142,7 @@ fn run(kind: &str, action: &(dyn Fn(&Path) + Sync)) -> Outcome {
         action(view.merged());
         let none = ScanOptions::default();
         let captured = capture(view.merged(), view.upper(), &tree, &none, &recorder)?;
-        let naive = scan(view.merged(), &none, &captured.ids, &HashOnly)?;
+        let naive = scan(view.merged(), &none, &captured.ids, &HashSink)?;
         Ok::<_, SandboxError>((captured, naive))
     })
     .unwrap();
@@ -590,7 +590,7 @@ fn the_empty_tree_is_a_base_to_build_on() {
         fs::create_dir_all(view.merged().join("etc")).unwrap();
         fs::write(view.merged().join("etc/hostname"), "x\n").unwrap();
         let none = ScanOptions::default();
-        let captured = capture(view.merged(), view.upper(), &tree, &none, &HashOnly)?;
+        let captured = capture(view.merged(), view.upper(), &tree, &none, &HashSink)?;
         Ok::<_, SandboxError>(captured.changeset)
     })
     .unwrap();

@@ -14,7 +14,7 @@ use layerset::materialise::{PasswdIds, ScanOptions, scan};
 use layerset::merge::derive::generators::{Job, jobs};
 use layerset::merge::derive::javacerts;
 use layerset::path::RelPath;
-use layerset::store::{OpenOptions, Repository, Transaction};
+use layerset::store::{Repository, RepositoryOptions, Transaction};
 use layerset::tree::{Inode, Node, Tree};
 
 use crate::debian::bootstrap;
@@ -164,7 +164,8 @@ fn what_is_derived_is_what_packages_make() {
     };
     let repo = dir.path().join("repo");
     Repository::init(&repo, Arc::new(RealDisk)).unwrap();
-    let repository = Repository::open(&repo, Arc::new(RealDisk), OpenOptions::default()).unwrap();
+    let repository =
+        Repository::open(&repo, Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
     let transaction = repository.begin().unwrap();
     let real = scanned(&root, &transaction);
     transaction.store().unwrap();

@@ -7,9 +7,10 @@ use std::process::Command;
 
 use layerset::id::ObjectId;
 use layerset::materialise::{
-    Access, Capabilities, HashOnly, Lifetime, MaterialiseError, ObjectDir, Ownership, PasswdIds,
-    ScanOptions, Source, Upper, bind, checkout, checkout_subtree, erofs_image, is_mountpoint,
-    mount_readonly, mount_source, mount_writable, private_namespace, scan, unmount, unmount_lazily,
+    BindAccess, Capabilities, HashSink, MaterialiseError, MountSource, ObjectDir, Ownership,
+    PasswdIds, ScanOptions, UpperDirs, UpperLifetime, bind, checkout, checkout_subtree,
+    erofs_image, is_mountpoint, mount_readonly, mount_source, mount_writable, private_namespace,
+    scan, unmount, unmount_lazily,
 };
 use layerset::path::RelPath;
 use layerset::tree::{Inode, Tree};
@@ -21,7 +22,7 @@ fn write_image(tree: &Tree, at: &Path) {
 }
 
 fn rescan(root: &Path) -> Tree {
-    scan(root, &ScanOptions::default(), &ids(), &HashOnly).unwrap()
+    scan(root, &ScanOptions::default(), &ids(), &HashSink).unwrap()
 }
 
 fn assert_same(left: &Tree, right: &Tree) {
@@ -121,14 +122,14 @@ fn a_writable_view_keeps_changes_in_its_upper_directory() {
     write_image(&tree, &at("i"));
     private_namespace(|| {
         let (image, objects, upper, work) = (at("i"), at("o"), at("upper"), at("work"));
-        let source = Source::Image {
+        let source = MountSource::Image {
             image: &image,
             objects: &objects,
         };
-        let dirs = Upper {
+        let dirs = UpperDirs {
             upper: &upper,
             work: &work,
-            lifetime: Lifetime::Persistent,
+            lifetime: UpperLifetime::Persistent,
         };
         mount_writable(source, dirs, &at("r"), "layerset:rw")?;
         std::fs::write(at("r").join("etc/new"), "new").unwrap();
@@ -156,10 +157,10 @@ fn binds_can_be_read_only_and_are_taken_away_lazily() {
         std::fs::create_dir(at).unwrap();
     }
     private_namespace(|| {
-        bind(&from, &to, Access::ReadWrite)?;
+        bind(&from, &to, BindAccess::ReadWrite)?;
         std::fs::write(to.join("x"), "1").unwrap();
         unmount(&to)?;
-        bind(&from, &to, Access::ReadOnly)?;
+        bind(&from, &to, BindAccess::ReadOnly)?;
         assert!(std::fs::write(to.join("x"), "2").is_err());
         let _busy = std::fs::File::open(to.join("x")).unwrap();
         assert!(unmount(&to).is_err());
@@ -302,7 +303,7 @@ fn scanning_leaves_out_what_it_is_told_and_does_not_follow_links() {
         closed: [path(b"proc")].into(),
         omitted: [path(b"cache")].into(),
     };
-    let tree = scan(root, &options, &PasswdIds::parse(b"", b""), &HashOnly).unwrap();
+    let tree = scan(root, &options, &PasswdIds::parse(b"", b""), &HashSink).unwrap();
     let names: Vec<_> = tree.iter().map(|(p, _)| p.to_string()).collect();
     assert_eq!(names, ["/", "/keep", "/keep/f", "/outside", "/proc"]);
     assert_eq!(

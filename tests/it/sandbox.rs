@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use layerset::materialise::{HashOnly, ScanOptions};
+use layerset::materialise::{HashSink, ScanOptions};
 use layerset::sandbox::{ReadOnlyBind, Run, Sandbox, SandboxError};
 
 use crate::debian;
@@ -86,7 +86,7 @@ impl Place {
 
     fn tree(&self) -> layerset::tree::Tree {
         let options = ScanOptions::default();
-        layerset::materialise::scan(&self.root(), &options, &crate::support::ids(), &HashOnly)
+        layerset::materialise::scan(&self.root(), &options, &crate::support::ids(), &HashSink)
             .unwrap()
     }
 }

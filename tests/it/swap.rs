@@ -12,7 +12,7 @@ use layerset::format::{
 };
 use layerset::id::{BuildKey, LayerId};
 use layerset::path::RelPath;
-use layerset::store::{OpenOptions, Repository};
+use layerset::store::{Repository, RepositoryOptions};
 use layerset::time::Date;
 use layerset::tree::{Changeset, Inode, Tree};
 
@@ -46,7 +46,7 @@ impl Shelf {
         let dir = tempfile::tempdir().unwrap();
         Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
         let repository =
-            Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
         Self {
             repository,
             _dir: dir,

@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::note;
 use crate::agent::{self, ChannelReport};
 use crate::builder::BuildReport;
-use crate::cli::follow::{Follow, channel_name, describe};
+use crate::cli::follow::{FollowArgs, channel_name, describe};
 use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::{
-    self, Action, Decisions, DeployOptions, DeployReport, Deployed, EtcReport, Extent, KindChoice,
-    RecordedVerdict, StageOptions,
+    self, Decisions, DeployMode, DeployOptions, DeployReport, EtcReport, HistoryAction, KindChoice,
+    NewDeployment, RecordedVerdict, StageOptions,
 };
 use crate::durable::LockMode;
 use crate::path::RelPath;
@@ -26,25 +26,25 @@ use crate::path::RelPath;
   layerset deploy b3:1f2e --target /srv/web --keep-file /etc/nginx/nginx.conf
   layerset deploy --channel web/stable --target /srv/web   # and follow it
 
-The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a
-conflict is told before anything is switched. An earlier deployment stays, and `layerset
-rollback` goes back to it.")]
+The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged, and conflicts
+are reported before anything is switched. The earlier deployment stays: `layerset rollback`
+goes back to it.")]
 pub struct Deploy {
     /// The image: a recipe's name, a ref, an id or an abbreviation of one
     #[arg(required_unless_present = "channel", conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas", "least_bytes"])]
     image: Option<String>,
     #[command(flatten)]
-    place: Place,
+    deploy: DeployArgs,
     /// Pull what this channel has for this machine, and follow the channel: NAME/CHANNEL
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
     #[command(flatten)]
-    follow: Follow,
+    follow: FollowArgs,
 }
 
 /// Where to deploy to, and how.
 #[derive(Debug, Args)]
-pub(super) struct Place {
+pub(super) struct DeployArgs {
     /// The target: any directory; it is made when absent
     #[arg(long, value_name = "DIR")]
     pub(super) target: PathBuf,
@@ -74,14 +74,14 @@ pub(super) struct Place {
 impl Deploy {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
-        let options = self
-            .place
-            .options(context, Action::Deploy, RecordedVerdict::Unchecked)?;
-        let site = context.site(&self.place.target);
+        let options =
+            self.deploy
+                .options(context, HistoryAction::Deploy, RecordedVerdict::Unchecked)?;
+        let location = context.location(&self.deploy.target);
         let Some(channel) = &self.channel else {
             let repository = context.open(LockMode::Shared, "layerset deploy")?;
             let image = repository.resolve_image(self.image.as_deref().unwrap_or_default())?;
-            let report = deploy::deploy(&site, &repository, &image, &options)?;
+            let report = deploy::deploy(&location, &repository, &image, &options)?;
             return print(context, &report, None);
         };
         let channel = channel_name(channel)?;
@@ -89,18 +89,18 @@ impl Deploy {
         let meter = Meter::new(&context.ui);
         let pull = self.follow.pull(context, &meter);
         let following = self.follow.options(context, &pull)?;
-        let report = agent::deploy_channel(&site, &repository, &channel, &following, &options)?;
+        let report = agent::deploy_channel(&location, &repository, &channel, &following, &options)?;
         print_channel(context, &report)
     }
 }
 
-impl Place {
+impl DeployArgs {
     /// Says how to bring an image onto the target; `verdict` is what the checks said of it in the
     /// course of this command.
     pub(super) fn options<'a>(
         &self,
         context: &'a Context,
-        action: Action,
+        action: HistoryAction,
         verdict: RecordedVerdict,
     ) -> Result<DeployOptions<'a>, CliError> {
         let paths = |texts: &[String]| {
@@ -119,18 +119,18 @@ impl Place {
         } else {
             KindChoice::Auto
         };
-        let extent = match (self.dry_run, self.stage_only) {
-            (true, _) => Extent::Plan,
-            (false, true) => Extent::Stage,
-            (false, false) => Extent::Switch,
+        let mode = match (self.dry_run, self.stage_only) {
+            (true, _) => DeployMode::Plan,
+            (false, true) => DeployMode::Stage,
+            (false, false) => DeployMode::Switch,
         };
         Ok(DeployOptions {
             action,
             stage: StageOptions { kind, decisions },
-            extent,
+            mode,
             keep: self.keep,
             note: note(&self.reason, verdict),
-            taken: None,
+            release: None,
             cancel: &context.cancel,
             doing: &*context.doing,
         })
@@ -188,7 +188,7 @@ fn text(report: &DeployReport) -> String {
             format!("would deploy {}\n{}", image.short(), etc_text(etc))
         }
         DeployReport::Unchanged { image, .. } => {
-            format!("image {} is current already\n", image.short())
+            format!("image {} is already current\n", image.short())
         }
         DeployReport::Deployed(deployed) => deployed_text(deployed),
     }
@@ -224,7 +224,7 @@ fn etc_text(report: &EtcReport) -> String {
     text
 }
 
-fn deployed_text(deployed: &Deployed) -> String {
+fn deployed_text(deployed: &NewDeployment) -> String {
     let mut text = etc_text(&deployed.etc);
     let how = serde_json::to_value(deployed.kind)
         .ok()
@@ -253,7 +253,7 @@ fn deployed_text(deployed: &Deployed) -> String {
     }
     for generation in &deployed.pruned {
         text.push_str(&format!(
-            "removed generation {generation}, kept no longer\n"
+            "removed generation {generation}, beyond the number to keep\n"
         ));
     }
     text

@@ -123,7 +123,7 @@ fn row(deployment: &DeploymentStatus) -> Vec<String> {
   layerset history --target /srv/web
   layerset history --target /srv/web --json | jq '.records[-1]'
 
-Each record carries the digest of the one before: an edited history is told, with status 4.")]
+Each record carries the digest of the one before it: an edited history ends with status 4.")]
 pub struct History {
     /// The target
     #[arg(long, value_name = "DIR")]

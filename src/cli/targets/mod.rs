@@ -15,15 +15,14 @@ pub use update::Update;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{INTEGRITY, INTERRUPTED, REFUSED};
 use super::{CliError, Context};
-use crate::deploy::{DeployError, Note, RecordedVerdict, Site, Target, Waiting};
+use crate::deploy::{Note, RecordedVerdict, Target, TargetLocation, TargetLockWait};
 use crate::time::SystemClock;
 
 impl Context {
     /// Says where the target at `root` is, and how to work with it.
-    fn site(&self, root: &Path) -> Site {
-        Site {
+    fn location(&self, root: &Path) -> TargetLocation {
+        TargetLocation {
             root: root.to_owned(),
             disk: Arc::clone(&self.disk),
             clock: Arc::new(SystemClock),
@@ -33,12 +32,12 @@ impl Context {
 
     /// Opens the target at `root`.
     pub(super) fn target(&self, root: &Path) -> Result<Target, CliError> {
-        Ok(self.site(root).open()?)
+        Ok(self.location(root).open()?)
     }
 
-    fn waiting(&self) -> Waiting {
+    fn waiting(&self) -> TargetLockWait {
         let ui = self.ui.clone();
-        Waiting {
+        TargetLockWait {
             patience: self.patience,
             tell: Arc::new(move |holder| ui.remark(&format!("waiting for {holder}"))),
         }
@@ -62,42 +61,5 @@ fn note(reason: &str, verdict: RecordedVerdict) -> Note {
         who,
         verdict,
         reason: reason.to_owned(),
-    }
-}
-
-impl From<DeployError> for CliError {
-    fn from(error: DeployError) -> Self {
-        let hint = error.hint();
-        match error {
-            DeployError::Store(error) => error.into(),
-            DeployError::Trust(error) => (*error).into(),
-            DeployError::Interrupted => Self::new("interrupted", INTERRUPTED),
-            error => {
-                let exit = match &error {
-                    DeployError::Conflicts(_)
-                    | DeployError::Renumbered(_)
-                    | DeployError::Bad { .. }
-                    | DeployError::BadImage { .. }
-                    | DeployError::EtcEdited { .. }
-                    | DeployError::EtcElsewhere { .. } => REFUSED,
-                    DeployError::Objects(_)
-                    | DeployError::Damaged { .. }
-                    | DeployError::Metadata { .. } => INTEGRITY,
-                    _ => 1,
-                };
-                let mut shown = Self::from_error(&error, exit);
-                if let DeployError::Conflicts(conflicts) = &error {
-                    shown.causes.extend(conflicts.iter().map(|conflict| {
-                        let record = conflict
-                            .record
-                            .as_ref()
-                            .map_or(String::new(), |record| format!(" ({record})"));
-                        format!("{}{record}: {}", conflict.path, conflict.reason)
-                    }));
-                }
-                shown.hint = hint;
-                shown
-            }
-        }
     }
 }

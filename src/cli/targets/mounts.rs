@@ -50,7 +50,7 @@ impl Activate {
         activated
             .already
             .iter()
-            .for_each(|n| text.push_str(&format!("generation {n} was mounted already\n")));
+            .for_each(|n| text.push_str(&format!("generation {n} was already mounted\n")));
         context.ui.print(&text);
         for (generation, reason) in &activated.failed {
             context.ui.remark(&format!(

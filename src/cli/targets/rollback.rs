@@ -23,7 +23,7 @@ pub struct Rollback {
     /// The generation to switch to [default: the previous one]
     #[arg(long, value_name = "GENERATION")]
     to: Option<u64>,
-    /// Mark the deployment that is left as bad, so that it is never chosen by itself again
+    /// Mark the deployment that is left as bad, so that it is never chosen automatically again
     #[arg(long)]
     mark_bad: bool,
     /// Why, for the history
@@ -58,7 +58,7 @@ impl Rollback {
         if switched.from == Some(switched.to) {
             context
                 .ui
-                .print(&format!("generation {} is current already\n", switched.to));
+                .print(&format!("generation {} is already current\n", switched.to));
         } else {
             context.ui.print(&format!(
                 "switched from {from} to generation {} in {}\n",

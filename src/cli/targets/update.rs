@@ -4,29 +4,29 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::deploy::{Place, print, print_channel};
+use super::deploy::{DeployArgs, print, print_channel};
 use crate::agent;
 use crate::builder::{self, BuildOptions, LockOptions};
 use crate::check::verdict;
-use crate::cli::follow::{Follow, channel_name};
+use crate::cli::follow::{FollowArgs, channel_name};
 use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, host_architecture};
-use crate::deploy::{self, Action, RecordedVerdict, Target};
+use crate::deploy::{self, HistoryAction, RecordedVerdict, Target};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
 use crate::time::SystemClock;
 
-/// Brings a target up to date: with what its channel has, or with one component rebuilt here.
+/// Updates a target from its channel, or with one layer rebuilt here.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  layerset update --target /srv/web                     # what the channel has that the target follows
+  layerset update --target /srv/web                     # the newest of the channel that it follows
   layerset update --target /srv/web --channel web/beta  # and follow another from now on
   layerset update nginx --target /srv/web               # newest packages of nginx; the base stays
   layerset update hello --target /srv/web --recipe recipes/web.toml
 
-Without a layer, what changed is pulled, checked and switched to; a release that was marked bad
-on the target is left alone. A layer with packages is locked anew first (--locked leaves the
-lock as it is). Only this layer is built.")]
+Without a layer, the release of the target's channel is pulled and switched to, unless it was
+marked bad on the target. With a layer, its packages are locked anew first (--locked leaves the
+lock as it is), and only this layer is built.")]
 pub struct Update {
     /// The layer to rebuild [default: none; the target's channel is followed]
     #[arg(conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas", "least_bytes"])]
@@ -44,18 +44,18 @@ pub struct Update {
     #[arg(long, value_name = "FILE", env = "LAYERSET_APT_SOURCES")]
     apt_sources: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    deploy: DeployArgs,
     /// Follow this channel from now on: NAME/CHANNEL [default: the one that the target follows]
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
     #[command(flatten)]
-    follow: Follow,
+    follow: FollowArgs,
 }
 
 impl Update {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
-        let target = context.target(&self.place.target)?;
+        let target = context.target(&self.deploy.target)?;
         match &self.layer {
             Some(layer) => self.rebuild(context, &target, layer),
             None => self.follow(context),
@@ -65,13 +65,15 @@ impl Update {
     fn follow(&self, context: &Context) -> Result<(), CliError> {
         let channel = self.channel.as_deref().map(channel_name).transpose()?;
         let verdict = RecordedVerdict::Unchecked;
-        let options = self.place.options(context, Action::Update, verdict)?;
-        let site = context.site(&self.place.target);
+        let options = self
+            .deploy
+            .options(context, HistoryAction::Update, verdict)?;
+        let location = context.location(&self.deploy.target);
         let repository = context.open(LockMode::Shared, "layerset update")?;
         let meter = Meter::new(&context.ui);
         let pull = self.follow.pull(context, &meter);
         let following = self.follow.options(context, &pull)?;
-        let report = agent::update(&site, &repository, channel, &following, &options)?;
+        let report = agent::update(&location, &repository, channel, &following, &options)?;
         print_channel(context, &report)
     }
 
@@ -109,9 +111,11 @@ impl Update {
         };
         let built = builder::build(&workspace, &repository, &options)?;
         let verdict = verdict(&built.findings).into();
-        let options = self.place.options(context, Action::Update, verdict)?;
-        let site = context.site(&self.place.target);
-        let report = deploy::deploy(&site, &repository, &built.image, &options)?;
+        let options = self
+            .deploy
+            .options(context, HistoryAction::Update, verdict)?;
+        let location = context.location(&self.deploy.target);
+        let report = deploy::deploy(&location, &repository, &built.image, &options)?;
         print(context, &report, Some(&built))
     }
 

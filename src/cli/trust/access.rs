@@ -10,7 +10,7 @@ use crate::cli::{CliError, Context, error};
 use crate::durable::replace_file;
 use crate::format::MAX_HEAD_BYTES;
 use crate::remote::{Revision, WritableRemote};
-use crate::time::{Clock as _, SystemClock};
+use crate::time::{Clock as _, SystemClock, rfc3339};
 use crate::trust::{Editor, KeyStore, Pending, State, TrustError, Verified, verify_to_edit};
 
 /// Which remote, and by which root it is trusted.
@@ -25,7 +25,8 @@ pub(super) struct RemoteArgs {
 /// What becomes of a change.
 #[derive(Debug, Args)]
 pub(super) struct ChangeArgs {
-    /// Publish nothing: write the change with the signatures made here to a file, for others to sign
+    /// Publish nothing: write the change with the signatures made here to a file, for others to
+    /// sign
     #[arg(long, value_name = "FILE")]
     pending: Option<PathBuf>,
     #[command(flatten)]
@@ -33,7 +34,7 @@ pub(super) struct ChangeArgs {
 }
 
 /// A remote that was read and verified.
-pub(super) struct Opened {
+pub(super) struct OpenedRemote {
     pub(super) remote: Box<dyn WritableRemote>,
     pub(super) verified: Verified,
     pub(super) now: i64,
@@ -61,8 +62,8 @@ struct LackingReport {
     keys: Vec<String>,
 }
 
-impl Opened {
-    /// Reads a remote and verifies it; what is expired passes, for it is going to be signed anew.
+impl OpenedRemote {
+    /// Reads and verifies a remote. Expired signatures pass, because they are about to be renewed.
     pub(super) fn read(
         context: &Context,
         trusted: &TrustedArgs,
@@ -78,14 +79,14 @@ impl Opened {
                 format!("nothing was published to '{}' yet", remote.location()),
                 error::FAILED,
             )
-            .with_hint("`layerset trust init` makes a remote; or is it the wrong place?"));
+            .with_hint("`layerset trust init` makes a remote; or check the location"));
         };
         let now = SystemClock.now_sec();
         let verified = verify_to_edit(&head.bytes, &trusted_root, &state, now)?;
         if let Some(warning) = verified.clock_warning() {
             context.ui.remark(&format!("warning: {warning}"));
         }
-        Ok(Opened {
+        Ok(OpenedRemote {
             remote,
             verified,
             now,
@@ -97,12 +98,12 @@ impl Opened {
 }
 
 impl RemoteArgs {
-    pub(super) fn open(&self, context: &Context) -> Result<Opened, CliError> {
-        Opened::read(context, &self.trusted, &self.remote)
+    pub(super) fn open(&self, context: &Context) -> Result<OpenedRemote, CliError> {
+        OpenedRemote::read(context, &self.trusted, &self.remote)
     }
 }
 
-impl Opened {
+impl OpenedRemote {
     pub(super) fn editor(&self) -> Result<Editor, CliError> {
         Ok(Editor::open(&self.verified, self.now)?)
     }
@@ -120,7 +121,7 @@ impl Opened {
             .ui
             .doing(&format!("publishing to {}", self.remote.location()));
         self.remote.replace_head(&head, Some(&self.revision))?;
-        // What was published here must not be rolled back in front of these eyes.
+        // This machine must notice if what it published is rolled back.
         let after = verify_to_edit(&head, &self.trusted_root, &self.state, self.now)?;
         let (expires, role) = after.expires();
         context.ui.print_json(&Report {
@@ -134,7 +135,7 @@ impl Opened {
             "{}published to {}; role '{role}' is the first to expire, {}\n",
             lines(&changes),
             self.remote.location(),
-            super::show::when(expires, self.now),
+            when(expires, self.now),
         ));
         Ok(())
     }
@@ -145,7 +146,7 @@ impl ChangeArgs {
     pub(super) fn finish(
         &self,
         context: &Context,
-        opened: &Opened,
+        opened: &OpenedRemote,
         editor: Editor,
         store: &KeyStore,
     ) -> Result<(), CliError> {
@@ -175,7 +176,7 @@ pub fn write_pending(
 ) -> Result<(), CliError> {
     if path.exists() {
         return Err(CliError::usage(format!(
-            "'{}' exists already",
+            "'{}' already exists",
             path.display()
         )));
     }
@@ -234,4 +235,14 @@ pub(super) fn tell_pending(
 
 pub(super) fn lines(changes: &[String]) -> String {
     changes.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Says when something expires.
+pub(super) fn when(expires: i64, now: i64) -> String {
+    let day = rfc3339(expires);
+    let day = day.get(..10).unwrap_or(&day);
+    match expires.saturating_sub(now) {
+        left if left < 0 => format!("expired on {day}, {} day(s) ago", -left / 86_400),
+        left => format!("good until {day}, {} day(s)", left / 86_400),
+    }
 }

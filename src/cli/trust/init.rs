@@ -14,20 +14,20 @@ use crate::remote::{Location, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
 use crate::trust::{Editor, InitOptions, PublicKey, TOP_ROLES, TrustError, Validity, first_root};
 
-/// Makes a new remote, with its keys and the root that machines have to be given.
+/// Makes a new remote, with its keys and the root to give to machines.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset trust init /srv/images --root root.json
   layerset trust init s3://images/prod --root root.json --root-keys 3 --root-threshold 2
   layerset trust init s3://images/prod --root root.json --key targets=3f0c… --pending new.json
 
-A key is made for every role that is given none with --key, and written to the directory of keys;
-move the keys of root and targets to a safe place. Machines trust the remote by FILE: it holds
-public keys only, and has to come to them by another way than the remote, e.g. in the image.")]
+Each role without a --key gets a new key, written to the directory of keys; move the keys of root
+and targets to a safe place. Machines trust the remote by FILE. It holds public keys only, and
+must reach machines by another way than the remote, e.g. in the image.")]
 pub struct Init {
     /// Where the remote will be
     location: String,
-    /// Where to write the root that machines have to be given
+    /// Where to write the root to give to machines
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
     /// How many keys to make for the root
@@ -36,14 +36,14 @@ pub struct Init {
     /// How many keys must sign a new root
     #[arg(long, default_value_t = 1, value_name = "N")]
     root_threshold: u64,
-    /// Give a role a public key of somebody else
+    /// Give a role this public key instead of a new one
     #[arg(long = "key", value_name = "ROLE=KEY")]
     given: Vec<String>,
     /// How many keys of a role must sign
     #[arg(long = "threshold", value_name = "ROLE=N")]
     thresholds: Vec<String>,
-    /// How long signatures of a role are good, in days [default: root 730, targets 365, delegated 365, snapshot 30,
-    /// timestamp 7]
+    /// How long signatures of a role are valid, in days [default: root 730, targets 365, delegated
+    /// 365, snapshot 30, timestamp 7]
     #[arg(long = "days", value_name = "ROLE=DAYS")]
     days: Vec<String>,
     #[command(flatten)]
@@ -62,7 +62,7 @@ impl Init {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         if self.root.exists() {
             return Err(CliError::usage(format!(
-                "'{}' exists already: a new remote gets a new root",
+                "'{}' already exists: a new remote gets a new root",
                 self.root.display()
             ))
             .with_hint("name another file, or remove it if no remote came of it"));
@@ -74,7 +74,7 @@ impl Init {
         let remote = authority::writable(context, &self.location)?;
         if remote.read_head(MAX_HEAD_BYTES)?.is_some() {
             return Err(CliError::new(
-                format!("'{}' is a remote already", remote.location()),
+                format!("'{}' is already a remote", remote.location()),
                 error::FAILED,
             )
             .with_hint("choose another place; `layerset trust rotate` gives this one other keys"));
@@ -131,7 +131,7 @@ impl Init {
             .map(|path| format!("  {}\n", path.display()))
             .collect();
         context.ui.print(&format!(
-            "{} is a remote now\nkeys, which nobody else may read:\n{made}{}",
+            "made a remote at {}\nkeys, which nobody else may read:\n{made}{}",
             remote.location(),
             advice(remote.location(), &self.root.display().to_string()),
         ));
@@ -175,12 +175,12 @@ impl Init {
     }
 }
 
-/// Says before anything is made that the root could not be written.
+/// Refuses, before anything is made, a root that could not be written.
 fn check_place(root: &Path) -> Result<(), CliError> {
     let dir = root.parent().filter(|dir| !dir.as_os_str().is_empty());
     match dir {
         Some(dir) if !dir.is_dir() => Err(CliError::usage(format!(
-            "'{}' cannot be written: '{}' is no directory",
+            "'{}' cannot be written: '{}' is not a directory",
             root.display(),
             dir.display()
         ))),
@@ -188,8 +188,8 @@ fn check_place(root: &Path) -> Result<(), CliError> {
     }
 }
 
-/// Publishes the first head of a remote, and writes the root that machines have to be given: that first, for a remote without
-/// it is of no use, and cannot be made again.
+/// Publishes the first head of a remote, and writes the root to give to machines. The root comes
+/// first: a remote without it is useless, and cannot be made again.
 pub(super) fn establish(
     context: &Context,
     remote: &dyn WritableRemote,
@@ -202,7 +202,7 @@ pub(super) fn establish(
     // A command that was killed may have written it already.
     if is_there && authority::read(root)? != bytes {
         return Err(CliError::usage(format!(
-            "'{}' exists already, and is the root of something else",
+            "'{}' already exists, and is the root of something else",
             root.display()
         )));
     }
@@ -212,7 +212,7 @@ pub(super) fn establish(
     let Err(error) = remote.replace_head(head, None) else {
         return Ok(());
     };
-    // Only where that is known: an answer that got lost may have been a yes.
+    // Only if the remote is known to have refused: a lost answer may have been a success.
     let is_ours = remote
         .read_head(MAX_HEAD_BYTES)
         .map(|found| found.is_some_and(|found| found.bytes == head));
@@ -224,14 +224,14 @@ pub(super) fn establish(
 
 /// Says how machines come to trust a new remote.
 pub(super) fn advice(location: &str, root: &str) -> String {
-    // Machines look elsewhere.
+    // A relative path would mean another place on the machines.
     let absolute = match location.parse() {
         Ok(Location::Directory(path)) => std::path::absolute(path).ok(),
         _ => None,
     };
     let location = absolute.map_or(location.to_owned(), |path| path.display().to_string());
     format!(
-        "\nTo let machines follow it, put '{root}' and this onto them, as /etc/layerset/root.json and\n/etc/layerset/trust.toml:\n\n  [[remote]]\n  name = \"main\"\n  location = \"{location}\"\n  root = \"root.json\"\n"
+        "\nTo let machines follow it, install '{root}' and this on them, as /etc/layerset/root.json and\n/etc/layerset/trust.toml:\n\n  [[remote]]\n  name = \"main\"\n  location = \"{location}\"\n  root = \"root.json\"\n"
     )
 }
 
@@ -241,7 +241,7 @@ pub(super) fn days_to_seconds(days: u64) -> Result<i64, CliError> {
         return Ok(i64::try_from(days).unwrap_or(0) * 86_400);
     }
     Err(CliError::usage(format!(
-        "signatures cannot be good for {days} days: 1 to 36500"
+        "signatures cannot be valid for {days} days: give 1 to 36500"
     )))
 }
 
@@ -256,11 +256,11 @@ fn top_role(role: &str) -> Result<&'static str, CliError> {
 }
 
 fn no_top_role(role: &str) -> CliError {
-    CliError::usage(format!("'{role}' is none of the roles of a new remote"))
-        .with_hint("they are root, targets, snapshot and timestamp")
+    CliError::usage(format!("a new remote has no role '{role}'"))
+        .with_hint("its roles are root, targets, snapshot and timestamp")
 }
 
 fn parse_number(text: &str) -> Result<u64, CliError> {
     text.parse()
-        .map_err(|_| CliError::usage(format!("'{text}' is no number")))
+        .map_err(|_| CliError::usage(format!("'{text}' is not a number")))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::access::{self, Opened};
+use super::access::{self, OpenedRemote};
 use crate::cli::authority::{self, KeyArgs, TrustedArgs};
 use crate::cli::{CliError, Context, error};
 use crate::time::{Clock as _, SystemClock};
@@ -28,7 +28,7 @@ pub struct Keygen {
 }
 
 #[derive(Serialize)]
-struct Made<'a> {
+struct NewKey<'a> {
     id: &'a str,
     public: &'a str,
     file: Option<&'a std::path::Path>,
@@ -38,7 +38,7 @@ impl Keygen {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         if !crate::format::release::is_word(&self.label) {
             return Err(CliError::usage(format!(
-                "'{}' is no label: use lower-case letters, digits, '.', '-', '_' and '+'",
+                "'{}' is not a label: use lower-case letters, digits, '.', '-', '_' and '+'",
                 self.label
             )));
         }
@@ -48,7 +48,7 @@ impl Keygen {
             .public_keys()
             .find(|(known, _)| known.id() == key.id());
         let file = file.map(|(_, path)| path);
-        context.ui.print_json(&Made {
+        context.ui.print_json(&NewKey {
             id: key.id().as_str(),
             public: key.hex(),
             file,
@@ -69,23 +69,23 @@ impl Keygen {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset trust sign nginx.json --keys /media/usb/keys --root root.json
-  layerset trust sign nginx.json --compare main  # says what changes against what is published
+  layerset trust sign nginx.json --compare main  # shows the changes against what is published
   layerset trust sign nginx.json --publish main
 
 Read what is printed before you pass the file on: your signature says that you meant it. Without
---compare it is what changes against the state that the file was made on, which has to come from
-the root of --root, or from one of the trust policy. --publish needs all signatures, and the keys
-of snapshot and timestamp. What others published meanwhile stays.")]
+--compare it shows the changes against the state that the file was made from; the root of --root,
+or one of the trust policy, must vouch for that state. --publish needs all signatures, and the
+keys of snapshot and timestamp. What others published meanwhile stays.")]
 pub struct Sign {
     /// The pending change
     file: PathBuf,
     /// Publish it to this remote
     #[arg(long, value_name = "REMOTE")]
     publish: Option<String>,
-    /// Say what changes against this remote
+    /// Show the changes against this remote
     #[arg(long, value_name = "REMOTE", conflicts_with = "publish")]
     compare: Option<String>,
-    /// Sign nothing, only say what it is
+    /// Sign nothing, only show the changes
     #[arg(long)]
     look: bool,
     #[command(flatten)]
@@ -103,7 +103,7 @@ impl Sign {
             return self.run_new(context, pending, &store);
         }
         let opened = match place {
-            Some(place) => Some(Opened::read(context, &self.trusted, place)?),
+            Some(place) => Some(OpenedRemote::read(context, &self.trusted, place)?),
             None => None,
         };
         let changes = match &opened {
@@ -120,7 +120,8 @@ impl Sign {
         }
     }
 
-    /// Says what changes against what the file says was published, as far as a trusted root vouches for that.
+    /// Says what changes against what the file says was published, as far as a trusted root vouches
+    /// for that.
     fn compare_with_itself(
         &self,
         context: &Context,
@@ -139,7 +140,7 @@ impl Sign {
         Err(match refusal {
             Some(error) => error.into(),
             None => CliError::usage(format!(
-                "nothing here vouches for what '{}' says was published",
+                "no trusted root vouches for the state that '{}' was made from",
                 self.file.display()
             ))
             .with_hint("name the root that the remote's machines have with --root, or compare with what is published now, with --compare REMOTE"),
@@ -187,7 +188,7 @@ impl Sign {
         let remote = authority::writable(context, location)?;
         if remote.read_head(crate::format::MAX_HEAD_BYTES)?.is_some() {
             return Err(CliError::new(
-                format!("'{}' is a remote already", remote.location()),
+                format!("'{}' is already a remote", remote.location()),
                 error::FAILED,
             ));
         }
@@ -197,7 +198,7 @@ impl Sign {
             .ui
             .print_json(&serde_json::json!({ "remote": remote.location(), "root": root }))?;
         context.ui.print(&format!(
-            "{}{} is a remote now\n{}",
+            "{}made a remote at {}\n{}",
             access::lines(&changes),
             remote.location(),
             super::init::advice(remote.location(), &root.display().to_string()),

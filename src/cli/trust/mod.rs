@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 
 use super::{CliError, Context};
 
-/// Looks after who may publish what on a remote.
+/// Manages who may publish what on a remote.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: a remote, a team with a role of its own, and a look at it
@@ -29,12 +29,12 @@ is current, and their keys are on the build servers. Keep the keys of root and t
 )]
 pub struct Trust {
     #[command(subcommand)]
-    command: Command,
+    command: TrustCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// Make a new remote, with its keys and the root that machines have to be given
+enum TrustCommand {
+    /// Make a new remote, with its keys and the root to give to machines
     Init(init::Init),
     /// Give a role other keys
     Rotate(roles::Rotate),
@@ -55,14 +55,14 @@ enum Command {
 impl Trust {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         match &self.command {
-            Command::Init(command) => command.run(context),
-            Command::Rotate(command) => command.run(context),
-            Command::Delegate(command) => command.run(context),
-            Command::Revoke(command) => command.run(context),
-            Command::Refresh(command) => command.run(context),
-            Command::Show(command) => command.run(context),
-            Command::Sign(command) => command.run(context),
-            Command::Keygen(command) => command.run(context),
+            TrustCommand::Init(command) => command.run(context),
+            TrustCommand::Rotate(command) => command.run(context),
+            TrustCommand::Delegate(command) => command.run(context),
+            TrustCommand::Revoke(command) => command.run(context),
+            TrustCommand::Refresh(command) => command.run(context),
+            TrustCommand::Show(command) => command.run(context),
+            TrustCommand::Sign(command) => command.run(context),
+            TrustCommand::Keygen(command) => command.run(context),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::{CliError, Context};
 use crate::format::release::Kind;
 use crate::trust::{Documents, KeyId, PublicKey, TrustError, Verified, role_of};
 
-/// Gives roles other keys: who has only an old one cannot sign any more.
+/// Gives roles other keys: an old key alone can sign no longer.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset trust rotate main timestamp snapshot  # new keys in place of those that are here
@@ -17,8 +17,8 @@ use crate::trust::{Documents, KeyId, PublicKey, TrustError, Verified, role_of};
 
 Without --add and --remove a new key is made for each role, in place of those of its keys that are
 in the directory of keys; remove the old files once machines have the new head. A new root needs
-the keys of the old one and its own. Keys of snapshot and timestamp that were stolen are rotated
-together: machines then forget the versions that a thief ran up.")]
+the keys of the old one and its own. Rotate stolen keys of snapshot
+and timestamp together: machines then forget the versions that a thief made up.")]
 pub struct Rotate {
     #[command(flatten)]
     remote: RemoteArgs,
@@ -28,7 +28,7 @@ pub struct Rotate {
     /// A public key that may sign from now on
     #[arg(long, value_name = "KEY")]
     add: Vec<String>,
-    /// The id of a key that may sign no more, or its first digits
+    /// The id of a key that may no longer sign, or its first digits
     #[arg(long, value_name = "KEY-ID")]
     remove: Vec<String>,
     /// How many keys must sign [default: as before]
@@ -84,7 +84,8 @@ impl Rotate {
     }
 }
 
-/// Gives a layer or image a role of its own: only its keys sign releases and channels of it from now on.
+/// Gives a layer or image a role of its own: only its keys sign releases and channels of it from
+/// now on.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   layerset trust delegate main layers/nginx                # makes a key, for this build server
@@ -104,7 +105,7 @@ pub struct Delegate {
     /// How many keys must sign
     #[arg(long, default_value_t = 1, value_name = "N")]
     threshold: u64,
-    /// How long its signatures are good, in days [default: what the root says]
+    /// How long its signatures are valid, in days [default: what the root says]
     #[arg(long, value_name = "DAYS")]
     days: Option<u64>,
     #[command(flatten)]
@@ -136,7 +137,7 @@ impl Delegate {
 
 When the key of a role is in wrong hands, revoke the key. Its roles are signed anew by their other
 keys; if there are not enough, run `layerset trust rotate` for the role instead. What a thief may
-have published stays until you take it away: look at it with `layerset trust show` and the
+have published stays until you remove it: look at it with `layerset trust show` and the
 channels.")]
 pub struct Revoke {
     #[command(flatten)]
@@ -167,7 +168,7 @@ impl Revoke {
             let id = key_of(&opened.verified, &self.what)?;
             let roles = editor.revoke_key(&id)?;
             context.ui.remark(&format!(
-                "key {} goes from: {}",
+                "key {} is taken from: {}",
                 id.short(),
                 roles.join(", ")
             ));

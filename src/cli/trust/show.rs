@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::access::RemoteArgs;
+use super::access::{RemoteArgs, when};
 use crate::cli::authority::KeyArgs;
 use crate::cli::{CliError, Context};
 use crate::format::release::Channel;
@@ -120,7 +120,8 @@ impl Show {
     }
 }
 
-/// Returns the channels that can be read, and warns of the others: whoever looks after the remote has to find them.
+/// Returns the channels that can be read, and warns of the others: whoever looks after the remote
+/// has to find them.
 fn channels(verified: &Verified, warnings: &mut Vec<String>) -> Vec<ChannelReport> {
     let mut reports = Vec::new();
     for name in verified.channels() {
@@ -144,16 +145,6 @@ fn share(percent: u8) -> String {
         String::new()
     } else {
         format!(" for {percent} % of the machines")
-    }
-}
-
-/// Says when something expires.
-pub(super) fn when(expires: i64, now: i64) -> String {
-    let day = rfc3339(expires);
-    let day = day.get(..10).unwrap_or(&day);
-    match expires.saturating_sub(now) {
-        left if left < 0 => format!("expired on {day}, {} day(s) ago", -left / 86_400),
-        left => format!("good until {day}, {} day(s)", left / 86_400),
     }
 }
 

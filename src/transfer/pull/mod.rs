@@ -36,7 +36,7 @@ use super::{Catalogue, Progress, TransferError};
 use crate::format::Image;
 use crate::format::release::{Kind, Release, ReleaseId};
 use crate::remote::Remote;
-use crate::store::{Committed, RefName, Repository, Transaction, Waiting};
+use crate::store::{CommitReport, LockWait, RefName, Repository, Transaction};
 
 /// Where the rate of the line is remembered, beside what arrived.
 const RATE: &str = "rate";
@@ -60,7 +60,7 @@ pub struct PullOptions<'a> {
     /// Told how it goes.
     pub progress: &'a dyn Progress,
     /// How to wait for another pull.
-    pub waiting: Waiting<'a>,
+    pub waiting: LockWait<'a>,
 }
 
 impl PullOptions<'_> {
@@ -171,7 +171,7 @@ pub fn pull(
 /// What carrying out a plan brought.
 struct Brought {
     fallback_bytes: u64,
-    committed: Committed,
+    committed: CommitReport,
 }
 
 /// Carries out a plan: everything of the release is in the repository afterwards. Returns the plan
@@ -223,7 +223,7 @@ fn keep(
     transaction: Transaction<'_>,
     decoded: impl Iterator<Item = Decoded>,
     options: &PullOptions<'_>,
-) -> Result<Committed, TransferError> {
+) -> Result<CommitReport, TransferError> {
     let mut images = Vec::new();
     for decoded in decoded {
         match decoded {

@@ -79,7 +79,7 @@ fn a_target_follows_the_channel_that_it_was_deployed_from() {
     let status = fleet.machine.run("status --target target").expect(0);
     status.shows("follows images/web/stable on main, at release 1");
 
-    fleet.run("update").expect(0).shows("is current already");
+    fleet.run("update").expect(0).shows("is already current");
     fleet.release("2", "");
     let updated = fleet.run("update --json").expect(0).json();
     assert_eq!(updated["switched"], true, "{updated}");
@@ -188,7 +188,7 @@ fn a_staged_rollout_waits_for_this_machine_and_can_be_gone_ahead_of() {
         String::from_utf8(output.stdout).unwrap()
     };
     let update = "update --trust trust.toml --target target";
-    assert!(with_id(update).contains("is current already"));
+    assert!(with_id(update).contains("is already current"));
     assert!(with_id(&format!("{update} --ahead")).contains("switched from generation 1"));
     assert_eq!(fleet.page(), "page 2\n");
 
@@ -279,7 +279,7 @@ fn a_publisher_without_the_keys_hands_the_change_over_to_whoever_has_them() {
         .run(&handed)
         .expect(0)
         .shows("role 'targets' has 0 of 1 signatures");
-    fleet.run("update").expect(0).shows("is current already");
+    fleet.run("update").expect(0).shows("is already current");
     let sign = fleet
         .small
         .session

@@ -5,7 +5,7 @@ use crate::support::path;
 use layerset::durable::RealDisk;
 use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
 use layerset::id::{BuildKey, ImageId, LayerId, ObjectId, TreeId};
-use layerset::store::{OpenOptions, RefName, Repository};
+use layerset::store::{RefName, Repository, RepositoryOptions};
 use layerset::tree::{Changeset, Inode, Tree};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl Small {
 
 pub fn open(repo: &Path) -> Repository {
     Repository::init(repo, Arc::new(RealDisk)).unwrap();
-    Repository::open(repo, Arc::new(RealDisk), OpenOptions::default()).unwrap()
+    Repository::open(repo, Arc::new(RealDisk), RepositoryOptions::default()).unwrap()
 }
 
 /// What an image `web` of one layer `site` with one page consists of.

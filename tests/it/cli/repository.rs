@@ -12,11 +12,11 @@ fn a_repository_is_made_once_and_never_over_something_else() {
     let ran = ["init", "init", "--repo full init", "--repo sub/dir init"];
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset init
-    REPO is a repository now
+    made a repository at REPO
     [status 0]
 
     $ layerset init
-    REPO is a repository already
+    left as it is: there is already a repository at REPO
     [status 0]
 
     $ layerset --repo full init
@@ -25,7 +25,7 @@ fn a_repository_is_made_once_and_never_over_something_else() {
     [status 1]
 
     $ layerset --repo sub/dir init
-    DIR/sub/dir is a repository now
+    made a repository at DIR/sub/dir
     [status 0]
     ");
     let left = std::fs::read_dir(at.dir.path().join("full"))
@@ -279,7 +279,7 @@ fn unknown_and_ambiguous_ids_are_told_apart() {
     [status 1]
 
     $ layerset show b3:608602ba
-    ! error: 'b3:608602ba' fits 2 things
+    ! error: 'b3:608602ba' is ambiguous: it matches 2 things
     ! hint: give more digits of the id
     [status 1]
 

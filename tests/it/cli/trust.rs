@@ -61,8 +61,8 @@ fn a_new_remote_says_how_machines_come_to_trust_it() {
         )
         .expect(0);
     for text in [
-        "DIR/remote is a remote now\nkeys, which nobody else may read:\n  DIR/keys/",
-        "put 'DIR/root.json' and this onto them",
+        "made a remote at DIR/remote\nkeys, which nobody else may read:\n  DIR/keys/",
+        "install 'DIR/root.json' and this on them",
         "  location = \"DIR/remote\"\n  root = \"root.json\"\n",
     ] {
         assert!(
@@ -87,10 +87,10 @@ fn a_new_remote_says_how_machines_come_to_trust_it() {
     assert!(text.contains("2 of 3: "), "{text}");
     at.trust("init DIR/remote --root DIR/other.json --keys DIR/keys")
         .expect(1)
-        .says(&["error: 'DIR/remote' is a remote already"]);
+        .says(&["error: 'DIR/remote' is already a remote"]);
     at.trust("init DIR/second --root DIR/root.json --keys DIR/keys")
         .expect(2)
-        .says(&["'DIR/root.json' exists already"]);
+        .says(&["'DIR/root.json' already exists"]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_team_gets_a_role_by_a_file_that_travels() {
     at.trust("sign DIR/p.json --keys DIR/team")
         .expect(2)
         .says(&[
-            "nothing here vouches for what 'DIR/p.json' says was published",
+            "no trusted root vouches for the state that 'DIR/p.json' was made from",
             "--root",
         ]);
     let waits = at
@@ -211,7 +211,7 @@ fn keys_are_rotated_and_the_old_ones_count_no_more() {
     }
     at.trust(&format!("revoke REMOTE {short} --keys DIR/all"))
         .expect(0)
-        .says(&[&format!("key {short} goes from: targets")]);
+        .says(&[&format!("key {short} is taken from: targets")]);
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn no_remote_is_made_whose_root_cannot_be_written() {
     let path = |name: &str| at.dir.path().join(name);
     at.trust("init DIR/remote --root DIR/no/such/root.json --keys DIR/keys")
         .expect(2)
-        .says(&["'DIR/no/such/root.json' cannot be written: 'DIR/no/such' is no directory"]);
+        .says(&["'DIR/no/such/root.json' cannot be written: 'DIR/no/such' is not a directory"]);
     assert!(!path("keys").exists() && !path("remote/head").exists());
     // Beside a name that long no other file can be made.
     let long = "r".repeat(254);
@@ -431,7 +431,7 @@ fn the_root_of_a_remote_that_was_not_made_goes_again() {
     at.write("root.json", "{}");
     at.trust("sign DIR/new.json --keys DIR/keys --publish REMOTE")
         .expect(2)
-        .says(&["'DIR/root.json' exists already"]);
+        .says(&["'DIR/root.json' already exists"]);
     assert!(!path("remote/head").exists());
     at.write("root.json", file["roles"]["root"].as_str().unwrap());
     at.trust("sign DIR/new.json --keys DIR/keys --publish REMOTE")

@@ -26,18 +26,18 @@ fn help_names_every_command_and_says_how_to_start() {
       pull         Bring what a channel of a remote points at into the repository
       export       Write images for use elsewhere: a bundle for machines that reach no remote
       deploy       Put an image on a target and switch to it
-      update       Bring a target up to date: with its channel, or one component rebuilt
+      update       Update a target from its channel, or with one layer rebuilt
       rollback     Switch a target back to an earlier deployment
       status       Show the deployments of a target
       history      Show every change of a target
       pin          Keep a deployment, whatever the policy says, or stop keeping it
       activate     Mount the deployments of a target again, e.g. after a reboot of the host
       deactivate   Unmount the deployments of a target
-      forget       Let go of the images of a target that is gone
+      forget       Release the images of a target that no longer exists
       gc           Remove what no image and no deployment needs
       fsck         Verify every byte of the repository
       serve        Serve the directory of a remote over HTTP, for labs
-      trust        Look after who may publish what on a remote
+      trust        Manage who may publish what on a remote
       completions  Print shell completions
       man          Write the manual pages
       help         Print this message or the help of the given subcommand(s)
@@ -106,11 +106,11 @@ fn help_of_a_command_shows_examples() {
           --trust <FILE>            Whom to trust [default: /etc/layerset/trust.toml for root,
                                     $XDG_CONFIG_HOME/layerset/trust.toml for others] [env:
                                     LAYERSET_TRUST=]
-          --ahead                   Take a release that is being rolled out even where it is not this
-                                    machine's turn
-          --no-deltas               Fetch what changed in full, not as the difference to what is here
-          --least-bytes             Make compressed files again even where it is quicker to fetch them:
-                                    for lines that are paid by the byte
+          --ahead                   Take a release that is being rolled out before it is this machine's
+                                    turn
+          --no-deltas               Fetch what changed in full, without deltas
+          --least-bytes             Recompress files even where fetching them is quicker: for metered
+                                    connections
       -h, --help                    Print help
       -V, --version                 Print version
 
@@ -120,9 +120,9 @@ fn help_of_a_command_shows_examples() {
       layerset deploy b3:1f2e --target /srv/web --keep-file /etc/nginx/nginx.conf
       layerset deploy --channel web/stable --target /srv/web   # and follow it
 
-    The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged; a
-    conflict is told before anything is switched. An earlier deployment stays, and `layerset
-    rollback` goes back to it.
+    The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged, and conflicts
+    are reported before anything is switched. The earlier deployment stays: `layerset rollback`
+    goes back to it.
     [status 0]
 
     $ layerset gc -h

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use layerset::durable::{Disk, LockMode, RealDisk};
 use layerset::format::{Image, parse_tree};
 use layerset::id::{ImageId, ObjectId};
-use layerset::store::{FsckOptions, OpenOptions, RefName, Repository, StoreError};
+use layerset::store::{FsckOptions, RefName, Repository, RepositoryOptions, StoreError};
 
 use super::disk::{Fault, FaultyDisk};
 use crate::support::PATIENCE;
 
 fn open(root: &Path, disk: Arc<dyn Disk>, mode: LockMode) -> Repository {
-    let options = OpenOptions {
+    let options = RepositoryOptions {
         mode,
         patience: PATIENCE,
-        ..OpenOptions::default()
+        ..RepositoryOptions::default()
     };
     Repository::open(root, disk, options).unwrap()
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use layerset::deploy::{
-    Action, BadPolicy, DeployError, DeployOptions, Extent, StageOptions, Target, deploy,
+    BadPolicy, DeployError, DeployMode, DeployOptions, HistoryAction, StageOptions, Target, deploy,
 };
 use layerset::durable::Disk;
 use layerset::id::ImageId;
-use layerset::store::{FsckOptions, OpenOptions, Repository};
+use layerset::store::{FsckOptions, Repository, RepositoryOptions};
 
 use super::disk::{Fault, FaultyDisk};
 use super::repository::is_sync;
@@ -49,20 +49,20 @@ impl Scene {
     }
 
     fn deploy(&self, disk: &Arc<dyn Disk>, image: &ImageId) -> Result<(), DeployError> {
-        let site = self.world.site(Arc::clone(disk));
+        let location = self.world.location(Arc::clone(disk));
         let root = self.world.repository.root();
-        let repository = Repository::open(root, Arc::clone(disk), OpenOptions::default())?;
+        let repository = Repository::open(root, Arc::clone(disk), RepositoryOptions::default())?;
         let options = DeployOptions {
-            action: Action::Deploy,
+            action: HistoryAction::Deploy,
             stage: StageOptions::default(),
-            extent: Extent::Switch,
+            mode: DeployMode::Switch,
             keep: Some(2),
             note: note(),
-            taken: None,
+            release: None,
             cancel: &AtomicBool::new(false),
             doing: &|_| {},
         };
-        deploy(&site, &repository, image, &options).map(drop)
+        deploy(&location, &repository, image, &options).map(drop)
     }
 
     fn rollback(&self, disk: &Arc<dyn Disk>) -> Result<(), DeployError> {
@@ -212,7 +212,7 @@ fn after_a_failed_sync_a_target_takes_nothing_until_it_is_opened_again() {
     }
     let switch = |target: &Target, generation| {
         let change = target.change("test")?;
-        change.switch(generation, Action::Deploy, BadPolicy::Allow, &note())
+        change.switch(generation, HistoryAction::Deploy, BadPolicy::Allow, &note())
     };
     let calls = {
         let scene = Scene::new(2);

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use layerset::agent::{self, AgentError, ChannelReport};
 use layerset::deploy::{
-    Action, DeployOptions, DeployReport, Extent, Site, StageOptions, Target, Waiting,
+    DeployMode, DeployOptions, DeployReport, HistoryAction, StageOptions, Target, TargetLocation,
+    TargetLockWait,
 };
 use layerset::durable::{Disk, RealDisk};
 use layerset::format::release::ChannelName;
@@ -134,27 +135,27 @@ impl Scene {
         Arc::new(FaultyDisk::new(&self.live(), None))
     }
 
-    fn site(&self, disk: &Arc<dyn Disk>) -> Site {
-        Site {
+    fn location(&self, disk: &Arc<dyn Disk>) -> TargetLocation {
+        TargetLocation {
             root: self.live().join("target"),
             disk: Arc::clone(disk),
             clock: Arc::new(SystemClock),
             // Another test's child process may hold our lock's descriptor between fork and exec.
-            waiting: Waiting {
+            waiting: TargetLockWait {
                 patience: Duration::from_secs(10),
-                ..Waiting::default()
+                ..TargetLockWait::default()
             },
         }
     }
 
     fn target(&self, disk: &Arc<dyn Disk>) -> Target {
-        self.site(disk).open().unwrap()
+        self.location(disk).open().unwrap()
     }
 
     fn repository(&self, disk: &Arc<dyn Disk>) -> Repository {
-        let options = store::OpenOptions {
+        let options = store::RepositoryOptions {
             patience: Duration::from_secs(10),
-            ..store::OpenOptions::default()
+            ..store::RepositoryOptions::default()
         };
         Repository::open(&self.live().join("repo"), Arc::clone(disk), options).unwrap()
     }
@@ -176,7 +177,7 @@ impl Scene {
             recompose: true,
             cancel: &GO_ON,
             progress: &Quiet,
-            waiting: store::Waiting {
+            waiting: store::LockWait {
                 patience: Duration::from_secs(60),
                 tell: &|_| {},
             },
@@ -196,21 +197,21 @@ impl Scene {
             pull: &pull,
         };
         let deploying = DeployOptions {
-            action: Action::Deploy,
+            action: HistoryAction::Deploy,
             stage: StageOptions::default(),
-            extent: Extent::Switch,
+            mode: DeployMode::Switch,
             keep: Some(1),
             note: note(),
-            taken: None,
+            release: None,
             cancel: &GO_ON,
             doing: &|_| {},
         };
-        let site = self.site(disk);
+        let location = self.location(disk);
         match first {
             Some(channel) => {
-                agent::deploy_channel(&site, &repository, channel, &following, &deploying)
+                agent::deploy_channel(&location, &repository, channel, &following, &deploying)
             }
-            None => agent::update(&site, &repository, None, &following, &deploying),
+            None => agent::update(&location, &repository, None, &following, &deploying),
         }
     }
 
@@ -355,7 +356,7 @@ fn every_call_of_an_update_from_a_channel_may_stop_fail_or_lose_data() {
             let ChannelReport::Deployed { deployed, .. } = again else {
                 panic!("{context}: {again:?}");
             };
-            // What is current already is not deployed again; what was owed for it is written down.
+            // What is already current is not deployed again; what was owed for it is written down.
             let is_kept = matches!(deployed, DeployReport::Unchanged { .. });
             assert_eq!(is_kept, now.runs == 2, "{context}: {deployed:?}");
             assert_eq!(scene.assert_whole(&context), NEW, "{context}");

@@ -11,7 +11,7 @@ fn a_copied_deployment_has_the_same_contents_and_joins() {
     let generation = world.stage(&world.image("1", &base()), &copied()).unwrap();
     world.switch(generation).unwrap();
     let status = world.target().status().unwrap();
-    assert_eq!(status.deployments[0].kind, Some(Kind::Copy));
+    assert_eq!(status.deployments[0].kind, Some(DeploymentKind::Copy));
     assert_eq!(world.read("current/root/usr/app"), "version 1\n");
     fs::write(world.at("current/root/etc/hand"), "x").unwrap();
     assert_eq!(world.read("deployments/1/etc/hand"), "x");
@@ -56,7 +56,7 @@ fn without_privileges() {
     let only = &world.target().status().unwrap().deployments[0];
     assert_eq!(
         (only.kind, only.join),
-        (Some(Kind::Copy), Some(Join::Symlink))
+        (Some(DeploymentKind::Copy), Some(JoinMethod::Symlink))
     );
     assert!(only.kind_reason.is_some() && only.mounted);
     assert_eq!(world.read("current/root/usr/app"), "version 1\n");

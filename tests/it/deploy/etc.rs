@@ -94,7 +94,8 @@ fn a_conflict_is_refused_until_decided_and_no_side_is_lost() {
     };
     let paths: Vec<&RelPath> = conflicts.iter().map(|conflict| &conflict.path).collect();
     assert_eq!(paths, [&path("etc/app.conf"), &path("etc/www.conf")]);
-    assert!(error.hint().unwrap().contains("--keep-file /etc/app.conf"));
+    let hint = layerset::cli::CliError::from(error).hint.unwrap();
+    assert!(hint.contains("--keep-file /etc/app.conf"), "{hint}");
     assert_eq!(world.names("deployments"), ["1"]);
     assert_eq!(world.deployment_refs(), ["1"]);
     let half = Decisions {

@@ -77,9 +77,9 @@ fn a_damaged_or_missing_object_is_refused_by_path_before_anything_is_written() {
 #[test]
 fn a_second_command_learns_who_holds_the_target() {
     let world = World::new();
-    let target = world.target().with_waiting(Waiting {
+    let target = world.target().with_waiting(TargetLockWait {
         patience: Duration::from_millis(100),
-        ..Waiting::default()
+        ..TargetLockWait::default()
     });
     let _first = target.change("layerset deploy").unwrap();
     let error = target.change("layerset rollback").unwrap_err();
@@ -241,12 +241,12 @@ fn an_update_that_fails_at_any_write_leaves_exactly_the_old_or_the_new() {
         let run = || -> Result<(), DeployError> {
             let target = world.target_on(disk.clone())?;
             let root = world.repository.root();
-            let repository = Repository::open(root, disk.clone(), OpenOptions::default())?;
+            let repository = Repository::open(root, disk.clone(), RepositoryOptions::default())?;
             let change = target.change("test")?;
             let staged = change.stage(&repository, &image, &StageOptions::default())?;
             change.switch(
                 staged.generation,
-                Action::Update,
+                HistoryAction::Update,
                 BadPolicy::Refuse,
                 &note(),
             )?;
@@ -275,7 +275,7 @@ fn an_update_that_fails_at_any_write_leaves_exactly_the_old_or_the_new() {
         recovered += history
             .records
             .iter()
-            .filter(|r| r.action == Action::Recovered)
+            .filter(|r| r.action == HistoryAction::Recovered)
             .count();
         assert!(
             world

@@ -16,14 +16,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use layerset::deploy::{
-    Action, BadPolicy, Decisions, DeployError, DeploymentState, Join, Kind, KindChoice, Note,
-    RecordedVerdict, Site, StageOptions, Target, Waiting,
+    BadPolicy, Decisions, DeployError, DeploymentKind, DeploymentState, HistoryAction, JoinMethod,
+    KindChoice, Note, RecordedVerdict, StageOptions, Target, TargetLocation, TargetLockWait,
 };
 use layerset::durable::{Disk, DurableError, RealDisk};
 use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
 use layerset::id::{BuildKey, ImageId, LayerId};
 use layerset::path::RelPath;
-use layerset::store::{OpenOptions, RefName, Repository, Transaction};
+use layerset::store::{RefName, Repository, RepositoryOptions, Transaction};
 use layerset::time::Clock;
 use layerset::tree::{Changeset, Inode, Owner, Tree};
 
@@ -129,7 +129,7 @@ impl World {
         let root = dir.path().join("repo");
         let disk = disk(dir.path());
         Repository::init(&root, Arc::clone(&disk)).unwrap();
-        let repository = Repository::open(&root, disk, OpenOptions::default()).unwrap();
+        let repository = Repository::open(&root, disk, RepositoryOptions::default()).unwrap();
         Self { dir, repository }
     }
 
@@ -142,16 +142,16 @@ impl World {
     }
 
     pub(crate) fn target_on(&self, disk: Arc<dyn Disk>) -> Result<Target, DeployError> {
-        self.site(disk).open_or_init(self.repository.root())
+        self.location(disk).open_or_init(self.repository.root())
     }
 
-    pub(crate) fn site(&self, disk: Arc<dyn Disk>) -> Site {
+    pub(crate) fn location(&self, disk: Arc<dyn Disk>) -> TargetLocation {
         // Another test's child process may hold our lock's descriptor between fork and exec.
-        let waiting = Waiting {
+        let waiting = TargetLockWait {
             patience: PATIENCE,
-            ..Waiting::default()
+            ..TargetLockWait::default()
         };
-        Site {
+        TargetLocation {
             root: self.root(),
             disk,
             clock: Arc::new(Noon),
@@ -224,7 +224,7 @@ impl World {
     fn switch(&self, to: u64) -> Result<(), DeployError> {
         let target = self.target();
         let change = target.change("test switch")?;
-        change.switch(to, Action::Deploy, BadPolicy::Refuse, &note())?;
+        change.switch(to, HistoryAction::Deploy, BadPolicy::Refuse, &note())?;
         Ok(())
     }
 

@@ -30,7 +30,7 @@ fn a_first_deployment_serves_the_image_with_its_own_etc_and_the_shared_var() {
     assert_eq!((status.current, status.previous), (Some(1), None));
     assert_eq!(
         (only.kind, only.join),
-        (Some(Kind::Composefs), Some(Join::Bind))
+        (Some(DeploymentKind::Composefs), Some(JoinMethod::Bind))
     );
     assert!(only.mounted && only.state == DeploymentState::Current);
     assert_eq!(only.layers[0].version, "1");
@@ -186,7 +186,7 @@ fn a_bad_deployment_is_only_chosen_by_its_number() {
     let change = target.change("test").unwrap();
     change.mark_bad(2, &note()).unwrap();
     assert_eq!(target.previous().unwrap(), Some(1));
-    let switch = |bad| change.switch(2, Action::Update, bad, &note());
+    let switch = |bad| change.switch(2, HistoryAction::Update, bad, &note());
     let error = switch(BadPolicy::Refuse).unwrap_err();
     assert!(
         matches!(error, DeployError::Bad { generation: 2, .. }),

@@ -20,7 +20,7 @@ use layerset::id::{BuildKey, ImageId, LayerId};
 use layerset::path::RelPath;
 use layerset::remote::{Head, Remote, RemoteError, Revision, Sink, WritableRemote};
 use layerset::sha256::Sha256;
-use layerset::store::{OpenOptions, RefName, Repository, Waiting};
+use layerset::store::{LockWait, RefName, Repository, RepositoryOptions};
 use layerset::transfer::{
     Catalogue, Change, Outcome, PrepareOptions, Publication, PullForecast, PullOptions, PullReport,
     Quiet, Signer, TransferError, What, forecast, prepare, publish, pull,
@@ -293,7 +293,7 @@ impl MemoryRemote {
 
 pub fn open(dir: &Path) -> Repository {
     Repository::init(dir, Arc::new(RealDisk)).unwrap();
-    Repository::open(dir, Arc::new(RealDisk), OpenOptions::default()).unwrap()
+    Repository::open(dir, Arc::new(RealDisk), RepositoryOptions::default()).unwrap()
 }
 
 /// Files of a layer: path and contents.
@@ -475,7 +475,7 @@ pub fn pull_options() -> PullOptions<'static> {
         recompose: true,
         cancel: &GO_ON,
         progress: &Quiet,
-        waiting: Waiting {
+        waiting: LockWait {
             patience: Duration::from_secs(60),
             tell: &|_| {},
         },

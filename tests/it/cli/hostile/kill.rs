@@ -177,7 +177,7 @@ fn an_interrupt_ends_a_pull_that_waits_and_says_how_to_go_on() {
     assert!(started.elapsed() < AT_ONCE);
     ran.expect(130).says(&[
         "error: interrupted",
-        "hint: nothing was changed but what had been finished; run the command again to go on",
+        "hint: finished steps were kept; run the command again to continue",
     ]);
     world.has_release("seed", 1);
 }

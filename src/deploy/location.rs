@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{DeployError, Target, Waiting};
+use super::{DeployError, Target, TargetLockWait};
 use crate::durable::Disk;
 use crate::time::Clock;
 
 /// Where a target is, or is to be, and what it works with.
 #[derive(Clone)]
-pub struct Site {
+pub struct TargetLocation {
     /// The target's root.
     pub root: PathBuf,
     /// What changes it.
@@ -17,16 +17,16 @@ pub struct Site {
     /// When it is.
     pub clock: Arc<dyn Clock>,
     /// How changes wait for another command.
-    pub waiting: Waiting,
+    pub waiting: TargetLockWait,
 }
 
-impl std::fmt::Debug for Site {
+impl std::fmt::Debug for TargetLocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Site({})", self.root.display())
+        write!(f, "TargetLocation({})", self.root.display())
     }
 }
 
-impl Site {
+impl TargetLocation {
     /// Opens the target.
     pub fn open(&self) -> Result<Target, DeployError> {
         let (disk, clock) = (Arc::clone(&self.disk), Arc::clone(&self.clock));

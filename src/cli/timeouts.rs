@@ -1,4 +1,5 @@
-//! How long commands wait for remotes, as the environment says: for links that are slow, and for people in a hurry.
+//! How long commands wait for remotes, as the environment says: for links that are slow, and for
+//! people in a hurry.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use super::CliError;
 use crate::remote::OpenOptions;
 
 /// Takes over `LAYERSET_TIMEOUT`, `LAYERSET_MIN_RATE` and `LAYERSET_TRIES`.
-pub fn patient(options: OpenOptions) -> Result<OpenOptions, CliError> {
+pub fn with_timeouts(options: OpenOptions) -> Result<OpenOptions, CliError> {
     adjusted(options, &|name| std::env::var(name).ok())
 }
 

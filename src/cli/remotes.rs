@@ -1,0 +1,45 @@
+//! What commands share that open remotes: options, the trust policy, and what is remembered of
+//! them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{CliError, Context, config_dir};
+use crate::durable::DurableError;
+use crate::remote::{OpenOptions, Remark};
+use crate::trust::TrustError;
+
+/// Opens remotes as commands do: an interrupt ends their waiting.
+pub fn open_options(context: &Context) -> OpenOptions {
+    OpenOptions {
+        cancel: Arc::clone(&context.cancel),
+        remark: Remark(Arc::new({
+            let ui = context.ui.clone();
+            move |text| ui.remark(text)
+        })),
+        ..OpenOptions::default()
+    }
+}
+
+/// Returns where the trust policy is unless it is named.
+pub fn default_policy() -> Result<PathBuf, CliError> {
+    config_dir().map(|dir| dir.join("trust.toml"))
+}
+
+/// Finds the directory of what is remembered of remotes: in the repository if there is one, else
+/// where programs keep such things.
+pub fn states(context: &Context) -> Result<PathBuf, CliError> {
+    let dir = if context.repo.join("config.toml").exists() {
+        context.repo.join("trust")
+    } else {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let home = || set("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+        match set("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
+            Some(dir) => dir.join("layerset/trust"),
+            None => config_dir()?.join("trust"),
+        }
+    };
+    std::fs::create_dir_all(&dir)
+        .map_err(|source| TrustError::Durable(DurableError::new("make", &dir, source)))?;
+    Ok(dir)
+}
