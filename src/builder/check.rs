@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::baselines::recall;
-use super::image::renumbered_since;
 use super::inputs::LayerInputs;
+use super::renumbered::renumbered_since;
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Verdict, verdict};
 use crate::compose::{Composition, Found, Judgement, Member, Waived, judge, waive};

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::views::{lower_kind, volatile};
 use super::{BuildError, Sink};
 use crate::compose::{Generate, GenerateError, ids_of};
 use crate::durable::replace_file;
@@ -153,7 +154,7 @@ impl Sandboxed<'_> {
         let ids = ids_of(tree, &|id| repository.read_object(id))?;
         let objects_dir = repository.objects_dir();
         let objects = ObjectDir::new(&objects_dir);
-        let kind = super::ground::lower_kind(&work, &objects_dir)?;
+        let kind = lower_kind(&work, &objects_dir)?;
         let lower = Lower {
             tree,
             ids: &ids,
@@ -169,7 +170,7 @@ impl Sandboxed<'_> {
                 jobs,
                 outputs: Sink::new(&results),
             };
-            let options = super::ground::volatile();
+            let options = volatile();
             let captured = capture(view.merged(), view.upper(), tree, &options, &sink)?;
             let mut made = vec![Tree::new(); jobs.len()];
             for (path, change) in captured.changeset {

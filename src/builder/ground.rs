@@ -1,13 +1,11 @@
 //! What a build stands on: composed layers, and a writable view of them that is read back when the work is done.
 
-use std::path::Path;
-
-use super::image::refuse;
+use super::refuse::refuse;
+use super::views::{lower_kind, volatile};
 use super::{BuildError, Composer, Sink};
 use crate::compose::{Member, ids_of};
-use crate::materialise::{Capabilities, ObjectDir, ScanOptions};
-use crate::path::RelPath;
-use crate::sandbox::{BuildView, Lower, LowerKind, View, capture};
+use crate::materialise::ObjectDir;
+use crate::sandbox::{BuildView, Lower, View, capture};
 use crate::store::WorkDir;
 use crate::tree::{Changeset, Inode, Tree};
 
@@ -72,28 +70,6 @@ impl Ground {
             Ok::<_, BuildError>(captured.changeset)
         })?;
         Ok(after(&self.lower, changeset))
-    }
-}
-
-/// Says how a view gets at what is below it, by what the system can do.
-pub fn lower_kind<'o>(work: &WorkDir, objects: &'o Path) -> Result<LowerKind<'o>, BuildError> {
-    Ok(if Capabilities::probe(work.path())?.composefs.works() {
-        LowerKind::Image(objects)
-    } else {
-        LowerKind::Checkout
-    })
-}
-
-/// Directories whose contents belong to the running system.
-pub fn volatile() -> ScanOptions {
-    let closed = ["dev", "proc", "run", "sys", "tmp"];
-    let closed = closed
-        .iter()
-        .filter_map(|path| RelPath::from_text(path).ok())
-        .collect();
-    ScanOptions {
-        closed,
-        ..ScanOptions::default()
     }
 }
 

@@ -4,13 +4,21 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{BUILDER_VERSION, BuildError};
+use super::BuildError;
 use crate::id::{BuildKey, ObjectId};
 use crate::path::RelPath;
 use crate::recipe::{
     self, Definition, FileContent, FileInput, Ids, KeyInputs, LayerLock, Lock, build_key,
     canonical_inputs,
 };
+
+/// The version of what the builder makes of its inputs: raised when capture, classification or
+/// composition change, so that the same inputs give another layer. Every build key has it, and so
+/// each step of it builds every layer again.
+///
+/// It is 2 from layerset 0.1 on, which raised it with the version of the checks; those move no key
+/// any more.
+pub const BUILDER_VERSION: u32 = 2;
 
 /// One layer's inputs.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::BuildError;
 use super::accounts::CreatedNames;
-use super::inputs::LayerInputs;
-use super::{BUILDER_VERSION, BuildError};
+use super::inputs::{BUILDER_VERSION, LayerInputs};
 use crate::check::{CHECKS_VERSION, Finding};
 use crate::durable::replace_file;
 use crate::format::Waiver;
@@ -83,6 +83,7 @@ pub fn find(repository: &Repository, input: &LayerInputs) -> Result<Option<Cache
         return Ok(Some(cached));
     }
     let pulled = super::pulled::find(repository, input)?;
+    let pulled = pulled.map(|(layer, created)| Cached { layer, created });
     if let Some(pulled) = &pulled {
         save(repository, &path, pulled)?;
     }

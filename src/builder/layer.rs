@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::baselines::recall;
-use super::ground::{Ground, volatile};
+use super::ground::Ground;
 use super::inputs::LayerInputs;
 use super::keys::Cached;
 use super::manifest::manifest;
-use super::settle::{Rules, Settled, settle};
+use super::rules::Rules;
+use super::session::Build;
+use super::settle::{Settled, settle};
 use super::steps::Step;
-use super::{Build, BuildError, Sink};
+use super::views::volatile;
+use super::{BuildError, Sink};
 use crate::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
 use crate::compose::{Member, baseline};
 use crate::format::Baseline;

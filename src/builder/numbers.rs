@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::BuildError;
 use super::keys::Cached;
-use super::{Build, BuildError};
+use super::session::Build;
 use crate::recipe::IdKind;
 
 impl Build<'_> {

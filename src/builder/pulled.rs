@@ -3,15 +3,18 @@
 use super::BuildError;
 use super::accounts::{self, CreatedNames};
 use super::inputs::LayerInputs;
-use super::keys::Cached;
 use crate::id::LayerId;
 use crate::store::{RefName, Repository};
 use crate::tree::Inode;
 
-/// Finds a layer that was pulled from a remote, has the name of `input`, and was built from its key.
+/// Finds a layer that was pulled from a remote, has the name of `input`, and was built from its key. Returns it with the
+/// accounts that it created.
 ///
 /// The name counts because keys of remotes are trusted by it: who may sign `app` cannot put another `debian` here.
-pub fn find(repository: &Repository, input: &LayerInputs) -> Result<Option<Cached>, BuildError> {
+pub fn find(
+    repository: &Repository,
+    input: &LayerInputs,
+) -> Result<Option<(LayerId, CreatedNames)>, BuildError> {
     for (name, id) in repository.refs()? {
         if !name.as_str().starts_with("remotes/") {
             continue;
@@ -23,7 +26,7 @@ pub fn find(repository: &Repository, input: &LayerInputs) -> Result<Option<Cache
             };
             if manifest.name == input.name && manifest.build.key == input.key {
                 let created = created(repository, &manifest.changeset)?;
-                return Ok(Some(Cached { layer, created }));
+                return Ok(Some((layer, created)));
             }
         }
     }

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::settle::{Rules, insert_with_parents};
+use super::parents::insert_with_parents;
+use super::rules::Rules;
 use super::{BuildError, Sink};
 use crate::layout::accounts::{GROUP, GSHADOW, PASSWD, SHADOW};
 use crate::layout::dpkg;

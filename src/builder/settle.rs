@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{self, CreatedNames};
 use super::ground::Ground;
+use super::parents::insert_with_parents;
+use super::rules::Rules;
 use super::secrets::{self, FirstBootWork};
 use super::{BuildError, Sink};
 use crate::compose::TreeView;
@@ -17,7 +19,7 @@ use crate::layout::{FACTORY, SYSIMAGE};
 use crate::merge::derive::{alternatives, generators, javacerts};
 use crate::merge::drivers;
 use crate::path::RelPath;
-use crate::recipe::{Class, Classifier, Definition, Ids, Secret, StateRule};
+use crate::recipe::{Class, Classifier, Ids};
 use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
 /// Directories whose contents belong to the running system.
@@ -33,28 +35,6 @@ const TRANSIENT: [&[u8]; 6] = [
 ];
 /// Pre-images up to this size are kept for text merges, in bytes.
 const PRE_IMAGE_LIMIT: u64 = 1 << 20;
-
-/// What is said of the files that a build makes.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
-    /// The layer, for messages.
-    pub layer: &'a str,
-    /// Its `[state]`.
-    pub state: &'a [StateRule],
-    /// Its `[secrets]`.
-    pub secrets: &'a BTreeMap<RelPath, Secret>,
-}
-
-impl<'a> Rules<'a> {
-    /// Returns what a definition says.
-    pub fn of(definition: &'a Definition) -> Self {
-        Self {
-            layer: &definition.name,
-            state: &definition.state,
-            secrets: &definition.secrets,
-        }
-    }
-}
 
 /// What a layer holds.
 #[derive(Debug, Clone, Default)]
@@ -399,26 +379,6 @@ fn is_below_own_drop(rules: Rules<'_>, path: &RelPath) -> bool {
         own.any(|rule| rule.class == Class::Drop && rule.pattern.matches(dir.as_bytes()))
     };
     path.parent().is_some_and(|dir| dropped(&dir))
-}
-
-/// Puts an inode into a tree, and makes the directories above it that are not there.
-pub fn insert_with_parents(tree: &mut Tree, path: &RelPath, inode: Inode) {
-    let mut missing = Vec::new();
-    let mut above = path.parent();
-    while let Some(dir) = above.filter(|dir| tree.get(dir.as_bytes()).is_none()) {
-        above = dir.parent();
-        missing.push(dir);
-    }
-    for dir in missing {
-        tree.insert(
-            dir,
-            Inode {
-                mtime: inode.mtime,
-                ..Inode::directory(0o755)
-            },
-        );
-    }
-    tree.insert(path.clone(), inode);
 }
 
 fn below(dir: &str, path: &RelPath) -> Result<RelPath, BuildError> {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::durable::RealDisk;
-use crate::recipe::Source;
+use crate::recipe::{Definition, Source};
 use crate::store::{OpenOptions, Repository};
 
 fn path(text: &str) -> RelPath {

@@ -21,7 +21,8 @@ use serde::Serialize;
 use super::composed::built_members;
 use super::ground::Ground;
 use super::inputs::LayerInputs;
-use super::{Build, BuildError, BuildOptions, Composer};
+use super::session::Build;
+use super::{BuildError, BuildOptions, Composer};
 use crate::recipe::Workspace;
 use crate::store::Repository;
 

@@ -1,0 +1,52 @@
+//! One build: what its steps share, and the layers that it has so far.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use super::forced::Forced;
+use super::{BuildError, BuildOptions, Composer};
+use crate::compose::Member;
+use crate::id::LayerId;
+use crate::recipe::{Ids, Workspace};
+use crate::store::Repository;
+
+/// What all steps of one build share.
+pub struct Build<'a> {
+    /// The recipe.
+    pub workspace: &'a Workspace,
+    /// Where layers and images go.
+    pub repository: &'a Repository,
+    /// How to build.
+    pub options: &'a BuildOptions<'a>,
+    /// The ids table.
+    pub ids: Ids,
+    /// The ids table when the command began.
+    pub known_ids: &'a Ids,
+    /// Composes, for all threads.
+    pub composer: &'a Composer<'a>,
+    /// Layers to build even when they are known.
+    pub forced: &'a BTreeMap<String, Forced>,
+    /// All layers that are there by now.
+    pub built: BTreeMap<String, LayerId>,
+}
+
+impl Build<'_> {
+    /// Fails once somebody asked to stop.
+    pub fn check_cancel(&self) -> Result<(), BuildError> {
+        if self.options.cancel.load(Ordering::Relaxed) {
+            return Err(BuildError::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Returns the built or kept layers with these names, in order.
+    pub fn members<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Vec<Member>, BuildError> {
+        let ids = names.into_iter().map(|name| self.built[name]);
+        Ok(ids
+            .map(|id| Member::read(self.repository, &id))
+            .collect::<Result<_, _>>()?)
+    }
+}
