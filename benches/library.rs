@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use layerset::builder::{Composer, Quiet, Sink};
+use layerset::builder::{Composer, SilentBuild, Sink};
 use layerset::compose::{Member, judge};
 use layerset::deploy::{Action, BadPolicy, Note, RecordedVerdict, Target};
 use layerset::durable::RealDisk;
@@ -126,7 +126,7 @@ fn compose(repository: &Path, image: &str, count: &str) -> Result<()> {
     let repository = Repository::open(repository, Arc::new(RealDisk), OpenOptions::default())?;
     let image = repository.read_image(&repository.resolve_image(image)?)?;
     let cancel = std::sync::atomic::AtomicBool::new(false);
-    let composer = Composer::new(&repository, &cancel, &Quiet);
+    let composer = Composer::new(&repository, &cancel, &SilentBuild);
     let (mut compose, mut check, mut problems) = (Vec::new(), Vec::new(), 0);
     for turn in 0..=count.parse::<usize>()? {
         let started = Instant::now();

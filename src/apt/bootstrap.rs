@@ -7,7 +7,7 @@
 use super::command::tail;
 use super::error::AptError;
 use super::installed::status_differences;
-use super::meter::Meter;
+use super::meter::BootstrapMeter;
 use super::package::LockedPackage;
 use super::repo::LocalRepo;
 use crate::layout::dpkg;
@@ -176,7 +176,7 @@ impl Bootstrapper<'_> {
         progress: &dyn Fn(&str, f64),
     ) -> Result<(), AptError> {
         let Some(output) = output else { return Ok(()) };
-        let mut meter = Meter::new(self.packages.len());
+        let mut meter = BootstrapMeter::new(self.packages.len());
         let mut output = BufReader::new(output);
         let mut line = Vec::new();
         while output

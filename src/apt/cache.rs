@@ -7,7 +7,7 @@ use super::command::run;
 use super::deb822::{self, Stanza};
 use super::error::AptError;
 use super::package::{LockedPackage, Sha256};
-use super::scratch::{Scratch, write_atomic};
+use super::scratch::{ScratchDir, write_atomic};
 use sha2::{Digest, Sha256 as Hasher};
 use std::fs::{self, File};
 use std::io::Read;
@@ -90,8 +90,8 @@ impl DebCache {
     }
 
     /// Makes a directory for downloads on the same filesystem.
-    pub(super) fn scratch(&self) -> Result<Scratch, AptError> {
-        Scratch::new(&self.dir, "partial")
+    pub(super) fn scratch(&self) -> Result<ScratchDir, AptError> {
+        ScratchDir::new(&self.dir, "partial")
     }
 
     /// Moves a downloaded file in, after verifying it. The file is in a directory from [`DebCache::scratch`].

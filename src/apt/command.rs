@@ -4,7 +4,7 @@ use super::error::AptError;
 use std::process::{Command, Stdio};
 
 /// Holds the outcome of a tool that ran to its end.
-pub struct Finished {
+pub struct ToolOutput {
     /// Whether it exited with zero.
     pub success: bool,
     /// Standard output.
@@ -13,7 +13,7 @@ pub struct Finished {
     pub stderr: String,
 }
 
-impl Finished {
+impl ToolOutput {
     /// Returns standard output, or an error that carries the end of what the tool said.
     pub fn checked(self, command: &str) -> Result<String, AptError> {
         if self.success {
@@ -41,7 +41,7 @@ impl Finished {
 }
 
 /// Runs `command` to its end with no input, its output captured and its messages in the C locale.
-pub fn run(command: &mut Command) -> Result<Finished, AptError> {
+pub fn run(command: &mut Command) -> Result<ToolOutput, AptError> {
     let output = in_plain_words(command)
         .stdin(Stdio::null())
         .output()
@@ -49,7 +49,7 @@ pub fn run(command: &mut Command) -> Result<Finished, AptError> {
             program: program(command),
             source,
         })?;
-    Ok(Finished {
+    Ok(ToolOutput {
         success: output.status.success(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

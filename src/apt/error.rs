@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Describes a package of a lower layer that stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldPackage {
     /// The layer being resolved.
     pub layer: String,
     /// What it needs, as in `needs libssl3t64 (>= 3.5.4) (for nginx)`.
@@ -22,7 +22,7 @@ pub struct Held {
     pub fitting: Option<String>,
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for HeldPackage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             layer,
@@ -149,7 +149,7 @@ pub enum AptError {
     },
     /// Reports that a package of a lower layer would have to move.
     #[error("{0}")]
-    Held(Box<Held>),
+    Held(Box<HeldPackage>),
     /// Reports a set that apt cannot install, with apt's reason.
     #[error("layer '{layer}' cannot be resolved: {reason}")]
     Unsolvable {

@@ -1,21 +1,21 @@
 //! Says why a request has no solution, and which lower layer stands in the way.
 
-use super::command::Finished;
-use super::error::{AptError, Held};
-use super::package::{Lower, Request};
+use super::command::ToolOutput;
+use super::error::{AptError, HeldPackage};
+use super::package::{LowerPackages, PackageRequest};
 use super::reason;
 use super::resolve::Resolver;
-use super::state::{Freedom, State};
+use super::state::{InstalledState, LowerPolicy};
 
 impl Resolver<'_> {
     /// Finds the most useful reason why apt failed.
     pub(super) fn explain(
         &self,
-        state: &State<'_>,
-        request: Request<'_>,
+        state: &InstalledState<'_>,
+        request: PackageRequest<'_>,
         wanted: &[String],
-        lower: &[Lower<'_>],
-        outcome: &Finished,
+        lower: &[LowerPackages<'_>],
+        outcome: &ToolOutput,
     ) -> Result<AptError, AptError> {
         let output = format!("{}\n{}", outcome.stdout, outcome.stderr);
         let layer = request.layer.to_owned();
@@ -41,7 +41,7 @@ impl Resolver<'_> {
         let removed = reason::removed(&output);
         if unmet.is_empty() && !removed.is_empty() {
             arguments.extend(removed.iter().cloned());
-            let again = state.install(&arguments, request.recommends, Freedom::Held)?;
+            let again = state.install(&arguments, request.recommends, LowerPolicy::Held)?;
             unmet = reason::unmet(&again.stdout);
         }
         // apt names only the end of a chain: ask for what it left out as well until a cause shows up.
@@ -58,7 +58,7 @@ impl Resolver<'_> {
                 break;
             }
             arguments.extend(more);
-            let again = state.install(&arguments, request.recommends, Freedom::Held)?;
+            let again = state.install(&arguments, request.recommends, LowerPolicy::Held)?;
             let next = reason::unmet(&again.stdout);
             if next.is_empty() {
                 break;
@@ -74,7 +74,7 @@ impl Resolver<'_> {
             let mut with_target = wanted.to_vec();
             with_target.push(unmet.target.clone());
             let movable = state
-                .install(&with_target, request.recommends, Freedom::Movable)?
+                .install(&with_target, request.recommends, LowerPolicy::Movable)?
                 .success;
             let need = match unmet.forbids() {
                 true => format!("has {}, which breaks {}", unmet.package, unmet.wanted()),
@@ -107,8 +107,8 @@ impl Resolver<'_> {
     /// Looks for an older version of a package that was asked for by name and that lower layers can carry.
     fn fitting(
         &self,
-        state: &State<'_>,
-        request: Request<'_>,
+        state: &InstalledState<'_>,
+        request: PackageRequest<'_>,
         wanted: &[String],
     ) -> Result<Option<String>, AptError> {
         for (place, package) in wanted
@@ -121,7 +121,7 @@ impl Resolver<'_> {
                 let mut arguments = wanted.to_vec();
                 arguments[place] = format!("{package}={version}");
                 if state
-                    .install(&arguments, request.recommends, Freedom::Held)?
+                    .install(&arguments, request.recommends, LowerPolicy::Held)?
                     .success
                 {
                     return Ok(Some(arguments.swap_remove(place)));
@@ -144,8 +144,8 @@ impl Resolver<'_> {
 }
 
 /// Returns the lower layer that has the package, and its version there.
-pub fn holder<'l>(lower: &[Lower<'l>], name: &str) -> Option<(&'l str, &'l str)> {
-    let held = |l: &Lower<'l>| {
+pub fn holder<'l>(lower: &[LowerPackages<'l>], name: &str) -> Option<(&'l str, &'l str)> {
+    let held = |l: &LowerPackages<'l>| {
         l.packages
             .iter()
             .find(|p| p.name == name)
@@ -156,7 +156,7 @@ pub fn holder<'l>(lower: &[Lower<'l>], name: &str) -> Option<(&'l str, &'l str)>
 
 /// Makes the error for a package of a lower layer that stands in the way.
 pub fn held_error(
-    request: Request<'_>,
+    request: PackageRequest<'_>,
     need: String,
     holder: &str,
     held: &str,
@@ -164,7 +164,7 @@ pub fn held_error(
     fitting: Option<String>,
 ) -> AptError {
     let (layer, holder, held) = (request.layer.to_owned(), holder.to_owned(), held.to_owned());
-    AptError::Held(Box::new(Held {
+    AptError::Held(Box::new(HeldPackage {
         layer,
         need,
         holder,

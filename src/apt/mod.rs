@@ -35,10 +35,12 @@ mod uris;
 
 pub use bootstrap::Bootstrapper;
 pub use cache::DebCache;
-pub use error::{AptError, Held};
+pub use error::{AptError, HeldPackage};
 pub use install::{InstallPlan, StatusLine};
 pub use installed::status_differences;
-pub use package::{Bootstrap, LockedPackage, Lower, Pocket, Request, Sha256, Variant};
+pub use package::{
+    Bootstrap, BootstrapVariant, LockedPackage, LowerPackages, PackageRequest, Pocket, Sha256,
+};
 pub use repo::LocalRepo;
 pub use resolve::Resolver;
 pub use root::AptRoot;

@@ -9,7 +9,7 @@
 //! ```
 
 use super::cache::DebCache;
-use super::command::{Finished, in_plain_words, run};
+use super::command::{ToolOutput, in_plain_words, run};
 use super::error::AptError;
 use super::package::Bootstrap;
 use super::resolve::Resolver;
@@ -124,7 +124,7 @@ impl AptRoot {
         &self,
         tool: &str,
         arguments: &[S],
-    ) -> Result<Finished, AptError> {
+    ) -> Result<ToolOutput, AptError> {
         run(self.command(tool).args(arguments))
     }
 

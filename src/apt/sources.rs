@@ -3,8 +3,8 @@
 use super::command::{run, tail};
 use super::error::AptError;
 use super::package::Bootstrap;
-use super::scratch::{Scratch, write_atomic};
-use super::source_list::{Source, parse};
+use super::scratch::{ScratchDir, write_atomic};
+use super::source_list::{ArchiveSource, parse};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,7 @@ pub fn sources(
     work: &Path,
     spec: &Bootstrap,
     file: Option<&Path>,
-) -> Result<Vec<Source>, AptError> {
+) -> Result<Vec<ArchiveSource>, AptError> {
     let (text, origin) = match file {
         Some(path) => (
             fs::read_to_string(path).map_err(AptError::io("read", path))?,
@@ -54,7 +54,7 @@ for file in sources.list sources.list.d/*; do
     [ ! -f "$file" ] || { cat "$file"; echo; } >> ../../../answer
 done
 exit 1"#;
-    let scratch = Scratch::new(work, "ask")?;
+    let scratch = ScratchDir::new(work, "ask")?;
     let finished = run(Command::new("mmdebstrap")
         .args([
             "--variant=custom",
@@ -74,7 +74,7 @@ exit 1"#;
 
 /// Keeps what `spec` asks for: its suite and pockets, its components. Sources of other suites are third parties the
 /// user named on purpose and stay whole; a pocket of our suite that the recipe does not name must not get in.
-fn select(all: Vec<Source>, spec: &Bootstrap) -> Result<Vec<Source>, AptError> {
+fn select(all: Vec<ArchiveSource>, spec: &Bootstrap) -> Result<Vec<ArchiveSource>, AptError> {
     let wanted = spec.suites();
     let pocket_prefix = format!("{}-", spec.suite);
     let mut kept = Vec::new();
@@ -105,7 +105,7 @@ fn select(all: Vec<Source>, spec: &Bootstrap) -> Result<Vec<Source>, AptError> {
 mod tests {
     use super::super::source_list::render;
     use super::*;
-    use crate::apt::{Pocket, Variant};
+    use crate::apt::{BootstrapVariant, Pocket};
 
     const DEFAULT: &str = "deb http://one.example/debian trixie main contrib\n\
                            deb http://one.example/debian trixie-updates main contrib\n\
@@ -116,7 +116,7 @@ mod tests {
             suite: "trixie".into(),
             components: vec!["main".into()],
             pockets: pockets.to_vec(),
-            variant: Variant::Minbase,
+            variant: BootstrapVariant::Minbase,
             packages: vec![],
         }
     }

@@ -19,7 +19,7 @@ pub fn recall(
     members: &mut [Member],
     transaction: &Transaction<'_>,
 ) -> Result<(), BuildError> {
-    let mut again = Again {
+    let mut again = BaselineRecall {
         composer,
         transaction,
         known: BTreeMap::new(),
@@ -33,14 +33,14 @@ pub fn recall(
     Ok(())
 }
 
-struct Again<'a> {
+struct BaselineRecall<'a> {
     composer: &'a Composer<'a>,
     transaction: &'a Transaction<'a>,
     /// What was found out so far; `None` is what cannot be known.
     known: BTreeMap<LayerId, Option<Baseline>>,
 }
 
-impl Again<'_> {
+impl BaselineRecall<'_> {
     fn baseline_of(&mut self, id: &LayerId) -> Result<Option<Baseline>, BuildError> {
         if let Some(known) = self.known.get(id) {
             return Ok(known.clone());

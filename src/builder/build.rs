@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::forced::{Forced, forced_by};
+use super::forced::{ForcedRebuild, forced_by};
 use super::inputs::LayerInputs;
-use super::session::Build;
-use super::{Action, BuildError, BuildOptions, BuildReport, Composer, LayerReport};
+use super::session::BuildSession;
+use super::{BuildError, BuildOptions, BuildReport, Composer, LayerAction, LayerReport};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
 use crate::store::Repository;
@@ -34,10 +34,10 @@ pub fn build(
         .iter()
         .map(|layer| LayerInputs::read(layer, &lock))
         .collect::<Result<_, _>>()?;
-    let mut forced: BTreeMap<String, Forced> = options
+    let mut forced: BTreeMap<String, ForcedRebuild> = options
         .rebuild
         .iter()
-        .map(|name| (name.clone(), Forced::default()))
+        .map(|name| (name.clone(), ForcedRebuild::default()))
         .collect();
     let mut tried: BTreeSet<String> = options.rebuild.iter().cloned().collect();
     let composer = Composer::new(repository, options.cancel, options.progress);
@@ -45,7 +45,7 @@ pub fn build(
     let known_ids = workspace.read_ids()?;
     loop {
         let ids = workspace.read_ids()?;
-        let mut build = Build {
+        let mut build = BuildSession {
             workspace,
             repository,
             options,
@@ -73,7 +73,7 @@ pub fn build(
     }
 }
 
-impl Build<'_> {
+impl BuildSession<'_> {
     /// Builds or keeps every layer, and composes the image. `earlier` holds the reports of layers that an attempt before
     /// this one built.
     fn run(
@@ -84,8 +84,8 @@ impl Build<'_> {
         let mut layers = self.layers_of(inputs)?;
         for layer in &mut layers {
             match layer.action {
-                Action::Built => drop(earlier.insert(layer.name.clone(), layer.clone())),
-                Action::Kept => {
+                LayerAction::Built => drop(earlier.insert(layer.name.clone(), layer.clone())),
+                LayerAction::Kept => {
                     if let Some(report) = earlier.get(&layer.name) {
                         *layer = report.clone();
                     }
@@ -94,7 +94,7 @@ impl Build<'_> {
         }
         let new_ids = self.save_ids()?;
         let image = self.image()?;
-        for layer in layers.iter_mut().filter(|l| l.action == Action::Kept) {
+        for layer in layers.iter_mut().filter(|l| l.action == LayerAction::Kept) {
             if let Some(reason) = self.safe_on(&layer.id)? {
                 layer.reason = reason;
             }

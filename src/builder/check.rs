@@ -66,7 +66,7 @@ impl CheckedSet {
 }
 
 /// A set, composed and looked at.
-pub(super) struct Looked {
+pub(super) struct Examination {
     /// The composition, without its own findings.
     pub composition: Composition,
     /// What is news, sorted by layer and id, after the waivers.
@@ -75,7 +75,7 @@ pub(super) struct Looked {
     pub known: Vec<Finding>,
 }
 
-impl Looked {
+impl Examination {
     /// Composes `members`, the layers of `set`, and checks them on the day `today`; baselines that
     /// are not known are made again first.
     pub(super) fn at(
@@ -163,7 +163,7 @@ pub fn check(
         .map(|id| Member::read(repository, id))
         .collect::<Result<Vec<_>, _>>()?;
     let transaction = repository.begin()?;
-    let looked = Looked::at(set, &mut members, composer, &transaction, today)?;
+    let looked = Examination::at(set, &mut members, composer, &transaction, today)?;
     Ok(CheckReport {
         verdict: verdict(&looked.waived.findings),
         layers: members.iter().filter_map(Member::named).collect(),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::check::{CheckedSet, Looked};
+use super::check::{CheckedSet, Examination};
 use super::image::image_of;
 use super::{BuildError, Composer};
 use crate::check::{Finding, Verdict, verdict};
@@ -44,7 +44,7 @@ pub fn compose_built(
         waivers: recipe.waivers.clone(),
     };
     let transaction = repository.begin()?;
-    let looked = Looked::at(&set, &mut members, composer, &transaction, today)?;
+    let looked = Examination::at(&set, &mut members, composer, &transaction, today)?;
     let verdict = verdict(&looked.waived.findings);
     let image = if verdict == Verdict::Safe {
         let tree = &looked.composition.tree;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use super::{BuildError, Progress, Sandboxed};
+use super::{BuildError, BuildProgress, SandboxedGenerator};
 use crate::compose::{Composition, Found, Member, compose, examine};
 use crate::store::{Index, Repository, Transaction};
 
@@ -12,7 +12,7 @@ pub struct Composer<'a> {
     repository: &'a Repository,
     index: Index,
     cancel: &'a AtomicBool,
-    progress: &'a dyn Progress,
+    progress: &'a dyn BuildProgress,
     /// Held while programs of an image run.
     turn: Mutex<()>,
 }
@@ -22,7 +22,7 @@ impl<'a> Composer<'a> {
     pub fn new(
         repository: &'a Repository,
         cancel: &'a AtomicBool,
-        progress: &'a dyn Progress,
+        progress: &'a dyn BuildProgress,
     ) -> Self {
         Self {
             repository,
@@ -46,7 +46,7 @@ impl<'a> Composer<'a> {
         transaction: &Transaction<'_>,
     ) -> Result<Composition, BuildError> {
         let tell = |what: &str| self.progress.step(name, what, None);
-        let generate = Sandboxed {
+        let generate = SandboxedGenerator {
             repository: self.repository,
             cancel: self.cancel,
             turn: &self.turn,

@@ -19,7 +19,9 @@ use crate::id::ObjectId;
 use crate::materialise::{FileMeta, HashOnly, ObjectDir, ObjectSink};
 use crate::merge::derive::generators::{Job, JobKey};
 use crate::path::RelPath;
-use crate::sandbox::{BuildView, Lower, Run, Sandbox, SandboxError, View, capture};
+use crate::sandbox::{
+    BuildView, LowerTree, MountedView, Sandbox, SandboxError, SandboxRun, capture,
+};
 use crate::store::{Repository, Transaction};
 use crate::tree::{Inode, Node, Tree};
 
@@ -27,7 +29,7 @@ use crate::tree::{Inode, Node, Tree};
 const EPOCH: i64 = 0;
 
 /// Runs generators in the sandbox.
-pub struct Sandboxed<'a> {
+pub struct SandboxedGenerator<'a> {
     /// Where results are remembered.
     pub repository: &'a Repository,
     /// Set when the work is to stop.
@@ -39,22 +41,22 @@ pub struct Sandboxed<'a> {
 }
 
 /// A job with the key of its result.
-type Keyed<'a> = (&'a Job, JobKey);
+type KeyedJob<'a> = (&'a Job, JobKey);
 
-impl Generate for Sandboxed<'_> {
+impl Generate for SandboxedGenerator<'_> {
     fn generate(
         &self,
         tree: &Tree,
         transaction: &Transaction<'_>,
         jobs: &[Job],
     ) -> Result<Vec<Tree>, GenerateError> {
-        let jobs: Vec<Keyed<'_>> = jobs.iter().map(|job| (job, job.key(tree))).collect();
+        let jobs: Vec<KeyedJob<'_>> = jobs.iter().map(|job| (job, job.key(tree))).collect();
         let look = || -> Vec<Option<Tree>> { jobs.iter().map(|job| self.known(job)).collect() };
         let mut found = look();
         if found.iter().any(Option::is_none) {
             let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             found = look();
-            let missing: Vec<Keyed<'_>> = jobs
+            let missing: Vec<KeyedJob<'_>> = jobs
                 .iter()
                 .zip(&found)
                 .filter(|(_, known)| known.is_none())
@@ -92,13 +94,13 @@ fn failed(first: &Job, error: BuildError) -> GenerateError {
     }
 }
 
-impl Sandboxed<'_> {
+impl SandboxedGenerator<'_> {
     fn path(&self, key: &JobKey) -> Result<PathBuf, BuildError> {
         Ok(self.repository.cache_dir("derived")?.join(key.to_hex()))
     }
 
     /// Returns what a job made before, if all of it is still there.
-    fn known(&self, (job, key): &Keyed<'_>) -> Option<Tree> {
+    fn known(&self, (job, key): &KeyedJob<'_>) -> Option<Tree> {
         let bytes = std::fs::read(self.path(key).ok()?).ok()?;
         let tree = format::decode_tree(&bytes).ok()?;
         let made: Tree = tree
@@ -139,7 +141,7 @@ impl Sandboxed<'_> {
         &self,
         tree: &Tree,
         transaction: &Transaction<'_>,
-        jobs: &[Keyed<'_>],
+        jobs: &[KeyedJob<'_>],
     ) -> Result<Vec<Tree>, BuildError> {
         if !rustix::process::geteuid().is_root() {
             return Err(BuildError::GeneratingNeedsRoot);
@@ -155,7 +157,7 @@ impl Sandboxed<'_> {
         let objects_dir = repository.objects_dir();
         let objects = ObjectDir::new(&objects_dir);
         let kind = lower_kind(&work, &objects_dir)?;
-        let lower = Lower {
+        let lower = LowerTree {
             tree,
             ids: &ids,
             objects: &objects,
@@ -201,7 +203,7 @@ impl Sandboxed<'_> {
         Ok(())
     }
 
-    fn run_one(&self, view: &View, job: &Job, log: &Path) -> Result<(), BuildError> {
+    fn run_one(&self, view: &MountedView, job: &Job, log: &Path) -> Result<(), BuildError> {
         use std::os::unix::ffi::OsStringExt as _;
         (self.tell)(&format!("deriving {}", job.name()));
         let command: Vec<std::ffi::OsString> = job
@@ -210,7 +212,7 @@ impl Sandboxed<'_> {
             .map(std::ffi::OsString::from_vec)
             .collect();
         let command: Vec<&std::ffi::OsStr> = command.iter().map(AsRef::as_ref).collect();
-        let run = Run {
+        let run = SandboxRun {
             command: &command,
             log,
             on_line: &mut |_| {},
@@ -230,7 +232,7 @@ impl Sandboxed<'_> {
 
 /// Keeps what the jobs make, and no other traces of their work.
 struct OutputSink<'a> {
-    jobs: &'a [Keyed<'a>],
+    jobs: &'a [KeyedJob<'a>],
     outputs: Sink<'a>,
 }
 

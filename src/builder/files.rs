@@ -34,7 +34,7 @@ pub fn copy(
         return Ok(());
     };
     let source_dir = layer_dir.join(wanted.source.as_path());
-    let view = View { root, epoch };
+    let view = ViewWriter { root, epoch };
     // Directories come with their contents, so that a directory which is already there keeps its mode.
     for file in files {
         match &file.content {
@@ -48,7 +48,7 @@ pub fn copy(
 
 /// When owners are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owners {
+pub enum OwnerPass {
     /// Before scripts run: only those that exist by then.
     Known,
     /// After scripts, which may have made the others.
@@ -60,7 +60,7 @@ pub enum Owners {
 pub fn own(
     owners: &BTreeMap<RelPath, (Owner, Owner)>,
     root: &Path,
-    which: Owners,
+    which: OwnerPass,
 ) -> Result<(), BuildError> {
     let read = |place| Ok::<_, BuildError>(fs::read(root.join(place)).unwrap_or_default());
     let ids = PasswdIds::read(read)?;
@@ -71,9 +71,13 @@ pub fn own(
         };
         let (uid, gid) = match (ids.uid(user), ids.gid(group), which) {
             (Some(uid), Some(gid), _) => (uid, gid),
-            (_, _, Owners::Known) => continue,
-            (None, _, Owners::All) => return Err(unknown("given to a user that no layer makes")),
-            (_, None, Owners::All) => return Err(unknown("given to a group that no layer makes")),
+            (_, _, OwnerPass::Known) => continue,
+            (None, _, OwnerPass::All) => {
+                return Err(unknown("given to a user that no layer makes"));
+            }
+            (_, None, OwnerPass::All) => {
+                return Err(unknown("given to a group that no layer makes"));
+            }
         };
         let fail = |verb| {
             let path = root.join(path.as_path());
@@ -107,12 +111,12 @@ pub fn own(
     Ok(())
 }
 
-struct View<'a> {
+struct ViewWriter<'a> {
     root: &'a Path,
     epoch: i64,
 }
 
-impl View<'_> {
+impl ViewWriter<'_> {
     fn directory(&self, file: &FileInput, has_mode: bool) -> Result<(), BuildError> {
         let path = self.place(&file.path)?;
         if path.is_dir() && !has_mode {

@@ -6,12 +6,12 @@ use crate::check::{Finding, Severity};
 
 /// Why a layer is built although it is known.
 #[derive(Debug, Clone, Default)]
-pub struct Forced {
+pub struct ForcedRebuild {
     /// The findings that ask for it; none when somebody asked.
     pub findings: Vec<Finding>,
 }
 
-impl Forced {
+impl ForcedRebuild {
     /// Says why, in one line.
     pub fn reason(&self) -> String {
         match self.findings.as_slice() {
@@ -29,8 +29,11 @@ impl Forced {
 }
 
 /// Returns the layers that findings ask to rebuild and that were not tried yet.
-pub fn forced_by(findings: &[Finding], tried: &BTreeSet<String>) -> BTreeMap<String, Forced> {
-    let mut forced: BTreeMap<String, Forced> = BTreeMap::new();
+pub fn forced_by(
+    findings: &[Finding],
+    tried: &BTreeSet<String>,
+) -> BTreeMap<String, ForcedRebuild> {
+    let mut forced: BTreeMap<String, ForcedRebuild> = BTreeMap::new();
     for finding in findings {
         if finding.severity == Severity::Rebuild && !tried.contains(&finding.layer) {
             let entry = forced.entry(finding.layer.clone()).or_default();

@@ -1,11 +1,11 @@
 //! The image: the layers composed, checked, and committed by the rename of `images/<recipe>`.
 
 use super::BuildError;
-use super::check::{CheckedSet, Looked};
+use super::check::{CheckedSet, Examination};
 use super::keys::{self, ImageKey};
 use super::refuse::refuse;
 use super::renumbered::{read_file, renumbered_since};
-use super::session::Build;
+use super::session::BuildSession;
 use crate::check::{Finding, FindingId, FindingKind};
 use crate::compose::{Member, ids_of, waive};
 use crate::format::{Image, Waiver};
@@ -17,7 +17,7 @@ use crate::time::Date;
 use crate::tree::Tree;
 
 /// What became of the image.
-pub struct Composed {
+pub struct ComposedImage {
     /// The image.
     pub id: ImageId,
     /// Whether it is another one than before.
@@ -28,9 +28,9 @@ pub struct Composed {
     pub bytes_written: u64,
 }
 
-impl Build<'_> {
+impl BuildSession<'_> {
     /// Composes and checks the image, unless that was done before; a set that is not sound changes nothing.
-    pub(super) fn image(&self) -> Result<Composed, BuildError> {
+    pub(super) fn image(&self) -> Result<ComposedImage, BuildError> {
         let (recipe, repository) = (self.workspace.recipe(), self.repository);
         let ids: Vec<_> = recipe.layers.iter().map(|name| self.built[name]).collect();
         let name = RefName::image(&recipe.name)?;
@@ -47,7 +47,7 @@ impl Build<'_> {
                 refuse(waive(found, &recipe.waivers, today).findings)?;
                 repository.set_ref(&name, &cached.image.to_string())?;
             }
-            return Ok(Composed {
+            return Ok(ComposedImage {
                 id: cached.image,
                 changed,
                 findings: cached.findings,
@@ -63,7 +63,7 @@ impl Build<'_> {
             layers: ids.clone(),
             waivers: recipe.waivers.clone(),
         };
-        let looked = Looked::at(&set, &mut members, self.composer, &transaction, today)?;
+        let looked = Examination::at(&set, &mut members, self.composer, &transaction, today)?;
         let findings = refuse(looked.waived.findings)?;
         let tree = looked.composition.tree;
         let in_force = looked.waived.in_force;
@@ -77,7 +77,7 @@ impl Build<'_> {
         Metadata::find_or_make(&erofs, &image.tree, &tree, &numbers)?.remember(disk);
         // Checking may have made baselines, which are part of the key.
         keys::remember_image(repository, &key(), &id, &findings)?;
-        Ok(Composed {
+        Ok(ComposedImage {
             id,
             changed: before.as_deref() != Some(&id.to_string()),
             findings,

@@ -60,7 +60,7 @@ impl LayerInputs {
     }
 
     /// Reads what a layer is built from.
-    pub fn read(layer: &recipe::Layer, lock: &Lock) -> Result<Self, BuildError> {
+    pub fn read(layer: &recipe::RecipeLayer, lock: &Lock) -> Result<Self, BuildError> {
         let definition = layer.definition.clone();
         let lock_entry = lock
             .layer(&definition.name)
@@ -135,7 +135,7 @@ fn digest(path: &Path) -> Result<ObjectId, BuildError> {
 fn read_files(
     dir: &Path,
     at: &RelPath,
-    wanted: &recipe::Files,
+    wanted: &recipe::FilesSection,
     found: &mut Vec<FileInput>,
 ) -> Result<(), BuildError> {
     let fail = |verb| {

@@ -20,7 +20,7 @@ use crate::time::Date;
 
 /// A layer that was built from a key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Cached {
+pub struct CachedLayer {
     /// The layer.
     pub layer: LayerId,
     /// The accounts that it created, with the numbers that it uses.
@@ -76,14 +76,17 @@ impl ImageKey {
 }
 
 /// Finds the layer that was built from the key of `input`, here or where it was pulled from, if it is still in the repository.
-pub fn find(repository: &Repository, input: &LayerInputs) -> Result<Option<Cached>, BuildError> {
+pub fn find(
+    repository: &Repository,
+    input: &LayerInputs,
+) -> Result<Option<CachedLayer>, BuildError> {
     let path = repository.cache_dir("keys")?.join(input.key.to_hex());
-    let cached: Option<Cached> = load(&path);
+    let cached: Option<CachedLayer> = load(&path);
     if let Some(cached) = cached.filter(|cached| repository.has_layer(&cached.layer)) {
         return Ok(Some(cached));
     }
     let pulled = super::pulled::find(repository, input)?;
-    let pulled = pulled.map(|(layer, created)| Cached { layer, created });
+    let pulled = pulled.map(|(layer, created)| CachedLayer { layer, created });
     if let Some(pulled) = &pulled {
         save(repository, &path, pulled)?;
     }
@@ -95,7 +98,7 @@ pub fn remember(
     repository: &Repository,
     recipe: &str,
     input: &LayerInputs,
-    cached: &Cached,
+    cached: &CachedLayer,
 ) -> Result<(), BuildError> {
     save(
         repository,

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::baselines::recall;
-use super::ground::Ground;
+use super::below::LayersBelow;
 use super::inputs::LayerInputs;
-use super::keys::Cached;
+use super::keys::CachedLayer;
 use super::manifest::manifest;
-use super::rules::Rules;
-use super::session::Build;
-use super::settle::{Settled, settle};
-use super::steps::Step;
+use super::rules::SettleRules;
+use super::session::BuildSession;
+use super::settle::{SettledLayer, settle};
+use super::steps::StepRunner;
 use super::views::volatile;
 use super::{BuildError, Sink};
 use crate::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
@@ -18,7 +18,7 @@ use crate::compose::{Member, baseline};
 use crate::format::Baseline;
 use crate::id::LayerId;
 use crate::materialise::{PasswdIds, scan};
-use crate::recipe::{Content, LockedPackage, Upper};
+use crate::recipe::{LayerContent, LockedPackage, UpperLayer};
 use crate::store::{RefName, Transaction};
 use crate::tree::Tree;
 
@@ -30,22 +30,22 @@ const SPARE_BYTES: u64 = 64 << 20;
 
 /// A built layer.
 #[derive(Debug)]
-pub struct Built {
+pub struct BuiltLayer {
     /// Its id.
     pub id: LayerId,
     /// Its version.
     pub version: String,
     /// What is remembered under its build key.
-    pub cached: Cached,
+    pub cached: CachedLayer,
     /// Bytes written to the repository.
     pub bytes_written: u64,
 }
 
 /// What a build left behind, not settled yet.
 #[derive(Debug)]
-pub struct Prepared<'r> {
+pub struct PreparedLayer<'r> {
     /// What the layer was built on.
-    ground: Ground,
+    ground: LayersBelow,
     /// The tree as the build left it.
     after: Tree,
     /// Holds the contents of new files.
@@ -54,7 +54,7 @@ pub struct Prepared<'r> {
 
 /// Fails unless there is room to install `packages` and to copy `file_bytes` of files.
 pub fn require_space(
-    build: &Build<'_>,
+    build: &BuildSession<'_>,
     packages: &[LockedPackage],
     file_bytes: u64,
 ) -> Result<(), BuildError> {
@@ -69,10 +69,13 @@ pub fn require_space(
 }
 
 /// Runs one layer's build; layers that do not stand on each other may do this at the same time.
-pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r>, BuildError> {
+pub fn prepare<'r>(
+    build: &BuildSession<'r>,
+    input: &LayerInputs,
+) -> Result<PreparedLayer<'r>, BuildError> {
     let repository = build.repository;
     require_space(build, &input.lock.packages, input.file_bytes())?;
-    let place = Place {
+    let place = LayerContext {
         log: log_path(build, &input.name)?,
         cache: DebCache::new(repository.cache_dir("debs")?),
         input,
@@ -86,12 +89,12 @@ pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r
         };
         let sink = Sink::new(&transaction).with_progress(&step);
         match &input.definition.content {
-            Content::Base(_) => (Ground::nothing(), bootstrap(build, &place, &sink)?),
-            Content::Upper(upper) => install(build, &place, upper, &sink)?,
+            LayerContent::Base(_) => (LayersBelow::nothing(), bootstrap(build, &place, &sink)?),
+            LayerContent::Upper(upper) => install(build, &place, upper, &sink)?,
         }
     };
     build.check_cancel()?;
-    Ok(Prepared {
+    Ok(PreparedLayer {
         ground,
         after,
         transaction,
@@ -101,11 +104,11 @@ pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r
 /// Settles what a build left behind, and commits the layer; one at a time, in the recipe's order, so that new accounts
 /// get their numbers in a fixed order.
 pub fn finish(
-    build: &mut Build<'_>,
+    build: &mut BuildSession<'_>,
     input: &LayerInputs,
-    prepared: Prepared<'_>,
-) -> Result<Built, BuildError> {
-    let Prepared {
+    prepared: PreparedLayer<'_>,
+) -> Result<BuiltLayer, BuildError> {
+    let PreparedLayer {
         ground,
         after,
         transaction,
@@ -113,7 +116,7 @@ pub fn finish(
     build.options.progress.step(&input.name, "settling", None);
     let sink = Sink::new(&transaction);
     let settled = settle(
-        Rules::of(&input.definition),
+        SettleRules::of(&input.definition),
         &ground,
         after,
         input.epoch,
@@ -124,14 +127,14 @@ pub fn finish(
 }
 
 /// Where one layer's build finds things.
-struct Place<'a> {
+struct LayerContext<'a> {
     log: PathBuf,
     cache: DebCache,
     input: &'a LayerInputs,
 }
 
 /// Returns the path of a log that is not there yet.
-pub fn log_path(build: &Build<'_>, of: &str) -> Result<PathBuf, BuildError> {
+pub fn log_path(build: &BuildSession<'_>, of: &str) -> Result<PathBuf, BuildError> {
     let name = format!("{}.{of}.log", build.workspace.recipe().name);
     let path = build.repository.cache_dir("logs")?.join(name);
     build.repository.disk().remove(&path)?;
@@ -140,7 +143,7 @@ pub fn log_path(build: &Build<'_>, of: &str) -> Result<PathBuf, BuildError> {
 
 /// Fetches the packages that the cache lacks; `layer` is what is told of.
 pub fn fetch(
-    build: &Build<'_>,
+    build: &BuildSession<'_>,
     layer: &str,
     cache: &DebCache,
     packages: &[LockedPackage],
@@ -167,12 +170,16 @@ pub fn fetch(
     Ok(())
 }
 
-fn local_repo(place: &Place<'_>, dir: &Path) -> Result<LocalRepo, BuildError> {
+fn local_repo(place: &LayerContext<'_>, dir: &Path) -> Result<LocalRepo, BuildError> {
     let packages = &place.input.lock.packages;
     Ok(LocalRepo::create(dir, &place.cache, packages)?)
 }
 
-fn bootstrap(build: &Build<'_>, place: &Place<'_>, sink: &Sink<'_>) -> Result<Tree, BuildError> {
+fn bootstrap(
+    build: &BuildSession<'_>,
+    place: &LayerContext<'_>,
+    sink: &Sink<'_>,
+) -> Result<Tree, BuildError> {
     let work = build.repository.work_dir()?;
     let repo = local_repo(place, &work.path().join("repo"))?;
     let root = work.path().join("root");
@@ -212,23 +219,23 @@ fn read_ids(root: &Path) -> Result<PasswdIds, BuildError> {
 }
 
 fn install(
-    build: &Build<'_>,
-    place: &Place<'_>,
-    upper: &Upper,
+    build: &BuildSession<'_>,
+    place: &LayerContext<'_>,
+    upper: &UpperLayer,
     sink: &Sink<'_>,
-) -> Result<(Ground, Tree), BuildError> {
+) -> Result<(LayersBelow, Tree), BuildError> {
     let input = place.input;
     let progress = build.options.progress;
     progress.step(&input.name, "composing the layers below", None);
     let members = build.members(build.workspace.closure(&input.name))?;
-    let ground = Ground::compose(build.composer, &input.name, &members)?;
+    let ground = LayersBelow::compose(build.composer, &input.name, &members)?;
     let work = build.repository.work_dir()?;
     let repo = match upper.apt {
         Some(_) => Some(local_repo(place, &work.path().join("repo"))?),
         None => None,
     };
     let after = ground.change(&work, sink, |view| {
-        let step = Step {
+        let step = StepRunner {
             options: build.options,
             log: &place.log,
             view,
@@ -247,12 +254,12 @@ fn install(
 }
 
 fn commit(
-    build: &Build<'_>,
+    build: &BuildSession<'_>,
     input: &LayerInputs,
-    settled: Settled,
+    settled: SettledLayer,
     transaction: Transaction<'_>,
-) -> Result<Built, BuildError> {
-    let Settled {
+) -> Result<BuiltLayer, BuildError> {
+    let SettledLayer {
         changeset,
         pre_images,
         first_boot,
@@ -290,8 +297,8 @@ fn commit(
     transaction.put_baseline(&id, &baseline(&found, &members, previous.first()))?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;
-    let cached = Cached { layer: id, created };
-    Ok(Built {
+    let cached = CachedLayer { layer: id, created };
+    Ok(BuiltLayer {
         id,
         version: layer.version,
         cached,

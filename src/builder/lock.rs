@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::epoch::epoch_of;
-use super::{BuildError, Progress};
-use crate::apt::{AptRoot, DebCache, Lower, Request, Resolver};
+use super::{BuildError, BuildProgress};
+use crate::apt::{AptRoot, DebCache, LowerPackages, PackageRequest, Resolver};
 use crate::recipe::{Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Workspace};
 use crate::store::{Repository, Waiting};
 
@@ -19,7 +19,7 @@ pub struct LockOptions<'a> {
     /// How to wait for another command that uses the archives.
     pub waiting: Waiting<'a>,
     /// Told how far the work is.
-    pub progress: &'a dyn Progress,
+    pub progress: &'a dyn BuildProgress,
 }
 
 /// One package that moved.
@@ -135,9 +135,9 @@ fn resolve(
         .iter()
         .filter(|layer| closure.contains(&layer.name.as_str()))
         .collect();
-    let lower: Vec<Lower<'_>> = below
+    let lower: Vec<LowerPackages<'_>> = below
         .iter()
-        .map(|layer| Lower {
+        .map(|layer| LowerPackages {
             layer: &layer.name,
             packages: &layer.packages,
         })
@@ -147,7 +147,7 @@ fn resolve(
     let packages = if base.is_none() && apt.is_none() {
         Vec::new()
     } else {
-        let request = Request {
+        let request = PackageRequest {
             layer: &definition.name,
             packages: apt.map_or(&[], |apt| &apt.packages),
             recommends: apt.is_some_and(|apt| apt.recommends),
@@ -180,7 +180,7 @@ fn set_epochs(lock: &mut Lock, before: Option<&Lock>, cache: &DebCache) -> Resul
 fn fetch(
     root: &AptRoot,
     packages: &[LockedPackage],
-    progress: &dyn Progress,
+    progress: &dyn BuildProgress,
 ) -> Result<(), BuildError> {
     root.fetch(packages, &|done, all| {
         let fraction = (all > 0).then(|| done as f64 / all as f64);

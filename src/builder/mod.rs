@@ -8,6 +8,7 @@
 
 mod accounts;
 mod baselines;
+mod below;
 mod build;
 mod check;
 mod composed;
@@ -17,7 +18,6 @@ mod epoch;
 mod error;
 mod files;
 mod forced;
-mod ground;
 mod image;
 mod inputs;
 mod keys;
@@ -47,13 +47,16 @@ pub use build::build;
 pub use check::{CheckReport, CheckedSet, check};
 pub use composed::{ComposeReport, compose_built};
 pub use composer::Composer;
-pub use derive::Sandboxed;
+pub use derive::SandboxedGenerator;
 pub use error::BuildError;
 pub use inputs::BUILDER_VERSION;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
 pub use options::BuildOptions;
-pub use oracle::{AllowError, Difference, Explained, Facts, OracleReport, Rule, Sample, oracle};
-pub use progress::{Progress, Quiet};
-pub use report::{Action, BuildReport, LayerReport};
+pub use oracle::{
+    AllowError, AllowRule, Difference, ExplainedDifference, InodeFacts, LineSample, OracleReport,
+    oracle,
+};
+pub use progress::{BuildProgress, SilentBuild};
+pub use report::{BuildReport, LayerAction, LayerReport};
 pub use sink::Sink;
-pub use verify::{Unreproducible, Verification, verify_reproducible};
+pub use verify::{ReproducibilityReport, UnreproducibleLayer, verify_reproducible};

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::BuildError;
-use super::keys::Cached;
-use super::session::Build;
+use super::keys::CachedLayer;
+use super::session::BuildSession;
 use crate::recipe::IdKind;
 
-impl Build<'_> {
+impl BuildSession<'_> {
     /// Returns a name of the cached layer whose number is another one in the table, or another's.
-    pub(super) fn number_that_moved(&self, cached: &Cached) -> Option<String> {
+    pub(super) fn number_that_moved(&self, cached: &CachedLayer) -> Option<String> {
         let moved = |kind, names: &BTreeMap<String, u32>| {
             let is_moved = |name: &str, number: u32| match self.ids.get(kind, name) {
                 Some(fixed) => fixed != number,
@@ -25,7 +25,7 @@ impl Build<'_> {
     }
 
     /// Numbers that a kept layer uses and the table does not list yet, e.g. in a fresh checkout, enter the table.
-    pub(super) fn adopt_numbers(&mut self, cached: &Cached) -> Result<(), BuildError> {
+    pub(super) fn adopt_numbers(&mut self, cached: &CachedLayer) -> Result<(), BuildError> {
         for (kind, names) in [
             (IdKind::User, &cached.created.users),
             (IdKind::Group, &cached.created.groups),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use super::progress::Progress;
+use super::progress::BuildProgress;
 use crate::store::Waiting;
 use crate::time::Clock;
 
@@ -22,5 +22,5 @@ pub struct BuildOptions<'a> {
     /// Set when the work is to stop.
     pub cancel: &'a AtomicBool,
     /// Told how far the work is.
-    pub progress: &'a dyn Progress,
+    pub progress: &'a dyn BuildProgress,
 }

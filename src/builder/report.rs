@@ -8,7 +8,7 @@ use crate::id::{ImageId, LayerId};
 /// What became of one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub enum LayerAction {
     /// It was there already.
     Kept,
     /// It was built.
@@ -25,7 +25,7 @@ pub struct LayerReport {
     /// Its version.
     pub version: String,
     /// What became of it.
-    pub action: Action,
+    pub action: LayerAction,
     /// Why.
     pub reason: String,
     /// The findings that decided that it was built, if any did.

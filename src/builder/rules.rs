@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 
 use crate::path::RelPath;
-use crate::recipe::{Definition, Secret, StateRule};
+use crate::recipe::{Definition, SecretRule, StateRule};
 
 /// What is said of the files that a build makes.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
+pub struct SettleRules<'a> {
     /// The layer, for messages.
     pub layer: &'a str,
     /// Its `[state]`.
     pub state: &'a [StateRule],
     /// Its `[secrets]`.
-    pub secrets: &'a BTreeMap<RelPath, Secret>,
+    pub secrets: &'a BTreeMap<RelPath, SecretRule>,
 }
 
-impl<'a> Rules<'a> {
+impl<'a> SettleRules<'a> {
     /// Returns what a definition says.
     pub fn of(definition: &'a Definition) -> Self {
         Self {

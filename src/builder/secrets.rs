@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::parents::insert_with_parents;
-use super::rules::Rules;
+use super::rules::SettleRules;
 use super::{BuildError, Sink};
 use crate::layout::accounts::{GROUP, GSHADOW, PASSWD, SHADOW};
 use crate::layout::dpkg;
@@ -62,7 +62,7 @@ const KEY_LIMIT: u64 = 64 << 10;
 
 /// Takes secrets out of `after`, adds the units that make them, and refuses what nobody declared.
 pub fn take_out(
-    rules: Rules<'_>,
+    rules: SettleRules<'_>,
     lower: &Tree,
     after: &mut Tree,
     sink: &Sink<'_>,
@@ -208,7 +208,7 @@ fn unit_quote(command: &str) -> String {
 }
 
 fn refuse_undeclared(
-    rules: Rules<'_>,
+    rules: SettleRules<'_>,
     lower: &Tree,
     after: &Tree,
     sink: &Sink<'_>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::forced::Forced;
+use super::forced::ForcedRebuild;
 use super::{BuildError, BuildOptions, Composer};
 use crate::compose::Member;
 use crate::id::LayerId;
@@ -11,7 +11,7 @@ use crate::recipe::{Ids, Workspace};
 use crate::store::Repository;
 
 /// What all steps of one build share.
-pub struct Build<'a> {
+pub struct BuildSession<'a> {
     /// The recipe.
     pub workspace: &'a Workspace,
     /// Where layers and images go.
@@ -25,12 +25,12 @@ pub struct Build<'a> {
     /// Composes, for all threads.
     pub composer: &'a Composer<'a>,
     /// Layers to build even when they are known.
-    pub forced: &'a BTreeMap<String, Forced>,
+    pub forced: &'a BTreeMap<String, ForcedRebuild>,
     /// All layers that are there by now.
     pub built: BTreeMap<String, LayerId>,
 }
 
-impl Build<'_> {
+impl BuildSession<'_> {
     /// Fails once somebody asked to stop.
     pub fn check_cancel(&self) -> Result<(), BuildError> {
         if self.options.cancel.load(Ordering::Relaxed) {

@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{self, CreatedNames};
-use super::ground::Ground;
+use super::below::LayersBelow;
 use super::parents::insert_with_parents;
-use super::rules::Rules;
+use super::rules::SettleRules;
 use super::secrets::{self, FirstBootWork};
 use super::{BuildError, Sink};
 use crate::compose::TreeView;
@@ -19,7 +19,7 @@ use crate::layout::{FACTORY, SYSIMAGE};
 use crate::merge::derive::{alternatives, generators, javacerts};
 use crate::merge::drivers;
 use crate::path::RelPath;
-use crate::recipe::{Class, Classifier, Ids};
+use crate::recipe::{Ids, StateClass, StateClassifier};
 use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
 /// Directories whose contents belong to the running system.
@@ -38,7 +38,7 @@ const PRE_IMAGE_LIMIT: u64 = 1 << 20;
 
 /// What a layer holds.
 #[derive(Debug, Clone, Default)]
-pub struct Settled {
+pub struct SettledLayer {
     /// The changes.
     pub changeset: Changeset,
     /// Contents that a merge may need to see again.
@@ -55,15 +55,15 @@ pub struct Settled {
 /// composition applies changes before it derives. `after` is the tree as the build left it; contents are read and
 /// written through `sink`; `ids` gains the numbers of new names.
 pub fn settle(
-    rules: Rules<'_>,
-    ground: &Ground,
+    rules: SettleRules<'_>,
+    ground: &LayersBelow,
     after: Tree,
     epoch: i64,
     ids: &mut Ids,
     sink: &Sink<'_>,
-) -> Result<Settled, BuildError> {
+) -> Result<SettledLayer, BuildError> {
     let lower = &ground.lower;
-    let mut work = Work { lower, after };
+    let mut work = Settler { lower, after };
     work.drop_transient();
     work.sort_var(rules)?;
     // Before the links go: a program may be one of them, as java is.
@@ -72,7 +72,7 @@ pub fn settle(
     work.drop_derived_links(sink)?;
     let first_boot = secrets::take_out(rules, lower, &mut work.after, sink)?;
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
-    let mut settled = Settled {
+    let mut settled = SettledLayer {
         changeset: work.changes(&ground.merged, epoch),
         pre_images: Vec::new(),
         first_boot,
@@ -82,12 +82,12 @@ pub fn settle(
     Ok(settled)
 }
 
-struct Work<'a> {
+struct Settler<'a> {
     lower: &'a Tree,
     after: Tree,
 }
 
-impl Work<'_> {
+impl Settler<'_> {
     /// Puts a path back to what it was.
     fn revert(&mut self, path: &RelPath) {
         match self.lower.get(path.as_bytes()) {
@@ -134,8 +134,8 @@ impl Work<'_> {
         }
     }
 
-    fn sort_var(&mut self, rules: Rules<'_>) -> Result<(), BuildError> {
-        let classifier = Classifier::new(rules.state);
+    fn sort_var(&mut self, rules: SettleRules<'_>) -> Result<(), BuildError> {
+        let classifier = StateClassifier::new(rules.state);
         let mut unclassified = Vec::new();
         for path in self.changed(b"var") {
             let Some(inode) = self.after.get(path.as_bytes()).cloned() else {
@@ -146,19 +146,19 @@ impl Work<'_> {
                 region(&classifier, &path),
                 classifier.classify(path.as_bytes()),
             ) {
-                (_, Class::Drop) if is_content => self.revert(&path),
-                (Some((Class::Image, root)), _) => {
+                (_, StateClass::Drop) if is_content => self.revert(&path),
+                (Some((StateClass::Image, root)), _) => {
                     // A directory that lower layers have stays one: only what is new in it is linked.
                     if let Some(root) = self.first_new(&root, &path) {
                         self.move_to_image(&path, &root, inode)?;
                     }
                 }
-                (Some((Class::Factory, _)), _) => {
+                (Some((StateClass::Factory, _)), _) => {
                     self.after.remove(path.as_bytes());
                     insert_with_parents(&mut self.after, &below(FACTORY, &path)?, inode);
                 }
-                (None, Class::Drop) if is_below_own_drop(rules, &path) => self.revert(&path),
-                (None, Class::Unclassified) if is_content => unclassified.push(path),
+                (None, StateClass::Drop) if is_below_own_drop(rules, &path) => self.revert(&path),
+                (None, StateClass::Unclassified) if is_content => unclassified.push(path),
                 _ => {}
             }
         }
@@ -373,10 +373,10 @@ impl Work<'_> {
 }
 
 /// Says whether one of the layer's own rules drops a directory above `path`: then nothing below it stays.
-fn is_below_own_drop(rules: Rules<'_>, path: &RelPath) -> bool {
+fn is_below_own_drop(rules: SettleRules<'_>, path: &RelPath) -> bool {
     let dropped = |dir: &RelPath| {
         let mut own = rules.state.iter();
-        own.any(|rule| rule.class == Class::Drop && rule.pattern.matches(dir.as_bytes()))
+        own.any(|rule| rule.class == StateClass::Drop && rule.pattern.matches(dir.as_bytes()))
     };
     path.parent().is_some_and(|dir| dropped(&dir))
 }
@@ -387,7 +387,7 @@ fn below(dir: &str, path: &RelPath) -> Result<RelPath, BuildError> {
 }
 
 /// Returns the nearest-to-root ancestor (or the path itself) that a rule makes image or factory content.
-fn region(classifier: &Classifier, path: &RelPath) -> Option<(Class, RelPath)> {
+fn region(classifier: &StateClassifier, path: &RelPath) -> Option<(StateClass, RelPath)> {
     let bytes = path.as_bytes();
     let ends = bytes
         .iter()
@@ -397,7 +397,7 @@ fn region(classifier: &Classifier, path: &RelPath) -> Option<(Class, RelPath)> {
         .chain([bytes.len()]);
     for end in ends {
         let class = classifier.classify(&bytes[..end]);
-        if matches!(class, Class::Image | Class::Factory) {
+        if matches!(class, StateClass::Image | StateClass::Factory) {
             return RelPath::new(&bytes[..end]).ok().map(|root| (class, root));
         }
     }

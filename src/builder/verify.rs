@@ -14,16 +14,16 @@ use crate::tree::{Change, Inode};
 
 /// What building everything a second time showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verification {
+pub struct ReproducibilityReport {
     /// Layers that came out differently.
-    pub differing: Vec<Unreproducible>,
+    pub differing: Vec<UnreproducibleLayer>,
     /// Layers that were kept from lower layers which have changed since: the second build stands on others.
     pub not_compared: Vec<String>,
 }
 
 /// A layer that came out differently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unreproducible {
+pub struct UnreproducibleLayer {
     /// The layer.
     pub layer: String,
     /// The first build's id.
@@ -40,7 +40,7 @@ pub fn verify_reproducible(
     repository: &Repository,
     first: &BuildReport,
     options: &BuildOptions<'_>,
-) -> Result<Verification, BuildError> {
+) -> Result<ReproducibilityReport, BuildError> {
     let work = repository.work_dir()?;
     let root = work.path().join("second");
     let disk = std::sync::Arc::clone(repository.disk());
@@ -73,7 +73,7 @@ pub fn verify_reproducible(
         progress: options.progress,
     };
     let again = build(workspace, &second, &options)?;
-    let mut verification = Verification {
+    let mut verification = ReproducibilityReport {
         differing: Vec::new(),
         not_compared: Vec::new(),
     };
@@ -90,7 +90,7 @@ pub fn verify_reproducible(
         if below.iter().all(stands_on_today) {
             let paths = differences(repository, &a.id, &second, &b.id)?;
             let layer = a.name.clone();
-            verification.differing.push(Unreproducible {
+            verification.differing.push(UnreproducibleLayer {
                 layer,
                 first: a.id,
                 second: b.id,

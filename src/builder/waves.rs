@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::inputs::LayerInputs;
-use super::keys::{self, Cached};
+use super::keys::{self, CachedLayer};
 use super::layer;
-use super::session::Build;
-use super::{Action, BuildError, LayerReport};
+use super::session::BuildSession;
+use super::{BuildError, LayerAction, LayerReport};
 use crate::store::RefName;
 
 /// What is to be done with a layer.
 enum Decision {
     /// Its key is known, and what was built from it is used.
-    Keep(Cached),
+    Keep(CachedLayer),
     /// It is built.
     Build {
         /// Why, for people.
@@ -30,7 +30,7 @@ struct Pending<'i> {
     reason: String,
 }
 
-impl Build<'_> {
+impl BuildSession<'_> {
     /// Keeps what is known and builds the rest, layers that do not stand on each other at the same
     /// time.
     pub(super) fn layers_of(
@@ -147,7 +147,7 @@ impl Build<'_> {
         input: &LayerInputs,
         reason: String,
         started: Instant,
-        built: layer::Built,
+        built: layer::BuiltLayer,
     ) -> Result<LayerReport, BuildError> {
         self.built.insert(input.name.clone(), built.id);
         keys::remember(
@@ -162,7 +162,7 @@ impl Build<'_> {
             name: input.name.clone(),
             id: built.id,
             version: built.version,
-            action: Action::Built,
+            action: LayerAction::Built,
             reason,
             findings: self
                 .forced
@@ -180,7 +180,7 @@ impl Build<'_> {
     fn keep(
         &mut self,
         input: &LayerInputs,
-        cached: Cached,
+        cached: CachedLayer,
         took: Duration,
     ) -> Result<LayerReport, BuildError> {
         self.adopt_numbers(&cached)?;
@@ -196,7 +196,7 @@ impl Build<'_> {
             name: input.name.clone(),
             id: cached.layer,
             version: layer.version,
-            action: Action::Kept,
+            action: LayerAction::Kept,
             reason: "nothing that it is built from changed".to_owned(),
             findings: Vec::new(),
             seconds: took.as_secs_f64(),

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::build::{Source, options};
 use super::{CliError, Context, error, host_architecture, ui};
-use crate::builder::{self, ComposeReport, Composer, Difference, Facts, OracleReport};
+use crate::builder::{self, ComposeReport, Composer, Difference, InodeFacts, OracleReport};
 use crate::check::{Severity, Verdict};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
@@ -156,7 +156,7 @@ fn describe_difference(difference: &Difference) -> String {
     text
 }
 
-fn describe_facts(facts: Option<&Facts>) -> String {
+fn describe_facts(facts: Option<&InodeFacts>) -> String {
     let Some(facts) = facts else {
         return "nothing".to_owned();
     };

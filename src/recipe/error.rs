@@ -16,7 +16,7 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 pub enum RecipeError {
     /// A file says something wrong: its author has to change it.
     #[error(transparent)]
-    Invalid(#[from] OneLine),
+    Invalid(#[from] OneLineFault),
     /// A file cannot be read.
     #[error("cannot read '{}'", path.display())]
     Read {
@@ -46,7 +46,7 @@ impl RecipeError {
     /// Returns what is wrong in a file and where, for a handler that draws it; `None` when no file's text is to blame.
     pub fn fault(&self) -> Option<&Fault> {
         match self {
-            Self::Invalid(OneLine(fault)) => Some(fault),
+            Self::Invalid(OneLineFault(fault)) => Some(fault),
             _ => None,
         }
     }
@@ -55,7 +55,7 @@ impl RecipeError {
 impl Diagnostic for RecipeError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         match self {
-            Self::Invalid(OneLine(fault)) => fault.help(),
+            Self::Invalid(OneLineFault(fault)) => fault.help(),
             Self::NoLock { .. } => Some(Box::new("run `layerset lock`")),
             Self::NotARecipe { .. } => Some(Box::new("a recipe is a file 'recipes/<name>.toml'")),
             Self::Read { .. } => None,
@@ -73,9 +73,9 @@ impl Diagnostic for RecipeError {
 
 /// A [`Fault`] that prints as one line with its position and hint.
 #[derive(Debug)]
-pub struct OneLine(Box<Fault>);
+pub struct OneLineFault(Box<Fault>);
 
-impl fmt::Display for OneLine {
+impl fmt::Display for OneLineFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Fault {
             file, line, column, ..
@@ -88,7 +88,7 @@ impl fmt::Display for OneLine {
     }
 }
 
-impl std::error::Error for OneLine {}
+impl std::error::Error for OneLineFault {}
 
 /// One thing that is wrong at one place of a file.
 #[derive(Debug, thiserror::Error)]
@@ -126,12 +126,12 @@ impl Diagnostic for Fault {
 
 /// A text file with the path people know it by: what faults point into.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceFile {
     path: PathBuf,
     text: Arc<str>,
 }
 
-impl Source {
+impl SourceFile {
     /// Names `text` by `path`.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> Self {
         Self {
@@ -172,7 +172,7 @@ impl Source {
         help: Option<String>,
     ) -> RecipeError {
         let (line, column) = self.position(span.start);
-        RecipeError::Invalid(OneLine(Box::new(Fault {
+        RecipeError::Invalid(OneLineFault(Box::new(Fault {
             file: self.path.clone(),
             line,
             column,
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn positions_count_lines_and_characters_from_one() {
-        let source = Source::new("a.toml", "x = 1\nä = 'ö' # z\n");
+        let source = SourceFile::new("a.toml", "x = 1\nä = 'ö' # z\n");
         for (offset, position) in [
             (0, (1, 1)),
             (5, (1, 6)),
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_graphical_handler_shows_the_line_once_with_its_hint() {
-        let source = Source::new("recipes/web.toml", "name = 'web'\nlayrs = []\n");
+        let source = SourceFile::new("recipes/web.toml", "name = 'web'\nlayrs = []\n");
         let error = source.fault_with(
             13..18,
             "unknown key 'layrs'",
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_narrating_handler_takes_the_error_as_it_is() {
-        let source = Source::new("a.toml", "x = 1\n");
+        let source = SourceFile::new("a.toml", "x = 1\n");
         let report = miette::Report::new(source.fault(0..1, "unknown key 'x'"));
         let mut text = String::new();
         miette::NarratableReportHandler::new()
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_says_which_and_why() {
-        let error = Source::read("no/such/file").unwrap_err();
+        let error = SourceFile::read("no/such/file").unwrap_err();
         assert_eq!(error.to_string(), "cannot read 'no/such/file'");
         assert!(std::error::Error::source(&error).is_some() && error.fault().is_none());
     }

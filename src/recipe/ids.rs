@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::error::{RecipeError, Source};
+use super::error::{RecipeError, SourceFile};
 use super::reader::Document;
 use super::toml_text::quote;
 use super::words;
@@ -79,7 +79,7 @@ impl Default for Ids {
 impl Ids {
     /// Reads the table at `path`; one that does not exist is empty.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
-        match Source::read(path) {
+        match SourceFile::read(path) {
             Ok(source) => Self::parse(&source),
             Err(RecipeError::Read { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
@@ -91,7 +91,7 @@ impl Ids {
     }
 
     /// Parses the file's text.
-    pub fn parse(source: &Source) -> Result<Self, RecipeError> {
+    pub fn parse(source: &SourceFile) -> Result<Self, RecipeError> {
         let document = Document::parse(source)?;
         let root = document.table(&["users", "groups"])?;
         let read = |key: &str| -> Result<BTreeMap<String, u32>, RecipeError> {
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Ids, String> {
-        Ids::parse(&Source::new("layers/ids.toml", text)).map_err(|e| e.to_string())
+        Ids::parse(&SourceFile::new("layers/ids.toml", text)).map_err(|e| e.to_string())
     }
 
     #[test]

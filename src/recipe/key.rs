@@ -10,7 +10,7 @@ use crate::id::{BuildKey, ObjectId};
 use crate::path::{RelPath, escape};
 use crate::tree::Owner;
 
-use super::definition::{Bootstrap, Content, Definition, Files, Upper};
+use super::definition::{Bootstrap, Definition, FilesSection, LayerContent, UpperLayer};
 use super::ids::{IdKind, Ids};
 use super::lock::LayerLock;
 use super::state::StateRule;
@@ -138,9 +138,9 @@ fn health_value(check: &HealthCheck) -> Value {
     json!({ "name": name, "probe": plain(probe), "timeout_ms": timeout_ms })
 }
 
-fn content_value(content: &Content) -> Value {
+fn content_value(content: &LayerContent) -> Value {
     match content {
-        Content::Base(Bootstrap {
+        LayerContent::Base(Bootstrap {
             suite,
             components,
             pockets,
@@ -157,7 +157,7 @@ fn content_value(content: &Content) -> Value {
                 "packages": set(packages.iter().map(String::as_str)),
             }})
         }
-        Content::Upper(Upper {
+        LayerContent::Upper(UpperLayer {
             on,
             apt,
             files,
@@ -169,7 +169,7 @@ fn content_value(content: &Content) -> Value {
                 "recommends": apt.recommends,
             })),
             // The folder's name and the modes are in the list of files already.
-            "owner": files.as_ref().map(|Files { source: _, mode: _, owner }| {
+            "owner": files.as_ref().map(|FilesSection { source: _, mode: _, owner }| {
                 let text = |(path, (user, group)): (&RelPath, &(Owner, Owner))| {
                     (path.to_string(), Value::from(format!("{user}:{group}")))
                 };

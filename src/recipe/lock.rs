@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use crate::path::RelPath;
 
-use super::error::{RecipeError, Source};
+use super::error::{RecipeError, SourceFile};
 use super::reader::{Document, Value};
 use super::toml_text::quote;
 use super::words;
@@ -149,7 +149,7 @@ impl Lock {
     }
 
     /// Parses the file's text.
-    pub fn parse(source: &Source) -> Result<Self, RecipeError> {
+    pub fn parse(source: &SourceFile) -> Result<Self, RecipeError> {
         let document = Document::parse(source)?;
         // The version comes first: another format has other keys.
         let version = document.any_table().need("version")?;

@@ -1,7 +1,7 @@
 //! Layer definitions, recipes, locks and the table of ids: what people write, read strictly.
 //!
 //! [`Workspace::open`] reads a recipe and the layers it names; whatever is wrong in a file is a [`RecipeError`] that
-//! points at the place. Parsing, rules and keys are pure; only [`Workspace`], [`Source::read`] and [`Ids::read`] read.
+//! points at the place. Parsing, rules and keys are pure; only [`Workspace`], [`SourceFile::read`] and [`Ids::read`] read.
 
 mod definition;
 mod error;
@@ -22,15 +22,16 @@ mod workspace;
 pub use crate::glob::Glob;
 pub use crate::sha256::{NotSha256, Sha256};
 pub use definition::{
-    Apt, Bootstrap, Content, Definition, Files, Pocket, Run, Secret, Upper, Variant,
+    AptSection, Bootstrap, BootstrapVariant, Definition, FilesSection, LayerContent, Pocket,
+    RunSection, SecretRule, UpperLayer,
 };
-pub use error::{Fault, OneLine, RecipeError, Source};
-pub use file::{DEFAULT_KEEP, Policy, Recipe};
+pub use error::{Fault, OneLineFault, RecipeError, SourceFile};
+pub use file::{DEFAULT_KEEP, Recipe, RecipePolicy};
 pub use ids::{AllocateError, FIRST_ID, IdKind, Ids, LAST_ID};
 pub use key::{FileContent, FileInput, KeyInputs, build_key, canonical_inputs};
-pub use layer::Layer;
+pub use layer::RecipeLayer;
 pub use lock::{LOCK_VERSION, LayerLock, Lock, LockedPackage};
-pub use state::{Class, Classifier, Explanation, StateRule};
+pub use state::{Classification, StateClass, StateClassifier, StateRule};
 pub use toml_text::quote;
 pub use workspace::Workspace;
 

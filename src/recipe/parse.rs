@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::path::RelPath;
 
-use super::definition::{Content, Definition, Upper};
-use super::error::{RecipeError, Source};
+use super::definition::{Definition, LayerContent, UpperLayer};
+use super::error::{RecipeError, SourceFile};
 use super::reader::{Document, Table, Value};
 use super::sections;
 use super::words;
@@ -27,16 +27,16 @@ const KEYS: [&str; 13] = [
 ];
 
 /// A definition with the places of what only its surroundings can judge.
-pub(super) struct Parsed {
+pub(super) struct ParsedLayer {
     /// The definition.
     pub(super) definition: Definition,
     /// Where it says what.
-    pub(super) places: Places,
+    pub(super) places: LayerSpans,
 }
 
 /// Where a definition names what lies outside it.
 #[derive(Default)]
-pub(super) struct Places {
+pub(super) struct LayerSpans {
     /// Each element of `on`.
     pub(super) on: Vec<Range<usize>>,
     /// Each package of `[bootstrap]` or `[apt]`.
@@ -44,11 +44,11 @@ pub(super) struct Places {
     /// Each script.
     pub(super) scripts: Vec<Range<usize>>,
     /// What `[files]` names, if it is there.
-    pub(super) files: Option<FilePlaces>,
+    pub(super) files: Option<FileSpans>,
 }
 
 /// Where `[files]` names things.
-pub(super) struct FilePlaces {
+pub(super) struct FileSpans {
     /// The folder, or the table where the folder is the default one.
     pub(super) source: Range<usize>,
     /// Each path with a mode or owner of its own.
@@ -57,17 +57,17 @@ pub(super) struct FilePlaces {
 
 impl Definition {
     /// Parses the text of a `layer.toml` that lies in a folder called `folder`.
-    pub fn parse(source: &Source, folder: &str) -> Result<Self, RecipeError> {
+    pub fn parse(source: &SourceFile, folder: &str) -> Result<Self, RecipeError> {
         parse(source, folder).map(|parsed| parsed.definition)
     }
 }
 
 /// Parses a definition and notes the places.
-pub(super) fn parse(source: &Source, folder: &str) -> Result<Parsed, RecipeError> {
+pub(super) fn parse(source: &SourceFile, folder: &str) -> Result<ParsedLayer, RecipeError> {
     let document = Document::parse(source)?;
     let root = document.table(&KEYS)?;
     let name = named(&root, folder, "the folder's name")?;
-    let mut places = Places::default();
+    let mut places = LayerSpans::default();
     let content = match root.get("bootstrap") {
         Some(bootstrap) => base(&root, &bootstrap, &mut places)?,
         None => upper(source, &root, name, &mut places)?,
@@ -83,7 +83,7 @@ pub(super) fn parse(source: &Source, folder: &str) -> Result<Parsed, RecipeError
         restart: section(&root, "services", sections::services)?,
         rebuild_when: section(&root, "rebuild", sections::rebuild)?,
     };
-    Ok(Parsed { definition, places })
+    Ok(ParsedLayer { definition, places })
 }
 
 /// Reads a table that may be missing.
@@ -98,8 +98,8 @@ fn section<T: Default>(
 fn base(
     root: &Table<'_>,
     bootstrap: &Value<'_>,
-    places: &mut Places,
-) -> Result<Content, RecipeError> {
+    places: &mut LayerSpans,
+) -> Result<LayerContent, RecipeError> {
     if let Some(on) = root.get("on") {
         let help = "a base stands on nothing: remove 'on' or '[bootstrap]'";
         return Err(on.key_fault("a base cannot have 'on'", Some(help.into())));
@@ -113,15 +113,15 @@ fn base(
     }
     let content = sections::bootstrap(bootstrap)?;
     places.packages = packages(bootstrap)?;
-    Ok(Content::Base(content))
+    Ok(LayerContent::Base(content))
 }
 
 fn upper(
-    source: &Source,
+    source: &SourceFile,
     root: &Table<'_>,
     name: &str,
-    places: &mut Places,
-) -> Result<Content, RecipeError> {
+    places: &mut LayerSpans,
+) -> Result<LayerContent, RecipeError> {
     if ["apt", "files", "run"]
         .iter()
         .all(|key| root.get(key).is_none())
@@ -141,7 +141,7 @@ fn upper(
     if let Some((_, place)) = on.iter().zip(&places.on).find(|(other, _)| *other == name) {
         return Err(source.fault(place.clone(), "the layer cannot be built on itself"));
     }
-    let mut content = Upper {
+    let mut content = UpperLayer {
         on,
         apt: None,
         files: None,
@@ -161,7 +161,7 @@ fn upper(
         content.run = Some(run);
         places.scripts = scripts;
     }
-    Ok(Content::Upper(content))
+    Ok(LayerContent::Upper(content))
 }
 
 fn packages(table: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {

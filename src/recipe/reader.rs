@@ -8,18 +8,18 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{RecipeError, Source, suggest};
+use super::error::{RecipeError, SourceFile, suggest};
 use crate::time::Date;
 
 /// A parsed file: keeps alive what [`Table`]s borrow.
 pub(super) struct Document<'a> {
-    source: &'a Source,
+    source: &'a SourceFile,
     root: Spanned<DeTable<'a>>,
 }
 
 impl<'a> Document<'a> {
     /// Parses the file's text.
-    pub(super) fn parse(source: &'a Source) -> Result<Self, RecipeError> {
+    pub(super) fn parse(source: &'a SourceFile) -> Result<Self, RecipeError> {
         match DeTable::parse(source.text()) {
             Ok(root) => Ok(Self { source, root }),
             Err(error) => Err(source.fault(error.span().unwrap_or(0..0), error.message())),
@@ -45,7 +45,7 @@ impl<'a> Document<'a> {
 
 /// A table, its dotted key and its place.
 pub(super) struct Table<'d> {
-    source: &'d Source,
+    source: &'d SourceFile,
     key: String,
     span: Range<usize>,
     table: &'d DeTable<'d>,
@@ -126,7 +126,7 @@ impl<'d> Table<'d> {
 
 /// A value, the key it was given for, and the places of both.
 pub(super) struct Value<'d> {
-    source: &'d Source,
+    source: &'d SourceFile,
     name: &'d str,
     key: String,
     key_span: Range<usize>,

@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::definition::Bootstrap;
-use super::error::{RecipeError, Source};
+use super::error::{RecipeError, SourceFile};
 use super::file::{self, Recipe};
 use super::ids::Ids;
-use super::layer::{Layer, find_layers, read_layer};
+use super::layer::{RecipeLayer, find_layers, read_layer};
 use super::lock::Lock;
 use super::reader::Document;
 use super::words;
@@ -19,9 +19,9 @@ const RELOCK: &str = "run `layerset lock`";
 #[derive(Debug, Clone)]
 pub struct Workspace {
     recipe: Recipe,
-    source: Source,
+    source: SourceFile,
     layers_dir: PathBuf,
-    layers: Vec<Layer>,
+    layers: Vec<RecipeLayer>,
     base: Bootstrap,
 }
 
@@ -35,7 +35,7 @@ impl Workspace {
         host_architecture: &str,
     ) -> Result<Self, RecipeError> {
         let stem = recipe_stem(recipe_path)?;
-        let source = Source::read(recipe_path)?;
+        let source = SourceFile::read(recipe_path)?;
         let (recipe, places) = file::parse(&source, stem, host_architecture)?;
         let layers_dir = match layers_dir {
             Some(dir) => dir.to_owned(),
@@ -72,12 +72,12 @@ impl Workspace {
     }
 
     /// Returns the layers in the recipe's order, the base first.
-    pub fn layers(&self) -> &[Layer] {
+    pub fn layers(&self) -> &[RecipeLayer] {
         &self.layers
     }
 
     /// Returns the layer called `name`.
-    pub fn layer(&self, name: &str) -> Option<&Layer> {
+    pub fn layer(&self, name: &str) -> Option<&RecipeLayer> {
         self.layers.iter().find(|l| l.definition.name == name)
     }
 
@@ -121,7 +121,7 @@ impl Workspace {
 
     /// Reads the lock as it is, `None` where there is none: what `layerset lock` starts from.
     pub fn read_lock(&self) -> Result<Option<Lock>, RecipeError> {
-        match Source::read(self.lock_path()) {
+        match SourceFile::read(self.lock_path()) {
             Ok(source) => Lock::parse(&source).map(Some),
             Err(RecipeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
@@ -133,7 +133,7 @@ impl Workspace {
     /// Reads the lock and checks that it is one of this recipe as it is now: what a build starts from.
     pub fn require_lock(&self) -> Result<Lock, RecipeError> {
         let path = self.lock_path();
-        let source = match Source::read(path.as_path()) {
+        let source = match SourceFile::read(path.as_path()) {
             Err(RecipeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(RecipeError::NoLock { path });
             }
@@ -162,7 +162,7 @@ impl Workspace {
         Ok(lock)
     }
 
-    fn check_layer_lock(&self, layer: &Layer, lock: &Lock) -> Result<(), RecipeError> {
+    fn check_layer_lock(&self, layer: &RecipeLayer, lock: &Lock) -> Result<(), RecipeError> {
         let definition = &layer.definition;
         let path = self.lock_path();
         let Some(locked) = lock.layer(&definition.name) else {

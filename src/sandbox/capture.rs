@@ -16,12 +16,12 @@ use crate::id::ObjectId;
 use crate::materialise::{FileMeta, ObjectSink, PasswdIds, ScanOptions, hash_file, scan_selected};
 use crate::path::RelPath;
 use crate::sandbox::SandboxError;
-use crate::sandbox::upper::{Touched, touched};
+use crate::sandbox::upper::{TouchedPaths, touched};
 use crate::tree::{Change, Changeset, Inode, Node, Tree};
 
 /// What a build changed.
 #[derive(Debug)]
-pub struct Captured {
+pub struct CapturedChanges {
     /// The changes. `pre` is the inode of the lower tree as it is; `post` numbers hard-link groups within the changeset only.
     pub changeset: Changeset,
     /// The users and groups of the view after the build, by which owners got their names.
@@ -37,7 +37,7 @@ pub fn capture(
     lower: &Tree,
     options: &ScanOptions,
     sink: &dyn ObjectSink,
-) -> Result<Captured, SandboxError> {
+) -> Result<CapturedChanges, SandboxError> {
     let ids = PasswdIds::read(|place| read_inside(merged, place))?;
     let touched = touched(upper, lower, options)?;
     let known = KnownContents {
@@ -47,7 +47,7 @@ pub fn capture(
         sink,
     };
     let found = scan_selected(merged, &touched.selections, options, &ids, &known)?;
-    Ok(Captured {
+    Ok(CapturedChanges {
         changeset: changes(lower, &found, &touched, options),
         ids,
     })
@@ -75,7 +75,7 @@ fn read_inside(root: &Path, name: &str) -> Result<Vec<u8>, SandboxError> {
 /// Passes to the store only what the lower tree does not have.
 struct KnownContents<'a> {
     lower: &'a Tree,
-    touched: &'a Touched,
+    touched: &'a TouchedPaths,
     /// All objects of the lower tree; needed only after renames.
     objects: OnceLock<BTreeSet<ObjectId>>,
     sink: &'a dyn ObjectSink,
@@ -120,8 +120,8 @@ impl KnownContents<'_> {
     }
 }
 
-fn changes(lower: &Tree, found: &Tree, touched: &Touched, options: &ScanOptions) -> Changeset {
-    let links = Links {
+fn changes(lower: &Tree, found: &Tree, touched: &TouchedPaths, options: &ScanOptions) -> Changeset {
+    let links = HardlinkGroups {
         before: groups(lower),
         after: groups(found),
     };
@@ -173,7 +173,7 @@ fn is_left_out(path: &RelPath, options: &ScanOptions) -> bool {
 /// The names of each hard-link group, by group number.
 type Groups<'a> = BTreeMap<u32, HashSet<&'a RelPath>>;
 
-struct Links<'a> {
+struct HardlinkGroups<'a> {
     before: Groups<'a>,
     after: Groups<'a>,
 }
@@ -186,7 +186,12 @@ fn groups(tree: &Tree) -> Groups<'_> {
     groups
 }
 
-fn is_noop(path: &RelPath, pre: Option<&Inode>, post: Option<&Inode>, links: &Links<'_>) -> bool {
+fn is_noop(
+    path: &RelPath,
+    pre: Option<&Inode>,
+    post: Option<&Inode>,
+    links: &HardlinkGroups<'_>,
+) -> bool {
     let (Some(pre), Some(post)) = (pre, post) else {
         return pre.is_none() && post.is_none();
     };

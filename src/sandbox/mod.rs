@@ -9,9 +9,9 @@ mod run;
 mod upper;
 mod view;
 
-pub use capture::{Captured, capture};
-pub use run::{ReadOnlyBind, Run, Sandbox};
-pub use view::{BuildView, Lower, LowerKind, View};
+pub use capture::{CapturedChanges, capture};
+pub use run::{ReadOnlyBind, Sandbox, SandboxRun};
+pub use view::{BuildView, LowerKind, LowerTree, MountedView};
 
 use std::io;
 use std::path::{Path, PathBuf};

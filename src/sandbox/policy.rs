@@ -24,13 +24,13 @@ const NAME: &str = "policy-rc.d";
 const ANSWER: &[u8] = b"#!/bin/sh\nexit 101\n";
 
 /// The answer in place for one run; dropping it takes it away again.
-pub(super) struct Policy {
+pub(super) struct ServicePolicy {
     script: PathBuf,
     /// The view's directory in which an empty file was made to be covered.
     made_in: Option<OwnedFd>,
 }
 
-impl Policy {
+impl ServicePolicy {
     /// Writes the script into `scratch` and makes sure that `root` has a file to cover; `None` without `/usr/sbin`.
     pub(super) fn install(root: &Path, scratch: &Path) -> Result<Option<Self>, SandboxError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -85,7 +85,7 @@ impl Policy {
     }
 }
 
-impl Drop for Policy {
+impl Drop for ServicePolicy {
     fn drop(&mut self) {
         // Reached without `remove` only when the run failed, and then the view is thrown away anyway.
         let _ = self.uncover();

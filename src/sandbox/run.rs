@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::path::escape;
 use crate::sandbox::SandboxError;
-use crate::sandbox::policy::{ASKED_AT, Policy};
+use crate::sandbox::policy::{ASKED_AT, ServicePolicy};
 
 /// How many lines of output an error carries.
 const LAST_LINES: usize = 20;
@@ -43,7 +43,7 @@ pub struct Sandbox {
 }
 
 /// One command to run, and where its output goes.
-pub struct Run<'a> {
+pub struct SandboxRun<'a> {
     /// Program and arguments.
     pub command: &'a [&'a OsStr],
     /// Receives the output; appended to.
@@ -99,8 +99,8 @@ impl Sandbox {
     }
 
     /// Runs one command to its end; anything but exit status 0 is an error.
-    pub fn run(&self, run: Run<'_>) -> Result<(), SandboxError> {
-        let policy = Policy::install(&self.root, &self.scratch)?;
+    pub fn run(&self, run: SandboxRun<'_>) -> Result<(), SandboxError> {
+        let policy = ServicePolicy::install(&self.root, &self.scratch)?;
         let result = self.run_with(run, policy.as_ref());
         match policy {
             Some(policy) if result.is_ok() => policy.remove(),
@@ -108,7 +108,11 @@ impl Sandbox {
         }
     }
 
-    fn run_with(&self, run: Run<'_>, policy: Option<&Policy>) -> Result<(), SandboxError> {
+    fn run_with(
+        &self,
+        run: SandboxRun<'_>,
+        policy: Option<&ServicePolicy>,
+    ) -> Result<(), SandboxError> {
         let mut log = File::options()
             .create(true)
             .append(true)
@@ -134,7 +138,7 @@ impl Sandbox {
         })?;
         // The command holds the pipe's write ends: they must go, or the reader would never see the end.
         drop(command);
-        let mut child = Killed(child);
+        let mut child = KillOnDrop(child);
         let lines = read_lines(reader);
         let mut last = VecDeque::with_capacity(LAST_LINES);
         let finished = self.follow(run.cancel, &lines, |bytes| {
@@ -171,7 +175,7 @@ impl Sandbox {
         Ok(())
     }
 
-    fn bwrap(&self, policy: Option<&Policy>) -> Command {
+    fn bwrap(&self, policy: Option<&ServicePolicy>) -> Command {
         let mut command = Command::new("bwrap");
         command.arg("--bind").arg(&self.root).arg("/");
         command.args(["--dev", "/dev", "--proc", "/proc"]);
@@ -222,9 +226,9 @@ impl Sandbox {
 }
 
 /// A child that does not outlive this value: its process group, and with it the sandbox's process namespace, is killed.
-struct Killed(Child);
+struct KillOnDrop(Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         // Not reaped yet means that the number still belongs to this child, so no stranger can be hit.
         if let Ok(None) = self.0.try_wait() {

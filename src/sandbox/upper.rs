@@ -25,7 +25,7 @@ const METACOPY: &str = "trusted.overlay.metacopy";
 
 /// What an upper directory says.
 #[derive(Debug, Default)]
-pub(super) struct Touched {
+pub(super) struct TouchedPaths {
     /// What to look at in the merged view.
     pub(super) selections: Vec<Selection>,
     /// Regular files of which only metadata was copied up: their contents are those of the tree below, at the same path.
@@ -39,16 +39,16 @@ pub(super) fn touched(
     upper: &Path,
     lower: &Tree,
     options: &ScanOptions,
-) -> Result<Touched, SandboxError> {
+) -> Result<TouchedPaths, SandboxError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root =
         rustix::fs::open(upper, flags, Mode::empty()).map_err(SandboxError::io("open", upper))?;
-    let mut walk = Walk {
+    let mut walk = UpperWalk {
         upper,
         root,
         lower,
         options,
-        touched: Touched::default(),
+        touched: TouchedPaths::default(),
         pending: vec![RelPath::root()],
     };
     walk.select(RelPath::root(), Extent::Alone);
@@ -58,16 +58,16 @@ pub(super) fn touched(
     Ok(walk.touched)
 }
 
-struct Walk<'a> {
+struct UpperWalk<'a> {
     upper: &'a Path,
     root: OwnedFd,
     lower: &'a Tree,
     options: &'a ScanOptions,
-    touched: Touched,
+    touched: TouchedPaths,
     pending: Vec<RelPath>,
 }
 
-impl Walk<'_> {
+impl UpperWalk<'_> {
     fn list(&mut self, path: &RelPath) -> Result<(), SandboxError> {
         let fail = |verb| SandboxError::io::<Errno>(verb, self.upper.join(path.as_path()));
         let name = if path.is_root() {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use layerset::builder::{Sandboxed, Sink};
+use layerset::builder::{SandboxedGenerator, Sink};
 use layerset::compose::{CannotGenerate, Generate, TreeView, clear, fill};
 use layerset::durable::RealDisk;
 use layerset::materialise::{PasswdIds, ScanOptions, scan};
@@ -175,7 +175,7 @@ fn what_is_derived_is_what_packages_make() {
     let (cancel, turn) = (AtomicBool::new(false), Mutex::new(()));
     let said = Mutex::new(Vec::new());
     let tell = |what: &str| said.lock().unwrap().push((Instant::now(), what.to_owned()));
-    let sandboxed = Sandboxed {
+    let sandboxed = SandboxedGenerator {
         repository: &repository,
         cancel: &cancel,
         turn: &turn,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::{Difference, Read};
+use super::compare::{Difference, ReadObject};
 use crate::recipe::Glob;
 use crate::store::StoreError;
 
@@ -39,7 +39,7 @@ pub enum AllowError {
 /// What must hold of a difference for it to be no defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rule {
+pub enum AllowRule {
     /// The contents hold the same lines, in any order; all else is equal.
     SameLines,
     /// The contents are those of `SameLines`, but for the third field: in shadow(5), the day of the
@@ -59,11 +59,11 @@ pub enum Rule {
 
 /// Explains some differences.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct AllowEntry {
     /// Where.
     pub paths: Vec<Glob>,
     /// What must hold.
-    pub rule: Rule,
+    pub rule: AllowRule,
     /// Why it is no defect.
     pub reason: String,
 }
@@ -71,20 +71,20 @@ pub struct Entry {
 /// Explains differences.
 #[derive(Debug, Clone)]
 pub struct AllowList {
-    entries: Vec<Entry>,
+    entries: Vec<AllowEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Text {
-    allow: Vec<EntryText>,
+struct AllowListText {
+    allow: Vec<AllowEntryText>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EntryText {
+struct AllowEntryText {
     paths: Vec<String>,
-    rule: Rule,
+    rule: AllowRule,
     reason: String,
 }
 
@@ -96,7 +96,7 @@ impl AllowList {
 
     /// Parses a list: tables `[[allow]]` of `paths`, `rule` and `reason`.
     pub fn parse(text: &str) -> Result<Self, AllowError> {
-        let text: Text = toml::from_str(text).map_err(|source| AllowError::Toml {
+        let text: AllowListText = toml::from_str(text).map_err(|source| AllowError::Toml {
             source: Box::new(source),
         })?;
         let entries = text.allow.into_iter().map(|entry| {
@@ -108,7 +108,7 @@ impl AllowList {
             let paths = entry.paths.into_iter().map(|path| {
                 Glob::new(&path).map_err(|problem| AllowError::Pattern { path, problem })
             });
-            Ok(Entry {
+            Ok(AllowEntry {
                 paths: paths.collect::<Result<_, _>>()?,
                 rule: entry.rule,
                 reason: entry.reason,
@@ -123,8 +123,8 @@ impl AllowList {
     pub fn explain(
         &self,
         difference: &Difference,
-        read: &Read<'_>,
-    ) -> Result<Option<&Entry>, StoreError> {
+        read: &ReadObject<'_>,
+    ) -> Result<Option<&AllowEntry>, StoreError> {
         for entry in &self.entries {
             let is_there = entry
                 .paths
@@ -138,8 +138,8 @@ impl AllowList {
     }
 }
 
-impl Rule {
-    fn holds(self, difference: &Difference, read: &Read<'_>) -> Result<bool, StoreError> {
+impl AllowRule {
+    fn holds(self, difference: &Difference, read: &ReadObject<'_>) -> Result<bool, StoreError> {
         let (a, b) = (&difference.composed, &difference.installed);
         let objects = match (a, b) {
             _ if difference.differs != ["contents"] => None,

@@ -24,16 +24,16 @@ pub struct Difference {
     /// What differs, e.g. `mode` and `contents`; `existence` where one side has nothing.
     pub differs: Vec<&'static str>,
     /// What the composed tree has.
-    pub composed: Option<Facts>,
+    pub composed: Option<InodeFacts>,
     /// What one installation gave.
-    pub installed: Option<Facts>,
+    pub installed: Option<InodeFacts>,
     /// Lines that one side has more often, where both are small texts.
-    pub lines: Option<Sample>,
+    pub lines: Option<LineSample>,
 }
 
 /// What stands at a path of one tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Facts {
+pub struct InodeFacts {
     /// The word for its kind.
     pub kind: &'static str,
     /// Permissions in octal digits.
@@ -55,7 +55,7 @@ pub struct Facts {
 
 /// Some lines that differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sample {
+pub struct LineSample {
     /// Lines that the composed tree has more often.
     pub composed: Vec<String>,
     /// Lines that the installation has more often.
@@ -63,13 +63,13 @@ pub struct Sample {
 }
 
 /// Reads contents.
-pub type Read<'a> = dyn Fn(&ObjectId) -> Result<Vec<u8>, StoreError> + 'a;
+pub type ReadObject<'a> = dyn Fn(&ObjectId) -> Result<Vec<u8>, StoreError> + 'a;
 
 /// Compares a composed tree with an installed one; differences come in path order.
 pub fn compare(
     composed: &Tree,
     installed: &Tree,
-    read: &Read<'_>,
+    read: &ReadObject<'_>,
 ) -> Result<Vec<Difference>, StoreError> {
     let (left, right) = (Side::new(composed), Side::new(installed));
     let paths: BTreeSet<&RelPath> = composed
@@ -111,10 +111,10 @@ impl<'a> Side<'a> {
         Self { tree, links }
     }
 
-    fn facts(&self, path: &RelPath) -> Option<Facts> {
+    fn facts(&self, path: &RelPath) -> Option<InodeFacts> {
         let inode = self.tree.get(path.as_bytes())?;
         let names = self.links.get(&inode.hardlink);
-        Some(Facts {
+        Some(InodeFacts {
             kind: inode.node.kind(),
             mode: format!("{:04o}", inode.mode),
             owner: inode.owner.to_string(),
@@ -149,7 +149,7 @@ fn content(inode: &Inode) -> String {
     }
 }
 
-fn aspects(a: Option<&Facts>, b: Option<&Facts>) -> Vec<&'static str> {
+fn aspects(a: Option<&InodeFacts>, b: Option<&InodeFacts>) -> Vec<&'static str> {
     let (a, b) = match (a, b) {
         (Some(a), Some(b)) => (a, b),
         (None, None) => return Vec::new(),
@@ -175,8 +175,8 @@ fn sample(
     difference: &Difference,
     composed: &Tree,
     installed: &Tree,
-    read: &Read<'_>,
-) -> Result<Option<Sample>, StoreError> {
+    read: &ReadObject<'_>,
+) -> Result<Option<LineSample>, StoreError> {
     let path = difference.path.as_bytes();
     // What is not for everybody in the image may hold passwords: it is not for logs either.
     let small = |tree: &Tree| match tree.get(path)? {
@@ -205,7 +205,7 @@ fn sample(
         });
         more.take(SAMPLE_LINES).map(shown).collect()
     };
-    Ok(Some(Sample {
+    Ok(Some(LineSample {
         composed: surplus(&a, &b),
         installed: surplus(&b, &a),
     }))

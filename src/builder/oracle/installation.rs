@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::apt::{DebCache, LocalRepo};
-use crate::builder::ground::Ground;
+use crate::builder::below::LayersBelow;
 use crate::builder::inputs::LayerInputs;
 use crate::builder::layer;
-use crate::builder::rules::Rules;
-use crate::builder::session::Build;
+use crate::builder::rules::SettleRules;
+use crate::builder::session::BuildSession;
 use crate::builder::settle::settle;
-use crate::builder::steps::Step;
+use crate::builder::steps::StepRunner;
 use crate::builder::{BuildError, Sink};
 use crate::compose::Member;
 use crate::format::{Baseline, FirstBoot, Layer};
@@ -21,14 +21,14 @@ use crate::version::Version;
 ///
 /// `members` are the built layers of `inputs`, in the recipe's order.
 pub fn install(
-    build: &Build<'_>,
+    build: &BuildSession<'_>,
     inputs: &[LayerInputs],
     members: &[Member],
 ) -> Result<Tree, BuildError> {
     let (Some(base), Some((_, upper))) = (members.first(), inputs.split_first()) else {
         return Ok(Tree::new());
     };
-    let ground = Ground::compose(build.composer, "oracle", std::slice::from_ref(base))?;
+    let ground = LayersBelow::compose(build.composer, "oracle", std::slice::from_ref(base))?;
     let Some(last) = upper.last() else {
         return Ok(ground.lower);
     };
@@ -44,7 +44,7 @@ pub fn install(
     let repo = LocalRepo::create(&work.path().join("repo"), &cache, &lock.packages)?;
     let progress = build.options.progress;
     let after = ground.change(&work, &sink, |view| {
-        let step = |layer, epoch| Step {
+        let step = |layer, epoch| StepRunner {
             options: build.options,
             log: &log,
             view,
@@ -64,7 +64,7 @@ pub fn install(
     progress.step(&lock.name, "settling", None);
     let state: Vec<_> = definitions(upper).flat_map(|d| d.state.clone()).collect();
     let secrets = definitions(upper).flat_map(|d| d.secrets.clone()).collect();
-    let rules = Rules {
+    let rules = SettleRules {
         layer: &lock.name,
         state: &state,
         secrets: &secrets,
@@ -88,7 +88,7 @@ pub fn install(
         changeset: settled.changeset,
         baseline: Baseline::default(),
     };
-    Ok(Ground::compose(build.composer, "oracle", &[base.clone(), whole])?.lower)
+    Ok(LayersBelow::compose(build.composer, "oracle", &[base.clone(), whole])?.lower)
 }
 
 fn definitions(inputs: &[LayerInputs]) -> impl Iterator<Item = &crate::recipe::Definition> {

@@ -10,18 +10,18 @@ mod compare;
 mod installation;
 
 use allow::AllowList;
-pub use allow::{AllowError, Rule};
-pub use compare::{Difference, Facts, Sample, compare};
+pub use allow::{AllowError, AllowRule};
+pub use compare::{Difference, InodeFacts, LineSample, compare};
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use super::below::LayersBelow;
 use super::composed::built_members;
-use super::ground::Ground;
 use super::inputs::LayerInputs;
-use super::session::Build;
+use super::session::BuildSession;
 use super::{BuildError, BuildOptions, Composer};
 use crate::recipe::Workspace;
 use crate::store::Repository;
@@ -34,7 +34,7 @@ pub struct OracleReport {
     /// How many paths were compared.
     pub paths: usize,
     /// Differences that the allow-list explains.
-    pub explained: Vec<Explained>,
+    pub explained: Vec<ExplainedDifference>,
     /// Differences that nothing explains.
     pub unexplained: Vec<Difference>,
     /// Seconds in all.
@@ -43,12 +43,12 @@ pub struct OracleReport {
 
 /// A difference that an entry of the allow-list explains.
 #[derive(Debug, Clone, Serialize)]
-pub struct Explained {
+pub struct ExplainedDifference {
     /// What differs.
     #[serde(flatten)]
     pub difference: Difference,
     /// The rule that held.
-    pub rule: Rule,
+    pub rule: AllowRule,
     /// Why such a difference is no defect.
     pub reason: String,
 }
@@ -84,7 +84,7 @@ pub fn oracle(
         }
     }
     let ids = workspace.read_ids()?;
-    let build = Build {
+    let build = BuildSession {
         workspace,
         repository,
         options,
@@ -100,7 +100,7 @@ pub fn oracle(
     options
         .progress
         .step(recipe, "composing the layers as built", None);
-    let composed = Ground::compose(&composer, recipe, &members)?.lower;
+    let composed = LayersBelow::compose(&composer, recipe, &members)?.lower;
     let installed = installation::install(&build, &inputs, &members)?;
     options.progress.step(recipe, "comparing", None);
     let read = |object: &_| repository.read_object(object);
@@ -108,7 +108,7 @@ pub fn oracle(
     let (mut explained, mut unexplained) = (Vec::new(), Vec::new());
     for difference in compare(&composed, &installed, &read)? {
         match allowed.explain(&difference, &read)? {
-            Some(entry) => explained.push(Explained {
+            Some(entry) => explained.push(ExplainedDifference {
                 difference,
                 rule: entry.rule,
                 reason: entry.reason.clone(),

@@ -16,13 +16,13 @@ fn draw(error: &RecipeError) {
     }
 }
 
-fn each_damage(text: &str, mut check: impl FnMut(Source)) {
+fn each_damage(text: &str, mut check: impl FnMut(SourceFile)) {
     for (at, _) in text.char_indices() {
-        check(Source::new("a.toml", &text[..at]));
+        check(SourceFile::new("a.toml", &text[..at]));
         for piece in ["", "\"", "]", "\n", "ö", "x"] {
             let (before, after) = text.split_at(at);
             let rest: String = after.chars().skip(1).collect();
-            check(Source::new("a.toml", format!("{before}{piece}{rest}")));
+            check(SourceFile::new("a.toml", format!("{before}{piece}{rest}")));
         }
     }
 }
@@ -55,7 +55,7 @@ fn every_damaged_lock_is_refused_at_a_place_or_reads_back_the_same() {
     };
     each_damage(&lock.to_toml(), |source| match Lock::parse(&source) {
         Ok(lock) => {
-            let again = Source::new("b.lock", lock.to_toml());
+            let again = SourceFile::new("b.lock", lock.to_toml());
             let mut sorted = lock;
             sorted.layers.iter_mut().for_each(|l| l.packages.sort());
             assert_eq!(Lock::parse(&again).unwrap(), sorted);

@@ -56,7 +56,7 @@ fn key(inputs: &Inputs) -> BuildKey {
         files: &inputs.files,
         scripts: &inputs.scripts,
         lock: Some(&inputs.lock),
-        ids: &Ids::parse(&Source::new("ids.toml", inputs.ids.as_str())).unwrap(),
+        ids: &Ids::parse(&SourceFile::new("ids.toml", inputs.ids.as_str())).unwrap(),
         architecture: inputs.architecture,
         epoch: inputs.epoch,
         builder_version: inputs.builder,

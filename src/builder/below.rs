@@ -5,20 +5,20 @@ use super::views::{lower_kind, volatile};
 use super::{BuildError, Composer, Sink};
 use crate::compose::{Member, ids_of};
 use crate::materialise::ObjectDir;
-use crate::sandbox::{BuildView, Lower, View, capture};
+use crate::sandbox::{BuildView, LowerTree, MountedView, capture};
 use crate::store::WorkDir;
 use crate::tree::{Changeset, Inode, Tree};
 
 /// Composed layers.
 #[derive(Debug)]
-pub struct Ground {
+pub struct LayersBelow {
     /// Their tree, without its derived files.
     pub merged: Tree,
     /// The same with them: what a build sees.
     pub lower: Tree,
 }
 
-impl Ground {
+impl LayersBelow {
     /// Returns nothing at all: what a base stands on.
     pub fn nothing() -> Self {
         Self {
@@ -49,7 +49,7 @@ impl Ground {
         &self,
         work: &WorkDir,
         sink: &Sink<'_>,
-        change: impl FnOnce(&View) -> Result<(), BuildError> + Send,
+        change: impl FnOnce(&MountedView) -> Result<(), BuildError> + Send,
     ) -> Result<Tree, BuildError> {
         let repository = sink.transaction().repository();
         let ids = ids_of(&self.lower, &|id| repository.read_object(id))?;
@@ -58,7 +58,7 @@ impl Ground {
         let kind = lower_kind(work, &objects_dir)?;
         let view_dir = work.path().join("view");
         repository.disk().mkdir(&view_dir, 0o755)?;
-        let below = Lower {
+        let below = LowerTree {
             tree: &self.lower,
             ids: &ids,
             objects: &objects,
