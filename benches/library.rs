@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use layerset::builder::{Composer, SilentBuild, Sink};
+use layerset::builder::{BuildSink, Composer, SilentBuild};
 use layerset::compose::{Member, judge};
 use layerset::deploy::{Action, BadPolicy, Note, RecordedVerdict, Target};
 use layerset::durable::RealDisk;
@@ -66,7 +66,7 @@ fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
     let passwd = std::fs::read(root.join("etc/passwd"))?;
     let group = std::fs::read(root.join("etc/group"))?;
     let ids = PasswdIds::parse(&passwd, &group);
-    let sink = Sink::new(&transaction);
+    let sink = BuildSink::new(&transaction);
     let tree = scan(root, &ScanOptions::default(), &ids, &sink)?;
     let scanned = started.elapsed();
     let layer = Layer {

@@ -4,7 +4,7 @@
 //! for disks and people change files. Everything may be deleted at any time.
 
 use super::command::run;
-use super::deb822::{self, Stanza};
+use super::deb822::{self, ControlStanza};
 use super::error::AptError;
 use super::package::{LockedPackage, Sha256};
 use super::scratch::{ScratchDir, write_atomic};
@@ -108,7 +108,7 @@ impl DebCache {
     }
 
     /// Returns the control data inside the package's file, which must be present and verified.
-    pub(super) fn control(&self, package: &LockedPackage) -> Result<Stanza, AptError> {
+    pub(super) fn control(&self, package: &LockedPackage) -> Result<ControlStanza, AptError> {
         let kept = self.dir.join(format!("control/{}", package.sha256));
         if let Some(stanza) = read_stanza(&kept, package) {
             return Ok(stanza);
@@ -133,7 +133,7 @@ impl DebCache {
     pub(super) fn remember(
         &self,
         package: &LockedPackage,
-        stanza: &Stanza,
+        stanza: &ControlStanza,
     ) -> Result<(), AptError> {
         let mut stanza = stanza.clone();
         stanza.remove(&INDEX_FIELDS);
@@ -147,7 +147,7 @@ impl DebCache {
     }
 
     /// Returns what is known of a package's relations without its archive: from an index seen earlier, or its file.
-    pub(super) fn remembered(&self, package: &LockedPackage) -> Option<Stanza> {
+    pub(super) fn remembered(&self, package: &LockedPackage) -> Option<ControlStanza> {
         read_stanza(&self.index_path(package), package).or_else(|| {
             self.verify(package).ok()?;
             self.control(package).ok()
@@ -160,13 +160,13 @@ impl DebCache {
 }
 
 /// Says whether a stanza describes exactly this package; guards against cache files cut short.
-pub fn is_about(stanza: &Stanza, package: &LockedPackage) -> bool {
+pub fn is_about(stanza: &ControlStanza, package: &LockedPackage) -> bool {
     stanza.get("Package") == Some(package.name.as_str())
         && stanza.get("Version") == Some(package.version.as_str())
         && stanza.get("Architecture") == Some(package.architecture.as_str())
 }
 
-fn read_stanza(path: &Path, package: &LockedPackage) -> Option<Stanza> {
+fn read_stanza(path: &Path, package: &LockedPackage) -> Option<ControlStanza> {
     let text = fs::read_to_string(path).ok()?;
     // Every writer ends a stanza with a blank line: without it the file was cut short.
     if !text.ends_with("\n\n") {

@@ -1,9 +1,9 @@
 //! Turns names into exact packages, by apt, without moving anything that a lower layer owns.
 
 use super::cache::is_about;
-use super::deb822::{self, Stanza};
+use super::deb822::{self, ControlStanza};
 use super::error::AptError;
-use super::explain::{held_error, holder};
+use super::explain::{FailedRequest, held_error, holder};
 use super::package::{BootstrapVariant, LockedPackage, LowerPackages, PackageRequest, is_name};
 use super::root::{AptRoot, Archive};
 use super::state::{InstalledState, LowerPolicy};
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Resolves requests against indexes that were just updated.
 #[derive(Debug)]
 pub struct Resolver<'a> {
-    pub(super) root: &'a AptRoot,
+    root: &'a AptRoot,
     archives: Vec<Archive>,
     /// Every name that some package has, or that another provides or mentions.
     mentioned: BTreeSet<String>,
@@ -65,7 +65,14 @@ impl<'a> Resolver<'a> {
         let state = InstalledState::new(self.root, &self.stanzas(lower)?, lower)?;
         let outcome = state.install(&wanted, request.recommends, LowerPolicy::Held)?;
         if !outcome.success {
-            return Err(self.explain(&state, request, &wanted, lower, &outcome)?);
+            let failed = FailedRequest {
+                root: self.root,
+                state: &state,
+                request,
+                wanted: &wanted,
+                lower,
+            };
+            return Err(failed.explain(&outcome)?);
         }
         let chosen = parse_uris(&outcome.stdout)?;
         if let Some(moved) = chosen
@@ -119,7 +126,7 @@ impl<'a> Resolver<'a> {
         Ok(locked)
     }
 
-    fn complete(&self, choice: &ChosenPackage, stanza: &Stanza) -> Option<LockedPackage> {
+    fn complete(&self, choice: &ChosenPackage, stanza: &ControlStanza) -> Option<LockedPackage> {
         // Flat archives begin it with "./", which no lock may.
         let pool_path = stanza.get("Filename")?.trim_start_matches("./");
         let root = choice.address.strip_suffix(pool_path)?;
@@ -139,8 +146,11 @@ impl<'a> Resolver<'a> {
     }
 
     /// Returns index entries by name for `name=version` specifications.
-    fn show(&self, specifications: Vec<String>) -> Result<BTreeMap<String, Vec<Stanza>>, AptError> {
-        let mut shown: BTreeMap<String, Vec<Stanza>> = BTreeMap::new();
+    fn show(
+        &self,
+        specifications: Vec<String>,
+    ) -> Result<BTreeMap<String, Vec<ControlStanza>>, AptError> {
+        let mut shown: BTreeMap<String, Vec<ControlStanza>> = BTreeMap::new();
         for batch in specifications.chunks(500) {
             let mut arguments = vec!["show".to_owned()];
             arguments.extend(batch.iter().cloned());
@@ -157,7 +167,7 @@ impl<'a> Resolver<'a> {
 
     /// Returns control data for the lower layers' packages: remembered, from today's index, or from the file itself,
     /// which is fetched if need be.
-    fn stanzas(&self, lower: &[LowerPackages<'_>]) -> Result<Vec<Stanza>, AptError> {
+    fn stanzas(&self, lower: &[LowerPackages<'_>]) -> Result<Vec<ControlStanza>, AptError> {
         let debs = self.root.debs();
         let packages = || lower.iter().flat_map(|l| l.packages);
         let unknown: Vec<&LockedPackage> = packages()
@@ -233,7 +243,7 @@ fn base_arguments(variant: BootstrapVariant, arch: &str) -> Vec<String> {
 }
 
 /// Says whether the variant itself asks for the package: then it counts as asked for, not as pulled in.
-fn is_part_of(variant: BootstrapVariant, stanza: &Stanza) -> bool {
+fn is_part_of(variant: BootstrapVariant, stanza: &ControlStanza) -> bool {
     stanza.get("Essential") == Some("yes")
         || variant != BootstrapVariant::Essential && stanza.get("Package") == Some("apt")
         || variant == BootstrapVariant::Minbase && stanza.get("Priority") == Some("required")

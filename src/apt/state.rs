@@ -1,7 +1,7 @@
 //! The lower layers as apt sees them: installed, and not to be moved.
 
 use super::command::ToolOutput;
-use super::deb822::Stanza;
+use super::deb822::ControlStanza;
 use super::error::AptError;
 use super::package::LowerPackages;
 use super::root::AptRoot;
@@ -28,7 +28,7 @@ impl<'a> InstalledState<'a> {
     /// Writes the state for `lower`, of which `stanzas` are the control data.
     pub fn new(
         root: &'a AptRoot,
-        stanzas: &[Stanza],
+        stanzas: &[ControlStanza],
         lower: &[LowerPackages<'_>],
     ) -> Result<Self, AptError> {
         let scratch = ScratchDir::new(root.dir(), "resolve")?;

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BuildError, Sink};
+use super::{BuildError, BuildSink};
 use crate::layout::accounts::{GROUP, PASSWD, by_name};
 use crate::path::RelPath;
-use crate::recipe::{IdKind, Ids};
+use crate::recipe::{IdKind, IdTable};
 use crate::tree::{Inode, Node, Tree};
 
 /// Names that a layer created, with their numbers.
@@ -28,8 +28,8 @@ const DYNAMIC: std::ops::RangeInclusive<u32> = 100..=999;
 pub fn renumber(
     lower: &Tree,
     after: &mut Tree,
-    ids: &mut Ids,
-    sink: &Sink<'_>,
+    ids: &mut IdTable,
+    sink: &BuildSink<'_>,
 ) -> Result<CreatedNames, BuildError> {
     let mut created = CreatedNames::default();
     let before = Databases {
@@ -54,7 +54,7 @@ pub fn renumber(
         .chain(by_name(masters.group.as_bytes()))
         .collect();
 
-    let assign = |kind, old: &BTreeMap<&str, u32>, new: &BTreeMap<&str, u32>, ids: &mut Ids| {
+    let assign = |kind, old: &BTreeMap<&str, u32>, new: &BTreeMap<&str, u32>, ids: &mut IdTable| {
         let mut assigned: BTreeMap<String, u32> = BTreeMap::new();
         let is_dynamic =
             |name: &str, number| DYNAMIC.contains(number) && !static_ids.contains_key(name);
@@ -204,7 +204,7 @@ struct Databases {
     group: String,
 }
 
-fn text(tree: &Tree, path: &str, sink: &Sink<'_>) -> Result<String, BuildError> {
+fn text(tree: &Tree, path: &str, sink: &BuildSink<'_>) -> Result<String, BuildError> {
     match tree.get(path.as_bytes()).and_then(Inode::object) {
         None => Ok(String::new()),
         Some(object) => Ok(String::from_utf8_lossy(&sink.read(&object)?).into_owned()),
@@ -227,7 +227,12 @@ fn rewrite(text: &str, change: impl Fn(&mut Vec<String>)) -> String {
     out
 }
 
-fn replace(tree: &mut Tree, path: &str, text: &str, sink: &Sink<'_>) -> Result<(), BuildError> {
+fn replace(
+    tree: &mut Tree,
+    path: &str,
+    text: &str,
+    sink: &BuildSink<'_>,
+) -> Result<(), BuildError> {
     let object = sink.write(text.as_bytes())?;
     let Some(inode) = tree.get(path.as_bytes()).cloned() else {
         return Ok(());

@@ -2,7 +2,7 @@
 
 use super::refuse::refuse;
 use super::views::{lower_kind, volatile};
-use super::{BuildError, Composer, Sink};
+use super::{BuildError, BuildSink, Composer};
 use crate::compose::{Member, ids_of};
 use crate::materialise::ObjectDir;
 use crate::sandbox::{BuildView, LowerTree, MountedView, capture};
@@ -48,7 +48,7 @@ impl LayersBelow {
     pub fn change(
         &self,
         work: &WorkDir,
-        sink: &Sink<'_>,
+        sink: &BuildSink<'_>,
         change: impl FnOnce(&MountedView) -> Result<(), BuildError> + Send,
     ) -> Result<Tree, BuildError> {
         let repository = sink.transaction().repository();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::views::{lower_kind, volatile};
-use super::{BuildError, Sink};
+use super::{BuildError, BuildSink};
 use crate::compose::{Generate, GenerateError, ids_of};
 use crate::durable::replace_file;
 use crate::format;
@@ -170,7 +170,7 @@ impl SandboxedGenerator<'_> {
             }
             let sink = OutputSink {
                 jobs,
-                outputs: Sink::new(&results),
+                outputs: BuildSink::new(&results),
             };
             let options = volatile();
             let captured = capture(view.merged(), view.upper(), tree, &options, &sink)?;
@@ -233,7 +233,7 @@ impl SandboxedGenerator<'_> {
 /// Keeps what the jobs make, and no other traces of their work.
 struct OutputSink<'a> {
     jobs: &'a [KeyedJob<'a>],
-    outputs: Sink<'a>,
+    outputs: BuildSink<'a>,
 }
 
 impl ObjectSink for OutputSink<'_> {

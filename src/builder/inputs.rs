@@ -8,7 +8,7 @@ use super::BuildError;
 use crate::id::{BuildKey, ObjectId};
 use crate::path::RelPath;
 use crate::recipe::{
-    self, Definition, FileContent, FileInput, Ids, KeyInputs, LayerLock, Lock, build_key,
+    self, Definition, FileContent, FileInput, IdTable, KeyInputs, LayerLock, RecipeLock, build_key,
     canonical_inputs,
 };
 
@@ -60,7 +60,7 @@ impl LayerInputs {
     }
 
     /// Reads what a layer is built from.
-    pub fn read(layer: &recipe::RecipeLayer, lock: &Lock) -> Result<Self, BuildError> {
+    pub fn read(layer: &recipe::RecipeLayer, lock: &RecipeLock) -> Result<Self, BuildError> {
         let definition = layer.definition.clone();
         let lock_entry = lock
             .layer(&definition.name)
@@ -91,7 +91,7 @@ impl LayerInputs {
             scripts: &scripts,
             lock: Some(&lock_entry),
             // The numbers of the names that a layer creates are compared with what it created: see `keys`.
-            ids: &Ids::default(),
+            ids: &IdTable::default(),
             architecture: &lock.architecture,
             epoch: Some(lock_entry.epoch),
             builder_version: BUILDER_VERSION,

@@ -12,7 +12,7 @@ use super::session::BuildSession;
 use super::settle::{SettledLayer, settle};
 use super::steps::StepRunner;
 use super::views::volatile;
-use super::{BuildError, Sink};
+use super::{BuildError, BuildSink};
 use crate::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
 use crate::compose::{Member, baseline};
 use crate::format::Baseline;
@@ -87,7 +87,7 @@ pub fn prepare<'r>(
             let what = format!("ingesting files  {files} files, {} MB", bytes / 1_000_000);
             build.options.progress.step(&input.name, &what, None);
         };
-        let sink = Sink::new(&transaction).with_progress(&step);
+        let sink = BuildSink::new(&transaction).with_progress(&step);
         match &input.definition.content {
             LayerContent::Base(_) => (LayersBelow::nothing(), bootstrap(build, &place, &sink)?),
             LayerContent::Upper(upper) => install(build, &place, upper, &sink)?,
@@ -114,7 +114,7 @@ pub fn finish(
         transaction,
     } = prepared;
     build.options.progress.step(&input.name, "settling", None);
-    let sink = Sink::new(&transaction);
+    let sink = BuildSink::new(&transaction);
     let settled = settle(
         SettleRules::of(&input.definition),
         &ground,
@@ -178,7 +178,7 @@ fn local_repo(place: &LayerContext<'_>, dir: &Path) -> Result<LocalRepo, BuildEr
 fn bootstrap(
     build: &BuildSession<'_>,
     place: &LayerContext<'_>,
-    sink: &Sink<'_>,
+    sink: &BuildSink<'_>,
 ) -> Result<Tree, BuildError> {
     let work = build.repository.work_dir()?;
     let repo = local_repo(place, &work.path().join("repo"))?;
@@ -222,7 +222,7 @@ fn install(
     build: &BuildSession<'_>,
     place: &LayerContext<'_>,
     upper: &UpperLayer,
-    sink: &Sink<'_>,
+    sink: &BuildSink<'_>,
 ) -> Result<(LayersBelow, Tree), BuildError> {
     let input = place.input;
     let progress = build.options.progress;

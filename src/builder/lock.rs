@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::epoch::epoch_of;
 use super::{BuildError, BuildProgress};
 use crate::apt::{AptRoot, DebCache, LowerPackages, PackageRequest, Resolver};
-use crate::recipe::{Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Workspace};
+use crate::recipe::{Definition, LOCK_VERSION, LayerLock, LockedPackage, RecipeLock, Workspace};
 use crate::store::{Repository, Waiting};
 
 /// How to lock.
@@ -86,7 +86,7 @@ pub fn lock(
     let missing: u64 = cache.missing(&packages).iter().map(|p| p.size).sum();
     repository.require_space(missing)?;
     fetch(&root, &packages, options.progress)?;
-    let mut lock = Lock {
+    let mut lock = RecipeLock {
         version: LOCK_VERSION,
         recipe: workspace.recipe().name.clone(),
         architecture: workspace.recipe().architecture.clone(),
@@ -166,7 +166,11 @@ fn resolve(
 
 /// Sets the epochs. A layer whose packages did not move keeps the one that it has: layerset 0.1
 /// took it from the archives, and another one would be another build key and another id.
-fn set_epochs(lock: &mut Lock, before: Option<&Lock>, cache: &DebCache) -> Result<(), BuildError> {
+fn set_epochs(
+    lock: &mut RecipeLock,
+    before: Option<&RecipeLock>,
+    cache: &DebCache,
+) -> Result<(), BuildError> {
     for layer in &mut lock.layers {
         let known = before.and_then(|lock| lock.layer(&layer.name));
         layer.epoch = match known.filter(|known| known.packages == layer.packages) {
@@ -189,7 +193,7 @@ fn fetch(
     Ok(())
 }
 
-fn changes(before: Option<&Lock>, after: &Lock) -> Vec<LockChange> {
+fn changes(before: Option<&RecipeLock>, after: &RecipeLock) -> Vec<LockChange> {
     let mut changes = Vec::new();
     let versions = |layer: Option<&LayerLock>| -> std::collections::BTreeMap<String, String> {
         let packages = layer.map_or(&[][..], |layer| &layer.packages);

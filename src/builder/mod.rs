@@ -53,10 +53,10 @@ pub use inputs::BUILDER_VERSION;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
 pub use options::BuildOptions;
 pub use oracle::{
-    AllowError, AllowRule, Difference, ExplainedDifference, InodeFacts, LineSample, OracleReport,
-    oracle,
+    AllowError, AllowRule, ExplainedDifference, InodeFacts, LineSample, OracleDifference,
+    OracleReport, oracle,
 };
 pub use progress::{BuildProgress, SilentBuild};
 pub use report::{BuildReport, LayerAction, LayerReport};
-pub use sink::Sink;
+pub use sink::BuildSink;
 pub use verify::{ReproducibilityReport, UnreproducibleLayer, verify_reproducible};

@@ -10,7 +10,7 @@ use crate::store::Repository;
 use crate::tree::{Inode, Tree};
 
 /// Reads a file of an image; one that is not there is empty.
-pub type Reader<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>, BuildError>;
+pub type ReadImageFile<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>, BuildError>;
 
 /// Finds accounts that have another number than in the image `before`: files of a machine's `/var` keep theirs.
 ///
@@ -19,7 +19,7 @@ pub fn renumbered_since(
     repository: &Repository,
     before: Option<&str>,
     members: &[Member],
-    read: Reader<'_>,
+    read: ReadImageFile<'_>,
 ) -> Result<Vec<Finding>, BuildError> {
     let id = before.and_then(|text| text.parse::<ImageId>().ok());
     // An image that is damaged or gone says nothing.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::parents::insert_with_parents;
 use super::rules::SettleRules;
-use super::{BuildError, Sink};
+use super::{BuildError, BuildSink};
 use crate::layout::accounts::{GROUP, GSHADOW, PASSWD, SHADOW};
 use crate::layout::dpkg;
 use crate::path::RelPath;
@@ -65,7 +65,7 @@ pub fn take_out(
     rules: SettleRules<'_>,
     lower: &Tree,
     after: &mut Tree,
-    sink: &Sink<'_>,
+    sink: &BuildSink<'_>,
 ) -> Result<Vec<FirstBootWork>, BuildError> {
     let mut works: BTreeMap<RelPath, FirstBootWork> = BTreeMap::new();
     for (path, run, also) in KNOWN {
@@ -140,7 +140,11 @@ fn remove_links_to(work: &FirstBootWork, lower: &Tree, after: &mut Tree) {
         .for_each(|path| drop(after.remove(path.as_bytes())));
 }
 
-fn add_unit(work: &FirstBootWork, after: &mut Tree, sink: &Sink<'_>) -> Result<(), BuildError> {
+fn add_unit(
+    work: &FirstBootWork,
+    after: &mut Tree,
+    sink: &BuildSink<'_>,
+) -> Result<(), BuildError> {
     let slug: String = work
         .path
         .to_string()
@@ -211,7 +215,7 @@ fn refuse_undeclared(
     rules: SettleRules<'_>,
     lower: &Tree,
     after: &Tree,
-    sink: &Sink<'_>,
+    sink: &BuildSink<'_>,
 ) -> Result<(), BuildError> {
     let mut found = Vec::new();
     for (path, inode) in after.iter() {
@@ -250,7 +254,7 @@ fn refuse_undeclared(
 fn shipped_paths(
     lower: &Tree,
     after: &Tree,
-    sink: &Sink<'_>,
+    sink: &BuildSink<'_>,
 ) -> Result<BTreeSet<Vec<u8>>, BuildError> {
     let mut paths = BTreeSet::new();
     for (path, inode) in after.below(dpkg::INFO.as_bytes()) {

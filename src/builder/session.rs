@@ -7,7 +7,7 @@ use super::forced::ForcedRebuild;
 use super::{BuildError, BuildOptions, Composer};
 use crate::compose::Member;
 use crate::id::LayerId;
-use crate::recipe::{Ids, Workspace};
+use crate::recipe::{IdTable, Workspace};
 use crate::store::Repository;
 
 /// What all steps of one build share.
@@ -19,9 +19,9 @@ pub struct BuildSession<'a> {
     /// How to build.
     pub options: &'a BuildOptions<'a>,
     /// The ids table.
-    pub ids: Ids,
+    pub ids: IdTable,
     /// The ids table when the command began.
-    pub known_ids: &'a Ids,
+    pub known_ids: &'a IdTable,
     /// Composes, for all threads.
     pub composer: &'a Composer<'a>,
     /// Layers to build even when they are known.

@@ -12,14 +12,14 @@ use super::below::LayersBelow;
 use super::parents::insert_with_parents;
 use super::rules::SettleRules;
 use super::secrets::{self, FirstBootWork};
-use super::{BuildError, Sink};
+use super::{BuildError, BuildSink};
 use crate::compose::TreeView;
 use crate::id::ObjectId;
 use crate::layout::{FACTORY, SYSIMAGE};
 use crate::merge::derive::{alternatives, generators, javacerts};
 use crate::merge::drivers;
 use crate::path::RelPath;
-use crate::recipe::{Ids, StateClass, StateClassifier};
+use crate::recipe::{IdTable, StateClass, StateClassifier};
 use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
 /// Directories whose contents belong to the running system.
@@ -59,8 +59,8 @@ pub fn settle(
     ground: &LayersBelow,
     after: Tree,
     epoch: i64,
-    ids: &mut Ids,
-    sink: &Sink<'_>,
+    ids: &mut IdTable,
+    sink: &BuildSink<'_>,
 ) -> Result<SettledLayer, BuildError> {
     let lower = &ground.lower;
     let mut work = Settler { lower, after };
@@ -173,7 +173,7 @@ impl Settler<'_> {
     }
 
     /// Puts back links that are derived from the alternatives database: layers carry the database.
-    fn drop_derived_links(&mut self, sink: &Sink<'_>) -> Result<(), BuildError> {
+    fn drop_derived_links(&mut self, sink: &BuildSink<'_>) -> Result<(), BuildError> {
         let index = sink.transaction().repository().index();
         let view = TreeView::new(&self.after, sink.transaction(), &index);
         let found = alternatives::derive(&view).map_err(|source| BuildError::View { source })?;
@@ -225,7 +225,7 @@ impl Settler<'_> {
         &mut self,
         merged: &Tree,
         epoch: i64,
-        sink: &Sink<'_>,
+        sink: &BuildSink<'_>,
     ) -> Result<(), BuildError> {
         let index = sink.transaction().repository().index();
         let view = TreeView::new(&self.after, sink.transaction(), &index);
@@ -404,7 +404,7 @@ fn region(classifier: &StateClassifier, path: &RelPath) -> Option<(StateClass, R
     None
 }
 
-fn pre_images(changeset: &Changeset, sink: &Sink<'_>) -> Result<Vec<ObjectId>, BuildError> {
+fn pre_images(changeset: &Changeset, sink: &BuildSink<'_>) -> Result<Vec<ObjectId>, BuildError> {
     let mut kept = BTreeSet::new();
     for (path, change) in changeset.iter() {
         let (Some(pre), true) = (

@@ -57,7 +57,7 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
     let repository =
         Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
     let transaction = repository.begin().unwrap();
-    let sink = Sink::new(&transaction);
+    let sink = BuildSink::new(&transaction);
     let mut after = root();
     let database = "usr/lib/sysimage/var/lib/dpkg/alternatives/java";
     for (path, contents) in [
@@ -89,7 +89,7 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
 
     let source = SourceFile::new("layer.toml", "on = [\"debian\"]\n[files]\n");
     let definition = Definition::parse(&source, "java").unwrap();
-    let (below, mut ids) = (Tree::new(), Ids::default());
+    let (below, mut ids) = (Tree::new(), IdTable::default());
     let settled = {
         let rules = SettleRules {
             layer: &definition.name,

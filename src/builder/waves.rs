@@ -22,7 +22,7 @@ enum Decision {
 }
 
 /// A layer that is to be built.
-struct Pending<'i> {
+struct PendingLayer<'i> {
     /// Its place in the recipe.
     index: usize,
     input: &'i LayerInputs,
@@ -38,7 +38,7 @@ impl BuildSession<'_> {
         inputs: &[LayerInputs],
     ) -> Result<Vec<LayerReport>, BuildError> {
         let mut reports: BTreeMap<usize, LayerReport> = BTreeMap::new();
-        let mut pending: Vec<Pending<'_>> = Vec::new();
+        let mut pending: Vec<PendingLayer<'_>> = Vec::new();
         for (index, input) in inputs.iter().enumerate() {
             let started = Instant::now();
             match self.decide(input)? {
@@ -47,7 +47,7 @@ impl BuildSession<'_> {
                     self.options.progress.finished(&report);
                     reports.insert(index, report);
                 }
-                Decision::Build { reason } => pending.push(Pending {
+                Decision::Build { reason } => pending.push(PendingLayer {
                     index,
                     input,
                     reason,
@@ -99,7 +99,7 @@ impl BuildSession<'_> {
     /// Builds layers that do not stand on each other. When one fails, those that did not are kept.
     fn build_wave(
         &mut self,
-        wave: Vec<Pending<'_>>,
+        wave: Vec<PendingLayer<'_>>,
     ) -> Result<Vec<(usize, LayerReport)>, BuildError> {
         if let (Some(first), false) = (wave.first(), rustix::process::geteuid().is_root()) {
             return Err(BuildError::NeedsRoot {
@@ -110,7 +110,7 @@ impl BuildSession<'_> {
         let prepared: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = wave
                 .iter()
-                .map(|Pending { input, .. }| {
+                .map(|PendingLayer { input, .. }| {
                     this.options.progress.step(&input.name, "starting", None);
                     scope.spawn(move || (Instant::now(), layer::prepare(this, input)))
                 })
@@ -127,7 +127,7 @@ impl BuildSession<'_> {
         let mut reports = Vec::new();
         let mut failed = None;
         for (layer, (started, prepared)) in wave.into_iter().zip(prepared) {
-            let Pending {
+            let PendingLayer {
                 index,
                 input,
                 reason,

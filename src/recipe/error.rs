@@ -1,7 +1,7 @@
 //! Errors of this module: each points at file, line and column, and says what to write instead where that is known.
 //!
 //! [`RecipeError`] prints as one line (`recipes/web.toml:3:10: unknown key 'pakages' (did you mean 'packages'?)`); its
-//! [`Fault`] is a [`Diagnostic`] with a short message, so that a graphical handler does not say the position twice.
+//! [`RecipeFault`] is a [`Diagnostic`] with a short message, so that a graphical handler does not say the position twice.
 
 use std::fmt;
 use std::io;
@@ -44,7 +44,7 @@ pub enum RecipeError {
 
 impl RecipeError {
     /// Returns what is wrong in a file and where, for a handler that draws it; `None` when no file's text is to blame.
-    pub fn fault(&self) -> Option<&Fault> {
+    pub fn fault(&self) -> Option<&RecipeFault> {
         match self {
             Self::Invalid(OneLineFault(fault)) => Some(fault),
             _ => None,
@@ -71,13 +71,13 @@ impl Diagnostic for RecipeError {
     }
 }
 
-/// A [`Fault`] that prints as one line with its position and hint.
+/// A [`RecipeFault`] that prints as one line with its position and hint.
 #[derive(Debug)]
-pub struct OneLineFault(Box<Fault>);
+pub struct OneLineFault(Box<RecipeFault>);
 
 impl fmt::Display for OneLineFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault {
+        let RecipeFault {
             file, line, column, ..
         } = &*self.0;
         write!(f, "{}:{line}:{column}: {}", file.display(), self.0.message)?;
@@ -93,7 +93,7 @@ impl std::error::Error for OneLineFault {}
 /// One thing that is wrong at one place of a file.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct Fault {
+pub struct RecipeFault {
     /// The file, as its path was given.
     pub file: PathBuf,
     /// The line, from 1.
@@ -108,7 +108,7 @@ pub struct Fault {
     span: Range<usize>,
 }
 
-impl Diagnostic for Fault {
+impl Diagnostic for RecipeFault {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         let help = self.help.as_deref()?;
         Some(Box::new(help))
@@ -172,7 +172,7 @@ impl SourceFile {
         help: Option<String>,
     ) -> RecipeError {
         let (line, column) = self.position(span.start);
-        RecipeError::Invalid(OneLineFault(Box::new(Fault {
+        RecipeError::Invalid(OneLineFault(Box::new(RecipeFault {
             file: self.path.clone(),
             line,
             column,

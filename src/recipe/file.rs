@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::error::{RecipeError, SourceFile, suggest};
-use super::parse::{named, optional, spans};
+use super::fields::{named, optional, spans};
 use super::reader::{Document, Value};
 use super::words;
 use crate::format::Waiver;

@@ -60,13 +60,13 @@ pub enum AllocateError {
 
 /// The table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ids {
+pub struct IdTable {
     header: String,
     users: BTreeMap<String, u32>,
     groups: BTreeMap<String, u32>,
 }
 
-impl Default for Ids {
+impl Default for IdTable {
     fn default() -> Self {
         Self {
             header: HEADER.to_owned(),
@@ -76,7 +76,7 @@ impl Default for Ids {
     }
 }
 
-impl Ids {
+impl IdTable {
     /// Reads the table at `path`; one that does not exist is empty.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
         match SourceFile::read(path) {
@@ -246,8 +246,8 @@ mod tests {
     use super::IdKind::{Group, User};
     use super::*;
 
-    fn parse(text: &str) -> Result<Ids, String> {
-        Ids::parse(&SourceFile::new("layers/ids.toml", text)).map_err(|e| e.to_string())
+    fn parse(text: &str) -> Result<IdTable, String> {
+        IdTable::parse(&SourceFile::new("layers/ids.toml", text)).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_full_table_and_a_bad_name_are_errors() {
-        let mut ids = Ids::default();
+        let mut ids = IdTable::default();
         let reserved: BTreeSet<u32> = (FIRST_ID..LAST_ID).collect();
         assert_eq!(ids.allocate(User, "last", &reserved), Ok(LAST_ID));
         assert!(matches!(
@@ -292,7 +292,7 @@ mod tests {
             "# ours\n# alone\n\n[users]\n\"a.b\" = 110\nz = 120\n\n[groups]\nm = 100\n"
         );
         assert_eq!(parse(&text).unwrap(), ids);
-        let empty = Ids::default();
+        let empty = IdTable::default();
         assert_eq!(parse(&empty.to_toml()).unwrap(), empty);
     }
 

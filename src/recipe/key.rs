@@ -11,7 +11,7 @@ use crate::path::{RelPath, escape};
 use crate::tree::Owner;
 
 use super::definition::{Bootstrap, Definition, FilesSection, LayerContent, UpperLayer};
-use super::ids::{IdKind, Ids};
+use super::ids::{IdKind, IdTable};
 use super::lock::LayerLock;
 use super::state::StateRule;
 use crate::format::HealthCheck;
@@ -54,7 +54,7 @@ pub struct KeyInputs<'a> {
     /// The locked packages.
     pub lock: Option<&'a LayerLock>,
     /// The numbers of the names that this layer creates, and no others.
-    pub ids: &'a Ids,
+    pub ids: &'a IdTable,
     /// The Debian architecture.
     pub architecture: &'a str,
     /// The source-date-epoch where the layer depends on it.
@@ -205,7 +205,7 @@ fn file_value(file: &FileInput) -> Value {
     json!([file.path.to_string(), file.mode, content])
 }
 
-fn ids_value(ids: &Ids, kind: IdKind) -> Value {
+fn ids_value(ids: &IdTable, kind: IdKind) -> Value {
     let pairs = ids
         .iter(kind)
         .map(|(name, id)| (name.to_owned(), id.into()));

@@ -21,7 +21,7 @@ const HEADER: &str = "# Written by `layerset lock`; commit it.\n";
 
 /// What a recipe is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lock {
+pub struct RecipeLock {
     /// The format, always [`LOCK_VERSION`].
     pub version: u32,
     /// The recipe's name.
@@ -88,7 +88,7 @@ impl LayerLock {
     }
 }
 
-impl Lock {
+impl RecipeLock {
     /// Returns the packages of `layer`.
     pub fn layer(&self, layer: &str) -> Option<&LayerLock> {
         self.layers.iter().find(|entry| entry.name == layer)

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use crate::path::RelPath;
-
 use super::definition::{Definition, LayerContent, UpperLayer};
 use super::error::{RecipeError, SourceFile};
+use super::fields::{FileSpans, named, optional, spans};
 use super::reader::{Document, Table, Value};
 use super::sections;
 use super::words;
@@ -45,14 +44,6 @@ pub(super) struct LayerSpans {
     pub(super) scripts: Vec<Range<usize>>,
     /// What `[files]` names, if it is there.
     pub(super) files: Option<FileSpans>,
-}
-
-/// Where `[files]` names things.
-pub(super) struct FileSpans {
-    /// The folder, or the table where the folder is the default one.
-    pub(super) source: Range<usize>,
-    /// Each path with a mode or owner of its own.
-    pub(super) paths: Vec<(RelPath, Range<usize>)>,
 }
 
 impl Definition {
@@ -167,40 +158,4 @@ fn upper(
 fn packages(table: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {
     let list = table.any_table()?.get("packages");
     list.map_or(Ok(Vec::new()), |list| spans(&list))
-}
-
-/// Checks an optional `name` against the name that the file's place gives, and returns the latter.
-pub(super) fn named<'n>(
-    root: &Table<'_>,
-    expected: &'n str,
-    what: &str,
-) -> Result<&'n str, RecipeError> {
-    if let Some(value) = root.get("name") {
-        let name = value.checked(words::layer_name)?;
-        if name != expected {
-            return Err(value.fault_with(
-                format!("the name '{name}' differs from {what}, '{expected}'"),
-                Some("rename one of them, or leave 'name' out".into()),
-            ));
-        }
-    }
-    Ok(expected)
-}
-
-/// Returns an optional string.
-pub(super) fn optional(
-    table: &Table<'_>,
-    key: &str,
-    check: fn(&str) -> Option<&'static str>,
-) -> Result<Option<String>, RecipeError> {
-    let text = table
-        .get(key)
-        .map(|value| value.checked(check))
-        .transpose()?;
-    Ok(text.map(str::to_owned))
-}
-
-/// Returns the places of a list's elements.
-pub(super) fn spans(value: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {
-    Ok(value.list()?.iter().map(Value::span).collect())
 }

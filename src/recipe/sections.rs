@@ -10,7 +10,7 @@ use super::definition::{
     AptSection, Bootstrap, BootstrapVariant, FilesSection, Pocket, RunSection, SecretRule,
 };
 use super::error::{RecipeError, suggest};
-use super::parse::{FileSpans, optional, spans};
+use super::fields::{FileSpans, optional, spans};
 use super::reader::{Table, Value};
 use super::state::{StateClass, StateRule};
 use super::words;

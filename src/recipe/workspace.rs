@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::definition::Bootstrap;
 use super::error::{RecipeError, SourceFile};
 use super::file::{self, Recipe};
-use super::ids::Ids;
+use super::ids::IdTable;
 use super::layer::{RecipeLayer, find_layers, read_layer};
-use super::lock::Lock;
+use super::lock::RecipeLock;
 use super::reader::Document;
 use super::words;
 
@@ -115,14 +115,14 @@ impl Workspace {
     }
 
     /// Reads the ids table; one that does not exist is empty.
-    pub fn read_ids(&self) -> Result<Ids, RecipeError> {
-        Ids::read(&self.ids_path())
+    pub fn read_ids(&self) -> Result<IdTable, RecipeError> {
+        IdTable::read(&self.ids_path())
     }
 
     /// Reads the lock as it is, `None` where there is none: what `layerset lock` starts from.
-    pub fn read_lock(&self) -> Result<Option<Lock>, RecipeError> {
+    pub fn read_lock(&self) -> Result<Option<RecipeLock>, RecipeError> {
         match SourceFile::read(self.lock_path()) {
-            Ok(source) => Lock::parse(&source).map(Some),
+            Ok(source) => RecipeLock::parse(&source).map(Some),
             Err(RecipeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
             }
@@ -131,7 +131,7 @@ impl Workspace {
     }
 
     /// Reads the lock and checks that it is one of this recipe as it is now: what a build starts from.
-    pub fn require_lock(&self) -> Result<Lock, RecipeError> {
+    pub fn require_lock(&self) -> Result<RecipeLock, RecipeError> {
         let path = self.lock_path();
         let source = match SourceFile::read(path.as_path()) {
             Err(RecipeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -139,7 +139,7 @@ impl Workspace {
             }
             other => other?,
         };
-        let lock = Lock::parse(&source)?;
+        let lock = RecipeLock::parse(&source)?;
         let document = Document::parse(&source)?;
         for (key, locked, wanted) in [
             ("recipe", &lock.recipe, &self.recipe.name),
@@ -162,7 +162,7 @@ impl Workspace {
         Ok(lock)
     }
 
-    fn check_layer_lock(&self, layer: &RecipeLayer, lock: &Lock) -> Result<(), RecipeError> {
+    fn check_layer_lock(&self, layer: &RecipeLayer, lock: &RecipeLock) -> Result<(), RecipeError> {
         let definition = &layer.definition;
         let path = self.lock_path();
         let Some(locked) = lock.layer(&definition.name) else {

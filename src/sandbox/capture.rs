@@ -171,15 +171,15 @@ fn is_left_out(path: &RelPath, options: &ScanOptions) -> bool {
 }
 
 /// The names of each hard-link group, by group number.
-type Groups<'a> = BTreeMap<u32, HashSet<&'a RelPath>>;
+type NamesByGroup<'a> = BTreeMap<u32, HashSet<&'a RelPath>>;
 
 struct HardlinkGroups<'a> {
-    before: Groups<'a>,
-    after: Groups<'a>,
+    before: NamesByGroup<'a>,
+    after: NamesByGroup<'a>,
 }
 
-fn groups(tree: &Tree) -> Groups<'_> {
-    let mut groups = Groups::new();
+fn groups(tree: &Tree) -> NamesByGroup<'_> {
+    let mut groups = NamesByGroup::new();
     for (path, inode) in tree.iter().filter(|(_, inode)| inode.hardlink != 0) {
         groups.entry(inode.hardlink).or_default().insert(path);
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use layerset::builder::{SandboxedGenerator, Sink};
+use layerset::builder::{BuildSink, SandboxedGenerator};
 use layerset::compose::{CannotGenerate, Generate, TreeView, clear, fill};
 use layerset::durable::RealDisk;
 use layerset::materialise::{PasswdIds, ScanOptions, scan};
@@ -79,7 +79,7 @@ fn scanned(root: &Path, transaction: &Transaction<'_>) -> Tree {
         closed: closed.map(|dir| RelPath::from_text(dir).unwrap()).into(),
         ..ScanOptions::default()
     };
-    scan(root, &options, &ids, &Sink::new(transaction)).unwrap()
+    scan(root, &options, &ids, &BuildSink::new(transaction)).unwrap()
 }
 
 #[derive(Debug, Default, PartialEq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::{Difference, ReadObject};
+use super::compare::{OracleDifference, ReadObject};
 use crate::recipe::Glob;
 use crate::store::StoreError;
 
@@ -122,7 +122,7 @@ impl AllowList {
     /// Returns the first entry that explains `difference`.
     pub fn explain(
         &self,
-        difference: &Difference,
+        difference: &OracleDifference,
         read: &ReadObject<'_>,
     ) -> Result<Option<&AllowEntry>, StoreError> {
         for entry in &self.entries {
@@ -139,7 +139,11 @@ impl AllowList {
 }
 
 impl AllowRule {
-    fn holds(self, difference: &Difference, read: &ReadObject<'_>) -> Result<bool, StoreError> {
+    fn holds(
+        self,
+        difference: &OracleDifference,
+        read: &ReadObject<'_>,
+    ) -> Result<bool, StoreError> {
         let (a, b) = (&difference.composed, &difference.installed);
         let objects = match (a, b) {
             _ if difference.differs != ["contents"] => None,

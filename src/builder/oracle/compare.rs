@@ -18,7 +18,7 @@ const SAMPLE_WIDTH: usize = 160;
 
 /// One path that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct OracleDifference {
     /// Where.
     pub path: RelPath,
     /// What differs, e.g. `mode` and `contents`; `existence` where one side has nothing.
@@ -70,8 +70,8 @@ pub fn compare(
     composed: &Tree,
     installed: &Tree,
     read: &ReadObject<'_>,
-) -> Result<Vec<Difference>, StoreError> {
-    let (left, right) = (Side::new(composed), Side::new(installed));
+) -> Result<Vec<OracleDifference>, StoreError> {
+    let (left, right) = (ComparedTree::new(composed), ComparedTree::new(installed));
     let paths: BTreeSet<&RelPath> = composed
         .iter()
         .chain(installed.iter())
@@ -84,7 +84,7 @@ pub fn compare(
         if differs.is_empty() {
             continue;
         }
-        let mut difference = Difference {
+        let mut difference = OracleDifference {
             path: path.clone(),
             differs,
             composed: a,
@@ -97,12 +97,12 @@ pub fn compare(
     Ok(found)
 }
 
-struct Side<'a> {
+struct ComparedTree<'a> {
     tree: &'a Tree,
     links: BTreeMap<u32, Vec<&'a RelPath>>,
 }
 
-impl<'a> Side<'a> {
+impl<'a> ComparedTree<'a> {
     fn new(tree: &'a Tree) -> Self {
         let mut links: BTreeMap<u32, Vec<&RelPath>> = BTreeMap::new();
         for (path, inode) in tree.iter().filter(|(_, inode)| inode.hardlink != 0) {
@@ -172,7 +172,7 @@ fn aspects(a: Option<&InodeFacts>, b: Option<&InodeFacts>) -> Vec<&'static str> 
 }
 
 fn sample(
-    difference: &Difference,
+    difference: &OracleDifference,
     composed: &Tree,
     installed: &Tree,
     read: &ReadObject<'_>,

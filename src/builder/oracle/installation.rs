@@ -10,7 +10,7 @@ use crate::builder::rules::SettleRules;
 use crate::builder::session::BuildSession;
 use crate::builder::settle::settle;
 use crate::builder::steps::StepRunner;
-use crate::builder::{BuildError, Sink};
+use crate::builder::{BuildError, BuildSink};
 use crate::compose::Member;
 use crate::format::{Baseline, FirstBoot, Layer};
 use crate::recipe::{LayerLock, LockedPackage};
@@ -39,7 +39,7 @@ pub fn install(
     layer::fetch(build, &lock.name, &cache, &lock.packages)?;
     let log = layer::log_path(build, &lock.name)?;
     let transaction = build.repository.begin()?;
-    let sink = Sink::new(&transaction);
+    let sink = BuildSink::new(&transaction);
     let work = build.repository.work_dir()?;
     let repo = LocalRepo::create(&work.path().join("repo"), &cache, &lock.packages)?;
     let progress = build.options.progress;

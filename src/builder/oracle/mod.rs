@@ -11,7 +11,7 @@ mod installation;
 
 use allow::AllowList;
 pub use allow::{AllowError, AllowRule};
-pub use compare::{Difference, InodeFacts, LineSample, compare};
+pub use compare::{InodeFacts, LineSample, OracleDifference, compare};
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -36,7 +36,7 @@ pub struct OracleReport {
     /// Differences that the allow-list explains.
     pub explained: Vec<ExplainedDifference>,
     /// Differences that nothing explains.
-    pub unexplained: Vec<Difference>,
+    pub unexplained: Vec<OracleDifference>,
     /// Seconds in all.
     pub seconds: f64,
 }
@@ -46,7 +46,7 @@ pub struct OracleReport {
 pub struct ExplainedDifference {
     /// What differs.
     #[serde(flatten)]
-    pub difference: Difference,
+    pub difference: OracleDifference,
     /// The rule that held.
     pub rule: AllowRule,
     /// Why such a difference is no defect.

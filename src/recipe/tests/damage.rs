@@ -42,7 +42,7 @@ fn every_damaged_definition_is_read_or_refused_at_a_place() {
 
 #[test]
 fn every_damaged_lock_is_refused_at_a_place_or_reads_back_the_same() {
-    let lock = Lock {
+    let lock = RecipeLock {
         version: LOCK_VERSION,
         recipe: "web".into(),
         architecture: "amd64".into(),
@@ -53,12 +53,12 @@ fn every_damaged_lock_is_refused_at_a_place_or_reads_back_the_same() {
             packages: vec![package("dash", "0.5.12-12"), package("sed", "4.9-2")],
         }],
     };
-    each_damage(&lock.to_toml(), |source| match Lock::parse(&source) {
+    each_damage(&lock.to_toml(), |source| match RecipeLock::parse(&source) {
         Ok(lock) => {
             let again = SourceFile::new("b.lock", lock.to_toml());
             let mut sorted = lock;
             sorted.layers.iter_mut().for_each(|l| l.packages.sort());
-            assert_eq!(Lock::parse(&again).unwrap(), sorted);
+            assert_eq!(RecipeLock::parse(&again).unwrap(), sorted);
         }
         Err(error) => draw(&error),
     });
