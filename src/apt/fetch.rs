@@ -1,9 +1,10 @@
 //! Downloads locked packages by apt's own methods, many at once.
 
+use super::archive::Archive;
 use super::command::tail;
 use super::error::AptError;
 use super::package::LockedPackage;
-use super::root::{AptRoot, Archive};
+use super::root::AptRoot;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;

@@ -11,6 +11,7 @@
 //! what mmdebstrap knows for the suite. Of the host's apt configuration only the transport (proxies, retries) is used.
 //! Child processes stay in the caller's process group, so that an interrupt reaches them.
 
+mod archive;
 mod bootstrap;
 mod cache;
 mod command;
@@ -31,6 +32,7 @@ mod source_list;
 mod sources;
 mod state;
 mod suggest;
+mod update;
 mod uris;
 
 pub use bootstrap::Bootstrapper;

@@ -1,11 +1,12 @@
 //! Turns names into exact packages, by apt, without moving anything that a lower layer owns.
 
+use super::archive::Archive;
 use super::cache::is_about;
 use super::deb822::{self, ControlStanza};
 use super::error::AptError;
 use super::explain::{FailedRequest, held_error, holder};
 use super::package::{BootstrapVariant, LockedPackage, LowerPackages, PackageRequest, is_name};
-use super::root::{AptRoot, Archive};
+use super::root::AptRoot;
 use super::state::{InstalledState, LowerPolicy};
 use super::uris::{ChosenPackage, parse_uris};
 use super::{reason, suggest};

@@ -12,7 +12,6 @@ use super::cache::DebCache;
 use super::command::{ToolOutput, in_plain_words, run};
 use super::error::AptError;
 use super::package::Bootstrap;
-use super::resolve::Resolver;
 use super::scratch::write_atomic;
 use super::{source_list, sources};
 use sha2::{Digest, Sha256 as Hasher};
@@ -82,43 +81,6 @@ impl AptRoot {
         })
     }
 
-    /// Fetches the archives' indexes, verifies their signatures, and yields what can resolve against them.
-    pub fn update(&self) -> Result<Resolver<'_>, AptError> {
-        self.apt("apt-get", &["-q", "--error-on=any", "update"])?
-            .checked("apt-get update")?;
-        let format = "--format=$(REPO_URI)\t$(LABEL)";
-        let targets = self.apt("apt-get", &["indextargets", format, "Created-By: Packages"])?;
-        let mut archives: Vec<Archive> = targets
-            .checked("apt-get indextargets")?
-            .lines()
-            .filter_map(Archive::from_target)
-            .collect();
-        archives.sort();
-        archives.dedup();
-        let text: String = archives
-            .iter()
-            .map(|a| format!("{}\t{}\n", a.label, a.root))
-            .collect();
-        write_atomic(&self.dir.join("archives"), text.as_bytes())?;
-        Resolver::new(self, archives)
-    }
-
-    /// Returns the archives known from the last update, updating now if there was none.
-    pub(super) fn archives(&self) -> Result<Vec<Archive>, AptError> {
-        let path = self.dir.join("archives");
-        if !path.exists() {
-            self.update()?;
-        }
-        let text = fs::read_to_string(&path).map_err(AptError::io("read", &path))?;
-        let archives = text.lines().filter_map(|line| line.split_once('\t'));
-        Ok(archives
-            .map(|(label, root)| Archive {
-                label: label.to_owned(),
-                root: root.to_owned(),
-            })
-            .collect())
-    }
-
     /// Runs one of apt's tools on the private state.
     pub(super) fn apt<S: AsRef<std::ffi::OsStr>>(
         &self,
@@ -150,42 +112,6 @@ impl AptRoot {
     /// Returns suites and components, for messages.
     pub(super) fn place(&self) -> &str {
         &self.place
-    }
-}
-
-/// Ties an archive's label to one of its addresses.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Archive {
-    /// The label, as locks name it.
-    pub label: String,
-    /// The root's address, with a slash at its end.
-    pub root: String,
-}
-
-impl Archive {
-    /// Reads `root<TAB>Label`. The label is in the signed Release file, so it is the same on every mirror; an archive
-    /// without one goes by the last part of its path.
-    fn from_target(line: &str) -> Option<Self> {
-        let (root, label) = line.split_once('\t')?;
-        let root = format!("{}/", root.trim_end_matches('/'));
-        let last = root
-            .trim_end_matches('/')
-            .rsplit(['/', ':'])
-            .next()
-            .unwrap_or_default();
-        let label = if label.trim().is_empty() { last } else { label };
-        let label: String = label
-            .to_lowercase()
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || ".+_".contains(c) {
-                    c
-                } else {
-                    '-'
-                }
-            })
-            .collect();
-        Some(Self { label, root })
     }
 }
 
@@ -253,18 +179,6 @@ fn transport_lines(dump: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_archive_goes_by_its_label_and_else_by_its_path() {
-        let label = |line| Archive::from_target(line).unwrap().label;
-        assert_eq!(
-            label("http://security.example/debian-security/\tDebian-Security"),
-            "debian-security"
-        );
-        assert_eq!(label("http://a.example/mirror/debian\tDebian"), "debian");
-        assert_eq!(label("file:/srv/flat/\t"), "flat");
-        assert_eq!(label("https://b.example/apt\tMy Vendor/x"), "my-vendor-x");
-    }
 
     #[test]
     fn of_the_host_only_the_way_to_the_network_is_taken() {

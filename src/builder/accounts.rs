@@ -31,66 +31,109 @@ pub fn renumber(
     ids: &mut IdTable,
     sink: &BuildSink<'_>,
 ) -> Result<CreatedNames, BuildError> {
-    let mut created = CreatedNames::default();
-    let before = Databases {
-        passwd: text(lower, PASSWD, sink)?,
-        group: text(lower, GROUP, sink)?,
+    let before = Databases::read(lower, [PASSWD, GROUP], sink)?;
+    let now = Databases::read(after, [PASSWD, GROUP], sink)?;
+    let masters = Databases::read(after, [PASSWD_MASTER, GROUP_MASTER], sink)?;
+    let mut numbering = Numbering {
+        old: before.by_name(),
+        static_ids: masters.by_name().into_iter().flatten().collect(),
+        ids,
     };
-    let now = Databases {
-        passwd: text(after, PASSWD, sink)?,
-        group: text(after, GROUP, sink)?,
-    };
-    let old_groups = by_name(before.group.as_bytes());
-    let old_users = by_name(before.passwd.as_bytes());
-    let new_groups = by_name(now.group.as_bytes());
-    let new_users = by_name(now.passwd.as_bytes());
+    let [new_users, new_groups] = now.by_name();
+    // Groups come first: a user gets the number of its group where both are free.
+    let groups = numbering.assign(IdKind::Group, &new_groups)?;
+    let users = numbering.assign(IdKind::User, &new_users)?;
+    let created = CreatedNames { users, groups };
 
-    let masters = Databases {
-        passwd: text(after, PASSWD_MASTER, sink)?,
-        group: text(after, GROUP_MASTER, sink)?,
-    };
-    let static_ids: BTreeMap<&str, u32> = by_name(masters.passwd.as_bytes())
-        .into_iter()
-        .chain(by_name(masters.group.as_bytes()))
-        .collect();
+    let moved_users = moves(&created.users, &new_users);
+    let moved_groups = moves(&created.groups, &new_groups);
+    renumber_acls(lower, after, &moved_users, &moved_groups);
+    let passwd = renumbered_passwd(&now.passwd, &created, &new_groups);
+    let group = rewrite(&now.group, |fields| {
+        if let Some(number) = created.groups.get(fields[0].as_str()) {
+            fields[2] = number.to_string();
+        }
+    });
+    for (path, old, new) in [(PASSWD, &now.passwd, passwd), (GROUP, &now.group, group)] {
+        if *old != new {
+            replace(after, path, &new, sink)?;
+        }
+    }
+    Ok(created)
+}
 
-    let assign = |kind, old: &BTreeMap<&str, u32>, new: &BTreeMap<&str, u32>, ids: &mut IdTable| {
-        let mut assigned: BTreeMap<String, u32> = BTreeMap::new();
-        let is_dynamic =
-            |name: &str, number| DYNAMIC.contains(number) && !static_ids.contains_key(name);
+/// What decides which numbers new names get.
+struct Numbering<'a> {
+    /// Users and groups below the layer.
+    old: [BTreeMap<&'a str, u32>; 2],
+    /// Names that base-passwd lists.
+    static_ids: BTreeMap<&'a str, u32>,
+    ids: &'a mut IdTable,
+}
+
+impl Numbering<'_> {
+    /// Gives the names of one database that are new and dynamic their numbers.
+    fn assign(
+        &mut self,
+        kind: IdKind,
+        new: &BTreeMap<&str, u32>,
+    ) -> Result<BTreeMap<String, u32>, BuildError> {
+        let old = match kind {
+            IdKind::User => &self.old[0],
+            IdKind::Group => &self.old[1],
+        };
+        let is_dynamic = |name: &str, number: &u32| {
+            DYNAMIC.contains(number) && !self.static_ids.contains_key(name)
+        };
         let added: Vec<(&str, u32)> = new
             .iter()
             .filter(|(name, number)| !old.contains_key(*name) && is_dynamic(name, number))
             .map(|(name, number)| (*name, *number))
             .collect();
-        let reserved = |name: &str| -> BTreeSet<u32> {
-            let all = old_users.iter().chain(&old_groups).chain(&static_ids);
-            all.filter(|(other, _)| **other != name)
-                .map(|(_, number)| *number)
-                .collect()
-        };
-        // Who got a number that is free keeps it, for it may have been asked for; then come the others.
+        // A package may have asked for its number, so a free one is kept. The others come after.
         for (name, number) in &added {
-            if !reserved(name).contains(number) {
-                let _ = ids.fix(kind, name, *number);
+            if !self.reserved(name).contains(number) {
+                let _ = self.ids.fix(kind, name, *number);
             }
         }
+        let mut assigned = BTreeMap::new();
         for (name, _) in added {
-            let fixed = ids
-                .allocate(kind, name, &reserved(name))
-                .map_err(|source| BuildError::Ids { source })?;
-            assigned.insert(name.to_owned(), fixed);
+            let reserved = self.reserved(name);
+            let number = self.ids.allocate(kind, name, &reserved);
+            let number = number.map_err(|source| BuildError::Ids { source })?;
+            assigned.insert(name.to_owned(), number);
         }
-        Ok::<_, BuildError>(assigned)
-    };
-    created.groups = assign(IdKind::Group, &old_groups, &new_groups, ids)?;
-    created.users = assign(IdKind::User, &old_users, &new_users, ids)?;
+        Ok(assigned)
+    }
 
+    /// Returns the numbers that other names have.
+    fn reserved(&self, name: &str) -> BTreeSet<u32> {
+        let all = self.old.iter().flatten().chain(&self.static_ids);
+        all.filter(|(other, _)| **other != name)
+            .map(|(_, number)| *number)
+            .collect()
+    }
+}
+
+/// Returns which number becomes which.
+fn moves(created: &BTreeMap<String, u32>, new: &BTreeMap<&str, u32>) -> BTreeMap<u32, u32> {
+    created
+        .iter()
+        .filter_map(|(name, number)| Some((*new.get(name.as_str())?, *number)))
+        .collect()
+}
+
+/// Returns `passwd` with the numbers of created users, and of created groups that users are in.
+fn renumbered_passwd(
+    passwd: &str,
+    created: &CreatedNames,
+    new_groups: &BTreeMap<&str, u32>,
+) -> String {
     let group_of: BTreeMap<u32, &str> = new_groups
         .iter()
         .map(|(name, number)| (*number, *name))
         .collect();
-    let passwd = rewrite(&now.passwd, |fields| {
+    rewrite(passwd, |fields| {
         if let Some(number) = created.users.get(fields[0].as_str()) {
             fields[2] = number.to_string();
         }
@@ -98,31 +141,7 @@ pub fn renumber(
         if let Some(number) = gid.and_then(|gid| created.groups.get(*group_of.get(&gid)?)) {
             fields[3] = number.to_string();
         }
-    });
-    let group = rewrite(&now.group, |fields| {
-        if let Some(number) = created.groups.get(fields[0].as_str()) {
-            fields[2] = number.to_string();
-        }
-    });
-    let moved =
-        |created: &BTreeMap<String, u32>, new: &BTreeMap<&str, u32>| -> BTreeMap<u32, u32> {
-            created
-                .iter()
-                .filter_map(|(name, number)| Some((*new.get(name.as_str())?, *number)))
-                .collect()
-        };
-    renumber_acls(
-        lower,
-        after,
-        &moved(&created.users, &new_users),
-        &moved(&created.groups, &new_groups),
-    );
-    for (path, old, new) in [(PASSWD, &now.passwd, passwd), (GROUP, &now.group, group)] {
-        if *old != new {
-            replace(after, path, &new, sink)?;
-        }
-    }
-    Ok(created)
+    })
 }
 
 /// Returns the names that a finished layer created, with the numbers that it gave them. `both` reads a file as it was below the
@@ -199,9 +218,28 @@ const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default
 const PASSWD_MASTER: &str = "usr/share/base-passwd/passwd.master";
 const GROUP_MASTER: &str = "usr/share/base-passwd/group.master";
 
+/// The texts of one pair of account databases.
 struct Databases {
     passwd: String,
     group: String,
+}
+
+impl Databases {
+    fn read(
+        tree: &Tree,
+        [passwd, group]: [&str; 2],
+        sink: &BuildSink<'_>,
+    ) -> Result<Self, BuildError> {
+        Ok(Self {
+            passwd: text(tree, passwd, sink)?,
+            group: text(tree, group, sink)?,
+        })
+    }
+
+    /// Returns the numbers of users and of groups.
+    fn by_name(&self) -> [BTreeMap<&str, u32>; 2] {
+        [&self.passwd, &self.group].map(|text| by_name(text.as_bytes()))
+    }
 }
 
 fn text(tree: &Tree, path: &str, sink: &BuildSink<'_>) -> Result<String, BuildError> {
