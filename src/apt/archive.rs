@@ -10,8 +10,8 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Reads `root<TAB>Label`. The label is in the signed Release file, so it is the same on every mirror; an archive
-    /// without one goes by the last part of its path.
+    /// Reads `root<TAB>Label`. The label is in the signed Release file, so it is the same on every
+    /// mirror; an archive without one goes by the last part of its path.
     pub fn from_target(line: &str) -> Option<Self> {
         let (root, label) = line.split_once('\t')?;
         let root = format!("{}/", root.trim_end_matches('/'));

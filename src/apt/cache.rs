@@ -1,7 +1,7 @@
 //! The cache of package files: `<sha256>.deb`, and beside them the control data of packages.
 //!
-//! A file appears here by a rename after its size and digest were verified. It is verified again whenever it is used,
-//! for disks and people change files. Everything may be deleted at any time.
+//! A file appears here by a rename after its size and digest were verified. It is verified again
+//! whenever it is used, for disks and people change files. Everything may be deleted at any time.
 
 use super::command::run;
 use super::deb822::{self, ControlStanza};
@@ -46,7 +46,8 @@ impl DebCache {
         self.dir.join(format!("{}.deb", package.sha256))
     }
 
-    /// Returns the packages whose file is absent, each file once; presence is judged by size, not by digest.
+    /// Returns the packages whose file is absent, each file once; presence is judged by size, not
+    /// by digest.
     pub fn missing<'a>(&self, packages: &'a [LockedPackage]) -> Vec<&'a LockedPackage> {
         let mut missing: Vec<&LockedPackage> = packages
             .iter()
@@ -94,9 +95,11 @@ impl DebCache {
         ScratchDir::new(&self.dir, "partial")
     }
 
-    /// Moves a downloaded file in, after verifying it. The file is in a directory from [`DebCache::scratch`].
+    /// Moves a downloaded file in, after verifying it. The file is in a directory from
+    /// [`DebCache::scratch`].
     pub(super) fn admit(&self, downloaded: &Path, package: &LockedPackage) -> Result<(), AptError> {
-        // For a `file:` archive apt leaves a link to the archive's own file, which may change later.
+        // For a `file:` archive apt leaves a link to the archive's own file, which may change
+        // later.
         if downloaded.is_symlink() {
             let copy = downloaded.with_extension("copy");
             fs::copy(downloaded, &copy).map_err(AptError::io("copy", downloaded))?;
@@ -129,7 +132,7 @@ impl DebCache {
         Ok(stanza)
     }
 
-    /// Remembers what an index said about a package, for when the index has moved on.
+    /// Remembers a package's index entry, because the index will drop it.
     pub(super) fn remember(
         &self,
         package: &LockedPackage,
@@ -146,7 +149,8 @@ impl DebCache {
         }
     }
 
-    /// Returns what is known of a package's relations without its archive: from an index seen earlier, or its file.
+    /// Returns what is known of a package's relations without its archive: from an index seen
+    /// earlier, or its file.
     pub(super) fn remembered(&self, package: &LockedPackage) -> Option<ControlStanza> {
         read_stanza(&self.index_path(package), package).or_else(|| {
             self.verify(package).ok()?;

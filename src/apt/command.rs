@@ -1,4 +1,4 @@
-//! Runs the system's tools and keeps what they said.
+//! Runs the system's tools and captures their output.
 
 use super::error::AptError;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ pub struct ToolOutput {
 }
 
 impl ToolOutput {
-    /// Returns standard output, or an error that carries the end of what the tool said.
+    /// Returns standard output, or an error with the end of the tool's messages.
     pub fn checked(self, command: &str) -> Result<String, AptError> {
         if self.success {
             return Ok(self.stdout);
@@ -56,7 +56,8 @@ pub fn run(command: &mut Command) -> Result<ToolOutput, AptError> {
     })
 }
 
-/// Has a tool speak as it was written, so that what it says can be understood. `LANGUAGE` counts for more than `LC_ALL`.
+/// Makes a tool print untranslated messages, so that they can be parsed. `LANGUAGE` overrides
+/// `LC_ALL`.
 pub fn in_plain_words(command: &mut Command) -> &mut Command {
     command.env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE")
 }

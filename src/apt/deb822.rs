@@ -1,4 +1,5 @@
-//! Stanzas of Debian control data, as in `Packages`, `status` and a `.deb`'s control file (deb822(5)).
+//! Stanzas of Debian control data, as in `Packages`, `status` and a `.deb`'s control file
+//! (deb822(5)).
 
 /// Holds one stanza: its fields in their order, each value with its continuation lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

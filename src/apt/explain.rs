@@ -83,12 +83,14 @@ impl FailedRequest<'_> {
         removed: &[String],
     ) -> Result<Vec<UnmetRelation>, AptError> {
         let mut arguments = self.wanted.to_vec();
-        // Where apt would rather remove a lower package, insisting on that package makes it say why.
+        // Where apt would rather remove a lower package, insisting on that package makes it say
+        // why.
         if unmet.is_empty() && !removed.is_empty() {
             arguments.extend(removed.iter().cloned());
             unmet = reason::unmet(&self.ask(&arguments, LowerPolicy::Held)?.stdout);
         }
-        // apt names only the end of a chain: ask for what it left out as well until a cause shows up.
+        // apt names only the end of a chain: ask for what it left out as well until a cause shows
+        // up.
         for _ in 0..CHAIN_STEPS {
             if unmet.iter().any(|relation| !relation.is_consequence()) {
                 break;
@@ -144,7 +146,8 @@ impl FailedRequest<'_> {
         )))
     }
 
-    /// Looks for an older version of a package that was asked for by name and that lower layers can carry.
+    /// Looks for an older version of a package that was asked for by name and that lower layers can
+    /// carry.
     fn fitting(&self) -> Result<Option<String>, AptError> {
         let named = self.wanted.iter().enumerate();
         for (index, package) in named.filter(|(_, name)| self.request.packages.contains(name)) {

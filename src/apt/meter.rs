@@ -1,6 +1,6 @@
 //! How far a running mmdebstrap is, read from its output.
 
-/// Follows mmdebstrap's output: how far is it?
+/// Follows mmdebstrap's progress by its output.
 pub struct BootstrapMeter {
     packages: usize,
     steps: usize,

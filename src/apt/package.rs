@@ -1,4 +1,4 @@
-//! What the package side is asked for; what a lock holds is [`LockedPackage`].
+//! Requests for packages. The answer is a list of [`LockedPackage`]s.
 
 pub use crate::recipe::{Bootstrap, BootstrapVariant, LockedPackage, Pocket, Sha256};
 

@@ -16,7 +16,7 @@ pub struct UnmetRelation {
 }
 
 impl UnmetRelation {
-    /// Says whether the other package was left out only because something it needs failed in turn.
+    /// Says whether the other package was left out only because one of its own relations failed.
     pub fn is_consequence(&self) -> bool {
         self.problem.contains("not going to be installed")
     }

@@ -42,7 +42,8 @@ impl<'a> Resolver<'a> {
 
     /// Returns the packages that `request` adds to what is in `lower`, sorted by name.
     ///
-    /// The packages of lower layers are installed and stay as they are, even where the archives have moved on.
+    /// The packages of lower layers are installed and stay as they are, even where the archives
+    /// have moved on.
     pub fn resolve(
         &self,
         request: PackageRequest<'_>,
@@ -166,8 +167,8 @@ impl<'a> Resolver<'a> {
         Ok(shown)
     }
 
-    /// Returns control data for the lower layers' packages: remembered, from today's index, or from the file itself,
-    /// which is fetched if need be.
+    /// Returns control data for the lower layers' packages: remembered, from today's index, or from
+    /// the file itself, which is fetched if need be.
     fn stanzas(&self, lower: &[LowerPackages<'_>]) -> Result<Vec<ControlStanza>, AptError> {
         let debs = self.root.debs();
         let packages = || lower.iter().flat_map(|l| l.packages);
@@ -201,7 +202,8 @@ impl<'a> Resolver<'a> {
             .collect()
     }
 
-    /// Refuses what apt would read as something else: an option, a removal, a pattern, a regular expression.
+    /// Refuses what apt would read as something else: an option, a removal, a pattern, a regular
+    /// expression.
     fn check_name(&self, layer: &str, specification: &str) -> Result<(), AptError> {
         let name = base_name(specification);
         let rest = &specification[name.len()..];
@@ -230,7 +232,8 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Returns what to ask apt for to get a variant's set, by the patterns that mmdebstrap uses (apt-patterns(7)).
+/// Returns what to ask apt for to get a variant's set, by the patterns that mmdebstrap uses
+/// (apt-patterns(7)).
 fn base_arguments(variant: BootstrapVariant, arch: &str) -> Vec<String> {
     let pattern = |inner: &str| format!("?and(?architecture({arch}),{inner})");
     match variant {
@@ -243,7 +246,7 @@ fn base_arguments(variant: BootstrapVariant, arch: &str) -> Vec<String> {
     }
 }
 
-/// Says whether the variant itself asks for the package: then it counts as asked for, not as pulled in.
+/// Says whether the variant itself asks for the package. Then it is marked as installed by hand.
 fn is_part_of(variant: BootstrapVariant, stanza: &ControlStanza) -> bool {
     stanza.get("Essential") == Some("yes")
         || variant != BootstrapVariant::Essential && stanza.get("Package") == Some("apt")

@@ -4,7 +4,7 @@
 //! <work>/default-sources/…      what mmdebstrap answered, by suite and components
 //! <work>/<key>/apt.conf         key = digest of sources and configuration
 //!              sources.list
-//!              archives         label, tab, root: what `update` learned, for fetching later without it
+//!              archives         label, tab, root: kept by `update`, so that fetching works without it
 //!              lists/ cache/ status …
 //! ```
 
@@ -20,10 +20,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Trusted where a source names no key itself: the archive keys that the distribution's own package installs.
+/// Trusted where a source names no key itself: the archive keys that the distribution's own package
+/// installs.
 const DEFAULT_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Parts of the host's `Acquire` settings that describe its way to the network. Nothing about trust or validity.
+/// Parts of the host's `Acquire` settings that describe its way to the network. Nothing about trust
+/// or validity.
 const TRANSPORT: [&str; 7] = [
     "http",
     "https",
@@ -44,7 +46,8 @@ pub struct AptRoot {
 }
 
 impl AptRoot {
-    /// Opens the state below `work`; needs no network. `sources` is a user's sources file to use instead of the defaults.
+    /// Opens the state below `work`; needs no network. `sources` is a user's sources file to use
+    /// instead of the defaults.
     pub fn open(
         work: &Path,
         debs: DebCache,
@@ -54,7 +57,7 @@ impl AptRoot {
     ) -> Result<Self, AptError> {
         let work = std::path::absolute(work).map_err(AptError::io("find", work))?;
         let lines = source_list::render(&sources::sources(&work, spec, sources)?);
-        // The configuration is part of the key, for apt's caches depend on it.
+        // The configuration is part of the key, because apt's caches depend on it.
         let digest = Hasher::digest(format!("{}{lines}", config(Path::new(""), arch, "")));
         let key: String = digest
             .iter()
@@ -115,7 +118,8 @@ impl AptRoot {
     }
 }
 
-/// Writes the private configuration: every path leads into `dir`, and the host's parts are not read.
+/// Writes the private configuration: every path leads into `dir`, and the host's parts are not
+/// read.
 fn config(dir: &Path, arch: &str, transport: &str) -> String {
     let dir = dir.display();
     let mut text = String::new();
@@ -142,7 +146,8 @@ fn config(dir: &Path, arch: &str, transport: &str) -> String {
         text,
         "APT::Architecture \"{arch}\";\nAPT::Architectures {{ \"{arch}\"; }};"
     );
-    // apt takes itself for essential unless told of another list; mmdebstrap does the same for its leanest variant.
+    // apt takes itself for essential unless told of another list; mmdebstrap does the same for its
+    // leanest variant.
     text.push_str("pkgCacheGen::ForceEssential \",\";\n");
     text.push_str(
         "APT::Install-Recommends \"false\";\nAPT::Install-Suggests \"false\";\n\

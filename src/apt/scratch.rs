@@ -33,7 +33,8 @@ impl ScratchDir {
 
 impl Drop for ScratchDir {
     fn drop(&mut self) {
-        // Nothing can be done about a failure here; what is left is cache and may be deleted by anyone.
+        // Nothing can be done about a failure here; what is left is cache and may be deleted by
+        // anyone.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

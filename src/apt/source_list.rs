@@ -111,7 +111,8 @@ fn stanza(block: &str) -> Result<Vec<ArchiveSource>, String> {
     if !enabled || !words("Types").iter().any(|t| t == "deb") {
         return Ok(Vec::new());
     }
-    // Both styles know the same options under other names: sources.list(5), "THE DEB AND DEB-SRC TYPES: OPTIONS".
+    // Both styles know the same options under other names: sources.list(5), "THE DEB AND DEB-SRC
+    // TYPES: OPTIONS".
     const OPTIONS: [(&str, &str); 5] = [
         ("Signed-By", "signed-by"),
         ("Trusted", "trusted"),

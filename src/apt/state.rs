@@ -1,4 +1,4 @@
-//! The lower layers as apt sees them: installed, and not to be moved.
+//! The lower layers as apt sees them: installed, and pinned.
 
 use super::command::ToolOutput;
 use super::deb822::ControlStanza;
@@ -9,10 +9,10 @@ use super::scratch::ScratchDir;
 use std::fmt::Write as _;
 use std::fs;
 
-/// Says whether apt may change packages of lower layers: only to find out if that would help.
+/// Says whether apt may change packages of lower layers. It may only to find out if that helps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum LowerPolicy {
-    /// They stay as they are.
+    /// They stay at their versions.
     Held,
     /// They may move.
     Movable,
@@ -40,7 +40,7 @@ impl<'a> InstalledState<'a> {
         }
         for package in lower.iter().flat_map(|l| l.packages) {
             let (name, version) = (&package.name, &package.version);
-            // The second record takes away every other version; the first record that matches a version counts.
+            // The first record that matches a version wins, so the second forbids all others.
             let _ = write!(
                 pins,
                 "Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n"

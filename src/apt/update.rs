@@ -8,7 +8,8 @@ use super::scratch::write_atomic;
 use std::fs;
 
 impl AptRoot {
-    /// Fetches the archives' indexes, verifies their signatures, and yields what can resolve against them.
+    /// Fetches the archives' indexes, verifies their signatures, and yields what can resolve
+    /// against them.
     pub fn update(&self) -> Result<Resolver<'_>, AptError> {
         self.apt("apt-get", &["-q", "--error-on=any", "update"])?
             .checked("apt-get update")?;

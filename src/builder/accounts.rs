@@ -1,9 +1,11 @@
-//! Account numbers: names that a layer creates get the numbers that the ids table fixes, whatever order packages ran in.
+//! Account numbers: names that a layer creates get the numbers of the ids table, whatever the order
+//! in which packages were set up.
 //!
-//! Only the dynamic range of system accounts (100 to 999, Debian policy 9.2.2) is renumbered: below are Debian's static
-//! ids, above are people. Names that base-passwd lists keep its number wherever it is (`users` is 100). Another new name
-//! enters the table with the number that it got, if that is free, else with the lowest free one. File owners need no
-//! change, because trees hold names.
+//! Only the dynamic range of system accounts (100 to 999, Debian policy 9.2.2) is renumbered. Below
+//! it are Debian's static ids, above it are people. Names that base-passwd lists keep their numbers
+//! even in that range (`users` is 100). Any other new name enters the table with the number that it
+//! got, if that is free, or else with the lowest free one. File owners need no change, because
+//! trees hold names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +26,7 @@ pub struct CreatedNames {
 
 const DYNAMIC: std::ops::RangeInclusive<u32> = 100..=999;
 
-/// Gives new names in `after` their numbers from the table, which gains names that it did not have.
+/// Gives new names in `after` their numbers from the table. Names that the table lacks are added.
 pub fn renumber(
     lower: &Tree,
     after: &mut Tree,
@@ -144,8 +146,8 @@ fn renumbered_passwd(
     })
 }
 
-/// Returns the names that a finished layer created, with the numbers that it gave them. `both` reads a file as it was below the
-/// layer, and as the layer has it.
+/// Returns the names that a finished layer created, with their numbers. `both` reads a file twice:
+/// as it is below the layer, and as the layer has it.
 pub fn created(
     both: impl Fn(&str) -> Result<(String, String), BuildError>,
 ) -> Result<CreatedNames, BuildError> {
@@ -171,7 +173,8 @@ pub fn created(
     })
 }
 
-/// Renumbers the named entries of POSIX ACLs on changed inodes: unlike owners, they are stored by number.
+/// Renumbers the named entries of POSIX ACLs on changed inodes: unlike owners, they are stored by
+/// number.
 fn renumber_acls(
     lower: &Tree,
     after: &mut Tree,
@@ -194,7 +197,8 @@ fn renumber_acls(
     }
 }
 
-/// An ACL is a 32-bit version and 8-byte entries of tag, permissions and id, little-endian (linux/posix_acl_xattr.h).
+/// An ACL is a 32-bit version and 8-byte entries of tag, permissions and id, little-endian
+/// (linux/posix_acl_xattr.h).
 fn renumber_acl(acl: &mut [u8], users: &BTreeMap<u32, u32>, groups: &BTreeMap<u32, u32>) {
     const USER: [u8; 2] = [0x02, 0];
     const GROUP: [u8; 2] = [0x08, 0];

@@ -1,4 +1,4 @@
-//! What a build stands on: composed layers, and a writable view of them that is read back when the work is done.
+//! The layers below a build: composed, and changed through a writable view that is read back.
 
 use super::refuse::refuse;
 use super::views::{lower_kind, volatile};
@@ -14,12 +14,12 @@ use crate::tree::{Changeset, Inode, Tree};
 pub struct LayersBelow {
     /// Their tree, without its derived files.
     pub merged: Tree,
-    /// The same with them: what a build sees.
+    /// The same with its derived files: what a build sees.
     pub lower: Tree,
 }
 
 impl LayersBelow {
-    /// Returns nothing at all: what a base stands on.
+    /// Returns empty trees, for a base, which has no layers below it.
     pub fn nothing() -> Self {
         Self {
             merged: Tree::new(),
@@ -27,7 +27,8 @@ impl LayersBelow {
         }
     }
 
-    /// Composes `members`, lowest first, and tells progress about `name`; layers that do not merge are an error.
+    /// Composes `members`, lowest first, and reports progress under `name`. Layers that do not
+    /// merge are an error.
     pub fn compose(
         composer: &Composer<'_>,
         name: &str,
@@ -36,7 +37,8 @@ impl LayersBelow {
         let transaction = composer.repository().begin()?;
         let mut composition = composer.compose(name, members, &transaction)?;
         refuse(std::mem::take(&mut composition.findings))?;
-        // The view reads objects from the repository: what the merge and the derivers made must be there first.
+        // The view reads objects from the repository, so those of the merge and the derivers must
+        // be stored first.
         transaction.store()?;
         Ok(Self {
             merged: composition.merged,

@@ -1,7 +1,7 @@
 //! The build of a recipe's image: its layers, then the layers composed.
 //!
-//! When a layer that was kept does not hold on today's lower layers, the build starts over and
-//! builds that layer too. A layer is forced once, so this ends.
+//! When a kept layer does not work on today's lower layers, the build starts over and builds that
+//! layer too. Each layer is forced at most once, so this ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -60,7 +60,7 @@ pub fn build(
                 report.seconds = started.elapsed().as_secs_f64();
                 return Ok(report);
             }
-            // Layers that were kept do not hold on today's lower layers: they are built on those, once.
+            // Some kept layers do not work on today's lower layers: build those layers again, once.
             Err(BuildError::RebuildNeeded { findings }) => {
                 forced = forced_by(&findings, &tried);
                 if forced.is_empty() {
@@ -74,8 +74,8 @@ pub fn build(
 }
 
 impl BuildSession<'_> {
-    /// Builds or keeps every layer, and composes the image. `earlier` holds the reports of layers that an attempt before
-    /// this one built.
+    /// Builds or keeps every layer, and composes the image. `earlier` holds the reports of layers
+    /// that an attempt before this one built.
     fn run(
         &mut self,
         inputs: &[LayerInputs],
@@ -111,7 +111,8 @@ impl BuildSession<'_> {
         })
     }
 
-    /// Says on which layers, other ones than it was built on, a kept layer was found to be safe.
+    /// Names the layers on which a kept layer was found to be safe, other than those it was built
+    /// on.
     fn safe_on(&self, id: &LayerId) -> Result<Option<String>, BuildError> {
         let layer = self.repository.read_layer(id)?;
         let on = layer.build.on.iter();

@@ -1,4 +1,4 @@
-//! What the layers of a recipe compose to, as they are built: looked at, not kept.
+//! Composes the layers of a recipe as they were last built. Nothing is committed.
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ use crate::time::Date;
 pub struct ComposeReport {
     /// The recipe's name.
     pub recipe: String,
-    /// The image; none where the layers do not make one.
+    /// The image, if the layers make a sound one.
     pub image: Option<ImageId>,
     /// The layers, lowest first.
     pub layers: Vec<ImageLayer>,
@@ -28,8 +28,8 @@ pub struct ComposeReport {
     pub findings: Vec<Finding>,
 }
 
-/// Composes the layers of a recipe as they are built, and checks them on the day `today`. Builds nothing and commits
-/// nothing.
+/// Composes the layers of a recipe as they are built, and checks them on the day `today`. Builds
+/// nothing and commits nothing.
 pub fn compose_built(
     workspace: &Workspace,
     composer: &Composer<'_>,

@@ -1,4 +1,5 @@
-//! Composing with all that it needs: the index of facts, and a sandbox for the programs of the image.
+//! Composing with all that it needs: the index of facts, and a sandbox for the programs of the
+//! image.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -38,7 +39,7 @@ impl<'a> Composer<'a> {
         self.repository
     }
 
-    /// Composes layers; `name` is what progress is told about.
+    /// Composes layers. Progress is reported under `name`.
     pub fn compose(
         &self,
         name: &str,
@@ -53,7 +54,7 @@ impl<'a> Composer<'a> {
             tell: &tell,
         };
         let composition = compose(members, transaction, &self.index, &generate);
-        // An interrupt ends what runs, and that failure is its consequence.
+        // An interrupt also stops the programs that run, and they report it as a failure.
         if self.cancel.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(BuildError::Interrupted);
         }

@@ -1,8 +1,9 @@
-//! Runs the programs of an image that make files from the rest of it, and remembers by the digest of what they read.
+//! Runs the programs of an image that make files from the rest of it, and caches what they made.
 //!
-//! What a job made is kept in `cache/derived/<key>`, a tree in its canonical form. With all of them known nothing is
-//! mounted and nothing runs, which needs no root. They are files and not entries of the index, because two layers may be
-//! built at once and the index has one user.
+//! The key is the digest of what a job reads. The result is a tree in its canonical form, in
+//! `cache/derived/<key>`. When all results are cached, nothing is mounted and nothing runs, so root
+//! is not needed. Results are files and not entries of the index, because two layers may be built
+//! at once and the index has one user.
 
 use std::fs::File;
 use std::io;
@@ -25,7 +26,7 @@ use crate::sandbox::{
 use crate::store::{Repository, Transaction};
 use crate::tree::{Inode, Node, Tree};
 
-/// Files made at no particular time: what they are derived from may come from many layers.
+/// Derived files are dated 1970: their sources may come from many layers, so no layer's epoch fits.
 const EPOCH: i64 = 0;
 
 /// Runs generators in the sandbox.
@@ -115,7 +116,8 @@ impl SandboxedGenerator<'_> {
     }
 
     fn remember(&self, key: &JobKey, made: &Tree) -> Result<(), BuildError> {
-        // A tree stands on its root: the directories above the outputs come along, and are left out when it is read.
+        // A tree stands on its root: the directories above the outputs come along, and are left out
+        // when it is read.
         let mut whole = made.clone();
         for (path, _) in made.iter() {
             let above = std::iter::successors(path.parent(), RelPath::parent);

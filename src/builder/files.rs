@@ -1,4 +1,5 @@
-//! Copying a layer's own files into a view. Paths are resolved inside the view: its links cannot lead out of it.
+//! Copying a layer's own files into a view. Paths are resolved inside the view: its links cannot
+//! lead out of it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,7 +18,7 @@ use crate::path::RelPath;
 use crate::recipe::{Definition, FileContent, FileInput};
 use crate::tree::Owner;
 
-/// Says whether anybody may execute `path`.
+/// Says whether `path` is executable for anybody.
 pub fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
@@ -35,7 +36,8 @@ pub fn copy(
     };
     let source_dir = layer_dir.join(wanted.source.as_path());
     let view = ViewWriter { root, epoch };
-    // Directories come with their contents, so that a directory which is already there keeps its mode.
+    // Directories come with their contents, so that a directory which is already there keeps its
+    // mode.
     for file in files {
         match &file.content {
             FileContent::Directory => view.directory(file, wanted.mode.contains_key(&file.path))?,
@@ -49,14 +51,14 @@ pub fn copy(
 /// When owners are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnerPass {
-    /// Before scripts run: only those that exist by then.
+    /// Before scripts run: only users and groups that exist already.
     Known,
-    /// After scripts, which may have made the others.
+    /// After scripts ran, which may have created the others.
     All,
 }
 
-/// Gives files their owners; those that have them already are left alone, because a change of owner takes privileges
-/// away that a script may have given since.
+/// Gives files their owners; those that have them already are left alone, because a change of owner
+/// takes privileges away that a script may have given since.
 pub fn own(
     owners: &BTreeMap<RelPath, (Owner, Owner)>,
     root: &Path,
@@ -73,10 +75,10 @@ pub fn own(
             (Some(uid), Some(gid), _) => (uid, gid),
             (_, _, OwnerPass::Known) => continue,
             (None, _, OwnerPass::All) => {
-                return Err(unknown("given to a user that no layer makes"));
+                return Err(unknown("given to a user that no layer creates"));
             }
             (_, None, OwnerPass::All) => {
-                return Err(unknown("given to a group that no layer makes"));
+                return Err(unknown("given to a group that no layer creates"));
             }
         };
         let fail = |verb| {
@@ -163,7 +165,8 @@ impl ViewWriter<'_> {
         }
     }
 
-    /// Returns where `path` lies once the links above it are followed inside the view; parents are made as needed.
+    /// Returns where `path` lies once the links above it are followed inside the view; parents are
+    /// made as needed.
     fn place(&self, path: &RelPath) -> Result<PathBuf, BuildError> {
         let (parent, name) = open_parent(self.root, path)?;
         let dir = fs::read_link(format!("/proc/self/fd/{}", parent.as_raw_fd()))

@@ -20,16 +20,17 @@ use crate::tree::Tree;
 pub struct ComposedImage {
     /// The image.
     pub id: ImageId,
-    /// Whether it is another one than before.
+    /// Whether it differs from the one before.
     pub changed: bool,
-    /// What the checks found; nothing of it refuses the image.
+    /// What the checks found. None of it refuses the image.
     pub findings: Vec<Finding>,
     /// Bytes written for it, besides its layers.
     pub bytes_written: u64,
 }
 
 impl BuildSession<'_> {
-    /// Composes and checks the image, unless that was done before; a set that is not sound changes nothing.
+    /// Composes, checks and commits the image, unless the cache has it. A set that is not sound
+    /// changes nothing.
     pub(super) fn image(&self) -> Result<ComposedImage, BuildError> {
         let (recipe, repository) = (self.workspace.recipe(), self.repository);
         let ids: Vec<_> = recipe.layers.iter().map(|name| self.built[name]).collect();
@@ -110,8 +111,8 @@ pub(super) fn image_of(
     })
 }
 
-/// Returns the waivers that an image records: those in force, and those about the change from one image to the next, which
-/// a machine meets too.
+/// Returns the waivers that an image records: those in force, and those about the change from one
+/// image to the next, which a machine meets too.
 fn recorded(mut in_force: Vec<Waiver>, all: &[Waiver], today: Date) -> Vec<Waiver> {
     for waiver in all {
         let id: Option<FindingId> = waiver.finding.parse().ok();

@@ -1,4 +1,5 @@
-//! What a layer is built from: definition, files, scripts and locked packages, read from disk and keyed.
+//! What a layer is built from: definition, files, scripts and locked packages, read from disk and
+//! keyed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,12 +13,12 @@ use crate::recipe::{
     canonical_inputs,
 };
 
-/// The version of what the builder makes of its inputs: raised when capture, classification or
-/// composition change, so that the same inputs give another layer. Every build key has it, and so
-/// each step of it builds every layer again.
+/// The version of the builder. Raise it when capture, classification or composition change so that
+/// the same inputs give another layer. Every build key contains it, so raising it rebuilds every
+/// layer.
 ///
-/// It is 2 from layerset 0.1 on, which raised it with the version of the checks; those move no key
-/// any more.
+/// It is 2 because layerset 0.1 raised it together with the version of the checks. Since then the
+/// checks' version is no part of any key.
 pub const BUILDER_VERSION: u32 = 2;
 
 /// One layer's inputs.
@@ -39,7 +40,7 @@ pub struct LayerInputs {
     pub architecture: String,
     /// The build key.
     pub key: BuildKey,
-    /// What the key hashes, for comparing with an earlier build.
+    /// The text that the key hashes. It is compared with that of an earlier build.
     pub canonical: String,
 }
 
@@ -90,7 +91,8 @@ impl LayerInputs {
             files: &files,
             scripts: &scripts,
             lock: Some(&lock_entry),
-            // The numbers of the names that a layer creates are compared with what it created: see `keys`.
+            // The numbers of the names that a layer creates are compared with what it created: see
+            // `keys`.
             ids: &IdTable::default(),
             architecture: &lock.architecture,
             epoch: Some(lock_entry.epoch),

@@ -1,4 +1,5 @@
-//! One layer's build: packages, files and scripts on a writable view of the layers below, captured and settled.
+//! One layer's build: packages, files and scripts on a writable view of the layers below, captured
+//! and settled.
 
 use std::path::{Path, PathBuf};
 
@@ -22,8 +23,8 @@ use crate::recipe::{LayerContent, LockedPackage, UpperLayer};
 use crate::store::{RefName, Transaction};
 use crate::tree::Tree;
 
-/// Room for what a package becomes when it is installed, per byte of its `.deb`; Debian's archives compress to about a
-/// quarter, and the files exist twice until the work directory goes.
+/// Room for what a package becomes when it is installed, per byte of its `.deb`; Debian's archives
+/// compress to about a quarter, and the files exist twice until the work directory goes.
 const BYTES_PER_DEB_BYTE: u64 = 10;
 /// Room for indexes, logs and databases, in bytes.
 const SPARE_BYTES: u64 = 64 << 20;
@@ -101,8 +102,8 @@ pub fn prepare<'r>(
     })
 }
 
-/// Settles what a build left behind, and commits the layer; one at a time, in the recipe's order, so that new accounts
-/// get their numbers in a fixed order.
+/// Settles what a build left behind, and commits the layer. Layers are finished one at a time, in
+/// the recipe's order, so that new accounts get their numbers in a fixed order.
 pub fn finish(
     build: &mut BuildSession<'_>,
     input: &LayerInputs,
@@ -126,14 +127,14 @@ pub fn finish(
     commit(build, input, settled, transaction)
 }
 
-/// Where one layer's build finds things.
+/// What the steps of one layer's build need.
 struct LayerContext<'a> {
     log: PathBuf,
     cache: DebCache,
     input: &'a LayerInputs,
 }
 
-/// Returns the path of a log that is not there yet.
+/// Returns the path of a new log, and removes the old one.
 pub fn log_path(build: &BuildSession<'_>, of: &str) -> Result<PathBuf, BuildError> {
     let name = format!("{}.{of}.log", build.workspace.recipe().name);
     let path = build.repository.cache_dir("logs")?.join(name);
@@ -141,7 +142,7 @@ pub fn log_path(build: &BuildSession<'_>, of: &str) -> Result<PathBuf, BuildErro
     Ok(path)
 }
 
-/// Fetches the packages that the cache lacks; `layer` is what is told of.
+/// Fetches the packages that the cache lacks. Progress is reported under `layer`.
 pub fn fetch(
     build: &BuildSession<'_>,
     layer: &str,
@@ -287,7 +288,7 @@ fn commit(
     let composition = composer.compose(&input.name, &members, &transaction)?;
     let found = composer.examine(&composition, &members, &transaction)?;
     let previous = build.repository.read_ref(&name)?;
-    // A layer that is damaged or gone says nothing.
+    // A layer that is damaged or gone counts as no earlier one.
     let previous = previous
         .and_then(|text| text.parse().ok())
         .and_then(|id| Member::read(build.repository, &id).ok());

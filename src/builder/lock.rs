@@ -1,4 +1,5 @@
-//! Locking: from the names in a recipe to exact package files, layer by layer, each held under the next.
+//! Locking: from the names in a recipe to exact package files, layer by layer, each held under the
+//! next.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +11,15 @@ use crate::apt::{AptRoot, DebCache, LowerPackages, PackageRequest, Resolver};
 use crate::recipe::{Definition, LOCK_VERSION, LayerLock, LockedPackage, RecipeLock, Workspace};
 use crate::store::{Repository, Waiting};
 
-/// How to lock.
+/// Options of [`lock`].
 pub struct LockOptions<'a> {
-    /// The layers whose packages move; all of them when empty and there is no lock yet, or when nothing is named.
+    /// The layers whose packages may change. All of them, when this is empty.
     pub update: Vec<String>,
     /// A sources file to use instead of the distribution's default archives.
     pub apt_sources: Option<PathBuf>,
     /// How to wait for another command that uses the archives.
     pub waiting: Waiting<'a>,
-    /// Told how far the work is.
+    /// Where progress goes.
     pub progress: &'a dyn BuildProgress,
 }
 
@@ -31,7 +32,7 @@ pub struct LockChange {
     pub package: String,
     /// The version before; absent for a new package.
     pub before: Option<String>,
-    /// The version now; absent for one that is gone.
+    /// The version now; absent for a package that is gone.
     pub after: Option<String>,
 }
 
@@ -46,7 +47,8 @@ pub struct LockReport {
     pub packages: usize,
 }
 
-/// Resolves the packages of a recipe and writes its lock; the commit point is the rename of the lock file.
+/// Resolves the packages of a recipe and writes its lock; the commit point is the rename of the
+/// lock file.
 ///
 /// With [`LockOptions::update`], only the named layers move; the others keep their packages.
 pub fn lock(
@@ -164,8 +166,8 @@ fn resolve(
     })
 }
 
-/// Sets the epochs. A layer whose packages did not move keeps the one that it has: layerset 0.1
-/// took it from the archives, and another one would be another build key and another id.
+/// Sets the epochs. A layer whose packages did not change keeps its epoch: layerset 0.1 took epochs
+/// from the archives, and a new epoch would give the layer a new build key and a new id.
 fn set_epochs(
     lock: &mut RecipeLock,
     before: Option<&RecipeLock>,

@@ -1,10 +1,10 @@
 //! Building: recipe + lock → layers → image. Only what changed is built.
 //!
 //! For each layer the build key is computed from its inputs (`inputs`). A layer whose key is known
-//! (`keys`) is kept. The others (`waves`) are built on the composition of the layers that they stand
-//! on, each in its own sandbox (`layer`), settled (`settle`), and committed one by one: the commit
-//! point of a layer is the rename of its ref. Then the image is composed and checked (`image`), and
-//! committed by the rename of `images/<recipe>`.
+//! (`keys`) is kept. The others (`waves`) are built on the composition of the layers that they
+//! stand on, each in its own sandbox (`layer`), settled (`settle`), and committed one by one: the
+//! commit point of a layer is the rename of its ref. Then the image is composed and checked
+//! (`image`), and committed by the rename of `images/<recipe>`.
 
 mod accounts;
 mod baselines;

@@ -1,4 +1,4 @@
-//! Numbers of accounts: where layers, the ids table and a fresh checkout meet.
+//! Account numbers: layers that exist and the ids table must agree, in a fresh checkout too.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use super::session::BuildSession;
 use crate::recipe::IdKind;
 
 impl BuildSession<'_> {
-    /// Returns a name of the cached layer whose number is another one in the table, or another's.
+    /// Returns a name of the cached layer that has another number in the table, or whose number
+    /// belongs to another name there.
     pub(super) fn number_that_moved(&self, cached: &CachedLayer) -> Option<String> {
         let moved = |kind, names: &BTreeMap<String, u32>| {
             let is_moved = |name: &str, number: u32| match self.ids.get(kind, name) {
@@ -24,7 +25,7 @@ impl BuildSession<'_> {
             .or_else(|| moved(IdKind::Group, &cached.created.groups))
     }
 
-    /// Numbers that a kept layer uses and the table does not list yet, e.g. in a fresh checkout, enter the table.
+    /// Adds the numbers of a kept layer to the table, which lacks them e.g. in a fresh checkout.
     pub(super) fn adopt_numbers(&mut self, cached: &CachedLayer) -> Result<(), BuildError> {
         for (kind, names) in [
             (IdKind::User, &cached.created.users),

@@ -1,4 +1,4 @@
-//! How to build.
+//! Options of a build.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -7,20 +7,21 @@ use super::progress::BuildProgress;
 use crate::store::Waiting;
 use crate::time::Clock;
 
-/// How to build.
+/// Options of [`build`](super::build()).
 pub struct BuildOptions<'a> {
     /// A sources file to use instead of the distribution's default archives.
     pub apt_sources: Option<PathBuf>,
     /// Layers to build even when they are known.
     pub rebuild: Vec<String>,
-    /// The only layer that may change; that another one changed too is an error. Layers that must be rebuilt because of it are.
+    /// The only layer that may change. A change of another layer is an error, but layers that must
+    /// be rebuilt because of this one are rebuilt.
     pub only: Option<String>,
-    /// Tells which waivers have expired.
+    /// Decides which waivers have expired.
     pub clock: &'a dyn Clock,
-    /// How to wait for another command that does the same.
+    /// How to wait for another command that builds the same recipe.
     pub waiting: Waiting<'a>,
-    /// Set when the work is to stop.
+    /// Set by the caller to stop the build.
     pub cancel: &'a AtomicBool,
-    /// Told how far the work is.
+    /// Where progress goes.
     pub progress: &'a dyn BuildProgress,
 }

@@ -1,16 +1,16 @@
-//! How far a build is, for whoever waits for it.
+//! Progress of a build.
 
 use super::report::LayerReport;
 
-/// Tells a person how far the work is.
+/// Shows a person the progress of a build.
 pub trait BuildProgress: Sync {
-    /// Says what is being done, about which layer, and how far it is (0 to 1), where known.
+    /// Reports a step of a layer's build. `fraction` goes from 0 to 1, where it is known.
     fn step(&self, layer: &str, what: &str, fraction: Option<f64>);
-    /// Says that a layer is finished.
+    /// Reports a finished layer.
     fn finished(&self, layer: &LayerReport);
 }
 
-/// Says nothing.
+/// Reports nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SilentBuild;
 

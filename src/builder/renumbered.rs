@@ -9,10 +9,11 @@ use crate::path::RelPath;
 use crate::store::Repository;
 use crate::tree::{Inode, Tree};
 
-/// Reads a file of an image; one that is not there is empty.
+/// Reads a file of an image. A missing file is empty.
 pub type ReadImageFile<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>, BuildError>;
 
-/// Finds accounts that have another number than in the image `before`: files of a machine's `/var` keep theirs.
+/// Finds accounts whose numbers differ from those in the image `before`. Such a change would give
+/// files in a machine's `/var` to somebody else, because they keep their numbers.
 ///
 /// `read` reads a file of the new image; `members` are its layers.
 pub fn renumbered_since(
@@ -22,7 +23,7 @@ pub fn renumbered_since(
     read: ReadImageFile<'_>,
 ) -> Result<Vec<Finding>, BuildError> {
     let id = before.and_then(|text| text.parse::<ImageId>().ok());
-    // An image that is damaged or gone says nothing.
+    // Nothing can be compared with an image that is damaged or gone.
     let image = id.and_then(|id| repository.read_image(&id).ok());
     let Some(tree) = image.and_then(|image| repository.read_tree(&image.tree).ok()) else {
         return Ok(Vec::new());
@@ -62,7 +63,7 @@ fn maker_of(
     Ok(String::new())
 }
 
-/// Reads a file of a stored tree; one that is not there is empty.
+/// Reads a file of a stored tree. A missing file is empty.
 pub fn read_file(repository: &Repository, tree: &Tree, path: &[u8]) -> Result<Vec<u8>, BuildError> {
     let object = tree.get(path).and_then(Inode::object);
     Ok(object

@@ -28,7 +28,7 @@ pub struct LayerReport {
     pub action: LayerAction,
     /// Why.
     pub reason: String,
-    /// The findings that decided that it was built, if any did.
+    /// The findings that caused the build, if any did.
     pub findings: Vec<Finding>,
     /// Seconds that it took.
     pub seconds: f64,
@@ -43,11 +43,11 @@ pub struct BuildReport {
     pub recipe: String,
     /// The image.
     pub image: ImageId,
-    /// Whether the image is another one than before.
+    /// Whether the image differs from the one before.
     pub changed: bool,
     /// The layers, lowest first.
     pub layers: Vec<LayerReport>,
-    /// What the checks found; nothing of it refuses the image.
+    /// What the checks found. None of it refuses the image.
     pub findings: Vec<Finding>,
     /// Names that were added to the ids table.
     pub new_ids: Vec<String>,

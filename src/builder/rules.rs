@@ -1,11 +1,11 @@
-//! What a layer's definition says of the files that its build makes.
+//! What a layer's definition says about the files that its build makes.
 
 use std::collections::BTreeMap;
 
 use crate::path::RelPath;
 use crate::recipe::{Definition, SecretRule, StateRule};
 
-/// What is said of the files that a build makes.
+/// Rules for the files that a build makes.
 #[derive(Debug, Clone, Copy)]
 pub struct SettleRules<'a> {
     /// The layer, for messages.

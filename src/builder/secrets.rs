@@ -1,7 +1,8 @@
-//! Secrets made at installation never enter a layer: they become first-boot work, declared in a generated unit.
+//! Secrets made at installation never enter a layer: they become first-boot work, declared in a
+//! generated unit.
 //!
-//! A layer's `[secrets]` come first, then what Debian's packages are known to make. Private keys and password hashes
-//! that nobody declared fail the build.
+//! A layer's `[secrets]` come first, then what Debian's packages are known to make. Private keys
+//! and password hashes that nobody declared fail the build.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use crate::tree::{Inode, Node, Tree};
 /// Something that each machine makes for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstBootWork {
-    /// The path whose absence means that the work is to be done.
+    /// The path that is made. The work is done when it is missing.
     pub path: RelPath,
     /// The shell command.
     pub run: String,
@@ -118,7 +119,8 @@ pub fn take_out(
     Ok(works)
 }
 
-/// Removes links that the build made to a secret, such as a certificate's hash link: their names are as random.
+/// Removes links that the build made to a secret, such as a certificate's hash link. Their names
+/// depend on the secret and are as random.
 fn remove_links_to(work: &FirstBootWork, lower: &Tree, after: &mut Tree) {
     let mut gone = Vec::new();
     for secret in std::iter::once(&work.path).chain(&work.also) {
@@ -195,7 +197,8 @@ fn add_unit(
     Ok(())
 }
 
-/// Quotes a shell command for `ExecStart=`, where `%` and `$` mean something, as systemd.service(5) says.
+/// Quotes a shell command for `ExecStart=`, where `%` and `$` mean something, as systemd.service(5)
+/// says.
 fn unit_quote(command: &str) -> String {
     let mut text = String::from("\"");
     for c in command.chars() {
@@ -236,7 +239,7 @@ fn refuse_undeclared(
         }
     }
     if !found.is_empty() {
-        // Packages ship sample keys for tests and documentation: those are as public as the package.
+        // Packages ship sample keys for tests and documentation. Those are public anyway.
         let shipped = shipped_paths(lower, after, sink)?;
         found.retain(|path| !shipped.contains(path.as_bytes()));
     }

@@ -1,4 +1,4 @@
-//! One build: what its steps share, and the layers that it has so far.
+//! State of one build: what its steps share, and its layers so far.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,7 @@ pub struct BuildSession<'a> {
     pub composer: &'a Composer<'a>,
     /// Layers to build even when they are known.
     pub forced: &'a BTreeMap<String, ForcedRebuild>,
-    /// All layers that are there by now.
+    /// The layers that are built or kept so far.
     pub built: BTreeMap<String, LayerId>,
 }
 

@@ -1,9 +1,10 @@
-//! From what a build left behind to what a layer holds: payload kept, the rest told apart.
+//! Sorts what a build left behind: payload goes into the layer, the rest is handled by kind.
 //!
-//! In order: caches, logs and backups go; files below `/var` are sorted by their class (image content moves below
-//! `/usr/lib/sysimage` and is linked, factory content moves below `/usr/share/factory`, unclassified content fails);
-//! derived links go; secrets become first-boot work; account numbers come from the ids table; times are clamped to the
-//! epoch. The result depends on the inputs alone.
+//! In order: caches, logs and backups go; files below `/var` are sorted by their class (image
+//! content moves below `/usr/lib/sysimage` and is linked, factory content moves below
+//! `/usr/share/factory`, unclassified content fails); derived links go; secrets become first-boot
+//! work; account numbers come from the ids table; times are clamped to the epoch. The result
+//! depends on the inputs alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,9 +52,10 @@ pub struct SettledLayer {
 
 /// Settles what a build made of `ground`.
 ///
-/// Changes are written against the ground without its derived files, for layers never carry those and the next
-/// composition applies changes before it derives. `after` is the tree as the build left it; contents are read and
-/// written through `sink`; `ids` gains the numbers of new names.
+/// Changes are written against the layers below without their derived files, because layers never
+/// carry those, and the next composition applies changes before it derives. `after` is the tree as
+/// the build left it; contents are read and written through `sink`; `ids` gains the numbers of new
+/// names.
 pub fn settle(
     rules: SettleRules<'_>,
     ground: &LayersBelow,
@@ -148,7 +150,8 @@ impl Settler<'_> {
             ) {
                 (_, StateClass::Drop) if is_content => self.revert(&path),
                 (Some((StateClass::Image, root)), _) => {
-                    // A directory that lower layers have stays one: only what is new in it is linked.
+                    // A directory that lower layers have stays one: only what is new in it is
+                    // linked.
                     if let Some(root) = self.first_new(&root, &path) {
                         self.move_to_image(&path, &root, inode)?;
                     }
@@ -211,7 +214,8 @@ impl Settler<'_> {
         Ok(())
     }
 
-    /// Puts back what programs of the image make from the rest of it, as if none had run in this build.
+    /// Puts back what programs of the image make from the rest of it, as if none had run in this
+    /// build.
     fn drop_generated(&mut self) {
         for job in generators::jobs(&self.after) {
             for path in job.outputs(&self.after) {
@@ -262,7 +266,8 @@ impl Settler<'_> {
         Ok(())
     }
 
-    /// Returns the first path from `root` down to `path` that is no directory in the layers below; `None` when all are.
+    /// Returns the first path from `root` down to `path` that is not a directory in the layers
+    /// below, or `None` when all are.
     fn first_new(&self, root: &RelPath, path: &RelPath) -> Option<RelPath> {
         let mut ancestors: Vec<RelPath> =
             std::iter::successors(Some(path.clone()), RelPath::parent)
@@ -306,7 +311,8 @@ impl Settler<'_> {
         Ok(())
     }
 
-    /// Returns what differs from below, with times clamped and hard links numbered within the layer.
+    /// Returns what differs from below, with times clamped and hard links numbered within the
+    /// layer.
     fn changes(mut self, merged: &Tree, epoch: i64) -> Changeset {
         let derived: Vec<RelPath> = diff(merged, self.lower)
             .map(|(path, _)| path.clone())
@@ -372,7 +378,7 @@ impl Settler<'_> {
     }
 }
 
-/// Says whether one of the layer's own rules drops a directory above `path`: then nothing below it stays.
+/// Says whether one of the layer's own rules drops a directory above `path`. Then `path` goes too.
 fn is_below_own_drop(rules: SettleRules<'_>, path: &RelPath) -> bool {
     let dropped = |dir: &RelPath| {
         let mut own = rules.state.iter();
@@ -386,7 +392,8 @@ fn below(dir: &str, path: &RelPath) -> Result<RelPath, BuildError> {
     RelPath::new(&bytes).map_err(|source| BuildError::Path { source })
 }
 
-/// Returns the nearest-to-root ancestor (or the path itself) that a rule makes image or factory content.
+/// Returns the nearest-to-root ancestor (or the path itself) that a rule makes image or factory
+/// content.
 fn region(classifier: &StateClassifier, path: &RelPath) -> Option<(StateClass, RelPath)> {
     let bytes = path.as_bytes();
     let ends = bytes

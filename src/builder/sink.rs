@@ -13,7 +13,7 @@ use crate::store::Transaction;
 /// How many files pass between two reports of progress.
 const REPORT_EVERY: u64 = 256;
 
-/// Takes the files of a build into a transaction, and tells how far it is.
+/// Takes the files of a build into a transaction, and reports progress.
 pub struct BuildSink<'t> {
     transaction: &'t Transaction<'t>,
     progress: Option<&'t (dyn Fn(u64, u64) + Sync)>,
@@ -32,7 +32,7 @@ impl<'t> BuildSink<'t> {
         }
     }
 
-    /// Tells `progress` the files and bytes taken so far, every now and then.
+    /// Reports files and bytes so far to `progress`, every now and then.
     #[must_use]
     pub fn with_progress(self, progress: &'t (dyn Fn(u64, u64) + Sync)) -> Self {
         Self {

@@ -9,7 +9,7 @@ use crate::apt::{InstallPlan, LocalRepo, StatusLine};
 use crate::recipe::{LayerContent, LayerLock};
 use crate::sandbox::{MountedView, ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
 
-/// Running things in one view.
+/// Runs the steps of a build in one view.
 pub struct StepRunner<'a> {
     /// How to build.
     pub options: &'a BuildOptions<'a>,
@@ -17,7 +17,7 @@ pub struct StepRunner<'a> {
     pub log: &'a Path,
     /// The view.
     pub view: &'a MountedView,
-    /// The layer that is told of.
+    /// The layer, for progress and messages.
     pub layer: &'a str,
     /// The source-date-epoch.
     pub epoch: i64,
@@ -89,7 +89,7 @@ impl StepRunner<'_> {
         })
     }
 
-    /// Does what a layer does beside its packages: files, their owners, scripts.
+    /// Applies what a layer has beside its packages: files, their owners, scripts.
     pub fn own(&self, input: &LayerInputs) -> Result<(), BuildError> {
         let LayerContent::Upper(upper) = &input.definition.content else {
             return Ok(());

@@ -17,7 +17,8 @@ use crate::tree::{Change, Inode};
 pub struct ReproducibilityReport {
     /// Layers that came out differently.
     pub differing: Vec<UnreproducibleLayer>,
-    /// Layers that were kept from lower layers which have changed since: the second build stands on others.
+    /// Kept layers whose lower layers have changed since they were built. The second build used
+    /// other lower layers, so a comparison would say nothing.
     pub not_compared: Vec<String>,
 }
 
@@ -34,7 +35,8 @@ pub struct UnreproducibleLayer {
     pub paths: Vec<(RelPath, String)>,
 }
 
-/// Builds the recipe again from nothing but the lock and the cached packages, and compares with `first`.
+/// Builds the recipe again from nothing but the lock and the cached packages, and compares with
+/// `first`.
 pub fn verify_reproducible(
     workspace: &Workspace,
     repository: &Repository,
@@ -103,8 +105,8 @@ pub fn verify_reproducible(
     Ok(verification)
 }
 
-/// Returns a layer as it would be built today, on the layers that `same` tells the second build's
-/// ids of: layerset 0.1 put the baseline into the manifest.
+/// Returns a layer as today's builder would write it: without the baseline, which layerset 0.1 put
+/// into the manifest, and on the second build's layers, whose ids are in `same`.
 fn plain(mut layer: Layer, same: &BTreeMap<LayerId, LayerId>) -> Layer {
     layer.baseline = Baseline::default();
     for below in &mut layer.build.on {

@@ -1,4 +1,4 @@
-//! How a build sees a tree, and what of a root directory is no part of it.
+//! How a view is mounted, and which directories of a root belong to the running system.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::path::RelPath;
 use crate::sandbox::LowerKind;
 use crate::store::WorkDir;
 
-/// Says how a view gets at what is below it, by what the system can do.
+/// Says how a view gets at the tree below it: mounted where the system can, else checked out.
 pub fn lower_kind<'o>(work: &WorkDir, objects: &'o Path) -> Result<LowerKind<'o>, BuildError> {
     Ok(if Capabilities::probe(work.path())?.composefs.works() {
         LowerKind::Image(objects)

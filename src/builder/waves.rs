@@ -1,4 +1,4 @@
-//! The layers of one build: each is kept or built, those that do not stand on each other at once.
+//! Keeps or builds each layer of a build. Layers that do not stand on each other are built at once.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use super::session::BuildSession;
 use super::{BuildError, LayerAction, LayerReport};
 use crate::store::RefName;
 
-/// What is to be done with a layer.
+/// What to do with a layer.
 enum Decision {
-    /// Its key is known, and what was built from it is used.
+    /// Its key is known: use the layer that was built from it.
     Keep(CachedLayer),
-    /// It is built.
+    /// Build it.
     Build {
         /// Why, for people.
         reason: String,
@@ -56,7 +56,7 @@ impl BuildSession<'_> {
         }
         while !pending.is_empty() {
             self.check_cancel()?;
-            // A lower layer stands before those on it, so there is always one that can be built.
+            // Lower layers come first in the recipe, so at least one layer is always ready.
             let (ready, rest): (Vec<_>, Vec<_>) = pending
                 .into_iter()
                 .partition(|layer| self.is_ready(layer.input));
@@ -96,7 +96,8 @@ impl BuildSession<'_> {
         Ok(Decision::Build { reason })
     }
 
-    /// Builds layers that do not stand on each other. When one fails, those that did not are kept.
+    /// Builds layers that do not stand on each other. When one fails, the others are still
+    /// committed.
     fn build_wave(
         &mut self,
         wave: Vec<PendingLayer<'_>>,
@@ -156,7 +157,7 @@ impl BuildSession<'_> {
             input,
             &built.cached,
         )?;
-        // Written at once: if a later layer fails, the numbers of this one are still its numbers next time.
+        // Written at once, so that this layer keeps its numbers if a later layer fails.
         self.save_ids_file()?;
         let report = LayerReport {
             name: input.name.clone(),
@@ -197,7 +198,7 @@ impl BuildSession<'_> {
             id: cached.layer,
             version: layer.version,
             action: LayerAction::Kept,
-            reason: "nothing that it is built from changed".to_owned(),
+            reason: "its inputs have not changed".to_owned(),
             findings: Vec::new(),
             seconds: took.as_secs_f64(),
             bytes_written: 0,

@@ -1,7 +1,8 @@
 //! Layer definitions as values: what `layers/<name>/layer.toml` says, already valid on its own.
 //!
-//! A base and a layer on top of others are different variants, so no [`Definition`] has both `[bootstrap]` and `on`.
-//! What needs the folder beside the file or the other layers is checked by [`Workspace`](super::Workspace).
+//! A base and a layer on top of others are different variants, so no [`Definition`] has both
+//! `[bootstrap]` and `on`. What needs the folder beside the file or the other layers is checked by
+//! [`Workspace`](super::Workspace).
 
 use std::collections::BTreeMap;
 
@@ -213,8 +214,8 @@ impl Definition {
         }
     }
 
-    /// Returns the layer's version: the author's, else a base's suite, else that of the first package of `[apt]` in the
-    /// lock; `None` when there is none of these.
+    /// Returns the layer's version: the author's, else a base's suite, else that of the first
+    /// package of `[apt]` in the lock; `None` when there is none of these.
     pub fn effective_version<'a>(&'a self, lock: Option<&'a LayerLock>) -> Option<&'a str> {
         if let Some(version) = &self.version {
             return Some(version);

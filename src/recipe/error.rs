@@ -1,7 +1,10 @@
-//! Errors of this module: each points at file, line and column, and says what to write instead where that is known.
+//! Errors of this module: each points at file, line and column, and says what to write instead
+//! where that is known.
 //!
-//! [`RecipeError`] prints as one line (`recipes/web.toml:3:10: unknown key 'pakages' (did you mean 'packages'?)`); its
-//! [`RecipeFault`] is a [`Diagnostic`] with a short message, so that a graphical handler does not say the position twice.
+//! [`RecipeError`] prints as one line
+//! (`recipes/web.toml:3:10: unknown key 'pakages' (did you mean 'packages'?)`); its [`RecipeFault`]
+//! is a [`Diagnostic`] with a short message, so that a graphical handler does not say the position
+//! twice.
 
 use std::fmt;
 use std::io;
@@ -12,6 +15,7 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
 /// Why a recipe, a layer definition, a lock or an ids table cannot be used.
+#[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// A file says something wrong: its author has to change it.
@@ -20,9 +24,7 @@ pub enum RecipeError {
     /// A file cannot be read.
     #[error("cannot read '{}'", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -34,16 +36,12 @@ pub enum RecipeError {
     },
     /// The path given is not that of a recipe.
     #[error("'{}' is not a recipe: {reason}", path.display())]
-    NotARecipe {
-        /// What was given.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    NotARecipe { path: PathBuf, reason: &'static str },
 }
 
 impl RecipeError {
-    /// Returns what is wrong in a file and where, for a handler that draws it; `None` when no file's text is to blame.
+    /// Returns what is wrong in a file and where, for a handler that draws it; `None` when no
+    /// file's text is to blame.
     pub fn fault(&self) -> Option<&RecipeFault> {
         match self {
             Self::Invalid(OneLineFault(fault)) => Some(fault),
@@ -194,7 +192,8 @@ impl SourceFile {
     }
 }
 
-/// Says which of `candidates` was probably meant by `word`, as a hint; lists them when none is near and they are few.
+/// Says which of `candidates` was probably meant by `word`, as a hint; lists them when none is near
+/// and they are few.
 pub(super) fn suggest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,

@@ -36,7 +36,8 @@ pub struct RecipePolicy {
 }
 
 impl Recipe {
-    /// Parses the text of a recipe whose file is called `<stem>.toml`, for `host_architecture` where it names none.
+    /// Parses the text of the recipe `<stem>.toml`. `host_architecture` is used where it names
+    /// none.
     pub fn parse(
         source: &SourceFile,
         stem: &str,

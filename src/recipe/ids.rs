@@ -1,7 +1,9 @@
-//! `layers/ids.toml`: the numbers of the users and groups that layers create, the same on every machine.
+//! `layers/ids.toml`: the numbers of the users and groups that layers create, the same on every
+//! machine.
 //!
-//! adduser and sysusers choose numbers by what is there already, so they depend on the order of installation; this table,
-//! which is committed, does not. Allocation is deterministic: the lowest number free from 100 on.
+//! adduser and sysusers choose numbers by what is there already, so they depend on the order of
+//! installation; this table, which is committed, does not. Allocation is deterministic: the lowest
+//! number free from 100 on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -32,18 +34,15 @@ pub enum IdKind {
 }
 
 /// No number is left for a new user or group.
+#[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllocateError {
     /// The name could not stand in `passwd` or `group`.
     #[error("'{name}' is not the name of a user or group")]
-    BadName {
-        /// The name.
-        name: String,
-    },
+    BadName { name: String },
     /// A layer that is kept uses a number which the table gives to another name.
     #[error("'{name}' has the number {number}, which the ids table gives to '{holder}'")]
     Taken {
-        /// The name.
         name: String,
         /// The number.
         number: u32,
@@ -105,7 +104,8 @@ impl IdTable {
                     return Err(entry.key_fault(format!("'{}' {problem}", entry.name()), None));
                 }
                 let number: u32 = entry.integer()?;
-                // 65534 is nobody, the two largest mean "unchanged" to chown; 0 is root, whom no layer creates.
+                // 65534 is nobody, the two largest mean "unchanged" to chown; 0 is root, whom no
+                // layer creates.
                 if matches!(number, 0 | 65534 | 65535 | u32::MAX) {
                     return Err(
                         entry.fault(format!("{number} cannot be given to '{}'", entry.name()))
@@ -163,8 +163,9 @@ impl IdTable {
 
     /// Returns the number of `name`, giving it one first if it has none.
     ///
-    /// `reserved` holds the numbers that *other* names have in the images concerned. A user takes its group's number and
-    /// the reverse where that is free; else the lowest that neither a user nor a group has.
+    /// `reserved` holds the numbers that *other* names have in the images concerned. A user takes
+    /// its group's number and the reverse where that is free; else the lowest that neither a user
+    /// nor a group has.
     pub fn allocate(
         &mut self,
         kind: IdKind,
@@ -212,7 +213,8 @@ impl IdTable {
 
     /// Enters a number that `name` has already, e.g. in a layer that was built elsewhere.
     ///
-    /// A name that is listed keeps its number; a number that another name of this kind has is refused.
+    /// A name that is listed keeps its number; a number that another name of this kind has is
+    /// refused.
     pub fn fix(&mut self, kind: IdKind, name: &str, number: u32) -> Result<(), AllocateError> {
         if self.get(kind, name).is_some() {
             return Ok(());

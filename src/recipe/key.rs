@@ -1,7 +1,8 @@
 //! The build key: the identity of everything a layer is built from, and of nothing else.
 //!
-//! Inputs are hashed by meaning, as canonical JSON (sorted keys, no spaces) under BLAKE3 with a context of its own:
-//! comments, spaces, the order of keys and of lists that are sets do not change the key.
+//! Inputs are hashed by meaning, as canonical JSON (sorted keys, no spaces) under BLAKE3 with a
+//! context of its own: comments, spaces, the order of keys and of lists that are sets do not change
+//! the key.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -59,7 +60,8 @@ pub struct KeyInputs<'a> {
     pub architecture: &'a str,
     /// The source-date-epoch where the layer depends on it.
     pub epoch: Option<i64>,
-    /// The version of the builder's output: raised when the same inputs begin to give another layer.
+    /// The version of the builder's output: raised when the same inputs begin to give another
+    /// layer.
     pub builder_version: u32,
 }
 
@@ -70,7 +72,8 @@ pub fn build_key(inputs: &KeyInputs<'_>) -> BuildKey {
     BuildKey::from_digest(*hasher.finalize().as_bytes())
 }
 
-/// Returns the canonical JSON that [`build_key`] hashes, which `--explain` can compare with an earlier one.
+/// Returns the canonical JSON that [`build_key`] hashes, which `--explain` can compare with an
+/// earlier one.
 pub fn canonical_inputs(inputs: &KeyInputs<'_>) -> String {
     let mut files: Vec<&FileInput> = inputs.files.iter().collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -96,7 +99,8 @@ pub fn canonical_inputs(inputs: &KeyInputs<'_>) -> String {
     text
 }
 
-// Every struct of the definition is taken apart by name below, so that a new field cannot be forgotten here.
+// Every struct of the definition is taken apart by name below, so that a new field cannot be
+// forgotten here.
 
 fn definition_value(definition: &Definition, lock: Option<&LayerLock>) -> Value {
     let Definition {

@@ -1,7 +1,8 @@
 //! Layer definitions, recipes, locks and the table of ids: what people write, read strictly.
 //!
-//! [`Workspace::open`] reads a recipe and the layers it names; whatever is wrong in a file is a [`RecipeError`] that
-//! points at the place. Parsing, rules and keys are pure; only [`Workspace`], [`SourceFile::read`] and [`IdTable::read`] read.
+//! [`Workspace::open`] reads a recipe and the layers it names; whatever is wrong in a file is a
+//! [`RecipeError`] that points at the place. Parsing, rules and keys are pure; only [`Workspace`],
+//! [`SourceFile::read`] and [`IdTable::read`] read.
 
 mod definition;
 mod error;

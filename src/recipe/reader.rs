@@ -1,6 +1,7 @@
 //! A strict reader over parsed TOML in which every value knows its key and its place.
 //!
-//! serde's derive would do for the types, but says neither which key was meant nor where a *value* that parses is wrong.
+//! serde's derive would do for the types, but says neither which key was meant nor where a *value*
+//! that parses is wrong.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

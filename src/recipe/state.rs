@@ -1,8 +1,10 @@
-//! What becomes of files that a build leaves below `/var`: part of the image, copied once, dropped, or not known.
+//! What becomes of files that a build leaves below `/var`: part of the image, copied once, dropped,
+//! or not known.
 //!
-//! Only files are classified: directories and symbolic links are the skeleton and always stay. A layer's own rules come
-//! first, the most specific of them; then the table below, made from what Debian's packages leave there. What neither
-//! knows is [`StateClass::Unclassified`], which fails the build: data must not be lost or published by a guess.
+//! Only files are classified: directories and symbolic links are the skeleton and always stay. A
+//! layer's own rules come first, the most specific of them; then the table below, made from what
+//! Debian's packages leave there. What neither knows is [`StateClass::Unclassified`], which fails
+//! the build: data must not be lost or published by a guess.
 
 use crate::glob::Glob;
 
@@ -46,7 +48,7 @@ const DERIVED: &str = "it is made from the rest of the image";
 const MACHINE: &str = "it belongs to one machine";
 const PLACEHOLDER: &str = "a placeholder page that administrators replace";
 
-/// The built-in rules; the most specific one that matches counts, so their order here is for readers only.
+/// The built-in rules. The most specific match wins, so their order here is for readers only.
 #[rustfmt::skip]
 const BUILTIN: &[(&str, StateClass, &str)] = &[
     ("var/backups", StateClass::Drop, "copies that cron jobs make of files in the image"),
@@ -117,7 +119,7 @@ const BUILTIN: &[(&str, StateClass, &str)] = &[
 /// The rules of one layer, ready to classify paths.
 #[derive(Debug, Clone)]
 pub struct StateClassifier {
-    /// Both from the most to the least specific: the first match counts.
+    /// Both go from the most to the least specific: the first match wins.
     own: Vec<StateRule>,
     builtin: Vec<(Glob, StateClass, &'static str)>,
 }

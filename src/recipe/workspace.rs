@@ -28,7 +28,8 @@ pub struct Workspace {
 impl Workspace {
     /// Reads the recipe at `recipe_path` and the layers it names.
     ///
-    /// Layers are looked for in `layers_dir`; else in `layers/` beside the recipe; else in `layers/` beside its folder.
+    /// Layers are looked for in `layers_dir`; else in `layers/` beside the recipe; else in
+    /// `layers/` beside its folder.
     pub fn open(
         recipe_path: &Path,
         layers_dir: Option<&Path>,
@@ -81,10 +82,12 @@ impl Workspace {
         self.layers.iter().find(|l| l.definition.name == name)
     }
 
-    /// Returns every layer that `name` is built on, directly or not, in the recipe's order; not `name` itself.
+    /// Returns every layer that `name` is built on, directly or not, in the recipe's order; not
+    /// `name` itself.
     pub fn closure(&self, name: &str) -> Vec<&str> {
         let mut wanted = BTreeSet::from([name]);
-        // `on` names earlier layers only, so one walk backwards sees every layer after all that stand on it.
+        // `on` names earlier layers only, so one walk backwards sees every layer after all that
+        // stand on it.
         for layer in self.layers.iter().rev() {
             if wanted.contains(layer.definition.name.as_str()) {
                 wanted.extend(layer.definition.on().iter().map(String::as_str));
@@ -130,7 +133,8 @@ impl Workspace {
         }
     }
 
-    /// Reads the lock and checks that it is one of this recipe as it is now: what a build starts from.
+    /// Reads the lock and checks that it is one of this recipe as it is now: what a build starts
+    /// from.
     pub fn require_lock(&self) -> Result<RecipeLock, RecipeError> {
         let path = self.lock_path();
         let source = match SourceFile::read(path.as_path()) {

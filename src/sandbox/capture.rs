@@ -1,7 +1,9 @@
-//! Turns what happened in a view into a changeset: the upper directory says where to look, the merged view says what is there.
+//! Turns what happened in a view into a changeset: the upper directory says where to look, the
+//! merged view says what is there.
 //!
-//! Two things are not changes: a directory whose time alone differs, and a hard link that overlayfs broke by copying one of its
-//! names up while contents, metadata and time stayed what they were (nothing a package does looks like that).
+//! Two things are not changes: a directory whose time alone differs, and a hard link that overlayfs
+//! broke by copying one of its names up while contents, metadata and time stayed what they were
+//! (nothing a package does looks like that).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
@@ -22,15 +24,18 @@ use crate::tree::{Change, Changeset, Inode, Node, Tree};
 /// What a build changed.
 #[derive(Debug)]
 pub struct CapturedChanges {
-    /// The changes. `pre` is the inode of the lower tree as it is; `post` numbers hard-link groups within the changeset only.
+    /// The changes. `pre` is the inode of the lower tree as it is; `post` numbers hard-link groups
+    /// within the changeset only.
     pub changeset: Changeset,
     /// The users and groups of the view after the build, by which owners got their names.
     pub ids: PasswdIds,
 }
 
-/// Reads the changes of the overlay of `upper` above `lower`, as seen at `merged`, and gives new contents to `sink`.
+/// Reads the changes of the overlay of `upper` above `lower`, as seen at `merged`, and gives new
+/// contents to `sink`.
 ///
-/// Nothing may write to the view meanwhile. `options` names what does not belong to the image; it is not reported at all.
+/// Nothing may write to the view meanwhile. `options` names what does not belong to the image; it
+/// is not reported at all.
 pub fn capture(
     merged: &Path,
     upper: &Path,
@@ -53,7 +58,8 @@ pub fn capture(
     })
 }
 
-/// Reads a file inside the image, whose own links cannot lead out of it; nothing when it does not exist.
+/// Reads a file inside the image, whose own links cannot lead out of it; nothing when it does not
+/// exist.
 fn read_inside(root: &Path, name: &str) -> Result<Vec<u8>, SandboxError> {
     let fail = |verb| SandboxError::io::<Errno>(verb, root.join(name));
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -91,7 +97,8 @@ impl ObjectSink for KnownContents<'_> {
             if self.touched.metadata_only.contains(bytes) {
                 return Ok(*object);
             }
-            // Packages are often configured or installed again: equal contents are worth a read to spare a write.
+            // Packages are often configured or installed again: equal contents are worth a read to
+            // spare a write.
             if hash_file(&mut file, meta.size)? == *object {
                 return Ok(*object);
             }
@@ -156,7 +163,8 @@ fn changes(lower: &Tree, found: &Tree, touched: &TouchedPaths, options: &ScanOpt
     changes.into_iter().collect()
 }
 
-/// Says whether options keep `path` from being looked at, so that its absence in the scan means nothing.
+/// Says whether options keep `path` from being looked at, so that its absence in the scan means
+/// nothing.
 fn is_left_out(path: &RelPath, options: &ScanOptions) -> bool {
     let mut at = Some(path.clone());
     let mut below = false;
@@ -211,7 +219,8 @@ fn is_noop(
     pre.mtime == post.mtime && linked_as_before
 }
 
-/// Numbers the hard-link groups of the changed names from 1 in path order; a group of one name is none.
+/// Numbers the hard-link groups of the changed names from 1 in path order; a group of one name is
+/// none.
 fn renumber(changes: &mut BTreeMap<RelPath, Change>) {
     let mut posts: Tree = changes
         .iter()

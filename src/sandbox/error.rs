@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use crate::materialise::MaterialiseError;
 
 /// Why a build in the sandbox did not come to its end.
+#[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// Mounting, writing or reading a tree failed.
@@ -15,19 +16,14 @@ pub enum SandboxError {
     /// The program that makes the sandbox is not installed.
     #[error("cannot run '{program}', which the sandbox needs")]
     Missing {
-        /// Its name.
         program: &'static str,
-        /// The system's answer.
         source: io::Error,
     },
     /// The command ran and failed: its log says why.
     #[error("'{command}' failed with {status}; the log is '{}'", .log.display())]
     Failed {
-        /// The command line.
         command: String,
-        /// How it ended.
         status: ExitStatus,
-        /// The last lines of its output.
         last_lines: Vec<String>,
         /// Where the whole output is.
         log: PathBuf,
@@ -35,7 +31,6 @@ pub enum SandboxError {
     /// The caller asked to stop.
     #[error("'{command}' was cancelled; the log is '{}'", .log.display())]
     Cancelled {
-        /// The command line.
         command: String,
         /// Where the output so far is.
         log: PathBuf,
@@ -43,11 +38,8 @@ pub enum SandboxError {
     /// Reading or writing failed.
     #[error("cannot {verb} '{}'", .path.display())]
     Io {
-        /// What was tried.
         verb: &'static str,
-        /// Where.
         path: PathBuf,
-        /// The system's answer.
         source: io::Error,
     },
 }

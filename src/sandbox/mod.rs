@@ -1,7 +1,9 @@
-//! Builds in isolation: a writable view of the layers below, commands run in it, and what they changed.
+//! Builds in isolation: a writable view of the layers below, commands run in it, and what they
+//! changed.
 //!
-//! [`BuildView::with`] mounts, [`Sandbox`] runs, [`capture`] reads the difference. All mounts live in a private namespace that
-//! the kernel drops with the process, so not even `kill -9` leaves one behind.
+//! [`BuildView::with`] mounts, [`Sandbox`] runs, [`capture`] reads the difference. All mounts live
+//! in a private namespace that the kernel drops with the process, so not even `kill -9` leaves one
+//! behind.
 
 mod capture;
 mod error;

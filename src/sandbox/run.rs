@@ -1,4 +1,5 @@
-//! Runs commands in a view by bubblewrap: no network but loopback, own processes, a declared environment and a log.
+//! Runs commands in a view by bubblewrap: no network but loopback, own processes, a declared
+//! environment and a log.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -21,7 +22,8 @@ use crate::sandbox::policy::{ASKED_AT, ServicePolicy};
 const LAST_LINES: usize = 20;
 /// How long a request to cancel may go unnoticed while the command is silent.
 const POLL: Duration = Duration::from_millis(100);
-/// A line without an end (a progress bar, binary output) is cut here, so that no output fills the memory.
+/// A line without an end (a progress bar, binary output) is cut here, so that no output fills the
+/// memory.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 /// A directory or file of the host that commands may read, as `/run/layerset/<name>`.
@@ -136,7 +138,8 @@ impl Sandbox {
             program: "bwrap",
             source,
         })?;
-        // The command holds the pipe's write ends: they must go, or the reader would never see the end.
+        // The command holds the pipe's write ends: they must go, or the reader would never see the
+        // end.
         drop(command);
         let mut child = KillOnDrop(child);
         let lines = read_lines(reader);
@@ -225,12 +228,14 @@ impl Sandbox {
     }
 }
 
-/// A child that does not outlive this value: its process group, and with it the sandbox's process namespace, is killed.
+/// A child that does not outlive this value: its process group, and with it the sandbox's process
+/// namespace, is killed.
 struct KillOnDrop(Child);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // Not reaped yet means that the number still belongs to this child, so no stranger can be hit.
+        // Not reaped yet means that the number still belongs to this child, so no stranger can be
+        // hit.
         if let Ok(None) = self.0.try_wait() {
             let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
             if let Some(pid) = pid {

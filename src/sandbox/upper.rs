@@ -1,8 +1,10 @@
-//! Reads the upper directory of an overlay for one purpose: which paths could differ from the tree below.
+//! Reads the upper directory of an overlay for one purpose: which paths could differ from the tree
+//! below.
 //!
-//! Nothing of what lies there is taken for the truth. A path is touched when it exists in the upper directory at all, be it a
-//! whiteout, a metadata-only copy or a whole file; below an opaque or a renamed directory everything is. The attributes are those
-//! of `Documentation/filesystems/overlayfs.rst`.
+//! Nothing of what lies there is taken for the truth. A path is touched when it exists in the upper
+//! directory at all, be it a whiteout, a metadata-only copy or a whole file; below an opaque or a
+//! renamed directory everything is. The attributes are those of
+//! `Documentation/filesystems/overlayfs.rst`.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -28,7 +30,8 @@ const METACOPY: &str = "trusted.overlay.metacopy";
 pub(super) struct TouchedPaths {
     /// What to look at in the merged view.
     pub(super) selections: Vec<Selection>,
-    /// Regular files of which only metadata was copied up: their contents are those of the tree below, at the same path.
+    /// Regular files of which only metadata was copied up: their contents are those of the tree
+    /// below, at the same path.
     pub(super) metadata_only: HashSet<RelPath>,
     /// Renamed files and directories: their contents likely exist below, at another path.
     pub(super) renamed: Vec<RelPath>,
@@ -129,7 +132,8 @@ impl UpperWalk<'_> {
                 }
                 self.select(path, Extent::Alone);
             }
-            // A file system that does not tell kinds: look at everything below, which is slower and as right.
+            // A file system that does not tell kinds: look at everything below, which is slower and
+            // as right.
             FileType::Unknown => self.select(path, Extent::Subtree),
             _ => self.select(path, Extent::Alone),
         }

@@ -1,4 +1,5 @@
-//! A writable view of a tree for the length of one build: mounted in a private namespace, cleaned up whatever happens.
+//! A writable view of a tree for the length of one build: mounted in a private namespace, cleaned
+//! up whatever happens.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,8 @@ pub struct MountedView {
 }
 
 impl MountedView {
-    /// Returns the root as commands see it. It is mounted for this thread and what it starts, for nobody else.
+    /// Returns the root as commands see it. It is mounted for this thread and what it starts, for
+    /// nobody else.
     pub fn merged(&self) -> &Path {
         &self.merged
     }
@@ -77,8 +79,9 @@ const PARTS: [&str; 6] = [
 impl BuildView {
     /// Runs `build` with a writable view of `lower`, and removes everything from `work` afterwards.
     ///
-    /// `build` runs on a thread of its own; threads and processes that it starts see the view too. Leftovers of a build that was
-    /// killed are removed first. `work` must exist, on a file system that can hold an overlay's upper directory.
+    /// `build` runs on a thread of its own; threads and processes that it starts see the view too.
+    /// Leftovers of a build that was killed are removed first. `work` must exist, on a file system
+    /// that can hold an overlay's upper directory.
     pub fn with<T, E, F>(work: &Path, lower: LowerTree<'_>, build: F) -> Result<T, E>
     where
         T: Send,
@@ -108,7 +111,8 @@ where
     E: From<SandboxError>,
     F: FnOnce(&MountedView) -> Result<T, E>,
 {
-    // Entering the namespace gave this thread a umask of its own; what a build makes must not depend on the caller's.
+    // Entering the namespace gave this thread a umask of its own; what a build makes must not
+    // depend on the caller's.
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let view = mount(work, lower)?;
     let mounted = UnmountOnDrop(view.merged.clone());
@@ -122,7 +126,8 @@ struct UnmountOnDrop(PathBuf);
 
 impl Drop for UnmountOnDrop {
     fn drop(&mut self) {
-        // Lazily when something still has a file open: the namespace ends with this thread and takes the mount with it.
+        // Lazily when something still has a file open: the namespace ends with this thread and
+        // takes the mount with it.
         if unmount(&self.0).is_err() {
             let _ = unmount_lazily(&self.0);
         }
@@ -139,7 +144,8 @@ fn mount(work: &Path, lower: LowerTree<'_>) -> Result<MountedView, SandboxError>
     for dir in [&view.merged, &view.scratch, &overlay] {
         std::fs::create_dir(dir).map_err(SandboxError::io("create", dir))?;
     }
-    // The merged root shows the upper directory's own owner, mode and time: they must be those of the tree's root.
+    // The merged root shows the upper directory's own owner, mode and time: they must be those of
+    // the tree's root.
     let root: Tree = lower
         .tree
         .get(b"")
@@ -212,7 +218,8 @@ fn remove(path: &Path) -> Result<(), SandboxError> {
     }
 }
 
-/// Takes away immutable and append-only flags below `dir`, and the modes that keep a plain user out of his own directories.
+/// Takes away immutable and append-only flags below `dir`, and the modes that keep a plain user out
+/// of his own directories.
 ///
 /// What fails here fails again, with its path, in the removal that follows.
 fn unlock(dir: &Path) {

@@ -11,23 +11,18 @@ use crate::store::StoreError;
 const BUILT_IN: &str = include_str!("allow.toml");
 
 /// Why an allow-list cannot be used.
+#[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowError {
     /// It is not what it should be.
     #[error("the oracle's allow-list is malformed")]
     Toml {
-        /// Why.
         #[source]
         source: Box<toml::de::Error>,
     },
     /// A path is no pattern.
     #[error("the oracle's allow-list: '{path}': {problem}")]
-    Pattern {
-        /// The text.
-        path: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    Pattern { path: String, problem: &'static str },
     /// A reason is missing.
     #[error("the oracle's allow-list: '{path}' has no reason")]
     NoReason {
@@ -45,11 +40,13 @@ pub enum AllowRule {
     /// The contents are those of `SameLines`, but for the third field: in shadow(5), the day of the
     /// last change.
     SameLinesButDays,
-    /// The contents hold the same paragraphs, divided by blank lines, in any order; all else is equal.
+    /// The contents hold the same paragraphs, divided by blank lines, in any order; all else is
+    /// equal.
     SameStanzas,
     /// The contents hold the same records of three lines each, in any order; all else is equal.
     SameTriples,
-    /// The contents are those of `SameStanzas`, but for more `Auto-Installed: 1` in the composed tree.
+    /// The contents are those of `SameStanzas`, but for more `Auto-Installed: 1` in the composed
+    /// tree.
     MoreAutomatic,
     /// The installation has it, the composed tree has nothing.
     OnlyInstalled,

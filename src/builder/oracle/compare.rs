@@ -1,4 +1,5 @@
-//! Two trees, path by path: kind, mode, owner, group, extended attributes, contents and hard links; not times.
+//! Two trees, path by path: kind, mode, owner, group, extended attributes, contents and hard links;
+//! not times.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! One installation of what all layers lock: everything at once, on the base as built.
+//! Installs the packages of all layers at once, on the base as built.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::recipe::{LayerLock, LockedPackage};
 use crate::tree::Tree;
 use crate::version::Version;
 
-/// Installs on the first of `members` what the others lock, and returns the tree that this gives.
+/// Installs the packages of all other layers on the first of `members`, and returns the tree.
 ///
 /// `members` are the built layers of `inputs`, in the recipe's order.
 pub fn install(
@@ -69,7 +69,7 @@ pub fn install(
         state: &state,
         secrets: &secrets,
     };
-    // The numbers that this asks for are forgotten with this copy of the table.
+    // New numbers go into this copy of the table and are forgotten with it.
     let mut ids = build.ids.clone();
     let settled = settle(rules, &ground, after, lock.epoch, &mut ids, &sink)?;
     // As one layer it is merged, derived and checked by the very code that composes layers.

@@ -1,9 +1,10 @@
 //! The oracle: does composing layers give what one installation gives?
 //!
-//! The packages of all upper layers are installed in one go on the base as built, then each layer's files, owners and
-//! scripts follow in the recipe's order; what that leaves is settled and derived as layers are, and compared with the
-//! composed tree ([`compare`]). Every difference is explained by the allow-list ([`allow`]), or it is a defect.
-//! Nothing is committed: no ref moves, no number enters the ids table, and what was stored is garbage.
+//! The packages of all upper layers are installed in one go on the base as built, then each layer's
+//! files, owners and scripts follow in the recipe's order; what that leaves is settled and derived
+//! as layers are, and compared with the composed tree ([`compare`]). Every difference is explained
+//! by the allow-list ([`allow`]), or it is a defect. Nothing is committed: no ref moves, no number
+//! enters the ids table, and what was stored is garbage.
 
 mod allow;
 mod compare;
@@ -79,7 +80,7 @@ pub fn oracle(
             return Err(BuildError::NotBuilt {
                 layer: input.name.clone(),
                 recipe: workspace.recipe_path().to_owned(),
-                what: "from what its definition and its lock say now",
+                what: "from its present definition and lock",
             });
         }
     }

@@ -10,7 +10,8 @@ fn draw(error: &RecipeError) {
         .unwrap();
     let place = format!(":{}:{}]", fault.line, fault.column);
     assert!(text.contains("[a.toml:"), "{error}: {text}");
-    // miette counts columns of the label in its own way where characters are wide; lines always agree.
+    // miette counts columns of the label in its own way where characters are wide; lines always
+    // agree.
     if text.is_ascii() {
         assert!(text.contains(&place), "{error}: {text}");
     }

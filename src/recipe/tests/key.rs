@@ -150,7 +150,8 @@ fn everything_that_a_layer_is_made_of_changes_the_key() {
     assert_eq!(keys.len(), count);
 }
 
-/// A change here makes every machine rebuild every layer: raise the version in the context, and mean it.
+/// A change here makes every machine rebuild every layer: raise the version in the context, and
+/// mean it.
 #[test]
 fn the_key_of_known_inputs_is_golden() {
     assert_eq!(

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::*;
 
-/// Makes `recipes/web.toml`, three layers and a lock; then writes `changes`, removing what is given without text.
+/// Makes `recipes/web.toml`, three layers and a lock; then writes `changes`, removing what is given
+/// without text.
 fn workspace(changes: &[(&str, Option<&str>)]) -> (tempfile::TempDir, Result<Workspace, String>) {
     let dir = tempfile::tempdir().unwrap();
     let usual = [
