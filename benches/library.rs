@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use layerset::builder::{Composer, Quiet, Sink};
+use layerset::builder::{BuildSink, Composer, SilentBuild};
 use layerset::compose::{Member, judge};
 use layerset::deploy::{BadPolicy, HistoryAction, Note, RecordedVerdict, Target};
 use layerset::durable::RealDisk;
@@ -67,7 +67,7 @@ fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
     let passwd = std::fs::read(root.join("etc/passwd"))?;
     let group = std::fs::read(root.join("etc/group"))?;
     let ids = PasswdIds::parse(&passwd, &group);
-    let sink = Sink::new(&transaction);
+    let sink = BuildSink::new(&transaction);
     let tree = scan(root, &ScanOptions::default(), &ids, &sink)?;
     let scanned = started.elapsed();
     let layer = Layer {
@@ -128,7 +128,7 @@ fn compose(repository: &Path, image: &str, count: &str) -> Result<()> {
         Repository::open(repository, Arc::new(RealDisk), RepositoryOptions::default())?;
     let image = repository.read_image(&repository.resolve_image(image)?)?;
     let cancel = std::sync::atomic::AtomicBool::new(false);
-    let composer = Composer::new(&repository, &cancel, &Quiet);
+    let composer = Composer::new(&repository, &cancel, &SilentBuild);
     let (mut compose, mut check, mut problems) = (Vec::new(), Vec::new(), 0);
     for turn in 0..=count.parse::<usize>()? {
         let started = Instant::now();

@@ -1,13 +1,14 @@
 //! Makes a base root from locked packages, offline, by mmdebstrap.
 //!
-//! The result depends on the lock, the architecture and the epoch only: there is no network, the host's name and
-//! resolver are hidden, the environment is empty, and neither the local archive nor any path of this machine is left
-//! in the root. `/dev` comes out empty; logs, caches of apt and machine-id are left out as mmdebstrap does.
+//! The result depends on the lock, the architecture and the epoch only: there is no network, the
+//! host's name and resolver are hidden, the environment is empty, and neither the local archive nor
+//! any path of this machine is left in the root. `/dev` comes out empty; logs, caches of apt and
+//! machine-id are left out as mmdebstrap does.
 
 use super::command::tail;
 use super::error::AptError;
 use super::installed::status_differences;
-use super::meter::Meter;
+use super::meter::BootstrapMeter;
 use super::package::LockedPackage;
 use super::repo::LocalRepo;
 use crate::layout::dpkg;
@@ -21,8 +22,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Sets a fixed host name, then becomes what follows. The namespaces keep the host's own name and network out, and none
-/// of the processes outlives this program, whatever kills it: the first of a process namespace takes all others along.
+/// Sets a fixed host name, then becomes what follows. The namespaces keep the host's own name and
+/// network out, and none of the processes outlives this program, whatever kills it: the first of a
+/// process namespace takes all others along.
 const ISOLATED: [&str; 10] = [
     "--pdeathsig=KILL",
     "unshare",
@@ -42,7 +44,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// Undoes what mmdebstrap copies from the host "to allow network access from within".
 const HIDE_HOST: &str = r#"rm -f "$1/etc/resolv.conf" && echo localhost > "$1/etc/hostname""#;
 
-/// Removes what stems from how the root was made. The lock files are recreated by apt when it needs them.
+/// Removes what stems from how the root was made. The lock files are recreated by apt when it needs
+/// them.
 const LEAVE_NO_TRACE: &str =
     r#"rm -f "$1/etc/hostname" "$1/etc/apt/sources.list" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap""#;
 
@@ -52,7 +55,7 @@ const LOCK_FILES: [&str; 2] = ["var/cache/apt/archives/lock", "var/lib/apt/lists
 /// Describes one bootstrap.
 #[derive(Clone, Copy, Debug)]
 pub struct Bootstrapper<'a> {
-    /// Where the root is to be: a directory that does not exist, or is empty.
+    /// The new root: a directory that does not exist, or is empty.
     pub root: &'a Path,
     /// An archive with at least `packages`.
     pub repo: &'a LocalRepo,
@@ -71,8 +74,8 @@ pub struct Bootstrapper<'a> {
 impl Bootstrapper<'_> {
     /// Makes the root, and then proves that exactly the locked packages are in it.
     ///
-    /// `progress` gets a phase in words and the part of the whole that is done, from 0 to 1. On failure the directory
-    /// may hold a part of a root, for the caller to look at or remove.
+    /// `progress` gets the phase in words and the fraction done, from 0 to 1. On failure the
+    /// directory may hold a part of a root, for the caller to inspect or remove.
     pub fn run(&self, progress: &dyn Fn(&str, f64)) -> Result<(), AptError> {
         self.mmdebstrap(progress)?;
         self.mark_automatic()?;
@@ -99,8 +102,9 @@ impl Bootstrapper<'_> {
             "--format=directory",
             "--verbose",
         ]);
-        // Essential packages first, by dpkg alone, for that order is mmdebstrap's art; then the rest by apt. Every
-        // package is named with its version: what is not locked cannot be chosen, nor can any be left out.
+        // Essential packages first, by dpkg alone, for that order is mmdebstrap's art; then the
+        // rest by apt. Every package is named with its version: what is not locked cannot be
+        // chosen, nor can any be left out.
         command
             .arg("--variant=essential")
             .arg(format!("--architectures={}", self.arch));
@@ -110,7 +114,8 @@ impl Bootstrapper<'_> {
             .map(|p| format!("{}={}", p.name, p.version))
             .collect();
         command.arg(format!("--include={}", names.join(",")));
-        // Nothing needs to survive a crash in here: a half-made root is thrown away. Saves a sixth of the time.
+        // Nothing needs to survive a crash in here: a half-made root is thrown away. Saves a sixth
+        // of the time.
         command.arg("--dpkgopt=force-unsafe-io");
         command
             .arg(format!("--setup-hook={HIDE_HOST}"))
@@ -176,7 +181,7 @@ impl Bootstrapper<'_> {
         progress: &dyn Fn(&str, f64),
     ) -> Result<(), AptError> {
         let Some(output) = output else { return Ok(()) };
-        let mut meter = Meter::new(self.packages.len());
+        let mut meter = BootstrapMeter::new(self.packages.len());
         let mut output = BufReader::new(output);
         let mut line = Vec::new();
         while output
@@ -194,7 +199,8 @@ impl Bootstrapper<'_> {
         Ok(())
     }
 
-    /// Writes down which packages were only pulled in: all were named to apt, so it took all for wanted.
+    /// Writes down which packages were only pulled in: all were named to apt, so it took all for
+    /// wanted.
     fn mark_automatic(&self) -> Result<(), AptError> {
         let path = self.root.join("var/lib/apt/extended_states");
         let mut names: Vec<&str> = self

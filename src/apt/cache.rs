@@ -1,13 +1,13 @@
 //! The cache of package files: `<sha256>.deb`, and beside them the control data of packages.
 //!
-//! A file appears here by a rename after its size and digest were verified. It is verified again whenever it is used,
-//! for disks and people change files. Everything may be deleted at any time.
+//! A file appears here by a rename after its size and digest were verified. It is verified again
+//! whenever it is used, for disks and people change files. Everything may be deleted at any time.
 
 use super::command::run;
-use super::deb822::{self, Stanza};
+use super::deb822::{self, ControlStanza};
 use super::error::AptError;
 use super::package::{LockedPackage, Sha256};
-use super::scratch::{Scratch, write_atomic};
+use super::scratch::{ScratchDir, write_atomic};
 use sha2::{Digest, Sha256 as Hasher};
 use std::fs::{self, File};
 use std::io::Read;
@@ -46,7 +46,8 @@ impl DebCache {
         self.dir.join(format!("{}.deb", package.sha256))
     }
 
-    /// Returns the packages whose file is absent, each file once; presence is judged by size, not by digest.
+    /// Returns the packages whose file is absent, each file once; presence is judged by size, not
+    /// by digest.
     pub fn missing<'a>(&self, packages: &'a [LockedPackage]) -> Vec<&'a LockedPackage> {
         let mut missing: Vec<&LockedPackage> = packages
             .iter()
@@ -90,13 +91,15 @@ impl DebCache {
     }
 
     /// Makes a directory for downloads on the same filesystem.
-    pub(super) fn scratch(&self) -> Result<Scratch, AptError> {
-        Scratch::new(&self.dir, "partial")
+    pub(super) fn scratch(&self) -> Result<ScratchDir, AptError> {
+        ScratchDir::new(&self.dir, "partial")
     }
 
-    /// Moves a downloaded file in, after verifying it. The file is in a directory from [`DebCache::scratch`].
+    /// Moves a downloaded file in, after verifying it. The file is in a directory from
+    /// [`DebCache::scratch`].
     pub(super) fn admit(&self, downloaded: &Path, package: &LockedPackage) -> Result<(), AptError> {
-        // For a `file:` archive apt leaves a link to the archive's own file, which may change later.
+        // For a `file:` archive apt leaves a link to the archive's own file, which may change
+        // later.
         if downloaded.is_symlink() {
             let copy = downloaded.with_extension("copy");
             fs::copy(downloaded, &copy).map_err(AptError::io("copy", downloaded))?;
@@ -108,7 +111,7 @@ impl DebCache {
     }
 
     /// Returns the control data inside the package's file, which must be present and verified.
-    pub(super) fn control(&self, package: &LockedPackage) -> Result<Stanza, AptError> {
+    pub(super) fn control(&self, package: &LockedPackage) -> Result<ControlStanza, AptError> {
         let kept = self.dir.join(format!("control/{}", package.sha256));
         if let Some(stanza) = read_stanza(&kept, package) {
             return Ok(stanza);
@@ -129,11 +132,11 @@ impl DebCache {
         Ok(stanza)
     }
 
-    /// Remembers what an index said about a package, for when the index has moved on.
+    /// Remembers a package's index entry, because the index will drop it.
     pub(super) fn remember(
         &self,
         package: &LockedPackage,
-        stanza: &Stanza,
+        stanza: &ControlStanza,
     ) -> Result<(), AptError> {
         let mut stanza = stanza.clone();
         stanza.remove(&INDEX_FIELDS);
@@ -146,8 +149,9 @@ impl DebCache {
         }
     }
 
-    /// Returns what is known of a package's relations without its archive: from an index seen earlier, or its file.
-    pub(super) fn remembered(&self, package: &LockedPackage) -> Option<Stanza> {
+    /// Returns what is known of a package's relations without its archive: from an index seen
+    /// earlier, or its file.
+    pub(super) fn remembered(&self, package: &LockedPackage) -> Option<ControlStanza> {
         read_stanza(&self.index_path(package), package).or_else(|| {
             self.verify(package).ok()?;
             self.control(package).ok()
@@ -160,13 +164,13 @@ impl DebCache {
 }
 
 /// Says whether a stanza describes exactly this package; guards against cache files cut short.
-pub fn is_about(stanza: &Stanza, package: &LockedPackage) -> bool {
+pub fn is_about(stanza: &ControlStanza, package: &LockedPackage) -> bool {
     stanza.get("Package") == Some(package.name.as_str())
         && stanza.get("Version") == Some(package.version.as_str())
         && stanza.get("Architecture") == Some(package.architecture.as_str())
 }
 
-fn read_stanza(path: &Path, package: &LockedPackage) -> Option<Stanza> {
+fn read_stanza(path: &Path, package: &LockedPackage) -> Option<ControlStanza> {
     let text = fs::read_to_string(path).ok()?;
     // Every writer ends a stanza with a blank line: without it the file was cut short.
     if !text.ends_with("\n\n") {

@@ -1,10 +1,10 @@
-//! Runs the system's tools and keeps what they said.
+//! Runs the system's tools and captures their output.
 
 use super::error::AptError;
 use std::process::{Command, Stdio};
 
 /// Holds the outcome of a tool that ran to its end.
-pub struct Finished {
+pub struct ToolOutput {
     /// Whether it exited with zero.
     pub success: bool,
     /// Standard output.
@@ -13,8 +13,8 @@ pub struct Finished {
     pub stderr: String,
 }
 
-impl Finished {
-    /// Returns standard output, or an error that carries the end of what the tool said.
+impl ToolOutput {
+    /// Returns standard output, or an error with the end of the tool's messages.
     pub fn checked(self, command: &str) -> Result<String, AptError> {
         if self.success {
             return Ok(self.stdout);
@@ -41,7 +41,7 @@ impl Finished {
 }
 
 /// Runs `command` to its end with no input, its output captured and its messages in the C locale.
-pub fn run(command: &mut Command) -> Result<Finished, AptError> {
+pub fn run(command: &mut Command) -> Result<ToolOutput, AptError> {
     let output = in_plain_words(command)
         .stdin(Stdio::null())
         .output()
@@ -49,14 +49,15 @@ pub fn run(command: &mut Command) -> Result<Finished, AptError> {
             program: program(command),
             source,
         })?;
-    Ok(Finished {
+    Ok(ToolOutput {
         success: output.status.success(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
 }
 
-/// Has a tool speak as it was written, so that what it says can be understood. `LANGUAGE` counts for more than `LC_ALL`.
+/// Makes a tool print untranslated messages, so that they can be parsed. `LANGUAGE` overrides
+/// `LC_ALL`.
 pub fn in_plain_words(command: &mut Command) -> &mut Command {
     command.env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE")
 }

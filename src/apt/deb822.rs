@@ -1,12 +1,13 @@
-//! Stanzas of Debian control data, as in `Packages`, `status` and a `.deb`'s control file (deb822(5)).
+//! Stanzas of Debian control data, as in `Packages`, `status` and a `.deb`'s control file
+//! (deb822(5)).
 
 /// Holds one stanza: its fields in their order, each value with its continuation lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stanza {
+pub struct ControlStanza {
     fields: Vec<(String, String)>,
 }
 
-impl Stanza {
+impl ControlStanza {
     /// Returns the value of a field; names are compared without case.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.fields
@@ -51,9 +52,9 @@ impl Stanza {
 }
 
 /// Splits text into stanzas; comment lines and lines of no known form are skipped.
-pub fn parse(text: &str) -> Vec<Stanza> {
+pub fn parse(text: &str) -> Vec<ControlStanza> {
     let mut stanzas = Vec::new();
-    let mut current = Stanza::default();
+    let mut current = ControlStanza::default();
     for line in text.lines() {
         if line.trim().is_empty() {
             if !current.fields.is_empty() {
@@ -89,7 +90,13 @@ mod tests {
         assert_eq!(stanzas.len(), 2);
         assert_eq!(stanzas[0].get("version"), Some("1.26.3-3"));
         assert_eq!(stanzas[1].get("Version"), Some("1:1.3"));
-        assert_eq!(stanzas.iter().map(Stanza::render).collect::<String>(), text);
+        assert_eq!(
+            stanzas
+                .iter()
+                .map(ControlStanza::render)
+                .collect::<String>(),
+            text
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Describes a package of a lower layer that stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldPackage {
     /// The layer being resolved.
     pub layer: String,
     /// What it needs, as in `needs libssl3t64 (>= 3.5.4) (for nginx)`.
@@ -22,7 +22,7 @@ pub struct Held {
     pub fitting: Option<String>,
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for HeldPackage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             layer,
@@ -52,51 +52,31 @@ impl fmt::Display for Held {
 }
 
 /// Describes a failure of the package side of a build.
+#[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AptError {
     /// Reports a failed file operation.
-    #[error("{action} '{path}'")]
+    #[error("cannot {action} '{path}'")]
     Io {
-        /// The verb, as in `read`.
         action: &'static str,
-        /// The path it was done to.
         path: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
     /// Reports a tool that could not be started, mostly because it is not installed.
-    #[error("start '{program}'")]
-    Spawn {
-        /// The program.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("cannot start '{program}'")]
+    Spawn { program: String, source: io::Error },
     /// Reports a tool that failed for a reason which is its own to explain.
     #[error("'{command}' failed: {reason}")]
-    Tool {
-        /// The command, short.
-        command: String,
-        /// The end of its output.
-        reason: String,
-    },
+    Tool { command: String, reason: String },
     /// Reports output or a file that does not have the form it must have.
     #[error("unexpected content in {place}: {detail}")]
-    Malformed {
-        /// Where it was read.
-        place: String,
-        /// What is wrong with it.
-        detail: String,
-    },
+    Malformed { place: String, detail: String },
     /// Reports a sources file that cannot be understood.
     #[error("sources file '{path}', line {line}: {detail}")]
     BadSources {
-        /// The file.
         path: PathBuf,
-        /// One-based line.
         line: usize,
-        /// What is wrong there.
         detail: String,
     },
     /// Reports that no archive offers what the base asks for.
@@ -110,96 +90,67 @@ pub enum AptError {
     BadName {
         /// The layer whose list it is in.
         layer: String,
-        /// The specification as written.
         name: String,
     },
     /// Reports a name that no archive knows.
     #[error("layer '{layer}': no package '{name}' in {place}{}", did_you_mean(.suggestion.as_deref()))]
     UnknownPackage {
-        /// The layer that asks for it.
         layer: String,
-        /// The unknown name.
         name: String,
         /// Suite and components.
         place: String,
-        /// The closest known name.
         suggestion: Option<String>,
     },
     /// Reports a name that only others provide, or that has no version to install.
-    #[error("layer '{layer}': '{name}' is provided by several packages or none, name one of them: {}", list(.providers))]
+    #[error("layer '{layer}': '{name}' is provided by several packages or by none; name one of them: {}", list(.providers))]
     Virtual {
-        /// The layer that asks for it.
         layer: String,
-        /// The virtual name.
         name: String,
-        /// Packages that provide it.
         providers: Vec<String>,
     },
     /// Reports a version or suite that the archives do not offer for a known package.
     #[error("layer '{layer}': no version '{wanted}' of '{name}' (there is {})", list(.available))]
     NoVersion {
-        /// The layer that asks for it.
         layer: String,
-        /// The package.
         name: String,
         /// The version or suite asked for.
         wanted: String,
-        /// What there is.
         available: Vec<String>,
     },
     /// Reports that a package of a lower layer would have to move.
     #[error("{0}")]
-    Held(Box<Held>),
+    Held(Box<HeldPackage>),
     /// Reports a set that apt cannot install, with apt's reason.
     #[error("layer '{layer}' cannot be resolved: {reason}")]
-    Unsolvable {
-        /// The layer being resolved.
-        layer: String,
-        /// The unmet dependencies.
-        reason: String,
-    },
+    Unsolvable { layer: String, reason: String },
     /// Reports a package file whose content is not what the lock says.
     #[error("package '{package}' at '{path}' has sha256 {found}, the lock says {expected}")]
     HashMismatch {
-        /// Name and version.
         package: String,
-        /// The digest in the lock.
         expected: Sha256,
-        /// The digest of the file.
         found: Sha256,
-        /// The file.
         path: PathBuf,
     },
     /// Reports a locked package that its archive no longer has.
     #[error("the archive '{archive}' no longer has {}: lock the layer again", list(.packages))]
     Gone {
-        /// The archive's label.
         archive: String,
-        /// Names and versions.
         packages: Vec<String>,
     },
     /// Reports a locked package from an archive that the sources do not name.
     #[error("no source for the archive '{archive}' of {package} (the sources offer {})", list(.known))]
     UnknownArchive {
-        /// The archive's label.
         archive: String,
-        /// Name and version.
         package: String,
         /// Labels that the sources have.
         known: Vec<String>,
     },
     /// Reports a download that failed and may succeed later.
-    #[error("download {packages} packages: {reason}")]
-    Download {
-        /// How many did not arrive.
-        packages: usize,
-        /// The end of apt's output.
-        reason: String,
-    },
+    #[error("cannot download {packages} packages: {reason}")]
+    Download { packages: usize, reason: String },
     /// Reports a package that is needed offline and was never fetched.
     #[error("package '{package}' is not in the cache at '{path}'")]
     NotCached {
-        /// Name and version.
         package: String,
         /// Where it would be.
         path: PathBuf,
@@ -209,15 +160,12 @@ pub enum AptError {
     Bootstrap {
         /// The directory that was to become the root.
         root: PathBuf,
-        /// The whole output.
         log: PathBuf,
-        /// Its last lines.
         reason: String,
     },
     /// Reports an installed set that is not the locked one.
-    #[error("'{root}' does not hold exactly the locked packages: {}", list(.differences))]
+    #[error("'{root}' does not have exactly the locked packages: {}", list(.differences))]
     NotAsLocked {
-        /// The root.
         root: PathBuf,
         /// One line per package.
         differences: Vec<String>,
@@ -233,7 +181,7 @@ impl AptError {
             }
             Self::HashMismatch { path, .. } => {
                 format!(
-                    "remove '{}' to have it fetched again; if it comes back the same, do not trust its archive",
+                    "remove '{}' to fetch it again; if the digest is still wrong, do not trust its archive",
                     path.display()
                 )
             }
@@ -241,7 +189,8 @@ impl AptError {
                 "run `layerset lock --update LAYER` for the layer that has them".to_owned()
             }
             Self::NotCached { .. } | Self::Download { .. } => {
-                "check the network, then run the command again: what arrived is kept".to_owned()
+                "check the network, then run the command again; finished downloads are kept"
+                    .to_owned()
             }
             Self::UnknownArchive { .. } | Self::NoSource { .. } => {
                 "give the archives with --apt-sources FILE, or lock the recipe again".to_owned()

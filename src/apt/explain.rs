@@ -1,134 +1,171 @@
 //! Says why a request has no solution, and which lower layer stands in the way.
 
-use super::command::Finished;
-use super::error::{AptError, Held};
-use super::package::{Lower, Request};
-use super::reason;
-use super::resolve::Resolver;
-use super::state::{Freedom, State};
+use super::command::ToolOutput;
+use super::error::{AptError, HeldPackage};
+use super::package::{LowerPackages, PackageRequest};
+use super::reason::{self, UnmetRelation};
+use super::root::AptRoot;
+use super::state::{InstalledState, LowerPolicy};
 
-impl Resolver<'_> {
-    /// Finds the most useful reason why apt failed.
-    pub(super) fn explain(
-        &self,
-        state: &State<'_>,
-        request: Request<'_>,
-        wanted: &[String],
-        lower: &[Lower<'_>],
-        outcome: &Finished,
-    ) -> Result<AptError, AptError> {
+/// How many times apt is asked for what it left out. Each answer goes one step down a chain of
+/// relations, and chains in Debian are short.
+const CHAIN_STEPS: usize = 6;
+/// How many older versions of a package are tried.
+const OLDER_VERSIONS: usize = 4;
+
+/// A request that apt could not satisfy.
+pub struct FailedRequest<'a> {
+    /// The private apt.
+    pub root: &'a AptRoot,
+    /// The lower layers, as apt sees them.
+    pub state: &'a InstalledState<'a>,
+    /// What was asked for.
+    pub request: PackageRequest<'a>,
+    /// The specifications that apt was given.
+    pub wanted: &'a [String],
+    /// The packages of the lower layers.
+    pub lower: &'a [LowerPackages<'a>],
+}
+
+impl FailedRequest<'_> {
+    /// Finds the most useful reason why apt failed with `outcome`.
+    pub fn explain(&self, outcome: &ToolOutput) -> Result<AptError, AptError> {
         let output = format!("{}\n{}", outcome.stdout, outcome.stderr);
-        let layer = request.layer.to_owned();
-        if let Some((wanted, name)) = reason::no_such_version(&output) {
-            let available = self.show_versions(&name)?;
-            return Ok(AptError::NoVersion {
-                layer,
-                name,
-                wanted,
-                available,
-            });
+        if let Some(error) = self.name_without_version(&output)? {
+            return Ok(error);
         }
-        if let Some(name) = reason::no_candidate(&output) {
-            return Ok(AptError::Virtual {
-                layer,
-                name,
-                providers: reason::providers(&output),
-            });
-        }
-        let mut arguments = wanted.to_vec();
-        let mut unmet = reason::unmet(&output);
-        // Where apt would rather remove a lower package, insisting on that package makes it say why.
         let removed = reason::removed(&output);
-        if unmet.is_empty() && !removed.is_empty() {
-            arguments.extend(removed.iter().cloned());
-            let again = state.install(&arguments, request.recommends, Freedom::Held)?;
-            unmet = reason::unmet(&again.stdout);
-        }
-        // apt names only the end of a chain: ask for what it left out as well until a cause shows up.
-        for _ in 0..6 {
-            if unmet.iter().any(|u| !u.is_consequence()) {
-                break;
-            }
-            let more: Vec<String> = unmet
-                .iter()
-                .map(|u| u.target.clone())
-                .filter(|t| !arguments.contains(t))
-                .collect();
-            if more.is_empty() {
-                break;
-            }
-            arguments.extend(more);
-            let again = state.install(&arguments, request.recommends, Freedom::Held)?;
-            let next = reason::unmet(&again.stdout);
-            if next.is_empty() {
-                break;
-            }
-            unmet = next;
-        }
-        let cause = unmet.iter().find_map(|u| {
-            holder(lower, &u.target)
-                .filter(|_| !u.is_consequence())
-                .map(|h| (u, h))
-        });
-        if let Some((unmet, (holder, held))) = cause {
-            let mut with_target = wanted.to_vec();
-            with_target.push(unmet.target.clone());
-            let movable = state
-                .install(&with_target, request.recommends, Freedom::Movable)?
-                .success;
-            let need = match unmet.forbids() {
-                true => format!("has {}, which breaks {}", unmet.package, unmet.wanted()),
-                false => format!("needs {} (for {})", unmet.wanted(), unmet.package),
-            };
-            let fitting = self.fitting(state, request, wanted)?;
-            return Ok(held_error(request, need, holder, held, movable, fitting));
+        let unmet = self.unmet_causes(reason::unmet(&output), &removed)?;
+        if let Some(error) = self.lower_layer_in_the_way(&unmet)? {
+            return Ok(error);
         }
         let lost = removed
             .iter()
-            .find_map(|name| holder(lower, name).map(|h| (name, h)));
+            .find_map(|name| holder(self.lower, name).map(|held| (name, held)));
         if let Some((name, (holder, held))) = lost {
-            return Ok(held_error(
-                request,
-                format!("would remove {name}"),
-                holder,
-                held,
-                false,
-                None,
-            ));
+            let need = format!("would remove {name}");
+            return Ok(held_error(self.request, need, holder, held, false, None));
         }
         let reason = if unmet.is_empty() {
             outcome.reason()
         } else {
             reason::text(&unmet)
         };
-        Ok(AptError::Unsolvable { layer, reason })
+        Ok(AptError::Unsolvable {
+            layer: self.request.layer.to_owned(),
+            reason,
+        })
     }
 
-    /// Looks for an older version of a package that was asked for by name and that lower layers can carry.
-    fn fitting(
+    /// Returns the error for a name that has no such version, or none at all.
+    fn name_without_version(&self, output: &str) -> Result<Option<AptError>, AptError> {
+        let layer = self.request.layer.to_owned();
+        if let Some((wanted, name)) = reason::no_such_version(output) {
+            let available = self.show_versions(&name)?;
+            return Ok(Some(AptError::NoVersion {
+                layer,
+                name,
+                wanted,
+                available,
+            }));
+        }
+        Ok(reason::no_candidate(output).map(|name| AptError::Virtual {
+            layer,
+            name,
+            providers: reason::providers(output),
+        }))
+    }
+
+    /// Asks apt again until it names a cause. `unmet` is what it said first.
+    fn unmet_causes(
         &self,
-        state: &State<'_>,
-        request: Request<'_>,
-        wanted: &[String],
-    ) -> Result<Option<String>, AptError> {
-        for (place, package) in wanted
-            .iter()
-            .enumerate()
-            .filter(|(_, w)| request.packages.contains(w))
-        {
+        mut unmet: Vec<UnmetRelation>,
+        removed: &[String],
+    ) -> Result<Vec<UnmetRelation>, AptError> {
+        let mut arguments = self.wanted.to_vec();
+        // Where apt would rather remove a lower package, insisting on that package makes it say
+        // why.
+        if unmet.is_empty() && !removed.is_empty() {
+            arguments.extend(removed.iter().cloned());
+            unmet = reason::unmet(&self.ask(&arguments, LowerPolicy::Held)?.stdout);
+        }
+        // apt names only the end of a chain: ask for what it left out as well until a cause shows
+        // up.
+        for _ in 0..CHAIN_STEPS {
+            if unmet.iter().any(|relation| !relation.is_consequence()) {
+                break;
+            }
+            let more: Vec<String> = unmet
+                .iter()
+                .map(|relation| relation.target.clone())
+                .filter(|target| !arguments.contains(target))
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            arguments.extend(more);
+            let next = reason::unmet(&self.ask(&arguments, LowerPolicy::Held)?.stdout);
+            if next.is_empty() {
+                break;
+            }
+            unmet = next;
+        }
+        Ok(unmet)
+    }
+
+    /// Returns the error for the first cause whose target a lower layer holds.
+    fn lower_layer_in_the_way(
+        &self,
+        unmet: &[UnmetRelation],
+    ) -> Result<Option<AptError>, AptError> {
+        let cause = unmet.iter().find_map(|relation| {
+            holder(self.lower, &relation.target)
+                .filter(|_| !relation.is_consequence())
+                .map(|held| (relation, held))
+        });
+        let Some((relation, (holder, held))) = cause else {
+            return Ok(None);
+        };
+        let mut with_target = self.wanted.to_vec();
+        with_target.push(relation.target.clone());
+        let movable = self.ask(&with_target, LowerPolicy::Movable)?.success;
+        let (package, wanted) = (&relation.package, relation.wanted());
+        let need = if relation.forbids() {
+            format!("has {package}, which breaks {wanted}")
+        } else {
+            format!("needs {wanted} (for {package})")
+        };
+        let fitting = self.fitting()?;
+        Ok(Some(held_error(
+            self.request,
+            need,
+            holder,
+            held,
+            movable,
+            fitting,
+        )))
+    }
+
+    /// Looks for an older version of a package that was asked for by name and that lower layers can
+    /// carry.
+    fn fitting(&self) -> Result<Option<String>, AptError> {
+        let named = self.wanted.iter().enumerate();
+        for (index, package) in named.filter(|(_, name)| self.request.packages.contains(name)) {
             // The first is the newest, which is the one that did not fit.
-            for version in self.show_versions(package)?.into_iter().skip(1).take(4) {
-                let mut arguments = wanted.to_vec();
-                arguments[place] = format!("{package}={version}");
-                if state
-                    .install(&arguments, request.recommends, Freedom::Held)?
-                    .success
-                {
-                    return Ok(Some(arguments.swap_remove(place)));
+            let versions = self.show_versions(package)?.into_iter().skip(1);
+            for version in versions.take(OLDER_VERSIONS) {
+                let mut arguments = self.wanted.to_vec();
+                arguments[index] = format!("{package}={version}");
+                if self.ask(&arguments, LowerPolicy::Held)?.success {
+                    return Ok(Some(arguments.swap_remove(index)));
                 }
             }
         }
         Ok(None)
+    }
+
+    fn ask(&self, wanted: &[String], policy: LowerPolicy) -> Result<ToolOutput, AptError> {
+        self.state.install(wanted, self.request.recommends, policy)
     }
 
     fn show_versions(&self, name: &str) -> Result<Vec<String>, AptError> {
@@ -144,8 +181,8 @@ impl Resolver<'_> {
 }
 
 /// Returns the lower layer that has the package, and its version there.
-pub fn holder<'l>(lower: &[Lower<'l>], name: &str) -> Option<(&'l str, &'l str)> {
-    let held = |l: &Lower<'l>| {
+pub fn holder<'l>(lower: &[LowerPackages<'l>], name: &str) -> Option<(&'l str, &'l str)> {
+    let held = |l: &LowerPackages<'l>| {
         l.packages
             .iter()
             .find(|p| p.name == name)
@@ -156,7 +193,7 @@ pub fn holder<'l>(lower: &[Lower<'l>], name: &str) -> Option<(&'l str, &'l str)>
 
 /// Makes the error for a package of a lower layer that stands in the way.
 pub fn held_error(
-    request: Request<'_>,
+    request: PackageRequest<'_>,
     need: String,
     holder: &str,
     held: &str,
@@ -164,7 +201,7 @@ pub fn held_error(
     fitting: Option<String>,
 ) -> AptError {
     let (layer, holder, held) = (request.layer.to_owned(), holder.to_owned(), held.to_owned());
-    AptError::Held(Box::new(Held {
+    AptError::Held(Box::new(HeldPackage {
         layer,
         need,
         holder,

@@ -1,9 +1,10 @@
 //! Downloads locked packages by apt's own methods, many at once.
 
+use super::archive::Archive;
 use super::command::tail;
 use super::error::AptError;
 use super::package::LockedPackage;
-use super::root::{AptRoot, Archive};
+use super::root::AptRoot;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
@@ -17,9 +18,11 @@ const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 const BATCH: usize = 200;
 
 impl AptRoot {
-    /// Brings every package into the cache. With all of them there, it returns at once and touches no network.
+    /// Brings every package into the cache. With all of them there, it returns at once and touches
+    /// no network.
     ///
-    /// `progress` gets bytes that are done and bytes in all, of this call. What arrived before a failure is kept.
+    /// `progress` gets the bytes done and the bytes in all, of this call. Files that arrive before
+    /// a failure are kept.
     pub fn fetch(
         &self,
         packages: &[LockedPackage],
@@ -74,7 +77,8 @@ impl AptRoot {
         command.args(["-q", "download-file"]);
         for (package, address) in jobs {
             let target = scratch.path().join(format!("{}.deb", package.sha256));
-            // apt checks the digest as well, and so refuses a truncated file while it can still retry.
+            // apt checks the digest as well, and so refuses a truncated file while it can still
+            // retry.
             command
                 .arg(address)
                 .arg(target)

@@ -1,8 +1,10 @@
-//! How to install an upper layer's packages inside a sandbox: files to put there, a command, and how to read it.
+//! How to install an upper layer's packages inside a sandbox: files to put there, a command, and
+//! how to read it.
 //!
-//! The sandbox offers the local archive read-only at [`InstallPlan::REPO`] and the files of the plan below
-//! [`InstallPlan::DIR`]; `/run` and `/tmp` are its own and writable. The image's own apt does the work, with none of
-//! the image's configuration, and keeps its indexes, caches and logs outside of the image.
+//! The sandbox offers the local archive read-only at [`InstallPlan::REPO`] and the files of the
+//! plan below [`InstallPlan::DIR`]; `/run` and `/tmp` are its own and writable. The image's own apt
+//! does the work, with none of the image's configuration, and keeps its indexes, caches and logs
+//! outside of the image.
 
 use super::package::{LockedPackage, is_name};
 use std::fmt::Write as _;
@@ -28,8 +30,8 @@ impl InstallPlan {
 
     /// Plans the installation of exactly `packages` over lower layers.
     ///
-    /// `requested` are the layer's own specifications: one that a lower layer already satisfies becomes a package
-    /// that was asked for, as it would on a running system.
+    /// `requested` are the layer's own specifications: one that a lower layer already satisfies
+    /// becomes a package that was asked for, as it would on a running system.
     pub fn new(packages: &[LockedPackage], requested: &[String], arch: &str) -> Self {
         let mut packages: Vec<&LockedPackage> = packages.iter().collect();
         packages.sort();
@@ -54,8 +56,8 @@ impl InstallPlan {
     }
 }
 
-/// Writes apt's configuration. `Dir::Etc` leads away from the image's `/etc/apt`; `extended_states` and dpkg's own
-/// database stay where they are, for they belong to the image.
+/// Writes apt's configuration. `Dir::Etc` leads away from the image's `/etc/apt`; `extended_states`
+/// and dpkg's own database stay where they are, for they belong to the image.
 fn apt_conf(arch: &str) -> String {
     let (dir, state) = (InstallPlan::DIR, InstallPlan::STATE);
     format!(
@@ -89,8 +91,9 @@ fn script(packages: &[&LockedPackage], requested: &[String]) -> String {
          apt-get -q update\n"
     );
     if !packages.is_empty() {
-        // All are named, so that apt cannot choose otherwise; then those that were only pulled in are marked so.
-        // apt closes the status descriptor for its children: given 1 itself, scripts would have no standard output.
+        // All are named, so that apt cannot choose otherwise; then those that were only pulled in
+        // are marked so. apt closes the status descriptor for its children: given 1 itself, scripts
+        // would have no standard output.
         text.push_str("apt-get -q -o APT::Status-Fd=3 install");
         for package in packages {
             let _ = write!(text, " \\\n  {}={}", package.name, package.version);
@@ -125,7 +128,7 @@ fn mark(text: &mut String, how: &str, names: &[&str]) {
     }
 }
 
-/// Holds one line of apt's standard output that tells progress (`README.progress-reporting` of apt).
+/// Holds one progress line of apt's standard output (`README.progress-reporting` of apt).
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusLine {
     /// The package, or what is being done.

@@ -4,9 +4,11 @@ use super::deb822;
 use super::package::LockedPackage;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Compares a dpkg status file's text with the packages of all layers; one line per difference, sorted by name.
+/// Compares a dpkg status file's text with the packages of all layers; one line per difference,
+/// sorted by name.
 ///
-/// Each package must be installed and configured, in exactly the locked version and architecture, and no other may be.
+/// Each package must be installed and configured, in exactly the locked version and architecture,
+/// and no other may be.
 pub fn status_differences<'a>(
     status: &str,
     locked: impl IntoIterator<Item = &'a LockedPackage>,

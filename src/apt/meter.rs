@@ -1,13 +1,13 @@
 //! How far a running mmdebstrap is, read from its output.
 
-/// Follows mmdebstrap's output: how far is it?
-pub struct Meter {
+/// Follows mmdebstrap's progress by its output.
+pub struct BootstrapMeter {
     packages: usize,
     steps: usize,
     phase: &'static str,
 }
 
-impl Meter {
+impl BootstrapMeter {
     /// Expects `packages` to be unpacked and set up.
     pub fn new(packages: usize) -> Self {
         Self {
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn progress_follows_the_output_and_never_passes_the_end() {
-        let mut meter = Meter::new(2);
+        let mut meter = BootstrapMeter::new(2);
         assert!(meter.see("I: extracting archives...\n"));
         assert!(!meter.see("(Reading database ... 0 files)\n"));
         assert_eq!((meter.phase, meter.fraction()), ("extracting", 0.0));

@@ -1,16 +1,21 @@
 //! The Debian package side of a build: from names in a recipe to installed, verified packages.
 //!
 //! Four steps, each usable alone:
-//! 1. [`AptRoot`] finds the archives of a suite and keeps a private apt state for them; [`AptRoot::update`]
-//!    fetches the signed indexes and yields a [`Resolver`], which turns names into [`LockedPackage`]s.
-//! 2. [`AptRoot::fetch`] brings the locked packages into the [`DebCache`]; nothing unverified becomes visible there.
+//! 1. [`AptRoot`] finds the archives of a suite and keeps a private apt state for them;
+//!    [`AptRoot::update`] fetches the signed indexes and yields a [`Resolver`], which turns names
+//!    into [`LockedPackage`]s.
+//! 2. [`AptRoot::fetch`] brings the locked packages into the [`DebCache`]; nothing unverified
+//!    becomes visible there.
 //! 3. [`LocalRepo`] offers verified packages to apt as a `file:`/`copy:` archive.
-//! 4. [`Bootstrapper`] installs a base from it, [`InstallPlan`] says how to install an upper layer inside a sandbox.
+//! 4. [`Bootstrapper`] installs a base from it, [`InstallPlan`] says how to install an upper layer
+//!    inside a sandbox.
 //!
-//! Only `update` and `fetch` use the network. No host name is written here or in a lock: the default archives are
-//! what mmdebstrap knows for the suite. Of the host's apt configuration only the transport (proxies, retries) is used.
-//! Child processes stay in the caller's process group, so that an interrupt reaches them.
+//! Only `update` and `fetch` use the network. No host name is written here or in a lock: the
+//! default archives are what mmdebstrap knows for the suite. Of the host's apt configuration only
+//! the transport (proxies, retries) is used. Child processes stay in the caller's process group, so
+//! that an interrupt reaches them.
 
+mod archive;
 mod bootstrap;
 mod cache;
 mod command;
@@ -31,14 +36,17 @@ mod source_list;
 mod sources;
 mod state;
 mod suggest;
+mod update;
 mod uris;
 
 pub use bootstrap::Bootstrapper;
 pub use cache::DebCache;
-pub use error::{AptError, Held};
+pub use error::{AptError, HeldPackage};
 pub use install::{InstallPlan, StatusLine};
 pub use installed::status_differences;
-pub use package::{Bootstrap, LockedPackage, Lower, Pocket, Request, Sha256, Variant};
+pub use package::{
+    Bootstrap, BootstrapVariant, LockedPackage, LowerPackages, PackageRequest, Pocket, Sha256,
+};
 pub use repo::LocalRepo;
 pub use resolve::Resolver;
 pub use root::AptRoot;

@@ -1,10 +1,10 @@
-//! What the package side is asked for; what a lock holds is [`LockedPackage`].
+//! Requests for packages. The answer is a list of [`LockedPackage`]s.
 
-pub use crate::recipe::{Bootstrap, LockedPackage, Pocket, Sha256, Variant};
+pub use crate::recipe::{Bootstrap, BootstrapVariant, LockedPackage, Pocket, Sha256};
 
 /// Asks for the packages of one layer.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct PackageRequest<'a> {
     /// The layer's name, for messages.
     pub layer: &'a str,
     /// Specifications: `name[:arch][=version|/suite]`. A base's own list comes from `base`.
@@ -17,7 +17,7 @@ pub struct Request<'a> {
 
 /// Offers the locked packages of a layer below the one being resolved.
 #[derive(Clone, Copy, Debug)]
-pub struct Lower<'a> {
+pub struct LowerPackages<'a> {
     /// The layer's name.
     pub layer: &'a str,
     /// What its lock holds.

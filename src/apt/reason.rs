@@ -2,7 +2,7 @@
 
 /// Holds one line of apt's "unmet dependencies".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmet {
+pub struct UnmetRelation {
     /// The package that has the relation.
     pub package: String,
     /// `Depends`, `PreDepends`, `Breaks`, `Conflicts`, `Recommends` …
@@ -15,8 +15,8 @@ pub struct Unmet {
     pub problem: String,
 }
 
-impl Unmet {
-    /// Says whether the other package was left out only because something it needs failed in turn.
+impl UnmetRelation {
+    /// Says whether the other package was left out only because one of its own relations failed.
     pub fn is_consequence(&self) -> bool {
         self.problem.contains("not going to be installed")
     }
@@ -49,8 +49,8 @@ impl Unmet {
 }
 
 /// Reads the block after "The following packages have unmet dependencies:".
-pub fn unmet(output: &str) -> Vec<Unmet> {
-    let mut all: Vec<Unmet> = Vec::new();
+pub fn unmet(output: &str) -> Vec<UnmetRelation> {
+    let mut all: Vec<UnmetRelation> = Vec::new();
     let mut package = String::new();
     let block = output
         .lines()
@@ -81,7 +81,7 @@ pub fn unmet(output: &str) -> Vec<Unmet> {
             None => (rest, String::new()),
         };
         let (target, condition) = wanted.trim().split_once(' ').unwrap_or((wanted.trim(), ""));
-        all.push(Unmet {
+        all.push(UnmetRelation {
             package: package.clone(),
             relation,
             target: target.split(':').next().unwrap_or(target).to_owned(),
@@ -93,10 +93,10 @@ pub fn unmet(output: &str) -> Vec<Unmet> {
 }
 
 /// Returns the text of all lines, root causes only where there are any.
-pub fn text(all: &[Unmet]) -> String {
-    let causes: Vec<&Unmet> = all.iter().filter(|u| !u.is_consequence()).collect();
+pub fn text(all: &[UnmetRelation]) -> String {
+    let causes: Vec<&UnmetRelation> = all.iter().filter(|u| !u.is_consequence()).collect();
     let shown: Vec<String> = if causes.is_empty() {
-        all.iter().map(Unmet::text).collect()
+        all.iter().map(UnmetRelation::text).collect()
     } else {
         causes.iter().map(|u| u.text()).collect()
     };
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn every_unmet_relation_is_read_with_its_package_target_and_problem() {
         let all = unmet(HELD);
-        let told: Vec<String> = all.iter().map(Unmet::text).collect();
+        let told: Vec<String> = all.iter().map(UnmetRelation::text).collect();
         assert_eq!(
             told,
             [

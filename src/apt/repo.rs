@@ -8,17 +8,19 @@ use std::path::{Path, PathBuf};
 
 /// Offers a set of packages to apt.
 ///
-/// apt is told to trust it without a signature, because every file's digest was compared with the lock when the
-/// archive was made, and the archive is made anew for each use.
+/// apt is told to trust it without a signature, because every file's digest was compared with the
+/// lock when the archive was made, and the archive is made anew for each use.
 #[derive(Debug)]
 pub struct LocalRepo {
     dir: PathBuf,
 }
 
 impl LocalRepo {
-    /// Makes the archive at `dir`, which must not exist or be empty; each package is verified first.
+    /// Makes the archive at `dir`, which must not exist or be empty; each package is verified
+    /// first.
     ///
-    /// Files are hard links into the cache where the filesystem allows it: offer the directory read-only.
+    /// Files are hard links into the cache where the filesystem allows it: offer the directory
+    /// read-only.
     pub fn create(
         dir: &Path,
         debs: &DebCache,

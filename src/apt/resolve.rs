@@ -1,20 +1,21 @@
 //! Turns names into exact packages, by apt, without moving anything that a lower layer owns.
 
+use super::archive::Archive;
 use super::cache::is_about;
-use super::deb822::{self, Stanza};
+use super::deb822::{self, ControlStanza};
 use super::error::AptError;
-use super::explain::{held_error, holder};
-use super::package::{LockedPackage, Lower, Request, Variant, is_name};
-use super::root::{AptRoot, Archive};
-use super::state::{Freedom, State};
-use super::uris::{Choice, parse_uris};
+use super::explain::{FailedRequest, held_error, holder};
+use super::package::{BootstrapVariant, LockedPackage, LowerPackages, PackageRequest, is_name};
+use super::root::AptRoot;
+use super::state::{InstalledState, LowerPolicy};
+use super::uris::{ChosenPackage, parse_uris};
 use super::{reason, suggest};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Resolves requests against indexes that were just updated.
 #[derive(Debug)]
 pub struct Resolver<'a> {
-    pub(super) root: &'a AptRoot,
+    root: &'a AptRoot,
     archives: Vec<Archive>,
     /// Every name that some package has, or that another provides or mentions.
     mentioned: BTreeSet<String>,
@@ -41,11 +42,12 @@ impl<'a> Resolver<'a> {
 
     /// Returns the packages that `request` adds to what is in `lower`, sorted by name.
     ///
-    /// The packages of lower layers are installed and stay as they are, even where the archives have moved on.
+    /// The packages of lower layers are installed and stay as they are, even where the archives
+    /// have moved on.
     pub fn resolve(
         &self,
-        request: Request<'_>,
-        lower: &[Lower<'_>],
+        request: PackageRequest<'_>,
+        lower: &[LowerPackages<'_>],
     ) -> Result<Vec<LockedPackage>, AptError> {
         let mut wanted: Vec<String> = Vec::new();
         if let Some(base) = request.base {
@@ -62,10 +64,17 @@ impl<'a> Resolver<'a> {
         for name in &named {
             self.check_name(request.layer, name)?;
         }
-        let state = State::new(self.root, &self.stanzas(lower)?, lower)?;
-        let outcome = state.install(&wanted, request.recommends, Freedom::Held)?;
+        let state = InstalledState::new(self.root, &self.stanzas(lower)?, lower)?;
+        let outcome = state.install(&wanted, request.recommends, LowerPolicy::Held)?;
         if !outcome.success {
-            return Err(self.explain(&state, request, &wanted, lower, &outcome)?);
+            let failed = FailedRequest {
+                root: self.root,
+                state: &state,
+                request,
+                wanted: &wanted,
+                lower,
+            };
+            return Err(failed.explain(&outcome)?);
         }
         let chosen = parse_uris(&outcome.stdout)?;
         if let Some(moved) = chosen
@@ -85,9 +94,9 @@ impl<'a> Resolver<'a> {
     /// Completes apt's choice from the index, which is where digest and pool path stand.
     fn lock(
         &self,
-        chosen: &[Choice],
+        chosen: &[ChosenPackage],
         manual: &BTreeSet<&str>,
-        variant: Option<Variant>,
+        variant: Option<BootstrapVariant>,
     ) -> Result<Vec<LockedPackage>, AptError> {
         let mut locked = Vec::new();
         let shown = self.show(
@@ -119,7 +128,7 @@ impl<'a> Resolver<'a> {
         Ok(locked)
     }
 
-    fn complete(&self, choice: &Choice, stanza: &Stanza) -> Option<LockedPackage> {
+    fn complete(&self, choice: &ChosenPackage, stanza: &ControlStanza) -> Option<LockedPackage> {
         // Flat archives begin it with "./", which no lock may.
         let pool_path = stanza.get("Filename")?.trim_start_matches("./");
         let root = choice.address.strip_suffix(pool_path)?;
@@ -139,8 +148,11 @@ impl<'a> Resolver<'a> {
     }
 
     /// Returns index entries by name for `name=version` specifications.
-    fn show(&self, specifications: Vec<String>) -> Result<BTreeMap<String, Vec<Stanza>>, AptError> {
-        let mut shown: BTreeMap<String, Vec<Stanza>> = BTreeMap::new();
+    fn show(
+        &self,
+        specifications: Vec<String>,
+    ) -> Result<BTreeMap<String, Vec<ControlStanza>>, AptError> {
+        let mut shown: BTreeMap<String, Vec<ControlStanza>> = BTreeMap::new();
         for batch in specifications.chunks(500) {
             let mut arguments = vec!["show".to_owned()];
             arguments.extend(batch.iter().cloned());
@@ -155,9 +167,9 @@ impl<'a> Resolver<'a> {
         Ok(shown)
     }
 
-    /// Returns control data for the lower layers' packages: remembered, from today's index, or from the file itself,
-    /// which is fetched if need be.
-    fn stanzas(&self, lower: &[Lower<'_>]) -> Result<Vec<Stanza>, AptError> {
+    /// Returns control data for the lower layers' packages: remembered, from today's index, or from
+    /// the file itself, which is fetched if need be.
+    fn stanzas(&self, lower: &[LowerPackages<'_>]) -> Result<Vec<ControlStanza>, AptError> {
         let debs = self.root.debs();
         let packages = || lower.iter().flat_map(|l| l.packages);
         let unknown: Vec<&LockedPackage> = packages()
@@ -190,7 +202,8 @@ impl<'a> Resolver<'a> {
             .collect()
     }
 
-    /// Refuses what apt would read as something else: an option, a removal, a pattern, a regular expression.
+    /// Refuses what apt would read as something else: an option, a removal, a pattern, a regular
+    /// expression.
     fn check_name(&self, layer: &str, specification: &str) -> Result<(), AptError> {
         let name = base_name(specification);
         let rest = &specification[name.len()..];
@@ -219,24 +232,25 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Returns what to ask apt for to get a variant's set, by the patterns that mmdebstrap uses (apt-patterns(7)).
-fn base_arguments(variant: Variant, arch: &str) -> Vec<String> {
+/// Returns what to ask apt for to get a variant's set, by the patterns that mmdebstrap uses
+/// (apt-patterns(7)).
+fn base_arguments(variant: BootstrapVariant, arch: &str) -> Vec<String> {
     let pattern = |inner: &str| format!("?and(?architecture({arch}),{inner})");
     match variant {
-        Variant::Essential => vec![pattern("?essential")],
-        Variant::Apt => vec![pattern("?essential"), "apt".to_owned()],
-        Variant::Minbase => vec![
+        BootstrapVariant::Essential => vec![pattern("?essential")],
+        BootstrapVariant::Apt => vec![pattern("?essential"), "apt".to_owned()],
+        BootstrapVariant::Minbase => vec![
             pattern("?or(?essential,?priority(required))"),
             "apt".to_owned(),
         ],
     }
 }
 
-/// Says whether the variant itself asks for the package: then it counts as asked for, not as pulled in.
-fn is_part_of(variant: Variant, stanza: &Stanza) -> bool {
+/// Says whether the variant itself asks for the package. Then it is marked as installed by hand.
+fn is_part_of(variant: BootstrapVariant, stanza: &ControlStanza) -> bool {
     stanza.get("Essential") == Some("yes")
-        || variant != Variant::Essential && stanza.get("Package") == Some("apt")
-        || variant == Variant::Minbase && stanza.get("Priority") == Some("required")
+        || variant != BootstrapVariant::Essential && stanza.get("Package") == Some("apt")
+        || variant == BootstrapVariant::Minbase && stanza.get("Priority") == Some("required")
 }
 
 fn base_name(specification: &str) -> &str {

@@ -4,15 +4,14 @@
 //! <work>/default-sources/…      what mmdebstrap answered, by suite and components
 //! <work>/<key>/apt.conf         key = digest of sources and configuration
 //!              sources.list
-//!              archives         label, tab, root: what `update` learned, for fetching later without it
+//!              archives         label, tab, root: kept by `update`, so that fetching works without it
 //!              lists/ cache/ status …
 //! ```
 
 use super::cache::DebCache;
-use super::command::{Finished, in_plain_words, run};
+use super::command::{ToolOutput, in_plain_words, run};
 use super::error::AptError;
 use super::package::Bootstrap;
-use super::resolve::Resolver;
 use super::scratch::write_atomic;
 use super::{source_list, sources};
 use sha2::{Digest, Sha256 as Hasher};
@@ -21,10 +20,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Trusted where a source names no key itself: the archive keys that the distribution's own package installs.
+/// Trusted where a source names no key itself: the archive keys that the distribution's own package
+/// installs.
 const DEFAULT_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Parts of the host's `Acquire` settings that describe its way to the network. Nothing about trust or validity.
+/// Parts of the host's `Acquire` settings that describe its way to the network. Nothing about trust
+/// or validity.
 const TRANSPORT: [&str; 7] = [
     "http",
     "https",
@@ -45,7 +46,8 @@ pub struct AptRoot {
 }
 
 impl AptRoot {
-    /// Opens the state below `work`; needs no network. `sources` is a user's sources file to use instead of the defaults.
+    /// Opens the state below `work`; needs no network. `sources` is a user's sources file to use
+    /// instead of the defaults.
     pub fn open(
         work: &Path,
         debs: DebCache,
@@ -55,7 +57,7 @@ impl AptRoot {
     ) -> Result<Self, AptError> {
         let work = std::path::absolute(work).map_err(AptError::io("find", work))?;
         let lines = source_list::render(&sources::sources(&work, spec, sources)?);
-        // The configuration is part of the key, for apt's caches depend on it.
+        // The configuration is part of the key, because apt's caches depend on it.
         let digest = Hasher::digest(format!("{}{lines}", config(Path::new(""), arch, "")));
         let key: String = digest
             .iter()
@@ -82,49 +84,12 @@ impl AptRoot {
         })
     }
 
-    /// Fetches the archives' indexes, verifies their signatures, and yields what can resolve against them.
-    pub fn update(&self) -> Result<Resolver<'_>, AptError> {
-        self.apt("apt-get", &["-q", "--error-on=any", "update"])?
-            .checked("apt-get update")?;
-        let format = "--format=$(REPO_URI)\t$(LABEL)";
-        let targets = self.apt("apt-get", &["indextargets", format, "Created-By: Packages"])?;
-        let mut archives: Vec<Archive> = targets
-            .checked("apt-get indextargets")?
-            .lines()
-            .filter_map(Archive::from_target)
-            .collect();
-        archives.sort();
-        archives.dedup();
-        let text: String = archives
-            .iter()
-            .map(|a| format!("{}\t{}\n", a.label, a.root))
-            .collect();
-        write_atomic(&self.dir.join("archives"), text.as_bytes())?;
-        Resolver::new(self, archives)
-    }
-
-    /// Returns the archives known from the last update, updating now if there was none.
-    pub(super) fn archives(&self) -> Result<Vec<Archive>, AptError> {
-        let path = self.dir.join("archives");
-        if !path.exists() {
-            self.update()?;
-        }
-        let text = fs::read_to_string(&path).map_err(AptError::io("read", &path))?;
-        let archives = text.lines().filter_map(|line| line.split_once('\t'));
-        Ok(archives
-            .map(|(label, root)| Archive {
-                label: label.to_owned(),
-                root: root.to_owned(),
-            })
-            .collect())
-    }
-
     /// Runs one of apt's tools on the private state.
     pub(super) fn apt<S: AsRef<std::ffi::OsStr>>(
         &self,
         tool: &str,
         arguments: &[S],
-    ) -> Result<Finished, AptError> {
+    ) -> Result<ToolOutput, AptError> {
         run(self.command(tool).args(arguments))
     }
 
@@ -153,43 +118,8 @@ impl AptRoot {
     }
 }
 
-/// Ties an archive's label to one of its addresses.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Archive {
-    /// The label, as locks name it.
-    pub label: String,
-    /// The root's address, with a slash at its end.
-    pub root: String,
-}
-
-impl Archive {
-    /// Reads `root<TAB>Label`. The label is in the signed Release file, so it is the same on every mirror; an archive
-    /// without one goes by the last part of its path.
-    fn from_target(line: &str) -> Option<Self> {
-        let (root, label) = line.split_once('\t')?;
-        let root = format!("{}/", root.trim_end_matches('/'));
-        let last = root
-            .trim_end_matches('/')
-            .rsplit(['/', ':'])
-            .next()
-            .unwrap_or_default();
-        let label = if label.trim().is_empty() { last } else { label };
-        let label: String = label
-            .to_lowercase()
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || ".+_".contains(c) {
-                    c
-                } else {
-                    '-'
-                }
-            })
-            .collect();
-        Some(Self { label, root })
-    }
-}
-
-/// Writes the private configuration: every path leads into `dir`, and the host's parts are not read.
+/// Writes the private configuration: every path leads into `dir`, and the host's parts are not
+/// read.
 fn config(dir: &Path, arch: &str, transport: &str) -> String {
     let dir = dir.display();
     let mut text = String::new();
@@ -216,7 +146,8 @@ fn config(dir: &Path, arch: &str, transport: &str) -> String {
         text,
         "APT::Architecture \"{arch}\";\nAPT::Architectures {{ \"{arch}\"; }};"
     );
-    // apt takes itself for essential unless told of another list; mmdebstrap does the same for its leanest variant.
+    // apt takes itself for essential unless told of another list; mmdebstrap does the same for its
+    // leanest variant.
     text.push_str("pkgCacheGen::ForceEssential \",\";\n");
     text.push_str(
         "APT::Install-Recommends \"false\";\nAPT::Install-Suggests \"false\";\n\
@@ -253,18 +184,6 @@ fn transport_lines(dump: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_archive_goes_by_its_label_and_else_by_its_path() {
-        let label = |line| Archive::from_target(line).unwrap().label;
-        assert_eq!(
-            label("http://security.example/debian-security/\tDebian-Security"),
-            "debian-security"
-        );
-        assert_eq!(label("http://a.example/mirror/debian\tDebian"), "debian");
-        assert_eq!(label("file:/srv/flat/\t"), "flat");
-        assert_eq!(label("https://b.example/apt\tMy Vendor/x"), "my-vendor-x");
-    }
 
     #[test]
     fn of_the_host_only_the_way_to_the_network_is_taken() {

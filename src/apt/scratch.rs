@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Owns a directory that disappears with the value.
-pub struct Scratch(PathBuf);
+pub struct ScratchDir(PathBuf);
 
-impl Scratch {
+impl ScratchDir {
     /// Makes a new directory below `parent`; its name is unique among running processes.
     pub fn new(parent: &Path, purpose: &str) -> Result<Self, AptError> {
         fs::create_dir_all(parent).map_err(AptError::io("create", parent))?;
@@ -31,9 +31,10 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
-        // Nothing can be done about a failure here; what is left is cache and may be deleted by anyone.
+        // Nothing can be done about a failure here; what is left is cache and may be deleted by
+        // anyone.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

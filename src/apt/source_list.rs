@@ -4,7 +4,7 @@ use super::deb822;
 
 /// Names one archive suite, as a `deb` line does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct ArchiveSource {
     /// Options between brackets, in their order.
     pub options: Vec<(String, String)>,
     /// The archive's root.
@@ -15,7 +15,7 @@ pub struct Source {
     pub components: Vec<String>,
 }
 
-impl Source {
+impl ArchiveSource {
     fn render(&self) -> String {
         let mut words = vec!["deb".to_owned()];
         if !self.options.is_empty() {
@@ -33,12 +33,12 @@ impl Source {
 }
 
 /// Writes sources as a one-line-style file.
-pub fn render(sources: &[Source]) -> String {
+pub fn render(sources: &[ArchiveSource]) -> String {
     sources.iter().map(|s| s.render() + "\n").collect()
 }
 
 /// Reads a file of either style; the error is a one-based line and what is wrong there.
-pub fn parse(text: &str) -> Result<Vec<Source>, (usize, String)> {
+pub fn parse(text: &str) -> Result<Vec<ArchiveSource>, (usize, String)> {
     let mut sources = Vec::new();
     let mut block = String::new();
     let mut block_start = 0;
@@ -68,7 +68,7 @@ pub fn parse(text: &str) -> Result<Vec<Source>, (usize, String)> {
     Ok(sources)
 }
 
-fn one_line(line: &str) -> Result<Source, String> {
+fn one_line(line: &str) -> Result<ArchiveSource, String> {
     let line = line.split_once(" #").map_or(line, |(before, _)| before);
     let mut rest = line["deb".len()..].trim_start();
     let mut options = Vec::new();
@@ -88,7 +88,7 @@ fn one_line(line: &str) -> Result<Source, String> {
     let (Some(uri), Some(suite)) = (words.next(), words.next()) else {
         return Err("a 'deb' line needs an address and a suite".to_owned());
     };
-    checked(Source {
+    checked(ArchiveSource {
         options,
         uri,
         suite,
@@ -96,7 +96,7 @@ fn one_line(line: &str) -> Result<Source, String> {
     })
 }
 
-fn stanza(block: &str) -> Result<Vec<Source>, String> {
+fn stanza(block: &str) -> Result<Vec<ArchiveSource>, String> {
     let stanzas = deb822::parse(block);
     let stanza = stanzas.first().ok_or("an empty stanza")?;
     let words = |name: &str| -> Vec<String> {
@@ -111,7 +111,8 @@ fn stanza(block: &str) -> Result<Vec<Source>, String> {
     if !enabled || !words("Types").iter().any(|t| t == "deb") {
         return Ok(Vec::new());
     }
-    // Both styles know the same options under other names: sources.list(5), "THE DEB AND DEB-SRC TYPES: OPTIONS".
+    // Both styles know the same options under other names: sources.list(5), "THE DEB AND DEB-SRC
+    // TYPES: OPTIONS".
     const OPTIONS: [(&str, &str); 5] = [
         ("Signed-By", "signed-by"),
         ("Trusted", "trusted"),
@@ -139,7 +140,7 @@ fn stanza(block: &str) -> Result<Vec<Source>, String> {
     for uri in &uris {
         for suite in &suites {
             let (options, components) = (options.clone(), components.clone());
-            sources.push(checked(Source {
+            sources.push(checked(ArchiveSource {
                 options,
                 uri: uri.clone(),
                 suite: suite.clone(),
@@ -150,7 +151,7 @@ fn stanza(block: &str) -> Result<Vec<Source>, String> {
     Ok(sources)
 }
 
-fn checked(source: Source) -> Result<Source, String> {
+fn checked(source: ArchiveSource) -> Result<ArchiveSource, String> {
     match (source.suite.ends_with('/'), source.components.is_empty()) {
         (true, false) => Err(format!(
             "the flat archive '{}' takes no components",

@@ -1,20 +1,22 @@
-//! Archive sources: what mmdebstrap knows for a suite, or what the user's file says (sources.list(5)).
+//! Archive sources: what mmdebstrap knows for a suite, or what the user's file says
+//! (sources.list(5)).
 
 use super::command::{run, tail};
 use super::error::AptError;
 use super::package::Bootstrap;
-use super::scratch::{Scratch, write_atomic};
-use super::source_list::{Source, parse};
+use super::scratch::{ScratchDir, write_atomic};
+use super::source_list::{ArchiveSource, parse};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Returns the sources for `spec`: from `file` if the user gave one, else mmdebstrap's, asked once and kept in `work`.
+/// Returns the sources for `spec`: from `file` if the user gave one, else mmdebstrap's, asked once
+/// and kept in `work`.
 pub fn sources(
     work: &Path,
     spec: &Bootstrap,
     file: Option<&Path>,
-) -> Result<Vec<Source>, AptError> {
+) -> Result<Vec<ArchiveSource>, AptError> {
     let (text, origin) = match file {
         Some(path) => (
             fs::read_to_string(path).map_err(AptError::io("read", path))?,
@@ -46,15 +48,16 @@ pub fn sources(
 
 /// Asks mmdebstrap which sources it would use; it stops before it reaches the network.
 ///
-/// A setup hook keeps the sources it generated and then fails, which ends the run. `chrootless` is the one mode that
-/// needs neither privilege nor mounts, and with the variant `custom` nothing would be installed anyway.
+/// A setup hook keeps the sources it generated and then fails, which ends the run. `chrootless` is
+/// the one mode that needs neither privilege nor mounts, and with the variant `custom` nothing
+/// would be installed anyway.
 fn ask_mmdebstrap(work: &Path, spec: &Bootstrap) -> Result<String, AptError> {
     const HOOK: &str = r#"cd "$1/etc/apt" || exit 1
 for file in sources.list sources.list.d/*; do
     [ ! -f "$file" ] || { cat "$file"; echo; } >> ../../../answer
 done
 exit 1"#;
-    let scratch = Scratch::new(work, "ask")?;
+    let scratch = ScratchDir::new(work, "ask")?;
     let finished = run(Command::new("mmdebstrap")
         .args([
             "--variant=custom",
@@ -65,16 +68,17 @@ exit 1"#;
         .arg(format!("--setup-hook={HOOK}"))
         .arg(&spec.suite)
         .arg(scratch.path().join("root")))?;
-    // It fails in any case: only the answer tells whether it got as far as the hook.
+    // It always fails. The answer shows whether it got as far as the hook.
     fs::read_to_string(scratch.path().join("answer")).map_err(|_| AptError::Tool {
         command: "mmdebstrap".to_owned(),
         reason: tail(&finished.stderr, 3),
     })
 }
 
-/// Keeps what `spec` asks for: its suite and pockets, its components. Sources of other suites are third parties the
-/// user named on purpose and stay whole; a pocket of our suite that the recipe does not name must not get in.
-fn select(all: Vec<Source>, spec: &Bootstrap) -> Result<Vec<Source>, AptError> {
+/// Keeps what `spec` asks for: its suite and pockets, its components. Sources of other suites are
+/// third parties the user named on purpose and stay whole; a pocket of our suite that the recipe
+/// does not name must not get in.
+fn select(all: Vec<ArchiveSource>, spec: &Bootstrap) -> Result<Vec<ArchiveSource>, AptError> {
     let wanted = spec.suites();
     let pocket_prefix = format!("{}-", spec.suite);
     let mut kept = Vec::new();
@@ -105,7 +109,7 @@ fn select(all: Vec<Source>, spec: &Bootstrap) -> Result<Vec<Source>, AptError> {
 mod tests {
     use super::super::source_list::render;
     use super::*;
-    use crate::apt::{Pocket, Variant};
+    use crate::apt::{BootstrapVariant, Pocket};
 
     const DEFAULT: &str = "deb http://one.example/debian trixie main contrib\n\
                            deb http://one.example/debian trixie-updates main contrib\n\
@@ -116,7 +120,7 @@ mod tests {
             suite: "trixie".into(),
             components: vec!["main".into()],
             pockets: pockets.to_vec(),
-            variant: Variant::Minbase,
+            variant: BootstrapVariant::Minbase,
             packages: vec![],
         }
     }

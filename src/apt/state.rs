@@ -1,37 +1,37 @@
-//! The lower layers as apt sees them: installed, and not to be moved.
+//! The lower layers as apt sees them: installed, and pinned.
 
-use super::command::Finished;
-use super::deb822::Stanza;
+use super::command::ToolOutput;
+use super::deb822::ControlStanza;
 use super::error::AptError;
-use super::package::Lower;
+use super::package::LowerPackages;
 use super::root::AptRoot;
-use super::scratch::Scratch;
+use super::scratch::ScratchDir;
 use std::fmt::Write as _;
 use std::fs;
 
-/// Says whether apt may change packages of lower layers: only to find out if that would help.
+/// Says whether apt may change packages of lower layers. It may only to find out if that helps.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Freedom {
-    /// They stay as they are.
+pub enum LowerPolicy {
+    /// They stay at their versions.
     Held,
     /// They may move.
     Movable,
 }
 
 /// Holds the files that make apt see the lower layers as installed.
-pub struct State<'a> {
+pub struct InstalledState<'a> {
     root: &'a AptRoot,
-    scratch: Scratch,
+    scratch: ScratchDir,
 }
 
-impl<'a> State<'a> {
+impl<'a> InstalledState<'a> {
     /// Writes the state for `lower`, of which `stanzas` are the control data.
     pub fn new(
         root: &'a AptRoot,
-        stanzas: &[Stanza],
-        lower: &[Lower<'_>],
+        stanzas: &[ControlStanza],
+        lower: &[LowerPackages<'_>],
     ) -> Result<Self, AptError> {
-        let scratch = Scratch::new(root.dir(), "resolve")?;
+        let scratch = ScratchDir::new(root.dir(), "resolve")?;
         let (mut status, mut pins, mut automatic) = (String::new(), String::new(), String::new());
         for stanza in stanzas {
             let mut stanza = stanza.clone();
@@ -40,7 +40,7 @@ impl<'a> State<'a> {
         }
         for package in lower.iter().flat_map(|l| l.packages) {
             let (name, version) = (&package.name, &package.version);
-            // The second record takes away every other version; the first record that matches a version counts.
+            // The first record that matches a version wins, so the second forbids all others.
             let _ = write!(
                 pins,
                 "Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n"
@@ -73,8 +73,8 @@ impl<'a> State<'a> {
         &self,
         wanted: &[String],
         recommends: bool,
-        freedom: Freedom,
-    ) -> Result<Finished, AptError> {
+        freedom: LowerPolicy,
+    ) -> Result<ToolOutput, AptError> {
         let file = |name: &str| self.scratch.path().join(name).display().to_string();
         let mut arguments = vec!["-q".to_owned(), "-y".to_owned(), "--print-uris".to_owned()];
         let mut option = |text: String| arguments.extend(["-o".to_owned(), text]);
@@ -84,7 +84,7 @@ impl<'a> State<'a> {
             file("extended_states")
         ));
         option(format!("APT::Install-Recommends={recommends}"));
-        if freedom == Freedom::Held {
+        if freedom == LowerPolicy::Held {
             option(format!("Dir::Etc::preferences={}", file("preferences")));
         }
         option("APT::Get::Remove=false".to_owned());

@@ -1,6 +1,7 @@
 //! Finds the known name that a mistyped one was meant to be.
 
-/// Returns the closest of `known`, if it is close enough to be what was meant; the first in order wins a draw.
+/// Returns the closest of `known`, if it is close enough to be what was meant; the first in order
+/// wins a draw.
 pub fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.len() / 3).clamp(1, 3);
     let mut best: Option<(usize, &str)> = None;

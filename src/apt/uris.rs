@@ -4,7 +4,7 @@ use super::error::AptError;
 
 /// Holds one line of `--print-uris`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct ChosenPackage {
     /// The package.
     pub name: String,
     /// Its version.
@@ -14,7 +14,7 @@ pub struct Choice {
 }
 
 /// Reads `'address' name_version_arch.deb size digest` lines; all others are talk.
-pub fn parse_uris(output: &str) -> Result<Vec<Choice>, AptError> {
+pub fn parse_uris(output: &str) -> Result<Vec<ChosenPackage>, AptError> {
     let lines = output
         .lines()
         .filter_map(|line| line.strip_prefix('\'')?.split_once("' "));
@@ -22,7 +22,7 @@ pub fn parse_uris(output: &str) -> Result<Vec<Choice>, AptError> {
         let file = unescape(rest.split_whitespace().next()?.strip_suffix(".deb")?);
         let mut parts = file.split('_');
         let (name, version) = (parts.next()?.to_owned(), parts.next()?.to_owned());
-        Some(Choice {
+        Some(ChosenPackage {
             name,
             version,
             address: unescape(address),
@@ -72,7 +72,7 @@ mod tests {
         let choices = parse_uris(output).unwrap();
         assert_eq!(
             choices,
-            [Choice {
+            [ChosenPackage {
                 name: "zlib1g".into(),
                 version: "1:1.3.dfsg+really1.3.1-1+deb13u1".into(),
                 address: "http://s.example/debian-security/pool/updates/main/z/zlib/\

@@ -1,16 +1,18 @@
-//! Account numbers: names that a layer creates get the numbers that the ids table fixes, whatever order packages ran in.
+//! Account numbers: names that a layer creates get the numbers of the ids table, whatever the order
+//! in which packages were set up.
 //!
-//! Only the dynamic range of system accounts (100 to 999, Debian policy 9.2.2) is renumbered: below are Debian's static
-//! ids, above are people. Names that base-passwd lists keep its number wherever it is (`users` is 100). Another new name
-//! enters the table with the number that it got, if that is free, else with the lowest free one. File owners need no
-//! change, because trees hold names.
+//! Only the dynamic range of system accounts (100 to 999, Debian policy 9.2.2) is renumbered. Below
+//! it are Debian's static ids, above it are people. Names that base-passwd lists keep their numbers
+//! even in that range (`users` is 100). Any other new name enters the table with the number that it
+//! got, if that is free, or else with the lowest free one. File owners need no change, because
+//! trees hold names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BuildError, Sink};
+use super::{BuildError, BuildSink};
 use crate::layout::accounts::{GROUP, PASSWD, by_name};
 use crate::path::RelPath;
-use crate::recipe::{IdKind, Ids};
+use crate::recipe::{IdKind, IdTable};
 use crate::tree::{Inode, Node, Tree};
 
 /// Names that a layer created, with their numbers.
@@ -24,99 +26,36 @@ pub struct CreatedNames {
 
 const DYNAMIC: std::ops::RangeInclusive<u32> = 100..=999;
 
-/// Gives new names in `after` their numbers from the table, which gains names that it did not have.
+/// Gives new names in `after` their numbers from the table. Names that the table lacks are added.
 pub fn renumber(
     lower: &Tree,
     after: &mut Tree,
-    ids: &mut Ids,
-    sink: &Sink<'_>,
+    ids: &mut IdTable,
+    sink: &BuildSink<'_>,
 ) -> Result<CreatedNames, BuildError> {
-    let mut created = CreatedNames::default();
-    let before = Databases {
-        passwd: text(lower, PASSWD, sink)?,
-        group: text(lower, GROUP, sink)?,
+    let before = Databases::read(lower, [PASSWD, GROUP], sink)?;
+    let now = Databases::read(after, [PASSWD, GROUP], sink)?;
+    let masters = Databases::read(after, [PASSWD_MASTER, GROUP_MASTER], sink)?;
+    let mut numbering = Numbering {
+        old: before.by_name(),
+        static_ids: masters.by_name().into_iter().flatten().collect(),
+        ids,
     };
-    let now = Databases {
-        passwd: text(after, PASSWD, sink)?,
-        group: text(after, GROUP, sink)?,
-    };
-    let old_groups = by_name(before.group.as_bytes());
-    let old_users = by_name(before.passwd.as_bytes());
-    let new_groups = by_name(now.group.as_bytes());
-    let new_users = by_name(now.passwd.as_bytes());
+    let [new_users, new_groups] = now.by_name();
+    // Groups come first: a user gets the number of its group where both are free.
+    let groups = numbering.assign(IdKind::Group, &new_groups)?;
+    let users = numbering.assign(IdKind::User, &new_users)?;
+    let created = CreatedNames { users, groups };
 
-    let masters = Databases {
-        passwd: text(after, PASSWD_MASTER, sink)?,
-        group: text(after, GROUP_MASTER, sink)?,
-    };
-    let static_ids: BTreeMap<&str, u32> = by_name(masters.passwd.as_bytes())
-        .into_iter()
-        .chain(by_name(masters.group.as_bytes()))
-        .collect();
-
-    let assign = |kind, old: &BTreeMap<&str, u32>, new: &BTreeMap<&str, u32>, ids: &mut Ids| {
-        let mut assigned: BTreeMap<String, u32> = BTreeMap::new();
-        let is_dynamic =
-            |name: &str, number| DYNAMIC.contains(number) && !static_ids.contains_key(name);
-        let added: Vec<(&str, u32)> = new
-            .iter()
-            .filter(|(name, number)| !old.contains_key(*name) && is_dynamic(name, number))
-            .map(|(name, number)| (*name, *number))
-            .collect();
-        let reserved = |name: &str| -> BTreeSet<u32> {
-            let all = old_users.iter().chain(&old_groups).chain(&static_ids);
-            all.filter(|(other, _)| **other != name)
-                .map(|(_, number)| *number)
-                .collect()
-        };
-        // Who got a number that is free keeps it, for it may have been asked for; then come the others.
-        for (name, number) in &added {
-            if !reserved(name).contains(number) {
-                let _ = ids.fix(kind, name, *number);
-            }
-        }
-        for (name, _) in added {
-            let fixed = ids
-                .allocate(kind, name, &reserved(name))
-                .map_err(|source| BuildError::Ids { source })?;
-            assigned.insert(name.to_owned(), fixed);
-        }
-        Ok::<_, BuildError>(assigned)
-    };
-    created.groups = assign(IdKind::Group, &old_groups, &new_groups, ids)?;
-    created.users = assign(IdKind::User, &old_users, &new_users, ids)?;
-
-    let group_of: BTreeMap<u32, &str> = new_groups
-        .iter()
-        .map(|(name, number)| (*number, *name))
-        .collect();
-    let passwd = rewrite(&now.passwd, |fields| {
-        if let Some(number) = created.users.get(fields[0].as_str()) {
-            fields[2] = number.to_string();
-        }
-        let gid: Option<u32> = fields.get(3).and_then(|gid| gid.parse().ok());
-        if let Some(number) = gid.and_then(|gid| created.groups.get(*group_of.get(&gid)?)) {
-            fields[3] = number.to_string();
-        }
-    });
+    let moved_users = moves(&created.users, &new_users);
+    let moved_groups = moves(&created.groups, &new_groups);
+    renumber_acls(lower, after, &moved_users, &moved_groups);
+    let passwd = renumbered_passwd(&now.passwd, &created, &new_groups);
     let group = rewrite(&now.group, |fields| {
         if let Some(number) = created.groups.get(fields[0].as_str()) {
             fields[2] = number.to_string();
         }
     });
-    let moved =
-        |created: &BTreeMap<String, u32>, new: &BTreeMap<&str, u32>| -> BTreeMap<u32, u32> {
-            created
-                .iter()
-                .filter_map(|(name, number)| Some((*new.get(name.as_str())?, *number)))
-                .collect()
-        };
-    renumber_acls(
-        lower,
-        after,
-        &moved(&created.users, &new_users),
-        &moved(&created.groups, &new_groups),
-    );
     for (path, old, new) in [(PASSWD, &now.passwd, passwd), (GROUP, &now.group, group)] {
         if *old != new {
             replace(after, path, &new, sink)?;
@@ -125,8 +64,90 @@ pub fn renumber(
     Ok(created)
 }
 
-/// Returns the names that a finished layer created, with the numbers that it gave them. `both` reads a file as it was below the
-/// layer, and as the layer has it.
+/// What decides which numbers new names get.
+struct Numbering<'a> {
+    /// Users and groups below the layer.
+    old: [BTreeMap<&'a str, u32>; 2],
+    /// Names that base-passwd lists.
+    static_ids: BTreeMap<&'a str, u32>,
+    ids: &'a mut IdTable,
+}
+
+impl Numbering<'_> {
+    /// Gives the names of one database that are new and dynamic their numbers.
+    fn assign(
+        &mut self,
+        kind: IdKind,
+        new: &BTreeMap<&str, u32>,
+    ) -> Result<BTreeMap<String, u32>, BuildError> {
+        let old = match kind {
+            IdKind::User => &self.old[0],
+            IdKind::Group => &self.old[1],
+        };
+        let is_dynamic = |name: &str, number: &u32| {
+            DYNAMIC.contains(number) && !self.static_ids.contains_key(name)
+        };
+        let added: Vec<(&str, u32)> = new
+            .iter()
+            .filter(|(name, number)| !old.contains_key(*name) && is_dynamic(name, number))
+            .map(|(name, number)| (*name, *number))
+            .collect();
+        // A package may have asked for its number, so a free one is kept. The others come after.
+        for (name, number) in &added {
+            if !self.reserved(name).contains(number) {
+                let _ = self.ids.fix(kind, name, *number);
+            }
+        }
+        let mut assigned = BTreeMap::new();
+        for (name, _) in added {
+            let reserved = self.reserved(name);
+            let number = self.ids.allocate(kind, name, &reserved);
+            let number = number.map_err(|source| BuildError::Ids { source })?;
+            assigned.insert(name.to_owned(), number);
+        }
+        Ok(assigned)
+    }
+
+    /// Returns the numbers that other names have.
+    fn reserved(&self, name: &str) -> BTreeSet<u32> {
+        let all = self.old.iter().flatten().chain(&self.static_ids);
+        all.filter(|(other, _)| **other != name)
+            .map(|(_, number)| *number)
+            .collect()
+    }
+}
+
+/// Returns which number becomes which.
+fn moves(created: &BTreeMap<String, u32>, new: &BTreeMap<&str, u32>) -> BTreeMap<u32, u32> {
+    created
+        .iter()
+        .filter_map(|(name, number)| Some((*new.get(name.as_str())?, *number)))
+        .collect()
+}
+
+/// Returns `passwd` with the numbers of created users, and of created groups that users are in.
+fn renumbered_passwd(
+    passwd: &str,
+    created: &CreatedNames,
+    new_groups: &BTreeMap<&str, u32>,
+) -> String {
+    let group_of: BTreeMap<u32, &str> = new_groups
+        .iter()
+        .map(|(name, number)| (*number, *name))
+        .collect();
+    rewrite(passwd, |fields| {
+        if let Some(number) = created.users.get(fields[0].as_str()) {
+            fields[2] = number.to_string();
+        }
+        let gid: Option<u32> = fields.get(3).and_then(|gid| gid.parse().ok());
+        if let Some(number) = gid.and_then(|gid| created.groups.get(*group_of.get(&gid)?)) {
+            fields[3] = number.to_string();
+        }
+    })
+}
+
+/// Returns the names that a finished layer created, with their numbers. `both` reads a file twice:
+/// as it is below the layer, and as the layer has it.
 pub fn created(
     both: impl Fn(&str) -> Result<(String, String), BuildError>,
 ) -> Result<CreatedNames, BuildError> {
@@ -152,7 +173,8 @@ pub fn created(
     })
 }
 
-/// Renumbers the named entries of POSIX ACLs on changed inodes: unlike owners, they are stored by number.
+/// Renumbers the named entries of POSIX ACLs on changed inodes: unlike owners, they are stored by
+/// number.
 fn renumber_acls(
     lower: &Tree,
     after: &mut Tree,
@@ -175,7 +197,8 @@ fn renumber_acls(
     }
 }
 
-/// An ACL is a 32-bit version and 8-byte entries of tag, permissions and id, little-endian (linux/posix_acl_xattr.h).
+/// An ACL is a 32-bit version and 8-byte entries of tag, permissions and id, little-endian
+/// (linux/posix_acl_xattr.h).
 fn renumber_acl(acl: &mut [u8], users: &BTreeMap<u32, u32>, groups: &BTreeMap<u32, u32>) {
     const USER: [u8; 2] = [0x02, 0];
     const GROUP: [u8; 2] = [0x08, 0];
@@ -199,12 +222,31 @@ const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default
 const PASSWD_MASTER: &str = "usr/share/base-passwd/passwd.master";
 const GROUP_MASTER: &str = "usr/share/base-passwd/group.master";
 
+/// The texts of one pair of account databases.
 struct Databases {
     passwd: String,
     group: String,
 }
 
-fn text(tree: &Tree, path: &str, sink: &Sink<'_>) -> Result<String, BuildError> {
+impl Databases {
+    fn read(
+        tree: &Tree,
+        [passwd, group]: [&str; 2],
+        sink: &BuildSink<'_>,
+    ) -> Result<Self, BuildError> {
+        Ok(Self {
+            passwd: text(tree, passwd, sink)?,
+            group: text(tree, group, sink)?,
+        })
+    }
+
+    /// Returns the numbers of users and of groups.
+    fn by_name(&self) -> [BTreeMap<&str, u32>; 2] {
+        [&self.passwd, &self.group].map(|text| by_name(text.as_bytes()))
+    }
+}
+
+fn text(tree: &Tree, path: &str, sink: &BuildSink<'_>) -> Result<String, BuildError> {
     match tree.get(path.as_bytes()).and_then(Inode::object) {
         None => Ok(String::new()),
         Some(object) => Ok(String::from_utf8_lossy(&sink.read(&object)?).into_owned()),
@@ -227,7 +269,12 @@ fn rewrite(text: &str, change: impl Fn(&mut Vec<String>)) -> String {
     out
 }
 
-fn replace(tree: &mut Tree, path: &str, text: &str, sink: &Sink<'_>) -> Result<(), BuildError> {
+fn replace(
+    tree: &mut Tree,
+    path: &str,
+    text: &str,
+    sink: &BuildSink<'_>,
+) -> Result<(), BuildError> {
     let object = sink.write(text.as_bytes())?;
     let Some(inode) = tree.get(path.as_bytes()).cloned() else {
         return Ok(());

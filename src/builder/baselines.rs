@@ -1,5 +1,5 @@
-//! Baselines that checks of another version made, or nobody: made again where the layers that a
-//! layer was built on are at hand.
+//! Makes baselines again that are missing, or that checks of another version made. This needs the
+//! layers that a layer was built on.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use crate::format::Baseline;
 use crate::id::LayerId;
 use crate::store::Transaction;
 
-/// Gives the members whose baseline today's checks did not make one that they make now, in the set
-/// that each layer was built in. Where that set is not in the repository any more, or cannot be
-/// composed here, the baseline stays unknown, and the judgement says so.
+/// Gives each member a baseline of today's checks, made in the set that the layer was built in.
+/// Where that set has left the repository, or cannot be composed here, the baseline stays unknown,
+/// and the judgement says so.
 ///
-/// What is made is put into `transaction`, for the next time.
+/// New baselines go into `transaction`, for the next time.
 pub fn recall(
     composer: &Composer<'_>,
     members: &mut [Member],
     transaction: &Transaction<'_>,
 ) -> Result<(), BuildError> {
-    let mut again = Again {
+    let mut again = BaselineRecall {
         composer,
         transaction,
         known: BTreeMap::new(),
@@ -33,21 +33,21 @@ pub fn recall(
     Ok(())
 }
 
-struct Again<'a> {
+struct BaselineRecall<'a> {
     composer: &'a Composer<'a>,
     transaction: &'a Transaction<'a>,
-    /// What was found out so far; `None` is what cannot be known.
+    /// The baselines so far. `None` means that one cannot be made.
     known: BTreeMap<LayerId, Option<Baseline>>,
 }
 
-impl Again<'_> {
+impl BaselineRecall<'_> {
     fn baseline_of(&mut self, id: &LayerId) -> Result<Option<Baseline>, BuildError> {
         if let Some(known) = self.known.get(id) {
             return Ok(known.clone());
         }
         let made = match self.look(id) {
             Err(BuildError::Interrupted) => return Err(BuildError::Interrupted),
-            // A layer that is gone or damaged, or a set that cannot be composed here.
+            // The layer is gone or damaged, or the set cannot be composed here.
             Err(_) => None,
             Ok(made) => made,
         };
@@ -62,7 +62,7 @@ impl Again<'_> {
         }
         let mut set = Vec::new();
         for below in &member.layer.build.on {
-            // Without this one, what was wrong below would pass for the layer's own.
+            // Without it, a fault of a layer below would pass for this layer's own.
             let Some(baseline) = self.baseline_of(&below.id)? else {
                 return Ok(None);
             };

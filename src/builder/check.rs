@@ -1,10 +1,10 @@
-//! Checking a set of layers that are there, without building or keeping anything.
+//! Checks a set of existing layers. Nothing is built or committed.
 
 use serde::Serialize;
 
 use super::baselines::recall;
-use super::image::renumbered_since;
 use super::inputs::LayerInputs;
+use super::renumbered::renumbered_since;
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Verdict, verdict};
 use crate::compose::{Composition, Found, Judgement, Member, Waived, judge, waive};
@@ -18,7 +18,7 @@ use crate::tree::Inode;
 /// A set of layers to check.
 #[derive(Debug, Clone)]
 pub struct CheckedSet {
-    /// The name of the image that it makes; accounts are compared with the image that has the name now.
+    /// The name of the image. Accounts are compared with the present image of that name.
     pub name: String,
     /// The layers, lowest first.
     pub layers: Vec<LayerId>,
@@ -33,14 +33,15 @@ pub struct CheckReport {
     pub verdict: Verdict,
     /// The layers, lowest first.
     pub layers: Vec<ImageLayer>,
-    /// What is news, by layer.
+    /// New findings, by layer.
     pub findings: Vec<Finding>,
-    /// What was so already when the layers were built.
+    /// Findings that the layers had already when they were built.
     pub known: Vec<Finding>,
 }
 
 impl CheckedSet {
-    /// Takes the layers that a build of a recipe would keep; one that it would build is an error.
+    /// Takes the layers that a build of a recipe would keep. A layer that it would build is an
+    /// error.
     pub fn of_recipe(workspace: &Workspace, repository: &Repository) -> Result<Self, BuildError> {
         let lock = workspace.require_lock()?;
         let mut layers = Vec::new();
@@ -52,7 +53,7 @@ impl CheckedSet {
                     return Err(BuildError::NotBuilt {
                         layer: input.name,
                         recipe: workspace.recipe_path().to_owned(),
-                        what: "from what its definition and its lock say now",
+                        what: "from its present definition and lock",
                     });
                 }
             }
@@ -65,19 +66,19 @@ impl CheckedSet {
     }
 }
 
-/// A set, composed and looked at.
-pub(super) struct Looked {
+/// A set, composed and checked.
+pub(super) struct Examination {
     /// The composition, without its own findings.
     pub composition: Composition,
-    /// What is news, sorted by layer and id, after the waivers.
+    /// New findings, sorted by layer and id, with waivers applied.
     pub waived: Waived,
-    /// What was so already when the layers were built.
+    /// Findings that the layers had already when they were built.
     pub known: Vec<Finding>,
 }
 
-impl Looked {
-    /// Composes `members`, the layers of `set`, and checks them on the day `today`; baselines that
-    /// are not known are made again first.
+impl Examination {
+    /// Composes `members`, the layers of `set`, and checks them on the day `today`. Unknown
+    /// baselines are made again first.
     pub(super) fn at(
         set: &CheckedSet,
         members: &mut [Member],
@@ -110,8 +111,9 @@ impl Looked {
     }
 }
 
-/// Finds the layer that brought what is wrong with another one below it that stands where it was built: the lowest one with
-/// which it is so. Costs a composition for each layer above, where there is such a problem.
+/// Blames the right layer. Some problems show in a layer that stands on what it was built on, but
+/// were caused by a layer above it. The cause is the lowest layer with which the problem shows.
+/// Where there is such a problem, this costs a composition for each layer above.
 fn blame(
     found: &mut [Found],
     set: &CheckedSet,
@@ -150,7 +152,7 @@ fn blame(
     Ok(())
 }
 
-/// Composes a set and checks it, on the day `today`; nothing of it is kept.
+/// Composes a set and checks it, on the day `today`. Nothing is committed.
 pub fn check(
     composer: &Composer<'_>,
     set: &CheckedSet,
@@ -163,7 +165,7 @@ pub fn check(
         .map(|id| Member::read(repository, id))
         .collect::<Result<Vec<_>, _>>()?;
     let transaction = repository.begin()?;
-    let looked = Looked::at(set, &mut members, composer, &transaction, today)?;
+    let looked = Examination::at(set, &mut members, composer, &transaction, today)?;
     Ok(CheckReport {
         verdict: verdict(&looked.waived.findings),
         layers: members.iter().filter_map(Member::named).collect(),

@@ -1,8 +1,8 @@
-//! What the layers of a recipe compose to, as they are built: looked at, not kept.
+//! Composes the layers of a recipe as they were last built. Nothing is committed.
 
 use serde::Serialize;
 
-use super::check::{CheckedSet, Looked};
+use super::check::{CheckedSet, Examination};
 use super::image::image_of;
 use super::{BuildError, Composer};
 use crate::check::{Finding, Verdict, verdict};
@@ -18,7 +18,7 @@ use crate::time::Date;
 pub struct ComposeReport {
     /// The recipe's name.
     pub recipe: String,
-    /// The image; none where the layers do not make one.
+    /// The image, if the layers make a sound one.
     pub image: Option<ImageId>,
     /// The layers, lowest first.
     pub layers: Vec<ImageLayer>,
@@ -28,8 +28,8 @@ pub struct ComposeReport {
     pub findings: Vec<Finding>,
 }
 
-/// Composes the layers of a recipe as they are built, and checks them on the day `today`. Builds nothing and commits
-/// nothing.
+/// Composes the layers of a recipe as they are built, and checks them on the day `today`. Builds
+/// nothing and commits nothing.
 pub fn compose_built(
     workspace: &Workspace,
     composer: &Composer<'_>,
@@ -44,7 +44,7 @@ pub fn compose_built(
         waivers: recipe.waivers.clone(),
     };
     let transaction = repository.begin()?;
-    let looked = Looked::at(&set, &mut members, composer, &transaction, today)?;
+    let looked = Examination::at(&set, &mut members, composer, &transaction, today)?;
     let verdict = verdict(&looked.waived.findings);
     let image = if verdict == Verdict::Safe {
         let tree = &looked.composition.tree;

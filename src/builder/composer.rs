@@ -1,9 +1,10 @@
-//! Composing with all that it needs: the index of facts, and a sandbox for the programs of the image.
+//! Composing with all that it needs: the index of facts, and a sandbox for the programs of the
+//! image.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use super::{BuildError, Progress, Sandboxed};
+use super::{BuildError, BuildProgress, SandboxedGenerator};
 use crate::compose::{Composition, Found, Member, compose, examine};
 use crate::store::{Index, Repository, Transaction};
 
@@ -12,7 +13,7 @@ pub struct Composer<'a> {
     repository: &'a Repository,
     index: Index,
     cancel: &'a AtomicBool,
-    progress: &'a dyn Progress,
+    progress: &'a dyn BuildProgress,
     /// Held while programs of an image run.
     turn: Mutex<()>,
 }
@@ -22,7 +23,7 @@ impl<'a> Composer<'a> {
     pub fn new(
         repository: &'a Repository,
         cancel: &'a AtomicBool,
-        progress: &'a dyn Progress,
+        progress: &'a dyn BuildProgress,
     ) -> Self {
         Self {
             repository,
@@ -38,7 +39,7 @@ impl<'a> Composer<'a> {
         self.repository
     }
 
-    /// Composes layers; `name` is what progress is told about.
+    /// Composes layers. Progress is reported under `name`.
     pub fn compose(
         &self,
         name: &str,
@@ -46,14 +47,14 @@ impl<'a> Composer<'a> {
         transaction: &Transaction<'_>,
     ) -> Result<Composition, BuildError> {
         let tell = |what: &str| self.progress.step(name, what, None);
-        let generate = Sandboxed {
+        let generate = SandboxedGenerator {
             repository: self.repository,
             cancel: self.cancel,
             turn: &self.turn,
             tell: &tell,
         };
         let composition = compose(members, transaction, &self.index, &generate);
-        // An interrupt ends what runs, and that failure is its consequence.
+        // An interrupt also stops the programs that run, and they report it as a failure.
         if self.cancel.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(BuildError::Interrupted);
         }

@@ -1,8 +1,9 @@
-//! Runs the programs of an image that make files from the rest of it, and remembers by the digest of what they read.
+//! Runs the programs of an image that make files from the rest of it, and caches what they made.
 //!
-//! What a job made is kept in `cache/derived/<key>`, a tree in its canonical form. With all of them known nothing is
-//! mounted and nothing runs, which needs no root. They are files and not entries of the index, because two layers may be
-//! built at once and the index has one user.
+//! The key is the digest of what a job reads. The result is a tree in its canonical form, in
+//! `cache/derived/<key>`. When all results are cached, nothing is mounted and nothing runs, so root
+//! is not needed. Results are files and not entries of the index, because two layers may be built
+//! at once and the index has one user.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::{BuildError, Sink};
+use super::views::{lower_kind, volatile};
+use super::{BuildError, BuildSink};
 use crate::compose::{Generate, GenerateError, ids_of};
 use crate::durable::replace_file;
 use crate::format;
@@ -18,15 +20,17 @@ use crate::id::ObjectId;
 use crate::materialise::{FileMeta, HashSink, ObjectDir, ObjectSink};
 use crate::merge::derive::generators::{Job, JobKey};
 use crate::path::RelPath;
-use crate::sandbox::{BuildView, Lower, Run, Sandbox, SandboxError, View, capture};
+use crate::sandbox::{
+    BuildView, LowerTree, MountedView, Sandbox, SandboxError, SandboxRun, capture,
+};
 use crate::store::{Repository, Transaction};
 use crate::tree::{Inode, Node, Tree};
 
-/// Files made at no particular time: what they are derived from may come from many layers.
+/// Derived files are dated 1970: their sources may come from many layers, so no layer's epoch fits.
 const EPOCH: i64 = 0;
 
 /// Runs generators in the sandbox.
-pub struct Sandboxed<'a> {
+pub struct SandboxedGenerator<'a> {
     /// Where results are remembered.
     pub repository: &'a Repository,
     /// Set when the work is to stop.
@@ -38,22 +42,22 @@ pub struct Sandboxed<'a> {
 }
 
 /// A job with the key of its result.
-type Keyed<'a> = (&'a Job, JobKey);
+type KeyedJob<'a> = (&'a Job, JobKey);
 
-impl Generate for Sandboxed<'_> {
+impl Generate for SandboxedGenerator<'_> {
     fn generate(
         &self,
         tree: &Tree,
         transaction: &Transaction<'_>,
         jobs: &[Job],
     ) -> Result<Vec<Tree>, GenerateError> {
-        let jobs: Vec<Keyed<'_>> = jobs.iter().map(|job| (job, job.key(tree))).collect();
+        let jobs: Vec<KeyedJob<'_>> = jobs.iter().map(|job| (job, job.key(tree))).collect();
         let look = || -> Vec<Option<Tree>> { jobs.iter().map(|job| self.known(job)).collect() };
         let mut found = look();
         if found.iter().any(Option::is_none) {
             let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             found = look();
-            let missing: Vec<Keyed<'_>> = jobs
+            let missing: Vec<KeyedJob<'_>> = jobs
                 .iter()
                 .zip(&found)
                 .filter(|(_, known)| known.is_none())
@@ -91,13 +95,13 @@ fn failed(first: &Job, error: BuildError) -> GenerateError {
     }
 }
 
-impl Sandboxed<'_> {
+impl SandboxedGenerator<'_> {
     fn path(&self, key: &JobKey) -> Result<PathBuf, BuildError> {
         Ok(self.repository.cache_dir("derived")?.join(key.to_hex()))
     }
 
     /// Returns what a job made before, if all of it is still there.
-    fn known(&self, (job, key): &Keyed<'_>) -> Option<Tree> {
+    fn known(&self, (job, key): &KeyedJob<'_>) -> Option<Tree> {
         let bytes = std::fs::read(self.path(key).ok()?).ok()?;
         let tree = format::decode_tree(&bytes).ok()?;
         let made: Tree = tree
@@ -112,7 +116,8 @@ impl Sandboxed<'_> {
     }
 
     fn remember(&self, key: &JobKey, made: &Tree) -> Result<(), BuildError> {
-        // A tree stands on its root: the directories above the outputs come along, and are left out when it is read.
+        // A tree stands on its root: the directories above the outputs come along, and are left out
+        // when it is read.
         let mut whole = made.clone();
         for (path, _) in made.iter() {
             let above = std::iter::successors(path.parent(), RelPath::parent);
@@ -138,7 +143,7 @@ impl Sandboxed<'_> {
         &self,
         tree: &Tree,
         transaction: &Transaction<'_>,
-        jobs: &[Keyed<'_>],
+        jobs: &[KeyedJob<'_>],
     ) -> Result<Vec<Tree>, BuildError> {
         if !rustix::process::geteuid().is_root() {
             return Err(BuildError::GeneratingNeedsRoot);
@@ -153,8 +158,8 @@ impl Sandboxed<'_> {
         let ids = ids_of(tree, &|id| repository.read_object(id))?;
         let objects_dir = repository.objects_dir();
         let objects = ObjectDir::new(&objects_dir);
-        let kind = super::ground::lower_kind(&work, &objects_dir)?;
-        let lower = Lower {
+        let kind = lower_kind(&work, &objects_dir)?;
+        let lower = LowerTree {
             tree,
             ids: &ids,
             objects: &objects,
@@ -167,9 +172,9 @@ impl Sandboxed<'_> {
             }
             let sink = OutputSink {
                 jobs,
-                outputs: Sink::new(&results),
+                outputs: BuildSink::new(&results),
             };
-            let options = super::ground::volatile();
+            let options = volatile();
             let captured = capture(view.merged(), view.upper(), tree, &options, &sink)?;
             let mut made = vec![Tree::new(); jobs.len()];
             for (path, change) in captured.changeset {
@@ -200,7 +205,7 @@ impl Sandboxed<'_> {
         Ok(())
     }
 
-    fn run_one(&self, view: &View, job: &Job, log: &Path) -> Result<(), BuildError> {
+    fn run_one(&self, view: &MountedView, job: &Job, log: &Path) -> Result<(), BuildError> {
         use std::os::unix::ffi::OsStringExt as _;
         (self.tell)(&format!("deriving {}", job.name()));
         let command: Vec<std::ffi::OsString> = job
@@ -209,7 +214,7 @@ impl Sandboxed<'_> {
             .map(std::ffi::OsString::from_vec)
             .collect();
         let command: Vec<&std::ffi::OsStr> = command.iter().map(AsRef::as_ref).collect();
-        let run = Run {
+        let run = SandboxRun {
             command: &command,
             log,
             on_line: &mut |_| {},
@@ -229,8 +234,8 @@ impl Sandboxed<'_> {
 
 /// Keeps what the jobs make, and no other traces of their work.
 struct OutputSink<'a> {
-    jobs: &'a [Keyed<'a>],
-    outputs: Sink<'a>,
+    jobs: &'a [KeyedJob<'a>],
+    outputs: BuildSink<'a>,
 }
 
 impl ObjectSink for OutputSink<'_> {

@@ -12,7 +12,8 @@ use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::TreeError;
 
-/// A build that stopped; what was built before is kept.
+/// Why a build stopped. Layers that were finished before are kept.
+#[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The recipe, a definition, the lock or the ids table is wrong.
@@ -36,11 +37,9 @@ pub enum BuildError {
     /// Something that ran in the sandbox failed.
     #[error("layer '{layer}': {step} failed")]
     Step {
-        /// The layer.
         layer: String,
         /// `installing packages`, or the script's name.
         step: String,
-        /// What the sandbox saw.
         source: Box<SandboxError>,
     },
     /// A program of the image that makes files from the rest of it failed.
@@ -48,7 +47,6 @@ pub enum BuildError {
     Generator {
         /// Its name in the table of generators.
         generator: String,
-        /// What the sandbox saw.
         source: Box<SandboxError>,
     },
     /// Programs of the image have to be run, which takes a sandbox.
@@ -59,91 +57,49 @@ pub enum BuildError {
     Sandbox(#[from] SandboxError),
     /// Files below `/var` that no rule classifies.
     #[error("layer '{layer}' leaves {} file{} below /var that no rule classifies:{}", paths.len(), plural(paths.len()), listed(paths))]
-    Unclassified {
-        /// The layer.
-        layer: String,
-        /// The files.
-        paths: Vec<RelPath>,
-    },
+    Unclassified { layer: String, paths: Vec<RelPath> },
     /// Private keys or password hashes that nobody declared.
     #[error("layer '{layer}' holds {} undeclared secret{}:{}", paths.len(), plural(paths.len()), listed(paths))]
-    Secrets {
-        /// The layer.
-        layer: String,
-        /// The files.
-        paths: Vec<RelPath>,
-    },
+    Secrets { layer: String, paths: Vec<RelPath> },
     /// The ids table has no room for a name.
     #[error("cannot number the accounts of a layer")]
-    Ids {
-        /// Why.
-        source: AllocateError,
-    },
+    Ids { source: AllocateError },
     /// A source file of a layer cannot be read.
     #[error("cannot {verb} '{}'", path.display())]
     Source {
-        /// What was tried.
         verb: &'static str,
-        /// The file.
         path: PathBuf,
-        /// The system's answer.
         source: std::io::Error,
     },
     /// A source file of a layer is something that layers do not hold.
     #[error("'{}' is {what}", path.display())]
-    SourceKind {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+    SourceKind { path: PathBuf, what: &'static str },
     /// A path in a definition cannot stand in an image.
     #[error(transparent)]
-    Path {
-        /// Why.
-        source: PathError,
-    },
+    Path { source: PathError },
     /// What a deriver reads could not be had.
-    #[error("cannot look at what the layer made")]
+    #[error("cannot read the files that the layer made")]
     View {
-        /// Why.
         source: crate::tree::view::ViewError,
     },
     /// The composed tree is no filesystem.
     #[error(transparent)]
-    Tree {
-        /// Why.
-        source: TreeError,
-    },
+    Tree { source: TreeError },
     /// The composed layers do not make a sound image.
     #[error("the layers do not make a sound image:{}", findings_listed(findings))]
-    Refused {
-        /// What the checks found.
-        findings: Vec<Finding>,
-    },
+    Refused { findings: Vec<Finding> },
     /// Layers that are there do not hold on today's lower layers, and were not rebuilt.
     #[error("some layers must be rebuilt:{}", findings_listed(findings))]
-    RebuildNeeded {
-        /// What the checks found.
-        findings: Vec<Finding>,
-    },
+    RebuildNeeded { findings: Vec<Finding> },
     /// Layers must be rebuilt, of other packages than the lock names.
     #[error(
         "some layers do not fit on today's lower layers with the packages of the lock:{}",
         findings_listed(findings)
     )]
-    NeedsLock {
-        /// What the checks found.
-        findings: Vec<Finding>,
-    },
+    NeedsLock { findings: Vec<Finding> },
     /// Only one layer was to be built, and another one changed too.
     #[error("layer '{layer}' changed too: {reason}")]
-    AnotherChanged {
-        /// The other layer.
-        layer: String,
-        /// What changed.
-        reason: String,
-    },
+    AnotherChanged { layer: String, reason: String },
     /// Building is for root: it mounts, and gives files their owners.
     #[error("layer '{layer}' cannot be built without root")]
     NeedsRoot {
@@ -153,11 +109,8 @@ pub enum BuildError {
     /// A command needs a layer that is not there.
     #[error("layer '{layer}' is not built {what}")]
     NotBuilt {
-        /// The layer.
         layer: String,
-        /// The recipe.
         recipe: PathBuf,
-        /// For or from what.
         what: &'static str,
     },
     /// The oracle is for root: it installs packages.
@@ -165,10 +118,7 @@ pub enum BuildError {
     OracleNeedsRoot,
     /// The oracle's allow-list is wrong.
     #[error(transparent)]
-    Allow {
-        /// Why.
-        source: super::oracle::AllowError,
-    },
+    Allow { source: super::oracle::AllowError },
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -178,7 +128,7 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// Lists paths for a message: twenty say enough, and a pattern for the rest is found by looking at them.
+/// Lists paths for a message. Twenty are enough to see the pattern.
 fn listed(paths: &[RelPath]) -> String {
     let mut text: String = paths
         .iter()
@@ -247,18 +197,18 @@ impl BuildError {
             )),
             Self::Step { source, .. } | Self::Generator { source, .. } => source.hint(),
             Self::GeneratingNeedsRoot => Some(
-                "run `layerset build` as root once: what they make is kept until what they make it from changes".to_owned(),
+                "run `layerset build` as root once; the results are kept until their inputs change".to_owned(),
             ),
             Self::Compose(ComposeError::Generate(error)) => error.hint.clone(),
             Self::Sandbox(source) => source.hint(),
             Self::Apt(error) => error.hint(),
             Self::NeedsRoot { .. } => Some(
-                "run `layerset build` as root; `layerset lock`, and a build in which all layers are kept, need no root".to_owned(),
+                "run `layerset build` as root; only `layerset lock`, and a build that keeps all layers, work without root".to_owned(),
             ),
             Self::NotBuilt { recipe, .. } => {
                 Some(format!("run `layerset build {}` first", recipe.display()))
             }
-            Self::OracleNeedsRoot => Some("run it as root, as `layerset build`".to_owned()),
+            Self::OracleNeedsRoot => Some("run it as root, like `layerset build`".to_owned()),
             Self::Durable(DurableError::Full { .. }) | Self::Store(StoreError::TooSmall { .. }) => {
                 Some("free some space, or run `layerset gc` to remove what no image and no deployment needs".to_owned())
             }

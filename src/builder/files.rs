@@ -1,4 +1,5 @@
-//! Copying a layer's own files into a view. Paths are resolved inside the view: its links cannot lead out of it.
+//! Copying a layer's own files into a view. Paths are resolved inside the view: its links cannot
+//! lead out of it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,7 +18,7 @@ use crate::path::RelPath;
 use crate::recipe::{Definition, FileContent, FileInput};
 use crate::tree::Owner;
 
-/// Says whether anybody may execute `path`.
+/// Says whether `path` is executable for anybody.
 pub fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
@@ -34,8 +35,9 @@ pub fn copy(
         return Ok(());
     };
     let source_dir = layer_dir.join(wanted.source.as_path());
-    let view = View { root, epoch };
-    // Directories come with their contents, so that a directory which is already there keeps its mode.
+    let view = ViewWriter { root, epoch };
+    // Directories come with their contents, so that a directory which is already there keeps its
+    // mode.
     for file in files {
         match &file.content {
             FileContent::Directory => view.directory(file, wanted.mode.contains_key(&file.path))?,
@@ -48,19 +50,19 @@ pub fn copy(
 
 /// When owners are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owners {
-    /// Before scripts run: only those that exist by then.
+pub enum OwnerPass {
+    /// Before scripts run: only users and groups that exist already.
     Known,
-    /// After scripts, which may have made the others.
+    /// After scripts ran, which may have created the others.
     All,
 }
 
-/// Gives files their owners; those that have them already are left alone, because a change of owner takes privileges
-/// away that a script may have given since.
+/// Gives files their owners; those that have them already are left alone, because a change of owner
+/// takes privileges away that a script may have given since.
 pub fn own(
     owners: &BTreeMap<RelPath, (Owner, Owner)>,
     root: &Path,
-    which: Owners,
+    which: OwnerPass,
 ) -> Result<(), BuildError> {
     let read = |place| Ok::<_, BuildError>(fs::read(root.join(place)).unwrap_or_default());
     let ids = PasswdIds::read(read)?;
@@ -71,9 +73,13 @@ pub fn own(
         };
         let (uid, gid) = match (ids.uid(user), ids.gid(group), which) {
             (Some(uid), Some(gid), _) => (uid, gid),
-            (_, _, Owners::Known) => continue,
-            (None, _, Owners::All) => return Err(unknown("given to a user that no layer makes")),
-            (_, None, Owners::All) => return Err(unknown("given to a group that no layer makes")),
+            (_, _, OwnerPass::Known) => continue,
+            (None, _, OwnerPass::All) => {
+                return Err(unknown("given to a user that no layer creates"));
+            }
+            (_, None, OwnerPass::All) => {
+                return Err(unknown("given to a group that no layer creates"));
+            }
         };
         let fail = |verb| {
             let path = root.join(path.as_path());
@@ -107,12 +113,12 @@ pub fn own(
     Ok(())
 }
 
-struct View<'a> {
+struct ViewWriter<'a> {
     root: &'a Path,
     epoch: i64,
 }
 
-impl View<'_> {
+impl ViewWriter<'_> {
     fn directory(&self, file: &FileInput, has_mode: bool) -> Result<(), BuildError> {
         let path = self.place(&file.path)?;
         if path.is_dir() && !has_mode {
@@ -159,7 +165,8 @@ impl View<'_> {
         }
     }
 
-    /// Returns where `path` lies once the links above it are followed inside the view; parents are made as needed.
+    /// Returns where `path` lies once the links above it are followed inside the view; parents are
+    /// made as needed.
     fn place(&self, path: &RelPath) -> Result<PathBuf, BuildError> {
         let (parent, name) = open_parent(self.root, path)?;
         let dir = fs::read_link(format!("/proc/self/fd/{}", parent.as_raw_fd()))

@@ -1,16 +1,25 @@
-//! What a layer is built from: definition, files, scripts and locked packages, read from disk and keyed.
+//! What a layer is built from: definition, files, scripts and locked packages, read from disk and
+//! keyed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{BUILDER_VERSION, BuildError};
+use super::BuildError;
 use crate::id::{BuildKey, ObjectId};
 use crate::path::RelPath;
 use crate::recipe::{
-    self, Definition, FileContent, FileInput, Ids, KeyInputs, LayerLock, Lock, build_key,
+    self, Definition, FileContent, FileInput, IdTable, KeyInputs, LayerLock, RecipeLock, build_key,
     canonical_inputs,
 };
+
+/// The version of the builder. Raise it when capture, classification or composition change so that
+/// the same inputs give another layer. Every build key contains it, so raising it rebuilds every
+/// layer.
+///
+/// It is 2 because layerset 0.1 raised it together with the version of the checks. Since then the
+/// checks' version is no part of any key.
+pub const BUILDER_VERSION: u32 = 2;
 
 /// One layer's inputs.
 #[derive(Debug, Clone)]
@@ -31,7 +40,7 @@ pub struct LayerInputs {
     pub architecture: String,
     /// The build key.
     pub key: BuildKey,
-    /// What the key hashes, for comparing with an earlier build.
+    /// The text that the key hashes. It is compared with that of an earlier build.
     pub canonical: String,
 }
 
@@ -52,7 +61,7 @@ impl LayerInputs {
     }
 
     /// Reads what a layer is built from.
-    pub fn read(layer: &recipe::Layer, lock: &Lock) -> Result<Self, BuildError> {
+    pub fn read(layer: &recipe::RecipeLayer, lock: &RecipeLock) -> Result<Self, BuildError> {
         let definition = layer.definition.clone();
         let lock_entry = lock
             .layer(&definition.name)
@@ -82,8 +91,9 @@ impl LayerInputs {
             files: &files,
             scripts: &scripts,
             lock: Some(&lock_entry),
-            // The numbers of the names that a layer creates are compared with what it created: see `keys`.
-            ids: &Ids::default(),
+            // The numbers of the names that a layer creates are compared with what it created: see
+            // `keys`.
+            ids: &IdTable::default(),
             architecture: &lock.architecture,
             epoch: Some(lock_entry.epoch),
             builder_version: BUILDER_VERSION,
@@ -127,7 +137,7 @@ fn digest(path: &Path) -> Result<ObjectId, BuildError> {
 fn read_files(
     dir: &Path,
     at: &RelPath,
-    wanted: &recipe::Files,
+    wanted: &recipe::FilesSection,
     found: &mut Vec<FileInput>,
 ) -> Result<(), BuildError> {
     let fail = |verb| {

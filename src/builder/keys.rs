@@ -1,4 +1,5 @@
-//! Which keys are known: small files below `cache/`, never needed, checked when they are used.
+//! The cache of build keys: small files below `cache/`. They may be deleted at any time, and are
+//! checked when they are used.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,9 +7,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::BuildError;
 use super::accounts::CreatedNames;
-use super::inputs::LayerInputs;
-use super::{BUILDER_VERSION, BuildError};
+use super::inputs::{BUILDER_VERSION, LayerInputs};
 use crate::check::{CHECKS_VERSION, Finding};
 use crate::durable::replace_file;
 use crate::format::Waiver;
@@ -20,10 +21,10 @@ use crate::time::Date;
 
 /// A layer that was built from a key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Cached {
+pub struct CachedLayer {
     /// The layer.
     pub layer: LayerId,
-    /// The accounts that it created, with the numbers that it uses.
+    /// The accounts that it created, with their numbers.
     pub created: CreatedNames,
 }
 
@@ -36,8 +37,8 @@ pub struct CachedImage {
     pub findings: Vec<Finding>,
 }
 
-/// Identifies a composition: what goes in, what it is judged by, and the version of the code that
-/// composes and checks.
+/// Identifies a composition: its layers, their baselines and waivers, and the version of the code
+/// that composes and checks.
 #[derive(Debug, Clone)]
 pub struct ImageKey(String);
 
@@ -75,14 +76,19 @@ impl ImageKey {
     }
 }
 
-/// Finds the layer that was built from the key of `input`, here or where it was pulled from, if it is still in the repository.
-pub fn find(repository: &Repository, input: &LayerInputs) -> Result<Option<Cached>, BuildError> {
+/// Finds the layer that was built from the key of `input`, here or where it was pulled from, if it
+/// is still in the repository.
+pub fn find(
+    repository: &Repository,
+    input: &LayerInputs,
+) -> Result<Option<CachedLayer>, BuildError> {
     let path = repository.cache_dir("keys")?.join(input.key.to_hex());
-    let cached: Option<Cached> = load(&path);
+    let cached: Option<CachedLayer> = load(&path);
     if let Some(cached) = cached.filter(|cached| repository.has_layer(&cached.layer)) {
         return Ok(Some(cached));
     }
     let pulled = super::pulled::find(repository, input)?;
+    let pulled = pulled.map(|(layer, created)| CachedLayer { layer, created });
     if let Some(pulled) = &pulled {
         save(repository, &path, pulled)?;
     }
@@ -94,7 +100,7 @@ pub fn remember(
     repository: &Repository,
     recipe: &str,
     input: &LayerInputs,
-    cached: &Cached,
+    cached: &CachedLayer,
 ) -> Result<(), BuildError> {
     save(
         repository,
@@ -155,7 +161,7 @@ fn inputs_path(repository: &Repository, recipe: &str, layer: &str) -> Result<Pat
         .join(format!("{recipe}.{layer}.json")))
 }
 
-/// What cannot be read is not known: the cache may be deleted or damaged at any time.
+/// A file that cannot be read is a miss: the cache may be deleted or damaged at any time.
 fn load<T: for<'de> Deserialize<'de>>(path: &std::path::Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
@@ -220,7 +226,7 @@ pub fn why_new(
         changes.push("the source-date-epoch changed".to_owned());
     }
     if changes.is_empty() {
-        return Ok("what was built from these inputs is not in the repository any more".to_owned());
+        return Ok("the layer built from these inputs is no longer in the repository".to_owned());
     }
     let more = changes.len().saturating_sub(3);
     changes.truncate(3);
@@ -267,7 +273,8 @@ fn item_name(item: &Value) -> Option<String> {
     item.get(0)?.as_str().map(str::to_owned)
 }
 
-/// Packages are rows of name, architecture, version, digest and mark; see `recipe::canonical_inputs`.
+/// Packages are rows of name, architecture, version, digest and mark; see
+/// `recipe::canonical_inputs`.
 fn item_version(item: &Value) -> Option<&str> {
     item.as_array().filter(|row| row.len() == 5)?[2].as_str()
 }

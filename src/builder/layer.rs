@@ -1,48 +1,52 @@
-//! One layer's build: packages, files and scripts on a writable view of the layers below, captured and settled.
+//! One layer's build: packages, files and scripts on a writable view of the layers below, captured
+//! and settled.
 
 use std::path::{Path, PathBuf};
 
 use super::baselines::recall;
-use super::ground::{Ground, volatile};
+use super::below::LayersBelow;
 use super::inputs::LayerInputs;
-use super::keys::Cached;
+use super::keys::CachedLayer;
 use super::manifest::manifest;
-use super::settle::{Rules, Settled, settle};
-use super::steps::Step;
-use super::{Build, BuildError, Sink};
+use super::rules::SettleRules;
+use super::session::BuildSession;
+use super::settle::{SettledLayer, settle};
+use super::steps::StepRunner;
+use super::views::volatile;
+use super::{BuildError, BuildSink};
 use crate::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
 use crate::compose::{Member, baseline};
 use crate::format::Baseline;
 use crate::id::LayerId;
 use crate::materialise::{PasswdIds, scan};
-use crate::recipe::{Content, LockedPackage, Upper};
+use crate::recipe::{LayerContent, LockedPackage, UpperLayer};
 use crate::store::{RefName, Transaction};
 use crate::tree::Tree;
 
-/// Room for what a package becomes when it is installed, per byte of its `.deb`; Debian's archives compress to about a
-/// quarter, and the files exist twice until the work directory goes.
+/// Room for what a package becomes when it is installed, per byte of its `.deb`; Debian's archives
+/// compress to about a quarter, and the files exist twice until the work directory goes.
 const BYTES_PER_DEB_BYTE: u64 = 10;
 /// Room for indexes, logs and databases, in bytes.
 const SPARE_BYTES: u64 = 64 << 20;
 
 /// A built layer.
 #[derive(Debug)]
-pub struct Built {
+pub struct BuiltLayer {
     /// Its id.
     pub id: LayerId,
     /// Its version.
     pub version: String,
     /// What is remembered under its build key.
-    pub cached: Cached,
+    pub cached: CachedLayer,
     /// Bytes written to the repository.
     pub bytes_written: u64,
 }
 
 /// What a build left behind, not settled yet.
 #[derive(Debug)]
-pub struct Prepared<'r> {
+pub struct PreparedLayer<'r> {
     /// What the layer was built on.
-    ground: Ground,
+    ground: LayersBelow,
     /// The tree as the build left it.
     after: Tree,
     /// Holds the contents of new files.
@@ -51,7 +55,7 @@ pub struct Prepared<'r> {
 
 /// Fails unless there is room to install `packages` and to copy `file_bytes` of files.
 pub fn require_space(
-    build: &Build<'_>,
+    build: &BuildSession<'_>,
     packages: &[LockedPackage],
     file_bytes: u64,
 ) -> Result<(), BuildError> {
@@ -66,10 +70,13 @@ pub fn require_space(
 }
 
 /// Runs one layer's build; layers that do not stand on each other may do this at the same time.
-pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r>, BuildError> {
+pub fn prepare<'r>(
+    build: &BuildSession<'r>,
+    input: &LayerInputs,
+) -> Result<PreparedLayer<'r>, BuildError> {
     let repository = build.repository;
     require_space(build, &input.lock.packages, input.file_bytes())?;
-    let place = Place {
+    let place = LayerContext {
         log: log_path(build, &input.name)?,
         cache: DebCache::new(repository.cache_dir("debs")?),
         input,
@@ -81,36 +88,36 @@ pub fn prepare<'r>(build: &Build<'r>, input: &LayerInputs) -> Result<Prepared<'r
             let what = format!("ingesting files  {files} files, {} MB", bytes / 1_000_000);
             build.options.progress.step(&input.name, &what, None);
         };
-        let sink = Sink::new(&transaction).with_progress(&step);
+        let sink = BuildSink::new(&transaction).with_progress(&step);
         match &input.definition.content {
-            Content::Base(_) => (Ground::nothing(), bootstrap(build, &place, &sink)?),
-            Content::Upper(upper) => install(build, &place, upper, &sink)?,
+            LayerContent::Base(_) => (LayersBelow::nothing(), bootstrap(build, &place, &sink)?),
+            LayerContent::Upper(upper) => install(build, &place, upper, &sink)?,
         }
     };
     build.check_cancel()?;
-    Ok(Prepared {
+    Ok(PreparedLayer {
         ground,
         after,
         transaction,
     })
 }
 
-/// Settles what a build left behind, and commits the layer; one at a time, in the recipe's order, so that new accounts
-/// get their numbers in a fixed order.
+/// Settles what a build left behind, and commits the layer. Layers are finished one at a time, in
+/// the recipe's order, so that new accounts get their numbers in a fixed order.
 pub fn finish(
-    build: &mut Build<'_>,
+    build: &mut BuildSession<'_>,
     input: &LayerInputs,
-    prepared: Prepared<'_>,
-) -> Result<Built, BuildError> {
-    let Prepared {
+    prepared: PreparedLayer<'_>,
+) -> Result<BuiltLayer, BuildError> {
+    let PreparedLayer {
         ground,
         after,
         transaction,
     } = prepared;
     build.options.progress.step(&input.name, "settling", None);
-    let sink = Sink::new(&transaction);
+    let sink = BuildSink::new(&transaction);
     let settled = settle(
-        Rules::of(&input.definition),
+        SettleRules::of(&input.definition),
         &ground,
         after,
         input.epoch,
@@ -120,24 +127,24 @@ pub fn finish(
     commit(build, input, settled, transaction)
 }
 
-/// Where one layer's build finds things.
-struct Place<'a> {
+/// What the steps of one layer's build need.
+struct LayerContext<'a> {
     log: PathBuf,
     cache: DebCache,
     input: &'a LayerInputs,
 }
 
-/// Returns the path of a log that is not there yet.
-pub fn log_path(build: &Build<'_>, of: &str) -> Result<PathBuf, BuildError> {
+/// Returns the path of a new log, and removes the old one.
+pub fn log_path(build: &BuildSession<'_>, of: &str) -> Result<PathBuf, BuildError> {
     let name = format!("{}.{of}.log", build.workspace.recipe().name);
     let path = build.repository.cache_dir("logs")?.join(name);
     build.repository.disk().remove(&path)?;
     Ok(path)
 }
 
-/// Fetches the packages that the cache lacks; `layer` is what is told of.
+/// Fetches the packages that the cache lacks. Progress is reported under `layer`.
 pub fn fetch(
-    build: &Build<'_>,
+    build: &BuildSession<'_>,
     layer: &str,
     cache: &DebCache,
     packages: &[LockedPackage],
@@ -164,12 +171,16 @@ pub fn fetch(
     Ok(())
 }
 
-fn local_repo(place: &Place<'_>, dir: &Path) -> Result<LocalRepo, BuildError> {
+fn local_repo(place: &LayerContext<'_>, dir: &Path) -> Result<LocalRepo, BuildError> {
     let packages = &place.input.lock.packages;
     Ok(LocalRepo::create(dir, &place.cache, packages)?)
 }
 
-fn bootstrap(build: &Build<'_>, place: &Place<'_>, sink: &Sink<'_>) -> Result<Tree, BuildError> {
+fn bootstrap(
+    build: &BuildSession<'_>,
+    place: &LayerContext<'_>,
+    sink: &BuildSink<'_>,
+) -> Result<Tree, BuildError> {
     let work = build.repository.work_dir()?;
     let repo = local_repo(place, &work.path().join("repo"))?;
     let root = work.path().join("root");
@@ -209,23 +220,23 @@ fn read_ids(root: &Path) -> Result<PasswdIds, BuildError> {
 }
 
 fn install(
-    build: &Build<'_>,
-    place: &Place<'_>,
-    upper: &Upper,
-    sink: &Sink<'_>,
-) -> Result<(Ground, Tree), BuildError> {
+    build: &BuildSession<'_>,
+    place: &LayerContext<'_>,
+    upper: &UpperLayer,
+    sink: &BuildSink<'_>,
+) -> Result<(LayersBelow, Tree), BuildError> {
     let input = place.input;
     let progress = build.options.progress;
     progress.step(&input.name, "composing the layers below", None);
     let members = build.members(build.workspace.closure(&input.name))?;
-    let ground = Ground::compose(build.composer, &input.name, &members)?;
+    let ground = LayersBelow::compose(build.composer, &input.name, &members)?;
     let work = build.repository.work_dir()?;
     let repo = match upper.apt {
         Some(_) => Some(local_repo(place, &work.path().join("repo"))?),
         None => None,
     };
     let after = ground.change(&work, sink, |view| {
-        let step = Step {
+        let step = StepRunner {
             options: build.options,
             log: &place.log,
             view,
@@ -244,12 +255,12 @@ fn install(
 }
 
 fn commit(
-    build: &Build<'_>,
+    build: &BuildSession<'_>,
     input: &LayerInputs,
-    settled: Settled,
+    settled: SettledLayer,
     transaction: Transaction<'_>,
-) -> Result<Built, BuildError> {
-    let Settled {
+) -> Result<BuiltLayer, BuildError> {
+    let SettledLayer {
         changeset,
         pre_images,
         first_boot,
@@ -277,7 +288,7 @@ fn commit(
     let composition = composer.compose(&input.name, &members, &transaction)?;
     let found = composer.examine(&composition, &members, &transaction)?;
     let previous = build.repository.read_ref(&name)?;
-    // A layer that is damaged or gone says nothing.
+    // A layer that is damaged or gone counts as no earlier one.
     let previous = previous
         .and_then(|text| text.parse().ok())
         .and_then(|id| Member::read(build.repository, &id).ok());
@@ -287,8 +298,8 @@ fn commit(
     transaction.put_baseline(&id, &baseline(&found, &members, previous.first()))?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;
-    let cached = Cached { layer: id, created };
-    Ok(Built {
+    let cached = CachedLayer { layer: id, created };
+    Ok(BuiltLayer {
         id,
         version: layer.version,
         cached,

@@ -1,25 +1,26 @@
-//! Locking: from the names in a recipe to exact package files, layer by layer, each held under the next.
+//! Locking: from the names in a recipe to exact package files, layer by layer, each held under the
+//! next.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::epoch::epoch_of;
-use super::{BuildError, Progress};
-use crate::apt::{AptRoot, DebCache, Lower, Request, Resolver};
-use crate::recipe::{Definition, LOCK_VERSION, LayerLock, Lock, LockedPackage, Workspace};
+use super::{BuildError, BuildProgress};
+use crate::apt::{AptRoot, DebCache, LowerPackages, PackageRequest, Resolver};
+use crate::recipe::{Definition, LOCK_VERSION, LayerLock, LockedPackage, RecipeLock, Workspace};
 use crate::store::{LockWait, Repository};
 
-/// How to lock.
+/// Options of [`lock`].
 pub struct LockOptions<'a> {
-    /// The layers whose packages move; all of them when empty and there is no lock yet, or when nothing is named.
+    /// The layers whose packages may change. All of them, when this is empty.
     pub update: Vec<String>,
     /// A sources file to use instead of the distribution's default archives.
     pub apt_sources: Option<PathBuf>,
     /// How to wait for another command that uses the archives.
     pub waiting: LockWait<'a>,
-    /// Told how far the work is.
-    pub progress: &'a dyn Progress,
+    /// Where progress goes.
+    pub progress: &'a dyn BuildProgress,
 }
 
 /// One package that moved.
@@ -31,7 +32,7 @@ pub struct LockChange {
     pub package: String,
     /// The version before; absent for a new package.
     pub before: Option<String>,
-    /// The version now; absent for one that is gone.
+    /// The version now; absent for a package that is gone.
     pub after: Option<String>,
 }
 
@@ -46,7 +47,8 @@ pub struct LockReport {
     pub packages: usize,
 }
 
-/// Resolves the packages of a recipe and writes its lock; the commit point is the rename of the lock file.
+/// Resolves the packages of a recipe and writes its lock; the commit point is the rename of the
+/// lock file.
 ///
 /// With [`LockOptions::update`], only the named layers move; the others keep their packages.
 pub fn lock(
@@ -86,7 +88,7 @@ pub fn lock(
     let missing: u64 = cache.missing(&packages).iter().map(|p| p.size).sum();
     repository.require_space(missing)?;
     fetch(&root, &packages, options.progress)?;
-    let mut lock = Lock {
+    let mut lock = RecipeLock {
         version: LOCK_VERSION,
         recipe: workspace.recipe().name.clone(),
         architecture: workspace.recipe().architecture.clone(),
@@ -135,9 +137,9 @@ fn resolve(
         .iter()
         .filter(|layer| closure.contains(&layer.name.as_str()))
         .collect();
-    let lower: Vec<Lower<'_>> = below
+    let lower: Vec<LowerPackages<'_>> = below
         .iter()
-        .map(|layer| Lower {
+        .map(|layer| LowerPackages {
             layer: &layer.name,
             packages: &layer.packages,
         })
@@ -147,7 +149,7 @@ fn resolve(
     let packages = if base.is_none() && apt.is_none() {
         Vec::new()
     } else {
-        let request = Request {
+        let request = PackageRequest {
             layer: &definition.name,
             packages: apt.map_or(&[], |apt| &apt.packages),
             recommends: apt.is_some_and(|apt| apt.recommends),
@@ -164,9 +166,13 @@ fn resolve(
     })
 }
 
-/// Sets the epochs. A layer whose packages did not move keeps the one that it has: layerset 0.1
-/// took it from the archives, and another one would be another build key and another id.
-fn set_epochs(lock: &mut Lock, before: Option<&Lock>, cache: &DebCache) -> Result<(), BuildError> {
+/// Sets the epochs. A layer whose packages did not change keeps its epoch: layerset 0.1 took epochs
+/// from the archives, and a new epoch would give the layer a new build key and a new id.
+fn set_epochs(
+    lock: &mut RecipeLock,
+    before: Option<&RecipeLock>,
+    cache: &DebCache,
+) -> Result<(), BuildError> {
     for layer in &mut lock.layers {
         let known = before.and_then(|lock| lock.layer(&layer.name));
         layer.epoch = match known.filter(|known| known.packages == layer.packages) {
@@ -180,7 +186,7 @@ fn set_epochs(lock: &mut Lock, before: Option<&Lock>, cache: &DebCache) -> Resul
 fn fetch(
     root: &AptRoot,
     packages: &[LockedPackage],
-    progress: &dyn Progress,
+    progress: &dyn BuildProgress,
 ) -> Result<(), BuildError> {
     root.fetch(packages, &|done, all| {
         let fraction = (all > 0).then(|| done as f64 / all as f64);
@@ -189,7 +195,7 @@ fn fetch(
     Ok(())
 }
 
-fn changes(before: Option<&Lock>, after: &Lock) -> Vec<LockChange> {
+fn changes(before: Option<&RecipeLock>, after: &RecipeLock) -> Vec<LockChange> {
     let mut changes = Vec::new();
     let versions = |layer: Option<&LayerLock>| -> std::collections::BTreeMap<String, String> {
         let packages = layer.map_or(&[][..], |layer| &layer.packages);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::inputs::LayerInputs;
+use super::BuildError;
+use super::inputs::{BUILDER_VERSION, LayerInputs};
 use super::secrets::FirstBootWork;
-use super::{BUILDER_VERSION, BuildError};
 use crate::compose::Member;
 use crate::format::{Baseline, BuildFacts, FirstBoot, Health, Layer, LayerPackage, RebuildRule};
 use crate::id::ObjectId;

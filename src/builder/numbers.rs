@@ -1,14 +1,16 @@
-//! Numbers of accounts: where layers, the ids table and a fresh checkout meet.
+//! Account numbers: layers that exist and the ids table must agree, in a fresh checkout too.
 
 use std::collections::BTreeMap;
 
-use super::keys::Cached;
-use super::{Build, BuildError};
+use super::BuildError;
+use super::keys::CachedLayer;
+use super::session::BuildSession;
 use crate::recipe::IdKind;
 
-impl Build<'_> {
-    /// Returns a name of the cached layer whose number is another one in the table, or another's.
-    pub(super) fn number_that_moved(&self, cached: &Cached) -> Option<String> {
+impl BuildSession<'_> {
+    /// Returns a name of the cached layer that has another number in the table, or whose number
+    /// belongs to another name there.
+    pub(super) fn number_that_moved(&self, cached: &CachedLayer) -> Option<String> {
         let moved = |kind, names: &BTreeMap<String, u32>| {
             let is_moved = |name: &str, number: u32| match self.ids.get(kind, name) {
                 Some(fixed) => fixed != number,
@@ -23,8 +25,8 @@ impl Build<'_> {
             .or_else(|| moved(IdKind::Group, &cached.created.groups))
     }
 
-    /// Numbers that a kept layer uses and the table does not list yet, e.g. in a fresh checkout, enter the table.
-    pub(super) fn adopt_numbers(&mut self, cached: &Cached) -> Result<(), BuildError> {
+    /// Adds the numbers of a kept layer to the table, which lacks them e.g. in a fresh checkout.
+    pub(super) fn adopt_numbers(&mut self, cached: &CachedLayer) -> Result<(), BuildError> {
         for (kind, names) in [
             (IdKind::User, &cached.created.users),
             (IdKind::Group, &cached.created.groups),

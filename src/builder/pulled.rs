@@ -1,29 +1,34 @@
-//! Layers that another build server published: what was built there from the same inputs is not built again here.
+//! Layers that another build server published. A layer that was built there from the same inputs is
+//! not built again here.
 
 use super::BuildError;
 use super::accounts::{self, CreatedNames};
 use super::inputs::LayerInputs;
-use super::keys::Cached;
 use crate::id::LayerId;
 use crate::store::{RefName, Repository};
 use crate::tree::Inode;
 
-/// Finds a layer that was pulled from a remote, has the name of `input`, and was built from its key.
+/// Finds a layer that was pulled from a remote, has the name of `input`, and was built from its
+/// key. Returns it with the accounts that it created.
 ///
-/// The name counts because keys of remotes are trusted by it: who may sign `app` cannot put another `debian` here.
-pub fn find(repository: &Repository, input: &LayerInputs) -> Result<Option<Cached>, BuildError> {
+/// The name must match because remotes' keys are trusted by name: whoever may sign `app` must not
+/// be able to supply another `debian`.
+pub fn find(
+    repository: &Repository,
+    input: &LayerInputs,
+) -> Result<Option<(LayerId, CreatedNames)>, BuildError> {
     for (name, id) in repository.refs()? {
         if !name.as_str().starts_with("remotes/") {
             continue;
         }
-        // A damaged image or layer is fsck's matter; here it is none.
+        // A damaged image or layer is skipped here. `layerset fsck` reports it.
         for layer in layers(repository, &name, &id) {
             let Ok(manifest) = repository.read_layer(&layer) else {
                 continue;
             };
             if manifest.name == input.name && manifest.build.key == input.key {
                 let created = created(repository, &manifest.changeset)?;
-                return Ok(Some(Cached { layer, created }));
+                return Ok(Some((layer, created)));
             }
         }
     }
@@ -41,7 +46,7 @@ fn layers(repository: &Repository, name: &RefName, id: &str) -> Vec<LayerId> {
     })
 }
 
-/// Returns the accounts that a layer created, as its build remembered them where it ran.
+/// Returns the accounts that a layer created, read from its changes.
 fn created(
     repository: &Repository,
     changeset: &crate::id::TreeId,

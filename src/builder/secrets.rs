@@ -1,12 +1,14 @@
-//! Secrets made at installation never enter a layer: they become first-boot work, declared in a generated unit.
+//! Secrets made at installation never enter a layer: they become first-boot work, declared in a
+//! generated unit.
 //!
-//! A layer's `[secrets]` come first, then what Debian's packages are known to make. Private keys and password hashes
-//! that nobody declared fail the build.
+//! A layer's `[secrets]` come first, then what Debian's packages are known to make. Private keys
+//! and password hashes that nobody declared fail the build.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::settle::{Rules, insert_with_parents};
-use super::{BuildError, Sink};
+use super::parents::insert_with_parents;
+use super::rules::SettleRules;
+use super::{BuildError, BuildSink};
 use crate::layout::accounts::{GROUP, GSHADOW, PASSWD, SHADOW};
 use crate::layout::dpkg;
 use crate::path::RelPath;
@@ -15,7 +17,7 @@ use crate::tree::{Inode, Node, Tree};
 /// Something that each machine makes for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstBootWork {
-    /// The path whose absence means that the work is to be done.
+    /// The path that is made. The work is done when it is missing.
     pub path: RelPath,
     /// The shell command.
     pub run: String,
@@ -61,10 +63,10 @@ const KEY_LIMIT: u64 = 64 << 10;
 
 /// Takes secrets out of `after`, adds the units that make them, and refuses what nobody declared.
 pub fn take_out(
-    rules: Rules<'_>,
+    rules: SettleRules<'_>,
     lower: &Tree,
     after: &mut Tree,
-    sink: &Sink<'_>,
+    sink: &BuildSink<'_>,
 ) -> Result<Vec<FirstBootWork>, BuildError> {
     let mut works: BTreeMap<RelPath, FirstBootWork> = BTreeMap::new();
     for (path, run, also) in KNOWN {
@@ -117,7 +119,8 @@ pub fn take_out(
     Ok(works)
 }
 
-/// Removes links that the build made to a secret, such as a certificate's hash link: their names are as random.
+/// Removes links that the build made to a secret, such as a certificate's hash link. Their names
+/// depend on the secret and are as random.
 fn remove_links_to(work: &FirstBootWork, lower: &Tree, after: &mut Tree) {
     let mut gone = Vec::new();
     for secret in std::iter::once(&work.path).chain(&work.also) {
@@ -139,7 +142,11 @@ fn remove_links_to(work: &FirstBootWork, lower: &Tree, after: &mut Tree) {
         .for_each(|path| drop(after.remove(path.as_bytes())));
 }
 
-fn add_unit(work: &FirstBootWork, after: &mut Tree, sink: &Sink<'_>) -> Result<(), BuildError> {
+fn add_unit(
+    work: &FirstBootWork,
+    after: &mut Tree,
+    sink: &BuildSink<'_>,
+) -> Result<(), BuildError> {
     let slug: String = work
         .path
         .to_string()
@@ -190,7 +197,8 @@ fn add_unit(work: &FirstBootWork, after: &mut Tree, sink: &Sink<'_>) -> Result<(
     Ok(())
 }
 
-/// Quotes a shell command for `ExecStart=`, where `%` and `$` mean something, as systemd.service(5) says.
+/// Quotes a shell command for `ExecStart=`, where `%` and `$` mean something, as systemd.service(5)
+/// says.
 fn unit_quote(command: &str) -> String {
     let mut text = String::from("\"");
     for c in command.chars() {
@@ -207,10 +215,10 @@ fn unit_quote(command: &str) -> String {
 }
 
 fn refuse_undeclared(
-    rules: Rules<'_>,
+    rules: SettleRules<'_>,
     lower: &Tree,
     after: &Tree,
-    sink: &Sink<'_>,
+    sink: &BuildSink<'_>,
 ) -> Result<(), BuildError> {
     let mut found = Vec::new();
     for (path, inode) in after.iter() {
@@ -231,7 +239,7 @@ fn refuse_undeclared(
         }
     }
     if !found.is_empty() {
-        // Packages ship sample keys for tests and documentation: those are as public as the package.
+        // Packages ship sample keys for tests and documentation. Those are public anyway.
         let shipped = shipped_paths(lower, after, sink)?;
         found.retain(|path| !shipped.contains(path.as_bytes()));
     }
@@ -249,7 +257,7 @@ fn refuse_undeclared(
 fn shipped_paths(
     lower: &Tree,
     after: &Tree,
-    sink: &Sink<'_>,
+    sink: &BuildSink<'_>,
 ) -> Result<BTreeSet<Vec<u8>>, BuildError> {
     let mut paths = BTreeSet::new();
     for (path, inode) in after.below(dpkg::INFO.as_bytes()) {

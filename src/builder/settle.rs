@@ -1,23 +1,26 @@
-//! From what a build left behind to what a layer holds: payload kept, the rest told apart.
+//! Sorts what a build left behind: payload goes into the layer, the rest is handled by kind.
 //!
-//! In order: caches, logs and backups go; files below `/var` are sorted by their class (image content moves below
-//! `/usr/lib/sysimage` and is linked, factory content moves below `/usr/share/factory`, unclassified content fails);
-//! derived links go; secrets become first-boot work; account numbers come from the ids table; times are clamped to the
-//! epoch. The result depends on the inputs alone.
+//! In order: caches, logs and backups go; files below `/var` are sorted by their class (image
+//! content moves below `/usr/lib/sysimage` and is linked, factory content moves below
+//! `/usr/share/factory`, unclassified content fails); derived links go; secrets become first-boot
+//! work; account numbers come from the ids table; times are clamped to the epoch. The result
+//! depends on the inputs alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{self, CreatedNames};
-use super::ground::Ground;
+use super::below::LayersBelow;
+use super::parents::insert_with_parents;
+use super::rules::SettleRules;
 use super::secrets::{self, FirstBootWork};
-use super::{BuildError, Sink};
+use super::{BuildError, BuildSink};
 use crate::compose::TreeView;
 use crate::id::ObjectId;
 use crate::layout::{FACTORY, SYSIMAGE};
 use crate::merge::derive::{alternatives, generators, javacerts};
 use crate::merge::drivers;
 use crate::path::RelPath;
-use crate::recipe::{Class, Classifier, Definition, Ids, Secret, StateRule};
+use crate::recipe::{IdTable, StateClass, StateClassifier};
 use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
 /// Directories whose contents belong to the running system.
@@ -34,31 +37,9 @@ const TRANSIENT: [&[u8]; 6] = [
 /// Pre-images up to this size are kept for text merges, in bytes.
 const PRE_IMAGE_LIMIT: u64 = 1 << 20;
 
-/// What is said of the files that a build makes.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
-    /// The layer, for messages.
-    pub layer: &'a str,
-    /// Its `[state]`.
-    pub state: &'a [StateRule],
-    /// Its `[secrets]`.
-    pub secrets: &'a BTreeMap<RelPath, Secret>,
-}
-
-impl<'a> Rules<'a> {
-    /// Returns what a definition says.
-    pub fn of(definition: &'a Definition) -> Self {
-        Self {
-            layer: &definition.name,
-            state: &definition.state,
-            secrets: &definition.secrets,
-        }
-    }
-}
-
 /// What a layer holds.
 #[derive(Debug, Clone, Default)]
-pub struct Settled {
+pub struct SettledLayer {
     /// The changes.
     pub changeset: Changeset,
     /// Contents that a merge may need to see again.
@@ -71,19 +52,20 @@ pub struct Settled {
 
 /// Settles what a build made of `ground`.
 ///
-/// Changes are written against the ground without its derived files, for layers never carry those and the next
-/// composition applies changes before it derives. `after` is the tree as the build left it; contents are read and
-/// written through `sink`; `ids` gains the numbers of new names.
+/// Changes are written against the layers below without their derived files, because layers never
+/// carry those, and the next composition applies changes before it derives. `after` is the tree as
+/// the build left it; contents are read and written through `sink`; `ids` gains the numbers of new
+/// names.
 pub fn settle(
-    rules: Rules<'_>,
-    ground: &Ground,
+    rules: SettleRules<'_>,
+    ground: &LayersBelow,
     after: Tree,
     epoch: i64,
-    ids: &mut Ids,
-    sink: &Sink<'_>,
-) -> Result<Settled, BuildError> {
+    ids: &mut IdTable,
+    sink: &BuildSink<'_>,
+) -> Result<SettledLayer, BuildError> {
     let lower = &ground.lower;
-    let mut work = Work { lower, after };
+    let mut work = Settler { lower, after };
     work.drop_transient();
     work.sort_var(rules)?;
     // Before the links go: a program may be one of them, as java is.
@@ -92,7 +74,7 @@ pub fn settle(
     work.drop_derived_links(sink)?;
     let first_boot = secrets::take_out(rules, lower, &mut work.after, sink)?;
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
-    let mut settled = Settled {
+    let mut settled = SettledLayer {
         changeset: work.changes(&ground.merged, epoch),
         pre_images: Vec::new(),
         first_boot,
@@ -102,12 +84,12 @@ pub fn settle(
     Ok(settled)
 }
 
-struct Work<'a> {
+struct Settler<'a> {
     lower: &'a Tree,
     after: Tree,
 }
 
-impl Work<'_> {
+impl Settler<'_> {
     /// Puts a path back to what it was.
     fn revert(&mut self, path: &RelPath) {
         match self.lower.get(path.as_bytes()) {
@@ -154,8 +136,8 @@ impl Work<'_> {
         }
     }
 
-    fn sort_var(&mut self, rules: Rules<'_>) -> Result<(), BuildError> {
-        let classifier = Classifier::new(rules.state);
+    fn sort_var(&mut self, rules: SettleRules<'_>) -> Result<(), BuildError> {
+        let classifier = StateClassifier::new(rules.state);
         let mut unclassified = Vec::new();
         for path in self.changed(b"var") {
             let Some(inode) = self.after.get(path.as_bytes()).cloned() else {
@@ -166,19 +148,20 @@ impl Work<'_> {
                 region(&classifier, &path),
                 classifier.classify(path.as_bytes()),
             ) {
-                (_, Class::Drop) if is_content => self.revert(&path),
-                (Some((Class::Image, root)), _) => {
-                    // A directory that lower layers have stays one: only what is new in it is linked.
+                (_, StateClass::Drop) if is_content => self.revert(&path),
+                (Some((StateClass::Image, root)), _) => {
+                    // A directory that lower layers have stays one: only what is new in it is
+                    // linked.
                     if let Some(root) = self.first_new(&root, &path) {
                         self.move_to_image(&path, &root, inode)?;
                     }
                 }
-                (Some((Class::Factory, _)), _) => {
+                (Some((StateClass::Factory, _)), _) => {
                     self.after.remove(path.as_bytes());
                     insert_with_parents(&mut self.after, &below(FACTORY, &path)?, inode);
                 }
-                (None, Class::Drop) if is_below_own_drop(rules, &path) => self.revert(&path),
-                (None, Class::Unclassified) if is_content => unclassified.push(path),
+                (None, StateClass::Drop) if is_below_own_drop(rules, &path) => self.revert(&path),
+                (None, StateClass::Unclassified) if is_content => unclassified.push(path),
                 _ => {}
             }
         }
@@ -193,7 +176,7 @@ impl Work<'_> {
     }
 
     /// Puts back links that are derived from the alternatives database: layers carry the database.
-    fn drop_derived_links(&mut self, sink: &Sink<'_>) -> Result<(), BuildError> {
+    fn drop_derived_links(&mut self, sink: &BuildSink<'_>) -> Result<(), BuildError> {
         let index = sink.transaction().repository().index();
         let view = TreeView::new(&self.after, sink.transaction(), &index);
         let found = alternatives::derive(&view).map_err(|source| BuildError::View { source })?;
@@ -231,7 +214,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Puts back what programs of the image make from the rest of it, as if none had run in this build.
+    /// Puts back what programs of the image make from the rest of it, as if none had run in this
+    /// build.
     fn drop_generated(&mut self) {
         for job in generators::jobs(&self.after) {
             for path in job.outputs(&self.after) {
@@ -245,7 +229,7 @@ impl Work<'_> {
         &mut self,
         merged: &Tree,
         epoch: i64,
-        sink: &Sink<'_>,
+        sink: &BuildSink<'_>,
     ) -> Result<(), BuildError> {
         let index = sink.transaction().repository().index();
         let view = TreeView::new(&self.after, sink.transaction(), &index);
@@ -282,7 +266,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Returns the first path from `root` down to `path` that is no directory in the layers below; `None` when all are.
+    /// Returns the first path from `root` down to `path` that is not a directory in the layers
+    /// below, or `None` when all are.
     fn first_new(&self, root: &RelPath, path: &RelPath) -> Option<RelPath> {
         let mut ancestors: Vec<RelPath> =
             std::iter::successors(Some(path.clone()), RelPath::parent)
@@ -326,7 +311,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Returns what differs from below, with times clamped and hard links numbered within the layer.
+    /// Returns what differs from below, with times clamped and hard links numbered within the
+    /// layer.
     fn changes(mut self, merged: &Tree, epoch: i64) -> Changeset {
         let derived: Vec<RelPath> = diff(merged, self.lower)
             .map(|(path, _)| path.clone())
@@ -392,33 +378,13 @@ impl Work<'_> {
     }
 }
 
-/// Says whether one of the layer's own rules drops a directory above `path`: then nothing below it stays.
-fn is_below_own_drop(rules: Rules<'_>, path: &RelPath) -> bool {
+/// Says whether one of the layer's own rules drops a directory above `path`. Then `path` goes too.
+fn is_below_own_drop(rules: SettleRules<'_>, path: &RelPath) -> bool {
     let dropped = |dir: &RelPath| {
         let mut own = rules.state.iter();
-        own.any(|rule| rule.class == Class::Drop && rule.pattern.matches(dir.as_bytes()))
+        own.any(|rule| rule.class == StateClass::Drop && rule.pattern.matches(dir.as_bytes()))
     };
     path.parent().is_some_and(|dir| dropped(&dir))
-}
-
-/// Puts an inode into a tree, and makes the directories above it that are not there.
-pub fn insert_with_parents(tree: &mut Tree, path: &RelPath, inode: Inode) {
-    let mut missing = Vec::new();
-    let mut above = path.parent();
-    while let Some(dir) = above.filter(|dir| tree.get(dir.as_bytes()).is_none()) {
-        above = dir.parent();
-        missing.push(dir);
-    }
-    for dir in missing {
-        tree.insert(
-            dir,
-            Inode {
-                mtime: inode.mtime,
-                ..Inode::directory(0o755)
-            },
-        );
-    }
-    tree.insert(path.clone(), inode);
 }
 
 fn below(dir: &str, path: &RelPath) -> Result<RelPath, BuildError> {
@@ -426,8 +392,9 @@ fn below(dir: &str, path: &RelPath) -> Result<RelPath, BuildError> {
     RelPath::new(&bytes).map_err(|source| BuildError::Path { source })
 }
 
-/// Returns the nearest-to-root ancestor (or the path itself) that a rule makes image or factory content.
-fn region(classifier: &Classifier, path: &RelPath) -> Option<(Class, RelPath)> {
+/// Returns the nearest-to-root ancestor (or the path itself) that a rule makes image or factory
+/// content.
+fn region(classifier: &StateClassifier, path: &RelPath) -> Option<(StateClass, RelPath)> {
     let bytes = path.as_bytes();
     let ends = bytes
         .iter()
@@ -437,14 +404,14 @@ fn region(classifier: &Classifier, path: &RelPath) -> Option<(Class, RelPath)> {
         .chain([bytes.len()]);
     for end in ends {
         let class = classifier.classify(&bytes[..end]);
-        if matches!(class, Class::Image | Class::Factory) {
+        if matches!(class, StateClass::Image | StateClass::Factory) {
             return RelPath::new(&bytes[..end]).ok().map(|root| (class, root));
         }
     }
     None
 }
 
-fn pre_images(changeset: &Changeset, sink: &Sink<'_>) -> Result<Vec<ObjectId>, BuildError> {
+fn pre_images(changeset: &Changeset, sink: &BuildSink<'_>) -> Result<Vec<ObjectId>, BuildError> {
     let mut kept = BTreeSet::new();
     for (path, change) in changeset.iter() {
         let (Some(pre), true) = (

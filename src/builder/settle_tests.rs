@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::durable::RealDisk;
-use crate::recipe::Source;
+use crate::recipe::{Definition, SourceFile};
 use crate::store::{Repository, RepositoryOptions};
 
 fn path(text: &str) -> RelPath {
@@ -40,7 +40,7 @@ fn layers_carry_no_cache_that_a_program_of_the_image_makes() {
     for name in ["globs", "text/a.xml", "video/b.xml"] {
         put(&mut after, &format!("usr/share/mime/{name}"), "of a and b");
     }
-    let mut work = Work {
+    let mut work = Settler {
         lower: &lower,
         after,
     };
@@ -57,7 +57,7 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
     let repository =
         Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
     let transaction = repository.begin().unwrap();
-    let sink = Sink::new(&transaction);
+    let sink = BuildSink::new(&transaction);
     let mut after = root();
     let database = "usr/lib/sysimage/var/lib/dpkg/alternatives/java";
     for (path, contents) in [
@@ -87,16 +87,16 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
     let store = path("etc/ssl/certs/java/cacerts");
     insert_with_parents(&mut after, &store, Inode::file(object, size, 0o644));
 
-    let source = Source::new("layer.toml", "on = [\"debian\"]\n[files]\n");
+    let source = SourceFile::new("layer.toml", "on = [\"debian\"]\n[files]\n");
     let definition = Definition::parse(&source, "java").unwrap();
-    let (below, mut ids) = (Tree::new(), Ids::default());
+    let (below, mut ids) = (Tree::new(), IdTable::default());
     let settled = {
-        let rules = Rules {
+        let rules = SettleRules {
             layer: &definition.name,
             state: &definition.state,
             secrets: &definition.secrets,
         };
-        let ground = Ground {
+        let ground = LayersBelow {
             merged: below.clone(),
             lower: below.clone(),
         };

@@ -13,15 +13,15 @@ use crate::store::Transaction;
 /// How many files pass between two reports of progress.
 const REPORT_EVERY: u64 = 256;
 
-/// Takes the files of a build into a transaction, and tells how far it is.
-pub struct Sink<'t> {
+/// Takes the files of a build into a transaction, and reports progress.
+pub struct BuildSink<'t> {
     transaction: &'t Transaction<'t>,
     progress: Option<&'t (dyn Fn(u64, u64) + Sync)>,
     files: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl<'t> Sink<'t> {
+impl<'t> BuildSink<'t> {
     /// Takes files into `transaction`.
     pub fn new(transaction: &'t Transaction<'t>) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl<'t> Sink<'t> {
         }
     }
 
-    /// Tells `progress` the files and bytes taken so far, every now and then.
+    /// Reports files and bytes so far to `progress`, every now and then.
     #[must_use]
     pub fn with_progress(self, progress: &'t (dyn Fn(u64, u64) + Sync)) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl<'t> Sink<'t> {
     }
 }
 
-impl ObjectSink for Sink<'_> {
+impl ObjectSink for BuildSink<'_> {
     fn put_file(&self, mut file: File, meta: &FileMeta, _path: &Path) -> io::Result<ObjectId> {
         let (id, size) = self
             .transaction

@@ -6,24 +6,24 @@ use std::path::Path;
 use super::inputs::LayerInputs;
 use super::{BuildError, BuildOptions, files};
 use crate::apt::{InstallPlan, LocalRepo, StatusLine};
-use crate::recipe::{Content, LayerLock};
-use crate::sandbox::{ReadOnlyBind, Run, Sandbox, SandboxError, View};
+use crate::recipe::{LayerContent, LayerLock};
+use crate::sandbox::{MountedView, ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
 
-/// Running things in one view.
-pub struct Step<'a> {
+/// Runs the steps of a build in one view.
+pub struct StepRunner<'a> {
     /// How to build.
     pub options: &'a BuildOptions<'a>,
     /// Where output goes.
     pub log: &'a Path,
     /// The view.
-    pub view: &'a View,
-    /// The layer that is told of.
+    pub view: &'a MountedView,
+    /// The layer, for progress and messages.
     pub layer: &'a str,
     /// The source-date-epoch.
     pub epoch: i64,
 }
 
-impl Step<'_> {
+impl StepRunner<'_> {
     fn sandbox(&self) -> Sandbox {
         Sandbox::new(self.view.merged(), self.view.scratch(), self.epoch)
     }
@@ -35,7 +35,7 @@ impl Step<'_> {
         command: &[&OsStr],
         on_line: &mut dyn FnMut(&str),
     ) -> Result<(), BuildError> {
-        let run = Run {
+        let run = SandboxRun {
             command,
             log: self.log,
             on_line,
@@ -89,9 +89,9 @@ impl Step<'_> {
         })
     }
 
-    /// Does what a layer does beside its packages: files, their owners, scripts.
+    /// Applies what a layer has beside its packages: files, their owners, scripts.
     pub fn own(&self, input: &LayerInputs) -> Result<(), BuildError> {
-        let Content::Upper(upper) = &input.definition.content else {
+        let LayerContent::Upper(upper) = &input.definition.content else {
             return Ok(());
         };
         let root = self.view.merged();
@@ -103,19 +103,19 @@ impl Step<'_> {
                 root,
                 input.epoch,
             )?;
-            files::own(&wanted.owner, root, files::Owners::Known)?;
+            files::own(&wanted.owner, root, files::OwnerPass::Known)?;
         }
         if let Some(run) = &upper.run {
             self.scripts(run, &input.dir)?;
         }
         if let Some(wanted) = &upper.files {
-            files::own(&wanted.owner, root, files::Owners::All)?;
+            files::own(&wanted.owner, root, files::OwnerPass::All)?;
         }
         Ok(())
     }
 
     /// Runs the layer's scripts, in their order.
-    fn scripts(&self, run: &crate::recipe::Run, dir: &Path) -> Result<(), BuildError> {
+    fn scripts(&self, run: &crate::recipe::RunSection, dir: &Path) -> Result<(), BuildError> {
         for script in &run.scripts {
             let text = script.to_string();
             let text = text.trim_start_matches('/');

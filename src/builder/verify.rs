@@ -14,16 +14,17 @@ use crate::tree::{Change, Inode};
 
 /// What building everything a second time showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verification {
+pub struct ReproducibilityReport {
     /// Layers that came out differently.
-    pub differing: Vec<Unreproducible>,
-    /// Layers that were kept from lower layers which have changed since: the second build stands on others.
+    pub differing: Vec<UnreproducibleLayer>,
+    /// Kept layers whose lower layers have changed since they were built. The second build used
+    /// other lower layers, so a comparison would say nothing.
     pub not_compared: Vec<String>,
 }
 
 /// A layer that came out differently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unreproducible {
+pub struct UnreproducibleLayer {
     /// The layer.
     pub layer: String,
     /// The first build's id.
@@ -34,13 +35,14 @@ pub struct Unreproducible {
     pub paths: Vec<(RelPath, String)>,
 }
 
-/// Builds the recipe again from nothing but the lock and the cached packages, and compares with `first`.
+/// Builds the recipe again from nothing but the lock and the cached packages, and compares with
+/// `first`.
 pub fn verify_reproducible(
     workspace: &Workspace,
     repository: &Repository,
     first: &BuildReport,
     options: &BuildOptions<'_>,
-) -> Result<Verification, BuildError> {
+) -> Result<ReproducibilityReport, BuildError> {
     let work = repository.work_dir()?;
     let root = work.path().join("second");
     let disk = std::sync::Arc::clone(repository.disk());
@@ -73,7 +75,7 @@ pub fn verify_reproducible(
         progress: options.progress,
     };
     let again = build(workspace, &second, &options)?;
-    let mut verification = Verification {
+    let mut verification = ReproducibilityReport {
         differing: Vec::new(),
         not_compared: Vec::new(),
     };
@@ -90,7 +92,7 @@ pub fn verify_reproducible(
         if below.iter().all(stands_on_today) {
             let paths = differences(repository, &a.id, &second, &b.id)?;
             let layer = a.name.clone();
-            verification.differing.push(Unreproducible {
+            verification.differing.push(UnreproducibleLayer {
                 layer,
                 first: a.id,
                 second: b.id,
@@ -103,8 +105,8 @@ pub fn verify_reproducible(
     Ok(verification)
 }
 
-/// Returns a layer as it would be built today, on the layers that `same` tells the second build's
-/// ids of: layerset 0.1 put the baseline into the manifest.
+/// Returns a layer as today's builder would write it: without the baseline, which layerset 0.1 put
+/// into the manifest, and on the second build's layers, whose ids are in `same`.
 fn plain(mut layer: Layer, same: &BTreeMap<LayerId, LayerId>) -> Layer {
     layer.baseline = Baseline::default();
     for below in &mut layer.build.on {

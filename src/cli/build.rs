@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, Context, error, host_architecture, ui};
-use crate::builder::{self, Action, BuildOptions, BuildReport};
+use crate::builder::{self, BuildOptions, BuildReport, LayerAction};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
 use crate::store::Repository;
@@ -144,7 +144,7 @@ pub(super) fn describe(report: &BuildReport, explain: bool) -> String {
         .layers
         .iter()
         .map(|layer| {
-            let action = if layer.action == Action::Built {
+            let action = if layer.action == LayerAction::Built {
                 "built"
             } else {
                 "kept"
@@ -157,7 +157,7 @@ pub(super) fn describe(report: &BuildReport, explain: bool) -> String {
                 ui::seconds(layer.seconds),
                 ui::size(layer.bytes_written),
             ];
-            if explain || layer.action == Action::Built {
+            if explain || layer.action == LayerAction::Built {
                 row.push(layer.reason.clone());
             } else {
                 row.push(String::new());

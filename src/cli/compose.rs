@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::build::{WorkspaceArgs, options};
 use super::{CliError, Context, error, host_architecture, ui};
-use crate::builder::{self, ComposeReport, Composer, Difference, Facts, OracleReport};
+use crate::builder::{self, ComposeReport, Composer, InodeFacts, OracleDifference, OracleReport};
 use crate::check::{Severity, Verdict};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
@@ -100,7 +100,7 @@ fn describe(report: &ComposeReport) -> String {
 
 fn describe_oracle(report: &OracleReport, explain: bool) -> String {
     let mut text = String::new();
-    let mut reasons: BTreeMap<&str, Vec<&Difference>> = BTreeMap::new();
+    let mut reasons: BTreeMap<&str, Vec<&OracleDifference>> = BTreeMap::new();
     for explained in &report.explained {
         let of_reason = reasons.entry(&explained.reason).or_default();
         of_reason.push(&explained.difference);
@@ -129,7 +129,7 @@ fn describe_oracle(report: &OracleReport, explain: bool) -> String {
     text
 }
 
-fn describe_difference(difference: &Difference) -> String {
+fn describe_difference(difference: &OracleDifference) -> String {
     let mut text = format!(
         "unexplained: {}: {}\n",
         difference.path,
@@ -156,7 +156,7 @@ fn describe_difference(difference: &Difference) -> String {
     text
 }
 
-fn describe_facts(facts: Option<&Facts>) -> String {
+fn describe_facts(facts: Option<&InodeFacts>) -> String {
     let Some(facts) = facts else {
         return "nothing".to_owned();
     };

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::error::CliError;
-use crate::builder::{Action, LayerReport, Progress};
+use crate::builder::{BuildProgress, LayerAction, LayerReport};
 
 /// How this process talks.
 #[derive(Debug, Clone)]
@@ -160,7 +160,7 @@ pub fn standard_output() -> Box<dyn std::io::Write + Send> {
     Box::new(std::io::stdout())
 }
 
-impl Progress for Ui {
+impl BuildProgress for Ui {
     fn step(&self, layer: &str, what: &str, fraction: Option<f64>) {
         let place = if layer.is_empty() {
             String::new()
@@ -172,7 +172,7 @@ impl Progress for Ui {
     }
 
     fn finished(&self, layer: &LayerReport) {
-        if layer.action == Action::Built && !self.json {
+        if layer.action == LayerAction::Built && !self.json {
             self.remark(&format!(
                 "built {} {} in {:.1} s ({})",
                 layer.name, layer.version, layer.seconds, layer.reason

@@ -1,7 +1,8 @@
 //! Layer definitions as values: what `layers/<name>/layer.toml` says, already valid on its own.
 //!
-//! A base and a layer on top of others are different variants, so no [`Definition`] has both `[bootstrap]` and `on`.
-//! What needs the folder beside the file or the other layers is checked by [`Workspace`](super::Workspace).
+//! A base and a layer on top of others are different variants, so no [`Definition`] has both
+//! `[bootstrap]` and `on`. What needs the folder beside the file or the other layers is checked by
+//! [`Workspace`](super::Workspace).
 
 use std::collections::BTreeMap;
 
@@ -25,11 +26,11 @@ pub struct Definition {
     /// The version, where the author gives one; see [`Definition::effective_version`].
     pub version: Option<String>,
     /// What the layer is made of.
-    pub content: Content,
+    pub content: LayerContent,
     /// Rules for files below `/var`, by pattern.
     pub state: Vec<StateRule>,
     /// Secrets that installation made and that first boot makes anew, by path.
-    pub secrets: BTreeMap<RelPath, Secret>,
+    pub secrets: BTreeMap<RelPath, SecretRule>,
     /// Checks after a switch, in the order given.
     pub health: Vec<HealthCheck>,
     /// Units to restart after a live switch, beyond those whose files changed.
@@ -40,11 +41,11 @@ pub struct Definition {
 
 /// What a layer is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum LayerContent {
     /// The first layer of every recipe.
     Base(Bootstrap),
     /// A layer built on others.
-    Upper(Upper),
+    Upper(UpperLayer),
 }
 
 /// `[bootstrap]`: a base made by mmdebstrap.
@@ -57,7 +58,7 @@ pub struct Bootstrap {
     /// The suites beside the release; both when not given.
     pub pockets: Vec<Pocket>,
     /// What is installed before `packages`.
-    pub variant: Variant,
+    pub variant: BootstrapVariant,
     /// Packages to install beyond the variant's.
     pub packages: Vec<String>,
 }
@@ -104,7 +105,7 @@ impl Pocket {
 /// The package set that mmdebstrap starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Variant {
+pub enum BootstrapVariant {
     /// Essential packages, and those of priority required.
     Minbase,
     /// Essential packages and apt.
@@ -113,7 +114,7 @@ pub enum Variant {
     Essential,
 }
 
-impl Variant {
+impl BootstrapVariant {
     /// Every variant, with its text form.
     pub const ALL: [(&'static str, Self); 3] = [
         ("minbase", Self::Minbase),
@@ -124,20 +125,20 @@ impl Variant {
 
 /// A layer on top of others: at least one of packages, files and scripts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upper {
+pub struct UpperLayer {
     /// The layers it is built on, never empty.
     pub on: Vec<String>,
     /// `[apt]`: packages to install first.
-    pub apt: Option<Apt>,
+    pub apt: Option<AptSection>,
     /// `[files]`: files to copy next.
-    pub files: Option<Files>,
+    pub files: Option<FilesSection>,
     /// `[run]`: scripts to run last.
-    pub run: Option<Run>,
+    pub run: Option<RunSection>,
 }
 
 /// `[apt]`: packages from the base's archives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Apt {
+pub struct AptSection {
     /// The packages asked for, never empty.
     pub packages: Vec<String>,
     /// Whether recommended packages come too.
@@ -146,7 +147,7 @@ pub struct Apt {
 
 /// `[files]`: a folder beside `layer.toml` that is copied onto the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
+pub struct FilesSection {
     /// The folder, relative to the layer's; `files` when not given.
     pub source: RelPath,
     /// Permission bits by path; elsewhere the x bit of the source decides between 0755 and 0644.
@@ -157,7 +158,7 @@ pub struct Files {
 
 /// `[run]`: scripts that run in the sandbox, without network, after packages and files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub struct RunSection {
     /// The scripts in their order, relative to the layer's folder; never empty.
     pub scripts: Vec<RelPath>,
     /// Variables the scripts see.
@@ -166,7 +167,7 @@ pub struct Run {
 
 /// How a secret is made on first boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Secret {
+pub struct SecretRule {
     /// The shell command that makes it.
     pub run: String,
     /// Other files that the same command makes.
@@ -177,51 +178,51 @@ impl Definition {
     /// Returns what the layer is directly built on; empty for a base.
     pub fn on(&self) -> &[String] {
         match &self.content {
-            Content::Base(_) => &[],
-            Content::Upper(upper) => &upper.on,
+            LayerContent::Base(_) => &[],
+            LayerContent::Upper(upper) => &upper.on,
         }
     }
 
     /// Returns `[bootstrap]`, which exactly bases have.
     pub fn bootstrap(&self) -> Option<&Bootstrap> {
         match &self.content {
-            Content::Base(bootstrap) => Some(bootstrap),
-            Content::Upper(_) => None,
+            LayerContent::Base(bootstrap) => Some(bootstrap),
+            LayerContent::Upper(_) => None,
         }
     }
 
     /// Returns `[apt]`.
-    pub fn apt(&self) -> Option<&Apt> {
+    pub fn apt(&self) -> Option<&AptSection> {
         self.upper().and_then(|upper| upper.apt.as_ref())
     }
 
     /// Returns `[files]`.
-    pub fn files(&self) -> Option<&Files> {
+    pub fn files(&self) -> Option<&FilesSection> {
         self.upper().and_then(|upper| upper.files.as_ref())
     }
 
     /// Returns `[run]`.
-    pub fn run(&self) -> Option<&Run> {
+    pub fn run(&self) -> Option<&RunSection> {
         self.upper().and_then(|upper| upper.run.as_ref())
     }
 
     /// Returns the packages named in the definition, of `[bootstrap]` or `[apt]`.
     pub fn packages(&self) -> &[String] {
         match &self.content {
-            Content::Base(bootstrap) => &bootstrap.packages,
-            Content::Upper(upper) => upper.apt.as_ref().map_or(&[], |apt| &apt.packages),
+            LayerContent::Base(bootstrap) => &bootstrap.packages,
+            LayerContent::Upper(upper) => upper.apt.as_ref().map_or(&[], |apt| &apt.packages),
         }
     }
 
-    /// Returns the layer's version: the author's, else a base's suite, else that of the first package of `[apt]` in the
-    /// lock; `None` when there is none of these.
+    /// Returns the layer's version: the author's, else a base's suite, else that of the first
+    /// package of `[apt]` in the lock; `None` when there is none of these.
     pub fn effective_version<'a>(&'a self, lock: Option<&'a LayerLock>) -> Option<&'a str> {
         if let Some(version) = &self.version {
             return Some(version);
         }
         match &self.content {
-            Content::Base(bootstrap) => Some(&bootstrap.suite),
-            Content::Upper(upper) => {
+            LayerContent::Base(bootstrap) => Some(&bootstrap.suite),
+            LayerContent::Upper(upper) => {
                 let first = upper.apt.as_ref()?.packages.first()?;
                 let first = first.split(['=', '/']).next().unwrap_or(first);
                 lock?.package(first).map(|package| package.version.as_str())
@@ -229,10 +230,10 @@ impl Definition {
         }
     }
 
-    fn upper(&self) -> Option<&Upper> {
+    fn upper(&self) -> Option<&UpperLayer> {
         match &self.content {
-            Content::Base(_) => None,
-            Content::Upper(upper) => Some(upper),
+            LayerContent::Base(_) => None,
+            LayerContent::Upper(upper) => Some(upper),
         }
     }
 }

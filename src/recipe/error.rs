@@ -1,7 +1,10 @@
-//! Errors of this module: each points at file, line and column, and says what to write instead where that is known.
+//! Errors of this module: each points at file, line and column, and says what to write instead
+//! where that is known.
 //!
-//! [`RecipeError`] prints as one line (`recipes/web.toml:3:10: unknown key 'pakages' (did you mean 'packages'?)`); its
-//! [`Fault`] is a [`Diagnostic`] with a short message, so that a graphical handler does not say the position twice.
+//! [`RecipeError`] prints as one line
+//! (`recipes/web.toml:3:10: unknown key 'pakages' (did you mean 'packages'?)`); its [`RecipeFault`]
+//! is a [`Diagnostic`] with a short message, so that a graphical handler does not say the position
+//! twice.
 
 use std::fmt;
 use std::io;
@@ -12,17 +15,16 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
 /// Why a recipe, a layer definition, a lock or an ids table cannot be used.
+#[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// A file says something wrong: its author has to change it.
     #[error(transparent)]
-    Invalid(#[from] OneLine),
+    Invalid(#[from] OneLineFault),
     /// A file cannot be read.
     #[error("cannot read '{}'", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -34,19 +36,15 @@ pub enum RecipeError {
     },
     /// The path given is not that of a recipe.
     #[error("'{}' is not a recipe: {reason}", path.display())]
-    NotARecipe {
-        /// What was given.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    NotARecipe { path: PathBuf, reason: &'static str },
 }
 
 impl RecipeError {
-    /// Returns what is wrong in a file and where, for a handler that draws it; `None` when no file's text is to blame.
-    pub fn fault(&self) -> Option<&Fault> {
+    /// Returns what is wrong in a file and where, for a handler that draws it; `None` when no
+    /// file's text is to blame.
+    pub fn fault(&self) -> Option<&RecipeFault> {
         match self {
-            Self::Invalid(OneLine(fault)) => Some(fault),
+            Self::Invalid(OneLineFault(fault)) => Some(fault),
             _ => None,
         }
     }
@@ -55,7 +53,7 @@ impl RecipeError {
 impl Diagnostic for RecipeError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         match self {
-            Self::Invalid(OneLine(fault)) => fault.help(),
+            Self::Invalid(OneLineFault(fault)) => fault.help(),
             Self::NoLock { .. } => Some(Box::new("run `layerset lock`")),
             Self::NotARecipe { .. } => Some(Box::new("a recipe is a file 'recipes/<name>.toml'")),
             Self::Read { .. } => None,
@@ -71,13 +69,13 @@ impl Diagnostic for RecipeError {
     }
 }
 
-/// A [`Fault`] that prints as one line with its position and hint.
+/// A [`RecipeFault`] that prints as one line with its position and hint.
 #[derive(Debug)]
-pub struct OneLine(Box<Fault>);
+pub struct OneLineFault(Box<RecipeFault>);
 
-impl fmt::Display for OneLine {
+impl fmt::Display for OneLineFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault {
+        let RecipeFault {
             file, line, column, ..
         } = &*self.0;
         write!(f, "{}:{line}:{column}: {}", file.display(), self.0.message)?;
@@ -88,12 +86,12 @@ impl fmt::Display for OneLine {
     }
 }
 
-impl std::error::Error for OneLine {}
+impl std::error::Error for OneLineFault {}
 
 /// One thing that is wrong at one place of a file.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct Fault {
+pub struct RecipeFault {
     /// The file, as its path was given.
     pub file: PathBuf,
     /// The line, from 1.
@@ -108,7 +106,7 @@ pub struct Fault {
     span: Range<usize>,
 }
 
-impl Diagnostic for Fault {
+impl Diagnostic for RecipeFault {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         let help = self.help.as_deref()?;
         Some(Box::new(help))
@@ -126,12 +124,12 @@ impl Diagnostic for Fault {
 
 /// A text file with the path people know it by: what faults point into.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceFile {
     path: PathBuf,
     text: Arc<str>,
 }
 
-impl Source {
+impl SourceFile {
     /// Names `text` by `path`.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> Self {
         Self {
@@ -172,7 +170,7 @@ impl Source {
         help: Option<String>,
     ) -> RecipeError {
         let (line, column) = self.position(span.start);
-        RecipeError::Invalid(OneLine(Box::new(Fault {
+        RecipeError::Invalid(OneLineFault(Box::new(RecipeFault {
             file: self.path.clone(),
             line,
             column,
@@ -194,7 +192,8 @@ impl Source {
     }
 }
 
-/// Says which of `candidates` was probably meant by `word`, as a hint; lists them when none is near and they are few.
+/// Says which of `candidates` was probably meant by `word`, as a hint; lists them when none is near
+/// and they are few.
 pub(super) fn suggest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn positions_count_lines_and_characters_from_one() {
-        let source = Source::new("a.toml", "x = 1\nä = 'ö' # z\n");
+        let source = SourceFile::new("a.toml", "x = 1\nä = 'ö' # z\n");
         for (offset, position) in [
             (0, (1, 1)),
             (5, (1, 6)),
@@ -255,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_graphical_handler_shows_the_line_once_with_its_hint() {
-        let source = Source::new("recipes/web.toml", "name = 'web'\nlayrs = []\n");
+        let source = SourceFile::new("recipes/web.toml", "name = 'web'\nlayrs = []\n");
         let error = source.fault_with(
             13..18,
             "unknown key 'layrs'",
@@ -276,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_narrating_handler_takes_the_error_as_it_is() {
-        let source = Source::new("a.toml", "x = 1\n");
+        let source = SourceFile::new("a.toml", "x = 1\n");
         let report = miette::Report::new(source.fault(0..1, "unknown key 'x'"));
         let mut text = String::new();
         miette::NarratableReportHandler::new()
@@ -288,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_says_which_and_why() {
-        let error = Source::read("no/such/file").unwrap_err();
+        let error = SourceFile::read("no/such/file").unwrap_err();
         assert_eq!(error.to_string(), "cannot read 'no/such/file'");
         assert!(std::error::Error::source(&error).is_some() && error.fault().is_none());
     }

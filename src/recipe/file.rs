@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::error::{RecipeError, Source, suggest};
-use super::parse::{named, optional, spans};
+use super::error::{RecipeError, SourceFile, suggest};
+use super::fields::{named, optional, spans};
 use super::reader::{Document, Value};
 use super::words;
 use crate::format::Waiver;
@@ -23,22 +23,23 @@ pub struct Recipe {
     /// The layers in order of composition, the base first; never empty, none twice.
     pub layers: Vec<String>,
     /// What targets do with deployments of this image.
-    pub policy: Policy,
+    pub policy: RecipePolicy,
     /// `[[waivers]]`: findings that somebody accepts, each for a reason and a time; none twice.
     pub waivers: Vec<Waiver>,
 }
 
 /// `[policy]`: what targets do with deployments of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
+pub struct RecipePolicy {
     /// How many deployments are kept beside current and pinned ones.
     pub keep: u32,
 }
 
 impl Recipe {
-    /// Parses the text of a recipe whose file is called `<stem>.toml`, for `host_architecture` where it names none.
+    /// Parses the text of the recipe `<stem>.toml`. `host_architecture` is used where it names
+    /// none.
     pub fn parse(
-        source: &Source,
+        source: &SourceFile,
         stem: &str,
         host_architecture: &str,
     ) -> Result<Self, RecipeError> {
@@ -48,7 +49,7 @@ impl Recipe {
 
 /// Parses a recipe, and returns where each of its layers is named.
 pub(super) fn parse(
-    source: &Source,
+    source: &SourceFile,
     stem: &str,
     host_architecture: &str,
 ) -> Result<(Recipe, Vec<Range<usize>>), RecipeError> {
@@ -104,7 +105,7 @@ pub(super) fn parse(
         description: optional(&root, "description", |_| None)?,
         architecture,
         layers,
-        policy: Policy { keep },
+        policy: RecipePolicy { keep },
         waivers,
     };
     Ok((recipe, spans(&list)?))
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        let source = Source::new("recipes/web.toml", text);
+        let source = SourceFile::new("recipes/web.toml", text);
         Recipe::parse(&source, "web", "amd64")
             .unwrap_err()
             .to_string()
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_recipe_takes_its_name_and_architecture_from_its_surroundings() {
-        let source = Source::new("recipes/web.toml", "layers = ['debian', 'nginx']");
+        let source = SourceFile::new("recipes/web.toml", "layers = ['debian', 'nginx']");
         let recipe = Recipe::parse(&source, "web", "arm64").unwrap();
         assert_eq!((&*recipe.name, &*recipe.architecture), ("web", "arm64"));
         assert_eq!(recipe.layers, ["debian", "nginx"]);

@@ -1,13 +1,15 @@
-//! `layers/ids.toml`: the numbers of the users and groups that layers create, the same on every machine.
+//! `layers/ids.toml`: the numbers of the users and groups that layers create, the same on every
+//! machine.
 //!
-//! adduser and sysusers choose numbers by what is there already, so they depend on the order of installation; this table,
-//! which is committed, does not. Allocation is deterministic: the lowest number free from 100 on.
+//! adduser and sysusers choose numbers by what is there already, so they depend on the order of
+//! installation; this table, which is committed, does not. Allocation is deterministic: the lowest
+//! number free from 100 on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::error::{RecipeError, Source};
+use super::error::{RecipeError, SourceFile};
 use super::reader::Document;
 use super::toml_text::quote;
 use super::words;
@@ -32,18 +34,15 @@ pub enum IdKind {
 }
 
 /// No number is left for a new user or group.
+#[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllocateError {
     /// The name could not stand in `passwd` or `group`.
     #[error("'{name}' is not the name of a user or group")]
-    BadName {
-        /// The name.
-        name: String,
-    },
+    BadName { name: String },
     /// A layer that is kept uses a number which the table gives to another name.
     #[error("'{name}' has the number {number}, which the ids table gives to '{holder}'")]
     Taken {
-        /// The name.
         name: String,
         /// The number.
         number: u32,
@@ -60,13 +59,13 @@ pub enum AllocateError {
 
 /// The table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ids {
+pub struct IdTable {
     header: String,
     users: BTreeMap<String, u32>,
     groups: BTreeMap<String, u32>,
 }
 
-impl Default for Ids {
+impl Default for IdTable {
     fn default() -> Self {
         Self {
             header: HEADER.to_owned(),
@@ -76,10 +75,10 @@ impl Default for Ids {
     }
 }
 
-impl Ids {
+impl IdTable {
     /// Reads the table at `path`; one that does not exist is empty.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
-        match Source::read(path) {
+        match SourceFile::read(path) {
             Ok(source) => Self::parse(&source),
             Err(RecipeError::Read { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
@@ -91,7 +90,7 @@ impl Ids {
     }
 
     /// Parses the file's text.
-    pub fn parse(source: &Source) -> Result<Self, RecipeError> {
+    pub fn parse(source: &SourceFile) -> Result<Self, RecipeError> {
         let document = Document::parse(source)?;
         let root = document.table(&["users", "groups"])?;
         let read = |key: &str| -> Result<BTreeMap<String, u32>, RecipeError> {
@@ -105,7 +104,8 @@ impl Ids {
                     return Err(entry.key_fault(format!("'{}' {problem}", entry.name()), None));
                 }
                 let number: u32 = entry.integer()?;
-                // 65534 is nobody, the two largest mean "unchanged" to chown; 0 is root, whom no layer creates.
+                // 65534 is nobody, the two largest mean "unchanged" to chown; 0 is root, whom no
+                // layer creates.
                 if matches!(number, 0 | 65534 | 65535 | u32::MAX) {
                     return Err(
                         entry.fault(format!("{number} cannot be given to '{}'", entry.name()))
@@ -163,8 +163,9 @@ impl Ids {
 
     /// Returns the number of `name`, giving it one first if it has none.
     ///
-    /// `reserved` holds the numbers that *other* names have in the images concerned. A user takes its group's number and
-    /// the reverse where that is free; else the lowest that neither a user nor a group has.
+    /// `reserved` holds the numbers that *other* names have in the images concerned. A user takes
+    /// its group's number and the reverse where that is free; else the lowest that neither a user
+    /// nor a group has.
     pub fn allocate(
         &mut self,
         kind: IdKind,
@@ -212,7 +213,8 @@ impl Ids {
 
     /// Enters a number that `name` has already, e.g. in a layer that was built elsewhere.
     ///
-    /// A name that is listed keeps its number; a number that another name of this kind has is refused.
+    /// A name that is listed keeps its number; a number that another name of this kind has is
+    /// refused.
     pub fn fix(&mut self, kind: IdKind, name: &str, number: u32) -> Result<(), AllocateError> {
         if self.get(kind, name).is_some() {
             return Ok(());
@@ -246,8 +248,8 @@ mod tests {
     use super::IdKind::{Group, User};
     use super::*;
 
-    fn parse(text: &str) -> Result<Ids, String> {
-        Ids::parse(&Source::new("layers/ids.toml", text)).map_err(|e| e.to_string())
+    fn parse(text: &str) -> Result<IdTable, String> {
+        IdTable::parse(&SourceFile::new("layers/ids.toml", text)).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -269,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_full_table_and_a_bad_name_are_errors() {
-        let mut ids = Ids::default();
+        let mut ids = IdTable::default();
         let reserved: BTreeSet<u32> = (FIRST_ID..LAST_ID).collect();
         assert_eq!(ids.allocate(User, "last", &reserved), Ok(LAST_ID));
         assert!(matches!(
@@ -292,7 +294,7 @@ mod tests {
             "# ours\n# alone\n\n[users]\n\"a.b\" = 110\nz = 120\n\n[groups]\nm = 100\n"
         );
         assert_eq!(parse(&text).unwrap(), ids);
-        let empty = Ids::default();
+        let empty = IdTable::default();
         assert_eq!(parse(&empty.to_toml()).unwrap(), empty);
     }
 

@@ -1,7 +1,8 @@
 //! The build key: the identity of everything a layer is built from, and of nothing else.
 //!
-//! Inputs are hashed by meaning, as canonical JSON (sorted keys, no spaces) under BLAKE3 with a context of its own:
-//! comments, spaces, the order of keys and of lists that are sets do not change the key.
+//! Inputs are hashed by meaning, as canonical JSON (sorted keys, no spaces) under BLAKE3 with a
+//! context of its own: comments, spaces, the order of keys and of lists that are sets do not change
+//! the key.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,8 +11,8 @@ use crate::id::{BuildKey, ObjectId};
 use crate::path::{RelPath, escape};
 use crate::tree::Owner;
 
-use super::definition::{Bootstrap, Content, Definition, Files, Upper};
-use super::ids::{IdKind, Ids};
+use super::definition::{Bootstrap, Definition, FilesSection, LayerContent, UpperLayer};
+use super::ids::{IdKind, IdTable};
 use super::lock::LayerLock;
 use super::state::StateRule;
 use crate::format::HealthCheck;
@@ -54,12 +55,13 @@ pub struct KeyInputs<'a> {
     /// The locked packages.
     pub lock: Option<&'a LayerLock>,
     /// The numbers of the names that this layer creates, and no others.
-    pub ids: &'a Ids,
+    pub ids: &'a IdTable,
     /// The Debian architecture.
     pub architecture: &'a str,
     /// The source-date-epoch where the layer depends on it.
     pub epoch: Option<i64>,
-    /// The version of the builder's output: raised when the same inputs begin to give another layer.
+    /// The version of the builder's output: raised when the same inputs begin to give another
+    /// layer.
     pub builder_version: u32,
 }
 
@@ -70,7 +72,8 @@ pub fn build_key(inputs: &KeyInputs<'_>) -> BuildKey {
     BuildKey::from_digest(*hasher.finalize().as_bytes())
 }
 
-/// Returns the canonical JSON that [`build_key`] hashes, which `--explain` can compare with an earlier one.
+/// Returns the canonical JSON that [`build_key`] hashes, which `--explain` can compare with an
+/// earlier one.
 pub fn canonical_inputs(inputs: &KeyInputs<'_>) -> String {
     let mut files: Vec<&FileInput> = inputs.files.iter().collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -96,7 +99,8 @@ pub fn canonical_inputs(inputs: &KeyInputs<'_>) -> String {
     text
 }
 
-// Every struct of the definition is taken apart by name below, so that a new field cannot be forgotten here.
+// Every struct of the definition is taken apart by name below, so that a new field cannot be
+// forgotten here.
 
 fn definition_value(definition: &Definition, lock: Option<&LayerLock>) -> Value {
     let Definition {
@@ -138,9 +142,9 @@ fn health_value(check: &HealthCheck) -> Value {
     json!({ "name": name, "probe": plain(probe), "timeout_ms": timeout_ms })
 }
 
-fn content_value(content: &Content) -> Value {
+fn content_value(content: &LayerContent) -> Value {
     match content {
-        Content::Base(Bootstrap {
+        LayerContent::Base(Bootstrap {
             suite,
             components,
             pockets,
@@ -157,7 +161,7 @@ fn content_value(content: &Content) -> Value {
                 "packages": set(packages.iter().map(String::as_str)),
             }})
         }
-        Content::Upper(Upper {
+        LayerContent::Upper(UpperLayer {
             on,
             apt,
             files,
@@ -169,7 +173,7 @@ fn content_value(content: &Content) -> Value {
                 "recommends": apt.recommends,
             })),
             // The folder's name and the modes are in the list of files already.
-            "owner": files.as_ref().map(|Files { source: _, mode: _, owner }| {
+            "owner": files.as_ref().map(|FilesSection { source: _, mode: _, owner }| {
                 let text = |(path, (user, group)): (&RelPath, &(Owner, Owner))| {
                     (path.to_string(), Value::from(format!("{user}:{group}")))
                 };
@@ -205,7 +209,7 @@ fn file_value(file: &FileInput) -> Value {
     json!([file.path.to_string(), file.mode, content])
 }
 
-fn ids_value(ids: &Ids, kind: IdKind) -> Value {
+fn ids_value(ids: &IdTable, kind: IdKind) -> Value {
     let pairs = ids
         .iter(kind)
         .map(|(name, id)| (name.to_owned(), id.into()));

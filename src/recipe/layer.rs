@@ -1,17 +1,18 @@
-//! One layer as a recipe finds it: its folder, read and checked against the recipe and against what lies in the folder.
+//! One layer as a recipe finds it: its folder, read and checked against the recipe and against what
+//! lies in the folder.
 
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::definition::{Content, Definition};
-use super::error::{RecipeError, Source, suggest};
+use super::definition::{Definition, LayerContent};
+use super::error::{RecipeError, SourceFile, suggest};
 use super::file::Recipe;
-use super::parse::{self, Parsed};
+use super::parse::{self, ParsedLayer};
 
 /// A layer definition and its folder.
 #[derive(Debug, Clone)]
-pub struct Layer {
+pub struct RecipeLayer {
     /// The definition.
     pub definition: Definition,
     /// The folder that holds `layer.toml`, the files and the scripts.
@@ -19,12 +20,13 @@ pub struct Layer {
     /// Where the recipe names the layer.
     pub(super) named_at: Range<usize>,
     /// The definition's text.
-    pub(super) source: Source,
+    pub(super) source: SourceFile,
     /// Where the definition names each package.
     pub(super) packages: Vec<Range<usize>>,
 }
 
-/// Finds the folder of the layers; where there is none, returns where it should be, so that the error names that.
+/// Finds the folder of the layers; where there is none, returns where it should be, so that the
+/// error names that.
 pub(super) fn find_layers(recipe_path: &Path) -> PathBuf {
     let folder = recipe_path.parent().unwrap_or(Path::new(""));
     let beside = folder.join("layers");
@@ -41,12 +43,12 @@ pub(super) fn find_layers(recipe_path: &Path) -> PathBuf {
 pub(super) fn read_layer(
     layers_dir: &Path,
     name: &str,
-    recipe_source: &Source,
+    recipe_source: &SourceFile,
     named_at: Range<usize>,
     recipe: &Recipe,
-) -> Result<Layer, RecipeError> {
+) -> Result<RecipeLayer, RecipeError> {
     let dir = layers_dir.join(name);
-    let source = match Source::read(dir.join("layer.toml")) {
+    let source = match SourceFile::read(dir.join("layer.toml")) {
         Err(RecipeError::Read { source, .. }) if is_absent(&source) => {
             let known = layer_names(layers_dir);
             let help = match known.is_empty() {
@@ -62,15 +64,15 @@ pub(super) fn read_layer(
     let at = recipe.layers.iter().position(|other| other == name);
     let at = at.unwrap_or_default();
     match (&parsed.definition.content, at) {
-        (Content::Base(_), 0) => {}
-        (Content::Base(_), _) => {
+        (LayerContent::Base(_), 0) => {}
+        (LayerContent::Base(_), _) => {
             return Err(recipe_source.fault_with(
                 named_at,
                 format!("'{name}' is a second base, after '{}'", recipe.layers[0]),
                 Some("a recipe has one base, its first layer".into()),
             ));
         }
-        (Content::Upper(upper), 0) => {
+        (LayerContent::Upper(upper), 0) => {
             return Err(recipe_source.fault_with(
                 named_at,
                 format!("the first layer, '{name}', is not a base"),
@@ -80,14 +82,14 @@ pub(super) fn read_layer(
                 )),
             ));
         }
-        (Content::Upper(upper), _) => {
+        (LayerContent::Upper(upper), _) => {
             for (below, place) in upper.on.iter().zip(&parsed.places.on) {
                 check_below(&source, place, name, below, recipe, recipe_source.path())?;
             }
         }
     }
     check_folder(&source, &dir, &parsed)?;
-    Ok(Layer {
+    Ok(RecipeLayer {
         definition: parsed.definition,
         dir,
         named_at,
@@ -97,7 +99,7 @@ pub(super) fn read_layer(
 }
 
 fn check_below(
-    source: &Source,
+    source: &SourceFile,
     place: &Range<usize>,
     name: &str,
     below: &str,
@@ -128,7 +130,7 @@ fn check_below(
 }
 
 /// Checks that the folder holds what the definition names.
-fn check_folder(source: &Source, dir: &Path, parsed: &Parsed) -> Result<(), RecipeError> {
+fn check_folder(source: &SourceFile, dir: &Path, parsed: &ParsedLayer) -> Result<(), RecipeError> {
     let missing = |place: &Range<usize>, path: &Path, what: &str| {
         source.fault(place.clone(), format!("'{}' is not {what}", path.display()))
     };
@@ -169,7 +171,8 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Returns the layers that a folder holds, by name; for hints only, so a folder that cannot be read holds none.
+/// Returns the layers that a folder holds, by name; for hints only, so a folder that cannot be read
+/// holds none.
 fn layer_names(layers_dir: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(layers_dir) else {
         return Vec::new();

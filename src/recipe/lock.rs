@@ -1,14 +1,15 @@
 //! The lock, `recipes/<name>.lock`: exactly which package files each layer is built from.
 //!
-//! It is written by us, one package a line so that diffs read well, and committed; so it is read as strictly as anything
-//! that people edit. Writing sorts packages by name and architecture: equal locks are equal bytes.
+//! It is written by us, one package a line so that diffs read well, and committed; so it is read as
+//! strictly as anything that people edit. Writing sorts packages by name and architecture: equal
+//! locks are equal bytes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::path::RelPath;
 
-use super::error::{RecipeError, Source};
+use super::error::{RecipeError, SourceFile};
 use super::reader::{Document, Value};
 use super::toml_text::quote;
 use super::words;
@@ -21,7 +22,7 @@ const HEADER: &str = "# Written by `layerset lock`; commit it.\n";
 
 /// What a recipe is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lock {
+pub struct RecipeLock {
     /// The format, always [`LOCK_VERSION`].
     pub version: u32,
     /// The recipe's name.
@@ -88,7 +89,7 @@ impl LayerLock {
     }
 }
 
-impl Lock {
+impl RecipeLock {
     /// Returns the packages of `layer`.
     pub fn layer(&self, layer: &str) -> Option<&LayerLock> {
         self.layers.iter().find(|entry| entry.name == layer)
@@ -149,7 +150,7 @@ impl Lock {
     }
 
     /// Parses the file's text.
-    pub fn parse(source: &Source) -> Result<Self, RecipeError> {
+    pub fn parse(source: &SourceFile) -> Result<Self, RecipeError> {
         let document = Document::parse(source)?;
         // The version comes first: another format has other keys.
         let version = document.any_table().need("version")?;

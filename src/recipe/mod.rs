@@ -1,10 +1,12 @@
 //! Layer definitions, recipes, locks and the table of ids: what people write, read strictly.
 //!
-//! [`Workspace::open`] reads a recipe and the layers it names; whatever is wrong in a file is a [`RecipeError`] that
-//! points at the place. Parsing, rules and keys are pure; only [`Workspace`], [`Source::read`] and [`Ids::read`] read.
+//! [`Workspace::open`] reads a recipe and the layers it names; whatever is wrong in a file is a
+//! [`RecipeError`] that points at the place. Parsing, rules and keys are pure; only [`Workspace`],
+//! [`SourceFile::read`] and [`IdTable::read`] read.
 
 mod definition;
 mod error;
+mod fields;
 mod file;
 mod ids;
 mod key;
@@ -13,7 +15,6 @@ mod lock;
 mod parse;
 mod reader;
 mod sections;
-
 mod state;
 mod toml_text;
 mod words;
@@ -22,15 +23,16 @@ mod workspace;
 pub use crate::glob::Glob;
 pub use crate::sha256::{NotSha256, Sha256};
 pub use definition::{
-    Apt, Bootstrap, Content, Definition, Files, Pocket, Run, Secret, Upper, Variant,
+    AptSection, Bootstrap, BootstrapVariant, Definition, FilesSection, LayerContent, Pocket,
+    RunSection, SecretRule, UpperLayer,
 };
-pub use error::{Fault, OneLine, RecipeError, Source};
-pub use file::{DEFAULT_KEEP, Policy, Recipe};
-pub use ids::{AllocateError, FIRST_ID, IdKind, Ids, LAST_ID};
+pub use error::{OneLineFault, RecipeError, RecipeFault, SourceFile};
+pub use file::{DEFAULT_KEEP, Recipe, RecipePolicy};
+pub use ids::{AllocateError, FIRST_ID, IdKind, IdTable, LAST_ID};
 pub use key::{FileContent, FileInput, KeyInputs, build_key, canonical_inputs};
-pub use layer::Layer;
-pub use lock::{LOCK_VERSION, LayerLock, Lock, LockedPackage};
-pub use state::{Class, Classifier, Explanation, StateRule};
+pub use layer::RecipeLayer;
+pub use lock::{LOCK_VERSION, LayerLock, LockedPackage, RecipeLock};
+pub use state::{Classification, StateClass, StateClassifier, StateRule};
 pub use toml_text::quote;
 pub use workspace::Workspace;
 

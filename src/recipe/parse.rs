@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use crate::path::RelPath;
-
-use super::definition::{Content, Definition, Upper};
-use super::error::{RecipeError, Source};
+use super::definition::{Definition, LayerContent, UpperLayer};
+use super::error::{RecipeError, SourceFile};
+use super::fields::{FileSpans, named, optional, spans};
 use super::reader::{Document, Table, Value};
 use super::sections;
 use super::words;
@@ -27,16 +26,16 @@ const KEYS: [&str; 13] = [
 ];
 
 /// A definition with the places of what only its surroundings can judge.
-pub(super) struct Parsed {
+pub(super) struct ParsedLayer {
     /// The definition.
     pub(super) definition: Definition,
     /// Where it says what.
-    pub(super) places: Places,
+    pub(super) places: LayerSpans,
 }
 
 /// Where a definition names what lies outside it.
 #[derive(Default)]
-pub(super) struct Places {
+pub(super) struct LayerSpans {
     /// Each element of `on`.
     pub(super) on: Vec<Range<usize>>,
     /// Each package of `[bootstrap]` or `[apt]`.
@@ -44,30 +43,22 @@ pub(super) struct Places {
     /// Each script.
     pub(super) scripts: Vec<Range<usize>>,
     /// What `[files]` names, if it is there.
-    pub(super) files: Option<FilePlaces>,
-}
-
-/// Where `[files]` names things.
-pub(super) struct FilePlaces {
-    /// The folder, or the table where the folder is the default one.
-    pub(super) source: Range<usize>,
-    /// Each path with a mode or owner of its own.
-    pub(super) paths: Vec<(RelPath, Range<usize>)>,
+    pub(super) files: Option<FileSpans>,
 }
 
 impl Definition {
     /// Parses the text of a `layer.toml` that lies in a folder called `folder`.
-    pub fn parse(source: &Source, folder: &str) -> Result<Self, RecipeError> {
+    pub fn parse(source: &SourceFile, folder: &str) -> Result<Self, RecipeError> {
         parse(source, folder).map(|parsed| parsed.definition)
     }
 }
 
 /// Parses a definition and notes the places.
-pub(super) fn parse(source: &Source, folder: &str) -> Result<Parsed, RecipeError> {
+pub(super) fn parse(source: &SourceFile, folder: &str) -> Result<ParsedLayer, RecipeError> {
     let document = Document::parse(source)?;
     let root = document.table(&KEYS)?;
     let name = named(&root, folder, "the folder's name")?;
-    let mut places = Places::default();
+    let mut places = LayerSpans::default();
     let content = match root.get("bootstrap") {
         Some(bootstrap) => base(&root, &bootstrap, &mut places)?,
         None => upper(source, &root, name, &mut places)?,
@@ -83,7 +74,7 @@ pub(super) fn parse(source: &Source, folder: &str) -> Result<Parsed, RecipeError
         restart: section(&root, "services", sections::services)?,
         rebuild_when: section(&root, "rebuild", sections::rebuild)?,
     };
-    Ok(Parsed { definition, places })
+    Ok(ParsedLayer { definition, places })
 }
 
 /// Reads a table that may be missing.
@@ -98,8 +89,8 @@ fn section<T: Default>(
 fn base(
     root: &Table<'_>,
     bootstrap: &Value<'_>,
-    places: &mut Places,
-) -> Result<Content, RecipeError> {
+    places: &mut LayerSpans,
+) -> Result<LayerContent, RecipeError> {
     if let Some(on) = root.get("on") {
         let help = "a base stands on nothing: remove 'on' or '[bootstrap]'";
         return Err(on.key_fault("a base cannot have 'on'", Some(help.into())));
@@ -113,15 +104,15 @@ fn base(
     }
     let content = sections::bootstrap(bootstrap)?;
     places.packages = packages(bootstrap)?;
-    Ok(Content::Base(content))
+    Ok(LayerContent::Base(content))
 }
 
 fn upper(
-    source: &Source,
+    source: &SourceFile,
     root: &Table<'_>,
     name: &str,
-    places: &mut Places,
-) -> Result<Content, RecipeError> {
+    places: &mut LayerSpans,
+) -> Result<LayerContent, RecipeError> {
     if ["apt", "files", "run"]
         .iter()
         .all(|key| root.get(key).is_none())
@@ -141,7 +132,7 @@ fn upper(
     if let Some((_, place)) = on.iter().zip(&places.on).find(|(other, _)| *other == name) {
         return Err(source.fault(place.clone(), "the layer cannot be built on itself"));
     }
-    let mut content = Upper {
+    let mut content = UpperLayer {
         on,
         apt: None,
         files: None,
@@ -161,46 +152,10 @@ fn upper(
         content.run = Some(run);
         places.scripts = scripts;
     }
-    Ok(Content::Upper(content))
+    Ok(LayerContent::Upper(content))
 }
 
 fn packages(table: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {
     let list = table.any_table()?.get("packages");
     list.map_or(Ok(Vec::new()), |list| spans(&list))
-}
-
-/// Checks an optional `name` against the name that the file's place gives, and returns the latter.
-pub(super) fn named<'n>(
-    root: &Table<'_>,
-    expected: &'n str,
-    what: &str,
-) -> Result<&'n str, RecipeError> {
-    if let Some(value) = root.get("name") {
-        let name = value.checked(words::layer_name)?;
-        if name != expected {
-            return Err(value.fault_with(
-                format!("the name '{name}' differs from {what}, '{expected}'"),
-                Some("rename one of them, or leave 'name' out".into()),
-            ));
-        }
-    }
-    Ok(expected)
-}
-
-/// Returns an optional string.
-pub(super) fn optional(
-    table: &Table<'_>,
-    key: &str,
-    check: fn(&str) -> Option<&'static str>,
-) -> Result<Option<String>, RecipeError> {
-    let text = table
-        .get(key)
-        .map(|value| value.checked(check))
-        .transpose()?;
-    Ok(text.map(str::to_owned))
-}
-
-/// Returns the places of a list's elements.
-pub(super) fn spans(value: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {
-    Ok(value.list()?.iter().map(Value::span).collect())
 }

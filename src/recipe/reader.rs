@@ -1,6 +1,7 @@
 //! A strict reader over parsed TOML in which every value knows its key and its place.
 //!
-//! serde's derive would do for the types, but says neither which key was meant nor where a *value* that parses is wrong.
+//! serde's derive would do for the types, but says neither which key was meant nor where a *value*
+//! that parses is wrong.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -8,18 +9,18 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{RecipeError, Source, suggest};
+use super::error::{RecipeError, SourceFile, suggest};
 use crate::time::Date;
 
 /// A parsed file: keeps alive what [`Table`]s borrow.
 pub(super) struct Document<'a> {
-    source: &'a Source,
+    source: &'a SourceFile,
     root: Spanned<DeTable<'a>>,
 }
 
 impl<'a> Document<'a> {
     /// Parses the file's text.
-    pub(super) fn parse(source: &'a Source) -> Result<Self, RecipeError> {
+    pub(super) fn parse(source: &'a SourceFile) -> Result<Self, RecipeError> {
         match DeTable::parse(source.text()) {
             Ok(root) => Ok(Self { source, root }),
             Err(error) => Err(source.fault(error.span().unwrap_or(0..0), error.message())),
@@ -45,7 +46,7 @@ impl<'a> Document<'a> {
 
 /// A table, its dotted key and its place.
 pub(super) struct Table<'d> {
-    source: &'d Source,
+    source: &'d SourceFile,
     key: String,
     span: Range<usize>,
     table: &'d DeTable<'d>,
@@ -126,7 +127,7 @@ impl<'d> Table<'d> {
 
 /// A value, the key it was given for, and the places of both.
 pub(super) struct Value<'d> {
-    source: &'d Source,
+    source: &'d SourceFile,
     name: &'d str,
     key: String,
     key_span: Range<usize>,

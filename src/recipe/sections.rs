@@ -6,11 +6,13 @@ use std::ops::Range;
 use crate::format::{HealthCheck, Probe};
 use crate::path::RelPath;
 
-use super::definition::{Apt, Bootstrap, Files, Pocket, Run, Secret, Variant};
+use super::definition::{
+    AptSection, Bootstrap, BootstrapVariant, FilesSection, Pocket, RunSection, SecretRule,
+};
 use super::error::{RecipeError, suggest};
-use super::parse::{FilePlaces, optional, spans};
+use super::fields::{FileSpans, optional, spans};
 use super::reader::{Table, Value};
-use super::state::{Class, StateRule};
+use super::state::{StateClass, StateRule};
 use super::words;
 use crate::glob::Glob;
 
@@ -74,27 +76,29 @@ pub(super) fn bootstrap(value: &Value<'_>) -> Result<Bootstrap, RecipeError> {
         pockets,
         variant: table
             .get("variant")
-            .map_or(Ok(Variant::Minbase), |v| choice(&v, &Variant::ALL))?,
+            .map_or(Ok(BootstrapVariant::Minbase), |v| {
+                choice(&v, &BootstrapVariant::ALL)
+            })?,
         packages: table
             .get("packages")
             .map_or(Ok(Vec::new()), |v| v.strings(words::package))?,
     })
 }
 
-pub(super) fn apt(value: &Value<'_>) -> Result<Apt, RecipeError> {
+pub(super) fn apt(value: &Value<'_>) -> Result<AptSection, RecipeError> {
     let table = value.table(&["packages", "recommends"])?;
     let list = table.need("packages")?;
     let packages = list.strings(words::package)?;
     if packages.is_empty() {
         return Err(list.fault("'apt.packages' is empty"));
     }
-    Ok(Apt {
+    Ok(AptSection {
         packages,
         recommends: table.get("recommends").map_or(Ok(false), |v| v.boolean())?,
     })
 }
 
-pub(super) fn files(value: &Value<'_>) -> Result<(Files, FilePlaces), RecipeError> {
+pub(super) fn files(value: &Value<'_>) -> Result<(FilesSection, FileSpans), RecipeError> {
     let table = value.table(&["source", "mode", "owner"])?;
     let (source, place) = match table.get("source") {
         Some(source) => (beside(&source)?, source.span()),
@@ -122,14 +126,14 @@ pub(super) fn files(value: &Value<'_>) -> Result<(Files, FilePlaces), RecipeErro
             ))
         })
     })?;
-    let files = Files {
+    let files = FilesSection {
         source,
         mode,
         owner,
     };
     Ok((
         files,
-        FilePlaces {
+        FileSpans {
             source: place,
             paths: places,
         },
@@ -165,7 +169,7 @@ fn path_key(entry: &Value<'_>) -> Result<RelPath, RecipeError> {
     }
 }
 
-pub(super) fn run(value: &Value<'_>) -> Result<(Run, Vec<Range<usize>>), RecipeError> {
+pub(super) fn run(value: &Value<'_>) -> Result<(RunSection, Vec<Range<usize>>), RecipeError> {
     let table = value.table(&["scripts", "env"])?;
     let list = table.need("scripts")?;
     list.strings(|_| None)?;
@@ -183,7 +187,7 @@ pub(super) fn run(value: &Value<'_>) -> Result<(Run, Vec<Range<usize>>), RecipeE
             env.insert(entry.name().to_owned(), text.to_owned());
         }
     }
-    Ok((Run { scripts, env }, spans(&list)?))
+    Ok((RunSection { scripts, env }, spans(&list)?))
 }
 
 pub(super) fn state(value: &Value<'_>) -> Result<Vec<StateRule>, RecipeError> {
@@ -201,14 +205,14 @@ pub(super) fn state(value: &Value<'_>) -> Result<Vec<StateRule>, RecipeError> {
         if rules.iter().any(|rule| rule.pattern == pattern) {
             return Err(entry.key_fault(format!("'{pattern}' is given twice"), None));
         }
-        let class = choice(&entry, &Class::SETTABLE)?;
+        let class = choice(&entry, &StateClass::SETTABLE)?;
         rules.push(StateRule { pattern, class });
     }
     rules.sort_by(|a, b| a.pattern.cmp(&b.pattern));
     Ok(rules)
 }
 
-pub(super) fn secrets(value: &Value<'_>) -> Result<BTreeMap<RelPath, Secret>, RecipeError> {
+pub(super) fn secrets(value: &Value<'_>) -> Result<BTreeMap<RelPath, SecretRule>, RecipeError> {
     let mut secrets = BTreeMap::new();
     for entry in value.any_table()?.entries() {
         let path = path_key(&entry)?;
@@ -224,7 +228,10 @@ pub(super) fn secrets(value: &Value<'_>) -> Result<BTreeMap<RelPath, Secret>, Re
             None => Vec::new(),
         };
         let run = table.need("run")?.checked(words::command)?.to_owned();
-        if secrets.insert(path.clone(), Secret { run, also }).is_some() {
+        if secrets
+            .insert(path.clone(), SecretRule { run, also })
+            .is_some()
+        {
             return Err(entry.key_fault(format!("'{path}' is given twice"), None));
         }
     }

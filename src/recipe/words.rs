@@ -1,7 +1,8 @@
-//! The words that files of this module may hold: names, packages, units, modes, durations. Each check says what is wrong.
+//! The words that files of this module may hold: names, packages, units, modes, durations. Each
+//! check says what is wrong.
 //!
-//! Many of these words end up on command lines, so none may be empty, start with `-`, or hold what a shell or apt reads
-//! as more than a name.
+//! Many of these words end up on command lines, so none may be empty, start with `-`, or hold what
+//! a shell or apt reads as more than a name.
 
 use crate::tree::Owner;
 
@@ -27,8 +28,8 @@ pub(super) fn layer_name(text: &str) -> Option<&'static str> {
     )
 }
 
-/// Checks what a layer asks for: a Debian package name (policy 5.6.1), optionally with `:<architecture>`, and with
-/// `=<version>` or `/<suite>`.
+/// Checks what a layer asks for: a Debian package name (policy 5.6.1), optionally with
+/// `:<architecture>`, and with `=<version>` or `/<suite>`.
 pub(super) fn package(text: &str) -> Option<&'static str> {
     let (text, wanted) = match text.find(['=', '/']) {
         Some(at) => (&text[..at], Some(&text[at..])),

@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::definition::Bootstrap;
-use super::error::{RecipeError, Source};
+use super::error::{RecipeError, SourceFile};
 use super::file::{self, Recipe};
-use super::ids::Ids;
-use super::layer::{Layer, find_layers, read_layer};
-use super::lock::Lock;
+use super::ids::IdTable;
+use super::layer::{RecipeLayer, find_layers, read_layer};
+use super::lock::RecipeLock;
 use super::reader::Document;
 use super::words;
 
@@ -19,23 +19,24 @@ const RELOCK: &str = "run `layerset lock`";
 #[derive(Debug, Clone)]
 pub struct Workspace {
     recipe: Recipe,
-    source: Source,
+    source: SourceFile,
     layers_dir: PathBuf,
-    layers: Vec<Layer>,
+    layers: Vec<RecipeLayer>,
     base: Bootstrap,
 }
 
 impl Workspace {
     /// Reads the recipe at `recipe_path` and the layers it names.
     ///
-    /// Layers are looked for in `layers_dir`; else in `layers/` beside the recipe; else in `layers/` beside its folder.
+    /// Layers are looked for in `layers_dir`; else in `layers/` beside the recipe; else in
+    /// `layers/` beside its folder.
     pub fn open(
         recipe_path: &Path,
         layers_dir: Option<&Path>,
         host_architecture: &str,
     ) -> Result<Self, RecipeError> {
         let stem = recipe_stem(recipe_path)?;
-        let source = Source::read(recipe_path)?;
+        let source = SourceFile::read(recipe_path)?;
         let (recipe, places) = file::parse(&source, stem, host_architecture)?;
         let layers_dir = match layers_dir {
             Some(dir) => dir.to_owned(),
@@ -72,19 +73,21 @@ impl Workspace {
     }
 
     /// Returns the layers in the recipe's order, the base first.
-    pub fn layers(&self) -> &[Layer] {
+    pub fn layers(&self) -> &[RecipeLayer] {
         &self.layers
     }
 
     /// Returns the layer called `name`.
-    pub fn layer(&self, name: &str) -> Option<&Layer> {
+    pub fn layer(&self, name: &str) -> Option<&RecipeLayer> {
         self.layers.iter().find(|l| l.definition.name == name)
     }
 
-    /// Returns every layer that `name` is built on, directly or not, in the recipe's order; not `name` itself.
+    /// Returns every layer that `name` is built on, directly or not, in the recipe's order; not
+    /// `name` itself.
     pub fn closure(&self, name: &str) -> Vec<&str> {
         let mut wanted = BTreeSet::from([name]);
-        // `on` names earlier layers only, so one walk backwards sees every layer after all that stand on it.
+        // `on` names earlier layers only, so one walk backwards sees every layer after all that
+        // stand on it.
         for layer in self.layers.iter().rev() {
             if wanted.contains(layer.definition.name.as_str()) {
                 wanted.extend(layer.definition.on().iter().map(String::as_str));
@@ -115,14 +118,14 @@ impl Workspace {
     }
 
     /// Reads the ids table; one that does not exist is empty.
-    pub fn read_ids(&self) -> Result<Ids, RecipeError> {
-        Ids::read(&self.ids_path())
+    pub fn read_ids(&self) -> Result<IdTable, RecipeError> {
+        IdTable::read(&self.ids_path())
     }
 
     /// Reads the lock as it is, `None` where there is none: what `layerset lock` starts from.
-    pub fn read_lock(&self) -> Result<Option<Lock>, RecipeError> {
-        match Source::read(self.lock_path()) {
-            Ok(source) => Lock::parse(&source).map(Some),
+    pub fn read_lock(&self) -> Result<Option<RecipeLock>, RecipeError> {
+        match SourceFile::read(self.lock_path()) {
+            Ok(source) => RecipeLock::parse(&source).map(Some),
             Err(RecipeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
             }
@@ -130,16 +133,17 @@ impl Workspace {
         }
     }
 
-    /// Reads the lock and checks that it is one of this recipe as it is now: what a build starts from.
-    pub fn require_lock(&self) -> Result<Lock, RecipeError> {
+    /// Reads the lock and checks that it is one of this recipe as it is now: what a build starts
+    /// from.
+    pub fn require_lock(&self) -> Result<RecipeLock, RecipeError> {
         let path = self.lock_path();
-        let source = match Source::read(path.as_path()) {
+        let source = match SourceFile::read(path.as_path()) {
             Err(RecipeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(RecipeError::NoLock { path });
             }
             other => other?,
         };
-        let lock = Lock::parse(&source)?;
+        let lock = RecipeLock::parse(&source)?;
         let document = Document::parse(&source)?;
         for (key, locked, wanted) in [
             ("recipe", &lock.recipe, &self.recipe.name),
@@ -162,7 +166,7 @@ impl Workspace {
         Ok(lock)
     }
 
-    fn check_layer_lock(&self, layer: &Layer, lock: &Lock) -> Result<(), RecipeError> {
+    fn check_layer_lock(&self, layer: &RecipeLayer, lock: &RecipeLock) -> Result<(), RecipeError> {
         let definition = &layer.definition;
         let path = self.lock_path();
         let Some(locked) = lock.layer(&definition.name) else {

@@ -1,7 +1,9 @@
-//! Turns what happened in a view into a changeset: the upper directory says where to look, the merged view says what is there.
+//! Turns what happened in a view into a changeset: the upper directory says where to look, the
+//! merged view says what is there.
 //!
-//! Two things are not changes: a directory whose time alone differs, and a hard link that overlayfs broke by copying one of its
-//! names up while contents, metadata and time stayed what they were (nothing a package does looks like that).
+//! Two things are not changes: a directory whose time alone differs, and a hard link that overlayfs
+//! broke by copying one of its names up while contents, metadata and time stayed what they were
+//! (nothing a package does looks like that).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
@@ -16,28 +18,31 @@ use crate::id::ObjectId;
 use crate::materialise::{FileMeta, ObjectSink, PasswdIds, ScanOptions, hash_file, scan_selected};
 use crate::path::RelPath;
 use crate::sandbox::SandboxError;
-use crate::sandbox::upper::{Touched, touched};
+use crate::sandbox::upper::{TouchedPaths, touched};
 use crate::tree::{Change, Changeset, Inode, Node, Tree};
 
 /// What a build changed.
 #[derive(Debug)]
-pub struct Captured {
-    /// The changes. `pre` is the inode of the lower tree as it is; `post` numbers hard-link groups within the changeset only.
+pub struct CapturedChanges {
+    /// The changes. `pre` is the inode of the lower tree as it is; `post` numbers hard-link groups
+    /// within the changeset only.
     pub changeset: Changeset,
     /// The users and groups of the view after the build, by which owners got their names.
     pub ids: PasswdIds,
 }
 
-/// Reads the changes of the overlay of `upper` above `lower`, as seen at `merged`, and gives new contents to `sink`.
+/// Reads the changes of the overlay of `upper` above `lower`, as seen at `merged`, and gives new
+/// contents to `sink`.
 ///
-/// Nothing may write to the view meanwhile. `options` names what does not belong to the image; it is not reported at all.
+/// Nothing may write to the view meanwhile. `options` names what does not belong to the image; it
+/// is not reported at all.
 pub fn capture(
     merged: &Path,
     upper: &Path,
     lower: &Tree,
     options: &ScanOptions,
     sink: &dyn ObjectSink,
-) -> Result<Captured, SandboxError> {
+) -> Result<CapturedChanges, SandboxError> {
     let ids = PasswdIds::read(|place| read_inside(merged, place))?;
     let touched = touched(upper, lower, options)?;
     let known = KnownContents {
@@ -47,13 +52,14 @@ pub fn capture(
         sink,
     };
     let found = scan_selected(merged, &touched.selections, options, &ids, &known)?;
-    Ok(Captured {
+    Ok(CapturedChanges {
         changeset: changes(lower, &found, &touched, options),
         ids,
     })
 }
 
-/// Reads a file inside the image, whose own links cannot lead out of it; nothing when it does not exist.
+/// Reads a file inside the image, whose own links cannot lead out of it; nothing when it does not
+/// exist.
 fn read_inside(root: &Path, name: &str) -> Result<Vec<u8>, SandboxError> {
     let fail = |verb| SandboxError::io::<Errno>(verb, root.join(name));
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -75,7 +81,7 @@ fn read_inside(root: &Path, name: &str) -> Result<Vec<u8>, SandboxError> {
 /// Passes to the store only what the lower tree does not have.
 struct KnownContents<'a> {
     lower: &'a Tree,
-    touched: &'a Touched,
+    touched: &'a TouchedPaths,
     /// All objects of the lower tree; needed only after renames.
     objects: OnceLock<BTreeSet<ObjectId>>,
     sink: &'a dyn ObjectSink,
@@ -91,7 +97,8 @@ impl ObjectSink for KnownContents<'_> {
             if self.touched.metadata_only.contains(bytes) {
                 return Ok(*object);
             }
-            // Packages are often configured or installed again: equal contents are worth a read to spare a write.
+            // Packages are often configured or installed again: equal contents are worth a read to
+            // spare a write.
             if hash_file(&mut file, meta.size)? == *object {
                 return Ok(*object);
             }
@@ -120,8 +127,8 @@ impl KnownContents<'_> {
     }
 }
 
-fn changes(lower: &Tree, found: &Tree, touched: &Touched, options: &ScanOptions) -> Changeset {
-    let links = Links {
+fn changes(lower: &Tree, found: &Tree, touched: &TouchedPaths, options: &ScanOptions) -> Changeset {
+    let links = HardlinkGroups {
         before: groups(lower),
         after: groups(found),
     };
@@ -156,7 +163,8 @@ fn changes(lower: &Tree, found: &Tree, touched: &Touched, options: &ScanOptions)
     changes.into_iter().collect()
 }
 
-/// Says whether options keep `path` from being looked at, so that its absence in the scan means nothing.
+/// Says whether options keep `path` from being looked at, so that its absence in the scan means
+/// nothing.
 fn is_left_out(path: &RelPath, options: &ScanOptions) -> bool {
     let mut at = Some(path.clone());
     let mut below = false;
@@ -171,22 +179,27 @@ fn is_left_out(path: &RelPath, options: &ScanOptions) -> bool {
 }
 
 /// The names of each hard-link group, by group number.
-type Groups<'a> = BTreeMap<u32, HashSet<&'a RelPath>>;
+type NamesByGroup<'a> = BTreeMap<u32, HashSet<&'a RelPath>>;
 
-struct Links<'a> {
-    before: Groups<'a>,
-    after: Groups<'a>,
+struct HardlinkGroups<'a> {
+    before: NamesByGroup<'a>,
+    after: NamesByGroup<'a>,
 }
 
-fn groups(tree: &Tree) -> Groups<'_> {
-    let mut groups = Groups::new();
+fn groups(tree: &Tree) -> NamesByGroup<'_> {
+    let mut groups = NamesByGroup::new();
     for (path, inode) in tree.iter().filter(|(_, inode)| inode.hardlink != 0) {
         groups.entry(inode.hardlink).or_default().insert(path);
     }
     groups
 }
 
-fn is_noop(path: &RelPath, pre: Option<&Inode>, post: Option<&Inode>, links: &Links<'_>) -> bool {
+fn is_noop(
+    path: &RelPath,
+    pre: Option<&Inode>,
+    post: Option<&Inode>,
+    links: &HardlinkGroups<'_>,
+) -> bool {
     let (Some(pre), Some(post)) = (pre, post) else {
         return pre.is_none() && post.is_none();
     };
@@ -206,7 +219,8 @@ fn is_noop(path: &RelPath, pre: Option<&Inode>, post: Option<&Inode>, links: &Li
     pre.mtime == post.mtime && linked_as_before
 }
 
-/// Numbers the hard-link groups of the changed names from 1 in path order; a group of one name is none.
+/// Numbers the hard-link groups of the changed names from 1 in path order; a group of one name is
+/// none.
 fn renumber(changes: &mut BTreeMap<RelPath, Change>) {
     let mut posts: Tree = changes
         .iter()

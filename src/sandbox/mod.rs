@@ -1,94 +1,18 @@
-//! Builds in isolation: a writable view of the layers below, commands run in it, and what they changed.
+//! Builds in isolation: a writable view of the layers below, commands run in it, and what they
+//! changed.
 //!
-//! [`BuildView::with`] mounts, [`Sandbox`] runs, [`capture`] reads the difference. All mounts live in a private namespace that
-//! the kernel drops with the process, so not even `kill -9` leaves one behind.
+//! [`BuildView::with`] mounts, [`Sandbox`] runs, [`capture`] reads the difference. All mounts live
+//! in a private namespace that the kernel drops with the process, so not even `kill -9` leaves one
+//! behind.
 
 mod capture;
+mod error;
 mod policy;
 mod run;
 mod upper;
 mod view;
 
-pub use capture::{Captured, capture};
-pub use run::{ReadOnlyBind, Run, Sandbox};
-pub use view::{BuildView, Lower, LowerKind, View};
-
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-
-use crate::materialise::MaterialiseError;
-
-/// Why a build in the sandbox did not come to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
-    /// Mounting, writing or reading a tree failed.
-    #[error(transparent)]
-    Materialise(#[from] MaterialiseError),
-    /// The program that makes the sandbox is not installed.
-    #[error("cannot run '{program}', which the sandbox needs")]
-    Missing {
-        /// Its name.
-        program: &'static str,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// The command ran and failed: its log says why.
-    #[error("'{command}' failed with {status}; the log is '{}'", .log.display())]
-    Failed {
-        /// The command line.
-        command: String,
-        /// How it ended.
-        status: ExitStatus,
-        /// The last lines of its output.
-        last_lines: Vec<String>,
-        /// Where the whole output is.
-        log: PathBuf,
-    },
-    /// The caller asked to stop.
-    #[error("'{command}' was cancelled; the log is '{}'", .log.display())]
-    Cancelled {
-        /// The command line.
-        command: String,
-        /// Where the output so far is.
-        log: PathBuf,
-    },
-    /// Reading or writing failed.
-    #[error("cannot {verb} '{}'", .path.display())]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-}
-
-impl SandboxError {
-    /// Says what to do next, where that is known.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Missing { program, .. } => Some(format!(
-                "install the Debian package that has '{program}', or run `make deps`"
-            )),
-            Self::Failed { last_lines, .. } if !last_lines.is_empty() => Some(format!(
-                "its last lines were:\n  {}",
-                last_lines.join("\n  ")
-            )),
-            _ => None,
-        }
-    }
-
-    /// Makes the mapper for `map_err` that adds verb and path.
-    fn io<E: Into<io::Error>>(
-        verb: &'static str,
-        path: impl AsRef<Path>,
-    ) -> impl FnOnce(E) -> Self {
-        move |source| Self::Io {
-            verb,
-            path: path.as_ref().to_owned(),
-            source: source.into(),
-        }
-    }
-}
+pub use capture::{CapturedChanges, capture};
+pub use error::SandboxError;
+pub use run::{ReadOnlyBind, Sandbox, SandboxRun};
+pub use view::{BuildView, LowerKind, LowerTree, MountedView};

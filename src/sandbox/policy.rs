@@ -1,11 +1,13 @@
 //! Keeps packages from starting services while they are installed.
 //!
-//! `invoke-rc.d` and `deb-systemd-invoke` ask `/usr/sbin/policy-rc.d`, whose exit status 101 means "forbidden". The answer is a
-//! script of the sandbox, bound over that path for the run only. A bind needs a file to cover: where the image has none, an empty
-//! one is made in the view and removed after the run, which leaves nothing in the upper directory but the time of `/usr/sbin`
-//! (see [`capture`](super::capture), which does not report times of directories). What starts daemons without asking
-//! (`start-stop-daemon`) is harmless: they die with the sandbox's process namespace. `systemctl` sees no `/run/systemd/system`
-//! and `SYSTEMD_OFFLINE=1`, so it changes links and starts nothing.
+//! `invoke-rc.d` and `deb-systemd-invoke` ask `/usr/sbin/policy-rc.d`, whose exit status 101 means
+//! "forbidden". The answer is a script of the sandbox, bound over that path for the run only. A
+//! bind needs a file to cover: where the image has none, an empty one is made in the view and
+//! removed after the run, which leaves nothing in the upper directory but the time of `/usr/sbin`
+//! (see [`capture`](super::capture), which does not report times of directories). What starts
+//! daemons without asking (`start-stop-daemon`) is harmless: they die with the sandbox's process
+//! namespace. `systemctl` sees no `/run/systemd/system` and `SYSTEMD_OFFLINE=1`, so it changes
+//! links and starts nothing.
 
 use std::fs::File;
 use std::io::Write;
@@ -24,14 +26,15 @@ const NAME: &str = "policy-rc.d";
 const ANSWER: &[u8] = b"#!/bin/sh\nexit 101\n";
 
 /// The answer in place for one run; dropping it takes it away again.
-pub(super) struct Policy {
+pub(super) struct ServicePolicy {
     script: PathBuf,
     /// The view's directory in which an empty file was made to be covered.
     made_in: Option<OwnedFd>,
 }
 
-impl Policy {
-    /// Writes the script into `scratch` and makes sure that `root` has a file to cover; `None` without `/usr/sbin`.
+impl ServicePolicy {
+    /// Writes the script into `scratch` and makes sure that `root` has a file to cover; `None`
+    /// without `/usr/sbin`.
     pub(super) fn install(root: &Path, scratch: &Path) -> Result<Option<Self>, SandboxError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root_fd = rustix::fs::openat(CWD, root, flags, Mode::empty())
@@ -85,9 +88,10 @@ impl Policy {
     }
 }
 
-impl Drop for Policy {
+impl Drop for ServicePolicy {
     fn drop(&mut self) {
-        // Reached without `remove` only when the run failed, and then the view is thrown away anyway.
+        // Reached without `remove` only when the run failed, and then the view is thrown away
+        // anyway.
         let _ = self.uncover();
     }
 }

@@ -1,4 +1,5 @@
-//! Runs commands in a view by bubblewrap: no network but loopback, own processes, a declared environment and a log.
+//! Runs commands in a view by bubblewrap: no network but loopback, own processes, a declared
+//! environment and a log.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -15,13 +16,14 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::path::escape;
 use crate::sandbox::SandboxError;
-use crate::sandbox::policy::{ASKED_AT, Policy};
+use crate::sandbox::policy::{ASKED_AT, ServicePolicy};
 
 /// How many lines of output an error carries.
 const LAST_LINES: usize = 20;
 /// How long a request to cancel may go unnoticed while the command is silent.
 const POLL: Duration = Duration::from_millis(100);
-/// A line without an end (a progress bar, binary output) is cut here, so that no output fills the memory.
+/// A line without an end (a progress bar, binary output) is cut here, so that no output fills the
+/// memory.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 /// A directory or file of the host that commands may read, as `/run/layerset/<name>`.
@@ -43,7 +45,7 @@ pub struct Sandbox {
 }
 
 /// One command to run, and where its output goes.
-pub struct Run<'a> {
+pub struct SandboxRun<'a> {
     /// Program and arguments.
     pub command: &'a [&'a OsStr],
     /// Receives the output; appended to.
@@ -99,8 +101,8 @@ impl Sandbox {
     }
 
     /// Runs one command to its end; anything but exit status 0 is an error.
-    pub fn run(&self, run: Run<'_>) -> Result<(), SandboxError> {
-        let policy = Policy::install(&self.root, &self.scratch)?;
+    pub fn run(&self, run: SandboxRun<'_>) -> Result<(), SandboxError> {
+        let policy = ServicePolicy::install(&self.root, &self.scratch)?;
         let result = self.run_with(run, policy.as_ref());
         match policy {
             Some(policy) if result.is_ok() => policy.remove(),
@@ -108,7 +110,11 @@ impl Sandbox {
         }
     }
 
-    fn run_with(&self, run: Run<'_>, policy: Option<&Policy>) -> Result<(), SandboxError> {
+    fn run_with(
+        &self,
+        run: SandboxRun<'_>,
+        policy: Option<&ServicePolicy>,
+    ) -> Result<(), SandboxError> {
         let mut log = File::options()
             .create(true)
             .append(true)
@@ -132,9 +138,10 @@ impl Sandbox {
             program: "bwrap",
             source,
         })?;
-        // The command holds the pipe's write ends: they must go, or the reader would never see the end.
+        // The command holds the pipe's write ends: they must go, or the reader would never see the
+        // end.
         drop(command);
-        let mut child = Killed(child);
+        let mut child = KillOnDrop(child);
         let lines = read_lines(reader);
         let mut last = VecDeque::with_capacity(LAST_LINES);
         let finished = self.follow(run.cancel, &lines, |bytes| {
@@ -171,7 +178,7 @@ impl Sandbox {
         Ok(())
     }
 
-    fn bwrap(&self, policy: Option<&Policy>) -> Command {
+    fn bwrap(&self, policy: Option<&ServicePolicy>) -> Command {
         let mut command = Command::new("bwrap");
         command.arg("--bind").arg(&self.root).arg("/");
         command.args(["--dev", "/dev", "--proc", "/proc"]);
@@ -221,12 +228,14 @@ impl Sandbox {
     }
 }
 
-/// A child that does not outlive this value: its process group, and with it the sandbox's process namespace, is killed.
-struct Killed(Child);
+/// A child that does not outlive this value: its process group, and with it the sandbox's process
+/// namespace, is killed.
+struct KillOnDrop(Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // Not reaped yet means that the number still belongs to this child, so no stranger can be hit.
+        // Not reaped yet means that the number still belongs to this child, so no stranger can be
+        // hit.
         if let Ok(None) = self.0.try_wait() {
             let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
             if let Some(pid) = pid {

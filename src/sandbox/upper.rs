@@ -1,8 +1,10 @@
-//! Reads the upper directory of an overlay for one purpose: which paths could differ from the tree below.
+//! Reads the upper directory of an overlay for one purpose: which paths could differ from the tree
+//! below.
 //!
-//! Nothing of what lies there is taken for the truth. A path is touched when it exists in the upper directory at all, be it a
-//! whiteout, a metadata-only copy or a whole file; below an opaque or a renamed directory everything is. The attributes are those
-//! of `Documentation/filesystems/overlayfs.rst`.
+//! Nothing of what lies there is taken for the truth. A path is touched when it exists in the upper
+//! directory at all, be it a whiteout, a metadata-only copy or a whole file; below an opaque or a
+//! renamed directory everything is. The attributes are those of
+//! `Documentation/filesystems/overlayfs.rst`.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -25,10 +27,11 @@ const METACOPY: &str = "trusted.overlay.metacopy";
 
 /// What an upper directory says.
 #[derive(Debug, Default)]
-pub(super) struct Touched {
+pub(super) struct TouchedPaths {
     /// What to look at in the merged view.
     pub(super) selections: Vec<Selection>,
-    /// Regular files of which only metadata was copied up: their contents are those of the tree below, at the same path.
+    /// Regular files of which only metadata was copied up: their contents are those of the tree
+    /// below, at the same path.
     pub(super) metadata_only: HashSet<RelPath>,
     /// Renamed files and directories: their contents likely exist below, at another path.
     pub(super) renamed: Vec<RelPath>,
@@ -39,16 +42,16 @@ pub(super) fn touched(
     upper: &Path,
     lower: &Tree,
     options: &ScanOptions,
-) -> Result<Touched, SandboxError> {
+) -> Result<TouchedPaths, SandboxError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root =
         rustix::fs::open(upper, flags, Mode::empty()).map_err(SandboxError::io("open", upper))?;
-    let mut walk = Walk {
+    let mut walk = UpperWalk {
         upper,
         root,
         lower,
         options,
-        touched: Touched::default(),
+        touched: TouchedPaths::default(),
         pending: vec![RelPath::root()],
     };
     walk.select(RelPath::root(), ScanDepth::InodeOnly);
@@ -58,16 +61,16 @@ pub(super) fn touched(
     Ok(walk.touched)
 }
 
-struct Walk<'a> {
+struct UpperWalk<'a> {
     upper: &'a Path,
     root: OwnedFd,
     lower: &'a Tree,
     options: &'a ScanOptions,
-    touched: Touched,
+    touched: TouchedPaths,
     pending: Vec<RelPath>,
 }
 
-impl Walk<'_> {
+impl UpperWalk<'_> {
     fn list(&mut self, path: &RelPath) -> Result<(), SandboxError> {
         let fail = |verb| SandboxError::io::<Errno>(verb, self.upper.join(path.as_path()));
         let name = if path.is_root() {
@@ -129,7 +132,8 @@ impl Walk<'_> {
                 }
                 self.select(path, ScanDepth::InodeOnly);
             }
-            // A file system that does not tell kinds: look at everything below, which is slower and as right.
+            // A file system that does not tell kinds: look at everything below, which is slower and
+            // as right.
             FileType::Unknown => self.select(path, ScanDepth::Subtree),
             _ => self.select(path, ScanDepth::InodeOnly),
         }

@@ -1,4 +1,5 @@
-//! A writable view of a tree for the length of one build: mounted in a private namespace, cleaned up whatever happens.
+//! A writable view of a tree for the length of one build: mounted in a private namespace, cleaned
+//! up whatever happens.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub enum LowerKind<'a> {
 
 /// The tree below a view.
 #[derive(Clone, Copy)]
-pub struct Lower<'a> {
+pub struct LowerTree<'a> {
     /// The tree.
     pub tree: &'a Tree,
     /// The numbers of its owners.
@@ -38,14 +39,15 @@ pub struct Lower<'a> {
 
 /// A mounted view, inside the closure that [`BuildView::with`] runs.
 #[derive(Debug)]
-pub struct View {
+pub struct MountedView {
     merged: PathBuf,
     upper: PathBuf,
     scratch: PathBuf,
 }
 
-impl View {
-    /// Returns the root as commands see it. It is mounted for this thread and what it starts, for nobody else.
+impl MountedView {
+    /// Returns the root as commands see it. It is mounted for this thread and what it starts, for
+    /// nobody else.
     pub fn merged(&self) -> &Path {
         &self.merged
     }
@@ -78,60 +80,63 @@ const PARTS: [&str; 6] = [
 impl BuildView {
     /// Runs `build` with a writable view of `lower`, and removes everything from `work` afterwards.
     ///
-    /// `build` runs on a thread of its own; threads and processes that it starts see the view too. Leftovers of a build that was
-    /// killed are removed first. `work` must exist, on a file system that can hold an overlay's upper directory.
-    pub fn with<T, E, F>(work: &Path, lower: Lower<'_>, build: F) -> Result<T, E>
+    /// `build` runs on a thread of its own; threads and processes that it starts see the view too.
+    /// Leftovers of a build that was killed are removed first. `work` must exist, on a file system
+    /// that can hold an overlay's upper directory.
+    pub fn with<T, E, F>(work: &Path, lower: LowerTree<'_>, build: F) -> Result<T, E>
     where
         T: Send,
         E: Send + From<SandboxError>,
-        F: FnOnce(&View) -> Result<T, E> + Send,
+        F: FnOnce(&MountedView) -> Result<T, E> + Send,
     {
         remove_parts(work)?;
-        let result = private_namespace(|| mount_and_build(work, lower, build).map_err(Wrapped));
+        let result = private_namespace(|| mount_and_build(work, lower, build).map_err(CallerError));
         let cleaned = remove_parts(work);
-        let value = result.map_err(|Wrapped(error)| error)?;
+        let value = result.map_err(|CallerError(error)| error)?;
         cleaned?;
         Ok(value)
     }
 }
 
 /// Carries the caller's error through a function whose own errors are those of `materialise`.
-struct Wrapped<E>(E);
+struct CallerError<E>(E);
 
-impl<E: From<SandboxError>> From<MaterialiseError> for Wrapped<E> {
+impl<E: From<SandboxError>> From<MaterialiseError> for CallerError<E> {
     fn from(error: MaterialiseError) -> Self {
         Self(SandboxError::from(error).into())
     }
 }
 
-fn mount_and_build<T, E, F>(work: &Path, lower: Lower<'_>, build: F) -> Result<T, E>
+fn mount_and_build<T, E, F>(work: &Path, lower: LowerTree<'_>, build: F) -> Result<T, E>
 where
     E: From<SandboxError>,
-    F: FnOnce(&View) -> Result<T, E>,
+    F: FnOnce(&MountedView) -> Result<T, E>,
 {
-    // Entering the namespace gave this thread a umask of its own; what a build makes must not depend on the caller's.
+    // Entering the namespace gave this thread a umask of its own; what a build makes must not
+    // depend on the caller's.
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let view = mount(work, lower)?;
-    let mounted = Unmount(view.merged.clone());
+    let mounted = UnmountOnDrop(view.merged.clone());
     let result = build(&view);
     drop(mounted);
     result
 }
 
 /// Unmounts when the build is over, so that the work directory can be removed.
-struct Unmount(PathBuf);
+struct UnmountOnDrop(PathBuf);
 
-impl Drop for Unmount {
+impl Drop for UnmountOnDrop {
     fn drop(&mut self) {
-        // Lazily when something still has a file open: the namespace ends with this thread and takes the mount with it.
+        // Lazily when something still has a file open: the namespace ends with this thread and
+        // takes the mount with it.
         if unmount(&self.0).is_err() {
             let _ = unmount_lazily(&self.0);
         }
     }
 }
 
-fn mount(work: &Path, lower: Lower<'_>) -> Result<View, SandboxError> {
-    let view = View {
+fn mount(work: &Path, lower: LowerTree<'_>) -> Result<MountedView, SandboxError> {
+    let view = MountedView {
         merged: work.join("merged"),
         upper: work.join("upper"),
         scratch: work.join("scratch"),
@@ -140,7 +145,8 @@ fn mount(work: &Path, lower: Lower<'_>) -> Result<View, SandboxError> {
     for dir in [&view.merged, &view.scratch, &overlay] {
         std::fs::create_dir(dir).map_err(SandboxError::io("create", dir))?;
     }
-    // The merged root shows the upper directory's own owner, mode and time: they must be those of the tree's root.
+    // The merged root shows the upper directory's own owner, mode and time: they must be those of
+    // the tree's root.
     let root: Tree = lower
         .tree
         .get(b"")
@@ -213,7 +219,8 @@ fn remove(path: &Path) -> Result<(), SandboxError> {
     }
 }
 
-/// Takes away immutable and append-only flags below `dir`, and the modes that keep a plain user out of his own directories.
+/// Takes away immutable and append-only flags below `dir`, and the modes that keep a plain user out
+/// of his own directories.
 ///
 /// What fails here fails again, with its path, in the removal that follows.
 fn unlock(dir: &Path) {

@@ -47,7 +47,7 @@ impl Transaction<'_> {
 mod tests {
     use super::*;
     use crate::durable::RealDisk;
-    use crate::store::OpenOptions;
+    use crate::store::RepositoryOptions;
     use std::sync::Arc;
 
     #[test]
@@ -55,7 +55,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
         let repository =
-            Repository::open(dir.path(), Arc::new(RealDisk), OpenOptions::default()).unwrap();
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
         std::fs::remove_dir(dir.path().join(BASELINES)).unwrap();
         let layer = LayerId::of(b"layer");
         assert_eq!(repository.read_baseline(&layer).unwrap(), None);

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use layerset::apt::{
-    AptError, AptRoot, Bootstrap, DebCache, InstallPlan, LocalRepo, LockedPackage, Lower, Request,
-    Variant,
+    AptError, AptRoot, Bootstrap, BootstrapVariant, DebCache, InstallPlan, LocalRepo,
+    LockedPackage, LowerPackages, PackageRequest,
 };
 use sha2::Digest as _;
 use std::fs;
@@ -133,12 +133,12 @@ impl World {
         &self,
         layer: &str,
         packages: &[&str],
-        lower: &[Lower<'_>],
+        lower: &[LowerPackages<'_>],
     ) -> Result<Vec<LockedPackage>, AptError> {
         let packages: Vec<String> = packages.iter().map(|p| (*p).to_owned()).collect();
         let root = self.open();
         root.update()?.resolve(
-            Request {
+            PackageRequest {
                 layer,
                 packages: &packages,
                 recommends: false,
@@ -152,7 +152,7 @@ impl World {
         let mut spec = spec();
         spec.packages = packages.iter().map(|p| (*p).to_owned()).collect();
         let root = self.open();
-        let request = Request {
+        let request = PackageRequest {
             layer: "base",
             packages: &[],
             recommends: false,
@@ -167,13 +167,13 @@ fn spec() -> Bootstrap {
         suite: "tiny".into(),
         components: vec!["main".into()],
         pockets: vec![],
-        variant: Variant::Essential,
+        variant: BootstrapVariant::Essential,
         packages: vec![],
     }
 }
 
-fn base(packages: &[LockedPackage]) -> [Lower<'_>; 1] {
-    [Lower {
+fn base(packages: &[LockedPackage]) -> [LowerPackages<'_>; 1] {
+    [LowerPackages {
         layer: "base",
         packages,
     }]
@@ -223,7 +223,7 @@ fn a_lock_holds_the_variant_what_was_asked_for_and_its_dependencies() {
     assert_eq!(app.pool_path, "app_2.0+b~1-3_all.deb");
     let root = world.open();
     let packages = ["extra".to_owned(), "app".to_owned()];
-    let request = Request {
+    let request = PackageRequest {
         layer: "up",
         packages: &packages,
         recommends: true,
@@ -256,7 +256,7 @@ fn recommended_packages_come_only_when_asked_for() {
     let locked = world.lock_base(&[]);
     for (recommends, count) in [(false, 1), (true, 2)] {
         let root = world.open();
-        let request = Request {
+        let request = PackageRequest {
             layer: "up",
             packages: &["app".to_owned()],
             recommends,

@@ -12,7 +12,7 @@ use layerset::materialise::{
     FileMeta, HashSink, IdLookup, ObjectDir, ObjectSink, ObjectSource, ScanOptions, hash_file, scan,
 };
 use layerset::path::RelPath;
-use layerset::sandbox::{BuildView, Captured, Lower, LowerKind, SandboxError, capture};
+use layerset::sandbox::{BuildView, CapturedChanges, LowerKind, LowerTree, SandboxError, capture};
 use layerset::tree::{Changeset, Inode, Node, Owner, Tree};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
@@ -115,7 +115,7 @@ fn summary(changeset: &Changeset) -> Vec<String> {
 }
 
 struct Outcome {
-    captured: Captured,
+    captured: CapturedChanges,
     stored: Vec<String>,
     naive: Tree,
     lower: Tree,
@@ -128,7 +128,7 @@ fn run(kind: &str, action: &(dyn Fn(&Path) + Sync)) -> Outcome {
     fs::create_dir(&work).unwrap();
     let tree = base(objects.path());
     let ids = ids();
-    let lower = Lower {
+    let lower = LowerTree {
         tree: &tree,
         ids: &ids as &dyn IdLookup,
         objects: &objects as &dyn ObjectSource,
@@ -506,7 +506,7 @@ fn omitted_paths_are_neither_additions_nor_removals() {
     fs::create_dir(&work).unwrap();
     let (tree, ids) = (base(objects.path()), ids());
     let kind = LowerKind::Image(objects.path());
-    let lower = Lower {
+    let lower = LowerTree {
         tree: &tree,
         ids: &ids,
         objects: &objects,
@@ -538,7 +538,7 @@ fn a_view_is_cleaned_up_after_errors_immutable_files_and_leaves_no_mount() {
     let objects = ObjectDir::new(dir.path().join("objects"));
     let (tree, ids) = (base(objects.path()), ids());
     let kind = LowerKind::Image(objects.path());
-    let lower = Lower {
+    let lower = LowerTree {
         tree: &tree,
         ids: &ids,
         objects: &objects,
@@ -580,7 +580,7 @@ fn the_empty_tree_is_a_base_to_build_on() {
         .collect();
     let ids = ids();
     let kind = LowerKind::Image(objects.path());
-    let lower = Lower {
+    let lower = LowerTree {
         tree: &tree,
         ids: &ids,
         objects: &objects,

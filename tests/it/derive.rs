@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use layerset::builder::{Sandboxed, Sink};
+use layerset::builder::{BuildSink, SandboxedGenerator};
 use layerset::compose::{CannotGenerate, Generate, TreeView, clear, fill};
 use layerset::durable::RealDisk;
 use layerset::materialise::{PasswdIds, ScanOptions, scan};
@@ -79,7 +79,7 @@ fn scanned(root: &Path, transaction: &Transaction<'_>) -> Tree {
         closed: closed.map(|dir| RelPath::from_text(dir).unwrap()).into(),
         ..ScanOptions::default()
     };
-    scan(root, &options, &ids, &Sink::new(transaction)).unwrap()
+    scan(root, &options, &ids, &BuildSink::new(transaction)).unwrap()
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -176,7 +176,7 @@ fn what_is_derived_is_what_packages_make() {
     let (cancel, turn) = (AtomicBool::new(false), Mutex::new(()));
     let said = Mutex::new(Vec::new());
     let tell = |what: &str| said.lock().unwrap().push((Instant::now(), what.to_owned()));
-    let sandboxed = Sandboxed {
+    let sandboxed = SandboxedGenerator {
         repository: &repository,
         cancel: &cancel,
         turn: &turn,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use layerset::materialise::{HashSink, ScanOptions};
-use layerset::sandbox::{ReadOnlyBind, Run, Sandbox, SandboxError};
+use layerset::sandbox::{ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
 
 use crate::debian;
 use crate::support::{AT_ONCE, PATIENCE, is_root, skip, wait_until};
@@ -75,7 +75,7 @@ impl Place {
     fn run(&self, script: &str) -> (Result<(), SandboxError>, Vec<String>) {
         let mut lines = Vec::new();
         let command = ["/bin/sh", "-c", script].map(OsStr::new);
-        let result = self.sandbox.run(Run {
+        let result = self.sandbox.run(SandboxRun {
             command: &command,
             log: &self.dir.path().join("log"),
             on_line: &mut |line| lines.push(line.to_owned()),
@@ -255,7 +255,7 @@ fn a_cancelled_command_dies_with_everything_that_it_started() {
     let nap = format!("9{:09}", std::process::id());
     let script = format!("sleep {nap} & echo ready; sleep {nap}");
     let command = ["/bin/sh", "-c", &script].map(OsStr::new);
-    let result = place.sandbox.run(Run {
+    let result = place.sandbox.run(SandboxRun {
         command: &command,
         log: &place.dir.path().join("log"),
         on_line: &mut |_| cancel.store(true, Ordering::Relaxed),
@@ -338,7 +338,7 @@ fn packages_may_set_capabilities() {
 fn a_killed_build_leaves_no_mount_and_the_next_one_cleans_up() {
     use layerset::materialise::ObjectDir;
     use layerset::path::RelPath;
-    use layerset::sandbox::{BuildView, Lower, LowerKind};
+    use layerset::sandbox::{BuildView, LowerKind, LowerTree};
     use layerset::tree::{Inode, Tree};
     const DIR: &str = "LAYERSET_TEST_KILLED_IN";
     let test = "a_killed_build_leaves_no_mount_and_the_next_one_cleans_up";
@@ -351,7 +351,7 @@ fn a_killed_build_leaves_no_mount_and_the_next_one_cleans_up() {
     let ids = crate::support::ids();
     let build = |work: &Path, stay: bool| {
         let objects = ObjectDir::new("/nonexistent");
-        let lower = Lower {
+        let lower = LowerTree {
             tree: &tree,
             ids: &ids,
             objects: &objects,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use layerset::builder::{CheckReport, CheckedSet, Composer, Quiet, check};
+use layerset::builder::{CheckReport, CheckedSet, Composer, SilentBuild, check};
 use layerset::check::CHECKS_VERSION;
 use layerset::durable::RealDisk;
 use layerset::format::{
@@ -133,7 +133,7 @@ impl Shelf {
             waivers: Vec::new(),
         };
         let cancel = AtomicBool::new(false);
-        let composer = Composer::new(&self.repository, &cancel, &Quiet);
+        let composer = Composer::new(&self.repository, &cancel, &SilentBuild);
         check(&composer, &set, Date::LAST).unwrap()
     }
 }

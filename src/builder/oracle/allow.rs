@@ -4,30 +4,25 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::{Difference, Read};
+use super::compare::{OracleDifference, ReadObject};
 use crate::recipe::Glob;
 use crate::store::StoreError;
 
 const BUILT_IN: &str = include_str!("allow.toml");
 
 /// Why an allow-list cannot be used.
+#[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowError {
     /// It is not what it should be.
     #[error("the oracle's allow-list is malformed")]
     Toml {
-        /// Why.
         #[source]
         source: Box<toml::de::Error>,
     },
     /// A path is no pattern.
     #[error("the oracle's allow-list: '{path}': {problem}")]
-    Pattern {
-        /// The text.
-        path: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    Pattern { path: String, problem: &'static str },
     /// A reason is missing.
     #[error("the oracle's allow-list: '{path}' has no reason")]
     NoReason {
@@ -39,17 +34,19 @@ pub enum AllowError {
 /// What must hold of a difference for it to be no defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rule {
+pub enum AllowRule {
     /// The contents hold the same lines, in any order; all else is equal.
     SameLines,
     /// The contents are those of `SameLines`, but for the third field: in shadow(5), the day of the
     /// last change.
     SameLinesButDays,
-    /// The contents hold the same paragraphs, divided by blank lines, in any order; all else is equal.
+    /// The contents hold the same paragraphs, divided by blank lines, in any order; all else is
+    /// equal.
     SameStanzas,
     /// The contents hold the same records of three lines each, in any order; all else is equal.
     SameTriples,
-    /// The contents are those of `SameStanzas`, but for more `Auto-Installed: 1` in the composed tree.
+    /// The contents are those of `SameStanzas`, but for more `Auto-Installed: 1` in the composed
+    /// tree.
     MoreAutomatic,
     /// The installation has it, the composed tree has nothing.
     OnlyInstalled,
@@ -59,11 +56,11 @@ pub enum Rule {
 
 /// Explains some differences.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct AllowEntry {
     /// Where.
     pub paths: Vec<Glob>,
     /// What must hold.
-    pub rule: Rule,
+    pub rule: AllowRule,
     /// Why it is no defect.
     pub reason: String,
 }
@@ -71,20 +68,20 @@ pub struct Entry {
 /// Explains differences.
 #[derive(Debug, Clone)]
 pub struct AllowList {
-    entries: Vec<Entry>,
+    entries: Vec<AllowEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Text {
-    allow: Vec<EntryText>,
+struct AllowListText {
+    allow: Vec<AllowEntryText>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EntryText {
+struct AllowEntryText {
     paths: Vec<String>,
-    rule: Rule,
+    rule: AllowRule,
     reason: String,
 }
 
@@ -96,7 +93,7 @@ impl AllowList {
 
     /// Parses a list: tables `[[allow]]` of `paths`, `rule` and `reason`.
     pub fn parse(text: &str) -> Result<Self, AllowError> {
-        let text: Text = toml::from_str(text).map_err(|source| AllowError::Toml {
+        let text: AllowListText = toml::from_str(text).map_err(|source| AllowError::Toml {
             source: Box::new(source),
         })?;
         let entries = text.allow.into_iter().map(|entry| {
@@ -108,7 +105,7 @@ impl AllowList {
             let paths = entry.paths.into_iter().map(|path| {
                 Glob::new(&path).map_err(|problem| AllowError::Pattern { path, problem })
             });
-            Ok(Entry {
+            Ok(AllowEntry {
                 paths: paths.collect::<Result<_, _>>()?,
                 rule: entry.rule,
                 reason: entry.reason,
@@ -122,9 +119,9 @@ impl AllowList {
     /// Returns the first entry that explains `difference`.
     pub fn explain(
         &self,
-        difference: &Difference,
-        read: &Read<'_>,
-    ) -> Result<Option<&Entry>, StoreError> {
+        difference: &OracleDifference,
+        read: &ReadObject<'_>,
+    ) -> Result<Option<&AllowEntry>, StoreError> {
         for entry in &self.entries {
             let is_there = entry
                 .paths
@@ -138,8 +135,12 @@ impl AllowList {
     }
 }
 
-impl Rule {
-    fn holds(self, difference: &Difference, read: &Read<'_>) -> Result<bool, StoreError> {
+impl AllowRule {
+    fn holds(
+        self,
+        difference: &OracleDifference,
+        read: &ReadObject<'_>,
+    ) -> Result<bool, StoreError> {
         let (a, b) = (&difference.composed, &difference.installed);
         let objects = match (a, b) {
             _ if difference.differs != ["contents"] => None,

@@ -1,4 +1,5 @@
-//! Two trees, path by path: kind, mode, owner, group, extended attributes, contents and hard links; not times.
+//! Two trees, path by path: kind, mode, owner, group, extended attributes, contents and hard links;
+//! not times.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,22 +19,22 @@ const SAMPLE_WIDTH: usize = 160;
 
 /// One path that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct OracleDifference {
     /// Where.
     pub path: RelPath,
     /// What differs, e.g. `mode` and `contents`; `existence` where one side has nothing.
     pub differs: Vec<&'static str>,
     /// What the composed tree has.
-    pub composed: Option<Facts>,
+    pub composed: Option<InodeFacts>,
     /// What one installation gave.
-    pub installed: Option<Facts>,
+    pub installed: Option<InodeFacts>,
     /// Lines that one side has more often, where both are small texts.
-    pub lines: Option<Sample>,
+    pub lines: Option<LineSample>,
 }
 
 /// What stands at a path of one tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Facts {
+pub struct InodeFacts {
     /// The word for its kind.
     pub kind: &'static str,
     /// Permissions in octal digits.
@@ -55,7 +56,7 @@ pub struct Facts {
 
 /// Some lines that differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sample {
+pub struct LineSample {
     /// Lines that the composed tree has more often.
     pub composed: Vec<String>,
     /// Lines that the installation has more often.
@@ -63,15 +64,15 @@ pub struct Sample {
 }
 
 /// Reads contents.
-pub type Read<'a> = dyn Fn(&ObjectId) -> Result<Vec<u8>, StoreError> + 'a;
+pub type ReadObject<'a> = dyn Fn(&ObjectId) -> Result<Vec<u8>, StoreError> + 'a;
 
 /// Compares a composed tree with an installed one; differences come in path order.
 pub fn compare(
     composed: &Tree,
     installed: &Tree,
-    read: &Read<'_>,
-) -> Result<Vec<Difference>, StoreError> {
-    let (left, right) = (Side::new(composed), Side::new(installed));
+    read: &ReadObject<'_>,
+) -> Result<Vec<OracleDifference>, StoreError> {
+    let (left, right) = (ComparedTree::new(composed), ComparedTree::new(installed));
     let paths: BTreeSet<&RelPath> = composed
         .iter()
         .chain(installed.iter())
@@ -84,7 +85,7 @@ pub fn compare(
         if differs.is_empty() {
             continue;
         }
-        let mut difference = Difference {
+        let mut difference = OracleDifference {
             path: path.clone(),
             differs,
             composed: a,
@@ -97,12 +98,12 @@ pub fn compare(
     Ok(found)
 }
 
-struct Side<'a> {
+struct ComparedTree<'a> {
     tree: &'a Tree,
     links: BTreeMap<u32, Vec<&'a RelPath>>,
 }
 
-impl<'a> Side<'a> {
+impl<'a> ComparedTree<'a> {
     fn new(tree: &'a Tree) -> Self {
         let mut links: BTreeMap<u32, Vec<&RelPath>> = BTreeMap::new();
         for (path, inode) in tree.iter().filter(|(_, inode)| inode.hardlink != 0) {
@@ -111,10 +112,10 @@ impl<'a> Side<'a> {
         Self { tree, links }
     }
 
-    fn facts(&self, path: &RelPath) -> Option<Facts> {
+    fn facts(&self, path: &RelPath) -> Option<InodeFacts> {
         let inode = self.tree.get(path.as_bytes())?;
         let names = self.links.get(&inode.hardlink);
-        Some(Facts {
+        Some(InodeFacts {
             kind: inode.node.kind(),
             mode: format!("{:04o}", inode.mode),
             owner: inode.owner.to_string(),
@@ -149,7 +150,7 @@ fn content(inode: &Inode) -> String {
     }
 }
 
-fn aspects(a: Option<&Facts>, b: Option<&Facts>) -> Vec<&'static str> {
+fn aspects(a: Option<&InodeFacts>, b: Option<&InodeFacts>) -> Vec<&'static str> {
     let (a, b) = match (a, b) {
         (Some(a), Some(b)) => (a, b),
         (None, None) => return Vec::new(),
@@ -172,11 +173,11 @@ fn aspects(a: Option<&Facts>, b: Option<&Facts>) -> Vec<&'static str> {
 }
 
 fn sample(
-    difference: &Difference,
+    difference: &OracleDifference,
     composed: &Tree,
     installed: &Tree,
-    read: &Read<'_>,
-) -> Result<Option<Sample>, StoreError> {
+    read: &ReadObject<'_>,
+) -> Result<Option<LineSample>, StoreError> {
     let path = difference.path.as_bytes();
     // What is not for everybody in the image may hold passwords: it is not for logs either.
     let small = |tree: &Tree| match tree.get(path)? {
@@ -205,7 +206,7 @@ fn sample(
         });
         more.take(SAMPLE_LINES).map(shown).collect()
     };
-    Ok(Some(Sample {
+    Ok(Some(LineSample {
         composed: surplus(&a, &b),
         installed: surplus(&b, &a),
     }))

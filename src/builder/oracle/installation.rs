@@ -1,32 +1,34 @@
-//! One installation of what all layers lock: everything at once, on the base as built.
+//! Installs the packages of all layers at once, on the base as built.
 
 use std::collections::BTreeMap;
 
 use crate::apt::{DebCache, LocalRepo};
-use crate::builder::ground::Ground;
+use crate::builder::below::LayersBelow;
 use crate::builder::inputs::LayerInputs;
 use crate::builder::layer;
-use crate::builder::settle::{Rules, settle};
-use crate::builder::steps::Step;
-use crate::builder::{Build, BuildError, Sink};
+use crate::builder::rules::SettleRules;
+use crate::builder::session::BuildSession;
+use crate::builder::settle::settle;
+use crate::builder::steps::StepRunner;
+use crate::builder::{BuildError, BuildSink};
 use crate::compose::Member;
 use crate::format::{Baseline, FirstBoot, Layer};
 use crate::recipe::{LayerLock, LockedPackage};
 use crate::tree::Tree;
 use crate::version::Version;
 
-/// Installs on the first of `members` what the others lock, and returns the tree that this gives.
+/// Installs the packages of all other layers on the first of `members`, and returns the tree.
 ///
 /// `members` are the built layers of `inputs`, in the recipe's order.
 pub fn install(
-    build: &Build<'_>,
+    build: &BuildSession<'_>,
     inputs: &[LayerInputs],
     members: &[Member],
 ) -> Result<Tree, BuildError> {
     let (Some(base), Some((_, upper))) = (members.first(), inputs.split_first()) else {
         return Ok(Tree::new());
     };
-    let ground = Ground::compose(build.composer, "oracle", std::slice::from_ref(base))?;
+    let ground = LayersBelow::compose(build.composer, "oracle", std::slice::from_ref(base))?;
     let Some(last) = upper.last() else {
         return Ok(ground.lower);
     };
@@ -37,12 +39,12 @@ pub fn install(
     layer::fetch(build, &lock.name, &cache, &lock.packages)?;
     let log = layer::log_path(build, &lock.name)?;
     let transaction = build.repository.begin()?;
-    let sink = Sink::new(&transaction);
+    let sink = BuildSink::new(&transaction);
     let work = build.repository.work_dir()?;
     let repo = LocalRepo::create(&work.path().join("repo"), &cache, &lock.packages)?;
     let progress = build.options.progress;
     let after = ground.change(&work, &sink, |view| {
-        let step = |layer, epoch| Step {
+        let step = |layer, epoch| StepRunner {
             options: build.options,
             log: &log,
             view,
@@ -62,12 +64,12 @@ pub fn install(
     progress.step(&lock.name, "settling", None);
     let state: Vec<_> = definitions(upper).flat_map(|d| d.state.clone()).collect();
     let secrets = definitions(upper).flat_map(|d| d.secrets.clone()).collect();
-    let rules = Rules {
+    let rules = SettleRules {
         layer: &lock.name,
         state: &state,
         secrets: &secrets,
     };
-    // The numbers that this asks for are forgotten with this copy of the table.
+    // New numbers go into this copy of the table and are forgotten with it.
     let mut ids = build.ids.clone();
     let settled = settle(rules, &ground, after, lock.epoch, &mut ids, &sink)?;
     // As one layer it is merged, derived and checked by the very code that composes layers.
@@ -86,7 +88,7 @@ pub fn install(
         changeset: settled.changeset,
         baseline: Baseline::default(),
     };
-    Ok(Ground::compose(build.composer, "oracle", &[base.clone(), whole])?.lower)
+    Ok(LayersBelow::compose(build.composer, "oracle", &[base.clone(), whole])?.lower)
 }
 
 fn definitions(inputs: &[LayerInputs]) -> impl Iterator<Item = &crate::recipe::Definition> {

@@ -1,27 +1,29 @@
 //! The oracle: does composing layers give what one installation gives?
 //!
-//! The packages of all upper layers are installed in one go on the base as built, then each layer's files, owners and
-//! scripts follow in the recipe's order; what that leaves is settled and derived as layers are, and compared with the
-//! composed tree ([`compare`]). Every difference is explained by the allow-list ([`allow`]), or it is a defect.
-//! Nothing is committed: no ref moves, no number enters the ids table, and what was stored is garbage.
+//! The packages of all upper layers are installed in one go on the base as built, then each layer's
+//! files, owners and scripts follow in the recipe's order; what that leaves is settled and derived
+//! as layers are, and compared with the composed tree ([`compare`]). Every difference is explained
+//! by the allow-list ([`allow`]), or it is a defect. Nothing is committed: no ref moves, no number
+//! enters the ids table, and what was stored is garbage.
 
 mod allow;
 mod compare;
 mod installation;
 
 use allow::AllowList;
-pub use allow::{AllowError, Rule};
-pub use compare::{Difference, Facts, Sample, compare};
+pub use allow::{AllowError, AllowRule};
+pub use compare::{InodeFacts, LineSample, OracleDifference, compare};
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use super::below::LayersBelow;
 use super::composed::built_members;
-use super::ground::Ground;
 use super::inputs::LayerInputs;
-use super::{Build, BuildError, BuildOptions, Composer};
+use super::session::BuildSession;
+use super::{BuildError, BuildOptions, Composer};
 use crate::recipe::Workspace;
 use crate::store::Repository;
 
@@ -33,21 +35,21 @@ pub struct OracleReport {
     /// How many paths were compared.
     pub paths: usize,
     /// Differences that the allow-list explains.
-    pub explained: Vec<Explained>,
+    pub explained: Vec<ExplainedDifference>,
     /// Differences that nothing explains.
-    pub unexplained: Vec<Difference>,
+    pub unexplained: Vec<OracleDifference>,
     /// Seconds in all.
     pub seconds: f64,
 }
 
 /// A difference that an entry of the allow-list explains.
 #[derive(Debug, Clone, Serialize)]
-pub struct Explained {
+pub struct ExplainedDifference {
     /// What differs.
     #[serde(flatten)]
-    pub difference: Difference,
+    pub difference: OracleDifference,
     /// The rule that held.
-    pub rule: Rule,
+    pub rule: AllowRule,
     /// Why such a difference is no defect.
     pub reason: String,
 }
@@ -78,12 +80,12 @@ pub fn oracle(
             return Err(BuildError::NotBuilt {
                 layer: input.name.clone(),
                 recipe: workspace.recipe_path().to_owned(),
-                what: "from what its definition and its lock say now",
+                what: "from its present definition and lock",
             });
         }
     }
     let ids = workspace.read_ids()?;
-    let build = Build {
+    let build = BuildSession {
         workspace,
         repository,
         options,
@@ -99,7 +101,7 @@ pub fn oracle(
     options
         .progress
         .step(recipe, "composing the layers as built", None);
-    let composed = Ground::compose(&composer, recipe, &members)?.lower;
+    let composed = LayersBelow::compose(&composer, recipe, &members)?.lower;
     let installed = installation::install(&build, &inputs, &members)?;
     options.progress.step(recipe, "comparing", None);
     let read = |object: &_| repository.read_object(object);
@@ -107,7 +109,7 @@ pub fn oracle(
     let (mut explained, mut unexplained) = (Vec::new(), Vec::new());
     for difference in compare(&composed, &installed, &read)? {
         match allowed.explain(&difference, &read)? {
-            Some(entry) => explained.push(Explained {
+            Some(entry) => explained.push(ExplainedDifference {
                 difference,
                 rule: entry.rule,
                 reason: entry.reason.clone(),

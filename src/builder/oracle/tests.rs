@@ -35,7 +35,7 @@ impl Pair {
         Ok(self.objects[id].clone())
     }
 
-    fn differences(&self) -> Vec<Difference> {
+    fn differences(&self) -> Vec<OracleDifference> {
         compare(&self.trees[0], &self.trees[1], &|id| self.read(id)).unwrap()
     }
 

@@ -10,19 +10,20 @@ fn draw(error: &RecipeError) {
         .unwrap();
     let place = format!(":{}:{}]", fault.line, fault.column);
     assert!(text.contains("[a.toml:"), "{error}: {text}");
-    // miette counts columns of the label in its own way where characters are wide; lines always agree.
+    // miette counts columns of the label in its own way where characters are wide; lines always
+    // agree.
     if text.is_ascii() {
         assert!(text.contains(&place), "{error}: {text}");
     }
 }
 
-fn each_damage(text: &str, mut check: impl FnMut(Source)) {
+fn each_damage(text: &str, mut check: impl FnMut(SourceFile)) {
     for (at, _) in text.char_indices() {
-        check(Source::new("a.toml", &text[..at]));
+        check(SourceFile::new("a.toml", &text[..at]));
         for piece in ["", "\"", "]", "\n", "ö", "x"] {
             let (before, after) = text.split_at(at);
             let rest: String = after.chars().skip(1).collect();
-            check(Source::new("a.toml", format!("{before}{piece}{rest}")));
+            check(SourceFile::new("a.toml", format!("{before}{piece}{rest}")));
         }
     }
 }
@@ -42,7 +43,7 @@ fn every_damaged_definition_is_read_or_refused_at_a_place() {
 
 #[test]
 fn every_damaged_lock_is_refused_at_a_place_or_reads_back_the_same() {
-    let lock = Lock {
+    let lock = RecipeLock {
         version: LOCK_VERSION,
         recipe: "web".into(),
         architecture: "amd64".into(),
@@ -53,12 +54,12 @@ fn every_damaged_lock_is_refused_at_a_place_or_reads_back_the_same() {
             packages: vec![package("dash", "0.5.12-12"), package("sed", "4.9-2")],
         }],
     };
-    each_damage(&lock.to_toml(), |source| match Lock::parse(&source) {
+    each_damage(&lock.to_toml(), |source| match RecipeLock::parse(&source) {
         Ok(lock) => {
-            let again = Source::new("b.lock", lock.to_toml());
+            let again = SourceFile::new("b.lock", lock.to_toml());
             let mut sorted = lock;
             sorted.layers.iter_mut().for_each(|l| l.packages.sort());
-            assert_eq!(Lock::parse(&again).unwrap(), sorted);
+            assert_eq!(RecipeLock::parse(&again).unwrap(), sorted);
         }
         Err(error) => draw(&error),
     });

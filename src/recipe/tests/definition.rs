@@ -30,8 +30,8 @@ fn every_key_of_a_layer_is_read() {
     assert_eq!(
         state,
         [
-            ("var/lib/hello/*.tmp", Class::Drop),
-            ("var/lib/postgresql", Class::Factory)
+            ("var/lib/hello/*.tmp", StateClass::Drop),
+            ("var/lib/postgresql", StateClass::Factory)
         ]
     );
     let secret = &hello.secrets[&rel("etc/ssl/private/a.key")];
@@ -59,7 +59,7 @@ fn a_base_has_the_defaults_of_a_small_updated_system() {
     let bootstrap = base.bootstrap().unwrap();
     assert_eq!(bootstrap.components, ["main"]);
     assert_eq!(bootstrap.pockets, [Pocket::Updates, Pocket::Security]);
-    assert_eq!(bootstrap.variant, Variant::Minbase);
+    assert_eq!(bootstrap.variant, BootstrapVariant::Minbase);
     assert_eq!(base.effective_version(None), Some("trixie"));
     let frozen = definition("[bootstrap]\nsuite = 'trixie'\npockets = []\nvariant = 'apt'");
     assert!(frozen.bootstrap().unwrap().pockets.is_empty());
@@ -209,7 +209,7 @@ fn faults_point_at_the_place_and_say_what_to_write() {
             "2:1: missing comma between array elements, expected `,`",
         ),
     ] {
-        let source = Source::new("layers/hello/layer.toml", text);
+        let source = SourceFile::new("layers/hello/layer.toml", text);
         let error = Definition::parse(&source, "hello").unwrap_err();
         assert_eq!(
             error.to_string(),

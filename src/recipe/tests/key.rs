@@ -56,7 +56,7 @@ fn key(inputs: &Inputs) -> BuildKey {
         files: &inputs.files,
         scripts: &inputs.scripts,
         lock: Some(&inputs.lock),
-        ids: &Ids::parse(&Source::new("ids.toml", inputs.ids.as_str())).unwrap(),
+        ids: &IdTable::parse(&SourceFile::new("ids.toml", inputs.ids.as_str())).unwrap(),
         architecture: inputs.architecture,
         epoch: inputs.epoch,
         builder_version: inputs.builder,
@@ -150,7 +150,8 @@ fn everything_that_a_layer_is_made_of_changes_the_key() {
     assert_eq!(keys.len(), count);
 }
 
-/// A change here makes every machine rebuild every layer: raise the version in the context, and mean it.
+/// A change here makes every machine rebuild every layer: raise the version in the context, and
+/// mean it.
 #[test]
 fn the_key_of_known_inputs_is_golden() {
     assert_eq!(
@@ -163,7 +164,7 @@ fn the_key_of_known_inputs_is_golden() {
         files: &[],
         scripts: &[],
         lock: None,
-        ids: &Ids::default(),
+        ids: &IdTable::default(),
         architecture: "amd64",
         epoch: None,
         builder_version: 1,

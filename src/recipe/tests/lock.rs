@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn lock() -> Lock {
-    Lock {
+fn lock() -> RecipeLock {
+    RecipeLock {
         version: LOCK_VERSION,
         recipe: "web".into(),
         architecture: "amd64".into(),
@@ -48,7 +48,7 @@ packages = []
 #[test]
 fn the_text_is_golden_and_round_trips() {
     assert_eq!(lock().to_toml(), TEXT);
-    let read = Lock::parse(&Source::new("web.lock", TEXT)).unwrap();
+    let read = RecipeLock::parse(&SourceFile::new("web.lock", TEXT)).unwrap();
     assert_eq!(read, lock());
 }
 
@@ -125,8 +125,8 @@ fn what_a_lock_must_not_say_is_refused_at_its_place() {
         ),
     ] {
         assert!(TEXT.contains(from), "{from}");
-        let source = Source::new("web.lock", TEXT.replacen(from, to, 1));
-        let error = Lock::parse(&source).unwrap_err();
+        let source = SourceFile::new("web.lock", TEXT.replacen(from, to, 1));
+        let error = RecipeLock::parse(&source).unwrap_err();
         assert_eq!(error.to_string(), format!("web.lock:{expected}"));
     }
 }

@@ -42,7 +42,7 @@ when = ["usr/lib/python3.*"]
 "##;
 
 fn definition(text: &str) -> Definition {
-    Definition::parse(&Source::new("layers/hello/layer.toml", text), "hello").unwrap()
+    Definition::parse(&SourceFile::new("layers/hello/layer.toml", text), "hello").unwrap()
 }
 
 fn package(name: &str, version: &str) -> LockedPackage {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::*;
 
-/// Makes `recipes/web.toml`, three layers and a lock; then writes `changes`, removing what is given without text.
+/// Makes `recipes/web.toml`, three layers and a lock; then writes `changes`, removing what is given
+/// without text.
 fn workspace(changes: &[(&str, Option<&str>)]) -> (tempfile::TempDir, Result<Workspace, String>) {
     let dir = tempfile::tempdir().unwrap();
     let usual = [
@@ -65,7 +66,7 @@ fn lock_text(layers: &[(&str, &[&str])]) -> String {
         requested: packages.iter().map(|p| (*p).to_owned()).collect(),
         packages: packages.iter().map(|p| package(p, "1")).collect(),
     });
-    Lock {
+    RecipeLock {
         version: LOCK_VERSION,
         recipe: "web".into(),
         architecture: "amd64".into(),
@@ -109,7 +110,7 @@ fn layers_are_found_beside_the_recipe_then_beside_its_folder_or_where_one_says()
     assert_eq!(beside.layers_dir(), dir.path().join("layers"));
     assert_eq!(beside.lock_path(), dir.path().join("web.lock"));
     assert_eq!(beside.ids_path(), dir.path().join("layers/ids.toml"));
-    assert_eq!(beside.read_ids().unwrap(), Ids::default());
+    assert_eq!(beside.read_ids().unwrap(), IdTable::default());
     let elsewhere = dir.path().join("elsewhere");
     fs::rename(dir.path().join("layers"), &elsewhere).unwrap();
     assert!(Workspace::open(&recipe, None, "amd64").is_err());

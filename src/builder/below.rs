@@ -1,27 +1,25 @@
-//! What a build stands on: composed layers, and a writable view of them that is read back when the work is done.
+//! The layers below a build: composed, and changed through a writable view that is read back.
 
-use std::path::Path;
-
-use super::image::refuse;
-use super::{BuildError, Composer, Sink};
+use super::refuse::refuse;
+use super::views::{lower_kind, volatile};
+use super::{BuildError, BuildSink, Composer};
 use crate::compose::{Member, ids_of};
-use crate::materialise::{Capabilities, ObjectDir, ScanOptions};
-use crate::path::RelPath;
-use crate::sandbox::{BuildView, Lower, LowerKind, View, capture};
+use crate::materialise::ObjectDir;
+use crate::sandbox::{BuildView, LowerTree, MountedView, capture};
 use crate::store::WorkDir;
 use crate::tree::{Changeset, Inode, Tree};
 
 /// Composed layers.
 #[derive(Debug)]
-pub struct Ground {
+pub struct LayersBelow {
     /// Their tree, without its derived files.
     pub merged: Tree,
-    /// The same with them: what a build sees.
+    /// The same with its derived files: what a build sees.
     pub lower: Tree,
 }
 
-impl Ground {
-    /// Returns nothing at all: what a base stands on.
+impl LayersBelow {
+    /// Returns empty trees, for a base, which has no layers below it.
     pub fn nothing() -> Self {
         Self {
             merged: Tree::new(),
@@ -29,7 +27,8 @@ impl Ground {
         }
     }
 
-    /// Composes `members`, lowest first, and tells progress about `name`; layers that do not merge are an error.
+    /// Composes `members`, lowest first, and reports progress under `name`. Layers that do not
+    /// merge are an error.
     pub fn compose(
         composer: &Composer<'_>,
         name: &str,
@@ -38,7 +37,8 @@ impl Ground {
         let transaction = composer.repository().begin()?;
         let mut composition = composer.compose(name, members, &transaction)?;
         refuse(std::mem::take(&mut composition.findings))?;
-        // The view reads objects from the repository: what the merge and the derivers made must be there first.
+        // The view reads objects from the repository, so those of the merge and the derivers must
+        // be stored first.
         transaction.store()?;
         Ok(Self {
             merged: composition.merged,
@@ -50,8 +50,8 @@ impl Ground {
     pub fn change(
         &self,
         work: &WorkDir,
-        sink: &Sink<'_>,
-        change: impl FnOnce(&View) -> Result<(), BuildError> + Send,
+        sink: &BuildSink<'_>,
+        change: impl FnOnce(&MountedView) -> Result<(), BuildError> + Send,
     ) -> Result<Tree, BuildError> {
         let repository = sink.transaction().repository();
         let ids = ids_of(&self.lower, &|id| repository.read_object(id))?;
@@ -60,7 +60,7 @@ impl Ground {
         let kind = lower_kind(work, &objects_dir)?;
         let view_dir = work.path().join("view");
         repository.disk().mkdir(&view_dir, 0o755)?;
-        let below = Lower {
+        let below = LowerTree {
             tree: &self.lower,
             ids: &ids,
             objects: &objects,
@@ -72,28 +72,6 @@ impl Ground {
             Ok::<_, BuildError>(captured.changeset)
         })?;
         Ok(after(&self.lower, changeset))
-    }
-}
-
-/// Says how a view gets at what is below it, by what the system can do.
-pub fn lower_kind<'o>(work: &WorkDir, objects: &'o Path) -> Result<LowerKind<'o>, BuildError> {
-    Ok(if Capabilities::probe(work.path())?.composefs.works() {
-        LowerKind::Image(objects)
-    } else {
-        LowerKind::Checkout
-    })
-}
-
-/// Directories whose contents belong to the running system.
-pub fn volatile() -> ScanOptions {
-    let closed = ["dev", "proc", "run", "sys", "tmp"];
-    let closed = closed
-        .iter()
-        .filter_map(|path| RelPath::from_text(path).ok())
-        .collect();
-    ScanOptions {
-        closed,
-        ..ScanOptions::default()
     }
 }
 

@@ -1,0 +1,28 @@
+//! What a layer's definition says about the files that its build makes.
+
+use std::collections::BTreeMap;
+
+use crate::path::RelPath;
+use crate::recipe::{Definition, SecretRule, StateRule};
+
+/// Rules for the files that a build makes.
+#[derive(Debug, Clone, Copy)]
+pub struct SettleRules<'a> {
+    /// The layer, for messages.
+    pub layer: &'a str,
+    /// Its `[state]`.
+    pub state: &'a [StateRule],
+    /// Its `[secrets]`.
+    pub secrets: &'a BTreeMap<RelPath, SecretRule>,
+}
+
+impl<'a> SettleRules<'a> {
+    /// Returns what a definition says.
+    pub fn of(definition: &'a Definition) -> Self {
+        Self {
+            layer: &definition.name,
+            state: &definition.state,
+            secrets: &definition.secrets,
+        }
+    }
+}
