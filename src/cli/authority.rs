@@ -11,8 +11,8 @@ use super::{CliError, Context, config_dir, error};
 use crate::durable::DurableError;
 use crate::remote::{Location, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
-use crate::transfer::Authority;
-use crate::trust::{KeyStore, Policy, State, TrustError};
+use crate::transfer::SigningAuthority;
+use crate::trust::{KeyStore, Policy, TrustError, TrustState};
 
 /// Where keys are.
 #[derive(Debug, Args)]
@@ -65,15 +65,15 @@ pub struct Desk {
     /// The trusted root.
     pub root: Vec<u8>,
     /// What is remembered of the remote.
-    pub state: State,
+    pub state: TrustState,
     /// When it is, in seconds since 1970.
     pub now: i64,
 }
 
 impl Desk {
     /// Returns what signing takes.
-    pub fn authority(&self) -> Authority<'_> {
-        Authority {
+    pub fn authority(&self) -> SigningAuthority<'_> {
+        SigningAuthority {
             remote: self.remote.as_ref(),
             root: &self.root,
             state: &self.state,
@@ -177,9 +177,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 }
 
 /// Opens what is remembered of a remote.
-pub fn state(context: &Context, name: &str) -> Result<State, CliError> {
+pub fn state(context: &Context, name: &str) -> Result<TrustState, CliError> {
     let dir = states(context)?.join(name);
-    Ok(State::open(Arc::clone(&context.disk), &dir)?)
+    Ok(TrustState::open(Arc::clone(&context.disk), &dir)?)
 }
 
 /// Finds the directory of what is remembered of remotes: in the repository if there is one, else

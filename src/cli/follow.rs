@@ -9,10 +9,10 @@ use super::meter::Meter;
 use super::patience::patient;
 use super::{CliError, Context, authority, ui};
 use crate::format::release::ChannelName;
-use crate::remote::{OpenOptions, Remark};
+use crate::remote::{RemarkHandler, RemoteOptions};
 use crate::time::{Clock as _, SystemClock};
 use crate::transfer::{
-    ChannelForecast, FollowOptions, How, MachineId, Origins, PullOptions, Pulled, Turn,
+    ChannelForecast, Delivery, FollowOptions, MachineId, Origins, PullOptions, Pulled, Turn,
 };
 
 /// How many requests at once.
@@ -63,14 +63,14 @@ pub fn channel_name(text: &str) -> Result<ChannelName, CliError> {
 }
 
 /// Opens remotes as commands do: an interrupt ends their waiting.
-pub fn open_options(context: &Context) -> OpenOptions {
-    OpenOptions {
+pub fn open_options(context: &Context) -> RemoteOptions {
+    RemoteOptions {
         cancel: Arc::clone(&context.cancel),
-        remark: Remark(Arc::new({
+        remark: RemarkHandler(Arc::new({
             let ui = context.ui.clone();
             move |text| ui.remark(text)
         })),
-        ..OpenOptions::default()
+        ..RemoteOptions::default()
     }
 }
 
@@ -138,9 +138,9 @@ pub fn describe(pulled: &Pulled) -> String {
         .iter()
         .map(|part| {
             let how = match part.how {
-                How::Present => "here".to_owned(),
-                How::Delta => format!("delta of {}", ui::size(part.delta_bytes)),
-                How::Packs => "in full".to_owned(),
+                Delivery::Present => "here".to_owned(),
+                Delivery::Delta => format!("delta of {}", ui::size(part.delta_bytes)),
+                Delivery::Packs => "in full".to_owned(),
             };
             let (kind, id) = (part.kind.word(), part.id.layer().short());
             let (name, version) = (part.name.clone(), part.version.clone());
@@ -184,9 +184,9 @@ pub fn describe(pulled: &Pulled) -> String {
 pub fn describe_forecast(channel: &ChannelForecast) -> String {
     let rows = channel.forecast.parts.iter().map(|part| {
         let how = match part.how {
-            How::Present => "here".to_owned(),
-            How::Delta => format!("delta of {}", ui::size(part.bytes)),
-            How::Packs => format!("in full, {}", ui::size(part.bytes)),
+            Delivery::Present => "here".to_owned(),
+            Delivery::Delta => format!("delta of {}", ui::size(part.bytes)),
+            Delivery::Packs => format!("in full, {}", ui::size(part.bytes)),
         };
         let (kind, id) = (part.kind.word(), part.id.layer().short());
         let (name, version) = (part.name.clone(), part.version.clone());

@@ -14,7 +14,8 @@ use crate::format::release::{ChannelName, Kind};
 use crate::store::{Repository, Resolved};
 use crate::time::{parse_moment, rfc3339};
 use crate::transfer::{
-    self, Outcome, PrepareOptions, Prepared, Publication, Signer as _, Signing, What,
+    self, HeadSigner, PrepareOptions, PreparedRelease, Publication, PublishOutcome, ReleaseSubject,
+    Signer as _,
 };
 
 /// Publishes an image or a layer to channels of a remote.
@@ -27,7 +28,7 @@ use crate::transfer::{
   layerset publish web --to main --channel stable --pending web.json   # for others to sign
   layerset publish web --to main --channel stable --dry-run     # the plan, with bytes
 
-What the remote has is not sent again. Machines see nothing before all of it is there: the
+ReleaseSubject the remote has is not sent again. Machines see nothing before all of it is there: the
 last step replaces one signed file. Several publishers may work at once.
 
 A remote that is silent for 30 seconds, or sends less than 1024 bytes a second for so long, is
@@ -99,7 +100,7 @@ impl Publish {
             .map_err(|error| CliError::usage(error.to_string()))?;
         let desk = self.signatory.open(context)?;
         let meter = Meter::new(&context.ui);
-        let mut signing = Signing::open(desk.authority())?;
+        let mut signing = HeadSigner::open(desk.authority())?;
         let options = PrepareOptions {
             level: self.level,
             deltas: self.deltas,
@@ -136,7 +137,7 @@ impl Publish {
         self.report(context, &publication, Some(&outcome))
     }
 
-    fn layer_channels(&self, prepared: &[Prepared]) -> Result<Vec<ChannelName>, CliError> {
+    fn layer_channels(&self, prepared: &[PreparedRelease]) -> Result<Vec<ChannelName>, CliError> {
         let layers = prepared
             .iter()
             .filter(|prepared| self.with_layers && prepared.release.kind == Kind::Layer);
@@ -151,15 +152,15 @@ impl Publish {
             .map_err(|error| CliError::usage(error.to_string()))
     }
 
-    fn resolve(&self, repository: &Repository) -> Result<(What, Kind, String), CliError> {
+    fn resolve(&self, repository: &Repository) -> Result<(ReleaseSubject, Kind, String), CliError> {
         match repository.resolve(&self.what)? {
             Resolved::Image(id) => {
                 let name = repository.read_image(&id)?.name;
-                Ok((What::Image(id), Kind::Image, name))
+                Ok((ReleaseSubject::Image(id), Kind::Image, name))
             }
             Resolved::Layer(id) => {
                 let name = repository.read_layer(&id)?.name;
-                Ok((What::Layer(id), Kind::Layer, name))
+                Ok((ReleaseSubject::Layer(id), Kind::Layer, name))
             }
             _ => Err(CliError::usage(format!(
                 "'{}' is neither an image nor a layer",
@@ -172,7 +173,7 @@ impl Publish {
         &self,
         context: &Context,
         publication: &Publication,
-        outcome: Option<&Outcome>,
+        outcome: Option<&PublishOutcome>,
     ) -> Result<(), CliError> {
         let lines: Vec<Line<'_>> = publication.prepared.iter().map(line).collect();
         let channels: Vec<String> = publication
@@ -235,7 +236,7 @@ impl Publish {
 fn hand_over(
     context: &Context,
     desk: &Desk,
-    signing: &Signing<'_>,
+    signing: &HeadSigner<'_>,
     publication: &Publication,
     path: &Path,
     meter: &Meter,
@@ -252,7 +253,7 @@ fn hand_over(
     write_pending(context, &pending, path, desk.remote.location(), &changes)
 }
 
-fn line(prepared: &Prepared) -> Line<'_> {
+fn line(prepared: &PreparedRelease) -> Line<'_> {
     let release = &prepared.release;
     Line {
         kind: release.kind,

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use super::huffman::{Bits, Block};
+use super::huffman::{BitWriter, Block};
 
 const WINDOW: usize = 1 << 15;
 const HASH_BITS: u32 = 15;
@@ -33,7 +33,7 @@ const TUNING: [[usize; 4]; 6] = [
 
 /// Compresses what is written to it into `out`.
 pub(super) struct Deflater<W: Write> {
-    out: Bits<W>,
+    out: BitWriter<W>,
     tuning: [usize; 4],
     /// Input from position `start` on; positions count from the start of the input.
     buffer: Vec<u8>,
@@ -55,7 +55,7 @@ pub(super) struct Deflater<W: Write> {
 impl<W: Write> Deflater<W> {
     pub(super) fn new(level: u8, out: W) -> Self {
         Self {
-            out: Bits::new(out),
+            out: BitWriter::new(out),
             tuning: TUNING[usize::from(level.clamp(4, 9)) - 4],
             buffer: Vec::new(),
             start: 0,

@@ -161,9 +161,9 @@ impl<W: Write> Write for Recompressor<W> {
 }
 
 /// Takes exactly these bytes, and fails at the first other one.
-struct Expect<'a>(&'a [u8]);
+struct ExpectWriter<'a>(&'a [u8]);
 
-impl Write for Expect<'_> {
+impl Write for ExpectWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.strip_prefix(bytes) {
             Some(rest) => {
@@ -182,7 +182,7 @@ impl Write for Expect<'_> {
 /// Says whether a coding makes exactly `packed` of `contents`.
 pub fn reproduces(coding: &Coding, packed: &[u8], contents: &[u8]) -> bool {
     let attempt = || -> io::Result<bool> {
-        let mut encoder = Recompressor::new(coding, contents.len() as u64, Expect(packed))?;
+        let mut encoder = Recompressor::new(coding, contents.len() as u64, ExpectWriter(packed))?;
         encoder.write_all(contents)?;
         Ok(encoder.finish()?.0.is_empty())
     };

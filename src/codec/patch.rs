@@ -16,7 +16,7 @@ use std::io;
 
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 
-use super::diff::{Run, common, runs};
+use super::diff::{AlignedRun, common, runs};
 
 /// Tells what does not compress: a high level would only take longer.
 const QUICK_LEVEL: i32 = 1;
@@ -53,7 +53,7 @@ pub fn needs_prefix(mut patch: &[u8]) -> bool {
 fn split(raw: &[u8], prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut data, mut ops) = (Vec::new(), Vec::new());
     let (mut at, mut from) = (0, 0);
-    for Run {
+    for AlignedRun {
         at: start,
         from: old,
         len,

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read, SeekFrom, Write};
 
-use super::Contents;
+use super::ObjectReader;
 use crate::codec::{self, Form};
 use crate::id::ObjectId;
 
@@ -11,7 +11,7 @@ const MAX_SKIPPED: u64 = 4 << 30;
 
 /// Where something is: an object by its id, and a part of one of its forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct ObjectSlice {
     pub(super) id: ObjectId,
     pub(super) form: Form,
     pub(super) start: u64,
@@ -20,8 +20,8 @@ pub(super) struct Place {
 }
 
 /// Reads places one after the other; those that follow each other in one form are unpacked once.
-pub(super) struct Extents<'c> {
-    contents: &'c dyn Contents,
+pub(super) struct ExtentReader<'c> {
+    contents: &'c dyn ObjectReader,
     cursor: Option<Cursor<'c>>,
     skipped: u64,
     buffer: Vec<u8>,
@@ -33,8 +33,8 @@ struct Cursor<'c> {
     at: u64,
 }
 
-impl<'c> Extents<'c> {
-    pub(super) fn new(contents: &'c dyn Contents) -> Self {
+impl<'c> ExtentReader<'c> {
+    pub(super) fn new(contents: &'c dyn ObjectReader) -> Self {
         Self {
             contents,
             cursor: None,
@@ -49,7 +49,7 @@ impl<'c> Extents<'c> {
     }
 
     /// Writes exactly the bytes of a place.
-    pub(super) fn copy(&mut self, place: &Place, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn copy(&mut self, place: &ObjectSlice, out: &mut dyn Write) -> io::Result<()> {
         let mut cursor = self.seek(place)?;
         self.pump(&mut cursor, place.len, out)?;
         if place.form != Form::Raw {
@@ -58,7 +58,7 @@ impl<'c> Extents<'c> {
         Ok(())
     }
 
-    fn seek(&mut self, place: &Place) -> io::Result<Cursor<'c>> {
+    fn seek(&mut self, place: &ObjectSlice) -> io::Result<Cursor<'c>> {
         let key = (place.id, place.form, place.start);
         if place.form == Form::Raw {
             let mut file = self.contents.open(&place.id)?;

@@ -5,11 +5,11 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use super::encode::{Options, io_error};
-use super::extents::{Extents, Place};
+use super::encode::{EncodeOptions, io_error};
+use super::extents::{ExtentReader, ObjectSlice};
 use super::parallel::{in_parallel, lock};
 use super::plan::{Base, Plan, PlannedPiece};
-use super::{Contents, DeltaError, Item};
+use super::{DeltaError, DeltaItem, ObjectReader};
 use crate::codec::{Coding, Form, patch};
 use crate::id::ObjectId;
 
@@ -27,12 +27,12 @@ const AROUND: u64 = 3 << 19;
 
 /// What a frame is made of.
 #[derive(Default)]
-pub(super) struct Job {
-    pub(super) data: Vec<Place>,
-    pub(super) prefix: Vec<Place>,
+pub(super) struct FrameJob {
+    pub(super) data: Vec<ObjectSlice>,
+    pub(super) prefix: Vec<ObjectSlice>,
 }
 
-impl Job {
+impl FrameJob {
     pub(super) fn size(&self) -> u64 {
         self.data.iter().map(|place| place.len).sum()
     }
@@ -45,7 +45,7 @@ impl Job {
 /// Cuts the fresh data into frames: small contents share one, which compresses better and costs
 /// less of the index; large ones are cut, so that a receiver needs little memory and several
 /// threads can work.
-pub(super) fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> {
+pub(super) fn jobs(items: &[DeltaItem], plans: &[Plan], order: &[usize]) -> Vec<FrameJob> {
     let mut cutter = Cutter::default();
     for n in order {
         let plan = &plans[*n];
@@ -70,9 +70,9 @@ pub(super) fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> 
 
 #[derive(Default)]
 struct Cutter {
-    done: Vec<Job>,
+    done: Vec<FrameJob>,
     /// The frame that is being filled.
-    job: Job,
+    job: FrameJob,
 }
 
 impl Cutter {
@@ -120,7 +120,7 @@ impl Cutter {
                         Form::Raw => (0, segment.start + at),
                         _ => (segment.start, at),
                     };
-                    self.job.data.push(Place {
+                    self.job.data.push(ObjectSlice {
                         id,
                         form,
                         start,
@@ -144,7 +144,7 @@ impl Cutter {
 }
 
 /// Returns what a part of some fresh data is compressed against.
-fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<Place> {
+fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<ObjectSlice> {
     match base {
         Base::None => Vec::new(),
         Base::Whole(place) if place.len <= PREFIX => vec![*place],
@@ -157,7 +157,7 @@ fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<Place> {
             let end = (scale(part.end) + AROUND)
                 .min(place.len)
                 .min(start + PREFIX);
-            vec![Place {
+            vec![ObjectSlice {
                 offset: place.offset + start,
                 len: end - start,
                 ..*place
@@ -172,14 +172,18 @@ fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<Place> {
                     break;
                 }
                 left -= len;
-                taken.push(Place { len, ..*place });
+                taken.push(ObjectSlice { len, ..*place });
             }
             taken
         }
     }
 }
 
-fn read_all(extents: &mut Extents<'_>, places: &[Place], size: u64) -> Result<Vec<u8>, DeltaError> {
+fn read_all(
+    extents: &mut ExtentReader<'_>,
+    places: &[ObjectSlice],
+    size: u64,
+) -> Result<Vec<u8>, DeltaError> {
     let mut bytes = Vec::with_capacity(size as usize);
     for place in places {
         extents.reset();
@@ -190,7 +194,7 @@ fn read_all(extents: &mut Extents<'_>, places: &[Place], size: u64) -> Result<Ve
 }
 
 /// The frames in the spool. They are done in any order, and written in that of their numbers.
-struct Written<'s, S> {
+struct FrameSpool<'s, S> {
     spool: &'s mut S,
     /// Those that are done before one with a lower number.
     waiting: BTreeMap<usize, Vec<u8>>,
@@ -198,7 +202,7 @@ struct Written<'s, S> {
     needs_prefix: Vec<bool>,
 }
 
-impl<S: Write> Written<'_, S> {
+impl<S: Write> FrameSpool<'_, S> {
     fn add(&mut self, number: usize, packed: Vec<u8>) -> Result<(), DeltaError> {
         self.waiting.insert(number, packed);
         while let Some(packed) = self.waiting.remove(&self.sizes.len()) {
@@ -214,14 +218,14 @@ impl<S: Write> Written<'_, S> {
 
 /// Compresses all frames, and returns their sizes; a prefix that was of no use is dropped.
 pub(super) fn compress_all<S: Write + Send>(
-    jobs: &mut [Job],
-    contents: &dyn Contents,
+    jobs: &mut [FrameJob],
+    contents: &dyn ObjectReader,
     spool: &mut S,
-    options: &Options,
+    options: &EncodeOptions,
     cancel: &AtomicBool,
 ) -> Result<Vec<u64>, DeltaError> {
     let all = &*jobs;
-    let written = Mutex::new(Written {
+    let written = Mutex::new(FrameSpool {
         spool,
         waiting: BTreeMap::new(),
         sizes: Vec::new(),
@@ -231,7 +235,7 @@ pub(super) fn compress_all<S: Write + Send>(
         all.len(),
         options.threads,
         cancel,
-        || Extents::new(contents),
+        || ExtentReader::new(contents),
         |extents, n| {
             let prefix = read_all(extents, &all[n].prefix, all[n].prefix_size())?;
             let data = read_all(extents, &all[n].data, all[n].size())?;

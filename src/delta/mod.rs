@@ -4,18 +4,18 @@
 //! that is compressed against them; it looks into compressed files where [`crate::codec`] can make them again.
 //! [`Delta::open`] reads such a file, and [`Delta::apply`] makes the objects. The format is in [`crate::format::delta`].
 //!
-//! Nothing that a delta makes is trusted: whoever takes it ([`Sink`]) checks digests. An object that cannot be made is
+//! Nothing that a delta makes is trusted: whoever takes it ([`DeltaSink`]) checks digests. An object that cannot be made is
 //! reported, and the others are made all the same: what is missing can be had in full.
 
 mod apply;
 mod archive;
+mod cost;
 mod cpio;
 mod encode;
 mod extents;
 mod frames;
-mod labour;
-mod making;
 mod names;
+mod object_maker;
 mod open;
 mod order;
 mod parallel;
@@ -26,10 +26,10 @@ mod tests;
 
 use std::io::{self, Read, Seek, Write};
 
-pub use apply::Applied;
-pub use encode::{Encoded, Method, Options, Tally, encode};
-pub use labour::Laborious;
-pub use open::{Delta, Limits};
+pub use apply::ApplyReport;
+pub use cost::RecompressionCost;
+pub use encode::{EncodeMethod, EncodeOptions, EncodedDelta, MethodStats, encode};
+pub use open::{Delta, DeltaLimits};
 
 use crate::format::FormatError;
 use crate::format::release::ReleaseId;
@@ -37,7 +37,7 @@ use crate::id::ObjectId;
 use crate::path::RelPath;
 
 /// Gives the bytes of objects.
-pub trait Contents: Sync {
+pub trait ObjectReader: Sync {
     /// Opens an object, at its first byte.
     fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>>;
 }
@@ -90,9 +90,9 @@ impl ReadAt for [u8] {
 }
 
 /// Takes objects as they are made.
-pub trait Sink: Sync {
+pub trait DeltaSink: Sync {
     /// Calls `fill` once to have the object written, and stores it if it has the size and the digest that it should have;
-    /// nothing is visible before. Objects that were stored must be among the [`Contents`] when this returns.
+    /// nothing is visible before. Objects that were stored must be among the [`ObjectReader`] when this returns.
     fn put(&self, id: &ObjectId, size: u64, fill: &mut Fill<'_>) -> Result<(), PutError>;
 }
 
@@ -112,7 +112,7 @@ pub enum PutError {
 
 /// An object, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub struct DeltaItem {
     /// Its id.
     pub id: ObjectId,
     /// Size in bytes.
@@ -122,7 +122,7 @@ pub struct Item {
 }
 
 /// What a delta should do.
-pub struct Request<'a> {
+pub struct DeltaRequest<'a> {
     /// What the receiver has.
     pub from: ReleaseId,
     /// What it gets.
@@ -132,11 +132,11 @@ pub struct Request<'a> {
     /// The trees or changesets, old and new.
     pub trees: [&'a [u8]; 2],
     /// Objects that the receiver has.
-    pub old: &'a [Item],
+    pub old: &'a [DeltaItem],
     /// Objects that it has or gets otherwise, before this delta is applied.
-    pub also: &'a [Item],
+    pub also: &'a [DeltaItem],
     /// Objects that it lacks; each once, and none of those above.
-    pub new: &'a [Item],
+    pub new: &'a [DeltaItem],
     /// What an object costs without a delta, in bytes.
     pub full_cost: &'a (dyn Fn(&ObjectId) -> u64 + Sync),
 }

@@ -12,7 +12,7 @@ use crate::id::ObjectId;
 
 /// What a delta may take of a machine.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct DeltaLimits {
     /// The most bytes of the unpacked index.
     pub index: u64,
     /// The most bytes of a manifest or a tree.
@@ -23,7 +23,7 @@ pub struct Limits {
     pub objects: u64,
 }
 
-impl Default for Limits {
+impl Default for DeltaLimits {
     fn default() -> Self {
         Self {
             index: 64 << 20,
@@ -60,7 +60,7 @@ impl<'a> Delta<'a> {
         source: &'a dyn ReadAt,
         old_manifest: &'a [u8],
         old_tree: &'a [u8],
-        limits: &Limits,
+        limits: &DeltaLimits,
     ) -> Result<Self, DeltaError> {
         let read = |size: u64, at: u64| read(source, size, at, "the delta");
         let file = source.size().map_err(|source| DeltaError::Io {

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::Item;
+use super::DeltaItem;
 use super::frames::ALONE;
 use super::names::{pattern, split};
 use super::plan::{Plan, PlannedPiece};
 use crate::id::ObjectId;
 
 /// Returns an order in which objects can be made: what is copied from comes first; alike things stand together.
-pub(super) fn order(items: &[Item], plans: &[Plan]) -> Vec<usize> {
+pub(super) fn order(items: &[DeltaItem], plans: &[Plan]) -> Vec<usize> {
     let numbers: HashMap<ObjectId, usize> = items
         .iter()
         .enumerate()

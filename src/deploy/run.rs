@@ -22,7 +22,7 @@ use super::{
 };
 use crate::id::ImageId;
 use crate::store::Repository;
-use crate::trust::Accepted;
+use crate::trust::AcceptedRelease;
 
 /// How far to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,7 +43,7 @@ pub struct Taken {
     pub subscription: Subscription,
     /// What the machine remembers of the channel; none where the release is not the channel's
     /// newest.
-    pub accepted: Option<Accepted>,
+    pub accepted: Option<AcceptedRelease>,
 }
 
 /// How to bring an image onto a target.
@@ -135,7 +135,7 @@ impl Serialize for DeployReport {
 /// Brings an image onto the target at `site`, which is made when absent.
 ///
 /// Commit points, in order: those of [`Change::stage`], [`Change::switch`], [`Change::subscribe`],
-/// [`Accepted::remember`] and [`Change::prune`].
+/// [`AcceptedRelease::remember`] and [`Change::prune`].
 pub fn deploy(
     site: &Site,
     repository: &Repository,

@@ -13,8 +13,8 @@ use rustls::CertificateError;
 use url::Url;
 
 use super::location::is_loopback;
-use super::patience::{Body, Place};
-use super::{RemoteError, Sink};
+use super::patience::{Body, Endpoint};
+use super::{BlobSink, RemoteError};
 use crate::causes::causes;
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ const MAX_ERROR_BYTES: u64 = 16 << 10;
 /// Makes the client for `url` and what is beside it.
 ///
 /// A machine that knows no authority of certificates gets one that trusts none: servers without TLS can be used.
-pub(super) fn client(place: &Place, loopback: bool) -> Result<Client, RemoteError> {
+pub(super) fn client(place: &Endpoint, loopback: bool) -> Result<Client, RemoteError> {
     if let Ok(client) = builder(place, loopback)?.build() {
         return Ok(client);
     }
@@ -44,7 +44,7 @@ pub(super) fn client(place: &Place, loopback: bool) -> Result<Client, RemoteErro
         .map_err(|error| place.unreachable(format!("there can be no connection: {}", words(error))))
 }
 
-fn builder(place: &Place, loopback: bool) -> Result<ClientBuilder, RemoteError> {
+fn builder(place: &Endpoint, loopback: bool) -> Result<ClientBuilder, RemoteError> {
     let mut headers = HeaderMap::new();
     // A server that compresses would answer with other bytes than those that the digest and the ranges are of.
     headers.insert(
@@ -67,12 +67,12 @@ fn builder(place: &Place, loopback: bool) -> Result<ClientBuilder, RemoteError> 
 }
 
 /// Says what kept a request from being answered.
-pub(super) fn failed(place: &Place, error: reqwest::Error) -> RemoteError {
+pub(super) fn failed(place: &Endpoint, error: reqwest::Error) -> RemoteError {
     by_tls(place, &error).unwrap_or_else(|| place.unreachable(words(error)))
 }
 
 /// Says what TLS found wrong, where that is among the causes of an error: nothing that another try would change.
-pub(super) fn by_tls(place: &Place, error: &dyn Error) -> Option<RemoteError> {
+pub(super) fn by_tls(place: &Endpoint, error: &dyn Error) -> Option<RemoteError> {
     let found = causes(error).find_map(of_tls)?;
     match found {
         rustls::Error::InvalidCertificate(error) => {
@@ -149,7 +149,7 @@ pub(super) fn content_length(response: &Response) -> Option<u64> {
 }
 
 /// Turns an answer into its bytes; encoded ones are refused.
-pub(super) fn body(place: &Place, response: Response) -> Result<Body, RemoteError> {
+pub(super) fn body(place: &Endpoint, response: Response) -> Result<Body, RemoteError> {
     if let Some(coding) = header(&response, CONTENT_ENCODING)
         && !coding.eq_ignore_ascii_case("identity")
     {
@@ -162,10 +162,10 @@ pub(super) fn body(place: &Place, response: Response) -> Result<Body, RemoteErro
 
 /// Moves the bytes of the answer to a request for `range` into a sink.
 pub(super) async fn ranged(
-    place: &Place,
+    place: &Endpoint,
     response: Response,
     range: Range<u64>,
-    sink: &mut Sink<'_>,
+    sink: &mut BlobSink<'_>,
 ) -> Result<(), RemoteError> {
     let length = range.end - range.start;
     let asked = format!("bytes {}-{}", range.start, range.end - 1);
@@ -205,7 +205,7 @@ pub(super) async fn ranged(
 }
 
 /// Turns an answer that is no success into an error.
-pub(super) async fn refused(place: &Place, response: Response, hint: &str) -> RemoteError {
+pub(super) async fn refused(place: &Endpoint, response: Response, hint: &str) -> RemoteError {
     let status = response.status();
     let mut text = String::new();
     if let Ok(body) = body(place, response)
@@ -217,7 +217,12 @@ pub(super) async fn refused(place: &Place, response: Response, hint: &str) -> Re
 }
 
 /// Sorts an answer that is no success by what can be done about it.
-pub(super) fn classify(place: &Place, status: StatusCode, text: &str, hint: &str) -> RemoteError {
+pub(super) fn classify(
+    place: &Endpoint,
+    status: StatusCode,
+    text: &str,
+    hint: &str,
+) -> RemoteError {
     if status == StatusCode::TOO_MANY_REQUESTS {
         return place.unreachable(format!("it answers {status}"));
     }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
-use super::patience::Place;
+use super::patience::Endpoint;
 use super::{Environment, RemoteError};
 
 /// The most bytes that a file of credentials, or a helper's answer, has.
@@ -39,7 +39,7 @@ pub(super) fn basic(login: &Login) -> Option<HeaderValue> {
 }
 
 /// Reads a small file; none when it is not there. What it says never gets into an error.
-fn read(place: &Place, path: &Path) -> Result<Option<String>, RemoteError> {
+fn read(place: &Endpoint, path: &Path) -> Result<Option<String>, RemoteError> {
     let failed = |reason: String| {
         let path = path.display();
         place.denied(
@@ -58,7 +58,7 @@ fn read(place: &Place, path: &Path) -> Result<Option<String>, RemoteError> {
 }
 
 /// Looks a host up in the file of curl, ftp and others: netrc(5).
-pub(super) fn netrc(place: &Place, host: &str) -> Result<Option<Login>, RemoteError> {
+pub(super) fn netrc(place: &Endpoint, host: &str) -> Result<Option<Login>, RemoteError> {
     let environment = &place.options.environment;
     let path = match environment.get("NETRC") {
         Some(path) => Some(path.into()),
@@ -104,7 +104,7 @@ fn netrc_entry(text: &str, host: &str) -> Option<Login> {
 }
 
 /// What profiles of the AWS tools say: `~/.aws/credentials` before `~/.aws/config`; keys in lower case.
-pub(super) fn aws_profile(place: &Place) -> Result<BTreeMap<String, String>, RemoteError> {
+pub(super) fn aws_profile(place: &Endpoint) -> Result<BTreeMap<String, String>, RemoteError> {
     let environment = &place.options.environment;
     let profile = environment.get("AWS_PROFILE").unwrap_or("default");
     let file = |variable: &str, below: &str| {
@@ -186,7 +186,7 @@ struct DockerAuth {
 
 /// Looks a repository of a registry up where podman and docker keep what they know.
 pub(super) fn registry(
-    place: &Place,
+    place: &Endpoint,
     host: &str,
     repository: &str,
 ) -> Result<Option<RegistryLogin>, RemoteError> {
@@ -218,7 +218,7 @@ pub(super) fn registry(
 }
 
 fn in_config(
-    place: &Place,
+    place: &Endpoint,
     config: &DockerConfig,
     host: &str,
     repository: &str,
@@ -277,7 +277,7 @@ struct HelperAnswer {
 
 /// Asks `docker-credential-NAME get`, which reads a server from standard input and answers in JSON.
 fn ask_helper(
-    place: &Place,
+    place: &Endpoint,
     name: &str,
     server: &str,
 ) -> Result<Option<RegistryLogin>, RemoteError> {
@@ -384,7 +384,7 @@ mod tests {
         let text =
             r#"{"auths": {"h:5000": {"auth": "YTpi"}, "h:5000/team": {"auth": "Yzpk"}, "x": {}}}"#;
         let config: DockerConfig = serde_json::from_str(text).unwrap();
-        let place = Place {
+        let place = Endpoint {
             name: "oci://h:5000/team/app".to_owned(),
             options: Default::default(),
         };

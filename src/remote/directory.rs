@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use sha2::Digest as _;
 
-use super::patience::{Place, local, random};
-use super::{Head, OpenOptions, Remote, RemoteError, Revision, Sink, WritableRemote, blob_key};
+use super::patience::{Endpoint, local, random};
+use super::{
+    BlobSink, Head, Remote, RemoteError, RemoteOptions, Revision, WritableRemote, blob_key,
+};
 use crate::durable::{Disk, DurableError, Lock, LockMode, RealDisk, replace_file};
 use crate::sha256::Sha256;
 
@@ -23,16 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A remote in a directory.
 pub(super) struct Directory {
     root: PathBuf,
-    place: Place,
+    place: Endpoint,
     writable: bool,
 }
 
 impl Directory {
     /// Names a directory; nothing is touched yet. One to write to is made when something is written.
-    pub fn new(root: &Path, options: &OpenOptions, writable: bool) -> Self {
+    pub fn new(root: &Path, options: &RemoteOptions, writable: bool) -> Self {
         Self {
             root: root.to_owned(),
-            place: Place {
+            place: Endpoint {
                 name: root.display().to_string(),
                 options: options.clone(),
             },
@@ -169,7 +171,7 @@ impl Remote for Directory {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         if range.is_empty() {
             return Ok(());
@@ -230,7 +232,7 @@ impl WritableRemote for Directory {
         let beside = dir.join(format!(".{blob}.{}-{:x}.new", std::process::id(), random()));
         let disk = RealDisk;
         let stored = (|| {
-            let mut source = Source::new(blob, file, size)?;
+            let mut source = BlobReader::new(blob, file, size)?;
             let mut fault = None;
             let write = disk.write(&beside, 0o644, &mut |out| {
                 while let Some(bytes) = source.next().map_err(|error| stop(&mut fault, error))? {
@@ -304,7 +306,7 @@ pub(super) fn digest(bytes: &[u8]) -> Sha256 {
 }
 
 /// The local file of a blob that is being put: its bytes in order, and an error instead of the end if they are others.
-pub(super) struct Source<'a> {
+pub(super) struct BlobReader<'a> {
     blob: Sha256,
     file: &'a mut File,
     left: u64,
@@ -312,7 +314,7 @@ pub(super) struct Source<'a> {
     buffer: Vec<u8>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> BlobReader<'a> {
     pub fn new(blob: &Sha256, file: &'a mut File, size: u64) -> Result<Self, RemoteError> {
         file.rewind().map_err(|error| unread(blob, error))?;
         Ok(Self {

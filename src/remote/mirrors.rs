@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::patience::Place;
-use super::{Head, Location, OpenOptions, Remote, RemoteError, Sink, open};
+use super::patience::Endpoint;
+use super::{BlobSink, Head, Location, Remote, RemoteError, RemoteOptions, open};
 use crate::sha256::Sha256;
 
 /// Remotes with the same contents. One that failed is asked last for the rest of the run.
@@ -19,7 +19,7 @@ pub struct Mirrors {
     /// Who sent something of a blob that nobody found wrong yet.
     senders: Mutex<BTreeMap<Sha256, BTreeSet<usize>>>,
     /// How often and how patiently all are asked again when none answered; once where that is not said.
-    patience: Option<Place>,
+    patience: Option<Endpoint>,
 }
 
 impl Mirrors {
@@ -36,8 +36,8 @@ impl Mirrors {
 
     /// Opens them in order of preference. Where there are several, each is asked once before the next one is: one that is silent
     /// costs one wait, and tries again are rounds of all.
-    pub fn open(locations: &[Location], options: &OpenOptions) -> Result<Self, RemoteError> {
-        let once = OpenOptions {
+    pub fn open(locations: &[Location], options: &RemoteOptions) -> Result<Self, RemoteError> {
+        let once = RemoteOptions {
             attempts: 1,
             ..options.clone()
         };
@@ -46,7 +46,7 @@ impl Mirrors {
             _ => {
                 let name = "all mirrors".to_owned();
                 let options = options.clone();
-                (&once, Some(Place { name, options }))
+                (&once, Some(Endpoint { name, options }))
             }
         };
         let remotes = locations.iter().map(|location| open(location, each));
@@ -159,7 +159,7 @@ impl Remote for Mirrors {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         let mut at = range.start;
         self.ask(|index, remote| {

@@ -22,17 +22,17 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 
-pub use counted::Counted;
+pub use counted::CountingRemote;
 pub use location::Location;
 pub use mirrors::Mirrors;
-pub use options::{Environment, OpenOptions, Remark};
+pub use options::{Environment, RemarkHandler, RemoteOptions};
 
 use crate::sha256::Sha256;
 
 /// Opens a remote to read from it. Nothing is asked of it yet.
 ///
 /// Remotes wait on the calling thread: they must not be used on a thread of a tokio runtime.
-pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Remote>, RemoteError> {
+pub fn open(location: &Location, options: &RemoteOptions) -> Result<Box<dyn Remote>, RemoteError> {
     let name = location.to_string();
     Ok(match location {
         Location::Directory(path) => Box::new(directory::Directory::new(path, options, false)),
@@ -47,7 +47,7 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Remote
 /// Opens a remote to publish to it. Nothing is asked of it yet; a directory is made when something is written.
 pub fn open_writable(
     location: &Location,
-    options: &OpenOptions,
+    options: &RemoteOptions,
 ) -> Result<Box<dyn WritableRemote>, RemoteError> {
     let name = location.to_string();
     Ok(match location {
@@ -83,7 +83,7 @@ pub trait Remote: Send + Sync {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError>;
 
     /// Is told that what was read of a blob was wrong: another place is asked for it next, where there is one. Returns the
@@ -100,7 +100,7 @@ pub trait Remote: Send + Sync {
 }
 
 /// Takes bytes as they arrive.
-pub type Sink<'a> = dyn FnMut(&[u8]) -> std::io::Result<()> + 'a;
+pub type BlobSink<'a> = dyn FnMut(&[u8]) -> std::io::Result<()> + 'a;
 
 /// What a remote can do for publishers.
 pub trait WritableRemote: Remote {
@@ -142,7 +142,7 @@ impl<R: Remote + ?Sized> Remote for Box<R> {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         (**self).read_blob(blob, range, sink)
     }

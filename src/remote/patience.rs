@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{OpenOptions, RemoteError, Sink};
+use super::{BlobSink, RemoteError, RemoteOptions};
 
 /// How often a wait looks whether it is interrupted.
 const TICK: Duration = Duration::from_millis(200);
@@ -25,7 +25,7 @@ const PROGRESS: u64 = 1 << 20;
 ///
 /// Must not be called from a thread of another tokio runtime.
 pub(super) fn block_on<T>(
-    place: &Place,
+    place: &Endpoint,
     future: impl Future<Output = Result<T, RemoteError>>,
 ) -> Result<T, RemoteError> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
@@ -42,14 +42,14 @@ pub(super) fn block_on<T>(
 
 /// What a remote is called in errors, and how patient it is.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     /// The location, without credentials.
     pub name: String,
     /// Limits.
-    pub options: OpenOptions,
+    pub options: RemoteOptions,
 }
 
-impl Place {
+impl Endpoint {
     pub fn unreachable(&self, reason: impl Into<String>) -> RemoteError {
         RemoteError::Unreachable {
             location: self.name.clone(),
@@ -170,8 +170,8 @@ impl Place {
     pub fn read_range(
         &self,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
-        mut attempt: impl FnMut(Range<u64>, &mut Sink<'_>) -> Result<(), RemoteError>,
+        sink: &mut BlobSink<'_>,
+        mut attempt: impl FnMut(Range<u64>, &mut BlobSink<'_>) -> Result<(), RemoteError>,
     ) -> Result<(), RemoteError> {
         let (mut at, mut failures, mut since) = (range.start, 0, 0);
         while at < range.end {
@@ -215,7 +215,7 @@ impl Place {
         mut skip: u64,
         length: u64,
         open_ended: bool,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         let mut rate = Rate::default();
         let mut left = length;

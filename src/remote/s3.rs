@@ -19,10 +19,12 @@ use url::Url;
 
 use super::client::{by_tls, classify, client};
 use super::credentials::{aws_profile, names_s3_keys};
-use super::directory::Source;
+use super::directory::BlobReader;
 use super::location::is_loopback;
-use super::patience::{Place, block_on};
-use super::{Head, OpenOptions, Remote, RemoteError, Revision, Sink, WritableRemote, blob_key};
+use super::patience::{Endpoint, block_on};
+use super::{
+    BlobSink, Head, Remote, RemoteError, RemoteOptions, Revision, WritableRemote, blob_key,
+};
 use crate::causes::{causes, deepest};
 use crate::sha256::Sha256;
 
@@ -44,7 +46,7 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct S3 {
     store: AmazonS3,
     prefix: String,
-    place: Place,
+    place: Endpoint,
     has_credentials: AtomicBool,
 }
 
@@ -53,9 +55,9 @@ impl S3 {
         bucket: &str,
         prefix: &str,
         name: String,
-        options: &OpenOptions,
+        options: &RemoteOptions,
     ) -> Result<Self, RemoteError> {
-        let place = Place {
+        let place = Endpoint {
             name,
             options: options.clone(),
         };
@@ -174,7 +176,7 @@ impl S3 {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError> {
         let key = self.key(&blob_key(blob));
-        let mut source = Source::new(blob, file, size)?;
+        let mut source = BlobReader::new(blob, file, size)?;
         if size <= PART {
             let mut bytes = Vec::with_capacity(size as usize);
             while let Some(chunk) = source.next()? {
@@ -218,7 +220,7 @@ impl S3 {
     async fn upload_parts(
         &self,
         upload: &mut dyn MultipartUpload,
-        mut source: Source<'_>,
+        mut source: BlobReader<'_>,
         size: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError> {
@@ -364,7 +366,7 @@ impl Remote for S3 {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         let place = &self.place;
         let key = self.key(&blob_key(blob));
@@ -464,7 +466,7 @@ impl WritableRemote for S3 {
 }
 
 /// Says whether an endpoint is this machine; refuses one that would carry secrets over a network in the clear.
-fn check_endpoint(place: &Place, endpoint: &str) -> Result<bool, RemoteError> {
+fn check_endpoint(place: &Endpoint, endpoint: &str) -> Result<bool, RemoteError> {
     let refuse = |reason: &str| RemoteError::Location {
         location: place.name.clone(),
         reason: reason.to_owned(),

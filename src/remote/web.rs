@@ -10,8 +10,8 @@ use super::client::{body, client, content_length, header, is_private, ranged, re
 use super::credentials::{basic, netrc};
 use super::directory::head_of;
 use super::location::is_loopback;
-use super::patience::{Place, block_on};
-use super::{Head, OpenOptions, Remote, RemoteError, Sink, blob_key};
+use super::patience::{Endpoint, block_on};
+use super::{BlobSink, Head, Remote, RemoteError, RemoteOptions, blob_key};
 use crate::sha256::Sha256;
 
 const HINT: &str = "credentials for web servers are looked for in ~/.netrc (NETRC names another file), and sent by https only";
@@ -19,14 +19,14 @@ const HINT: &str = "credentials for web servers are looked for in ~/.netrc (NETR
 /// A remote behind a web server.
 pub(super) struct Web {
     base: Url,
-    place: Place,
+    place: Endpoint,
     client: Client,
     authorization: Option<HeaderValue>,
 }
 
 impl Web {
-    pub fn new(base: &Url, name: String, options: &OpenOptions) -> Result<Self, RemoteError> {
-        let place = Place {
+    pub fn new(base: &Url, name: String, options: &RemoteOptions) -> Result<Self, RemoteError> {
+        let place = Endpoint {
             name,
             options: options.clone(),
         };
@@ -134,7 +134,7 @@ impl Remote for Web {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         let place = &self.place;
         place.read_range(range, sink, |range, sink| {

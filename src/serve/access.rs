@@ -16,7 +16,7 @@ const WAITING_LINES: usize = 8192;
 
 /// What is noted of an answer.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub(super) struct AccessRecord<'a> {
     /// Who asked.
     pub(super) peer: IpAddr,
     /// When the answer ended, in seconds since 1970.
@@ -35,7 +35,7 @@ pub(super) struct Line<'a> {
     pub(super) millis: u128,
 }
 
-impl Line<'_> {
+impl AccessRecord<'_> {
     fn text(&self) -> String {
         let mut text = format!("{} - - [{}] \"", self.peer, clf_date(self.at));
         quote(&mut text, self.request);
@@ -114,7 +114,7 @@ impl AccessLog {
     }
 
     /// Notes an answer.
-    pub(super) fn note(&self, line: &Line<'_>) {
+    pub(super) fn note(&self, line: &AccessRecord<'_>) {
         if self.lines.try_send(line.text()).is_err() {
             self.metrics.lost_lines.fetch_add(1, Ordering::Relaxed);
         }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_line_is_in_the_combined_format_and_cannot_be_forged() {
-        let line = Line {
+        let line = AccessRecord {
             peer: "127.0.0.1".parse().unwrap(),
             at: 1_795_263_905,
             request: "GET /head\" 200 1\n HTTP/1.1",

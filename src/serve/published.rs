@@ -52,7 +52,7 @@ fn blob(path: &str) -> Option<Sha256> {
 }
 
 /// The directory of a remote.
-pub(super) struct Published {
+pub(super) struct PublishedFiles {
     dir: File,
     /// The head as it was last read.
     head: Mutex<Option<(Stamp, HeadFile)>>,
@@ -70,7 +70,7 @@ pub(super) struct HeadFile {
 /// By what another state of a file is recognised: device, inode, size, and when it last changed, in seconds and nanoseconds.
 type Stamp = (u64, u64, u64, i64, i64);
 
-impl Published {
+impl PublishedFiles {
     /// Opens the directory, which may be reached by a symlink.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -182,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::write(at("secret"), b"secret").unwrap();
-        let published = Published::open(dir.path()).unwrap();
+        let published = PublishedFiles::open(dir.path()).unwrap();
         assert!(published.head().unwrap().is_none());
         std::os::unix::fs::symlink("secret", at("head")).unwrap();
         assert!(published.head().unwrap().is_none());
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_replaced_head_is_read_again_and_an_endless_one_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let published = Published::open(dir.path()).unwrap();
+        let published = PublishedFiles::open(dir.path()).unwrap();
         for text in ["one", "two"] {
             std::fs::write(dir.path().join("new"), text).unwrap();
             std::fs::rename(dir.path().join("new"), dir.path().join("head")).unwrap();

@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::fetch::Watch;
+use super::fetch::FetchObserver;
 use crate::sha256::Sha256;
 
 /// Pieces of blobs that are worked on as soon as all of their bytes arrived.
 pub struct Arrivals {
     pieces: Vec<(Sha256, Range<u64>)>,
-    state: Mutex<State>,
+    state: Mutex<ArrivalState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ArrivalState {
     /// By request: which piece has all that it gets of the request once it arrived up to where, nearest last.
     requests: Vec<Vec<(u64, usize)>>,
     /// By piece: of how many requests it still waits for bytes.
@@ -37,7 +37,7 @@ impl Arrivals {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ArrivalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,7 +92,7 @@ impl Drop for Stopping<'_> {
     }
 }
 
-impl Watch for Arrivals {
+impl FetchObserver for Arrivals {
     fn planned(&self, requests: &[(Sha256, Range<u64>)]) {
         let mut state = self.lock();
         state.requests = vec![Vec::new(); requests.len()];

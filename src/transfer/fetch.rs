@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::line::Line;
+use super::link::LinkStats;
 use super::spool::Spool;
-use super::{Progress, TransferError};
+use super::{TransferError, TransferProgress};
 use crate::remote::{Remote, RemoteError};
 use crate::sha256::Sha256;
 use sha2::Digest as _;
@@ -27,15 +27,15 @@ pub struct Fetcher<'a> {
     /// How many requests at once.
     pub threads: usize,
     /// Told of what arrives.
-    pub progress: &'a dyn Progress,
+    pub progress: &'a dyn TransferProgress,
     /// Ends the work.
     pub cancel: &'a AtomicBool,
     /// What the line can do, as far as it is known.
-    pub line: Line,
+    pub link: LinkStats,
 }
 
 /// Follows a fetch while it goes on.
-pub trait Watch: Sync {
+pub trait FetchObserver: Sync {
     /// Says what is going to be asked for, in order of blobs and starts; everything else that is wanted is there.
     fn planned(&self, requests: &[(Sha256, Range<u64>)]);
 
@@ -44,7 +44,7 @@ pub trait Watch: Sync {
 }
 
 /// Nobody follows.
-impl Watch for () {
+impl FetchObserver for () {
     fn planned(&self, _: &[(Sha256, Range<u64>)]) {}
 
     fn arrived(&self, _: usize, _: u64) -> bool {
@@ -91,7 +91,7 @@ impl Fetcher<'_> {
         &self,
         what: &str,
         wanted: &Ranges,
-        watch: &dyn Watch,
+        watch: &dyn FetchObserver,
     ) -> Result<(), TransferError> {
         let requests = self.requests(wanted)?;
         watch.planned(&requests);
@@ -136,7 +136,7 @@ impl Fetcher<'_> {
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => {
-                self.line.arrived(arrived.into_inner(), started.elapsed());
+                self.link.arrived(arrived.into_inner(), started.elapsed());
                 Ok(())
             }
         }
@@ -173,14 +173,14 @@ impl Fetcher<'_> {
         let mut asked = Some(Instant::now());
         let result = self.remote.read_blob(blob, range, &mut |bytes| {
             if let Some(asked) = asked.take() {
-                self.line.first_byte(asked.elapsed());
+                self.link.first_byte(asked.elapsed());
             }
             if let Err(error) = part.write(bytes) {
                 let kind = error.kind();
                 broken = Some(error);
                 return Err(kind.into());
             }
-            self.line.count(bytes.len() as u64);
+            self.link.count(bytes.len() as u64);
             self.progress.advance(bytes.len() as u64);
             ended = !arrived(bytes.len() as u64);
             if ended || self.cancel.load(Ordering::Relaxed) {
@@ -212,12 +212,12 @@ fn of_blob(error: RemoteError, blob: &Sha256) -> RemoteError {
 
 /// Who sent what turned out wrong, while it is asked for again.
 #[derive(Debug, Default)]
-pub struct Blame {
+pub struct DamagedSenders {
     places: Vec<String>,
     rounds: usize,
 }
 
-impl Blame {
+impl DamagedSenders {
     /// Has others asked for `blobs`, of which something arrived damaged; an error once everybody was asked.
     pub fn again(
         &mut self,

@@ -8,39 +8,39 @@
 mod arrivals;
 mod baselines;
 mod bundle;
+mod connect;
 mod deltas;
 mod error;
 mod fetch;
 mod follow;
 mod hashing;
 mod inventory;
-mod line;
+mod link;
 mod outgoing;
 mod pack;
 mod prepare;
 mod publish;
 mod pull;
 mod signing;
-mod source;
 mod spool;
 mod unpack;
 mod verify;
 
-pub use bundle::{BundleOptions, Bundled, bundle};
+pub use bundle::{BundleOptions, BundleReport, bundle};
+pub use connect::{ConnectOptions, VerifiedRemote, connect};
 pub use error::TransferError;
 pub use follow::{
-    ChannelForecast, Connection, FollowOptions, Followed, MachineId, Nothing, Origins, Pulled,
-    Turn, follow, forecast_channel,
+    ChannelForecast, Connection, FollowOptions, FollowOutcome, MachineId, NoUpdate, Origins,
+    Pulled, Turn, follow, forecast_channel,
 };
-pub use inventory::{Content, Contents, Inventory};
-pub use prepare::{PrepareOptions, Prepared, What, prepare};
-pub use publish::{Change, Outcome, Publication, Signer, publish, upload};
+pub use inventory::{Inventory, ObjectEntry, ObjectMap};
+pub use prepare::{PrepareOptions, PreparedRelease, ReleaseSubject, prepare};
+pub use publish::{DocumentChanges, Publication, PublishOutcome, Signer, publish, upload};
 pub use pull::{
-    ByDelta, Fetched, ForecastPart, Holdings, How, InFull, PlannedPart, PullForecast, PullOptions,
-    PullPlan, PullReport, Route, Split, Wanted, forecast, pull,
+    ByDelta, Delivery, DeltaSplit, ForecastPart, Holdings, InFull, PlannedPart, PullForecast,
+    PullOptions, PullPlan, PullReport, PulledPart, Route, WantedObjects, forecast, pull,
 };
-pub use signing::{Authority, Signing};
-pub use source::{Looking, Source, connect};
+pub use signing::{HeadSigner, SigningAuthority};
 pub use verify::verify_composition;
 
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
@@ -64,7 +64,7 @@ pub trait Catalogue: Sync {
 }
 
 /// Is told how a transfer goes.
-pub trait Progress: Sync {
+pub trait TransferProgress: Sync {
     /// Says what is done from now on, and how many bytes that is, where known.
     fn phase(&self, what: &str, bytes: Option<u64>);
     /// Says that more bytes of it are done.
@@ -75,9 +75,9 @@ pub trait Progress: Sync {
 
 /// Says nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Quiet;
+pub struct NoProgress;
 
-impl Progress for Quiet {
+impl TransferProgress for NoProgress {
     fn phase(&self, _: &str, _: Option<u64>) {}
     fn advance(&self, _: u64) {}
     fn remark(&self, _: &str) {}

@@ -9,11 +9,11 @@ use serde::Deserialize;
 
 use super::fetch::Fetcher;
 use super::inventory::Inventory;
-use super::line::Line;
+use super::link::LinkStats;
 use super::outgoing::{self, cache_key, cached, keep, remember};
-use super::pack::{Ingredient, write_pack};
+use super::pack::{PackInput, write_pack};
 use super::unpack::Packs;
-use super::{Catalogue, Progress, TransferError};
+use super::{Catalogue, TransferError, TransferProgress};
 use crate::format::pack::Digest;
 use crate::format::release::{DeltaRef, Kind, PackRef, Release, ReleaseId};
 use crate::id::{ImageId, LayerId, ObjectId};
@@ -43,12 +43,12 @@ pub struct PrepareOptions<'a> {
     /// Ends the work.
     pub cancel: &'a AtomicBool,
     /// Told how it goes.
-    pub progress: &'a dyn Progress,
+    pub progress: &'a dyn TransferProgress,
 }
 
 /// A release that is ready to be sent.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct PreparedRelease {
     /// What will be signed.
     pub release: Release,
     /// Whether it is signed already: then nothing is to be sent, but a later baseline may be to
@@ -58,7 +58,7 @@ pub struct Prepared {
     pub blobs: Vec<(Sha256, u64, PathBuf)>,
 }
 
-impl Prepared {
+impl PreparedRelease {
     /// Returns the bytes that it adds to the remote.
     pub fn bytes(&self) -> u64 {
         self.blobs.iter().map(|(_, bytes, _)| bytes).sum()
@@ -67,7 +67,7 @@ impl Prepared {
 
 /// What to prepare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum ReleaseSubject {
     /// A layer.
     Layer(LayerId),
     /// An image, with all its layers.
@@ -79,10 +79,10 @@ pub fn prepare(
     repository: &Repository,
     remote: &dyn Remote,
     catalogue: &dyn Catalogue,
-    what: What,
+    what: ReleaseSubject,
     options: &PrepareOptions<'_>,
-) -> Result<Vec<Prepared>, TransferError> {
-    let work = Work {
+) -> Result<Vec<PreparedRelease>, TransferError> {
+    let work = Preparer {
         repository,
         catalogue,
         options,
@@ -93,16 +93,16 @@ pub fn prepare(
             threads: 4,
             progress: options.progress,
             cancel: options.cancel,
-            line: Line::default(),
+            link: LinkStats::default(),
         },
     };
     outgoing::trim(&work.outgoing);
     match what {
-        What::Layer(id) => {
+        ReleaseSubject::Layer(id) => {
             let inventory = Inventory::of_layer(repository, &id)?;
             Ok(vec![work.release(&inventory, &[])?])
         }
-        What::Image(id) => {
+        ReleaseSubject::Image(id) => {
             let image = repository.read_image(&id)?;
             let mut prepared = Vec::new();
             let mut layers = Vec::new();
@@ -120,7 +120,7 @@ pub fn prepare(
     }
 }
 
-struct Work<'a> {
+struct Preparer<'a> {
     repository: &'a Repository,
     catalogue: &'a dyn Catalogue,
     options: &'a PrepareOptions<'a>,
@@ -128,19 +128,19 @@ struct Work<'a> {
     fetcher: Fetcher<'a>,
 }
 
-impl Work<'_> {
+impl Preparer<'_> {
     /// Prepares one release; `others` are what a receiver of it also gets.
     fn release(
         &self,
         inventory: &Inventory,
         others: &[Inventory],
-    ) -> Result<Prepared, TransferError> {
+    ) -> Result<PreparedRelease, TransferError> {
         let Inventory { kind, name, id, .. } = inventory;
         let earlier = self.catalogue.releases(*kind, name)?;
         let baseline = super::baselines::to_publish(self.repository, *kind, id)?;
         if let Some(release) = earlier.iter().find(|release| release.id == *id) {
             let baseline = super::baselines::later(release.baseline.as_ref(), baseline);
-            return Ok(Prepared {
+            return Ok(PreparedRelease {
                 release: Release {
                     baseline,
                     ..release.clone()
@@ -188,7 +188,7 @@ impl Work<'_> {
             packs,
             deltas,
         };
-        Ok(Prepared {
+        Ok(PreparedRelease {
             release,
             is_known: false,
             blobs,
@@ -257,7 +257,7 @@ impl Work<'_> {
         if let Some((pack, path)) = self.cached::<PackRef>(&key, |pack| (pack.blob, pack.bytes)) {
             return Ok((pack, path));
         }
-        let ingredients: Vec<Ingredient<'_>> = digests
+        let ingredients: Vec<PackInput<'_>> = digests
             .iter()
             .map(|digest| self.ingredient(inventory, digest))
             .collect();
@@ -283,19 +283,19 @@ impl Work<'_> {
         Ok((pack, path))
     }
 
-    fn ingredient<'i>(&'i self, inventory: &'i Inventory, digest: &Digest) -> Ingredient<'i> {
+    fn ingredient<'i>(&'i self, inventory: &'i Inventory, digest: &Digest) -> PackInput<'i> {
         let memory = inventory
             .roots()
             .into_iter()
             .find(|(root, _)| root == digest);
         let id = ObjectId::from_digest(*digest);
         match memory {
-            Some((_, bytes)) => Ingredient {
+            Some((_, bytes)) => PackInput {
                 digest: *digest,
                 size: bytes.len() as u64,
                 open: Box::new(move || Ok(Box::new(Cursor::new(bytes)) as Box<dyn Read + 'i>)),
             },
-            None => Ingredient {
+            None => PackInput {
                 digest: *digest,
                 size: inventory.objects.get(&id).map_or(0, |content| content.size),
                 open: Box::new(move || {

@@ -5,8 +5,8 @@ use std::fs::File;
 
 use serde::Serialize;
 
-use super::prepare::Prepared;
-use super::{Catalogue, Progress, TransferError, baselines};
+use super::prepare::PreparedRelease;
+use super::{Catalogue, TransferError, TransferProgress, baselines};
 use crate::format::release::{
     Channel, ChannelName, Downgrade, Kind, Release, ReleaseId, Rollout, release_target,
 };
@@ -17,7 +17,7 @@ use crate::remote::{Artifact, RemoteError, WritableRemote};
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// The releases, layers first; the last one is what the channels point at.
-    pub prepared: Vec<Prepared>,
+    pub prepared: Vec<PreparedRelease>,
     /// The channels.
     pub channels: Vec<ChannelName>,
     /// Channels of the layers of an image, pointed at these.
@@ -36,7 +36,7 @@ pub struct Publication {
 
 /// Documents to sign, by target name; `None` takes one away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change(pub BTreeMap<String, Option<Vec<u8>>>);
+pub struct DocumentChanges(pub BTreeMap<String, Option<Vec<u8>>>);
 
 /// The signed state of a remote, and how to change it.
 pub trait Signer {
@@ -46,12 +46,12 @@ pub trait Signer {
     fn catalogue(&self) -> &dyn Catalogue;
     /// Signs a change of what was read last, and replaces the head with it unless it is another one by now
     /// ([`RemoteError::Moved`]).
-    fn commit(&mut self, change: &Change) -> Result<(), TransferError>;
+    fn commit(&mut self, change: &DocumentChanges) -> Result<(), TransferError>;
 }
 
 /// What became of a publication.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Outcome {
+pub struct PublishOutcome {
     /// Whether the head was replaced.
     pub changed: bool,
     /// Bytes of blobs that were sent.
@@ -65,10 +65,10 @@ pub struct Outcome {
 /// Sends the blobs that the remote lacks.
 pub fn upload(
     remote: &dyn WritableRemote,
-    prepared: &[Prepared],
-    progress: &dyn Progress,
-) -> Result<Outcome, TransferError> {
-    let mut outcome = Outcome::default();
+    prepared: &[PreparedRelease],
+    progress: &dyn TransferProgress,
+) -> Result<PublishOutcome, TransferError> {
+    let mut outcome = PublishOutcome::default();
     let mut missing = Vec::new();
     for (blob, bytes, path) in prepared.iter().flat_map(|prepared| &prepared.blobs) {
         if remote.blob_size(blob)? != Some(*bytes) {
@@ -131,8 +131,8 @@ pub fn publish(
     remote: &dyn WritableRemote,
     signer: &mut dyn Signer,
     publication: &Publication,
-    progress: &dyn Progress,
-) -> Result<Outcome, TransferError> {
+    progress: &dyn TransferProgress,
+) -> Result<PublishOutcome, TransferError> {
     let mut outcome = upload(remote, &publication.prepared, progress)?;
     progress.phase("signing", None);
     let channels = || {
@@ -189,8 +189,8 @@ impl Publication {
     }
 
     /// Returns what is to be signed on top of `catalogue`; nothing where all is so already.
-    pub fn change(&self, catalogue: &dyn Catalogue) -> Result<Change, TransferError> {
-        let mut change = Change::default();
+    pub fn change(&self, catalogue: &dyn Catalogue) -> Result<DocumentChanges, TransferError> {
+        let mut change = DocumentChanges::default();
         let mut serials = BTreeMap::new();
         for prepared in &self.prepared {
             let mut release = prepared.release.clone();
@@ -309,7 +309,7 @@ impl Publication {
     fn forget_old(
         &self,
         catalogue: &dyn Catalogue,
-        change: &mut Change,
+        change: &mut DocumentChanges,
     ) -> Result<(), TransferError> {
         let names: BTreeSet<(Kind, String)> = self
             .prepared
@@ -327,7 +327,7 @@ impl Publication {
         &self,
         catalogue: &dyn Catalogue,
         (kind, name): &(Kind, String),
-        change: &mut Change,
+        change: &mut DocumentChanges,
     ) -> Result<(), TransferError> {
         let releases = catalogue.releases(*kind, name)?;
         let count = releases.len().saturating_sub(self.keep);
@@ -359,7 +359,7 @@ impl Publication {
     fn layers_in_use(
         &self,
         catalogue: &dyn Catalogue,
-        change: &Change,
+        change: &DocumentChanges,
     ) -> Result<Option<BTreeSet<ReleaseId>>, TransferError> {
         let mut used = BTreeSet::new();
         let new = self.prepared.iter().map(|prepared| &prepared.release);

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::TransferError;
 use super::arrivals::Arrivals;
-use super::fetch::{Blame, Fetcher, Ranges, merge};
+use super::fetch::{DamagedSenders, Fetcher, Ranges, merge};
 use super::pack::{FrameReader, index_range};
 use crate::format::pack::{
     Digest, MAX_INDEX_BYTES, PACK_TAIL_BYTES, PackContent, PackIndex, decode_pack_index,
@@ -26,7 +26,7 @@ pub struct Packs {
 }
 
 /// Takes one content, whose bytes `fill` writes; it checks digest and size, and says whether they were right.
-pub type Take<'a> = dyn Fn(&PackContent, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), TransferError>
+pub type ContentSink<'a> = dyn Fn(&PackContent, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), TransferError>
     + Sync
     + 'a;
 
@@ -47,7 +47,7 @@ impl Packs {
         }
         fetcher.fetch("fetching indexes", &wanted)?;
         for (pack, range) in new {
-            let mut blame = Blame::default();
+            let mut blame = DamagedSenders::default();
             let index = loop {
                 let reason = match read_index(fetcher, &pack, range.clone())? {
                     Ok(index) => break index,
@@ -155,10 +155,10 @@ impl Packs {
         what: &str,
         plan: &UnpackPlan,
         gap: u64,
-        take: &Take<'_>,
+        take: &ContentSink<'_>,
     ) -> Result<(), TransferError> {
         let mut damaged = self.fetch_frames(fetcher, what, plan, gap, take)?;
-        let mut blame = Blame::default();
+        let mut blame = DamagedSenders::default();
         while !damaged.frames.is_empty() {
             let mut blobs = BTreeSet::new();
             for (number, frame) in damaged.frames.keys() {
@@ -183,7 +183,7 @@ impl Packs {
         what: &str,
         plan: &UnpackPlan,
         gap: u64,
-        take: &Take<'_>,
+        take: &ContentSink<'_>,
     ) -> Result<UnpackPlan, TransferError> {
         let frames: Vec<_> = plan.frames.iter().collect();
         let pieces = frames.iter().map(|((number, frame), _)| {
@@ -242,7 +242,7 @@ impl Packs {
         fetcher: &Fetcher<'_>,
         (number, frame): (usize, u32),
         contents: &[PackContent],
-        take: &Take<'_>,
+        take: &ContentSink<'_>,
     ) -> Result<bool, TransferError> {
         let (pack, range) = self.frame_range(number, frame);
         let source = fetcher.spool(&pack.blob).reader(range)?;
@@ -253,7 +253,7 @@ impl Packs {
         for content in contents {
             let mut torn = false;
             let taken = take(content, &mut |out| {
-                let mut out = Told { out, failed: false };
+                let mut out = WatchedWriter { out, failed: false };
                 let copied = reader.copy(content.offset, content.size, &mut out);
                 // A reader that fails is the frame's fault, a writer that fails is not.
                 torn = copied.is_err() && !out.failed;
@@ -278,12 +278,12 @@ pub struct UnpackPlan {
     frames: BTreeMap<(usize, u32), Vec<PackContent>>,
 }
 
-struct Told<'a> {
+struct WatchedWriter<'a> {
     out: &'a mut dyn Write,
     failed: bool,
 }
 
-impl Write for Told<'_> {
+impl Write for WatchedWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.write(bytes).inspect_err(|_| self.failed = true)
     }

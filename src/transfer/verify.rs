@@ -9,9 +9,9 @@ use crate::tree::{self, Tree};
 
 /// Gives what programs of the image made when it was published, instead of running them: a machine runs nothing of what it
 /// pulls before it is deployed.
-struct Published<'a>(&'a Tree);
+struct PublishedOutputs<'a>(&'a Tree);
 
-impl Generate for Published<'_> {
+impl Generate for PublishedOutputs<'_> {
     fn generate(
         &self,
         _: &Tree,
@@ -41,7 +41,7 @@ pub fn verify_composition(repository: &Repository, image: &Image) -> Result<(), 
         &members,
         &transaction,
         &repository.index(),
-        &Published(&published),
+        &PublishedOutputs(&published),
     )?;
     let mut differences = tree::diff(&published, &composed.tree);
     let Some((first, _)) = differences.next() else {

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use tough::schema::{Role as _, Root, Signed, Targets};
 
 use super::TrustError;
-use super::published::{Published, read_targets, root_file};
+use super::published::{PublishedHead, read_targets, root_file};
 use super::signing::{internal, read, write};
 
 /// Root and targets as they were published, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Context {
+pub(super) struct PendingContext {
     /// The roots before that one: who signs may know an old one only.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     roots: Vec<String>,
@@ -20,8 +20,8 @@ pub(super) struct Context {
     targets: String,
 }
 
-impl Context {
-    pub(super) fn of(base: &Published) -> Result<Self, TrustError> {
+impl PendingContext {
+    pub(super) fn of(base: &PublishedHead) -> Result<Self, TrustError> {
         let newest = root_file(&base.root);
         let earlier = base.roots.iter().filter(|(name, _)| **name != newest);
         Ok(Self {

@@ -7,7 +7,7 @@ use tough::schema::{Root, Target, Targets};
 
 use super::editor::validity_in;
 use super::names::{Document, TOP_ROLES};
-use super::published::{Published, read_targets};
+use super::published::{PublishedHead, read_targets};
 use super::signing::{hashes, keys_of, read};
 use super::verify::expiry;
 use super::{RoleKeys, TrustError, layout};
@@ -17,7 +17,7 @@ use crate::time::rfc3339;
 
 /// What is known of what is published.
 #[derive(Default)]
-pub(super) struct Known<'p> {
+pub(super) struct KnownMetadata<'p> {
     root: Option<&'p Root>,
     /// Targets and delegated roles by name.
     roles: BTreeMap<&'p str, &'p Targets>,
@@ -25,8 +25,8 @@ pub(super) struct Known<'p> {
     documents: Option<&'p BTreeMap<String, String>>,
 }
 
-impl<'p> Known<'p> {
-    pub(super) fn of(base: &'p Published) -> Self {
+impl<'p> KnownMetadata<'p> {
+    pub(super) fn of(base: &'p PublishedHead) -> Self {
         let roles = base.roles.iter();
         let roles = roles.map(|(name, role)| (name.as_str(), &role.signed));
         Self {
@@ -56,7 +56,7 @@ impl<'p> Known<'p> {
 pub(super) fn changes(
     roles: &BTreeMap<String, String>,
     documents: &BTreeMap<String, String>,
-    known: &Known<'_>,
+    known: &KnownMetadata<'_>,
 ) -> Result<Vec<String>, TrustError> {
     let mut lines = Vec::new();
     for (role, text) in roles {
@@ -163,7 +163,7 @@ fn document_changes(
     old: Option<&Targets>,
     new: &Targets,
     documents: &BTreeMap<String, String>,
-    known: &Known<'_>,
+    known: &KnownMetadata<'_>,
     lines: &mut Vec<String>,
 ) {
     let mut names: BTreeSet<_> = new.targets.keys().collect();

@@ -8,10 +8,10 @@ use serde_json::Value;
 use tough::TargetName;
 use tough::schema::{Root, Signed, Target, Targets};
 
-use super::context::Context;
+use super::context::PendingContext;
 use super::names::{Document, TOP_ROLES};
-use super::pending::{Pending, RUN_UP, run_up};
-use super::published::Published;
+use super::pending::{PendingChange, RUN_UP, run_up};
+use super::published::PublishedHead;
 use super::signing::{SPEC_VERSION, hashes, internal, moment, version, write};
 use super::{KeyStore, PublicKey, TrustError, Verified, layout};
 
@@ -55,7 +55,7 @@ pub struct InitOptions {
 
 /// What becomes of the documents of a name that loses its role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Documents {
+pub enum DocumentPolicy {
     /// The targets role signs them from now on.
     Keep,
     /// They go.
@@ -65,7 +65,7 @@ pub enum Documents {
 /// A change in the making; nothing counts before it is signed and the head is replaced.
 #[derive(Debug)]
 pub struct Editor {
-    base: Option<Published>,
+    base: Option<PublishedHead>,
     root: Root,
     targets: Targets,
     roles: BTreeMap<String, Targets>,
@@ -79,7 +79,7 @@ const VALIDITY: &str = "validity_seconds";
 impl Editor {
     /// Starts from what is published.
     pub fn open(verified: &Verified, now: i64) -> Result<Self, TrustError> {
-        let base = Published::of(verified)?;
+        let base = PublishedHead::of(verified)?;
         let roles = base.roles.iter();
         Ok(Self {
             root: base.root.signed.clone(),
@@ -201,7 +201,7 @@ impl Editor {
     }
 
     /// Signs with the keys at hand, for others to add theirs.
-    pub fn sign_partial(mut self, store: &KeyStore) -> Result<Pending, TrustError> {
+    pub fn sign_partial(mut self, store: &KeyStore) -> Result<PendingChange, TrustError> {
         let mut texts = BTreeMap::new();
         for role in std::mem::take(&mut self.changed) {
             let base = self.base.as_ref();
@@ -229,8 +229,8 @@ impl Editor {
             };
             texts.insert(role, text);
         }
-        let context = self.base.as_ref().map(Context::of).transpose()?;
-        let mut pending = Pending::new(texts, self.documents, context);
+        let context = self.base.as_ref().map(PendingContext::of).transpose()?;
+        let mut pending = PendingChange::new(texts, self.documents, context);
         pending.add_signatures(store)?;
         Ok(pending)
     }

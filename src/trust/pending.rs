@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use tough::schema::{Root, Signed, Snapshot, Targets, Timestamp};
 
-use super::context::Context;
-use super::describe::Known;
+use super::context::PendingContext;
+use super::describe::KnownMetadata;
 use super::editor::validity_in;
 use super::names::file_of;
-use super::published::{Published, read_targets, root_file, rotates_online_keys};
+use super::published::{PublishedHead, read_targets, root_file, rotates_online_keys};
 use super::signing::{
     SPEC_VERSION, count, hashes, internal, keys_of, metafile, moment, read, sign, version, write,
 };
@@ -21,7 +21,7 @@ use crate::format::{
 /// Changed roles with the signatures that they have so far, and the documents that they sign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pending {
+pub struct PendingChange {
     format: u32,
     /// The changed roles by name, as text.
     roles: BTreeMap<String, String>,
@@ -29,12 +29,12 @@ pub struct Pending {
     documents: BTreeMap<String, String>,
     /// What says whose signatures count, as far as the change does not say so itself; none for a new remote.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    context: Option<Context>,
+    context: Option<PendingContext>,
 }
 
 /// A role that still lacks signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lacking {
+pub struct MissingSignatures {
     /// The role.
     pub role: String,
     /// How many signatures it needs.
@@ -45,11 +45,11 @@ pub struct Lacking {
     pub keys: Vec<KeyId>,
 }
 
-impl Pending {
+impl PendingChange {
     pub(super) fn new(
         roles: BTreeMap<String, String>,
         documents: BTreeMap<String, String>,
-        context: Option<Context>,
+        context: Option<PendingContext>,
     ) -> Self {
         Self {
             format: 1,
@@ -109,7 +109,7 @@ impl Pending {
 
     /// Returns what is still to be signed, and by whom; a new root may stand there twice, for the keys of the old one count
     /// beside its own.
-    pub fn lacking(&self) -> Result<Vec<Lacking>, TrustError> {
+    pub fn lacking(&self) -> Result<Vec<MissingSignatures>, TrustError> {
         let authority = self.authority()?;
         let mut lacking = Vec::new();
         for (role, text) in &self.roles {
@@ -129,7 +129,7 @@ impl Pending {
                 };
                 let have = count(outcome, keys.threshold)?;
                 if have < keys.threshold {
-                    lacking.push(Lacking {
+                    lacking.push(MissingSignatures {
                         role: role.clone(),
                         threshold: keys.threshold,
                         have,
@@ -156,12 +156,15 @@ impl Pending {
 
     /// Says what signing this means, in sentences: what comes, changes and goes, and whose keys count.
     pub fn describe(&self, published: Option<&Verified>) -> Result<Vec<String>, TrustError> {
-        let published = published.map(Published::of).transpose()?;
+        let published = published.map(PublishedHead::of).transpose()?;
         if published.is_none() {
             // A change of a remote without what it was made on would look like all of a new one.
             self.check_versions(|_| Some(0))?;
         }
-        let known = published.as_ref().map(Known::of).unwrap_or_default();
+        let known = published
+            .as_ref()
+            .map(KnownMetadata::of)
+            .unwrap_or_default();
         super::describe::changes(&self.roles, &self.documents, &known)
     }
 
@@ -177,7 +180,11 @@ impl Pending {
             "targets" => Some(targets.version.get()),
             _ => None,
         })?;
-        super::describe::changes(&self.roles, &self.documents, &Known::alone(&root, &targets))
+        super::describe::changes(
+            &self.roles,
+            &self.documents,
+            &KnownMetadata::alone(&root, &targets),
+        )
     }
 
     /// Checks that each role is the next version after the one that is known, where one is.
@@ -211,7 +218,7 @@ impl Pending {
         store: &KeyStore,
         now: i64,
     ) -> Result<Vec<u8>, TrustError> {
-        self.finish_on(published.map(Published::of).transpose()?, store, now)
+        self.finish_on(published.map(PublishedHead::of).transpose()?, store, now)
     }
 
     pub(super) fn text(&self, role: &str) -> Option<&str> {
@@ -220,7 +227,7 @@ impl Pending {
 
     pub(super) fn finish_on(
         self,
-        base: Option<Published>,
+        base: Option<PublishedHead>,
         store: &KeyStore,
         now: i64,
     ) -> Result<Vec<u8>, TrustError> {
@@ -335,7 +342,7 @@ impl Pending {
         sign(&mut signed, &keys.keys.iter().cloned().collect(), store)?;
         let have = count(root.signed.verify_role(&signed), keys.threshold)?;
         if have < keys.threshold {
-            let lacking = Lacking {
+            let lacking = MissingSignatures {
                 role: role.to_owned(),
                 threshold: keys.threshold,
                 have,
@@ -347,7 +354,7 @@ impl Pending {
     }
 
     /// What was prepared must be the next version of each role: else it would undo what others did meanwhile.
-    fn check_follows(&self, base: Option<&Published>, root: &Root) -> Result<(), TrustError> {
+    fn check_follows(&self, base: Option<&PublishedHead>, root: &Root) -> Result<(), TrustError> {
         for (role, prepared) in self.roles()? {
             let published = base.and_then(|base| base.version(&role, root));
             let published = published.unwrap_or(0);
@@ -366,7 +373,7 @@ impl Pending {
     fn add_documents(
         &self,
         contents: &mut HeadContents,
-        base: Option<&Published>,
+        base: Option<&PublishedHead>,
     ) -> Result<(), TrustError> {
         let targets = layout::of_head(contents)?;
         for (name, target) in targets.targets_iter() {
@@ -465,7 +472,7 @@ pub(super) fn run_up(role: &str, last: u64) -> TrustError {
     ))
 }
 
-fn missing(lacking: Lacking, store: &KeyStore) -> TrustError {
+fn missing(lacking: MissingSignatures, store: &KeyStore) -> TrustError {
     TrustError::MissingKeys {
         role: lacking.role,
         threshold: lacking.threshold,

@@ -40,14 +40,14 @@ pub struct TrustedRemote {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct PolicyFile {
     #[serde(default)]
-    remote: Vec<Entry>,
+    remote: Vec<PolicyEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct PolicyEntry {
     name: Spanned<String>,
     location: Spanned<String>,
     #[serde(default)]
@@ -73,7 +73,7 @@ impl Policy {
     /// Parses the text of the policy at `path`; the roots are relative to its directory.
     pub fn parse(path: &Path, text: &str) -> Result<Self, TrustError> {
         let fault = |span: Range<usize>, message: String| fault(path, text, span.start, message);
-        let file: File = toml::from_str(text)
+        let file: PolicyFile = toml::from_str(text)
             .map_err(|error| fault(error.span().unwrap_or(0..0), error.message().to_owned()))?;
         let mut remotes: Vec<TrustedRemote> = Vec::new();
         for entry in file.remote {

@@ -10,7 +10,7 @@ use super::{TrustError, Verified, layout};
 
 /// The metadata and documents of a head.
 #[derive(Debug, Clone)]
-pub(super) struct Published {
+pub(super) struct PublishedHead {
     /// The texts of all roots, by file name.
     pub(super) roots: BTreeMap<String, String>,
     pub(super) root: Signed<Root>,
@@ -21,7 +21,7 @@ pub(super) struct Published {
     pub(super) documents: BTreeMap<String, String>,
 }
 
-impl Published {
+impl PublishedHead {
     pub(super) fn of(verified: &Verified) -> Result<Self, TrustError> {
         let contents = verified.contents();
         let repository = verified.repository();

@@ -8,7 +8,7 @@ pub struct Machine([u8; 32]);
 
 /// What a machine is to take from a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum RolloutChoice {
     /// The channel's release.
     Release(ReleaseId),
     /// The release for the machines that do not take part yet.
@@ -39,17 +39,17 @@ impl Machine {
     }
 
     /// Says what the machine takes from a channel at the moment `now`.
-    pub fn choose(&self, channel: &Channel, now: i64) -> Choice {
+    pub fn choose(&self, channel: &Channel, now: i64) -> RolloutChoice {
         let rollout = &channel.rollout;
         if self.takes_part(channel, now) {
-            return Choice::Release(channel.release);
+            return RolloutChoice::Release(channel.release);
         }
         match rollout.others {
-            Some(others) => Choice::Others(others),
-            None if self.is_chosen(channel) => Choice::NotYet {
+            Some(others) => RolloutChoice::Others(others),
+            None if self.is_chosen(channel) => RolloutChoice::NotYet {
                 until: rollout.not_before,
             },
-            None => Choice::NotChosen,
+            None => RolloutChoice::NotChosen,
         }
     }
 

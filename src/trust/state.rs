@@ -27,21 +27,21 @@ const KEPT: [&str; 3] = ["root.json", "timestamp.json", "snapshot.json"];
 
 /// The state of one remote, in a directory of its own.
 #[derive(Clone)]
-pub struct State {
+pub struct TrustState {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for TrustState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "State({})", self.dir.display())
+        write!(f, "TrustState({})", self.dir.display())
     }
 }
 
 /// `metadata.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Remembered {
+pub(super) struct StoredMetadata {
     format: u32,
     /// The SHA-256 digests of the roots that were verified, by version.
     pub(super) roots: BTreeMap<u64, String>,
@@ -49,7 +49,7 @@ pub(super) struct Remembered {
     pub(super) files: BTreeMap<String, String>,
 }
 
-impl Remembered {
+impl StoredMetadata {
     /// Returns the version of the timestamp, which every new state raises.
     pub(super) fn version(&self) -> Option<u64> {
         let text = self.files.get("timestamp.json")?;
@@ -61,13 +61,13 @@ impl Remembered {
 /// `seen.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Seen {
+struct SeenSerials {
     format: u32,
     /// The highest serial by channel name.
     serials: BTreeMap<String, u64>,
 }
 
-impl State {
+impl TrustState {
     /// Opens the state in `dir`, whose parent exists; it is made when it is not there.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, TrustError> {
         disk.mkdir(dir, 0o755)?;
@@ -123,7 +123,7 @@ impl State {
         )?)
     }
 
-    pub(super) fn remembered(&self) -> Result<Option<Remembered>, TrustError> {
+    pub(super) fn remembered(&self) -> Result<Option<StoredMetadata>, TrustError> {
         self.read("metadata.json")
     }
 
@@ -145,7 +145,7 @@ impl State {
             let text = value.to_string();
             files.insert(name.to_owned(), text);
         }
-        let new = Remembered {
+        let new = StoredMetadata {
             format: 1,
             roots,
             files,
@@ -160,7 +160,10 @@ impl State {
     }
 
     /// Makes the directory that tough works in; leftovers of killed processes go first, so the lock must be held.
-    pub(super) fn work(&self, remembered: Option<&Remembered>) -> Result<Work, TrustError> {
+    pub(super) fn work(
+        &self,
+        remembered: Option<&StoredMetadata>,
+    ) -> Result<WorkingCopy, TrustError> {
         let dir = self.dir.join(".verify");
         match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -169,7 +172,7 @@ impl State {
             _ => {}
         }
         std::fs::create_dir(&dir).map_err(|error| DurableError::new("make", &dir, error))?;
-        let work = Work(dir);
+        let work = WorkingCopy(dir);
         for (name, text) in remembered.iter().flat_map(|known| &known.files) {
             if KEPT.contains(&name.as_str()) {
                 let path = work.0.join(name);
@@ -180,7 +183,7 @@ impl State {
         Ok(work)
     }
 
-    fn seen(&self) -> Result<Seen, TrustError> {
+    fn seen(&self) -> Result<SeenSerials, TrustError> {
         Ok(self.read("seen.json")?.unwrap_or_default())
     }
 
@@ -220,15 +223,15 @@ impl State {
 }
 
 /// The copy that tough works on; it goes when this is dropped.
-pub(super) struct Work(PathBuf);
+pub(super) struct WorkingCopy(PathBuf);
 
-impl Work {
+impl WorkingCopy {
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 }
 
-impl Drop for Work {
+impl Drop for WorkingCopy {
     fn drop(&mut self) {
         // What stays is removed by the next verification.
         let _ = std::fs::remove_dir_all(&self.0);
@@ -237,14 +240,14 @@ impl Drop for Work {
 
 /// What a machine is to remember of a channel once it has taken the channel's release.
 #[derive(Debug, Clone)]
-pub struct Accepted {
-    state: State,
+pub struct AcceptedRelease {
+    state: TrustState,
     channel: Channel,
 }
 
-impl Accepted {
-    /// Puts together a channel that [`State::accept`] let pass, and the state that did.
-    pub fn new(state: State, channel: Channel) -> Self {
+impl AcceptedRelease {
+    /// Puts together a channel that [`TrustState::accept`] let pass, and the state that did.
+    pub fn new(state: TrustState, channel: Channel) -> Self {
         Self { state, channel }
     }
 

@@ -14,8 +14,8 @@ use super::error::WRITTEN;
 use super::explain::explain;
 use super::layout::{self, LIMITS};
 use super::names::Document;
-use super::past::{Past, digest, root_of};
-use super::state::{Remembered, State};
+use super::start::{StartingPoint, digest, root_of};
+use super::state::{StoredMetadata, TrustState};
 use super::transport::{HeadTransport, METADATA_URL, TARGETS_URL};
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId, release_target};
 use crate::format::{HeadContents, MAX_HEAD_BYTES, decode_head, from_canonical_json};
@@ -28,7 +28,7 @@ pub struct Verified {
     transport: HeadTransport,
     runtime: tokio::runtime::Runtime,
     now: i64,
-    dates: Dates,
+    expiry: ExpiryCheck,
     doubt: Option<String>,
     is_news: bool,
 }
@@ -46,34 +46,34 @@ impl std::fmt::Debug for Verified {
 pub fn verify(
     head: &[u8],
     trusted_root: &[u8],
-    state: &State,
+    state: &TrustState,
     now: i64,
 ) -> Result<Verified, TrustError> {
-    load(head, trusted_root, state, now, Dates::Count)
+    load(head, trusted_root, state, now, ExpiryCheck::Enforce)
 }
 
 /// Verifies a head for somebody who is going to sign it anew: as [`verify`], but what is expired passes.
 pub fn verify_to_edit(
     head: &[u8],
     trusted_root: &[u8],
-    state: &State,
+    state: &TrustState,
     now: i64,
 ) -> Result<Verified, TrustError> {
-    load(head, trusted_root, state, now, Dates::Pass)
+    load(head, trusted_root, state, now, ExpiryCheck::Ignore)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Dates {
-    Count,
-    Pass,
+enum ExpiryCheck {
+    Enforce,
+    Ignore,
 }
 
 fn load(
     head: &[u8],
     trusted_root: &[u8],
-    state: &State,
+    state: &TrustState,
     now: i64,
-    dates: Dates,
+    expiry: ExpiryCheck,
 ) -> Result<Verified, TrustError> {
     if head.len() as u64 > MAX_HEAD_BYTES {
         return Err(TrustError::TooLarge {
@@ -88,15 +88,14 @@ fn load(
         .map_err(|error| TrustError::Internal(error.to_string()))?;
 
     let _lock = state.lock()?;
-    let past = Past::of(trusted_root, state.remembered()?)?;
-    let start = past.start.as_bytes();
-
-    let seen = past.remembered.as_ref().and_then(Remembered::version);
+    let start = StartingPoint::of(trusted_root, state.remembered()?)?;
+    let root = start.root.as_bytes();
+    let seen = start.remembered.as_ref().and_then(StoredMetadata::version);
 
     let transport = HeadTransport::new(Arc::clone(&contents));
-    let work = state.work(past.remembered.as_ref())?;
+    let work = state.work(start.remembered.as_ref())?;
     let url = |text| Url::parse(text).map_err(|error| TrustError::Internal(error.to_string()));
-    let loader = RepositoryLoader::new(&start, url(METADATA_URL)?, url(TARGETS_URL)?)
+    let loader = RepositoryLoader::new(&root, url(METADATA_URL)?, url(TARGETS_URL)?)
         .transport(transport.clone())
         .limits(LIMITS)
         .datastore(work.path())
@@ -114,17 +113,17 @@ fn load(
         transport,
         runtime,
         now,
-        dates,
+        expiry,
         doubt: None,
         is_news: false,
     };
     let version = verified.repository.timestamp().signed.version.get();
     verified.is_news = seen.is_none_or(|seen| version > seen);
-    if dates == Dates::Count {
+    if expiry == ExpiryCheck::Enforce {
         verified.check_dates()?;
     }
     verified.doubt = verified.clock_doubt()?;
-    state.commit(work.path(), verified.roots(&past)?, past.is_other_remote)?;
+    state.commit(work.path(), verified.roots(&start)?, start.is_other_remote)?;
     Ok(verified)
 }
 
@@ -281,7 +280,7 @@ impl Verified {
         }
     }
 
-    fn dates(&self) -> [(&'static str, i64); 4] {
+    fn expiry(&self) -> [(&'static str, i64); 4] {
         let repository = &self.repository;
         [
             ("root", expiry(&repository.root().signed)),
@@ -292,7 +291,7 @@ impl Verified {
     }
 
     fn check_dates(&self) -> Result<(), TrustError> {
-        for (role, at) in self.dates() {
+        for (role, at) in self.expiry() {
             check_date(role, at, self.now)?;
         }
         Ok(())
@@ -300,7 +299,7 @@ impl Verified {
 
     /// A delegated role that expired stops what it signed, and nothing else; nor does it stop those who look after it.
     fn check_date_of_signer(&self, target: &str) -> Result<(), TrustError> {
-        if self.dates == Dates::Pass {
+        if self.expiry == ExpiryCheck::Ignore {
             return Ok(());
         }
         let Some(document) = Document::parse(target) else {
@@ -338,17 +337,17 @@ impl Verified {
     }
 
     /// Returns the digests of all roots from the first known one to the current one.
-    fn roots(&self, past: &Past) -> Result<BTreeMap<u64, String>, TrustError> {
-        let mut roots = match &past.remembered {
+    fn roots(&self, start: &StartingPoint) -> Result<BTreeMap<u64, String>, TrustError> {
+        let mut roots = match &start.remembered {
             Some(known) => known.roots.clone(),
             None => BTreeMap::new(),
         };
-        for text in [&past.trusted, &past.start] {
+        for text in [&start.trusted, &start.root] {
             let root = root_of(text)?;
             roots.insert(root.version.get(), digest(&root)?);
         }
         let current = &self.repository.root().signed;
-        for version in root_of(&past.start)?.version.get() + 1..=current.version.get() {
+        for version in root_of(&start.root)?.version.get() + 1..=current.version.get() {
             // tough verified these.
             if let Some(text) = self.contents.metadata.get(&format!("{version}.root.json")) {
                 roots.insert(version, digest(&root_of(text)?)?);

@@ -11,7 +11,9 @@ use crate::durable::replace_file;
 use crate::format::MAX_HEAD_BYTES;
 use crate::remote::{Revision, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
-use crate::trust::{Editor, KeyStore, Pending, State, TrustError, Verified, verify_to_edit};
+use crate::trust::{
+    Editor, KeyStore, PendingChange, TrustError, TrustState, Verified, verify_to_edit,
+};
 
 /// Which remote, and by which root it is trusted.
 #[derive(Debug, Args)]
@@ -39,7 +41,7 @@ pub(super) struct Opened {
     pub(super) now: i64,
     revision: Revision,
     trusted_root: Vec<u8>,
-    state: State,
+    state: TrustState,
 }
 
 #[derive(Serialize)]
@@ -111,7 +113,7 @@ impl Opened {
     pub(super) fn publish(
         &self,
         context: &Context,
-        pending: Pending,
+        pending: PendingChange,
         store: &KeyStore,
     ) -> Result<(), CliError> {
         let changes = pending.describe(Some(&self.verified))?;
@@ -168,7 +170,7 @@ impl ChangeArgs {
 /// Writes a pending change to a new file, and tells whose signatures it lacks.
 pub fn write_pending(
     context: &Context,
-    pending: &Pending,
+    pending: &PendingChange,
     path: &Path,
     remote: &str,
     changes: &[String],
@@ -183,7 +185,11 @@ pub fn write_pending(
     tell_pending(context, pending, path, remote, changes)
 }
 
-pub(super) fn save(context: &Context, pending: &Pending, path: &Path) -> Result<(), CliError> {
+pub(super) fn save(
+    context: &Context,
+    pending: &PendingChange,
+    path: &Path,
+) -> Result<(), CliError> {
     let bytes = pending.to_json()?;
     let written = replace_file(&*context.disk, path, 0o644, &bytes);
     written.map_err(|error| TrustError::Durable(error).into())
@@ -191,7 +197,7 @@ pub(super) fn save(context: &Context, pending: &Pending, path: &Path) -> Result<
 
 pub(super) fn tell_pending(
     context: &Context,
-    pending: &Pending,
+    pending: &PendingChange,
     path: &Path,
     remote: &str,
     changes: &[String],

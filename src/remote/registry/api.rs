@@ -11,7 +11,7 @@ use super::super::RemoteError;
 use super::super::client::{client, failed, header, is_private, refused};
 use super::super::credentials::{self, RegistryLogin};
 use super::super::location::is_loopback;
-use super::super::patience::Place;
+use super::super::patience::Endpoint;
 use super::challenge;
 
 const HINT: &str = "credentials are looked for in $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, $DOCKER_CONFIG/config.json and ~/.docker/config.json; 'skopeo login' or 'docker login' writes them";
@@ -22,7 +22,7 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// A repository of a registry, and who asks it.
 #[derive(Clone)]
 pub(super) struct Api {
-    pub place: Place,
+    pub place: Endpoint,
     client: Client,
     base: Url,
     host: String,
@@ -84,7 +84,7 @@ impl Request {
 }
 
 impl Api {
-    pub fn new(host: &str, repository: &str, place: Place) -> Result<Self, RemoteError> {
+    pub fn new(host: &str, repository: &str, place: Endpoint) -> Result<Self, RemoteError> {
         let host = match host {
             // Docker's own registry has another name than its images.
             "docker.io" => "registry-1.docker.io",

@@ -25,9 +25,11 @@ use url::Url;
 use self::api::{Api, Request};
 use self::artifact::{Descriptor, Manifest};
 use super::client::{body, content_length, header, ranged};
-use super::directory::{Source, digest};
-use super::patience::{Place, block_on};
-use super::{Artifact, Head, OpenOptions, Remote, RemoteError, Revision, Sink, WritableRemote};
+use super::directory::{BlobReader, digest};
+use super::patience::{Endpoint, block_on};
+use super::{
+    Artifact, BlobSink, Head, Remote, RemoteError, RemoteOptions, Revision, WritableRemote,
+};
 use crate::sha256::Sha256;
 
 /// What the image specification wants where there is no configuration.
@@ -52,9 +54,9 @@ impl Registry {
         host: &str,
         repository: &str,
         name: String,
-        options: &OpenOptions,
+        options: &RemoteOptions,
     ) -> Result<Self, RemoteError> {
-        let place = Place {
+        let place = Endpoint {
             name,
             options: options.clone(),
         };
@@ -63,7 +65,7 @@ impl Registry {
         })
     }
 
-    fn place(&self) -> &Place {
+    fn place(&self) -> &Endpoint {
         &self.api.place
     }
 
@@ -151,7 +153,7 @@ impl Registry {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         if range.is_empty() {
             return Ok(());
@@ -196,7 +198,7 @@ impl Registry {
     async fn upload(
         &self,
         blob: &Sha256,
-        source: &mut Source<'_>,
+        source: &mut BlobReader<'_>,
         size: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError> {
@@ -291,7 +293,7 @@ impl Remote for Registry {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         self.place().read_range(range, sink, |range, sink| {
             block_on(self.place(), self.blob(blob, range, sink))
@@ -311,7 +313,7 @@ impl WritableRemote for Registry {
             return Ok(());
         }
         self.place().retry(|| {
-            let mut source = Source::new(blob, file, size)?;
+            let mut source = BlobReader::new(blob, file, size)?;
             block_on(self.place(), self.upload(blob, &mut source, size, progress))
         })?;
         match self.blob_size(blob)? {

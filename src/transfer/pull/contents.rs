@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::TransferError;
 use super::super::fetch::Fetcher;
-use super::super::inventory::Contents;
+use super::super::inventory::ObjectMap;
 use super::super::unpack::{Packs, object_of};
 use super::decoded::{Roots, inconsistent};
 use super::plan::{PullPlan, roots_in_packs};
@@ -34,7 +34,7 @@ pub(super) fn fetch_roots(
         fetcher,
         "fetching manifests",
         &unpacking,
-        options.gap_on(&fetcher.line),
+        options.gap_on(&fetcher.link),
         &|content, fill| {
             // Both sizes are said by what is signed, or by an index that is: the smaller one bounds
             // the memory.
@@ -93,7 +93,7 @@ fn corrupt(digest: &Digest, bytes: &[u8]) -> TransferError {
 pub(super) fn fetch_objects(
     pulling: &Pulling<'_>,
     plan: &PullPlan,
-    objects_of: &BTreeMap<usize, Contents>,
+    objects_of: &BTreeMap<usize, ObjectMap>,
     packs: &mut Packs,
 ) -> Result<u64, TransferError> {
     let Pulling {
@@ -110,7 +110,7 @@ pub(super) fn fetch_objects(
     let digests: BTreeSet<Digest> = wanted.objects.keys().map(|id| *id.as_bytes()).collect();
     let (unpacking, lacking) = packs.plan(&digests);
     refuse_lacking(plan, lacking)?;
-    let gap = plan.gap(options.gap_on(&fetcher.line));
+    let gap = plan.gap(options.gap_on(&fetcher.link));
     let packed = fetcher.missing_bytes(&packs.ranges(&unpacking, gap))?;
     let fallback = packs.ranges(&packs.plan(&wanted.fallback).0, gap);
     let fallback_bytes = fetcher.missing_bytes(&fallback)?;

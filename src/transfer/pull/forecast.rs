@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::super::fetch::{Fetcher, Ranges, cut, merge, whole};
-use super::super::inventory::{Content, Contents};
+use super::super::inventory::{ObjectEntry, ObjectMap};
 use super::super::pack::index_range;
 use super::super::spool::without;
 use super::super::unpack::{Packs, object_of};
@@ -20,7 +20,7 @@ use super::super::{Catalogue, TransferError};
 use super::contents::fetch_roots;
 use super::decoded::{decode_all, objects_of};
 use super::plan::{PlannedPart, PullPlan, Route, is_made_of_layers, roots_in_packs};
-use super::{How, PullOptions, survey};
+use super::{Delivery, PullOptions, survey};
 use crate::format::pack::Digest;
 use crate::format::release::{Kind, PackRef, Release, ReleaseId};
 use crate::remote::Remote;
@@ -53,7 +53,7 @@ pub struct ForecastPart {
     /// Its id.
     pub id: ReleaseId,
     /// How it would arrive.
-    pub how: How,
+    pub how: Delivery,
     /// Bytes to be fetched for it; what it shares with parts above it in the list counts there.
     pub bytes: u64,
 }
@@ -83,7 +83,7 @@ pub fn forecast(
     let mut bill = Bill {
         arrived: &arrived,
         packs: &packs,
-        gap: options.gap_on(&fetcher.line),
+        gap: options.gap_on(&fetcher.link),
         deltas: Ranges::new(),
         indexes: Ranges::new(),
         roots: BTreeSet::new(),
@@ -129,7 +129,7 @@ fn objects_in_full(
     plan: &PullPlan,
     packs: &mut Packs,
     options: &PullOptions<'_>,
-) -> Result<BTreeMap<usize, Contents>, TransferError> {
+) -> Result<BTreeMap<usize, ObjectMap>, TransferError> {
     let mut roots = fetch_roots(fetcher, plan, packs, options)?;
     // The tree of an image is made of its layers: of those that deltas lead to, nothing is known
     // yet.
@@ -145,7 +145,7 @@ fn objects_in_full(
             let size = content.size;
             (
                 object_of(content),
-                Content {
+                ObjectEntry {
                     size,
                     paths: Vec::new(),
                 },

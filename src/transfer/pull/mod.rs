@@ -12,9 +12,9 @@
 mod by_delta;
 mod contents;
 mod decoded;
+mod direct;
 mod forecast;
 mod plan;
-mod quicker;
 mod survey;
 
 use std::path::Path;
@@ -23,16 +23,18 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 pub use self::forecast::{ForecastPart, PullForecast, forecast};
-pub use self::plan::{ByDelta, Holdings, InFull, PlannedPart, PullPlan, Route, Split, Wanted};
+pub use self::plan::{
+    ByDelta, DeltaSplit, Holdings, InFull, PlannedPart, PullPlan, Route, WantedObjects,
+};
 
 use self::by_delta::{apply_deltas, apply_rest};
 use self::contents::{fetch_objects, fetch_roots};
 use self::decoded::{Decoded, decode_all, objects_of};
 use super::baselines::take_over;
 use super::fetch::Fetcher;
-use super::line::Line;
+use super::link::LinkStats;
 use super::unpack::Packs;
-use super::{Catalogue, Progress, TransferError};
+use super::{Catalogue, TransferError, TransferProgress};
 use crate::format::Image;
 use crate::format::release::{Kind, Release, ReleaseId};
 use crate::remote::Remote;
@@ -58,14 +60,14 @@ pub struct PullOptions<'a> {
     /// Ends the work; what arrived stays for the next time.
     pub cancel: &'a AtomicBool,
     /// Told how it goes.
-    pub progress: &'a dyn Progress,
+    pub progress: &'a dyn TransferProgress,
     /// How to wait for another pull.
     pub waiting: Waiting<'a>,
 }
 
 impl PullOptions<'_> {
-    fn gap_on(&self, line: &Line) -> u64 {
-        self.gap.unwrap_or_else(|| line.delay_bytes())
+    fn gap_on(&self, link: &LinkStats) -> u64 {
+        self.gap.unwrap_or_else(|| link.delay_bytes())
     }
 
     fn fetcher<'a>(&'a self, remote: &'a dyn Remote, incoming: &Path) -> Fetcher<'a> {
@@ -75,7 +77,7 @@ impl PullOptions<'_> {
             threads: self.threads,
             progress: self.progress,
             cancel: self.cancel,
-            line: Line::remembered(&incoming.join(RATE)),
+            link: LinkStats::remembered(&incoming.join(RATE)),
         }
     }
 }
@@ -83,7 +85,7 @@ impl PullOptions<'_> {
 /// How a layer or an image came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum How {
+pub enum Delivery {
     /// It was there.
     Present,
     /// As the difference to an earlier release.
@@ -94,7 +96,7 @@ pub enum How {
 
 /// One layer or image of what was pulled.
 #[derive(Debug, Clone, Serialize)]
-pub struct Fetched {
+pub struct PulledPart {
     /// Layer or image.
     pub kind: Kind,
     /// Its name.
@@ -104,7 +106,7 @@ pub struct Fetched {
     /// Its id.
     pub id: ReleaseId,
     /// How it came.
-    pub how: How,
+    pub how: Delivery,
     /// Bytes of its delta; 0 without one.
     pub delta_bytes: u64,
     /// Objects that were fetched in full because that was quicker than to compress them again.
@@ -119,7 +121,7 @@ pub struct Fetched {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PullReport {
     /// What it consists of, layers first.
-    pub parts: Vec<Fetched>,
+    pub parts: Vec<PulledPart>,
     /// Bytes that were fetched, the head aside.
     pub bytes_fetched: u64,
     /// Bytes among them that deltas should have saved, and did not.
@@ -161,7 +163,7 @@ pub fn pull(
     forget_incoming(&incoming, &plan);
     Ok(PullReport {
         parts: plan.into_report(),
-        bytes_fetched: fetcher.line.bytes(),
+        bytes_fetched: fetcher.link.bytes(),
         fallback_bytes: brought.fallback_bytes,
         new_objects: brought.committed.new_objects,
         bytes_written: brought.committed.bytes_written,
@@ -169,7 +171,7 @@ pub fn pull(
 }
 
 /// What carrying out a plan brought.
-struct Brought {
+struct ApplyOutcome {
     fallback_bytes: u64,
     committed: Committed,
 }
@@ -181,7 +183,7 @@ fn apply(
     fetcher: &Fetcher<'_>,
     plan: PullPlan,
     options: &PullOptions<'_>,
-) -> Result<(PullPlan, Brought), TransferError> {
+) -> Result<(PullPlan, ApplyOutcome), TransferError> {
     let transaction = repository.begin()?;
     let mut packs = Packs::default();
     let pulling = Pulling {
@@ -209,7 +211,7 @@ fn apply(
     )?;
     Ok((
         plan,
-        Brought {
+        ApplyOutcome {
             fallback_bytes,
             committed,
         },

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::deltas::Root;
-use super::super::inventory::{Content, image_objects, layer_objects};
-use super::super::{Catalogue, Progress, TransferError};
+use super::super::deltas::DeltaBase;
+use super::super::inventory::{ObjectEntry, image_objects, layer_objects};
+use super::super::{Catalogue, TransferError, TransferProgress};
 use super::PullOptions;
 use super::plan::{Holdings, PlannedPart, PullPlan, Route};
 use crate::causes::chain;
@@ -72,7 +72,8 @@ fn is_whole(repository: &Repository, release: &Release) -> bool {
             .map(|tree| image_objects(&tree))
             .map_err(TransferError::from),
     };
-    let is_here = |(id, content): (&ObjectId, &Content)| repository.is_untouched(id, content.size);
+    let is_here =
+        |(id, content): (&ObjectId, &ObjectEntry)| repository.is_untouched(id, content.size);
     objects.is_ok_and(|objects| objects.iter().all(is_here))
 }
 
@@ -92,7 +93,7 @@ fn bases(repository: &Repository, releases: &[Release]) -> BTreeSet<ReleaseId> {
 fn with_readable_bases(
     repository: &Repository,
     mut plan: PullPlan,
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
 ) -> PullPlan {
     for number in 0..plan.parts().len() {
         while let Some(part) = plan.parts().get(number)
@@ -117,9 +118,9 @@ pub(super) fn read_base(
     repository: &Repository,
     part: &PlannedPart,
     delta: &DeltaRef,
-) -> Result<Root, TransferError> {
+) -> Result<DeltaBase, TransferError> {
     let Release {
         kind, corrections, ..
     } = &part.release;
-    Root::read(repository, *kind, &delta.from, corrections.is_some())
+    DeltaBase::read(repository, *kind, &delta.from, corrections.is_some())
 }

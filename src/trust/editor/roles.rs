@@ -13,7 +13,7 @@ use tough::schema::{
 use super::super::names::{TOP_ROLES, paths_of, role_of, subject_of};
 use super::super::signing::{SPEC_VERSION, internal, keys_of, moment, version};
 use super::super::{KeyId, PublicKey, RoleKeys, TrustError};
-use super::{Documents, Editor, VALIDITY, no_role, role_of_target};
+use super::{DocumentPolicy, Editor, VALIDITY, no_role, role_of_target};
 use crate::format::release::Kind;
 
 impl Editor {
@@ -157,7 +157,7 @@ impl Editor {
         &mut self,
         kind: Kind,
         name: &str,
-        documents: Documents,
+        documents: DocumentPolicy,
     ) -> Result<(), TrustError> {
         let role = role_of(kind, name);
         let Some(targets) = self.roles.remove(&role) else {
@@ -167,7 +167,7 @@ impl Editor {
             delegations.roles.retain(|d| d.name != role);
             drop_unused(delegations);
         }
-        if documents == Documents::Keep {
+        if documents == DocumentPolicy::Keep {
             self.targets.targets.extend(targets.targets);
         }
         self.changed.remove(&role);

@@ -92,7 +92,7 @@ fn two_people_sign_one_change_and_others_publish_meanwhile() {
     // Meanwhile another team publishes, and the build server refreshes.
     world.publish(Kind::Layer, "nginx", 2);
 
-    let mut travelled = Pending::from_json(&pending.to_json().unwrap()).unwrap();
+    let mut travelled = PendingChange::from_json(&pending.to_json().unwrap()).unwrap();
     let machine = world.watcher();
     let published = machine.verify(&world.head).unwrap();
     let text = travelled.describe(Some(&published)).unwrap().join("\n");
@@ -176,14 +176,14 @@ fn a_name_that_is_delegated_takes_its_documents_along_and_back() {
     verified.release(Kind::Layer, "base", &base.id).unwrap();
 
     world.edit(&["targets", "build"], |editor| {
-        editor.revoke(Kind::Layer, "base", Documents::Keep)
+        editor.revoke(Kind::Layer, "base", DocumentPolicy::Keep)
     });
     let verified = machine.verify(&world.head).unwrap();
     assert_eq!(verified.signer(Kind::Layer, "base"), "targets");
     verified.release(Kind::Layer, "base", &base.id).unwrap();
 
     world.edit(&["targets", "build"], |editor| {
-        editor.revoke(Kind::Layer, "nginx", Documents::Drop)
+        editor.revoke(Kind::Layer, "nginx", DocumentPolicy::Drop)
     });
     let verified = machine.verify(&world.head).unwrap();
     assert_eq!(verified.releases(Kind::Layer, "nginx"), []);

@@ -36,7 +36,7 @@ struct World {
 /// A machine that was given the root.
 struct Watcher {
     root: Vec<u8>,
-    state: State,
+    state: TrustState,
     dir: std::path::PathBuf,
     now: i64,
 }
@@ -100,7 +100,7 @@ impl World {
         let dir = self.dir.path().join(format!("machine-{}", self.machines));
         Watcher {
             root: self.root.clone(),
-            state: State::open(Arc::new(RealDisk), &dir).unwrap(),
+            state: TrustState::open(Arc::new(RealDisk), &dir).unwrap(),
             dir,
             now: self.now,
         }

@@ -7,17 +7,17 @@ use super::*;
 use crate::trust::signing::{read, write};
 
 /// Rewrites the file of a change on its way; gives root and targets as it says that they were published.
-fn rewritten(pending: &Pending, change: impl FnOnce(&mut Value)) -> Pending {
+fn rewritten(pending: &PendingChange, change: impl FnOnce(&mut Value)) -> PendingChange {
     let mut value = serde_json::to_value(pending).unwrap();
     change(&mut value);
-    Pending::from_json(&json(&value)).unwrap()
+    PendingChange::from_json(&json(&value)).unwrap()
 }
 
 fn text<'v>(value: &'v mut Value, part: &str, name: &str) -> &'v mut Value {
     value.get_mut(part).unwrap().get_mut(name).unwrap()
 }
 
-fn refusal(pending: &Pending, root: &[u8]) -> String {
+fn refusal(pending: &PendingChange, root: &[u8]) -> String {
     let error = pending.describe_alone(root).unwrap_err();
     assert!(error.hint().unwrap().contains("--compare"), "{error}");
     let text = error.to_string();
@@ -168,7 +168,7 @@ fn who_signs_a_channel_sees_what_machines_will_do() {
         .unwrap();
     editor.put(&target, &json(&next)).unwrap();
     let pending = editor.sign_partial(&world.keys(&[])).unwrap();
-    let told = |pending: &Pending| {
+    let told = |pending: &PendingChange| {
         let lines = pending.describe_alone(&world.root).unwrap();
         lines[1..].join("\n")
     };

@@ -16,9 +16,9 @@ use layerset::format::release::ChannelName;
 use layerset::remote;
 use layerset::store::{self, FsckOptions, Repository};
 use layerset::time::{Clock as _, SystemClock};
-use layerset::transfer::{FollowOptions, MachineId, Origins, PullOptions, Quiet, Turn};
+use layerset::transfer::{FollowOptions, MachineId, NoProgress, Origins, PullOptions, Turn};
 use layerset::tree::Tree;
-use layerset::trust::State;
+use layerset::trust::TrustState;
 
 use super::disk::{Fault, FaultyDisk};
 use crate::deploy::{note, unmount_below};
@@ -175,7 +175,7 @@ impl Scene {
             recompress: None,
             recompose: true,
             cancel: &GO_ON,
-            progress: &Quiet,
+            progress: &NoProgress,
             waiting: store::Waiting {
                 patience: Duration::from_secs(60),
                 tell: &|_| {},
@@ -188,7 +188,7 @@ impl Scene {
                 from: None,
                 states: self.live().join("repo/trust"),
                 disk: Arc::clone(disk),
-                open: remote::OpenOptions::default(),
+                open: remote::RemoteOptions::default(),
                 now: SystemClock.now_sec(),
             },
             turn: Turn::Wait,
@@ -250,7 +250,7 @@ impl Scene {
         };
         let damaged = repository.fsck(options).unwrap().damaged;
         assert_eq!(damaged, [], "{context}");
-        let state = State::open(disk, &self.live().join("repo/trust/main")).unwrap();
+        let state = TrustState::open(disk, &self.live().join("repo/trust/main")).unwrap();
         let at = At {
             runs,
             follows: status.channel.unwrap().serial,

@@ -1,6 +1,6 @@
 //! Credentials: where they are found, who gets them, and that they never show.
 
-use layerset::remote::{OpenOptions, Remote as _, RemoteError, open};
+use layerset::remote::{Remote as _, RemoteError, RemoteOptions, open};
 
 use super::servers::{Registry, S3_KEY, S3_SECRET, S3Server, Step, WebServer};
 use super::{digest, noise, options, put, read, reader, writer};
@@ -254,7 +254,7 @@ fn a_blob_from_elsewhere_comes_without_credentials_going_there() {
         format!("307 There\r\nlocation: {}/blob", elsewhere.url),
         Vec::new(),
     ));
-    let known = OpenOptions {
+    let known = RemoteOptions {
         attempts: 1,
         ..options([("REGISTRY_AUTH_FILE", config.to_str().unwrap())])
     };

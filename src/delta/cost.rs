@@ -27,7 +27,7 @@ fn zstd_rate(level: u8) -> f64 {
 
 /// An object that has to be compressed again.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Laborious {
+pub struct RecompressionCost {
     /// The object.
     pub id: ObjectId,
     /// Its size in bytes.
@@ -38,8 +38,8 @@ pub struct Laborious {
 
 impl Delta<'_> {
     /// Returns the objects that have to be compressed again, with what that costs.
-    pub fn laborious(&self) -> Vec<Laborious> {
-        let coded = self.index().objects.iter().map(|object| Laborious {
+    pub fn recompression_costs(&self) -> Vec<RecompressionCost> {
+        let coded = self.index().objects.iter().map(|object| RecompressionCost {
             id: object.id,
             size: object.size,
             seconds: seconds(object),
@@ -62,9 +62,9 @@ impl Delta<'_> {
         loop {
             let before = found.len();
             let needs = |extent: &Extent| match self.source(extent) {
-                Source::Base(base) => is_absent.get(base) == Some(&true),
-                Source::Made(id) => others.contains(&id) || found.contains(&id),
-                Source::Unknown => false,
+                ExtentSource::Base(base) => is_absent.get(base) == Some(&true),
+                ExtentSource::Made(id) => others.contains(&id) || found.contains(&id),
+                ExtentSource::Unknown => false,
             };
             let frames = index.frames.iter();
             let frames: Vec<bool> = frames.map(|frame| frame.prefix.iter().any(needs)).collect();
@@ -82,16 +82,16 @@ impl Delta<'_> {
         }
     }
 
-    fn source(&self, extent: &Extent) -> Source {
+    fn source(&self, extent: &Extent) -> ExtentSource {
         let index = self.index();
         let Ok(number) = usize::try_from(extent.source) else {
-            return Source::Unknown;
+            return ExtentSource::Unknown;
         };
         match number.checked_sub(index.bases.len()) {
-            None => Source::Base(number),
+            None => ExtentSource::Base(number),
             Some(made) => match index.objects.get(made) {
-                Some(object) => Source::Made(object.id),
-                None => Source::Unknown,
+                Some(object) => ExtentSource::Made(object.id),
+                None => ExtentSource::Unknown,
             },
         }
     }
@@ -120,7 +120,7 @@ impl Delta<'_> {
 }
 
 /// What an extent is of.
-enum Source {
+enum ExtentSource {
     /// A base, by its number.
     Base(usize),
     /// An object that the delta makes.

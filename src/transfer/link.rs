@@ -15,7 +15,7 @@ const TELLING_BYTES: u64 = 256 << 10;
 
 /// The delay and the rate of a line.
 #[derive(Debug, Default)]
-pub struct Line {
+pub struct LinkStats {
     /// The shortest time from a request to the first byte of its answer, in microseconds; 0 when unknown.
     delay: AtomicU64,
     /// The most bytes a second of any fetch; 0 when unknown.
@@ -24,14 +24,14 @@ pub struct Line {
     bytes: AtomicU64,
 }
 
-impl Line {
+impl LinkStats {
     /// Starts with the rate that a file remembers: of a try that ended early, whose deltas are not fetched again.
     pub fn remembered(file: &Path) -> Self {
-        let line = Self::default();
+        let link = Self::default();
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        line.rate
+        link.rate
             .store(text.parse().unwrap_or(0), Ordering::Relaxed);
-        line
+        link
     }
 
     /// Remembers the rate in a file; where that cannot be written, it is measured again.
@@ -101,31 +101,31 @@ mod tests {
     fn a_try_that_goes_on_knows_the_rate_of_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("rate");
-        assert_eq!(Line::remembered(&file).rate(), None);
-        let line = Line::default();
-        line.remember(&file);
+        assert_eq!(LinkStats::remembered(&file).rate(), None);
+        let link = LinkStats::default();
+        link.remember(&file);
         assert!(!file.exists());
-        line.arrived(1 << 20, Duration::from_secs(1));
-        line.remember(&file);
-        assert_eq!(Line::remembered(&file).rate(), Some(1 << 20));
+        link.arrived(1 << 20, Duration::from_secs(1));
+        link.remember(&file);
+        assert_eq!(LinkStats::remembered(&file).rate(), Some(1 << 20));
         std::fs::write(&file, "nonsense").unwrap();
-        assert_eq!(Line::remembered(&file).rate(), None);
+        assert_eq!(LinkStats::remembered(&file).rate(), None);
     }
 
     #[test]
     fn a_gap_is_what_arrives_within_the_delay() {
-        let line = Line::default();
-        assert_eq!(line.delay_bytes(), USUAL_BYTES);
-        line.first_byte(Duration::from_millis(30));
-        line.first_byte(Duration::from_millis(20));
-        line.first_byte(Duration::from_millis(50));
-        assert_eq!(line.delay_bytes(), USUAL_RATE / 50);
+        let link = LinkStats::default();
+        assert_eq!(link.delay_bytes(), USUAL_BYTES);
+        link.first_byte(Duration::from_millis(30));
+        link.first_byte(Duration::from_millis(20));
+        link.first_byte(Duration::from_millis(50));
+        assert_eq!(link.delay_bytes(), USUAL_RATE / 50);
         // Too little to tell.
-        line.arrived(1000, Duration::from_secs(1));
-        assert_eq!(line.delay_bytes(), USUAL_RATE / 50);
-        line.arrived(1 << 20, Duration::from_secs(1));
-        assert_eq!(line.delay_bytes(), (1 << 20) / 50);
-        line.first_byte(Duration::from_micros(50));
-        assert_eq!(line.delay_bytes(), 4 << 10);
+        link.arrived(1000, Duration::from_secs(1));
+        assert_eq!(link.delay_bytes(), USUAL_RATE / 50);
+        link.arrived(1 << 20, Duration::from_secs(1));
+        assert_eq!(link.delay_bytes(), (1 << 20) / 50);
+        link.first_byte(Duration::from_micros(50));
+        assert_eq!(link.delay_bytes(), 4 << 10);
     }
 }
