@@ -251,7 +251,7 @@ impl ApplyRun<'_, '_> {
     }
 
     /// Waits until the object that an extent is a part of is there, and returns its place.
-    pub(super) fn place(&self, extent: &Extent) -> Result<ObjectSlice, MakeFailure> {
+    pub(super) fn locate(&self, extent: &Extent) -> Result<ObjectSlice, MakeFailure> {
         let index = &self.delta.index;
         let source = extent.source as usize;
         let id = match index.bases.get(source) {
@@ -306,14 +306,14 @@ impl ApplyRun<'_, '_> {
         let mut missing = None;
         for extent in &frame.prefix {
             let until = prefix.len() + extent.len as usize;
-            let place = match self.place(extent) {
-                Ok(place) => extents
-                    .copy(&place, &mut prefix)
-                    .map_err(|error| cannot_read(&place.id, &error)),
+            let slice = match self.locate(extent) {
+                Ok(slice) => extents
+                    .copy(&slice, &mut prefix)
+                    .map_err(|error| cannot_read(&slice.id, &error)),
                 Err(MakeFailure::Object(reason)) => Err(reason),
                 Err(all) => return Err(all),
             };
-            if let Err(reason) = place {
+            if let Err(reason) = slice {
                 missing.get_or_insert(reason);
             }
             prefix.resize(until, 0);

@@ -92,7 +92,7 @@ impl Planner<'_> {
     /// Returns what of an old archive stands nowhere else.
     fn rest(&self, base: &DeltaItem) -> io::Result<Base> {
         let bytes = self.read(&base.id)?;
-        let mut places = Vec::new();
+        let mut slices = Vec::new();
         for part in parts(&bytes) {
             let mut inside = Vec::new();
             let contents = match part.form {
@@ -115,14 +115,14 @@ impl Planner<'_> {
             };
             let mut at = 0;
             let mut add = |from: usize, to: usize| {
-                let place = ObjectSlice {
+                let slice = ObjectSlice {
                     id: base.id,
                     form: part.form,
                     start,
                     offset: from as u64 + shift,
                     len: (to - from) as u64,
                 };
-                places.push(place);
+                slices.push(slice);
             };
             for (range, _) in self.members(contents) {
                 if range.len() < GAP {
@@ -137,7 +137,7 @@ impl Planner<'_> {
                 add(at, contents.len());
             }
         }
-        Ok(Base::Rest(places))
+        Ok(Base::Rest(slices))
     }
 }
 

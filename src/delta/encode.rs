@@ -231,12 +231,12 @@ impl IndexLayout<'_> {
             made: made.clone().collect(),
             ..SourceNumbers::default()
         };
-        for place in self.jobs.iter().flat_map(|job| &job.prefix) {
-            sources.note(&place.id);
+        for slice in self.jobs.iter().flat_map(|job| &job.prefix) {
+            sources.note(&slice.id);
         }
         for piece in self.order.iter().flat_map(|n| self.pieces(*n)) {
-            if let PlannedPiece::Copy(place) = piece {
-                sources.note(&place.id);
+            if let PlannedPiece::Copy(slice) = piece {
+                sources.note(&slice.id);
             }
         }
         let bases = sources.bases.len() as u64;
@@ -274,8 +274,8 @@ impl IndexLayout<'_> {
         let mut shares: HashMap<ObjectId, u64> = HashMap::new();
         for (job, packed) in self.jobs.iter().zip(self.packed) {
             let size = job.size().max(1);
-            for place in &job.data {
-                *shares.entry(place.id).or_default() += place.len * packed / size;
+            for slice in &job.data {
+                *shares.entry(slice.id).or_default() += slice.len * packed / size;
             }
         }
         let mut methods: BTreeMap<EncodeMethod, MethodStats> = BTreeMap::new();
@@ -318,14 +318,14 @@ impl SourceNumbers {
         }
     }
 
-    fn extent(&self, place: &ObjectSlice) -> Extent {
+    fn extent(&self, slice: &ObjectSlice) -> Extent {
         let ObjectSlice {
             id,
             form,
             start,
             offset,
             len,
-        } = *place;
+        } = *slice;
         // All were noted.
         let source = self.numbers.get(&id).copied().unwrap_or(u64::MAX);
         Extent {
@@ -339,7 +339,7 @@ impl SourceNumbers {
 
     fn piece(&self, piece: &PlannedPiece) -> Piece {
         match piece {
-            PlannedPiece::Copy(place) => Piece::Copy(self.extent(place)),
+            PlannedPiece::Copy(slice) => Piece::Copy(self.extent(slice)),
             PlannedPiece::Fresh(range) => Piece::Fresh(range.end - range.start),
         }
     }

@@ -49,41 +49,41 @@ impl<'c> ExtentReader<'c> {
     }
 
     /// Writes exactly the bytes of a place.
-    pub(super) fn copy(&mut self, place: &ObjectSlice, out: &mut dyn Write) -> io::Result<()> {
-        let mut cursor = self.seek(place)?;
-        self.pump(&mut cursor, place.len, out)?;
-        if place.form != Form::Raw {
+    pub(super) fn copy(&mut self, slice: &ObjectSlice, out: &mut dyn Write) -> io::Result<()> {
+        let mut cursor = self.seek(slice)?;
+        self.pump(&mut cursor, slice.len, out)?;
+        if slice.form != Form::Raw {
             self.cursor = Some(cursor);
         }
         Ok(())
     }
 
-    fn seek(&mut self, place: &ObjectSlice) -> io::Result<Cursor<'c>> {
-        let key = (place.id, place.form, place.start);
-        if place.form == Form::Raw {
-            let mut file = self.contents.open(&place.id)?;
-            file.seek(SeekFrom::Start(place.offset))?;
+    fn seek(&mut self, slice: &ObjectSlice) -> io::Result<Cursor<'c>> {
+        let key = (slice.id, slice.form, slice.start);
+        if slice.form == Form::Raw {
+            let mut file = self.contents.open(&slice.id)?;
+            file.seek(SeekFrom::Start(slice.offset))?;
             return Ok(Cursor {
                 key,
                 reader: Box::new(file),
-                at: place.offset,
+                at: slice.offset,
             });
         }
-        let usable = |cursor: &Cursor<'c>| cursor.key == key && cursor.at <= place.offset;
+        let usable = |cursor: &Cursor<'c>| cursor.key == key && cursor.at <= slice.offset;
         let mut cursor = match self.cursor.take().filter(usable) {
             Some(cursor) => cursor,
             None => {
-                let mut file = self.contents.open(&place.id)?;
-                file.seek(SeekFrom::Start(place.start))?;
+                let mut file = self.contents.open(&slice.id)?;
+                file.seek(SeekFrom::Start(slice.start))?;
                 let packed = BufReader::with_capacity(64 << 10, file);
                 Cursor {
                     key,
-                    reader: codec::reader(place.form, packed)?,
+                    reader: codec::reader(slice.form, packed)?,
                     at: 0,
                 }
             }
         };
-        let skip = place.offset - cursor.at;
+        let skip = slice.offset - cursor.at;
         self.skipped = self.skipped.saturating_add(skip);
         if self.skipped > MAX_SKIPPED {
             return Err(io::Error::other("too much would have to be unpacked"));

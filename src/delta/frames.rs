@@ -34,11 +34,11 @@ pub(super) struct FrameJob {
 
 impl FrameJob {
     pub(super) fn size(&self) -> u64 {
-        self.data.iter().map(|place| place.len).sum()
+        self.data.iter().map(|slice| slice.len).sum()
     }
 
     fn prefix_size(&self) -> u64 {
-        self.prefix.iter().map(|place| place.len).sum()
+        self.prefix.iter().map(|slice| slice.len).sum()
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) fn jobs(items: &[DeltaItem], plans: &[Plan], order: &[usize]) -> Vec<
         }
         let is_alone = fresh >= ALONE || plan.is_archive;
         let whole = prefix(&plan.base, 0..fresh, fresh);
-        let prefix_size = whole.iter().map(|place| place.len).sum();
+        let prefix_size = whole.iter().map(|slice| slice.len).sum();
         if is_alone || !cutter.has_room(fresh, prefix_size) {
             cutter.cut();
         }
@@ -135,9 +135,9 @@ impl Cutter {
     }
 
     fn compress_against(&mut self, base: &Base, part: std::ops::Range<u64>, fresh: u64) {
-        for place in prefix(base, part, fresh) {
-            if !self.job.prefix.contains(&place) {
-                self.job.prefix.push(place);
+        for slice in prefix(base, part, fresh) {
+            if !self.job.prefix.contains(&slice) {
+                self.job.prefix.push(slice);
             }
         }
     }
@@ -147,32 +147,32 @@ impl Cutter {
 fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<ObjectSlice> {
     match base {
         Base::None => Vec::new(),
-        Base::Whole(place) if place.len <= PREFIX => vec![*place],
-        Base::Whole(place) => {
+        Base::Whole(slice) if slice.len <= PREFIX => vec![*slice],
+        Base::Whole(slice) => {
             // The same place, as far as sizes tell, and what is around it.
             let scale = |at: u64| {
-                (u128::from(at) * u128::from(place.len) / u128::from(fresh.max(1))) as u64
+                (u128::from(at) * u128::from(slice.len) / u128::from(fresh.max(1))) as u64
             };
-            let start = scale(part.start).saturating_sub(AROUND).min(place.len - 1);
+            let start = scale(part.start).saturating_sub(AROUND).min(slice.len - 1);
             let end = (scale(part.end) + AROUND)
-                .min(place.len)
+                .min(slice.len)
                 .min(start + PREFIX);
             vec![ObjectSlice {
-                offset: place.offset + start,
+                offset: slice.offset + start,
                 len: end - start,
-                ..*place
+                ..*slice
             }]
         }
-        Base::Rest(places) => {
+        Base::Rest(slices) => {
             let mut left = PREFIX;
             let mut taken = Vec::new();
-            for place in places {
-                let len = place.len.min(left);
+            for slice in slices {
+                let len = slice.len.min(left);
                 if len == 0 {
                     break;
                 }
                 left -= len;
-                taken.push(ObjectSlice { len, ..*place });
+                taken.push(ObjectSlice { len, ..*slice });
             }
             taken
         }
@@ -181,14 +181,14 @@ fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<ObjectSlic
 
 fn read_all(
     extents: &mut ExtentReader<'_>,
-    places: &[ObjectSlice],
+    slices: &[ObjectSlice],
     size: u64,
 ) -> Result<Vec<u8>, DeltaError> {
     let mut bytes = Vec::with_capacity(size as usize);
-    for place in places {
+    for slice in slices {
         extents.reset();
-        let copied = extents.copy(place, &mut bytes);
-        copied.map_err(|source| io_error("read", &format!("object {}", place.id), source))?;
+        let copied = extents.copy(slice, &mut bytes);
+        copied.map_err(|source| io_error("read", &format!("object {}", slice.id), source))?;
     }
     Ok(bytes)
 }

@@ -62,9 +62,9 @@ impl ObjectMaker<'_, '_, '_, '_> {
             match piece {
                 Piece::Fresh(len) => self.fresh(*len, out)?,
                 Piece::Copy(extent) => {
-                    let place = self.run.place(extent)?;
-                    let copied = self.extents.copy(&place, out);
-                    copied.map_err(|error| MakeFailure::Object(cannot_read(&place.id, &error)))?;
+                    let slice = self.run.locate(extent)?;
+                    let copied = self.extents.copy(&slice, out);
+                    copied.map_err(|error| MakeFailure::Object(cannot_read(&slice.id, &error)))?;
                 }
             }
         }

@@ -42,8 +42,8 @@ pub(super) fn order(items: &[DeltaItem], plans: &[Plan]) -> Vec<usize> {
             }
             stack.push((n, true));
             for piece in plans[n].segments.iter().flat_map(|segment| &segment.pieces) {
-                if let PlannedPiece::Copy(place) = piece
-                    && let Some(needed) = numbers.get(&place.id)
+                if let PlannedPiece::Copy(slice) = piece
+                    && let Some(needed) = numbers.get(&slice.id)
                     && !placed[*needed]
                 {
                     stack.push((*needed, false));

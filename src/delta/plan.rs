@@ -119,7 +119,7 @@ impl Planner<'_> {
             return Ok(raw(item, likely.map(|c| whole(c.item))));
         }
         let base = self.choose(item, &bytes, &candidates)?;
-        Ok(raw(item, base.map(|base| base.place)))
+        Ok(raw(item, base.map(|base| base.slice)))
     }
 
     /// Chooses what some contents are compressed against.
@@ -148,7 +148,7 @@ impl Planner<'_> {
         };
         let mut best: Option<ChosenBase> = None;
         for candidate in candidates {
-            let Some((place, base)) = self.unpacked(candidate.item)? else {
+            let Some((slice, base)) = self.unpacked(candidate.item)? else {
                 continue;
             };
             let likeness = sketch.as_ref().map(|sketch| {
@@ -160,7 +160,7 @@ impl Planner<'_> {
             }
             if best.as_ref().is_none_or(|best| best.likeness < likeness) {
                 best = Some(ChosenBase {
-                    place,
+                    slice,
                     base,
                     likeness,
                 });
@@ -178,16 +178,16 @@ impl Planner<'_> {
             return Ok(None);
         }
         let bytes = self.read(&item.id)?;
-        let mut place = whole(item);
+        let mut slice = whole(item);
         let form = codec::form_of(&bytes);
         if form == Form::Raw {
-            return Ok(Some((place, bytes)));
+            return Ok(Some((slice, bytes)));
         }
         let Some(contents) = codec::contents(&bytes, MAX_INSIDE).filter(|c| !c.is_empty()) else {
-            return Ok(Some((place, bytes)));
+            return Ok(Some((slice, bytes)));
         };
-        (place.form, place.len) = (form, contents.len() as u64);
-        Ok(Some((place, contents)))
+        (slice.form, slice.len) = (form, contents.len() as u64);
+        Ok(Some((slice, contents)))
     }
 
     /// Plans a file by what is compressed in it; none where that is not worth it.
@@ -218,7 +218,7 @@ impl Planner<'_> {
                 }
             }
         }
-        let place = base.map(|base| base.place);
+        let slice = base.map(|base| base.slice);
         let Some(coding) = codec::find(packed, contents, self.memory, &mut self.memo) else {
             return Ok(None);
         };
@@ -228,7 +228,7 @@ impl Planner<'_> {
                 start: 0,
                 pieces: vec![PlannedPiece::Fresh(0..contents.len() as u64)],
             }],
-            base: place.map_or(Base::None, Base::Whole),
+            base: slice.map_or(Base::None, Base::Whole),
             is_archive: false,
         }))
     }
@@ -236,7 +236,7 @@ impl Planner<'_> {
 
 /// What was chosen as a base.
 struct ChosenBase {
-    place: ObjectSlice,
+    slice: ObjectSlice,
     base: Vec<u8>,
     /// In thousandths, where it was asked for.
     likeness: Option<u32>,
@@ -258,7 +258,7 @@ fn raw(item: &DeltaItem, base: Option<ObjectSlice>) -> Plan {
         start: 0,
         pieces: vec![PlannedPiece::Fresh(0..item.size)],
     };
-    let base = base.filter(|place| place.len > 0);
+    let base = base.filter(|slice| slice.len > 0);
     Plan {
         segments: vec![segment],
         base: base.map_or(Base::None, Base::Whole),

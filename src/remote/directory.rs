@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A remote in a directory.
 pub(super) struct Directory {
     root: PathBuf,
-    place: Endpoint,
+    endpoint: Endpoint,
     writable: bool,
 }
 
@@ -34,7 +34,7 @@ impl Directory {
     pub fn new(root: &Path, options: &RemoteOptions, writable: bool) -> Self {
         Self {
             root: root.to_owned(),
-            place: Endpoint {
+            endpoint: Endpoint {
                 name: root.display().to_string(),
                 options: options.clone(),
             },
@@ -43,7 +43,7 @@ impl Directory {
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> RemoteError {
-        self.place
+        self.endpoint
             .unreachable(format!("cannot read '{what}': {error}"))
     }
 
@@ -59,44 +59,46 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return match self.root.is_dir() || self.writable {
                     true => Ok(None),
-                    false => Err(self.place.unreachable("there is no such directory")),
+                    false => Err(self.endpoint.unreachable("there is no such directory")),
                 };
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let hint = "let this user read all below the directory";
                 return Err(self
-                    .place
+                    .endpoint
                     .denied(format!("cannot read '{key}': {error}"), hint));
             }
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(self.place.protocol(format!("'{key}' is a symlink")));
+                return Err(self.endpoint.protocol(format!("'{key}' is a symlink")));
             }
             result => result.map_err(|error| self.failed(key, &error))?,
         };
         let metadata = file.metadata().map_err(|error| self.failed(key, &error))?;
         if !metadata.is_file() {
-            return Err(self.place.protocol(format!("'{key}' is no regular file")));
+            return Err(self
+                .endpoint
+                .protocol(format!("'{key}' is no regular file")));
         }
         Ok(Some((file, metadata.len())))
     }
 
     fn written(&self, error: DurableError) -> RemoteError {
         match error {
-            DurableError::Full { source, .. } => self.place.full(source.to_string()),
+            DurableError::Full { source, .. } => self.endpoint.full(source.to_string()),
             DurableError::Io { verb, path, source }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 let reason = format!("cannot {verb} '{}': {source}", path.display());
                 let hint = "let this user write to the directory";
-                self.place.denied(reason, hint)
+                self.endpoint.denied(reason, hint)
             }
             DurableError::Io { verb, path, source } => {
                 let path = path.display();
-                self.place
+                self.endpoint
                     .unreachable(format!("cannot {verb} '{path}': {source}"))
             }
             error @ (DurableError::Locked { .. } | DurableError::Latched { .. }) => {
-                self.place.unreachable(error.to_string())
+                self.endpoint.unreachable(error.to_string())
             }
         }
     }
@@ -126,7 +128,7 @@ impl Directory {
         let path = self.root.join(".lock");
         let started = Instant::now();
         loop {
-            self.place.interrupted()?;
+            self.endpoint.interrupted()?;
             let take = Lock::take(
                 &path,
                 LockMode::Exclusive,
@@ -146,7 +148,7 @@ impl Directory {
 
 impl Remote for Directory {
     fn location(&self) -> &str {
-        &self.place.name
+        &self.endpoint.name
     }
 
     fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError> {
@@ -158,7 +160,7 @@ impl Remote for Directory {
             .read_to_end(&mut bytes)
             .map_err(|error| self.failed("head", &error))?;
         if bytes.len() as u64 > limit {
-            return Err(self.place.too_big("the head", limit));
+            return Err(self.endpoint.too_big("the head", limit));
         }
         Ok(Some(head_of(bytes)))
     }
@@ -179,14 +181,14 @@ impl Remote for Directory {
         let key = blob_key(blob);
         let Some((mut file, size)) = self.open(&key)? else {
             return Err(RemoteError::NoBlob {
-                location: self.place.name.clone(),
+                location: self.endpoint.name.clone(),
                 blob: *blob,
             });
         };
         if size < range.end {
             let asked = format!("bytes {}-{}", range.start, range.end - 1);
             return Err(self
-                .place
+                .endpoint
                 .protocol(format!("it has {size} bytes where {asked} was asked for")));
         }
         file.seek(SeekFrom::Start(range.start))
@@ -194,12 +196,12 @@ impl Remote for Directory {
         let mut left = range.end - range.start;
         let mut buffer = vec![0; CHUNK.min(left as usize)];
         while left > 0 {
-            self.place.interrupted()?;
+            self.endpoint.interrupted()?;
             let most = left.min(buffer.len() as u64) as usize;
             let count = match file.read(&mut buffer[..most]) {
                 Ok(0) => {
                     return Err(self
-                        .place
+                        .endpoint
                         .protocol(format!("'{key}' shrinks while it is read")));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -236,7 +238,7 @@ impl WritableRemote for Directory {
             let mut fault = None;
             let write = disk.write(&beside, 0o644, &mut |out| {
                 while let Some(bytes) = source.next().map_err(|error| stop(&mut fault, error))? {
-                    let interrupted = self.place.interrupted();
+                    let interrupted = self.endpoint.interrupted();
                     interrupted.map_err(|error| stop(&mut fault, error))?;
                     out.write_all(bytes)?;
                     progress(bytes.len() as u64);
@@ -264,7 +266,7 @@ impl WritableRemote for Directory {
         let _lock = self.lock()?;
         let found = self.read_head(u64::MAX - 1)?.map(|head| head.revision);
         if found.as_ref() != expected {
-            return Err(self.place.moved());
+            return Err(self.endpoint.moved());
         }
         let path = self.root.join("head");
         replace_file(&RealDisk, &path, 0o644, bytes).map_err(|error| self.written(error))?;

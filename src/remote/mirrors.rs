@@ -59,8 +59,8 @@ impl Mirrors {
     /// Waits before all are asked again, of whom none answered `rounds` times; false where that was often enough.
     pub fn again(&self, rounds: u32) -> Result<bool, RemoteError> {
         match &self.patience {
-            Some(place) if rounds < place.options.attempts => {
-                place.back_off(rounds)?;
+            Some(endpoint) if rounds < endpoint.options.attempts => {
+                endpoint.back_off(rounds)?;
                 Ok(true)
             }
             _ => Ok(false),

@@ -25,7 +25,7 @@ const PROGRESS: u64 = 1 << 20;
 ///
 /// Must not be called from a thread of another tokio runtime.
 pub(super) fn block_on<T>(
-    place: &Endpoint,
+    endpoint: &Endpoint,
     future: impl Future<Output = Result<T, RemoteError>>,
 ) -> Result<T, RemoteError> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
@@ -36,7 +36,7 @@ pub(super) fn block_on<T>(
     });
     match runtime {
         Some(runtime) => runtime.block_on(future),
-        None => Err(place.unreachable("this system gives no threads to wait with")),
+        None => Err(endpoint.unreachable("this system gives no threads to wait with")),
     }
 }
 

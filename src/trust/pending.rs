@@ -109,9 +109,9 @@ impl PendingChange {
 
     /// Returns what is still to be signed, and by whom; a new root may stand there twice, for the keys of the old one count
     /// beside its own.
-    pub fn lacking(&self) -> Result<Vec<MissingSignatures>, TrustError> {
+    pub fn missing_signatures(&self) -> Result<Vec<MissingSignatures>, TrustError> {
         let authority = self.authority()?;
-        let mut lacking = Vec::new();
+        let mut roles = Vec::new();
         for (role, text) in &self.roles {
             for (root, targets) in authority.judges(role) {
                 let keys = keys_of(root, targets, role).ok_or_else(|| TrustError::Malformed {
@@ -129,7 +129,7 @@ impl PendingChange {
                 };
                 let have = count(outcome, keys.threshold)?;
                 if have < keys.threshold {
-                    lacking.push(MissingSignatures {
+                    roles.push(MissingSignatures {
                         role: role.clone(),
                         threshold: keys.threshold,
                         have,
@@ -138,7 +138,7 @@ impl PendingChange {
                 }
             }
         }
-        Ok(lacking)
+        Ok(roles)
     }
 
     /// Returns the names of the changed roles, with the version that each gets.
@@ -231,8 +231,8 @@ impl PendingChange {
         store: &KeyStore,
         now: i64,
     ) -> Result<Vec<u8>, TrustError> {
-        if let Some(lacking) = self.lacking()?.into_iter().next() {
-            return Err(missing(lacking, store));
+        if let Some(role) = self.missing_signatures()?.into_iter().next() {
+            return Err(missing(role, store));
         }
         let base = base.as_ref();
         let root: Signed<Root> = match (self.roles.get("root"), base) {
@@ -342,13 +342,13 @@ impl PendingChange {
         sign(&mut signed, &keys.keys.iter().cloned().collect(), store)?;
         let have = count(root.signed.verify_role(&signed), keys.threshold)?;
         if have < keys.threshold {
-            let lacking = MissingSignatures {
+            let role = MissingSignatures {
                 role: role.to_owned(),
                 threshold: keys.threshold,
                 have,
                 keys: keys.keys,
             };
-            return Err(missing(lacking, store));
+            return Err(missing(role, store));
         }
         Ok(signed)
     }
@@ -472,16 +472,12 @@ pub(super) fn run_up(role: &str, last: u64) -> TrustError {
     ))
 }
 
-fn missing(lacking: MissingSignatures, store: &KeyStore) -> TrustError {
+fn missing(role: MissingSignatures, store: &KeyStore) -> TrustError {
     TrustError::MissingKeys {
-        role: lacking.role,
-        threshold: lacking.threshold,
-        have: lacking.have,
-        keys: lacking
-            .keys
-            .iter()
-            .map(|id| id.short().to_owned())
-            .collect(),
+        role: role.role,
+        threshold: role.threshold,
+        have: role.have,
+        keys: role.keys.iter().map(|id| id.short().to_owned()).collect(),
         dir: store.dir().to_owned(),
     }
 }

@@ -202,7 +202,7 @@ pub(super) fn tell_pending(
     remote: &str,
     changes: &[String],
 ) -> Result<(), CliError> {
-    let lacking = pending.lacking()?;
+    let lacking = pending.missing_signatures()?;
     let mut text = lines(changes);
     for role in &lacking {
         let keys: Vec<&str> = role.keys.iter().map(|id| id.short()).collect();

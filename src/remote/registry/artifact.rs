@@ -166,7 +166,7 @@ impl Registry {
             if let Some(bytes) = self.manifest(&tag).await? {
                 let found = serde_json::from_slice(&bytes);
                 index = found.map_err(|_| {
-                    self.place()
+                    self.endpoint()
                         .protocol(format!("the tag '{tag}' is no index"))
                 })?;
             }
@@ -182,7 +182,7 @@ impl Registry {
             self.put_manifest(&tag, INDEX, bytes).await?;
         }
         Err(self
-            .place()
+            .endpoint()
             .unreachable("others change the list of deltas all the time"))
     }
 

@@ -61,8 +61,8 @@ impl Registry {
             still()?;
             let claim = self.claim()?;
             let alone = self
-                .place()
-                .retry(|| block_on(self.place(), self.is_alone(&claim)));
+                .endpoint()
+                .retry(|| block_on(self.endpoint(), self.is_alone(&claim)));
             if let Ok(true) = alone
                 && claim.taken.elapsed() < HOLD
             {
@@ -75,32 +75,34 @@ impl Registry {
             alone?;
             released?;
             if started.elapsed() > PATIENCE {
-                return Err(self.place().unreachable("others publish all the time"));
+                return Err(self.endpoint().unreachable("others publish all the time"));
             }
             tries += 1;
             if tries == WORTH_SAYING {
-                (self.place().options.remark.0)(&format!(
+                (self.endpoint().options.remark.0)(&format!(
                     "somebody else publishes to '{}', or was stopped while publishing: waiting, for at most {} minutes",
-                    self.place().name,
+                    self.endpoint().name,
                     CLAIM_SECONDS / 60
                 ));
             }
-            self.place().back_off(tries.min(4))?;
+            self.endpoint().back_off(tries.min(4))?;
         }
     }
 
     /// Puts a claim. When that fails, it is taken back as far as possible: it may be there all the same.
     fn claim(&self) -> Result<Claim, RemoteError> {
         let taken = Instant::now();
-        let (_, now) = self.place().retry(|| block_on(self.place(), self.tags()))?;
+        let (_, now) = self
+            .endpoint()
+            .retry(|| block_on(self.endpoint(), self.tags()))?;
         let tag = format!("{PREFIX}{now:010x}-{:016x}", random());
         let mut claim = Claim {
             tag,
             digest: String::new(),
             taken,
         };
-        let put = self.place().retry(|| {
-            block_on(self.place(), async {
+        let put = self.endpoint().retry(|| {
+            block_on(self.endpoint(), async {
                 let bytes = self.claim_manifest(&claim.tag, "held").await?;
                 claim.digest = format!("sha256:{}", digest(&bytes));
                 self.put_manifest(&claim.tag, MANIFEST, bytes).await
@@ -133,7 +135,7 @@ impl Registry {
         let (tags, now) = self.tags().await?;
         if !tags.contains(&claim.tag) {
             return Err(self
-                .place()
+                .endpoint()
                 .protocol("it does not list a tag that was just put"));
         }
         for tag in tags.iter().filter(|tag| **tag != claim.tag) {
@@ -163,7 +165,7 @@ impl Registry {
 
     /// Lists all tags, page by page, and the registry's time. A repository that is not there yet has none.
     async fn tags(&self) -> Result<(Vec<String>, u64), RemoteError> {
-        let place = self.place();
+        let endpoint = self.endpoint();
         let (mut all, mut now) = (Vec::<String>::new(), 0);
         let mut what = "tags/list?n=1000".to_owned();
         for _ in 0..1000 {
@@ -179,11 +181,11 @@ impl Registry {
             }
             now = Api::time(&response);
             let more = response.headers().contains_key("link");
-            let bytes = place
-                .collect(body(place, response)?, 16 << 20, "the list of tags")
+            let bytes = endpoint
+                .collect(body(endpoint, response)?, 16 << 20, "the list of tags")
                 .await?;
             let page: Tags = serde_json::from_slice(&bytes)
-                .map_err(|_| place.protocol("its list of tags is no JSON"))?;
+                .map_err(|_| endpoint.protocol("its list of tags is no JSON"))?;
             let page = page.tags.unwrap_or_default();
             let last = page.last().cloned();
             all.extend(page);
@@ -193,7 +195,7 @@ impl Registry {
             let last: String = url::form_urlencoded::byte_serialize(last.as_bytes()).collect();
             what = format!("tags/list?n=1000&last={last}");
         }
-        Err(place.protocol(format!(
+        Err(endpoint.protocol(format!(
             "its list of tags has no end after {} at {now}",
             all.len()
         )))
@@ -205,15 +207,15 @@ impl Registry {
         let mut quiet = Self {
             api: self.api.clone(),
         };
-        let options = &mut quiet.api.place.options;
-        if self.place().interrupted().is_err() {
+        let options = &mut quiet.api.endpoint.options;
+        if self.endpoint().interrupted().is_err() {
             options.stall_timeout = options.stall_timeout.min(Duration::from_millis(300));
             options.attempts = 1;
         }
         options.cancel = Arc::default();
-        let place = quiet.place();
-        place.retry(|| {
-            block_on(place, async {
+        let endpoint = quiet.endpoint();
+        endpoint.retry(|| {
+            block_on(endpoint, async {
                 if quiet.delete_manifest(&claim.digest).await {
                     return Ok(());
                 }

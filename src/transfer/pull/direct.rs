@@ -39,7 +39,9 @@ pub(super) struct Indexes {
 
 impl Indexes {
     pub(super) fn of(plan: &PullPlan) -> Self {
-        let packs = plan.lacking().flat_map(|(_, part)| &part.release.packs);
+        let packs = plan
+            .missing_parts()
+            .flat_map(|(_, part)| &part.release.packs);
         Self {
             wanted: packs.copied().collect(),
             packs: None,

@@ -269,7 +269,7 @@ fn take_image(
 
 /// Removes what arrived for a plan; what arrived for others stays for whoever goes on with it.
 fn forget_incoming(incoming: &Path, plan: &PullPlan) {
-    for (_, part) in plan.lacking() {
+    for (_, part) in plan.missing_parts() {
         let packs = part.release.packs.iter().map(|pack| pack.blob);
         let deltas = part.release.deltas.iter().map(|delta| delta.blob);
         for blob in packs.chain(deltas) {
@@ -288,7 +288,7 @@ fn require_room(repository: &Repository, plan: &PullPlan) -> Result<(), Transfer
     }
     // Less than it takes, with the packs and the rest of each block: what layers share is counted
     // twice.
-    let needed = plan.lacking().fold(0u64, |sum, (_, part)| {
+    let needed = plan.missing_parts().fold(0u64, |sum, (_, part)| {
         sum.saturating_add(part.release.object_bytes)
             .saturating_add(part.release.tree_bytes)
     });

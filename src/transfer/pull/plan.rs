@@ -135,7 +135,7 @@ impl PullPlan {
     }
 
     /// Returns the parts that are not here, by number.
-    pub fn lacking(&self) -> impl Iterator<Item = (usize, &PlannedPart)> {
+    pub fn missing_parts(&self) -> impl Iterator<Item = (usize, &PlannedPart)> {
         let all = self.parts.iter().enumerate();
         all.filter(|(_, part)| part.route != Route::Present)
     }
@@ -238,7 +238,7 @@ impl PullPlan {
     ) -> WantedObjects {
         let later = self.later();
         let mut wanted = WantedObjects::default();
-        for (number, part) in self.lacking() {
+        for (number, part) in self.missing_parts() {
             let had_delta = matches!(&part.route, Route::Packs(full) if full.lost_delta.is_some());
             let before = wanted.objects.len();
             for (id, content) in objects_of.get(&number).into_iter().flatten() {

@@ -83,9 +83,13 @@ fn two_people_sign_one_change_and_others_publish_meanwhile() {
     let mut editor = world.editor();
     editor.put(&target, &json(&next)).unwrap();
     let pending = editor.sign_partial(&world.keys(&["ann"])).unwrap();
-    let lacking = pending.lacking().unwrap();
+    let missing_signatures = pending.missing_signatures().unwrap();
     assert_eq!(
-        (lacking.len(), lacking[0].have, lacking[0].threshold),
+        (
+            missing_signatures.len(),
+            missing_signatures[0].have,
+            missing_signatures[0].threshold
+        ),
         (1, 1, 2)
     );
 
@@ -119,7 +123,7 @@ fn two_people_sign_one_change_and_others_publish_meanwhile() {
         travelled.add_signatures(&world.keys(&["bob"])).unwrap(),
         ["image.web"]
     );
-    assert_eq!(travelled.lacking().unwrap(), []);
+    assert_eq!(travelled.missing_signatures().unwrap(), []);
     world.head = travelled
         .clone()
         .finish(Some(&published), &world.keys(&["build"]), NOW)
@@ -151,9 +155,9 @@ fn a_root_is_rotated_by_two_people() {
     let mut editor = world.editor();
     editor.set_keys("root", &[new], 1).unwrap();
     let mut pending = editor.sign_partial(&world.keys(&["second"])).unwrap();
-    assert_eq!(pending.lacking().unwrap().len(), 1);
+    assert_eq!(pending.missing_signatures().unwrap().len(), 1);
     pending.add_signatures(&world.keys(&["root"])).unwrap();
-    assert_eq!(pending.lacking().unwrap(), []);
+    assert_eq!(pending.missing_signatures().unwrap(), []);
     let machine = world.watcher();
     let published = machine.verify(&world.head).unwrap();
     let head = pending
