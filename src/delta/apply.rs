@@ -4,15 +4,14 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::extents::{ExtentReader, ObjectSlice};
-use super::object_maker::{MakeFailure, ObjectMaker, cannot_read};
-use super::open::{Delta, read};
+use super::extents::ExtentReader;
+use super::object_maker::ObjectMaker;
+use super::open::Delta;
+use super::run::{ApplyRun, ApplyState, MakeFailure, ObjectState, UnpackedFrame};
 use super::{DeltaError, DeltaSink, ObjectReader, PutError};
-use crate::codec::patch;
-use crate::format::delta::{DeltaObject, Extent};
+use crate::format::delta::DeltaObject;
 use crate::id::ObjectId;
 
 /// What [`Delta::apply`] did.
@@ -44,7 +43,7 @@ impl Delta<'_> {
             wanted,
             progress,
             cancel,
-            board: Mutex::new(ApplyState {
+            state: Mutex::new(ApplyState {
                 units: self.units(),
                 states: vec![ObjectState::Waiting; self.index.objects.len()],
                 applied: ApplyReport::default(),
@@ -57,13 +56,13 @@ impl Delta<'_> {
                 scope.spawn(|| run.work(contents));
             }
         });
-        let board = run
-            .board
+        let state = run
+            .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        match board.error {
+        match state.error {
             Some(error) => Err(error),
-            None => Ok(board.applied),
+            None => Ok(state.applied),
         }
     }
 
@@ -83,31 +82,6 @@ impl Delta<'_> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ObjectState {
-    Waiting,
-    There,
-    Failed,
-}
-
-/// What the threads share.
-pub(super) struct ApplyState {
-    units: VecDeque<Range<usize>>,
-    states: Vec<ObjectState>,
-    applied: ApplyReport,
-    error: Option<DeltaError>,
-}
-
-pub(super) struct ApplyRun<'r, 'a> {
-    pub(super) delta: &'r Delta<'a>,
-    pub(super) sink: &'r dyn DeltaSink,
-    pub(super) wanted: &'r (dyn Fn(&ObjectId) -> bool + Sync),
-    pub(super) progress: &'r (dyn Fn(u64) + Sync),
-    pub(super) cancel: &'r AtomicBool,
-    pub(super) board: Mutex<ApplyState>,
-    pub(super) changed: Condvar,
-}
-
 /// Ends the others when a thread panics: they may wait for what it does not make any more.
 pub(super) struct PanicGuard<'r, 'a>(&'r ApplyRun<'r, 'a>);
 
@@ -119,40 +93,20 @@ impl Drop for PanicGuard<'_, '_> {
     }
 }
 
-/// The frame that was unpacked last.
-pub(super) struct UnpackedFrame {
-    pub(super) number: usize,
-    pub(super) data: Result<Vec<u8>, String>,
-    /// Says which base was not there; zeros stand for it.
-    pub(super) missing: Option<String>,
-}
-
 impl ApplyRun<'_, '_> {
-    pub(super) fn board(&self) -> MutexGuard<'_, ApplyState> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn end(&self, error: DeltaError) {
-        let mut board = self.board();
-        board.units.clear();
-        board.error.get_or_insert(error);
-        drop(board);
-        self.changed.notify_all();
-    }
-
     pub(super) fn work(&self, contents: &dyn ObjectReader) {
         let _alarm = PanicGuard(self);
         let mut extents = ExtentReader::new(contents);
         let mut unpacked = None;
         loop {
-            let Some(unit) = self.board().units.pop_front() else {
+            let Some(unit) = self.state().units.pop_front() else {
                 return;
             };
             for n in unit {
                 if self.cancel.load(Ordering::Relaxed) {
                     return self.end(DeltaError::Interrupted);
                 }
-                if self.board().error.is_some() {
+                if self.state().error.is_some() {
                     return;
                 }
                 let object = &self.delta.index.objects[n];
@@ -161,24 +115,24 @@ impl ApplyRun<'_, '_> {
                 } else {
                     Ok(false)
                 };
-                let mut board = self.board();
-                board.states[n] = ObjectState::There;
+                let mut state = self.state();
+                state.states[n] = ObjectState::There;
                 match result {
                     Ok(true) => {
-                        board.applied.made += 1;
-                        board.applied.bytes += object.size;
+                        state.applied.made += 1;
+                        state.applied.bytes += object.size;
                     }
                     Ok(false) => {}
                     Err(MakeFailure::Object(reason)) => {
-                        board.states[n] = ObjectState::Failed;
-                        board.applied.failed.push((object.id, reason));
+                        state.states[n] = ObjectState::Failed;
+                        state.applied.failed.push((object.id, reason));
                     }
                     Err(MakeFailure::All(error)) => {
-                        drop(board);
+                        drop(state);
                         return self.end(error);
                     }
                 }
-                drop(board);
+                drop(state);
                 self.changed.notify_all();
                 (self.progress)(object.size);
             }
@@ -248,93 +202,6 @@ impl ApplyRun<'_, '_> {
                 source,
             })),
         }
-    }
-
-    /// Waits until the object that an extent is a part of is there, and returns its place.
-    pub(super) fn locate(&self, extent: &Extent) -> Result<ObjectSlice, MakeFailure> {
-        let index = &self.delta.index;
-        let source = extent.source as usize;
-        let id = match index.bases.get(source) {
-            Some(base) => *base,
-            None => {
-                let made = source - index.bases.len();
-                let mut board = self.board();
-                loop {
-                    if board.error.is_some() {
-                        return Err(MakeFailure::All(DeltaError::Interrupted));
-                    }
-                    let id = index.objects[made].id;
-                    match board.states[made] {
-                        ObjectState::There => break id,
-                        ObjectState::Failed => {
-                            return Err(MakeFailure::Object(format!(
-                                "it needs {id}, which could not be made"
-                            )));
-                        }
-                        ObjectState::Waiting => {}
-                    }
-                    let waited = self.changed.wait_timeout(board, Duration::from_millis(200));
-                    board = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-            }
-        };
-        let Extent {
-            form,
-            start,
-            offset,
-            len,
-            ..
-        } = *extent;
-        Ok(ObjectSlice {
-            id,
-            form,
-            start,
-            offset,
-            len,
-        })
-    }
-
-    /// Unpacks a frame. What is not there of its prefix is taken as zeros: objects that do not need it come out right.
-    pub(super) fn unpack(
-        &self,
-        number: usize,
-        extents: &mut ExtentReader<'_>,
-    ) -> Result<UnpackedFrame, MakeFailure> {
-        let frame = &self.delta.index.frames[number];
-        let total = frame.prefix.iter().map(|extent| extent.len).sum::<u64>();
-        let mut prefix = Vec::with_capacity(total as usize);
-        let mut missing = None;
-        for extent in &frame.prefix {
-            let until = prefix.len() + extent.len as usize;
-            let slice = match self.locate(extent) {
-                Ok(slice) => extents
-                    .copy(&slice, &mut prefix)
-                    .map_err(|error| cannot_read(&slice.id, &error)),
-                Err(MakeFailure::Object(reason)) => Err(reason),
-                Err(all) => return Err(all),
-            };
-            if let Err(reason) = slice {
-                missing.get_or_insert(reason);
-            }
-            prefix.resize(until, 0);
-        }
-        let packed = read(
-            self.delta.source,
-            frame.packed,
-            self.delta.frames[number].at,
-            "the delta",
-        )
-        .map_err(MakeFailure::All)?;
-        let data = patch::decompress(&packed, &prefix, frame.size as usize);
-        let data = data.map_err(|error| match &missing {
-            Some(missing) => missing.clone(),
-            None => format!("a frame of the delta is damaged: {error}"),
-        });
-        Ok(UnpackedFrame {
-            number,
-            data,
-            missing,
-        })
     }
 }
 

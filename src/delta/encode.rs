@@ -11,34 +11,13 @@ use super::names::NameIndex;
 use super::order::order;
 use super::parallel::{in_parallel, lock};
 use super::plan::{Base, Plan, PlannedPiece, Planner};
-use super::{DeltaError, DeltaItem, DeltaRequest, ObjectReader};
+use super::{DeltaError, DeltaItem, DeltaRequest, EncodeOptions, ObjectReader, io_error};
 use crate::codec::{Coding, Memo, patch};
 use crate::format::delta::{
     DeltaFrame, DeltaIndex, DeltaObject, Document, Extent, Piece, Segment, encode_delta_header,
     encode_delta_index,
 };
 use crate::id::ObjectId;
-
-/// How a delta is made.
-#[derive(Debug, Clone, Copy)]
-pub struct EncodeOptions {
-    /// Threads that work at the same time; each takes up to about 200 MB.
-    pub threads: usize,
-    /// The zstd level of frames.
-    pub level: i32,
-    /// The most memory that a receiver takes to make compressed files again, in bytes.
-    pub memory: u64,
-}
-
-impl Default for EncodeOptions {
-    fn default() -> Self {
-        Self {
-            threads: 2,
-            level: 19,
-            memory: 60 << 20,
-        }
-    }
-}
 
 /// How objects are made by a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,14 +134,6 @@ fn document(new: &[u8], prefix: &[u8], level: i32) -> Result<(Document, Vec<u8>)
         offsets: 0,
     };
     Ok((document, packed))
-}
-
-pub(super) fn io_error(verb: &'static str, what: &str, source: io::Error) -> DeltaError {
-    DeltaError::Io {
-        verb,
-        what: what.to_owned(),
-        source,
-    }
 }
 
 fn plan_all(

@@ -5,11 +5,10 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use super::encode::{EncodeOptions, io_error};
 use super::extents::{ExtentReader, ObjectSlice};
 use super::parallel::{in_parallel, lock};
 use super::plan::{Base, Plan, PlannedPiece};
-use super::{DeltaError, DeltaItem, ObjectReader};
+use super::{DeltaError, DeltaItem, EncodeOptions, ObjectReader, io_error};
 use crate::codec::{Coding, Form, patch};
 use crate::id::ObjectId;
 

@@ -20,6 +20,7 @@ mod open;
 mod order;
 mod parallel;
 mod plan;
+mod run;
 mod sketch;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ use std::io::{self, Read, Seek, Write};
 
 pub use apply::ApplyReport;
 pub use cost::RecompressionCost;
-pub use encode::{EncodeMethod, EncodeOptions, EncodedDelta, MethodStats, encode};
+pub use encode::{EncodeMethod, EncodedDelta, MethodStats, encode};
 pub use open::{Delta, DeltaLimits};
 
 use crate::format::FormatError;
@@ -100,6 +101,8 @@ pub trait DeltaSink: Sync {
 pub type Fill<'a> = dyn FnMut(&mut dyn Write) -> io::Result<()> + 'a;
 
 /// Why an object was not stored.
+// Most fields say by their names what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
     /// It could not be made, or is not what it should be; others may be.
@@ -141,7 +144,30 @@ pub struct DeltaRequest<'a> {
     pub full_cost: &'a (dyn Fn(&ObjectId) -> u64 + Sync),
 }
 
+/// How a delta is made.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodeOptions {
+    /// Threads that work at the same time; each takes up to about 200 MB.
+    pub threads: usize,
+    /// The zstd level of frames.
+    pub level: i32,
+    /// The most memory that a receiver takes to make compressed files again, in bytes.
+    pub memory: u64,
+}
+
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self {
+            threads: 2,
+            level: 19,
+            memory: 60 << 20,
+        }
+    }
+}
+
 /// What can go wrong with a delta as a whole.
+// Most fields say by their names what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum DeltaError {
     /// The bytes are no delta, or not one of what is there.
@@ -164,22 +190,22 @@ pub enum DeltaError {
     /// The delta itself, or an object to be encoded, cannot be read or written.
     #[error("cannot {verb} {what}")]
     Io {
-        /// What was to be done.
         verb: &'static str,
-        /// With what.
         what: String,
-        /// Why not.
         source: io::Error,
     },
     /// The receiving side failed.
     #[error("cannot store the object {id}")]
-    Storage {
-        /// Which.
-        id: ObjectId,
-        /// Why not.
-        source: io::Error,
-    },
+    Storage { id: ObjectId, source: io::Error },
     /// An interrupt ended it.
     #[error("interrupted")]
     Interrupted,
+}
+
+fn io_error(verb: &'static str, what: &str, source: io::Error) -> DeltaError {
+    DeltaError::Io {
+        verb,
+        what: what.to_owned(),
+        source,
+    }
 }

@@ -2,27 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::DeltaError;
-use super::apply::{ApplyRun, UnpackedFrame};
 use super::extents::ExtentReader;
+use super::run::{ApplyRun, MakeFailure, UnpackedFrame, cannot_read};
 use crate::codec::Recompressor;
 use crate::format::delta::{DeltaObject, Piece};
-use crate::id::ObjectId;
-
-pub(super) fn cannot_read(id: &ObjectId, error: &io::Error) -> String {
-    format!("it needs {id}, which cannot be read: {error}")
-}
-
-pub(super) enum MakeFailure {
-    Object(String),
-    All(DeltaError),
-}
-
-impl From<io::Error> for MakeFailure {
-    fn from(error: io::Error) -> Self {
-        Self::Object(error.to_string())
-    }
-}
 
 /// One object on its way.
 pub(super) struct ObjectMaker<'m, 'r, 'a, 'c> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -290,7 +290,32 @@ fn ask_helper(
     if name.is_empty() || !name.bytes().all(fits) {
         return Err(failed("has a name that no helper has"));
     }
-    let mut child = Command::new(&program)
+    let (status, text) = run_helper(endpoint, &program, server, &failed)?;
+    if !status.success() {
+        return match text.contains("credentials not found") {
+            true => Ok(None),
+            false => Err(failed("fails")),
+        };
+    }
+    let answer: HelperAnswer =
+        serde_json::from_str(&text).map_err(|_| failed("answers no JSON"))?;
+    Ok(Some(match answer.user.as_str() {
+        "<token>" => RegistryLogin::Identity(answer.secret),
+        _ => RegistryLogin::Password(Login {
+            user: answer.user,
+            secret: answer.secret,
+        }),
+    }))
+}
+
+/// Runs a helper, and returns how it ended and what it wrote.
+fn run_helper(
+    endpoint: &Endpoint,
+    program: &str,
+    server: &str,
+    failed: &dyn Fn(&str) -> RemoteError,
+) -> Result<(ExitStatus, String), RemoteError> {
+    let mut child = Command::new(program)
         .arg("get")
         .env_clear()
         .envs(endpoint.options.environment.iter())
@@ -329,21 +354,7 @@ fn ask_helper(
         .ok()
         .flatten()
         .ok_or_else(|| failed("answers no text"))?;
-    if !status.success() {
-        return match text.contains("credentials not found") {
-            true => Ok(None),
-            false => Err(failed("fails")),
-        };
-    }
-    let answer: HelperAnswer =
-        serde_json::from_str(&text).map_err(|_| failed("answers no JSON"))?;
-    Ok(Some(match answer.user.as_str() {
-        "<token>" => RegistryLogin::Identity(answer.secret),
-        _ => RegistryLogin::Password(Login {
-            user: answer.user,
-            secret: answer.secret,
-        }),
-    }))
+    Ok((status, text))
 }
 
 /// Tells whether an environment names S3 keys itself.

@@ -207,28 +207,19 @@ pub struct Artifact {
 }
 
 /// What can go wrong with a remote, by what one can do about it.
+// Most fields say by their names what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// A location that nothing can be done with.
     #[error("'{location}' is no location of a remote: {reason}")]
-    Location {
-        /// What was given, without credentials.
-        location: String,
-        /// What is wrong.
-        reason: String,
-    },
+    Location { location: String, reason: String },
     /// It does not answer, not in time, or not at a useful rate; another mirror, or a later try, may.
     #[error("'{location}' does not answer: {reason}")]
-    Unreachable {
-        /// Where.
-        location: String,
-        /// What happened.
-        reason: String,
-    },
+    Unreachable { location: String, reason: String },
     /// It is not who it should be, as far as TLS can tell.
     #[error("'{location}' cannot be trusted: {reason}")]
     Untrusted {
-        /// Where.
         location: String,
         /// What is wrong with its certificate.
         reason: String,
@@ -237,58 +228,32 @@ pub enum RemoteError {
     },
     /// It answers what it must not.
     #[error("'{location}' answers wrongly: {reason}")]
-    Protocol {
-        /// Where.
-        location: String,
-        /// What it did.
-        reason: String,
-    },
+    Protocol { location: String, reason: String },
     /// A blob is not there.
     #[error("'{location}' has no blob {blob}")]
-    NoBlob {
-        /// Where.
-        location: String,
-        /// Which.
-        blob: Sha256,
-    },
+    NoBlob { location: String, blob: Sha256 },
     /// Credentials are missing, wrong or expired.
     #[error("'{location}' refuses: {reason}")]
     Denied {
-        /// Where.
         location: String,
-        /// What it said.
         reason: String,
         /// Where credentials for it are looked for.
         hint: String,
     },
     /// The head was replaced by somebody else since it was read.
     #[error("somebody else published to '{location}' meanwhile")]
-    Moved {
-        /// Where.
-        location: String,
-    },
+    Moved { location: String },
     /// The remote has no room left.
     #[error("'{location}' is full: {reason}")]
-    Full {
-        /// Where.
-        location: String,
-        /// What it said.
-        reason: String,
-    },
+    Full { location: String, reason: String },
     /// Nothing can be written there.
     #[error("'{location}' can only be read")]
-    ReadOnly {
-        /// Where.
-        location: String,
-    },
+    ReadOnly { location: String },
     /// The local side failed: the sink of a read, or the file of a put.
     #[error("cannot {verb} '{}'", path.display())]
     Local {
-        /// What was to be done.
         verb: &'static str,
-        /// With what.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// An interrupt ended it.

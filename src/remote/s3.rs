@@ -61,48 +61,8 @@ impl S3 {
             name,
             options: options.clone(),
         };
-        let mut builder = AmazonS3Builder::new();
         let environment = &options.environment;
-        for (key, value) in environment
-            .iter()
-            .filter(|(key, _)| key.starts_with("AWS_"))
-        {
-            if let Ok(key) = key.to_ascii_lowercase().parse() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        let mut url = environment
-            .get("AWS_ENDPOINT_URL_S3")
-            .or(environment.get("AWS_ENDPOINT_URL"))
-            .or(environment.get("AWS_ENDPOINT"))
-            .map(str::to_owned);
-        if let Some(tokens) = environment.get("AWS_ENDPOINT_URL_STS") {
-            check_endpoint(&endpoint, tokens)?;
-        }
-        let profile = aws_profile(&endpoint)?;
-        let of_profile = |key: &str| profile.get(key).filter(|value| !value.is_empty()).cloned();
-        if !names_s3_keys(environment)
-            && let (Some(id), Some(secret)) = (
-                of_profile("aws_access_key_id"),
-                of_profile("aws_secret_access_key"),
-            )
-        {
-            builder = builder
-                .with_access_key_id(id)
-                .with_secret_access_key(secret);
-            if let Some(token) = of_profile("aws_session_token") {
-                builder = builder.with_token(token);
-            }
-        }
-        if environment
-            .get("AWS_REGION")
-            .or(environment.get("AWS_DEFAULT_REGION"))
-            .is_none()
-            && let Some(region) = of_profile("region")
-        {
-            builder = builder.with_region(region);
-        }
-        url = url.or_else(|| of_profile("endpoint_url"));
+        let (mut builder, url) = configured(&endpoint)?;
         let mut loopback = false;
         if let Some(url) = url {
             loopback = check_endpoint(&endpoint, &url)?;
@@ -465,6 +425,49 @@ impl WritableRemote for S3 {
             Some(_) => Ok(()),
         }
     }
+}
+
+/// Takes keys, token, region and endpoint from the environment, and what that does not say from the
+/// profile. Returns the endpoint's URL, where one is named, unchecked.
+fn configured(endpoint: &Endpoint) -> Result<(AmazonS3Builder, Option<String>), RemoteError> {
+    let environment = &endpoint.options.environment;
+    let mut builder = AmazonS3Builder::new();
+    for (key, value) in environment.iter() {
+        if key.starts_with("AWS_")
+            && let Ok(key) = key.to_ascii_lowercase().parse()
+        {
+            builder = builder.with_config(key, value);
+        }
+    }
+    if let Some(tokens) = environment.get("AWS_ENDPOINT_URL_STS") {
+        check_endpoint(endpoint, tokens)?;
+    }
+    let profile = aws_profile(endpoint)?;
+    let of_profile = |key: &str| profile.get(key).filter(|value| !value.is_empty()).cloned();
+    let first = |keys: &[&str]| keys.iter().find_map(|key| environment.get(key));
+    if !names_s3_keys(environment)
+        && let (Some(id), Some(secret)) = (
+            of_profile("aws_access_key_id"),
+            of_profile("aws_secret_access_key"),
+        )
+    {
+        builder = builder
+            .with_access_key_id(id)
+            .with_secret_access_key(secret);
+        if let Some(token) = of_profile("aws_session_token") {
+            builder = builder.with_token(token);
+        }
+    }
+    if first(&["AWS_REGION", "AWS_DEFAULT_REGION"]).is_none()
+        && let Some(region) = of_profile("region")
+    {
+        builder = builder.with_region(region);
+    }
+    let url = first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]);
+    let url = url
+        .map(str::to_owned)
+        .or_else(|| of_profile("endpoint_url"));
+    Ok((builder, url))
 }
 
 /// Says whether an endpoint is this machine; refuses one that would carry secrets over a network in the clear.

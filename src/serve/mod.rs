@@ -87,30 +87,22 @@ pub struct ServeReport {
 }
 
 /// Why there is no server.
+// Most fields say by their names what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The directory cannot be read.
     #[error("cannot open '{}'", dir.display())]
-    Directory {
-        /// Which.
-        dir: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    Directory { dir: PathBuf, source: io::Error },
     /// The address is in use, or not of this machine.
     #[error("cannot listen on {listen}")]
     Listen {
-        /// Which.
         listen: SocketAddr,
-        /// Why not.
         source: io::Error,
     },
     /// The system gives no threads or no events.
     #[error("cannot start the server")]
-    Start {
-        /// Why not.
-        source: io::Error,
-    },
+    Start { source: io::Error },
 }
 
 /// A server that listens; connections wait until [`Server::run`].

@@ -34,7 +34,8 @@ pub use follow::{
     Pulled, Turn, follow, forecast_channel,
 };
 pub use inventory::{Inventory, ObjectEntry, ObjectMap};
-pub use prepare::{PrepareOptions, PreparedRelease, ReleaseSubject, prepare};
+pub use outgoing::PrepareOptions;
+pub use prepare::{PreparedRelease, ReleaseSubject, prepare};
 pub use publish::{DocumentChanges, Publication, PublishOutcome, Signer, publish, upload};
 pub use pull::{
     ByDelta, Delivery, DeltaSplit, ForecastPart, Holdings, InFull, PlannedPart, PullForecast,

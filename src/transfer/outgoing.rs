@@ -2,15 +2,32 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::TransferError;
+use super::{TransferError, TransferProgress};
 use crate::durable::replace_file;
 use crate::format::pack::Digest;
 use crate::sha256::Sha256;
 use crate::store::Repository;
+
+/// How to prepare.
+pub struct PrepareOptions<'a> {
+    /// zstd's level for packs, 1 to 19.
+    pub level: i32,
+    /// How many earlier releases deltas are made from.
+    pub deltas: usize,
+    /// How many threads.
+    pub threads: usize,
+    /// When it is, in seconds since 1970.
+    pub now: i64,
+    /// Ends the work.
+    pub cancel: &'a AtomicBool,
+    /// Told how it goes.
+    pub progress: &'a dyn TransferProgress,
+}
 
 /// How long what was prepared is kept, for publications that broke off and for other remotes.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 
 use super::fetch::Fetcher;
 use super::inventory::Inventory;
 use super::link::LinkStats;
-use super::outgoing::{self, cache_key, cached, keep, remember};
+use super::outgoing::{self, PrepareOptions, cache_key, cached, keep, remember};
 use super::pack::{PackInput, write_pack};
 use super::unpack::Packs;
-use super::{Catalogue, TransferError, TransferProgress};
+use super::{Catalogue, TransferError};
 use crate::format::pack::Digest;
 use crate::format::release::{DeltaRef, Kind, PackRef, Release, ReleaseId};
 use crate::id::{ImageId, LayerId, ObjectId};
@@ -29,22 +29,6 @@ const PACK_BYTES: u64 = 128 << 20;
 
 /// The most packs that a release names before all its contents are packed anew.
 const MAX_PACKS: usize = 24;
-
-/// How to prepare.
-pub struct PrepareOptions<'a> {
-    /// zstd's level for packs, 1 to 19.
-    pub level: i32,
-    /// How many earlier releases deltas are made from.
-    pub deltas: usize,
-    /// How many threads.
-    pub threads: usize,
-    /// When it is, in seconds since 1970.
-    pub now: i64,
-    /// Ends the work.
-    pub cancel: &'a AtomicBool,
-    /// Told how it goes.
-    pub progress: &'a dyn TransferProgress,
-}
 
 /// A release that is ready to be sent.
 #[derive(Debug, Clone)]

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tough::TargetName;
 use tough::schema::{Root, Target, Targets};
 
-use super::editor::validity_in;
 use super::names::{Document, TOP_ROLES};
 use super::published::{PublishedHead, read_targets};
 use super::signing::{hashes, keys_of, read};
+use super::validity::{DAY, validity_in};
 use super::verify::expiry;
 use super::{RoleKeys, TrustError, layout};
 use crate::format::from_canonical_json;
@@ -95,8 +95,8 @@ fn keys_in(root: &Root, role: &str) -> Option<RoleKeys> {
 /// What a root says beside keys.
 fn root_changes(old: Option<&Root>, new: &Root, lines: &mut Vec<String>) {
     for role in TOP_ROLES.into_iter().chain(["delegated"]) {
-        let days = validity_in(new, role) / 86_400;
-        if old.is_none_or(|old| validity_in(old, role) / 86_400 != days) {
+        let days = validity_in(new, role) / DAY;
+        if old.is_none_or(|old| validity_in(old, role) / DAY != days) {
             let roles = match role {
                 "delegated" => "delegated roles".to_owned(),
                 role => format!("role '{role}'"),

@@ -13,36 +13,8 @@ use super::names::{Document, TOP_ROLES};
 use super::pending::{PendingChange, RUN_UP, run_up};
 use super::published::PublishedHead;
 use super::signing::{SPEC_VERSION, hashes, internal, moment, version, write};
+use super::validity::{VALIDITY, Validity, validity_in};
 use super::{KeyStore, PublicKey, TrustError, Verified, layout};
-
-/// How long signatures of a role are good, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
-    /// Of the root.
-    pub root: i64,
-    /// Of the targets role.
-    pub targets: i64,
-    /// Of delegated roles that say nothing else.
-    pub delegated: i64,
-    /// Of the snapshot.
-    pub snapshot: i64,
-    /// Of the timestamp: how long a machine can be kept from seeing anything new.
-    pub timestamp: i64,
-}
-
-const DAY: i64 = 86_400;
-
-impl Default for Validity {
-    fn default() -> Self {
-        Self {
-            root: 730 * DAY,
-            targets: 365 * DAY,
-            delegated: 365 * DAY,
-            snapshot: 30 * DAY,
-            timestamp: 7 * DAY,
-        }
-    }
-}
 
 /// The keys of a new remote.
 #[derive(Debug, Clone)]
@@ -73,8 +45,6 @@ pub struct Editor {
     changed: BTreeSet<String>,
     now: i64,
 }
-
-const VALIDITY: &str = "validity_seconds";
 
 impl Editor {
     /// Starts from what is published.
@@ -277,30 +247,6 @@ pub fn init(
     let pending = Editor::create(options, now)?.sign_partial(store)?;
     let root = pending.text("root").unwrap_or_default().as_bytes().to_vec();
     Ok((pending.finish(None, store, now)?, root))
-}
-
-/// Returns how long signatures of a role are good by what a root says, in seconds.
-pub(super) fn validity_in(root: &Root, role: &str) -> i64 {
-    let role = if TOP_ROLES.contains(&role) {
-        role
-    } else {
-        "delegated"
-    };
-    let default = Validity::default();
-    let fallback = match role {
-        "root" => default.root,
-        "targets" => default.targets,
-        "snapshot" => default.snapshot,
-        "timestamp" => default.timestamp,
-        _ => default.delegated,
-    };
-    let said = root
-        ._extra
-        .get(VALIDITY)
-        .and_then(|spans| spans.get(role)?.as_i64());
-    // Dates beyond the year 9999 have no text form.
-    said.filter(|span| (1..=100 * 365 * DAY).contains(span))
-        .unwrap_or(fallback)
 }
 
 fn unsigned<T>(signed: T) -> Signed<T> {

@@ -7,6 +7,8 @@ use crate::format::FormatError;
 use crate::time::rfc3339;
 
 /// Why something is not trusted, or cannot be signed.
+// Most fields say by their names what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The head is no head; another mirror may have a good one.
@@ -50,28 +52,16 @@ pub enum TrustError {
     },
     /// Something that is signed for is not in the head.
     #[error("the remote's head lacks '{what}'")]
-    Missing {
-        /// The file or document.
-        what: String,
-    },
+    Missing { what: String },
     /// Something was changed after it was signed.
     #[error("'{what}' was changed after it was signed")]
-    Altered {
-        /// The file or document.
-        what: String,
-    },
+    Altered { what: String },
     /// More than this program takes.
     #[error("'{what}' is larger than the {limit} bytes that it may have")]
-    TooLarge {
-        /// The file or document.
-        what: String,
-        /// The limit, in bytes.
-        limit: u64,
-    },
+    TooLarge { what: String, limit: u64 },
     /// A role speaks for what is another one's.
     #[error("role '{by}' signed '{document}', for which only role '{owner}' may speak")]
     Foreign {
-        /// The document.
         document: String,
         /// Who signed it.
         by: String,
@@ -88,16 +78,10 @@ pub enum TrustError {
     },
     /// Metadata or a document that this program does not understand, signed or not.
     #[error("{what} cannot be used: {reason}")]
-    Malformed {
-        /// Which.
-        what: String,
-        /// Why not.
-        reason: String,
-    },
+    Malformed { what: String, reason: String },
     /// Metadata is older than it may be: the remote was not refreshed, or somebody serves an old state.
     #[error("{}", expired(role, *expired_at, *now))]
     Expired {
-        /// The role.
         role: String,
         /// When it expired, in seconds since 1970.
         expired_at: i64,
@@ -106,22 +90,15 @@ pub enum TrustError {
     },
     /// The trusted root that this machine was given is no root.
     #[error("the trusted root is not usable: {reason}")]
-    TrustedRoot {
-        /// What is wrong.
-        reason: String,
-    },
+    TrustedRoot { reason: String },
     /// The remote has no such channel.
     #[error("the remote has no channel '{name}'")]
-    NoChannel {
-        /// What was asked for.
-        name: String,
-    },
+    NoChannel { name: String },
     /// The remote has no such release.
     #[error("the remote has no release {id} of {kind} '{name}'")]
     NoRelease {
         /// `layer` or `image`.
         kind: &'static str,
-        /// Its name.
         name: String,
         /// The text form of its id.
         id: String,
@@ -131,7 +108,6 @@ pub enum TrustError {
         "channel '{channel}' goes back from release {accepted} to {offered}, and is not signed as going back"
     )]
     Downgrade {
-        /// The channel.
         channel: String,
         /// The serial that it has now.
         offered: u64,
@@ -141,57 +117,37 @@ pub enum TrustError {
     /// This machine's policy says something wrong.
     #[error("{}:{line}:{column}: {message}", path.display())]
     Policy {
-        /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
         /// The column in characters, from 1.
         column: usize,
-        /// What is wrong.
         message: String,
     },
     /// A file of this machine cannot be read.
     #[error("cannot read '{}'", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// What this machine remembers of the remote is damaged.
     #[error("'{}' is damaged: {reason}", path.display())]
-    State {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    State { path: PathBuf, reason: String },
     /// The state of this machine cannot be changed.
     #[error(transparent)]
     Durable(#[from] DurableError),
     /// A key file that is not used.
     #[error("key file '{}' is refused: {reason}", path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    KeyFile { path: PathBuf, reason: String },
     /// A text is no public key.
     #[error("'{text}' is no public key: {reason}")]
-    PublicKey {
-        /// What was given.
-        text: String,
-        /// What is wrong.
-        reason: String,
-    },
+    PublicKey { text: String, reason: String },
     /// Not enough keys are at hand to sign.
     #[error(
         "role '{role}' needs {threshold} signature(s) by its keys {}, and has {have}: none of the others is in '{}'",
         keys.join(", "), dir.display()
     )]
     MissingKeys {
-        /// The role.
         role: String,
         /// How many signatures it needs.
         threshold: u64,
@@ -210,7 +166,6 @@ pub enum TrustError {
         "role '{role}' was prepared as version {prepared}, but version {published} is published already"
     )]
     Outdated {
-        /// The role.
         role: String,
         /// The version that was prepared.
         prepared: u64,

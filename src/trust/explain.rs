@@ -28,42 +28,9 @@ pub(super) fn explain(
             },
             other => malformed(what, &other),
         },
-        Error::OlderMetadata {
-            role: RoleType::Root,
-            new_version,
-            ..
-        } => TrustError::Mixed {
-            reason: format!("'{last}' is version {new_version} of the root"),
-        },
-        Error::OlderMetadata {
-            role,
-            current_version,
-            new_version,
-            ..
-        } => TrustError::Rollback {
-            what: format!("role '{role}'"),
-            found: new_version,
-            seen: current_version,
-        },
-        Error::OlderSnapshotInTimestamp {
-            snapshot_new,
-            snapshot_old,
-            ..
-        } => TrustError::Rollback {
-            what: "role 'snapshot'".to_owned(),
-            found: snapshot_new,
-            seen: snapshot_old,
-        },
-        Error::SnapshotRoleRollback {
-            role,
-            old_role_version,
-            new_role_version,
-            ..
-        } => TrustError::Rollback {
-            what: describe(&role),
-            found: new_role_version,
-            seen: old_role_version,
-        },
+        error @ (Error::OlderMetadata { .. }
+        | Error::OlderSnapshotInTimestamp { .. }
+        | Error::SnapshotRoleRollback { .. }) => older(error, last),
         Error::SnapshotRoleMissing { role, .. } => TrustError::Dropped { role },
         Error::VersionMismatch {
             fetched, expected, ..
@@ -102,6 +69,49 @@ pub(super) fn explain(
             "this machine's clock went back while a signature was checked: try again".to_owned(),
         ),
         other => malformed(what, &other),
+    }
+}
+
+/// A version is lower than one that was seen.
+fn older(error: Error, last: &str) -> TrustError {
+    match error {
+        Error::OlderMetadata {
+            role: RoleType::Root,
+            new_version,
+            ..
+        } => TrustError::Mixed {
+            reason: format!("'{last}' is version {new_version} of the root"),
+        },
+        Error::OlderMetadata {
+            role,
+            current_version,
+            new_version,
+            ..
+        } => TrustError::Rollback {
+            what: format!("role '{role}'"),
+            found: new_version,
+            seen: current_version,
+        },
+        Error::OlderSnapshotInTimestamp {
+            snapshot_new,
+            snapshot_old,
+            ..
+        } => TrustError::Rollback {
+            what: "role 'snapshot'".to_owned(),
+            found: snapshot_new,
+            seen: snapshot_old,
+        },
+        Error::SnapshotRoleRollback {
+            role,
+            old_role_version,
+            new_role_version,
+            ..
+        } => TrustError::Rollback {
+            what: describe(&role),
+            found: new_role_version,
+            seen: old_role_version,
+        },
+        other => malformed(describe(last), &other),
     }
 }
 

@@ -24,9 +24,10 @@ mod signing;
 mod start;
 mod state;
 mod transport;
+mod validity;
 mod verify;
 
-pub use editor::{DocumentPolicy, Editor, InitOptions, Validity, init};
+pub use editor::{DocumentPolicy, Editor, InitOptions, init};
 pub use error::TrustError;
 pub use keys::{KeyId, KeyStore, PublicKey};
 pub use names::{TOP_ROLES, role_of};
@@ -36,6 +37,7 @@ pub use policy::{Policy, TrustedRemote};
 pub use rollout::{Machine, RolloutChoice};
 pub use signing::RoleKeys;
 pub use state::{AcceptedRelease, TrustState};
+pub use validity::Validity;
 pub use verify::{Verified, verify, verify_to_edit};
 
 #[cfg(test)]

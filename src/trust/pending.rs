@@ -1,18 +1,18 @@
 //! A change that is being signed by several people: a file that travels between them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
-use tough::schema::{Root, Signed, Snapshot, Targets, Timestamp};
+use tough::schema::{Metafile, Root, Signed, Snapshot, Targets, Timestamp};
 
 use super::context::PendingContext;
 use super::describe::KnownMetadata;
-use super::editor::validity_in;
 use super::names::file_of;
 use super::published::{PublishedHead, read_targets, root_file, rotates_online_keys};
 use super::signing::{
     SPEC_VERSION, count, hashes, internal, keys_of, metafile, moment, read, sign, version, write,
 };
+use super::validity::validity_in;
 use super::{KeyId, KeyStore, TrustError, Verified, layout};
 use crate::format::{
     HeadContents, MAX_HEAD_BYTES, encode_head, from_canonical_json, to_canonical_json,
@@ -241,16 +241,7 @@ impl PendingChange {
             (None, None) => return Err(internal("a new remote without a root")),
         };
         self.check_follows(base, &root.signed)?;
-        let text_of = |role: &str| -> Result<String, TrustError> {
-            match (self.roles.get(role), base) {
-                (Some(text), _) => Ok(text.clone()),
-                (None, Some(base)) => base.text(role)?.ok_or_else(|| TrustError::Missing {
-                    what: file_of(role),
-                }),
-                (None, None) => Err(internal("a new remote without its roles")),
-            }
-        };
-        let targets_text = text_of("targets")?;
+        let targets_text = self.text_or_published("targets", base)?;
         let targets = read_targets("targets", &targets_text)?;
 
         let mut contents = HeadContents {
@@ -260,59 +251,17 @@ impl PendingChange {
         let roots = base.iter().flat_map(|base| base.roots.clone());
         contents.metadata.extend(roots);
         contents.metadata.insert(root_file(&root), write(&root)?);
-
         let mut meta = base.map_or_else(Default::default, |base| base.listed(&root.signed));
-        meta.insert(
-            file_of("targets"),
-            metafile(&targets_text, targets.signed.version),
-        );
-        contents.metadata.insert(file_of("targets"), targets_text);
-        for delegated in layout::roles(&targets.signed) {
-            let text = text_of(&delegated.name)?;
-            let number = read_targets(&delegated.name, &text)?.signed.version;
-            meta.insert(file_of(&delegated.name), metafile(&text, number));
-            contents.metadata.insert(file_of(&delegated.name), text);
-        }
-
-        let rotated = base.is_some_and(|base| rotates_online_keys(&base.root.signed, &root.signed));
-        let next = |role: &str, last: Option<u64>| match last {
-            None => version(1),
-            Some(last) if last < RUN_UP => version(last + 1),
-            // Machines forget the versions that they saw, as the keys are others.
-            Some(_) if rotated => version(1),
-            Some(last) => Err(run_up(role, last)),
-        };
-        let until = |role| moment(now.saturating_add(validity_in(&root.signed, role)));
-        let mut snapshot = Snapshot::new(
-            SPEC_VERSION.to_owned(),
-            next(
-                "snapshot",
-                base.map(|base| base.snapshot.signed.version.get()),
-            )?,
-            until("snapshot")?,
-        );
-        snapshot.meta = meta;
-        let snapshot = self.seal("snapshot", snapshot, &root, &targets, store)?;
-        let snapshot_text = write(&snapshot)?;
-        let mut timestamp = Timestamp::new(
-            SPEC_VERSION.to_owned(),
-            next(
-                "timestamp",
-                base.map(|base| base.timestamp.signed.version.get()),
-            )?,
-            moment(now.saturating_add(validity_in(&root.signed, "timestamp")))?,
-        );
-        timestamp.meta.insert(
-            file_of("snapshot"),
-            metafile(&snapshot_text, snapshot.signed.version),
-        );
-        let timestamp = self.seal("timestamp", timestamp, &root, &targets, store)?;
-        contents.metadata.insert(file_of("snapshot"), snapshot_text);
-        contents
-            .metadata
-            .insert(file_of("timestamp"), write(&timestamp)?);
-
+        self.add_targets(&mut contents, &mut meta, base, (targets_text, &targets))?;
+        self.add_snapshot_and_timestamp(
+            &mut contents,
+            meta,
+            base,
+            (&root, &targets),
+            (store, now),
+        )?;
         self.add_documents(&mut contents, base)?;
+
         check(&contents, &root)?;
         let head = encode_head(&contents).map_err(TrustError::Damaged)?;
         if head.len() as u64 > MAX_HEAD_BYTES {
@@ -322,6 +271,87 @@ impl PendingChange {
             });
         }
         Ok(head)
+    }
+
+    /// Returns a role's text: the changed one, or the published one.
+    fn text_or_published(
+        &self,
+        role: &str,
+        base: Option<&PublishedHead>,
+    ) -> Result<String, TrustError> {
+        match (self.roles.get(role), base) {
+            (Some(text), _) => Ok(text.clone()),
+            (None, Some(base)) => base.text(role)?.ok_or_else(|| TrustError::Missing {
+                what: file_of(role),
+            }),
+            (None, None) => Err(internal("a new remote without its roles")),
+        }
+    }
+
+    /// Adds the targets role and the roles that it delegates to; `meta` lists them for the
+    /// snapshot.
+    fn add_targets(
+        &self,
+        contents: &mut HeadContents,
+        meta: &mut HashMap<String, Metafile>,
+        base: Option<&PublishedHead>,
+        (text, targets): (String, &Signed<Targets>),
+    ) -> Result<(), TrustError> {
+        meta.insert(file_of("targets"), metafile(&text, targets.signed.version));
+        contents.metadata.insert(file_of("targets"), text);
+        for delegated in layout::roles(&targets.signed) {
+            let text = self.text_or_published(&delegated.name, base)?;
+            let number = read_targets(&delegated.name, &text)?.signed.version;
+            meta.insert(file_of(&delegated.name), metafile(&text, number));
+            contents.metadata.insert(file_of(&delegated.name), text);
+        }
+        Ok(())
+    }
+
+    /// Makes and signs the snapshot, then the timestamp, each with the version after the published
+    /// one.
+    fn add_snapshot_and_timestamp(
+        &self,
+        contents: &mut HeadContents,
+        meta: HashMap<String, Metafile>,
+        base: Option<&PublishedHead>,
+        (root, targets): (&Signed<Root>, &Signed<Targets>),
+        (store, now): (&KeyStore, i64),
+    ) -> Result<(), TrustError> {
+        let rotated = base.is_some_and(|base| rotates_online_keys(&base.root.signed, &root.signed));
+        let next = |role: &str, last: Option<u64>| match last {
+            None => version(1),
+            Some(last) if last < RUN_UP => version(last + 1),
+            // Machines forget the versions that they saw, because the keys changed.
+            Some(_) if rotated => version(1),
+            Some(last) => Err(run_up(role, last)),
+        };
+        let expires = |role| now.saturating_add(validity_in(&root.signed, role));
+
+        let last = base.map(|base| base.snapshot.signed.version.get());
+        let mut snapshot = Snapshot::new(
+            SPEC_VERSION.to_owned(),
+            next("snapshot", last)?,
+            moment(expires("snapshot"))?,
+        );
+        snapshot.meta = meta;
+        let snapshot = self.seal("snapshot", snapshot, root, targets, store)?;
+        let snapshot_text = write(&snapshot)?;
+
+        let last = base.map(|base| base.timestamp.signed.version.get());
+        let mut timestamp = Timestamp::new(
+            SPEC_VERSION.to_owned(),
+            next("timestamp", last)?,
+            moment(expires("timestamp"))?,
+        );
+        let listed = metafile(&snapshot_text, snapshot.signed.version);
+        timestamp.meta.insert(file_of("snapshot"), listed);
+        let timestamp = self.seal("timestamp", timestamp, root, targets, store)?;
+
+        let metadata = &mut contents.metadata;
+        metadata.insert(file_of("snapshot"), snapshot_text);
+        metadata.insert(file_of("timestamp"), write(&timestamp)?);
+        Ok(())
     }
 
     /// Signs snapshot or timestamp with the keys at hand.

@@ -11,7 +11,7 @@ use super::decoded::Roots;
 use super::direct::{DirectFetches, Indexes, direct_fetches};
 use super::plan::{DeltaSplit, PlannedPart, PullPlan, tree_in_packs};
 use super::survey::read_base;
-use super::{Pulling, RATE};
+use super::{Pulling, RATE, threads};
 use crate::causes::chain;
 use crate::delta::{Delta, DeltaError, DeltaLimits};
 use crate::format::release::DeltaRef;
@@ -111,10 +111,6 @@ fn arrived(plan: &PullPlan) -> Vec<(usize, DeltaRef)> {
     deltas
         .map(|(number, by_delta)| (number, by_delta.delta))
         .collect()
-}
-
-pub(super) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Fetches deltas. Those that do not arrive as they were signed cost bytes and nothing else: what

@@ -141,6 +141,11 @@ struct Pulling<'p> {
     options: &'p PullOptions<'p>,
 }
 
+/// How many threads make objects.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Pulls `release` with all that it needs into the repository, and points the ref `name` at it: the
 /// commit point.
 ///

@@ -12,8 +12,9 @@ use tough::schema::{
 
 use super::super::names::{TOP_ROLES, paths_of, role_of, subject_of};
 use super::super::signing::{SPEC_VERSION, internal, keys_of, moment, version};
+use super::super::validity::VALIDITY;
 use super::super::{KeyId, PublicKey, RoleKeys, TrustError};
-use super::{DocumentPolicy, Editor, VALIDITY, no_role, role_of_target};
+use super::{DocumentPolicy, Editor, no_role, role_of_target};
 use crate::format::release::Kind;
 
 impl Editor {
