@@ -26,8 +26,9 @@ pub struct ApplyReport {
 }
 
 impl Delta<'_> {
-    /// Makes the objects that are `wanted`, by several threads; of each about 50 MB are in memory at most. `progress` is told
-    /// the size in bytes of each that is done. What cannot be made is in the result; an error ends everything.
+    /// Makes the objects that are `wanted`, by several threads; of each about 50 MB are in memory
+    /// at most. `progress` is told the size in bytes of each that is done. What cannot be made is
+    /// in the result; an error ends everything.
     pub fn apply(
         &self,
         contents: &dyn ObjectReader,
@@ -82,7 +83,7 @@ impl Delta<'_> {
     }
 }
 
-/// Ends the others when a thread panics: they may wait for what it does not make any more.
+/// Ends the other threads when one panics: they may wait for objects that it no longer makes.
 pub(super) struct PanicGuard<'r, 'a>(&'r ApplyRun<'r, 'a>);
 
 impl Drop for PanicGuard<'_, '_> {
@@ -174,7 +175,7 @@ impl ApplyRun<'_, '_> {
             let result = object_maker.write(object, &mut out);
             missing = object_maker.missing.take();
             if let (Err(_), Some(broken)) = (&result, out.broken) {
-                // Not the delta's fault.
+                // The delta is not at fault.
                 return Err(broken);
             }
             result.map_err(|failure| match failure {
@@ -205,7 +206,7 @@ impl ApplyRun<'_, '_> {
     }
 }
 
-/// Keeps what a writer says of itself, which recompressors turn into words of their own.
+/// Keeps the writer's own error, which recompressors would replace by one of their own.
 struct FaultKeeper<'o> {
     out: &'o mut dyn Write,
     broken: Option<io::Error>,

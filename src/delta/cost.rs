@@ -1,5 +1,5 @@
-//! What a delta costs its receiver: some files are long to compress again, and quicker to fetch
-//! over a fast line.
+//! What a delta costs its receiver: some files take long to compress again, and are quicker to
+//! fetch over a fast link.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use crate::codec::Coding;
 use crate::format::delta::{DeltaObject, Extent, Piece};
 use crate::id::ObjectId;
 
-/// Bytes a second that one core compresses again, about, as measured on files of Debian packages.
+/// About how many bytes a second one core compresses, measured on files of Debian packages.
 const XZ_RATE: f64 = 3e6;
 const GZIP_RATE: f64 = 20e6;
 
@@ -32,7 +32,7 @@ pub struct RecompressionCost {
     pub id: ObjectId,
     /// Its size in bytes.
     pub size: u64,
-    /// The seconds that one core takes for it, about.
+    /// About how many seconds one core takes for it.
     pub seconds: f64,
 }
 
@@ -57,8 +57,8 @@ impl Delta<'_> {
         let index = self.index();
         let is_absent: Vec<bool> = index.bases.iter().map(absent).collect();
         let mut found = BTreeSet::new();
-        // Objects mostly stand behind those that they are made of, but nobody vouches for that:
-        // until no more are found.
+        // Objects mostly come after those that they are made of, but nothing guarantees that: this
+        // goes on until no more are found.
         loop {
             let before = found.len();
             let needs = |extent: &Extent| match self.source(extent) {
@@ -125,7 +125,7 @@ enum ExtentSource {
     Base(usize),
     /// An object that the delta makes.
     Made(ObjectId),
-    /// Nothing that the index has: applying the delta refuses it.
+    /// Not in the index: applying the delta refuses it.
     Unknown,
 }
 

@@ -6,10 +6,11 @@ use super::ObjectReader;
 use crate::codec::{self, Form};
 use crate::id::ObjectId;
 
-/// The most bytes that are unpacked and passed over for one object: far more than sound deltas ask for.
+/// The most bytes that are unpacked and passed over for one object: far more than sound deltas ask
+/// for.
 const MAX_SKIPPED: u64 = 4 << 30;
 
-/// Where something is: an object by its id, and a part of one of its forms.
+/// A range of bytes of an object, in one of its forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct ObjectSlice {
     pub(super) id: ObjectId,
@@ -19,7 +20,7 @@ pub(super) struct ObjectSlice {
     pub(super) len: u64,
 }
 
-/// Reads places one after the other; those that follow each other in one form are unpacked once.
+/// Reads slices one after the other; slices that follow each other in one form are unpacked once.
 pub(super) struct ExtentReader<'c> {
     contents: &'c dyn ObjectReader,
     cursor: Option<Cursor<'c>>,
@@ -43,12 +44,12 @@ impl<'c> ExtentReader<'c> {
         }
     }
 
-    /// Starts counting what is passed over anew.
+    /// Starts counting skipped bytes anew.
     pub(super) fn reset(&mut self) {
         self.skipped = 0;
     }
 
-    /// Writes exactly the bytes of a place.
+    /// Writes exactly the bytes of a slice.
     pub(super) fn copy(&mut self, slice: &ObjectSlice, out: &mut dyn Write) -> io::Result<()> {
         let mut cursor = self.seek(slice)?;
         self.pump(&mut cursor, slice.len, out)?;

@@ -1,11 +1,13 @@
-//! Deltas: what leads from one layer or image to another, as one file.
+//! Deltas: one file that leads from one layer or image to another.
 //!
-//! [`encode`] describes each object that the receiver lacks by what it has: parts of other objects as they are, and fresh data
-//! that is compressed against them; it looks into compressed files where [`crate::codec`] can make them again.
-//! [`Delta::open`] reads such a file, and [`Delta::apply`] makes the objects. The format is in [`crate::format::delta`].
+//! [`encode`] describes each object that the receiver lacks by what it has: parts of other objects
+//! as they are, and fresh data that is compressed against them; it looks into compressed files
+//! where [`crate::codec`] can make them again. [`Delta::open`] reads such a file, and
+//! [`Delta::apply`] makes the objects. The format is in [`crate::format::delta`].
 //!
-//! Nothing that a delta makes is trusted: whoever takes it ([`DeltaSink`]) checks digests. An object that cannot be made is
-//! reported, and the others are made all the same: what is missing can be had in full.
+//! Nothing that a delta makes is trusted: whoever takes it ([`DeltaSink`]) checks digests. An
+//! object that cannot be made is reported, and the others are made all the same: what is missing
+//! can be had in full.
 
 mod apply;
 mod archive;
@@ -92,8 +94,9 @@ impl ReadAt for [u8] {
 
 /// Takes objects as they are made.
 pub trait DeltaSink: Sync {
-    /// Calls `fill` once to have the object written, and stores it if it has the size and the digest that it should have;
-    /// nothing is visible before. Objects that were stored must be among the [`ObjectReader`] when this returns.
+    /// Calls `fill` once to have the object written, and stores it if it has the size and the
+    /// digest that it should have; nothing is visible before. Objects that were stored must be
+    /// among the [`ObjectReader`] when this returns.
     fn put(&self, id: &ObjectId, size: u64, fill: &mut Fill<'_>) -> Result<(), PutError>;
 }
 
@@ -108,12 +111,12 @@ pub enum PutError {
     /// It could not be made, or is not what it should be; others may be.
     #[error("{0}")]
     Content(String),
-    /// It cannot be stored here, and others neither.
+    /// It cannot be stored here, and neither can others.
     #[error("cannot store an object")]
     Storage(#[source] io::Error),
 }
 
-/// An object, and where it stands.
+/// An object, and the paths that it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeltaItem {
     /// Its id.
@@ -124,7 +127,7 @@ pub struct DeltaItem {
     pub paths: Vec<RelPath>,
 }
 
-/// What a delta should do.
+/// What to encode as a delta.
 pub struct DeltaRequest<'a> {
     /// What the receiver has.
     pub from: ReleaseId,
@@ -170,10 +173,10 @@ impl Default for EncodeOptions {
 #[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum DeltaError {
-    /// The bytes are no delta, or not one of what is there.
+    /// The bytes are not a delta, or a delta of something else.
     #[error("the delta cannot be read")]
     Format(#[from] FormatError),
-    /// It is larger than what this machine takes on.
+    /// It is larger than this machine accepts.
     #[error("the delta is refused: {reason}")]
     Limit {
         /// Which bound it exceeds.

@@ -34,7 +34,7 @@ pub(super) enum BaseReason {
     Folder,
 }
 
-/// How many of many are looked at.
+/// How many candidates are looked at.
 const MANY: usize = 1024;
 /// The most candidates for one file.
 const CANDIDATES: usize = 3;
@@ -61,8 +61,9 @@ impl<'a> NameIndex<'a> {
         names
     }
 
-    /// Returns up to three candidates, the likeliest first. Several may have the same path but for version numbers
-    /// (`libx0.so.1` and `libx1.so.1`): names say little then, and contents have to be looked at.
+    /// Returns up to three candidates, the likeliest first. Several may have the same path but for
+    /// version numbers (`libx0.so.1` and `libx1.so.1`): names say little then, and contents have to
+    /// be looked at.
     pub(super) fn candidates(&self, item: &DeltaItem) -> Vec<BaseCandidate<'a>> {
         let mut found: Vec<(usize, BaseReason)> = Vec::new();
         for path in &item.paths {
@@ -147,7 +148,8 @@ fn common(a: &[u8], b: &[u8]) -> usize {
     end + pairs.take_while(|(a, b)| a == b).count()
 }
 
-/// Returns the path with each version number as `#`: `lib/modules/6.12.9+deb13/x.ko` is `lib/modules/#+deb#/x.ko`.
+/// Returns the path with each version number as `#`: `lib/modules/6.12.9+deb13/x.ko` is
+/// `lib/modules/#+deb#/x.ko`.
 pub(super) fn pattern(path: &[u8]) -> Vec<u8> {
     let mut pattern = Vec::with_capacity(path.len());
     let mut at = 0;

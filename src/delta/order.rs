@@ -8,7 +8,8 @@ use super::names::{pattern, split};
 use super::plan::{Plan, PlannedPiece};
 use crate::id::ObjectId;
 
-/// Returns an order in which objects can be made: what is copied from comes first; alike things stand together.
+/// Returns an order in which objects can be made: what is copied from comes first; alike things
+/// stand together.
 pub(super) fn order(items: &[DeltaItem], plans: &[Plan]) -> Vec<usize> {
     let numbers: HashMap<ObjectId, usize> = items
         .iter()

@@ -112,7 +112,7 @@ impl Planner<'_> {
             return Ok(plan);
         }
         if codec::form_of(&bytes) != Form::Raw {
-            // Compressed in another way: at best it starts like the old one.
+            // It is compressed in another way: at best its start is the same.
             let likely = candidates
                 .first()
                 .filter(|c| c.reason <= BaseReason::Pattern);
@@ -124,8 +124,8 @@ impl Planner<'_> {
 
     /// Chooses what some contents are compressed against.
     ///
-    /// A name alone is enough where nothing else has as good a one. Otherwise sketches decide: trying each candidate would
-    /// take longer than everything else.
+    /// A name alone is enough where nothing else has as good a one. Otherwise sketches decide:
+    /// trying each candidate would take longer than everything else.
     fn choose(
         &mut self,
         item: &DeltaItem,
@@ -172,7 +172,8 @@ impl Planner<'_> {
         Ok(best)
     }
 
-    /// Reads an object as it is best compared: unpacked. None for what is empty, too large, or cannot be unpacked.
+    /// Reads an object as it is best compared: unpacked. None for what is empty, too large, or
+    /// cannot be unpacked.
     fn unpacked(&self, item: &DeltaItem) -> io::Result<Option<(ObjectSlice, Vec<u8>)>> {
         if item.size == 0 || item.size > MAX_INSIDE {
             return Ok(None);
@@ -200,8 +201,9 @@ impl Planner<'_> {
     ) -> io::Result<Option<Plan>> {
         let form = codec::form_of(packed);
         let base = self.choose(item, contents, candidates)?;
-        // Text in a frame with other text is smaller than in a gzip file of its own, and costs little to make again. The
-        // others pack better than a frame does: a base has to make good for that.
+        // Text in a frame with other text is smaller than in its own gzip file, and costs little to
+        // make again. The other formats pack better than a frame does: only a base makes up for
+        // that.
         if form != Form::Gzip {
             let Some(base) = &base else {
                 return Ok(None);

@@ -120,7 +120,8 @@ impl ApplyRun<'_, '_> {
         })
     }
 
-    /// Unpacks a frame. What is not there of its prefix is taken as zeros: objects that do not need it come out right.
+    /// Unpacks a frame. Missing parts of its prefix are taken as zeros: objects that do not need
+    /// them come out right.
     pub(super) fn unpack(
         &self,
         number: usize,

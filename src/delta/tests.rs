@@ -134,8 +134,8 @@ fn files_whose_names_differ_in_numbers_alone_get_the_base_that_is_like_them() {
     let old = |n| (name(n, 1), library(n));
     let old: Files = (0..4).map(old).collect();
     for n in 0..4 {
-        // Their names went round by one: nothing but the contents says which is which. Each alone, for a frame of several
-        // files has the bases of all.
+        // Their names went round by one: nothing but the contents says which is which. Each alone,
+        // for a frame of several files has the bases of all.
         let new: Files = vec![(name((n + 1) % 4, 2), changed(library(n)))];
         let delta = encoded(&old, &new);
         assert!(delta.len() < 1000, "{}", delta.len());

@@ -1,4 +1,5 @@
-//! The HTTP client of all remotes: no redirects by itself, no compression, reasons in words and without URLs.
+//! The HTTP client of all remotes: no redirects by itself, no compression, reasons in words and
+//! without URLs.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use super::{BlobSink, RemoteError};
 use crate::causes::causes;
 use std::ops::Range;
 
-/// The most bytes that are read and dropped to get to a range that a server does not know how to send.
+/// The most bytes that are read and dropped to get to a range that a server does not know how to
+/// send.
 const MAX_SKIP: u64 = 1 << 20;
 
 /// The most bytes of an error's text that are looked at.
@@ -26,7 +28,8 @@ const MAX_ERROR_BYTES: u64 = 16 << 10;
 
 /// Makes the client for `url` and what is beside it.
 ///
-/// A machine that knows no authority of certificates gets one that trusts none: servers without TLS can be used.
+/// A machine that knows no authority of certificates gets one that trusts none: servers without TLS
+/// can be used.
 pub(super) fn client(endpoint: &Endpoint, loopback: bool) -> Result<Client, RemoteError> {
     if let Ok(client) = builder(endpoint, loopback)?.build() {
         return Ok(client);
@@ -35,20 +38,21 @@ pub(super) fn client(endpoint: &Endpoint, loopback: bool) -> Result<Client, Remo
         rustls::crypto::aws_lc_rs::default_provider(),
     ))
     .with_safe_default_protocol_versions()
-    .map_err(|error| endpoint.unreachable(format!("there can be no connection: {error}")))?
+    .map_err(|error| endpoint.unreachable(format!("no connection is possible: {error}")))?
     .with_root_certificates(rustls::RootCertStore::empty())
     .with_no_client_auth();
     builder(endpoint, loopback)?
         .tls_backend_preconfigured(trusting_none)
         .build()
         .map_err(|error| {
-            endpoint.unreachable(format!("there can be no connection: {}", words(error)))
+            endpoint.unreachable(format!("no connection is possible: {}", words(error)))
         })
 }
 
 fn builder(endpoint: &Endpoint, loopback: bool) -> Result<ClientBuilder, RemoteError> {
     let mut headers = HeaderMap::new();
-    // A server that compresses would answer with other bytes than those that the digest and the ranges are of.
+    // A server that compresses would answer with other bytes than those that the digest and the
+    // ranges are of.
     headers.insert(
         ACCEPT_ENCODING,
         "identity"
@@ -73,7 +77,8 @@ pub(super) fn failed(endpoint: &Endpoint, error: reqwest::Error) -> RemoteError 
     by_tls(endpoint, &error).unwrap_or_else(|| endpoint.unreachable(words(error)))
 }
 
-/// Says what TLS found wrong, where that is among the causes of an error: nothing that another try would change.
+/// Says what TLS found wrong, where that is among the causes of an error: nothing that another try
+/// would change.
 pub(super) fn by_tls(endpoint: &Endpoint, error: &dyn Error) -> Option<RemoteError> {
     let found = causes(error).find_map(of_tls)?;
     match found {
@@ -101,7 +106,7 @@ fn flaw(error: &CertificateError) -> (String, &'static str) {
     let reason = match error {
         E::UnknownIssuer | E::BadSignature => {
             return (
-                "no authority that this machine knows answers for its certificate".to_owned(),
+                "no authority that this machine knows has signed its certificate".to_owned(),
                 "if that server is yours, make its authority known to this machine (ca-certificates), or name its file in SSL_CERT_FILE",
             );
         }
@@ -262,7 +267,8 @@ pub(super) fn classify(
     }
 }
 
-/// Says whether a redirect may be followed by everybody: to the same host, and never from https to http.
+/// Says whether a redirect may be followed by everybody: to the same host, and never from https to
+/// http.
 pub(super) fn same_host(from: &Url, to: &Url) -> bool {
     let upgrade = from.scheme() == "http" && to.scheme() == "https";
     let same_port = from.scheme() == to.scheme() && from.port() == to.port();

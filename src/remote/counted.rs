@@ -26,7 +26,8 @@ impl<R> CountingRemote<R> {
         }
     }
 
-    /// Returns how many things were asked of the remote. A retry after a fault, or asking for a token, counts no more.
+    /// Returns how many things were asked of the remote. A retry after a fault, or asking for a
+    /// token, counts no more.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }

@@ -1,4 +1,5 @@
-//! Credentials from the usual places of each ecosystem. They are never shown: the types have no `Debug`.
+//! Credentials from the usual places of each ecosystem. They are never shown: the types have no
+//! `Debug`.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -94,7 +95,7 @@ fn netrc_entry(text: &str, host: &str) -> Option<Login> {
                 secret = if inside { value } else { secret };
             }
             "account" => drop(words.next()),
-            // What follows the name of a macro is not ours to read.
+            // The text of a macro is skipped.
             "macdef" => break,
             _ => {}
         }
@@ -103,7 +104,8 @@ fn netrc_entry(text: &str, host: &str) -> Option<Login> {
     Some(Login { user, secret })
 }
 
-/// What profiles of the AWS tools say: `~/.aws/credentials` before `~/.aws/config`; keys in lower case.
+/// What profiles of the AWS tools say: `~/.aws/credentials` before `~/.aws/config`; keys in lower
+/// case.
 pub(super) fn aws_profile(endpoint: &Endpoint) -> Result<BTreeMap<String, String>, RemoteError> {
     let environment = &endpoint.options.environment;
     let profile = environment.get("AWS_PROFILE").unwrap_or("default");
@@ -223,7 +225,8 @@ fn in_config(
     host: &str,
     repository: &str,
 ) -> Result<Option<RegistryLogin>, RemoteError> {
-    // containers-auth.json(5): the most specific key counts. Docker's own registry is under an old name.
+    // containers-auth.json(5): the most specific key counts. Docker's own registry is under an old
+    // name.
     let mut keys = vec![format!("{host}/{repository}")];
     while let Some((shorter, _)) = keys.last().and_then(|key| key.rsplit_once('/')) {
         keys.push(shorter.to_owned());
@@ -288,7 +291,7 @@ fn ask_helper(
         endpoint.denied(format!("the credential helper '{program}' {reason}"), hint)
     };
     if name.is_empty() || !name.bytes().all(fits) {
-        return Err(failed("has a name that no helper has"));
+        return Err(failed("has a name that no helper can have"));
     }
     let (status, text) = run_helper(endpoint, &program, server, &failed)?;
     if !status.success() {
@@ -298,7 +301,7 @@ fn ask_helper(
         };
     }
     let answer: HelperAnswer =
-        serde_json::from_str(&text).map_err(|_| failed("answers no JSON"))?;
+        serde_json::from_str(&text).map_err(|_| failed("does not answer with JSON"))?;
     Ok(Some(match answer.user.as_str() {
         "<token>" => RegistryLogin::Identity(answer.secret),
         _ => RegistryLogin::Password(Login {
@@ -353,7 +356,7 @@ fn run_helper(
         .join()
         .ok()
         .flatten()
-        .ok_or_else(|| failed("answers no text"))?;
+        .ok_or_else(|| failed("does not answer with text"))?;
     Ok((status, text))
 }
 

@@ -1,4 +1,5 @@
-//! A remote in a directory: on this machine, on a network filesystem, on a medium that was carried here.
+//! A remote in a directory: on this machine, on a network filesystem, on a medium that was carried
+//! here.
 
 use std::fs::{self, File, OpenOptions as FileOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -30,7 +31,8 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Names a directory; nothing is touched yet. One to write to is made when something is written.
+    /// Names a directory; nothing is touched yet. A directory to write to is made when something is
+    /// written.
     pub fn new(root: &Path, options: &RemoteOptions, writable: bool) -> Self {
         Self {
             root: root.to_owned(),
@@ -47,7 +49,7 @@ impl Directory {
             .unreachable(format!("cannot read '{what}': {error}"))
     }
 
-    /// Opens a regular file; other things could block for ever, or be of somebody else.
+    /// Opens a regular file; anything else could block for ever, or belong to somebody else.
     fn open(&self, key: &str) -> Result<Option<(File, u64)>, RemoteError> {
         let path = self.root.join(key);
         let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
@@ -214,7 +216,7 @@ impl Remote for Directory {
     }
 }
 
-/// A file that is being put and was not written to for so long belongs to nobody any more.
+/// After this time without a write, a partial file belongs to a publisher that is gone.
 const ABANDONED: Duration = Duration::from_secs(86_400);
 
 impl WritableRemote for Directory {
@@ -255,7 +257,8 @@ impl WritableRemote for Directory {
             rest.map_err(|error| self.written(error))
         })();
         if stored.is_err() {
-            // What is left beside is nobody's: the error that is reported matters more than a failure to remove it.
+            // The partial file belongs to nobody: the reported error matters more than a failure to
+            // remove it.
             let _ = disk.remove(&beside);
         }
         stored
@@ -275,7 +278,7 @@ impl WritableRemote for Directory {
     }
 }
 
-/// Removes what publishers that were killed left beside blobs; as far as that is possible, for it is in nobody's way.
+/// Removes what killed publishers left beside blobs, as far as possible: it is in nobody's way.
 fn sweep(blobs: &Path) {
     let is_left = |file: &fs::DirEntry| {
         let name = file.file_name();
@@ -307,7 +310,7 @@ pub(super) fn digest(bytes: &[u8]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(bytes).into())
 }
 
-/// The local file of a blob that is being put: its bytes in order, and an error instead of the end if they are others.
+/// Reads the local file of a blob that is being put, and fails at the end if its digest differs.
 pub(super) struct BlobReader<'a> {
     blob: Sha256,
     file: &'a mut File,
@@ -328,7 +331,8 @@ impl<'a> BlobReader<'a> {
         })
     }
 
-    /// Returns the next bytes, or none after the last one, when all were those that the digest names.
+    /// Returns the next bytes, or none after the last one, when all were those that the digest
+    /// names.
     pub fn next(&mut self) -> Result<Option<&[u8]>, RemoteError> {
         if self.left == 0 {
             let found: [u8; 32] = std::mem::take(&mut self.hasher).finalize().into();

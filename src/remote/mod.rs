@@ -1,10 +1,12 @@
 //! Where published layers and images live: a directory, a web server, an S3 store, an OCI registry.
 //!
-//! A remote holds two kinds of things: **blobs**, immutable and named by the SHA-256 digest of their bytes (packs and
-//! deltas), and one mutable file, the **head**, which is replaced as a whole and only when it is still what the writer saw.
-//! All that is signed is in the head. Nothing that comes from here is trusted: callers check digests and signatures.
+//! A remote holds two kinds of things: **blobs**, immutable and named by the SHA-256 digest of
+//! their bytes (packs and deltas), and one mutable file, the **head**, which is replaced as a whole
+//! and only when it is still what the writer saw. All that is signed is in the head. Nothing here
+//! is trusted: callers check digests and signatures.
 //!
-//! The traits are synchronous; threads read in parallel. What is asynchronous stays within this module.
+//! The traits are synchronous; threads read in parallel. What is asynchronous stays within this
+//! module.
 
 mod client;
 mod counted;
@@ -44,7 +46,8 @@ pub fn open(location: &Location, options: &RemoteOptions) -> Result<Box<dyn Remo
     })
 }
 
-/// Opens a remote to publish to it. Nothing is asked of it yet; a directory is made when something is written.
+/// Opens a remote to publish to it. Nothing is asked of it yet; a directory is made when something
+/// is written.
 pub fn open_writable(
     location: &Location,
     options: &RemoteOptions,
@@ -66,19 +69,21 @@ fn blob_key(blob: &Sha256) -> String {
     format!("blobs/sha256/{}/{hex}", &hex[..2])
 }
 
-/// What a remote can do for everybody.
+/// What every remote can do.
 pub trait Remote: Send + Sync {
     /// Returns where the remote is, for messages: without credentials.
     fn location(&self) -> &str;
 
-    /// Reads the head; none where nothing was published yet. One that exceeds `limit` bytes is an error.
+    /// Reads the head; none where nothing was published yet. One that exceeds `limit` bytes is an
+    /// error.
     fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError>;
 
     /// Returns the size of a blob in bytes; none where it is not there.
     fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError>;
 
-    /// Reads exactly the bytes `range` of a blob, in order, into `sink`; an answer with fewer or more is an error.
-    /// What arrived before an error stays with the sink: the caller can ask for the rest.
+    /// Reads exactly the bytes `range` of a blob, in order, into `sink`; an answer with fewer or
+    /// more is an error. What arrived before an error stays with the sink: the caller can ask for
+    /// the rest.
     fn read_blob(
         &self,
         blob: &Sha256,
@@ -86,8 +91,8 @@ pub trait Remote: Send + Sync {
         sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError>;
 
-    /// Is told that what was read of a blob was wrong: another place is asked for it next, where there is one. Returns the
-    /// locations that sent it since the last time.
+    /// The caller found a blob damaged: another place is asked for it next, if there is one.
+    /// Returns the locations that sent it since the last time.
     fn distrust(&self, blob: &Sha256) -> Vec<String> {
         let _ = blob;
         vec![self.location().to_owned()]
@@ -104,8 +109,9 @@ pub type BlobSink<'a> = dyn FnMut(&[u8]) -> std::io::Result<()> + 'a;
 
 /// What a remote can do for publishers.
 pub trait WritableRemote: Remote {
-    /// Stores a blob of `size` bytes, read from the start of `file`; one that is there already stays. When this returns, the
-    /// blob is stored whole under its digest. `progress` is told the bytes sent as they go.
+    /// Stores a blob of `size` bytes, read from the start of `file`; one that is there already
+    /// stays. When this returns, the blob is stored whole under its digest. `progress` is told the
+    /// bytes sent as they go.
     fn put_blob(
         &self,
         blob: &Sha256,
@@ -114,11 +120,13 @@ pub trait WritableRemote: Remote {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError>;
 
-    /// Replaces the head, if it still is what was read as `expected` (`None`: if there is none yet); else the answer is
-    /// [`RemoteError::Moved`] and nothing changed. This is the commit point of everything that is published.
+    /// Replaces the head, if it still is what was read as `expected` (`None`: if there is none
+    /// yet); else the answer is [`RemoteError::Moved`] and nothing changed. This is the commit
+    /// point of everything that is published.
     fn replace_head(&self, bytes: &[u8], expected: Option<&Revision>) -> Result<(), RemoteError>;
 
-    /// Describes what was published, for those who look at the remote with other tools; only registries care.
+    /// Describes what was published, for those who look at the remote with other tools; only
+    /// registries care.
     fn announce(&self, artifact: &Artifact) -> Result<(), RemoteError> {
         let _ = artifact;
         Ok(())
@@ -206,15 +214,16 @@ pub struct Artifact {
     pub from: Option<String>,
 }
 
-/// What can go wrong with a remote, by what one can do about it.
+/// What can go wrong with a remote, sorted by what a caller can do about it.
 // Most fields say by their names what they are.
 #[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// A location that nothing can be done with.
-    #[error("'{location}' is no location of a remote: {reason}")]
+    #[error("'{location}' is not the location of a remote: {reason}")]
     Location { location: String, reason: String },
-    /// It does not answer, not in time, or not at a useful rate; another mirror, or a later try, may.
+    /// It does not answer, not in time, or not at a useful rate; another mirror, or a later try,
+    /// may.
     #[error("'{location}' does not answer: {reason}")]
     Unreachable { location: String, reason: String },
     /// It is not who it should be, as far as TLS can tell.
@@ -241,7 +250,7 @@ pub enum RemoteError {
         hint: String,
     },
     /// The head was replaced by somebody else since it was read.
-    #[error("somebody else published to '{location}' meanwhile")]
+    #[error("somebody else has published to '{location}' in the meantime")]
     Moved { location: String },
     /// The remote has no room left.
     #[error("'{location}' is full: {reason}")]

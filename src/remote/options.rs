@@ -1,4 +1,4 @@
-//! How patient reads and writes are, and where they look for credentials.
+//! Options of a remote: how patient it is, and where it looks for credentials.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,13 +17,13 @@ pub struct RemoteOptions {
     pub stall_timeout: Duration,
     /// The least useful rate, in bytes a second, averaged over [`RemoteOptions::rate_window`].
     pub minimum_rate: u64,
-    /// Over which waiting time the rate is averaged.
+    /// The waiting time over which the rate is averaged.
     pub rate_window: Duration,
     /// How often a read is tried in a row without progress; at least 1.
     pub attempts: u32,
     /// Where credentials are looked for.
     pub environment: Environment,
-    /// Told what people should know while they wait.
+    /// Hears what people should know while they wait.
     pub remark: RemarkHandler,
 }
 

@@ -95,7 +95,8 @@ impl S3 {
         }
     }
 
-    /// Finds credentials before the first request, in a short time: a machine without any would wait for minutes.
+    /// Finds credentials before the first request, in a short time: a machine without any would
+    /// wait for minutes.
     async fn ready(&self) -> Result<(), RemoteError> {
         if self.has_credentials.load(Ordering::Relaxed) {
             return Ok(());
@@ -173,7 +174,8 @@ impl S3 {
             Err(error) => Err(error),
         };
         if sent.is_err() {
-            // Parts of an upload that does not end cost their owner room; they can be seen by nobody else.
+            // Parts of an upload that does not end cost their owner room; they can be seen by
+            // nobody else.
             let abort = tokio::time::timeout(METADATA_TIMEOUT, upload.abort());
             let _ = abort.await;
         }
@@ -223,7 +225,8 @@ impl S3 {
         Ok(())
     }
 
-    /// How long an upload of so many bytes may take: never shorter than a silence, and at most a quarter of an hour.
+    /// How long an upload of so many bytes may take: never shorter than a silence, and at most a
+    /// quarter of an hour.
     fn patience(&self, bytes: u64) -> Duration {
         let options = &self.endpoint.options;
         let slowest = bytes / options.minimum_rate.max(1);
@@ -262,8 +265,8 @@ impl S3 {
         })
     }
 
-    /// Holds the store of a new remote to its word, with what was just written: one that ignores conditions would lose what
-    /// somebody publishes while somebody else does.
+    /// Holds the store of a new remote to its word, with what was just written: one that ignores
+    /// conditions would lose what somebody publishes while somebody else does.
     fn probe(&self, bytes: &[u8]) -> Result<(), RemoteError> {
         let never = PutMode::Update(UpdateVersion {
             e_tag: Some("\"00000000000000000000000000000000\"".to_owned()),
@@ -470,7 +473,8 @@ fn configured(endpoint: &Endpoint) -> Result<(AmazonS3Builder, Option<String>), 
     Ok((builder, url))
 }
 
-/// Says whether an endpoint is this machine; refuses one that would carry secrets over a network in the clear.
+/// Says whether an endpoint is this machine; refuses one that would carry secrets over a network in
+/// the clear.
 fn check_endpoint(endpoint: &Endpoint, url: &str) -> Result<bool, RemoteError> {
     let refuse = |reason: &str| RemoteError::Location {
         location: endpoint.name.clone(),

@@ -43,7 +43,8 @@ impl Web {
         })
     }
 
-    /// Sends a request, and follows redirects within the host; none says that the file is not there.
+    /// Sends a request, and follows redirects within the host; none says that the file is not
+    /// there.
     async fn send(
         &self,
         method: Method,
@@ -83,7 +84,7 @@ impl Web {
                 let scheme = to.scheme();
                 let reason = match to.host_str() {
                     Some(host) => format!("it redirects to {scheme}://{host}, another server"),
-                    None => format!("it redirects to a '{scheme}:' address, which is no server"),
+                    None => format!("it redirects to a '{scheme}:' address, which is not a server"),
                 };
                 return Err(endpoint.protocol(reason));
             }

@@ -52,7 +52,8 @@ fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-/// Escapes what would end the field or the line, as Apache does since 2.0.46: requests are made up by strangers.
+/// Escapes what would end the field or the line, as Apache does since 2.0.46: requests are made up
+/// by strangers.
 fn quote(text: &mut String, field: &str) {
     for byte in field.bytes() {
         match byte {

@@ -19,7 +19,8 @@ pub(super) struct Ledger {
     pub(super) log: Option<Arc<AccessLog>>,
 }
 
-/// An answer that has begun. Dropping it notes the end: when all was sent, or when the connection is gone.
+/// An answer that has begun. Dropping it notes the end: when all was sent, or when the connection
+/// is gone.
 #[derive(Debug)]
 pub(super) struct Account {
     ledger: Ledger,

@@ -17,9 +17,9 @@ use super::published::{PublishedFiles, Resource};
 use super::range::{self, RequestedRange};
 use crate::sha256::Sha256;
 
-/// Blobs never change: whoever has one need not ask again.
+/// Blobs never change: a client that has one need not ask again.
 const FOREVER: &str = "public, max-age=31536000, immutable";
-/// The head is asked for each time, and answered in one line when it is the same.
+/// Clients ask for the head each time; the answer is short when it has not changed.
 const ALWAYS_ASK: &str = "no-cache";
 
 /// What answers are made from.
@@ -29,7 +29,7 @@ pub(super) struct ServedSite {
     pub(super) has_metrics: bool,
 }
 
-/// An answer before it is one.
+/// An answer that is being put together.
 struct AnswerDraft {
     status: StatusCode,
     headers: Vec<(HeaderName, String)>,
@@ -230,7 +230,8 @@ fn etag(digest: &Sha256) -> String {
     format!("\"{digest}\"")
 }
 
-/// Says whether a list of entity tags names this one (RFC 9110, 13.1.2): by weak comparison, `*` names all.
+/// Says whether a list of entity tags names this one (RFC 9110, 13.1.2): by weak comparison, `*`
+/// names all.
 fn names(list: &HeaderValue, etag: &str) -> bool {
     let mut tags = list.to_str().unwrap_or("").split(',').map(str::trim);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)

@@ -70,8 +70,8 @@ impl Body for Answer {
     }
 }
 
-/// Reads the next chunk; none are left when it is empty. A file that ends early is an error, which cuts the connection:
-/// the length was promised.
+/// Reads the next chunk; none are left when it is empty. A file that ends early is an error, which
+/// cuts the connection: the length was promised.
 fn read_some(
     file: &mut File,
     left: &mut u64,

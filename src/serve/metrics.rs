@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Upper bounds of the durations that are counted together, in seconds as they are printed, and in microseconds.
+/// Upper bounds of the durations that are counted together, in seconds as they are printed, and in
+/// microseconds.
 const BUCKETS: [(&str, u128); 9] = [
     ("0.001", 1_000),
     ("0.005", 5_000),

@@ -1,7 +1,9 @@
-//! A small HTTP server for the directory of a remote, for labs: in production a web server or an object store does this.
+//! A small HTTP server for the directory of a remote, for labs: in production a web server or an
+//! object store does this.
 //!
-//! It answers GET and HEAD for `/head`, `/blobs/sha256/<2 hex>/<64 hex>`, `/healthz` and, where wanted, `/metrics`; for nothing else.
-//! Whoever reaches it may read what is published, as with any remote. What it sends is not verified here: receivers do.
+//! It answers GET and HEAD for `/head`, `/blobs/sha256/<2 hex>/<64 hex>`, `/healthz` and, where
+//! wanted, `/metrics`; for nothing else. Whoever reaches it may read what is published, as with any
+//! remote. What it sends is not verified here: receivers do.
 
 mod access;
 mod account;
@@ -77,7 +79,7 @@ pub struct ServeOptions {
     pub limits: ServeLimits,
 }
 
-/// What was served.
+/// How much a server sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServeReport {
     /// Number of answers.
@@ -203,7 +205,8 @@ async fn accept(
                 let metrics = Arc::clone(&site.ledger.metrics);
                 metrics.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
-                    // A client that went away, or that speaks something else, is no trouble of ours.
+                    // A client that went away, or that speaks something else, is no trouble of
+                    // ours.
                     let _ = connection.await;
                     metrics.connections.fetch_sub(1, Ordering::Relaxed);
                     drop(seat);

@@ -1,7 +1,8 @@
 //! The two kinds of files that are served, and how they are opened.
 //!
-//! A path is compared as it stands, nothing of it is decoded or normalised, and what is opened is spelled from the digest that
-//! was read: no request can name anything else. The kernel refuses symlinks on the way (`openat2(2)`).
+//! A path is compared as it stands, nothing of it is decoded or normalised, and what is opened is
+//! spelled from the digest that was read: no request can name anything else. The kernel refuses
+//! symlinks on the way (`openat2(2)`).
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -67,7 +68,8 @@ pub(super) struct HeadFile {
     pub(super) digest: Sha256,
 }
 
-/// By what another state of a file is recognised: device, inode, size, and when it last changed, in seconds and nanoseconds.
+/// Recognises that a file changed: device, inode, size, and time of the last change in seconds and
+/// nanoseconds.
 type Stamp = (u64, u64, u64, i64, i64);
 
 impl PublishedFiles {

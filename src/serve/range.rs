@@ -5,7 +5,8 @@ use std::ops::Range;
 /// What a `Range` header asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RequestedRange {
-    /// All: none is named, or it is not in bytes, does not parse, or names several ranges. A server may answer so to all of these.
+    /// All: none is named, or it is not in bytes, does not parse, or names several ranges. A server
+    /// may answer so to all of these.
     All,
     /// These bytes, at least one, and none beyond the end.
     Part(Range<u64>),

@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// A connection whose writes fail when nothing of them was taken for `patience`; reads are timed by who reads.
+/// A connection whose writes fail when nothing of them was taken for `patience`; reads are timed by
+/// who reads.
 #[derive(Debug)]
 pub(super) struct StallGuard {
     stream: TcpStream,

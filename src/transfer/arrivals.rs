@@ -1,4 +1,4 @@
-//! What of a fetch is complete already, while the rest is on its way.
+//! Tells which parts of a fetch are complete while the rest is still on its way.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,14 +16,15 @@ pub struct Arrivals {
 
 #[derive(Default)]
 struct ArrivalState {
-    /// By request: which piece has all that it gets of the request once it arrived up to where, nearest last.
+    /// By request: the pieces that need bytes of it, each with the offset up to which it needs
+    /// them. The nearest offset comes last.
     requests: Vec<Vec<(u64, usize)>>,
-    /// By piece: of how many requests it still waits for bytes.
+    /// By piece: how many requests it still waits for.
     waits: Vec<usize>,
     ready: VecDeque<usize>,
     /// Nothing more arrives.
     closed: bool,
-    /// Nobody wants more.
+    /// The receiver wants nothing more.
     stopped: bool,
 }
 
@@ -41,7 +42,7 @@ impl Arrivals {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a piece that arrived, by number, waiting for one; `None` once there will be no more.
+    /// Waits for a piece to arrive and returns its number; `None` once no more will come.
     pub fn next(&self) -> Option<usize> {
         let mut state = self.lock();
         loop {
@@ -59,7 +60,8 @@ impl Arrivals {
         }
     }
 
-    /// Says that the fetch ended: what it left out, nobody else brings, and those who look at it find out.
+    /// Says that the fetch ended. Pieces that did not arrive are handed out too, so that whoever
+    /// unpacks them finds them damaged.
     pub fn close(&self) {
         let mut state = self.lock();
         let left = (0..state.waits.len()).filter(|piece| state.waits[*piece] > 0);
@@ -163,7 +165,7 @@ mod tests {
         assert!(arrivals.lock().ready.is_empty());
         assert!(arrivals.arrived(0, 20));
         assert_eq!(arrivals.next(), Some(1));
-        // What never came is looked at all the same, and found damaged.
+        // A piece that never came is handed out too, and found damaged.
         arrivals.close();
         assert_eq!((arrivals.next(), arrivals.next()), (Some(2), None));
     }

@@ -1,4 +1,5 @@
-//! Bundles: what channels need, copied with its signatures to another remote, such as a directory on removable media.
+//! Bundles: what channels need, copied with its signatures to another remote, such as a directory
+//! on removable media.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use crate::trust::first_root;
 
 /// How to make a bundle.
 pub struct BundleOptions<'a> {
-    /// Where what arrives is kept until it is whole; beside the bundle.
+    /// Where blobs are kept until they are whole: beside the bundle.
     pub incoming: PathBuf,
     /// Whether deltas come along, for machines that have an earlier release.
     pub deltas: bool,
@@ -27,7 +28,7 @@ pub struct BundleOptions<'a> {
     pub threads: usize,
     /// Ends the work; what arrived stays for the next time.
     pub cancel: &'a AtomicBool,
-    /// Told how it goes.
+    /// Hears how it goes.
     pub progress: &'a dyn TransferProgress,
 }
 
@@ -44,7 +45,8 @@ pub struct BundleReport {
     pub bytes_copied: u64,
 }
 
-/// Copies what `channels` need, then the head as it is: whoever trusts the remote can pull from `to` as from the remote.
+/// Copies what `channels` need, then the head as it is: whoever trusts the remote can pull from
+/// `to` as from the remote.
 pub fn bundle(
     source: &VerifiedRemote,
     to: &dyn WritableRemote,

@@ -1,4 +1,4 @@
-//! A remote that was found trustworthy: its head is verified, and of several mirrors the first good one is taken.
+//! Connecting to a remote: the head of the first good mirror, verified.
 
 use super::{Catalogue, TransferError, TransferProgress};
 use crate::format::MAX_HEAD_BYTES;
@@ -22,7 +22,7 @@ impl std::fmt::Debug for VerifiedRemote {
     }
 }
 
-/// How a remote is looked at: by which root, with what is remembered of it, and when.
+/// How to verify a remote: by which root, with what is remembered of it, and at which time.
 pub struct ConnectOptions<'a> {
     /// The trusted root.
     pub root: &'a [u8],
@@ -30,14 +30,16 @@ pub struct ConnectOptions<'a> {
     pub state: &'a TrustState,
     /// When it is, in seconds since 1970.
     pub now: i64,
-    /// Reads all documents that are going to be needed: a mirror that lacks one, or changed it, is left out.
+    /// Reads all documents that will be needed: a mirror that lacks one, or has changed one, is
+    /// left out.
     pub needs: &'a dyn Fn(&Verified) -> Result<(), TransferError>,
-    /// Is told what is wrong with mirrors that are left out.
+    /// Hears what is wrong with the mirrors that are left out.
     pub progress: &'a dyn TransferProgress,
 }
 
-/// Reads the heads of `mirrors` in turn until one is verified and has what is needed. One that is no newer than what is
-/// remembered may be behind: it is taken when no other mirror has a newer one.
+/// Reads the heads of `mirrors` in turn until one is verified and has what is needed. A head that
+/// is no newer than the remembered one may be behind: it is taken only if no mirror has a newer
+/// one.
 pub fn connect(
     mirrors: Mirrors,
     options: &ConnectOptions<'_>,
@@ -71,7 +73,7 @@ pub fn connect(
     }
 }
 
-/// What came of asking every mirror once.
+/// The result of asking every mirror once.
 enum MirrorAnswers {
     Head(Box<(Vec<u8>, Verified)>),
     /// What is wrong with each, by location.

@@ -18,12 +18,13 @@ use crate::id::ObjectId;
 use crate::sha256::Sha256;
 use crate::store::{Repository, StoreError, Transaction};
 
-/// Raised when the same releases make another delta.
+/// Raise this when the same releases make a different delta.
 const DELTA_VERSION: u32 = 3;
-/// The most threads that encode: with more, memory would go beyond 512 MB.
+/// The most threads that encode: more would need over 512 MB of memory.
 const MAX_THREADS: usize = 2;
 
-/// Makes a delta from each of the releases `from`; one that saves nothing against the `full` bytes of packs is left out.
+/// Makes a delta from each of the releases `from`, but none that is as large as the `full` bytes of
+/// packs.
 pub fn make(
     repository: &Repository,
     outgoing: &Path,
@@ -117,7 +118,7 @@ fn items(objects: &ObjectMap) -> Vec<DeltaItem> {
     items.collect()
 }
 
-/// What a delta starts from.
+/// The layer or image that a delta starts from.
 pub struct DeltaBase {
     /// The canonical bytes of the manifest.
     pub manifest: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What can go wrong with a transfer, by what one can do about it.
+//! What can go wrong with a transfer, sorted by what a caller can do about it.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub enum TransferError {
         failures: Vec<(String, TransferError)>,
     },
     /// Nothing was published there.
-    #[error("nothing was published to '{location}' yet")]
+    #[error("nothing has been published to '{location}' yet")]
     Unpublished { location: String },
     /// Canonical bytes could not be made, or are not what they claim to be.
     #[error(transparent)]
@@ -51,7 +51,7 @@ pub enum TransferError {
         reason: String,
     },
     /// A blob is not what its name says, from every place that was asked.
-    #[error("what {from} sent of blob {blob} is damaged: {reason}")]
+    #[error("blob {blob} from {from} is damaged: {reason}")]
     Damaged {
         /// The places, quoted.
         from: String,
@@ -100,13 +100,13 @@ pub enum TransferError {
         remote: String,
     },
     /// A staged rollout does not know which machine this is.
-    #[error("cannot read '{}', by which a staged rollout chooses machines", path.display())]
+    #[error("cannot read '{}', which staged rollouts use to choose machines", path.display())]
     MachineId {
         path: PathBuf,
         source: std::io::Error,
     },
     /// Two publishers want the same channel.
-    #[error("channel '{channel}' was pointed at {now} by somebody else meanwhile")]
+    #[error("somebody else has pointed channel '{channel}' at {now} in the meantime")]
     ChannelMoved {
         channel: String,
         /// The release that it points at now.

@@ -20,18 +20,18 @@ use crate::trust::{
     AcceptedRelease, Machine, Policy, RolloutChoice, TrustState, TrustedRemote, Verified,
 };
 
-/// Where releases may come from, and where it is remembered what was seen there.
+/// Where releases may come from, and where this machine remembers what it saw there.
 #[derive(Debug, Clone)]
 pub struct Origins {
     /// The trust policy.
     pub policy: PathBuf,
-    /// The remote, by its name in the policy; else the first that may have the channel.
+    /// The remote, by its name in the policy; `None` for the first one that may have the channel.
     pub remote: Option<String>,
-    /// The one place to look, instead of where the policy says.
+    /// A location to use instead of those in the policy.
     pub from: Option<String>,
-    /// The directory that has what is remembered of each remote, by name.
+    /// The directory with what this machine remembers of each remote, by name.
     pub states: PathBuf,
-    /// What changes that.
+    /// The disk that this directory is on.
     pub disk: Arc<dyn Disk>,
     /// How patient to be.
     pub open: RemoteOptions,
@@ -39,7 +39,7 @@ pub struct Origins {
     pub now: i64,
 }
 
-/// A remote that was found trustworthy, and what is remembered of it.
+/// A verified remote, and what this machine remembers of it.
 #[derive(Debug)]
 pub struct Connection {
     /// Where blobs come from, and what is signed.
@@ -113,8 +113,8 @@ impl Origins {
     }
 }
 
-/// Reads every document that following the channel may need: a mirror must have all of them. Which
-/// release it will be is decided later.
+/// Reads every document that following the channel may need: a mirror must have all of them. The
+/// release is chosen later.
 fn needed(verified: &Verified, channel: &ChannelName) -> Result<(), TransferError> {
     let found = verified.channel(channel)?;
     for id in std::iter::once(found.release).chain(found.rollout.others) {
@@ -126,7 +126,7 @@ fn needed(verified: &Verified, channel: &ChannelName) -> Result<(), TransferErro
     Ok(())
 }
 
-/// Whether a release that is being rolled out is taken before its turn.
+/// Whether this machine takes a release before its turn in a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Turn {
     /// The machine waits for its turn.
@@ -136,13 +136,13 @@ pub enum Turn {
     Ahead,
 }
 
-/// Where the id of this machine is, by which a staged rollout chooses. It is read only where there
-/// is one.
+/// Where the id of this machine is, by which a staged rollout chooses. It is read only when a
+/// rollout needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MachineId {
-    /// It is this.
+    /// The id itself.
     Given(String),
-    /// It is in this file.
+    /// The file that holds it.
     File(PathBuf),
 }
 
@@ -195,17 +195,19 @@ pub enum NoUpdate {
         until: i64,
     },
     /// The release is for other machines, so far.
-    #[error("'{channel}' goes to {percent} % of the machines so far, and this is none of them")]
+    #[error(
+        "'{channel}' goes to {percent} % of the machines so far, and this machine is not one of them"
+    )]
     NotChosen {
         /// The channel.
         channel: ChannelName,
         /// The share of the machines.
         percent: u8,
     },
-    /// The machine has a newer one than those who wait: it went ahead, or was chosen for a release
-    /// that was on its way when the next one came.
+    /// The machine has a newer release than the machines that wait: it went ahead, or it was chosen
+    /// for a release whose rollout had not ended when the next one came.
     #[error(
-        "'{channel}' is being rolled out: it is not this machine's turn, which has release {taken} already"
+        "'{channel}' is being rolled out: this machine already has release {taken}, and its turn has not come"
     )]
     WentAhead {
         /// The channel.
@@ -339,8 +341,8 @@ struct Selected {
 /// Brings the release that a channel has for this machine into the repository, unless `refuse` has
 /// a reason against it.
 ///
-/// The commit point is that of [`pull`]. That the release was taken is remembered by whoever takes
-/// it: [`Pulled::remember`].
+/// The commit point is that of [`pull`]. Whoever takes the release remembers that, by
+/// [`Pulled::remember`].
 pub fn follow(
     repository: &Repository,
     name: &ChannelName,
@@ -379,7 +381,7 @@ pub fn follow(
     })))
 }
 
-/// Says what [`follow`] would fetch, and changes nothing but what is remembered of signatures; the
+/// Says what [`follow`] would fetch. Changes nothing but what is remembered of signatures. The
 /// inner error says why there is nothing for this machine.
 pub fn forecast_channel(
     repository: &Repository,

@@ -11,7 +11,8 @@ use crate::path::RelPath;
 use crate::store::Repository;
 use crate::tree::{self, Changeset, Inode, Node, Tree};
 
-/// An object on its way: how large it is, and where it is found, for choosing what to compare it with.
+/// An object on its way: how large it is, and where it is found, for choosing what to compare it
+/// with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObjectEntry {
     /// Size in bytes.
@@ -136,7 +137,8 @@ pub fn image_version(image: &Image) -> String {
     top.map_or(String::new(), |layer| layer.version.clone())
 }
 
-/// Lists the objects that a layer consists of: what its changes put in place, and the pre-images that merges need.
+/// Lists the objects that a layer consists of: what its changes put in place, and the pre-images
+/// that merges need.
 pub fn layer_objects(layer: &Layer, changeset: &Changeset) -> Result<ObjectMap, TransferError> {
     let mut objects = ObjectMap::new();
     let mut before = BTreeMap::new();

@@ -1,22 +1,23 @@
-//! What the line to a remote can do, measured while it is used.
+//! The delay and rate of the link to a remote, measured while it is used.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Taken for the rate of a line until enough arrived to know it: 100 Mbit/s, in bytes a second.
+/// Assumed rate of a link until enough arrived to measure it: 100 Mbit/s, in bytes a second.
 const USUAL_RATE: u64 = 12_500_000;
 
-/// Taken for the bandwidth-delay product before anything is known.
+/// Assumed bandwidth-delay product before anything is measured.
 const USUAL_BYTES: u64 = 128 << 10;
 
-/// Less than this says nothing about a rate.
+/// Fewer bytes say nothing about a rate.
 const TELLING_BYTES: u64 = 256 << 10;
 
-/// The delay and the rate of a line.
+/// The delay and the rate of a link.
 #[derive(Debug, Default)]
 pub struct LinkStats {
-    /// The shortest time from a request to the first byte of its answer, in microseconds; 0 when unknown.
+    /// The shortest time from a request to the first byte of its answer, in microseconds; 0 when
+    /// unknown.
     delay: AtomicU64,
     /// The most bytes a second of any fetch; 0 when unknown.
     rate: AtomicU64,
@@ -25,7 +26,8 @@ pub struct LinkStats {
 }
 
 impl LinkStats {
-    /// Starts with the rate that a file remembers: of a try that ended early, whose deltas are not fetched again.
+    /// Starts with the rate that a file remembers from a try that ended early: its deltas are not
+    /// fetched again, so they cannot be measured.
     pub fn remembered(file: &Path) -> Self {
         let link = Self::default();
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -51,7 +53,7 @@ impl LinkStats {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes down how long the first byte of an answer took.
+    /// Records how long the first byte of an answer took.
     pub fn first_byte(&self, after: Duration) {
         let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1);
         let _ = self
@@ -61,7 +63,7 @@ impl LinkStats {
             });
     }
 
-    /// Takes down how much arrived in which time.
+    /// Records how much arrived in which time.
     pub fn arrived(&self, bytes: u64, within: Duration) {
         if bytes >= TELLING_BYTES {
             let rate = bytes as f64 / within.as_secs_f64().max(1e-6);
@@ -77,8 +79,8 @@ impl LinkStats {
         }
     }
 
-    /// Returns the bytes that arrive while one answer is on its way, 4 KiB to 8 MiB: so many may be fetched for nothing rather than
-    /// asked for apart.
+    /// Returns the bytes that arrive while one answer is on its way, 4 KiB to 8 MiB. It is quicker
+    /// to fetch a gap of that size than to make another request.
     pub fn delay_bytes(&self) -> u64 {
         let delay = self.delay.load(Ordering::Relaxed);
         if delay == 0 {

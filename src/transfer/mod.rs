@@ -1,9 +1,10 @@
 //! Publishing to a remote, and pulling from one: only what changed travels.
 //!
-//! A release (see [`crate::format::release`]) says what a layer or an image consists of, and which blobs hold it. Publishing
-//! lays new contents into a **pack**, makes a **delta** from each earlier release that machines may have, and replaces the
-//! remote's head at last: that is the commit point. Pulling reads the head, then one delta for each layer that changed, or
-//! ranges of packs; every content is checked by its digest before it is visible, and a ref counts it at last.
+//! A release (see [`crate::format::release`]) says what a layer or an image consists of, and which
+//! blobs hold it. Publishing lays new contents into a **pack**, makes a **delta** from each earlier
+//! release that machines may have, and replaces the remote's head at last: that is the commit
+//! point. Pulling reads the head, then one delta for each layer that changed, or ranges of packs;
+//! every content is checked by its digest before it is visible, and a ref names the release last.
 
 mod arrivals;
 mod baselines;
@@ -64,9 +65,9 @@ pub trait Catalogue: Sync {
     fn channels(&self, kind: Kind, name: &str) -> Result<Vec<Channel>, TransferError>;
 }
 
-/// Is told how a transfer goes.
+/// Hears how a transfer goes.
 pub trait TransferProgress: Sync {
-    /// Says what is done from now on, and how many bytes that is, where known.
+    /// A new phase begins; `total` is its size in bytes, where known.
     fn phase(&self, what: &str, bytes: Option<u64>);
     /// Says that more bytes of it are done.
     fn advance(&self, bytes: u64);

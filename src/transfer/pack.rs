@@ -26,8 +26,8 @@ pub struct PackInput<'a> {
     pub open: Box<dyn Fn() -> Result<Box<dyn Read + 'a>, TransferError> + Send + Sync + 'a>,
 }
 
-/// Packs `ingredients` into the file `path`, and returns how to name the pack. `level` is zstd's, 1 to 19; `advance` is told the
-/// unpacked bytes as they go. The same ingredients give the same pack.
+/// Packs `ingredients` into the file `path`, and returns how to name the pack. `level` is zstd's, 1
+/// to 19; `advance` is told the unpacked bytes as they go. The same ingredients give the same pack.
 pub fn write_pack(
     path: &Path,
     ingredients: &[PackInput<'_>],

@@ -1,4 +1,5 @@
-//! Preparing a release: what the remote lacks of it is packed, and compared with earlier releases, in the repository's cache.
+//! Preparing a release in the repository's cache: packs of what the remote lacks, and deltas from
+//! earlier releases.
 
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
@@ -21,13 +22,14 @@ use crate::remote::Remote;
 use crate::sha256::Sha256;
 use crate::store::Repository;
 
-/// Raised when the same contents make another pack.
+/// Raise this when the same contents make a different pack.
 const PACK_VERSION: u32 = 1;
 
-/// Unpacked bytes after which another pack begins: a pack is what an upload that broke off sends again.
+/// Unpacked bytes after which a new pack begins. An upload that breaks off sends a whole pack
+/// again.
 const PACK_BYTES: u64 = 128 << 20;
 
-/// The most packs that a release names before all its contents are packed anew.
+/// The most packs that a release may name. Beyond that, all its contents are packed anew.
 const MAX_PACKS: usize = 24;
 
 /// A release that is ready to be sent.
@@ -35,8 +37,8 @@ const MAX_PACKS: usize = 24;
 pub struct PreparedRelease {
     /// What will be signed.
     pub release: Release,
-    /// Whether it is signed already: then nothing is to be sent, but a later baseline may be to
-    /// sign.
+    /// Whether it is signed already. Then there is nothing to send, but perhaps a later baseline
+    /// to sign.
     pub is_known: bool,
     /// The blobs that it adds: digest, size in bytes, and the file that holds it.
     pub blobs: Vec<(Sha256, u64, PathBuf)>,
@@ -58,7 +60,8 @@ pub enum ReleaseSubject {
     Image(ImageId),
 }
 
-/// Prepares a layer, or an image after its layers. What was prepared before is taken from the cache.
+/// Prepares a layer, or an image after its layers. What was prepared before is taken from the
+/// cache.
 pub fn prepare(
     repository: &Repository,
     remote: &dyn Remote,
@@ -113,7 +116,7 @@ struct Preparer<'a> {
 }
 
 impl Preparer<'_> {
-    /// Prepares one release; `others` are what a receiver of it also gets.
+    /// Prepares one release. A receiver also gets `others`.
     fn release(
         &self,
         inventory: &Inventory,
@@ -179,7 +182,8 @@ impl Preparer<'_> {
         })
     }
 
-    /// Packs what the packs of the release before lack, and returns all packs that the new one needs.
+    /// Packs what the packs of the release before lack, and returns all packs that the new one
+    /// needs.
     fn packs(
         &self,
         inventory: &Inventory,
@@ -203,7 +207,8 @@ impl Preparer<'_> {
         Ok(used)
     }
 
-    /// Orders what is to be packed by path, so that what changes together lies together, and cuts it into packs.
+    /// Orders what is to be packed by path, so that what changes together lies together, and cuts
+    /// it into packs.
     fn shares(&self, inventory: &Inventory, lacking: &BTreeSet<Digest>) -> Vec<Vec<Digest>> {
         let mut objects: Vec<_> = inventory.objects.iter().collect();
         objects.retain(|(id, _)| lacking.contains(id.as_bytes()));
@@ -297,8 +302,8 @@ impl Preparer<'_> {
         cached(&self.outgoing, key, blob)
     }
 
-    /// Chooses the releases that deltas are made from: those that channels point at, then the newest ones; of these, those
-    /// that are in the repository.
+    /// Chooses the releases that deltas are made from: those that channels point at, then the
+    /// newest ones; of these, those that are in the repository.
     fn delta_sources(
         &self,
         inventory: &Inventory,

@@ -10,7 +10,7 @@ use crate::trust::{Editor, KeyStore, PendingChange, TrustState, Verified, verify
 pub struct SigningAuthority<'a> {
     /// The remote.
     pub remote: &'a dyn WritableRemote,
-    /// The root that the publisher trusts: it does not build on what somebody else left there.
+    /// The root that the publisher trusts: it never builds on a head of somebody else.
     pub root: &'a [u8],
     /// What it remembers of the remote.
     pub state: &'a TrustState,
@@ -20,7 +20,7 @@ pub struct SigningAuthority<'a> {
     pub now: i64,
 }
 
-/// A remote whose head was read and verified, for changing it.
+/// Signs and replaces a head that was read and verified.
 pub struct HeadSigner<'a> {
     authority: SigningAuthority<'a>,
     verified: Verified,

@@ -25,7 +25,8 @@ pub struct Packs {
     known: BTreeSet<Sha256>,
 }
 
-/// Takes one content, whose bytes `fill` writes; it checks digest and size, and says whether they were right.
+/// Takes one content, whose bytes `fill` writes; it checks digest and size, and says whether they
+/// were right.
 pub type ContentSink<'a> = dyn Fn(&PackContent, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), TransferError>
     + Sync
     + 'a;
@@ -64,8 +65,8 @@ impl Packs {
         Ok(())
     }
 
-    /// Returns the packs that are worth being named by a new release, and takes what they hold out of `lacking`: a pack of
-    /// which little is needed costs others more than it saves.
+    /// Returns the packs that are worth being named by a new release, and takes what they hold out
+    /// of `lacking`: a pack of which little is needed costs others more than it saves.
     pub fn reuse(&self, lacking: &mut BTreeSet<Digest>) -> Vec<PackRef> {
         let mut used = Vec::new();
         for (pack, index, _) in &self.packs {
@@ -82,7 +83,8 @@ impl Packs {
         used
     }
 
-    /// Plans how to get `wanted`: the frames, by pack. Contents that no pack holds are returned as the second part.
+    /// Plans how to get `wanted`: the frames, by pack. Contents that no pack holds are returned as
+    /// the second part.
     ///
     /// Each content comes from the pack that has most of what is wanted: fewer ranges.
     pub fn plan(&self, wanted: &BTreeSet<Digest>) -> (UnpackPlan, Vec<Digest>) {

@@ -1,4 +1,5 @@
-//! What a pending change was made on, as the file itself tells: to be believed by a root that its reader trusts.
+//! What a pending change was made on, as the file itself tells: to be believed by a root that its
+//! reader trusts.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +40,8 @@ impl PendingContext {
         ))
     }
 
-    /// Returns what the file says, if its root comes from `trusted_root` step by step, and its targets are signed by that.
+    /// Returns what the file says, if its root comes from `trusted_root` step by step, and its
+    /// targets are signed by that.
     pub(super) fn verified(&self, trusted_root: &[u8]) -> Result<(Root, Targets), TrustError> {
         let trusted: Signed<Root> =
             serde_json::from_slice(trusted_root).map_err(|error| TrustError::TrustedRoot {
@@ -70,7 +72,7 @@ impl PendingContext {
         let form = |root: &Root| root.canonical_form().map_err(internal);
         if form(&current)? != form(&root.signed)? {
             return Err(foreign(format!(
-                "its root is version {newest}, and does not come from the trusted one, version {first}"
+                "its root, version {newest}, does not follow from the trusted root, version {first}"
             )));
         }
         current.verify_role(&targets).map_err(|error| {

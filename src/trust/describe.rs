@@ -1,4 +1,4 @@
-//! What a change means, in sentences: nobody should have to sign what they cannot read.
+//! What a change means, in sentences: nobody should sign what they cannot read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::format::from_canonical_json;
 use crate::format::release::{Channel, Downgrade, Release, Rollout};
 use crate::time::rfc3339;
 
-/// What is known of what is published.
+/// What is known of the published metadata.
 #[derive(Default)]
 pub(super) struct KnownMetadata<'p> {
     root: Option<&'p Root>,
@@ -45,7 +45,7 @@ impl<'p> KnownMetadata<'p> {
         }
     }
 
-    /// Says whether some role signs just that already, under that name.
+    /// Says whether a role signs exactly that already, under that name.
     fn signs(&self, name: &TargetName, target: &Target) -> bool {
         let mut roles = self.roles.values();
         roles.any(|role| role.targets.get(name) == Some(target))
@@ -128,7 +128,7 @@ fn key_changes(role: &str, old: Option<RoleKeys>, new: Option<RoleKeys>, lines: 
     }
     for key in old_keys.difference(&new_keys) {
         lines.push(format!(
-            "  key {} may sign for role '{role}' no more",
+            "  key {} may no longer sign for role '{role}'",
             key.short()
         ));
     }
@@ -208,7 +208,7 @@ fn facts(name: &str, text: Option<&String>, target: &Target) -> String {
         Some(Document::Release(..)) => {
             from_canonical_json("release", text.as_bytes()).map(release_facts)
         }
-        None => return "it is no document that machines read".to_owned(),
+        None => return "it is not a document that machines read".to_owned(),
     };
     said.unwrap_or_else(|error| format!("machines will not read it: {error}"))
 }

@@ -30,11 +30,11 @@ pub struct InitOptions {
 pub enum DocumentPolicy {
     /// The targets role signs them from now on.
     Keep,
-    /// They go.
+    /// They are removed.
     Drop,
 }
 
-/// A change in the making; nothing counts before it is signed and the head is replaced.
+/// A change that is being made; it takes effect when it is signed and the head is replaced.
 #[derive(Debug)]
 pub struct Editor {
     base: Option<PublishedHead>,
@@ -154,7 +154,8 @@ impl Editor {
         self.changed.iter().map(String::as_str)
     }
 
-    /// Has a role signed anew without another change, so that it expires later. Snapshot and timestamp always are.
+    /// Has a role signed anew without another change, so that it expires later. Snapshot and
+    /// timestamp always are.
     pub fn renew(&mut self, role: &str) -> Result<(), TrustError> {
         self.keys_of(role)?;
         if role != "snapshot" && role != "timestamp" {
@@ -218,7 +219,7 @@ impl Editor {
     fn signer(&self, target: &str) -> Result<String, TrustError> {
         let document = Document::parse(target).ok_or_else(|| {
             TrustError::Refused(format!(
-                "'{}' is no name of a document",
+                "'{}' is not the name of a document",
                 target.escape_debug()
             ))
         })?;

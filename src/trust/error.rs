@@ -1,4 +1,4 @@
-//! What can go wrong with trust, by what a caller can do about it.
+//! What can go wrong with trust, sorted by what a caller can do about it.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub enum TrustError {
     Damaged(FormatError),
     /// Too few signatures count.
     #[error(
-        "{what} is not signed as it must be: {valid} valid signature(s) of its keys, and it needs {threshold}"
+        "{what} is not signed as it must be: it has {valid} valid signature(s) by its keys and needs {threshold}"
     )]
     Signature {
         /// Which metadata, e.g. `role 'timestamp'`.
@@ -28,7 +28,7 @@ pub enum TrustError {
     },
     /// An older state than one that was verified before.
     #[error(
-        "the remote offers an older state than was seen before: {what} has version {found}, and version {seen} was seen"
+        "the remote offers an older state than the one seen before: {what} has version {found}, but version {seen} was seen"
     )]
     Rollback {
         /// Which metadata.
@@ -60,7 +60,7 @@ pub enum TrustError {
     #[error("'{what}' is larger than the {limit} bytes that it may have")]
     TooLarge { what: String, limit: u64 },
     /// A role speaks for what is another one's.
-    #[error("role '{by}' signed '{document}', for which only role '{owner}' may speak")]
+    #[error("role '{by}' signed '{document}', which only role '{owner}' may sign")]
     Foreign {
         document: String,
         /// Who signed it.
@@ -69,7 +69,7 @@ pub enum TrustError {
         owner: String,
     },
     /// A document says that it is another one.
-    #[error("'{document}' was signed under a wrong name: it says that it is {claims}")]
+    #[error("'{document}' was signed under a wrong name: it says it is {claims}")]
     Misnamed {
         /// The name that it is signed under.
         document: String,
@@ -79,7 +79,8 @@ pub enum TrustError {
     /// Metadata or a document that this program does not understand, signed or not.
     #[error("{what} cannot be used: {reason}")]
     Malformed { what: String, reason: String },
-    /// Metadata is older than it may be: the remote was not refreshed, or somebody serves an old state.
+    /// Metadata is older than it may be: the remote was not refreshed, or somebody serves an old
+    /// state.
     #[error("{}", expired(role, *expired_at, *now))]
     Expired {
         role: String,
@@ -89,7 +90,7 @@ pub enum TrustError {
         now: i64,
     },
     /// The trusted root that this machine was given is no root.
-    #[error("the trusted root is not usable: {reason}")]
+    #[error("the trusted root cannot be used: {reason}")]
     TrustedRoot { reason: String },
     /// The remote has no such channel.
     #[error("the remote has no channel '{name}'")]
@@ -140,11 +141,11 @@ pub enum TrustError {
     #[error("key file '{}' is refused: {reason}", path.display())]
     KeyFile { path: PathBuf, reason: String },
     /// A text is no public key.
-    #[error("'{text}' is no public key: {reason}")]
+    #[error("'{text}' is not a public key: {reason}")]
     PublicKey { text: String, reason: String },
     /// Not enough keys are at hand to sign.
     #[error(
-        "role '{role}' needs {threshold} signature(s) by its keys {}, and has {have}: none of the others is in '{}'",
+        "role '{role}' needs {threshold} signature(s) by its keys {}, and has {have}: '{}' holds none of the others",
         keys.join(", "), dir.display()
     )]
     MissingKeys {
@@ -173,7 +174,7 @@ pub enum TrustError {
         published: u64,
     },
     /// What a pending change says that was published is not vouched for by the trusted root.
-    #[error("what the pending file says was published cannot be believed: {reason}")]
+    #[error("the pending file cannot be trusted about what was published: {reason}")]
     Unvouched {
         /// What is not as it must be.
         reason: String,
@@ -186,7 +187,7 @@ pub enum TrustError {
 /// A day, in seconds.
 const DAY: i64 = 86_400;
 
-/// From when this code is, in seconds since 1970: no right clock says less.
+/// When this code was written, in seconds since 1970: no clock that is right says less.
 pub(super) const WRITTEN: i64 = 1_792_000_000;
 
 fn expired(role: &str, at: i64, now: i64) -> String {
@@ -199,7 +200,7 @@ fn expired(role: &str, at: i64, now: i64) -> String {
         return format!("{text}, which looks wrong: check the clock");
     }
     let days = now.saturating_sub(at) / DAY;
-    format!("{text}: what the remote offers is stale since {days} day(s)")
+    format!("{text}: the remote has been stale for {days} day(s)")
 }
 
 /// A year without a refresh is less likely than a clock that jumped.
@@ -255,7 +256,7 @@ impl TrustError {
                 "nothing was taken from there; a mirror that lags behind does this too: try another one, or later"
             }
             Self::Foreign { .. } | Self::Misnamed { .. } => {
-                "whoever publishes there made a mistake, or one of their keys is in wrong hands: ask them"
+                "whoever publishes there made a mistake, or one of their keys is in the wrong hands: ask them"
             }
             Self::Downgrade { .. } => {
                 "if that is meant, publish with `--rollback REASON`, which says so in the signed channel"
@@ -266,7 +267,7 @@ impl TrustError {
             Self::MissingKeys { .. } => {
                 "name the right directory with --keys, or write a pending file with --pending and let the others run `layerset trust sign`"
             }
-            Self::KeyFile { .. } => "`chmod 600` it, or move what is no key elsewhere",
+            Self::KeyFile { .. } => "`chmod 600` it, or move what is not a key elsewhere",
             Self::Outdated { .. } => "make the change again on what is published now",
             Self::Unvouched { .. } => {
                 "name the root that its machines have with --root, or compare with what is published now, with --compare REMOTE; if that was the right root, somebody changed the file: do not sign it"

@@ -137,7 +137,8 @@ fn transport(
     }
 }
 
-/// A file is not the one that the rest names: is it a signed one of another state, or was it changed?
+/// A file is not the one that the rest names: is it a signed one of another state, or was it
+/// changed?
 fn mismatch(file: &str, contents: &HeadContents, root: Option<&str>) -> TrustError {
     if is_signed(file, contents, root).unwrap_or(false) {
         return TrustError::Mixed {

@@ -1,11 +1,14 @@
-//! Who may publish what, and whether what a remote offers is theirs and current: TUF, by `tough`, over the head of a remote.
+//! Who may publish what, and whether what a remote offers is theirs and current: TUF, by `tough`,
+//! over the head of a remote.
 //!
-//! Machines: [`Policy`] says whom to trust, [`verify`] makes a [`Verified`] of a head, [`TrustState`] remembers what was seen,
-//! [`Machine`] knows whether it takes part. Publishers: an [`Editor`] changes what is signed, a [`PendingChange`] collects
-//! signatures of several people, and [`KeyStore`] has the keys. Nothing here reaches for the network.
+//! Machines: [`Policy`] says whom to trust, [`verify`] makes a [`Verified`] of a head,
+//! [`TrustState`] remembers what was seen, [`Machine`] knows whether it takes part. Publishers: an
+//! [`Editor`] changes what is signed, a [`PendingChange`] collects signatures of several people,
+//! and [`KeyStore`] has the keys. Nothing here reaches for the network.
 //!
-//! The roles: `root` says which keys count, `targets` signs documents and delegates names, `layer.NAME` and `image.NAME`
-//! sign those of one name, `snapshot` and `timestamp` say what belongs together and what is current.
+//! The roles: `root` says which keys count, `targets` signs documents and delegates names,
+//! `layer.NAME` and `image.NAME` sign those of one name, `snapshot` and `timestamp` say what
+//! belongs together and what is current.
 
 mod context;
 mod describe;

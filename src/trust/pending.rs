@@ -27,7 +27,8 @@ pub struct PendingChange {
     roles: BTreeMap<String, String>,
     /// New documents by target name, as text.
     documents: BTreeMap<String, String>,
-    /// What says whose signatures count, as far as the change does not say so itself; none for a new remote.
+    /// The metadata that says whose signatures count, unless the change says so itself; none for a
+    /// new remote.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     context: Option<PendingContext>,
 }
@@ -41,7 +42,7 @@ pub struct MissingSignatures {
     pub threshold: u64,
     /// How many it has.
     pub have: u64,
-    /// Whose would count.
+    /// The keys whose signatures would count.
     pub keys: Vec<KeyId>,
 }
 
@@ -70,7 +71,7 @@ impl PendingChange {
         match pending.format {
             1 => Ok(pending),
             other => Err(malformed(format!(
-                "it has format version {other}, this program reads 1"
+                "its format version is {other}, and this program reads version 1"
             ))),
         }
     }
@@ -107,8 +108,8 @@ impl PendingChange {
         Ok(signed_roles)
     }
 
-    /// Returns what is still to be signed, and by whom; a new root may stand there twice, for the keys of the old one count
-    /// beside its own.
+    /// Returns what is still to be signed, and by whom; a new root may stand there twice, for the
+    /// keys of the old one count beside its own.
     pub fn missing_signatures(&self) -> Result<Vec<MissingSignatures>, TrustError> {
         let authority = self.authority()?;
         let mut roles = Vec::new();
@@ -154,7 +155,8 @@ impl PendingChange {
         each.collect()
     }
 
-    /// Says what signing this means, in sentences: what comes, changes and goes, and whose keys count.
+    /// Says what signing this means, in sentences: what comes, changes and goes, and whose keys
+    /// count.
     pub fn describe(&self, published: Option<&Verified>) -> Result<Vec<String>, TrustError> {
         let published = published.map(PublishedHead::of).transpose()?;
         if published.is_none() {
@@ -168,8 +170,9 @@ impl PendingChange {
         super::describe::changes(&self.roles, &self.documents, &known)
     }
 
-    /// Says what signing this means against what the file itself tells was published when it was made. Whoever passed it on
-    /// may have changed that: only what comes from `trusted_root` is believed.
+    /// Says what signing this means against what the file itself tells was published when it was
+    /// made. Whoever passed it on may have changed that: only what comes from `trusted_root` is
+    /// believed.
     pub fn describe_alone(&self, trusted_root: &[u8]) -> Result<Vec<String>, TrustError> {
         let Some(context) = &self.context else {
             return self.describe(None);
@@ -210,8 +213,8 @@ impl PendingChange {
         self.context.is_none()
     }
 
-    /// Makes the head of what is published now and this change; all its signatures must be there, and the keys of snapshot
-    /// and timestamp at hand. What others published meanwhile stays.
+    /// Makes the head of what is published now and this change; all its signatures must be there,
+    /// and the keys of snapshot and timestamp at hand. What others published in the meantime stays.
     pub fn finish(
         self,
         published: Option<&Verified>,
@@ -383,7 +386,8 @@ impl PendingChange {
         Ok(signed)
     }
 
-    /// What was prepared must be the next version of each role: else it would undo what others did meanwhile.
+    /// Each role must be the next version: otherwise the change would undo what others did in the
+    /// meantime.
     fn check_follows(&self, base: Option<&PublishedHead>, root: &Root) -> Result<(), TrustError> {
         for (role, prepared) in self.roles()? {
             let published = base.and_then(|base| base.version(&role, root));
@@ -464,7 +468,7 @@ impl Authority {
     }
 }
 
-/// Looks at a finished head as a machine would: nothing leaves that would be refused.
+/// Checks a finished head as a machine would: no head leaves that machines would refuse.
 fn check(contents: &HeadContents, root: &Signed<Root>) -> Result<(), TrustError> {
     layout::check_sizes(contents)?;
     let targets = layout::of_head(contents)?;
@@ -493,12 +497,13 @@ fn check(contents: &HeadContents, root: &Signed<Root>) -> Result<(), TrustError>
     Ok(())
 }
 
-/// Above this a version was not counted up by us: whoever had the keys of snapshot and timestamp ran it up.
+/// No publisher counts up to this version: whoever had the keys of snapshot and timestamp ran it
+/// up.
 pub(super) const RUN_UP: u64 = 1 << 40;
 
 pub(super) fn run_up(role: &str, last: u64) -> TrustError {
     TrustError::Refused(format!(
-        "role '{role}' has version {last}, which nobody counted up to: the key of the snapshot or the timestamp is in wrong hands; run `layerset trust rotate REMOTE snapshot timestamp`"
+        "role '{role}' has version {last}, which no publisher can have reached: the key of the snapshot or the timestamp is in the wrong hands; run `layerset trust rotate REMOTE snapshot timestamp`"
     ))
 }
 

@@ -1,4 +1,5 @@
-//! A machine's `trust.toml`: which remotes it trusts, by which root, and which channels it may follow.
+//! A machine's `trust.toml`: which remotes it trusts, by which root, and which channels it may
+//! follow.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -154,7 +155,7 @@ impl TrustedRemote {
 fn channel_pattern(text: &str) -> Result<Glob, String> {
     let glob = Glob::new(text).map_err(|problem| {
         format!(
-            "'{}' is no pattern of channels: {problem}",
+            "'{}' is not a pattern of channels: {problem}",
             text.escape_debug()
         )
     })?;

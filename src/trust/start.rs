@@ -1,4 +1,5 @@
-//! What a machine knows before it looks at a head: the root that it was given, and what it remembers.
+//! What a machine knows before it looks at a head: the root that it was given, and what it
+//! remembers.
 
 use sha2::{Digest as _, Sha256};
 use tough::schema::{Role as _, Root, Signed};
@@ -12,15 +13,16 @@ pub(super) struct StartingPoint {
     pub(super) trusted: String,
     /// The newest root that is trusted.
     pub(super) root: String,
-    /// What counts of what is remembered.
+    /// The remembered metadata that still applies.
     pub(super) remembered: Option<StoredMetadata>,
     /// Whether the machine was given the root of another remote than the one that it remembers.
     pub(super) is_other_remote: bool,
 }
 
 impl StartingPoint {
-    /// Starts from the newest root that was verified, not from the one that the machine was given: seen from there, keys of
-    /// the timestamp that were rotated long ago would look rotated now, and tough would forget the versions that it saw.
+    /// Starts from the newest root that was verified, not from the one that the machine was given:
+    /// seen from there, keys of the timestamp that were rotated long ago would look rotated now,
+    /// and tough would forget the versions that it saw.
     pub(super) fn of(
         trusted_root: &[u8],
         remembered: Option<StoredMetadata>,

@@ -1,8 +1,9 @@
-//! What a machine remembers of a remote, so that nobody can show it an older state as new.
+//! What a machine remembers of a remote, so that nobody can pass off an older state as new.
 //!
-//! `metadata.json` has the newest verified root, timestamp and snapshot, in one file so that one rename replaces them all;
-//! `seen.json` has the highest serial of each channel that was taken. tough keeps such files in a directory and changes
-//! them one by one while it verifies: it gets a copy, which is taken over when all is verified, and thrown away else.
+//! `metadata.json` has the newest verified root, timestamp and snapshot, in one file so that one
+//! rename replaces them all; `seen.json` has the highest serial of each channel that was taken.
+//! tough keeps such files in a directory and changes them one by one while it verifies: it gets a
+//! copy, which is taken over once everything is verified, and thrown away otherwise.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +23,7 @@ use crate::format::{from_canonical_json, to_canonical_json};
 /// The most bytes that a file of the state has.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The files that tough looks at again.
+/// The files that tough reads again.
 const KEPT: [&str; 3] = ["root.json", "timestamp.json", "snapshot.json"];
 
 /// The state of one remote, in a directory of its own.
@@ -77,8 +78,9 @@ impl TrustState {
         })
     }
 
-    /// Says whether a machine that took `current` before, and what it remembers itself, may take what the channel has now:
-    /// a lower serial only where the channel is signed as going back from at least there.
+    /// Says whether a machine that took `current` before, and what it remembers itself, may take
+    /// what the channel has now: a lower serial only where the channel is signed as going back from
+    /// at least there.
     pub fn accept(&self, channel: &Channel, current: Option<u64>) -> Result<(), TrustError> {
         let name = name_of(channel);
         let seen = self.seen()?.serials.get(&name).copied();
@@ -127,7 +129,8 @@ impl TrustState {
         self.read("metadata.json")
     }
 
-    /// Takes over what tough left in `work`; serials are forgotten where the root of trust is another one.
+    /// Takes over what tough left in `work`; serials are forgotten where the root of trust is
+    /// another one.
     pub(super) fn commit(
         &self,
         work: &Path,
@@ -159,7 +162,8 @@ impl TrustState {
         self.write("metadata.json", &new)
     }
 
-    /// Makes the directory that tough works in; leftovers of killed processes go first, so the lock must be held.
+    /// Makes the directory that tough works in; leftovers of killed processes go first, so the lock
+    /// must be held.
     pub(super) fn work(
         &self,
         remembered: Option<&StoredMetadata>,
@@ -206,7 +210,7 @@ impl TrustState {
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), TrustError> {
         let bytes = to_canonical_json("trust state", value)
             .map_err(|error| TrustError::Internal(error.to_string()))?;
-        // What cannot be read again would stop every later verification.
+        // A file that cannot be read again would stop every later verification.
         if bytes.len() as u64 > MAX_BYTES {
             return Err(TrustError::TooLarge {
                 what: name.to_owned(),

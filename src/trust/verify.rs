@@ -1,4 +1,4 @@
-//! From a head that nobody vouches for to one whose documents can be believed.
+//! Verifying a head: its documents can be believed afterwards.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,9 +40,11 @@ impl std::fmt::Debug for Verified {
     }
 }
 
-/// Verifies a head for a machine that trusts `trusted_root`, at the moment `now` in seconds since 1970.
+/// Verifies a head for a machine that trusts `trusted_root`, at the moment `now` in seconds since
+/// 1970.
 ///
-/// What the machine remembers in `state` changes only when everything is right: after an error another mirror can be tried.
+/// What the machine remembers in `state` changes only when everything is right: after an error
+/// another mirror can be tried.
 pub fn verify(
     head: &[u8],
     trusted_root: &[u8],
@@ -52,7 +54,7 @@ pub fn verify(
     load(head, trusted_root, state, now, ExpiryCheck::Enforce)
 }
 
-/// Verifies a head for somebody who is going to sign it anew: as [`verify`], but what is expired passes.
+/// Verifies a head for somebody who will sign it anew: like [`verify`], but expired roles pass.
 pub fn verify_to_edit(
     head: &[u8],
     trusted_root: &[u8],
@@ -213,14 +215,14 @@ impl Verified {
         names.into_iter().collect()
     }
 
-    /// Says what makes this machine's clock look wrong, for a warning: while it is behind, an old state cannot be told
-    /// from a new one by its date.
+    /// Says what makes this machine's clock look wrong, for a warning: while it is behind, an old
+    /// state cannot be told from a new one by its date.
     pub fn clock_warning(&self) -> Option<&str> {
         self.doubt.as_deref()
     }
 
-    /// Says whether this state is newer than what the machine had seen before; one that is not may be that of a mirror
-    /// that is behind.
+    /// Says whether this state is newer than what the machine had seen before; one that is not may
+    /// be that of a mirror that is behind.
     pub fn is_news(&self) -> bool {
         self.is_news
     }
@@ -297,7 +299,8 @@ impl Verified {
         Ok(())
     }
 
-    /// A delegated role that expired stops what it signed, and nothing else; nor does it stop those who look after it.
+    /// A delegated role that expired stops what it signed, and nothing else; nor does it stop those
+    /// who look after it.
     fn check_date_of_signer(&self, target: &str) -> Result<(), TrustError> {
         if self.expiry == ExpiryCheck::Ignore {
             return Ok(());
@@ -378,6 +381,6 @@ fn check_format(target: &str, format: u32) -> Result<(), TrustError> {
     }
     Err(TrustError::Malformed {
         what: format!("'{target}'"),
-        reason: format!("it has format version {format}, this program reads 1"),
+        reason: format!("its format version is {format}, and this program reads version 1"),
     })
 }

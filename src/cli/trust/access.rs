@@ -77,7 +77,7 @@ impl Opened {
         context.ui.doing(&format!("reading {location}"));
         let Some(head) = remote.read_head(MAX_HEAD_BYTES)? else {
             return Err(CliError::new(
-                format!("nothing was published to '{}' yet", remote.location()),
+                format!("nothing has been published to '{}' yet", remote.location()),
                 error::FAILED,
             )
             .with_hint("`layerset trust init` makes a remote; or is it the wrong place?"));

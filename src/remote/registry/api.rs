@@ -76,7 +76,8 @@ impl Request {
         self
     }
 
-    /// Lets the registry send us elsewhere: blobs are often with a content network. Their digest is checked by who asked.
+    /// Follows the registry's redirects: blobs often lie with a content network. The caller checks
+    /// their digest.
     pub fn redirected(mut self) -> Self {
         self.redirected = true;
         self
@@ -291,8 +292,8 @@ impl Api {
         Ok(value)
     }
 
-    /// Returns the registry's own time, in seconds since 1970: publishers' clocks may differ. An answer without one gives
-    /// this machine's.
+    /// Returns the registry's own time, in seconds since 1970: publishers' clocks may differ. An
+    /// answer without one gives this machine's.
     pub fn time(response: &Response) -> u64 {
         let said = header(response, DATE).and_then(challenge::http_date);
         said.unwrap_or_else(|| {

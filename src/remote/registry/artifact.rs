@@ -154,7 +154,8 @@ impl Registry {
         Ok(None)
     }
 
-    /// Adds to the list by the referrers tag schema. Two writers can lose an entry to each other: who lost it adds it again.
+    /// Adds to the list by the referrers tag schema. Two writers can lose an entry to each other:
+    /// who lost it adds it again.
     async fn refer(&self, subject: &Descriptor, referrer: Descriptor) -> Result<(), RemoteError> {
         let tag = subject.digest.replace(':', "-");
         for _ in 0..5 {

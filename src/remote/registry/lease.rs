@@ -1,9 +1,10 @@
 //! One publisher at a time, in a registry that has no conditional put.
 //!
-//! A publisher puts a tag of its own, its claim, and then lists all tags. Every publisher puts before it lists, so of two at
-//! least one sees the other. Who sees another claim withdraws its own and tries again a random while later; who is alone has
-//! the lease. A claim counts for ten minutes by the registry's own clock, which is in the tag: a publisher that crashed is
-//! forgotten then. Registries that cannot delete keep a small manifest for each publication.
+//! A publisher puts a tag of its own, its claim, and then lists all tags. Every publisher puts
+//! before it lists, so of two at least one sees the other. Who sees another claim withdraws its own
+//! and tries again a random while later; who is alone has the lease. A claim counts for ten minutes
+//! by the registry's own clock, which is in the tag: a publisher that crashed is forgotten then.
+//! Registries that cannot delete keep a small manifest for each publication.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,8 @@ use super::{Registry, StatusCode, digest};
 /// How long a claim counts, in seconds.
 const CLAIM_SECONDS: u64 = 600;
 
-/// How long a publisher holds a lease before it asks for a new one: well below what others wait for.
+/// How long a publisher holds a lease before it asks for a new one: well below what others wait
+/// for.
 const HOLD: Duration = Duration::from_secs(240);
 
 /// How long the work may last, from the claim on: then others no longer see it.
@@ -48,8 +50,8 @@ struct Claim {
 }
 
 impl Registry {
-    /// Does `work` while nobody else does such work, and tells it until when that is so; between tries, `still` says whether
-    /// there is any point in waiting.
+    /// Does `work` while nobody else does such work, and tells it until when that is so; between
+    /// tries, `still` says whether there is any point in waiting.
     pub(super) fn with_lease(
         &self,
         work: impl FnOnce(Instant) -> Result<(), RemoteError>,
@@ -67,7 +69,8 @@ impl Registry {
                 && claim.taken.elapsed() < HOLD
             {
                 let done = work(claim.taken + LEASE);
-                // What was published stays published when the claim cannot be taken back: it runs out.
+                // What was published stays published when the claim cannot be taken back: it runs
+                // out.
                 let _ = self.release(&claim);
                 return done;
             }
@@ -89,7 +92,8 @@ impl Registry {
         }
     }
 
-    /// Puts a claim. When that fails, it is taken back as far as possible: it may be there all the same.
+    /// Puts a claim. When that fails, it is taken back as far as possible: it may be there all the
+    /// same.
     fn claim(&self) -> Result<Claim, RemoteError> {
         let taken = Instant::now();
         let (_, now) = self
@@ -163,7 +167,8 @@ impl Registry {
         Ok(true)
     }
 
-    /// Lists all tags, page by page, and the registry's time. A repository that is not there yet has none.
+    /// Lists all tags, page by page, and the registry's time. A repository that is not there yet
+    /// has none.
     async fn tags(&self) -> Result<(Vec<String>, u64), RemoteError> {
         let endpoint = self.endpoint();
         let (mut all, mut now) = (Vec::<String>::new(), 0);
@@ -201,8 +206,8 @@ impl Registry {
         )))
     }
 
-    /// Takes a claim back: deletes it, or says that it is released. An interrupt does not keep us from that, or the next
-    /// publisher would wait until it runs out; but it makes us hasty.
+    /// Takes a claim back: deletes it, or says that it is released. An interrupt does not stop
+    /// that, or the next publisher would wait until the claim runs out; but it shortens the wait.
     fn release(&self, claim: &Claim) -> Result<(), RemoteError> {
         let mut quiet = Self {
             api: self.api.clone(),

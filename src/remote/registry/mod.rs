@@ -1,9 +1,11 @@
-//! A remote in a repository of an OCI registry, by the protocol of the OCI distribution specification 1.1.
+//! A remote in a repository of an OCI registry, by the protocol of the OCI distribution
+//! specification 1.1.
 //!
-//! Blobs are the registry's blobs. The head is a manifest with the tag `head`, and holds the bytes itself while they are few.
+//! Blobs are the registry's blobs. The head is a manifest with the tag `head`, and holds the bytes
+//! itself while they are few.
 //!
-//! By reqwest, not by the crate `oci-client`: that one follows redirects by itself, has no limit for slowness and size, and
-//! offers a range only beside its own idea of what an image is.
+//! By reqwest, not by the crate `oci-client`: that one follows redirects by itself, has no limit
+//! for slowness and size, and offers a range only beside its own idea of what an image is.
 
 mod api;
 mod artifact;
@@ -38,7 +40,8 @@ const EMPTY_BYTES: &[u8] = b"{}";
 /// The tag of the head.
 const HEAD: &str = "head";
 
-/// Heads up to this size are in their manifest as well: one request instead of two. Registries take manifests of 4 MiB.
+/// Heads up to this size are in their manifest as well: one request instead of two. Registries take
+/// manifests of 4 MiB.
 const MAX_INLINE: usize = 1 << 20;
 
 /// The most bytes that a manifest has.
@@ -248,7 +251,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Tells the registry that an upload does not go on; one that is forgotten is cleared by the registry some day.
+    /// Tells the registry that an upload does not go on; one that is forgotten is cleared by the
+    /// registry some day.
     async fn cancel(&self, upload: Url) {
         let _ = self.api.send(Request::to(Method::DELETE, upload)).await;
     }
@@ -357,7 +361,7 @@ impl WritableRemote for Registry {
             self.endpoint().retry(|| {
                 let found = block_on(self.endpoint(), self.revision())?;
                 if sent && found.as_deref() == Some(&ours) {
-                    // The answer to our put got lost.
+                    // The answer to our own put was lost.
                     return Ok(());
                 }
                 if found.as_deref() != expected {
@@ -365,7 +369,7 @@ impl WritableRemote for Registry {
                 }
                 sent = true;
                 let put = self.put_manifest(HEAD, artifact::MANIFEST, bytes.clone());
-                // Late, it would replace what somebody else put meanwhile.
+                // A late put would replace what somebody else has put in the meantime.
                 let left = until.saturating_duration_since(Instant::now());
                 let put = self.endpoint().within(left, "a publication", put);
                 block_on(self.endpoint(), put)?.map(|_| ())

@@ -45,10 +45,10 @@ pub(super) fn apply_deltas(
                 plan = plan.with_split(number, applied.split);
                 plan = plan.with_failed(number, applied.failed);
             }
-            // It is what was signed: kept, or the next try would fetch it again.
+            // It is what was signed. It is kept, or the next try would fetch it again.
             Err(TransferError::Delta(error)) if is_of_delta(&error) => {
                 options.progress.remark(&format!(
-                    "the delta of '{}' is of no use, fetching in full: {}",
+                    "the delta of '{}' cannot be used, fetching in full: {}",
                     part.release.name,
                     chain(&error)
                 ));
@@ -152,7 +152,7 @@ fn fetch_all(
         Err(error) if is_of_blob(&error) => {}
         result => return result.map(|()| Vec::new()),
     }
-    // One of them is at fault, and the others may be right.
+    // One of them is at fault; the others may be fine.
     let mut failed = Vec::new();
     for (number, delta) in std::mem::take(wanted) {
         match fetcher.fetch("fetching deltas", &whole([(delta.blob, delta.bytes)])) {
@@ -179,7 +179,7 @@ fn drop_wrong(
     Ok(wrong)
 }
 
-/// Says whether a fault is that of one blob, which can be done without, and not of the way there.
+/// Says whether one blob is at fault, which a pull can do without, and not the connection.
 fn is_of_blob(error: &TransferError) -> bool {
     matches!(
         error,
@@ -224,7 +224,8 @@ fn apply_delta(
         gap,
         ranges,
     } = direct_fetches(&opened, delta.bytes, indexes, fetcher, options)?;
-    // What comes with other parts, later; and what is gone, which those who need it find out.
+    // Bases that arrive with other parts, later, and bases that are gone; whoever needs those finds
+    // out.
     let arriving = ArrivingObjects(transaction);
     let absent = |base: &ObjectId| crate::delta::ObjectReader::open(&arriving, base).is_err();
     let later = opened.made_of(&objects, &absent);
@@ -260,7 +261,7 @@ fn roots_of(delta: &Delta<'_>, part: &PlannedPart) -> Result<Roots, TransferErro
     match is_signed {
         true => Ok(roots),
         false => Err(TransferError::Delta(DeltaError::Limit {
-            reason: "it leads to something else".to_owned(),
+            reason: "it does not lead to what was signed".to_owned(),
         })),
     }
 }
@@ -289,9 +290,8 @@ fn make(
     Ok(failed.filter(|(id, _)| wanted(id)).collect())
 }
 
-/// Does `work` while ranges arrive that are wanted afterwards; it is told whether it is alone, and
-/// can speak of its progress. What does not arrive is asked for again in its turn, and that may
-/// fail.
+/// Does `work` while ranges arrive that are wanted afterwards. `work` is told whether it is alone
+/// and may report progress. What does not arrive is asked for again later; a failure counts then.
 fn fetch_beside<T>(
     fetcher: &Fetcher<'_>,
     ranges: &Ranges,

@@ -13,7 +13,8 @@ use super::{PullOptions, Pulling};
 use crate::format::pack::Digest;
 use crate::id::ObjectId;
 
-/// Bytes that a file takes beside its contents, about: its inode, and the rest of its last block.
+/// About how many bytes a file takes beside its contents: its inode, and the rest of its last
+/// block.
 const BLOCK_BYTES: u64 = 4096;
 
 /// Fetches manifests and trees of what arrives in full, by number of the part.
@@ -36,8 +37,8 @@ pub(super) fn fetch_roots(
         &unpacking,
         options.gap_on(&fetcher.link),
         &|content, fill| {
-            // Both sizes are said by what is signed, or by an index that is: the smaller one bounds
-            // the memory.
+            // Both sizes are signed, one in the release and one by the index: they must agree, and
+            // so bound the memory.
             let bytes = read_bounded(content.size, sizes[&content.digest], fill)?;
             if *blake3::hash(&bytes).as_bytes() != content.digest {
                 return Err(corrupt(&content.digest, &bytes));
@@ -71,7 +72,7 @@ fn read_bounded(
         return Err(TransferError::Inconsistent {
             what: "release",
             name: "manifest".to_owned(),
-            reason: format!("an index says {size} bytes, the release {expected}"),
+            reason: format!("an index says {size} bytes, but the release says {expected}"),
         });
     }
     let mut bytes = Vec::new();

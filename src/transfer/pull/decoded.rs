@@ -123,7 +123,7 @@ fn decode(release: &Release, roots: &Roots) -> Result<Decoded, TransferError> {
         }
     };
     Err(fail(&format!(
-        "its manifest is that of '{name}', of tree {tree}, or of other layers"
+        "its manifest names '{name}', tree {tree}, or other layers"
     )))
 }
 

@@ -17,7 +17,7 @@ use crate::id::ObjectId;
 /// The least gap that is tried: below it, requests cost more than bytes.
 const LEAST_GAP: u64 = 4 << 10;
 
-/// Objects that are fetched rather than made.
+/// Objects that are fetched in full because that is quicker than making them.
 #[derive(Default)]
 pub struct DirectFetches {
     /// The objects.
@@ -32,7 +32,7 @@ pub struct DirectFetches {
 /// The indexes of all packs that a pull may want, read at once when the first delta asks.
 pub(super) struct Indexes {
     wanted: Vec<PackRef>,
-    /// None where they cannot be read: the deltas alone may do.
+    /// The inner `None` means that they cannot be read; the deltas may be enough.
     packs: Option<Option<Packs>>,
 }
 
@@ -60,9 +60,9 @@ impl Indexes {
     }
 }
 
-/// Chooses the objects that are fetched sooner than they are compressed again.
+/// Chooses the objects that are quicker to fetch than to compress again.
 ///
-/// Only so many that the delta and they are no more than a full download: no update may be larger
+/// Together with the delta they are never larger than a full download: no update may cost more
 /// than that.
 pub(super) fn direct_fetches(
     delta: &Delta<'_>,
@@ -78,7 +78,7 @@ pub(super) fn direct_fetches(
     };
     let cores = threads() as f64;
     let mut worth = delta.recompression_costs();
-    // Clearly quicker: the rates are estimates.
+    // Only what is clearly quicker: the rates are estimates.
     worth.retain(|object| object.seconds / cores > 1.5 * object.size as f64 / rate);
     if worth.is_empty() {
         return Ok(DirectFetches::default());
@@ -86,7 +86,7 @@ pub(super) fn direct_fetches(
     let Some(packs) = indexes.get(fetcher)? else {
         return Ok(DirectFetches::default());
     };
-    // What arrived in an earlier try counts as well, or that try's choice would not be found again.
+    // Bytes of an earlier try count too, or the same choice would not come out again.
     let cost = |ids: &BTreeSet<ObjectId>, gap: u64| {
         let digests: BTreeSet<Digest> = ids.iter().map(|id| *id.as_bytes()).collect();
         let (plan, lacking) = packs.plan(&digests);
@@ -174,7 +174,7 @@ mod tests {
         each.collect()
     }
 
-    /// Each costs its size and as much again of what lies between as the gap lets in.
+    /// Each costs its size, and the bytes between that the gap lets in.
     fn cost(ids: &BTreeSet<ObjectId>, gap: u64) -> Option<u64> {
         Some(ids.len() as u64 * (100 + gap))
     }

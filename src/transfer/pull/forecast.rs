@@ -1,5 +1,4 @@
-//! What a pull would cost, found out without changing anything: the same plan, reckoned with
-//! instead of carried out.
+//! What a pull would cost: the same plan, added up instead of carried out. Nothing changes.
 //!
 //! Deltas have their sizes in what is signed. What arrives in full is known by the indexes of its
 //! packs, its manifests and its trees, which are small: they are fetched into a directory of their
@@ -78,7 +77,7 @@ pub fn forecast(
         let lacking = objects.filter(|(id, content)| !repository.is_untouched(id, content.size));
         lacking.map(|(id, _)| *id.as_bytes()).collect()
     };
-    // What counts is what did not arrive in the cache, not what was fetched to find that out.
+    // Only what is missing from the cache counts, not what was fetched to find that out.
     let arrived = options.fetcher(remote, &repository.root().join("cache/incoming"));
     let mut bill = Bill {
         arrived: &arrived,
@@ -223,7 +222,7 @@ impl Scratch {
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("layerset-{}-{number}", std::process::id()));
-            // A name that is taken belongs to somebody else, whatever it is.
+            // A name that exists belongs to somebody else.
             match make_private(&path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -240,7 +239,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is in the system's directory for such things.
+        // What cannot be removed lies in the system's directory for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

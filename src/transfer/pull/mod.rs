@@ -1,5 +1,5 @@
-//! Pulling: what the repository lacks of a release arrives, is checked, and counts from the rename
-//! of a ref on.
+//! Pulling: fetches what the repository lacks of a release, checks it, and makes it visible by
+//! renaming a ref.
 //!
 //! ```text
 //! survey    documents, repository    → PullPlan            decided before anything is fetched
@@ -40,7 +40,7 @@ use crate::format::release::{Kind, Release, ReleaseId};
 use crate::remote::Remote;
 use crate::store::{Committed, RefName, Repository, Transaction, Waiting};
 
-/// Where the rate of the line is remembered, beside what arrived.
+/// The file that remembers the rate of the link, beside what arrived.
 const RATE: &str = "rate";
 
 /// How to pull.
@@ -49,17 +49,17 @@ pub struct PullOptions<'a> {
     pub threads: usize,
     /// Whether deltas may be used.
     pub deltas: bool,
-    /// Bytes that are fetched for nothing rather than asked for apart; `None` for what arrives
-    /// while an answer is on its way.
+    /// The largest gap, in bytes, that is fetched to save a request; `None` for what arrives while
+    /// an answer is on its way.
     pub gap: Option<u64>,
     /// Whether compressed files are made again where that takes longer than to fetch them; `None`
-    /// lets the line decide.
+    /// lets the rate of the link decide.
     pub recompress: Option<bool>,
     /// Whether images are composed again from their layers, and compared with what was published.
     pub recompose: bool,
     /// Ends the work; what arrived stays for the next time.
     pub cancel: &'a AtomicBool,
-    /// Told how it goes.
+    /// Hears how it goes.
     pub progress: &'a dyn TransferProgress,
     /// How to wait for another pull.
     pub waiting: Waiting<'a>,
@@ -149,7 +149,7 @@ fn threads() -> usize {
 /// Pulls `release` with all that it needs into the repository, and points the ref `name` at it: the
 /// commit point.
 ///
-/// What is there already is not fetched. An image counts only when its layers compose to it.
+/// What is here already is not fetched. An image is accepted only when its layers compose to it.
 pub fn pull(
     repository: &Repository,
     remote: &dyn Remote,
@@ -223,7 +223,7 @@ fn apply(
     ))
 }
 
-/// Stores everything that arrived; images last, once each is found to be what its layers make.
+/// Stores everything that arrived. Images come last, each after the check that its layers make it.
 fn keep(
     repository: &Repository,
     plan: &PullPlan,
@@ -254,9 +254,8 @@ fn keep(
     Ok(committed)
 }
 
-/// Stores the manifest of an image whose layers and tree are stored, once it is found to be what
-/// its layers make: an image that is in the repository needs no second look, whatever ended an
-/// earlier pull.
+/// Checks that an image is what its layers make, then stores its manifest. An image whose manifest
+/// is in the repository has passed that check, whatever ended an earlier pull.
 fn take_image(
     repository: &Repository,
     image: &Image,
@@ -285,13 +284,13 @@ fn forget_incoming(incoming: &Path, plan: &PullPlan) {
     let _ = std::fs::remove_dir(incoming);
 }
 
-/// Refuses what certainly does not fit, by what is signed alone: before anything is fetched. What
-/// is shared with layers that are here is known later.
+/// Refuses a release that certainly does not fit, before anything is fetched, by what is signed
+/// alone. What it shares with layers that are here is known later.
 fn require_room(repository: &Repository, plan: &PullPlan) -> Result<(), TransferError> {
     if !repository.is_bare() {
         return Ok(());
     }
-    // Less than it takes, with the packs and the rest of each block: what layers share is counted
+    // An estimate: packs and the rest of each block are left out, and what layers share is counted
     // twice.
     let needed = plan.missing_parts().fold(0u64, |sum, (_, part)| {
         sum.saturating_add(part.release.object_bytes)

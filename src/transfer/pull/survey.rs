@@ -12,8 +12,8 @@ use crate::format::release::{DeltaRef, Kind, Release, ReleaseId};
 use crate::id::ObjectId;
 use crate::store::{RefName, Repository};
 
-/// Decides how a release arrives that `name` is going to point at. Reads documents and the
-/// repository, and changes neither.
+/// Decides how the release arrives that `name` will point at. Reads documents and the repository,
+/// and changes neither.
 pub(super) fn plan(
     repository: &Repository,
     catalogue: &dyn Catalogue,
@@ -22,7 +22,7 @@ pub(super) fn plan(
     options: &PullOptions<'_>,
 ) -> Result<PullPlan, TransferError> {
     let releases = with_layers(catalogue, release)?;
-    // What a ref points at was whole when that was written.
+    // What a ref points at was complete when the ref was written.
     let is_settled = repository.read_ref(name)? == Some(release.id.to_string());
     let mut holdings = Holdings {
         present: present(repository, &releases, is_settled),
@@ -59,8 +59,8 @@ fn present(repository: &Repository, releases: &[Release], is_settled: bool) -> B
     whole.map(|release| release.id).collect()
 }
 
-/// Says whether a layer or an image that has a manifest here has everything: what a pull wrote that
-/// a loss of power ended may have not, nor what was damaged since.
+/// Says whether a layer or an image whose manifest is here is complete. It may not be: a loss of
+/// power can end a pull, and files can be damaged later.
 fn is_whole(repository: &Repository, release: &Release) -> bool {
     let objects = match release.kind {
         Kind::Layer => repository
@@ -88,8 +88,8 @@ fn bases(repository: &Repository, releases: &[Release]) -> BTreeSet<ReleaseId> {
     each.map(|delta| delta.from).collect()
 }
 
-/// Takes back the deltas whose bases cannot be read: that a manifest is here says little about what
-/// it names.
+/// Takes back the deltas whose bases cannot be read. A manifest that is here does not prove that
+/// what it names is here too.
 fn with_readable_bases(
     repository: &Repository,
     mut plan: PullPlan,
@@ -103,7 +103,7 @@ fn with_readable_bases(
                 break;
             };
             progress.remark(&format!(
-                "a delta of '{}' is of no use, what it starts from cannot be read: {}",
+                "a delta of '{}' cannot be used, because its base cannot be read: {}",
                 part.release.name,
                 chain(&error)
             ));

@@ -23,7 +23,8 @@ impl Editor {
         keys_of(&self.root, &self.targets, role).ok_or_else(|| no_role(role))
     }
 
-    /// Returns the public keys of a role as they are now, for [`Editor::set_keys`] with some more or fewer.
+    /// Returns the public keys of a role as they are now, for [`Editor::set_keys`] with some more
+    /// or fewer.
     pub fn public_keys_of(&self, role: &str) -> Result<Vec<PublicKey>, TrustError> {
         let known = if TOP_ROLES.contains(&role) {
             Some(&self.root.keys)
@@ -41,7 +42,8 @@ impl Editor {
             .collect()
     }
 
-    /// Gives a role other keys: who had one of the old ones cannot sign any more. The role is signed anew.
+    /// Gives a role other keys: who had one of the old ones cannot sign any more. The role is
+    /// signed anew.
     pub fn set_keys(
         &mut self,
         role: &str,
@@ -90,8 +92,8 @@ impl Editor {
         Ok(())
     }
 
-    /// Gives a layer or image a role of its own: only these keys sign its documents from now on. What the targets role signed
-    /// of it goes over.
+    /// Gives a layer or image a role of its own: only these keys sign its documents from now on.
+    /// What the targets role signed of it goes over.
     pub fn delegate(
         &mut self,
         kind: Kind,
@@ -176,8 +178,8 @@ impl Editor {
         Ok(())
     }
 
-    /// Takes a key out of every role, e.g. since it is in wrong hands; returns those roles. What it may have signed is
-    /// signed anew by the others.
+    /// Takes a key out of every role, e.g. since it is in the wrong hands; returns those roles.
+    /// What it may have signed is signed anew by the others.
     pub fn revoke_key(&mut self, id: &KeyId) -> Result<Vec<String>, TrustError> {
         let names = self.roles.keys().map(String::as_str).chain(TOP_ROLES);
         let mut with = Vec::new();

@@ -64,7 +64,7 @@ fn a_missing_key_is_one_sentence() {
     assert_eq!(
         error.to_string(),
         format!(
-            "role 'layer.nginx' needs 1 signature(s) by its keys {id}, and has 0: none of the others is in '{}'",
+            "role 'layer.nginx' needs 1 signature(s) by its keys {id}, and has 0: '{}' holds none of the others",
             store.dir().display()
         )
     );
@@ -240,7 +240,7 @@ fn keys_that_others_can_read_and_keys_of_other_kinds_are_refused() {
     assert!(
         error
             .to_string()
-            .ends_with("it is no unencrypted PKCS#8 key in PEM form"),
+            .ends_with("it is not an unencrypted PKCS#8 key in PEM form"),
         "{error}"
     );
     assert!(PublicKey::from_hex("abc").is_err());

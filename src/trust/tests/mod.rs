@@ -1,4 +1,5 @@
-//! A small remote with two teams, machines that watch it, and a mirror that does to it what it likes.
+//! A small remote with two teams, machines that watch it, and a mirror that does to it what it
+//! likes.
 
 mod attacks;
 mod editing;
@@ -69,7 +70,8 @@ impl World {
         }
     }
 
-    /// A remote with layers `base` and `nginx`, of which the second has a role of its own, and an image.
+    /// A remote with layers `base` and `nginx`, of which the second has a role of its own, and an
+    /// image.
     fn busy() -> Self {
         let mut world = Self::new();
         let team = world.key("team", "nginx");

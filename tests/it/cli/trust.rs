@@ -225,13 +225,13 @@ fn mistakes_are_told_before_anything_is_written() {
         .says(&["has no remote 'main'", "--root"]);
     at.trust("show DIR/nothing --root DIR/root.json")
         .expect(1)
-        .says(&["nothing was published to 'DIR/nothing' yet"]);
+        .says(&["nothing has been published to 'DIR/nothing' yet"]);
     at.trust("delegate REMOTE nginx --keys DIR/all")
         .expect(2)
         .says(&["write layers/NAME or images/NAME"]);
     at.trust("delegate REMOTE layers/nginx --key abc --keys DIR/all")
         .expect(3)
-        .says(&["'abc' is no public key"]);
+        .says(&["'abc' is not a public key"]);
     at.trust("delegate REMOTE layers/nginx --days 0 --keys DIR/all")
         .expect(2)
         .says(&["1 to 36500"]);
@@ -299,7 +299,7 @@ fn a_change_that_was_made_on_another_remote_is_not_signed() {
     at.trust("sign DIR/p.json --keys DIR/evil-keys --root DIR/root.json")
         .expect(3)
         .says(&[
-            "what the pending file says was published cannot be believed: its root is version 1",
+            "the pending file cannot be trusted about what was published: its root, version 1",
             "hint: name the root that its machines have with --root",
         ]);
     // The roots of the trust policy count where none is named.

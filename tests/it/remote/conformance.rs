@@ -127,7 +127,7 @@ fn the_head_is_replaced_only_by_who_saw_it(subject: &Subject<'_>) {
         .replace_head(b"four", Some(&one.revision))
         .unwrap_err();
     let meanwhile = format!(
-        "somebody else published to '{}' meanwhile",
+        "somebody else has published to '{}' in the meantime",
         writer.location()
     );
     assert_eq!(error.to_string(), meanwhile);

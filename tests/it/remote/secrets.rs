@@ -129,7 +129,7 @@ fn s3_over_a_network_in_the_clear_must_be_asked_for() {
     ] {
         let endpoint = (name, "http://store.example.org");
         let error = open(&location, &options([endpoint])).err().unwrap();
-        let expected = "'s3://layers/x' is no location of a remote: its endpoint, from AWS_ENDPOINT_URL, is plain http; AWS_ALLOW_HTTP=true allows that";
+        let expected = "'s3://layers/x' is not the location of a remote: its endpoint, from AWS_ENDPOINT_URL, is plain http; AWS_ALLOW_HTTP=true allows that";
         assert_eq!(error.to_string(), expected);
         assert!(open(&location, &options([endpoint, ("AWS_ALLOW_HTTP", "true")])).is_ok());
     }

@@ -23,7 +23,7 @@ fn publishers_to_two_channels_lose_nothing_and_of_two_to_one_the_second_is_told(
     let error = publish(&remote, &mut three, &late, &NoProgress).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains("'images/web/stable' was pointed at"),
+        text.contains("somebody else has pointed channel 'images/web/stable'"),
         "{text}"
     );
     let ledger = Ledger::read(&remote);
