@@ -19,7 +19,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use layerset::delta::{
-    self, Contents, Delta, Fill, Item, Limits, Options, PutError, ReadSeek, Request,
+    self, Delta, DeltaItem, DeltaLimits, DeltaRequest, EncodeOptions, Fill, ObjectReader, PutError,
+    ReadSeek,
 };
 use layerset::format::delta::Piece;
 use layerset::format::{Baseline, BuildFacts, Health, Layer, RebuildRule, to_canonical_json};
@@ -78,11 +79,11 @@ impl Root {
         Changeset::between(&Tree::new(), &self.tree)
     }
 
-    fn items(&self) -> BTreeMap<ObjectId, Item> {
+    fn items(&self) -> BTreeMap<ObjectId, DeltaItem> {
         let mut items = BTreeMap::new();
         for (path, inode) in self.tree.iter() {
             if let Node::File { object, size } = &inode.node {
-                let item = items.entry(*object).or_insert_with(|| Item {
+                let item = items.entry(*object).or_insert_with(|| DeltaItem {
                     id: *object,
                     size: *size,
                     paths: Vec::new(),
@@ -118,7 +119,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// The objects of both roots.
 struct Both<'a>([&'a Root; 2]);
 
-impl Contents for Both<'_> {
+impl ObjectReader for Both<'_> {
     fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
         for root in self.0 {
             if let Some(file) = root.file(id)? {
@@ -162,23 +163,23 @@ fn number(rest: &[&str], n: usize, otherwise: usize) -> Result<usize> {
 }
 
 fn encode(old: &str, new: &str, file: &str, rest: &[&str]) -> Result<()> {
-    let options = Options {
+    let options = EncodeOptions {
         threads: number(rest, 0, 1)?,
-        level: number(rest, 1, Options::default().level as usize)? as i32,
-        ..Options::default()
+        level: number(rest, 1, EncodeOptions::default().level as usize)? as i32,
+        ..EncodeOptions::default()
     };
     let (old, new) = (Root::read(old)?, Root::read(new)?);
     let (held, mut wanted) = (old.items(), new.items());
     wanted.retain(|id, _| !held.contains_key(id));
     let changesets = [&old, &new].map(|root| layerset::format::encode_changeset(&root.changeset()));
     let manifests = [manifest(&changesets[0])?, manifest(&changesets[1])?];
-    let (held, wanted): (Vec<Item>, Vec<Item>) =
+    let (held, wanted): (Vec<DeltaItem>, Vec<DeltaItem>) =
         (held.into_values().collect(), wanted.into_values().collect());
     let sizes: HashMap<ObjectId, u64> = wanted.iter().map(|item| (item.id, item.size)).collect();
     let ids = manifests
         .each_ref()
         .map(|manifest| LayerId::of(manifest).into());
-    let request = Request {
+    let request = DeltaRequest {
         from: ids[0],
         to: ids[1],
         manifests: [&manifests[0], &manifests[1]],
@@ -196,8 +197,8 @@ fn encode(old: &str, new: &str, file: &str, rest: &[&str]) -> Result<()> {
     let took = (started.elapsed(), cpu()? - before.1, peak()?);
     // The image adds its tree; the objects have come with the layer.
     let trees = [&old, &new].map(|root| layerset::format::encode_tree(&root.tree));
-    let all: Vec<Item> = held.iter().chain(&wanted).cloned().collect();
-    let image = Request {
+    let all: Vec<DeltaItem> = held.iter().chain(&wanted).cloned().collect();
+    let image = DeltaRequest {
         manifests: [&[], &[]],
         trees: [&trees[0], &trees[1]],
         old: &all,
@@ -235,11 +236,11 @@ fn encode(old: &str, new: &str, file: &str, rest: &[&str]) -> Result<()> {
 }
 
 fn run(
-    request: &Request<'_>,
-    contents: &dyn Contents,
+    request: &DeltaRequest<'_>,
+    contents: &dyn ObjectReader,
     file: &Path,
-    options: &Options,
-) -> Result<delta::Encoded> {
+    options: &EncodeOptions,
+) -> Result<delta::EncodedDelta> {
     let mut out = BufWriter::new(File::create(file)?);
     let spooled = file.with_extension("spool");
     let mut spool = File::options()
@@ -262,7 +263,7 @@ struct Made<'a> {
     files: Mutex<HashMap<ObjectId, PathBuf>>,
 }
 
-impl Contents for Made<'_> {
+impl ObjectReader for Made<'_> {
     fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
         if let Some(file) = self.old.file(id)? {
             return Ok(Box::new(file));
@@ -272,7 +273,7 @@ impl Contents for Made<'_> {
     }
 }
 
-impl delta::Sink for Made<'_> {
+impl delta::DeltaSink for Made<'_> {
     fn put(
         &self,
         id: &ObjectId,
@@ -327,7 +328,7 @@ fn apply(old: &str, file: &str, out: &str, rest: &[&str]) -> Result<()> {
     let cpu_before = cpu()?;
     let started = Instant::now();
     let source = File::open(file)?;
-    let delta = Delta::open(&source, &manifest, &changeset, &Limits::default())?;
+    let delta = Delta::open(&source, &manifest, &changeset, &DeltaLimits::default())?;
     let ready = started.elapsed();
     let id: LayerId = LayerId::of(&delta.manifest()?);
     let tree = TreeId::of(&delta.tree()?);
@@ -399,7 +400,7 @@ fn list(old: &str, file: &str, new: &str) -> Result<()> {
     let changeset = layerset::format::encode_changeset(&old.changeset());
     let manifest = manifest(&changeset)?;
     let source = File::open(file)?;
-    let delta = Delta::open(&source, &manifest, &changeset, &Limits::default())?;
+    let delta = Delta::open(&source, &manifest, &changeset, &DeltaLimits::default())?;
     let names: HashMap<ObjectId, RelPath> = [&old, &new]
         .into_iter()
         .flat_map(|root| root.items())

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use layerset::codec::{Form, patch};
-use layerset::delta::{Contents, Item, ReadSeek, Request, encode};
+use layerset::delta::{DeltaItem, DeltaRequest, ObjectReader, ReadSeek, encode};
 use layerset::format::delta::{
     DeltaFrame, DeltaIndex, DeltaObject, Document, Extent, Piece, Segment, decode_delta_index,
     encode_delta_index,
@@ -43,7 +43,7 @@ const TREE: &str = include_str!("tree.txt");
 /// Objects in memory.
 struct Memory(HashMap<ObjectId, Vec<u8>>);
 
-impl Contents for Memory {
+impl ObjectReader for Memory {
     fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
         let bytes = self.0.get(id).cloned();
         Ok(Box::new(Cursor::new(bytes.ok_or(io::ErrorKind::NotFound)?)))
@@ -330,8 +330,8 @@ impl Seeds {
 
     /// Writes the delta between the two versions of the sample files.
     fn whole_delta(&self) -> Fallible {
-        let items = |files: &sample::Files| -> Vec<Item> {
-            let items = files.iter().map(|(path, bytes)| Item {
+        let items = |files: &sample::Files| -> Vec<DeltaItem> {
+            let items = files.iter().map(|(path, bytes)| DeltaItem {
                 id: ObjectId::of(bytes),
                 size: bytes.len() as u64,
                 paths: RelPath::from_text(path).into_iter().collect(),
@@ -345,7 +345,7 @@ impl Seeds {
                 .map(|(_, bytes)| (ObjectId::of(bytes), bytes.clone()))
                 .collect(),
         );
-        let request = Request {
+        let request = DeltaRequest {
             from: LayerId::from_digest([1; 32]).into(),
             to: LayerId::from_digest([2; 32]).into(),
             manifests: sample::DOCUMENTS,
@@ -358,7 +358,7 @@ impl Seeds {
         let mut out = Vec::new();
         let mut spool = Cursor::new(Vec::new());
         let cancel = AtomicBool::new(false);
-        let options = layerset::delta::Options::default();
+        let options = layerset::delta::EncodeOptions::default();
         encode(&request, &contents, &mut spool, &mut out, &options, &cancel)?;
         self.put("apply", &out)
     }

@@ -6,7 +6,7 @@ use std::io::{self, Cursor};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use layerset::delta::{Contents, Delta, Fill, Limits, PutError, ReadSeek, Sink};
+use layerset::delta::{ObjectReader, Delta, Fill, DeltaLimits, PutError, ReadSeek, DeltaSink};
 use layerset::id::ObjectId;
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 mod sample;
 
 /// Far below what a real delta may take: a small input must not ask for much.
-const LIMITS: Limits = Limits {
+const LIMITS: DeltaLimits = DeltaLimits {
     index: 1 << 20,
     document: 1 << 16,
     memory: 64 << 20,
@@ -23,14 +23,14 @@ const LIMITS: Limits = Limits {
 
 struct Objects(Mutex<HashMap<ObjectId, Vec<u8>>>);
 
-impl Contents for Objects {
+impl ObjectReader for Objects {
     fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
         let bytes = self.0.lock().expect("nobody panics").get(id).cloned();
         Ok(Box::new(Cursor::new(bytes.ok_or(io::ErrorKind::NotFound)?)))
     }
 }
 
-impl Sink for Objects {
+impl DeltaSink for Objects {
     fn put(&self, id: &ObjectId, size: u64, fill: &mut Fill<'_>) -> Result<(), PutError> {
         let mut bytes = Vec::new();
         fill(&mut bytes).map_err(|error| PutError::Content(error.to_string()))?;

@@ -13,7 +13,7 @@ use crate::deploy::{
 };
 use crate::format::release::{ChannelName, Kind, Release};
 use crate::store::Repository;
-use crate::transfer::{FollowOptions, Followed, Nothing, Pulled, TransferError, follow};
+use crate::transfer::{FollowOptions, FollowOutcome, NoUpdate, Pulled, TransferError, follow};
 
 /// Why a target is not at what its channel has.
 // The names of the fields say what they are.
@@ -49,7 +49,7 @@ pub enum ChannelReport {
         /// The channel.
         channel: ChannelName,
         /// Why.
-        why: Nothing,
+        why: NoUpdate,
     },
 }
 
@@ -126,8 +126,8 @@ pub fn deploy_channel(
         ))
     };
     let pulled = match follow(repository, channel, &refuse, following)? {
-        Followed::Pulled(pulled) => pulled,
-        Followed::Nothing(why) => {
+        FollowOutcome::Pulled(pulled) => pulled,
+        FollowOutcome::NoUpdate(why) => {
             let channel = channel.clone();
             return Ok(ChannelReport::Nothing { channel, why });
         }

@@ -10,8 +10,8 @@ use super::timeouts::with_timeouts;
 use super::{CliError, Context, config_dir, error};
 use crate::remote::{Location, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
-use crate::transfer::Authority;
-use crate::trust::{KeyStore, Policy, State};
+use crate::transfer::SigningAuthority;
+use crate::trust::{KeyStore, Policy, TrustState};
 
 /// Where keys are.
 #[derive(Debug, Args)]
@@ -66,15 +66,15 @@ pub struct Publisher {
     /// The trusted root.
     pub root: Vec<u8>,
     /// What is remembered of the remote.
-    pub state: State,
+    pub state: TrustState,
     /// When it is, in seconds since 1970.
     pub now: i64,
 }
 
 impl Publisher {
     /// Returns what signing needs.
-    pub fn authority(&self) -> Authority<'_> {
-        Authority {
+    pub fn authority(&self) -> SigningAuthority<'_> {
+        SigningAuthority {
             remote: self.remote.as_ref(),
             root: &self.root,
             state: &self.state,
@@ -178,7 +178,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 }
 
 /// Opens what is remembered of a remote.
-pub fn state(context: &Context, name: &str) -> Result<State, CliError> {
+pub fn state(context: &Context, name: &str) -> Result<TrustState, CliError> {
     let dir = states(context)?.join(name);
-    Ok(State::open(Arc::clone(&context.disk), &dir)?)
+    Ok(TrustState::open(Arc::clone(&context.disk), &dir)?)
 }

@@ -12,7 +12,7 @@ use super::{CliError, Context, ui};
 use crate::format::release::ChannelName;
 use crate::time::{Clock as _, SystemClock};
 use crate::transfer::{
-    ChannelForecast, FollowOptions, How, MachineId, Origins, PullOptions, Pulled, Turn,
+    ChannelForecast, Delivery, FollowOptions, MachineId, Origins, PullOptions, Pulled, Turn,
 };
 
 /// How many requests at once.
@@ -122,9 +122,9 @@ pub fn describe(pulled: &Pulled) -> String {
         .iter()
         .map(|part| {
             let how = match part.how {
-                How::Present => "here".to_owned(),
-                How::Delta => format!("delta of {}", ui::size(part.delta_bytes)),
-                How::Packs => "in full".to_owned(),
+                Delivery::Present => "here".to_owned(),
+                Delivery::Delta => format!("delta of {}", ui::size(part.delta_bytes)),
+                Delivery::Packs => "in full".to_owned(),
             };
             let (kind, id) = (part.kind.word(), part.id.layer().short());
             let (name, version) = (part.name.clone(), part.version.clone());
@@ -168,9 +168,9 @@ pub fn describe(pulled: &Pulled) -> String {
 pub fn describe_forecast(channel: &ChannelForecast) -> String {
     let rows = channel.forecast.parts.iter().map(|part| {
         let how = match part.how {
-            How::Present => "here".to_owned(),
-            How::Delta => format!("delta of {}", ui::size(part.bytes)),
-            How::Packs => format!("in full, {}", ui::size(part.bytes)),
+            Delivery::Present => "here".to_owned(),
+            Delivery::Delta => format!("delta of {}", ui::size(part.bytes)),
+            Delivery::Packs => format!("in full, {}", ui::size(part.bytes)),
         };
         let (kind, id) = (part.kind.word(), part.id.layer().short());
         let (name, version) = (part.name.clone(), part.version.clone());

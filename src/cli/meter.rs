@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ui::{self, Ui};
-use crate::transfer::Progress;
+use crate::transfer::TransferProgress;
 
 /// How often the line is drawn anew, at most.
 const EVERY: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ impl Meter {
     }
 }
 
-impl Progress for Meter {
+impl TransferProgress for Meter {
     fn phase(&self, what: &str, bytes: Option<u64>) {
         let now = Instant::now();
         let state = Phase {

@@ -14,7 +14,8 @@ use crate::format::release::{ChannelName, Kind};
 use crate::store::{Repository, ResolvedId};
 use crate::time::{parse_moment, rfc3339};
 use crate::transfer::{
-    self, Outcome, PrepareOptions, Prepared, Publication, Signer as _, Signing, What,
+    self, HeadSigner, PrepareOptions, PreparedRelease, Publication, PublishOutcome, ReleaseSubject,
+    Signer as _,
 };
 
 /// Publishes an image or a layer to channels of a remote.
@@ -101,7 +102,7 @@ impl Publish {
             .map_err(|error| CliError::usage(error.to_string()))?;
         let publisher = self.publisher.open(context)?;
         let meter = Meter::new(&context.ui);
-        let mut signing = Signing::open(publisher.authority())?;
+        let mut signing = HeadSigner::open(publisher.authority())?;
         let options = PrepareOptions {
             level: self.level,
             deltas: self.deltas,
@@ -143,7 +144,7 @@ impl Publish {
         self.report(context, &publication, Some(&outcome))
     }
 
-    fn layer_channels(&self, prepared: &[Prepared]) -> Result<Vec<ChannelName>, CliError> {
+    fn layer_channels(&self, prepared: &[PreparedRelease]) -> Result<Vec<ChannelName>, CliError> {
         let layers = prepared
             .iter()
             .filter(|prepared| self.with_layers && prepared.release.kind == Kind::Layer);
@@ -158,15 +159,15 @@ impl Publish {
             .map_err(|error| CliError::usage(error.to_string()))
     }
 
-    fn resolve(&self, repository: &Repository) -> Result<(What, Kind, String), CliError> {
+    fn resolve(&self, repository: &Repository) -> Result<(ReleaseSubject, Kind, String), CliError> {
         match repository.resolve(&self.what)? {
             ResolvedId::Image(id) => {
                 let name = repository.read_image(&id)?.name;
-                Ok((What::Image(id), Kind::Image, name))
+                Ok((ReleaseSubject::Image(id), Kind::Image, name))
             }
             ResolvedId::Layer(id) => {
                 let name = repository.read_layer(&id)?.name;
-                Ok((What::Layer(id), Kind::Layer, name))
+                Ok((ReleaseSubject::Layer(id), Kind::Layer, name))
             }
             _ => Err(CliError::usage(format!(
                 "'{}' is neither an image nor a layer",
@@ -179,7 +180,7 @@ impl Publish {
         &self,
         context: &Context,
         publication: &Publication,
-        outcome: Option<&Outcome>,
+        outcome: Option<&PublishOutcome>,
     ) -> Result<(), CliError> {
         let lines: Vec<ReleaseLine<'_>> = publication.prepared.iter().map(line).collect();
         let channels: Vec<String> = publication
@@ -242,7 +243,7 @@ impl Publish {
 fn hand_over(
     context: &Context,
     publisher: &Publisher,
-    signing: &Signing<'_>,
+    signing: &HeadSigner<'_>,
     publication: &Publication,
     path: &Path,
     meter: &Meter,
@@ -265,7 +266,7 @@ fn hand_over(
     )
 }
 
-fn line(prepared: &Prepared) -> ReleaseLine<'_> {
+fn line(prepared: &PreparedRelease) -> ReleaseLine<'_> {
     let release = &prepared.release;
     ReleaseLine {
         kind: release.kind,

@@ -8,7 +8,7 @@ use super::{CliError, Context};
 use crate::durable::LockMode;
 use crate::format::release::ChannelName;
 use crate::store::Repository;
-use crate::transfer::{FollowOptions, Followed, Nothing, follow, forecast_channel};
+use crate::transfer::{FollowOptions, FollowOutcome, NoUpdate, follow, forecast_channel};
 
 /// Brings what a channel points at into the repository.
 #[derive(Debug, Args)]
@@ -49,12 +49,12 @@ impl Pull {
             return forecast(context, &repository, &channel, &options);
         }
         match follow(&repository, &channel, &|_| None, &options)? {
-            Followed::Pulled(pulled) => {
+            FollowOutcome::Pulled(pulled) => {
                 pulled.remember()?;
                 context.ui.print_json(&pulled)?;
                 context.ui.print(&describe(&pulled));
             }
-            Followed::Nothing(why) => nothing(context, &channel, &why)?,
+            FollowOutcome::NoUpdate(why) => nothing(context, &channel, &why)?,
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ fn forecast(
     }
 }
 
-fn nothing(context: &Context, channel: &ChannelName, why: &Nothing) -> Result<(), CliError> {
+fn nothing(context: &Context, channel: &ChannelName, why: &NoUpdate) -> Result<(), CliError> {
     let json =
         serde_json::json!({ "channel": channel.to_string(), "pulled": false, "reason": why });
     context.ui.print_json(&json)?;

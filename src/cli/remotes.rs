@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use super::{CliError, Context, config_dir};
 use crate::durable::DurableError;
-use crate::remote::{OpenOptions, Remark};
+use crate::remote::{RemarkHandler, RemoteOptions};
 use crate::trust::TrustError;
 
 /// Opens remotes as commands do: an interrupt ends their waiting.
-pub fn open_options(context: &Context) -> OpenOptions {
-    OpenOptions {
+pub fn open_options(context: &Context) -> RemoteOptions {
+    RemoteOptions {
         cancel: Arc::clone(&context.cancel),
-        remark: Remark(Arc::new({
+        remark: RemarkHandler(Arc::new({
             let ui = context.ui.clone();
             move |text| ui.remark(text)
         })),
-        ..OpenOptions::default()
+        ..RemoteOptions::default()
     }
 }
 

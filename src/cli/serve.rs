@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{CliError, Context, ui};
-use crate::serve::{Limits, Options, Server};
+use crate::serve::{ServeLimits, ServeOptions, Server};
 
 /// Serves the directory of a remote over HTTP.
 #[derive(Debug, Args)]
@@ -49,11 +49,11 @@ impl Serve {
         context.catch_interrupts()?;
         let server = Server::bind(
             &self.dir,
-            Options {
+            ServeOptions {
                 listen: self.listen,
                 access_log: self.open_log()?,
                 metrics: self.metrics,
-                limits: Limits::default(),
+                limits: ServeLimits::default(),
             },
         )?;
         let url = format!("http://{}/", server.address());

@@ -4,17 +4,17 @@
 use std::time::Duration;
 
 use super::CliError;
-use crate::remote::OpenOptions;
+use crate::remote::RemoteOptions;
 
 /// Takes over `LAYERSET_TIMEOUT`, `LAYERSET_MIN_RATE` and `LAYERSET_TRIES`.
-pub fn with_timeouts(options: OpenOptions) -> Result<OpenOptions, CliError> {
+pub fn with_timeouts(options: RemoteOptions) -> Result<RemoteOptions, CliError> {
     adjusted(options, &|name| std::env::var(name).ok())
 }
 
 fn adjusted(
-    mut options: OpenOptions,
+    mut options: RemoteOptions,
     get: &dyn Fn(&str) -> Option<String>,
-) -> Result<OpenOptions, CliError> {
+) -> Result<RemoteOptions, CliError> {
     let number = |name: &str, least: u64, most: u64| match get(name) {
         None => Ok(None),
         Some(text) if text.is_empty() => Ok(None),
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn the_environment_sets_how_long_to_wait_and_nonsense_is_refused() {
         let with = |name: &'static str, value: &'static str| {
-            adjusted(OpenOptions::default(), &move |asked| {
+            adjusted(RemoteOptions::default(), &move |asked| {
                 (asked == name).then(|| value.to_owned())
             })
         };
@@ -64,7 +64,10 @@ mod tests {
             (two, two, two)
         );
         let slow = with("LAYERSET_TIMEOUT", "300").unwrap();
-        assert_eq!(slow.connect_timeout, OpenOptions::default().connect_timeout);
+        assert_eq!(
+            slow.connect_timeout,
+            RemoteOptions::default().connect_timeout
+        );
         assert_eq!(with("LAYERSET_MIN_RATE", "0").unwrap().minimum_rate, 0);
         assert_eq!(with("LAYERSET_TRIES", "7").unwrap().attempts, 7);
         assert_eq!(with("LAYERSET_TRIES", "").unwrap().attempts, 3);

@@ -2,7 +2,7 @@
 //! greatest length, ties in one order (RFC 1951, section 3.2.2).
 
 /// Lengths of codes, and what they cost with and without a tree of their own, in bits.
-pub(super) struct Lengths {
+pub(super) struct CodeLengths {
     pub(super) lengths: Vec<u8>,
     /// The highest code in use.
     pub(super) last: usize,
@@ -17,7 +17,7 @@ pub(super) fn build(
     limit: usize,
     extra: fn(usize) -> u64,
     fixed: fn(usize) -> u8,
-) -> Lengths {
+) -> CodeLengths {
     let mut used: Vec<usize> = (0..frequencies.len())
         .filter(|code| frequencies[*code] > 0)
         .collect();
@@ -40,7 +40,7 @@ pub(super) fn build(
         own -= 1;
         fixed_bits -= i64::from(fixed(*code));
     }
-    Lengths {
+    CodeLengths {
         lengths: length[..frequencies.len()]
             .iter()
             .map(|bits| *bits as u8)

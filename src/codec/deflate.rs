@@ -1,12 +1,13 @@
 //! Deflate as GNU gzip does it, bit for bit.
 //!
-//! gzip's compressor is the ancestor of zlib's: the same lazy matching and the same trees, but blocks end at other places,
-//! so no zlib reproduces its files. This is the algorithm of its manual and of RFC 1951 (section 4 describes the lazy
-//! matching), with its constants. Levels 4 to 9; 1 to 3 match otherwise and are not needed for packages.
+//! gzip's compressor is the ancestor of zlib's: the same lazy matching and the same trees, but
+//! blocks end at other places, so no zlib reproduces its files. This is the algorithm of its manual
+//! and of RFC 1951 (section 4 describes the lazy matching), with its constants. Levels 4 to 9; 1 to
+//! 3 match otherwise and are not needed for packages.
 
 use std::io::{self, Write};
 
-use super::huffman::{Bits, Block};
+use super::huffman::{BitWriter, Block};
 
 const WINDOW: usize = 1 << 15;
 const HASH_BITS: u32 = 15;
@@ -20,8 +21,8 @@ const TOO_FAR: usize = 4096;
 /// Symbols in a block, one more.
 const BLOCK_SYMBOLS: usize = 1 << 15;
 
-/// `good`, `lazy`, `nice`, `chain` by level: when to search less, when not to look for a better match, when to be content,
-/// and how many places to try.
+/// `good`, `lazy`, `nice`, `chain` by level: when to search less, when not to look for a better
+/// match, when to be content, and how many places to try.
 const TUNING: [[usize; 4]; 6] = [
     [4, 4, 16, 16],
     [8, 16, 32, 32],
@@ -33,14 +34,15 @@ const TUNING: [[usize; 4]; 6] = [
 
 /// Compresses what is written to it into `out`.
 pub(super) struct Deflater<W: Write> {
-    out: Bits<W>,
+    out: BitWriter<W>,
     tuning: [usize; 4],
     /// Input from position `start` on; positions count from the start of the input.
     buffer: Vec<u8>,
     start: usize,
     /// Where gzip's own window of 64 KiB starts: a block that began before it cannot be stored.
     window: usize,
-    /// The last position of each hash, and for each position the one before with the same hash; 0 is none.
+    /// The last position of each hash, and for each position the one before with the same hash; 0
+    /// is none.
     head: Vec<usize>,
     previous: Vec<usize>,
     hash: usize,
@@ -55,7 +57,7 @@ pub(super) struct Deflater<W: Write> {
 impl<W: Write> Deflater<W> {
     pub(super) fn new(level: u8, out: W) -> Self {
         Self {
-            out: Bits::new(out),
+            out: BitWriter::new(out),
             tuning: TUNING[usize::from(level.clamp(4, 9)) - 4],
             buffer: Vec::new(),
             start: 0,
@@ -177,7 +179,8 @@ impl<W: Write> Deflater<W> {
         last
     }
 
-    /// Finds the longest match that is longer than `best`; the nearest of those, and the first that is long enough.
+    /// Finds the longest match that is longer than `best`; the nearest of those, and the first that
+    /// is long enough.
     fn longest_match(&mut self, mut candidate: usize, mut best: usize) -> usize {
         let [good, _, nice, mut chain] = self.tuning;
         if best >= good {
@@ -202,7 +205,8 @@ impl<W: Write> Deflater<W> {
         best
     }
 
-    /// Returns how many bytes from `candidate` on are those from the current position on; 0 if not more than `best`.
+    /// Returns how many bytes from `candidate` on are those from the current position on; 0 if not
+    /// more than `best`.
     fn common(&self, candidate: usize, best: usize) -> usize {
         let there = &self.buffer[candidate - self.start..];
         let here = &self.buffer[self.at - self.start..];

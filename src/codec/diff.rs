@@ -8,7 +8,7 @@
 
 /// New bytes that stand against old ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct AlignedRun {
     /// The first of the new bytes.
     pub(super) at: usize,
     /// The first of the old ones.
@@ -119,8 +119,8 @@ pub(super) fn common(a: &[u8], b: &[u8]) -> usize {
 /// A run is followed until another place in `old` is clearly better than going on there. Then it is
 /// known how far the run reaches and how far back the next one does, and the border between them is
 /// drawn.
-pub(super) fn runs(new: &[u8], old: &[u8]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+pub(super) fn runs(new: &[u8], old: &[u8]) -> Vec<AlignedRun> {
+    let mut runs: Vec<AlignedRun> = Vec::new();
     // Places are kept in 32 bits.
     if old.len() < SEED || new.len() < SEED || old.len() >= u32::MAX as usize {
         return runs;
@@ -150,7 +150,7 @@ pub(super) fn runs(new: &[u8], old: &[u8]) -> Vec<Run> {
             back -= kept;
         }
         if forward > 0 {
-            runs.push(Run {
+            runs.push(AlignedRun {
                 at: start.new,
                 from: start.old,
                 len: forward,

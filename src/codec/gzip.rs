@@ -1,4 +1,4 @@
-//! gzip members as GNU gzip makes them; other compressors' are left alone.
+//! gzip members as GNU gzip makes them; those of other compressors are left alone.
 //!
 //! Format: RFC 1952.
 

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use super::code_lengths::{Lengths, build, codes};
+use super::code_lengths::{CodeLengths, build, codes};
 
 const LITERALS: usize = 286;
 const DISTANCES: usize = 30;
@@ -29,14 +29,14 @@ const DYNAMIC: u32 = 2 << 1;
 const STORED_LENGTH_BYTES: i64 = 4;
 
 /// Writes bits, lowest first.
-pub(super) struct Bits<W: Write> {
+pub(super) struct BitWriter<W: Write> {
     out: W,
     buffer: Vec<u8>,
     bits: u64,
     count: u32,
 }
 
-impl<W: Write> Bits<W> {
+impl<W: Write> BitWriter<W> {
     pub(super) fn new(out: W) -> Self {
         Self {
             out,
@@ -122,11 +122,11 @@ fn fixed_literal(code: usize) -> u8 {
 
 /// The trees of a block, and how they are written: as runs of code lengths, in a tree of their own.
 struct Trees {
-    literals: Lengths,
-    distances: Lengths,
+    literals: CodeLengths,
+    distances: CodeLengths,
     /// Code, value and number of bits of that value.
     runs: Vec<(usize, u32, u32)>,
-    lengths: Lengths,
+    lengths: CodeLengths,
     /// How many codes of lengths are written.
     used: usize,
 }
@@ -160,7 +160,7 @@ impl Trees {
         5 + 5 + 4 + 3 * self.used as i64 + self.lengths.own
     }
 
-    fn write<W: Write>(&self, out: &mut Bits<W>) {
+    fn write<W: Write>(&self, out: &mut BitWriter<W>) {
         out.put((self.literals.last - END) as u32, 5);
         out.put(self.distances.last as u32, 5);
         out.put((self.used - Self::LEAST_USED) as u32, 4);
@@ -235,7 +235,7 @@ impl Block {
     /// Writes the block in the shortest of the three ways, and starts a new one.
     pub(super) fn write<W: Write>(
         &mut self,
-        out: &mut Bits<W>,
+        out: &mut BitWriter<W>,
         stored: Option<&[u8]>,
         input: usize,
         is_last: bool,
@@ -276,7 +276,12 @@ impl Block {
         out.pass_on()
     }
 
-    fn put<W: Write>(&self, out: &mut Bits<W>, literals: &[(u32, u32)], distances: &[(u32, u32)]) {
+    fn put<W: Write>(
+        &self,
+        out: &mut BitWriter<W>,
+        literals: &[(u32, u32)],
+        distances: &[(u32, u32)],
+    ) {
         for (symbol, distance) in &self.symbols {
             let (symbol, distance) = (usize::from(*symbol), usize::from(*distance));
             if distance == 0 {
@@ -295,7 +300,7 @@ impl Block {
 }
 
 /// Run-length codes of the two trees: code, value and number of its extra bits.
-fn runs(literals: &Lengths, distances: &Lengths) -> Vec<(usize, u32, u32)> {
+fn runs(literals: &CodeLengths, distances: &CodeLengths) -> Vec<(usize, u32, u32)> {
     let mut runs = Vec::new();
     for tree in [literals, distances] {
         // A run does not go on from one tree to the other.

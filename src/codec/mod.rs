@@ -1,8 +1,9 @@
-//! Looking inside compressed files, and patching: bytes to bytes, without files or network.
+//! Looks inside compressed files, and patches: bytes to bytes, without files or network.
 //!
-//! A compressed file is worth a delta of what it holds, if the same compressed bytes can be made of it again. [`find`] looks
-//! for the parameters that do, and proves them by compressing: whoever has the contents and the [`Coding`] has the file
-//! ([`Recompressor`]). [`patch`] compresses bytes against other bytes.
+//! A compressed file is worth a delta of what it holds, if the same compressed bytes can be made of
+//! it again. [`find`] looks for the parameters that do, and proves them by compressing: whoever has
+//! the contents and the [`Coding`] has the file ([`Recompressor`]). [`patch`] compresses bytes
+//! against other bytes.
 
 mod code_lengths;
 mod deflate;
@@ -73,10 +74,11 @@ pub fn form_of(bytes: &[u8]) -> Form {
     }
 }
 
-/// Unpacks: the most memory that a decoder takes for its window, in bytes.
+/// The most memory that a decoder takes for its window, in bytes.
 const DECODER_MEMORY: u64 = 32 << 20;
 
-/// Reads the contents of what `packed` starts with; what follows the first stream, member or frame is not read.
+/// Reads the contents of what `packed` starts with; what follows the first stream, member or frame
+/// is not read.
 pub fn reader<'a>(form: Form, packed: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match form {
         Form::Raw => Box::new(packed),
@@ -86,7 +88,7 @@ pub fn reader<'a>(form: Form, packed: impl BufRead + 'a) -> io::Result<Box<dyn R
     })
 }
 
-/// What to try first: what worked last.
+/// The parameters that worked last, to be tried first.
 #[derive(Debug, Clone, Default)]
 pub struct Memo {
     xz: Vec<XzCoding>,
@@ -94,7 +96,8 @@ pub struct Memo {
     zstd: Vec<ZstdCoding>,
 }
 
-/// Reads all contents of what `packed` starts with, if they are compressed and at most `limit` bytes.
+/// Reads all contents of what `packed` starts with, if they are compressed and at most `limit`
+/// bytes.
 pub fn contents(packed: &[u8], limit: u64) -> Option<Vec<u8>> {
     let form = form_of(packed);
     if form == Form::Raw {
@@ -106,8 +109,8 @@ pub fn contents(packed: &[u8], limit: u64) -> Option<Vec<u8>> {
     (contents.len() as u64 <= limit).then_some(contents)
 }
 
-/// Looks for what makes `packed` of its `contents`, with at most about `memory` bytes; none where nothing known does.
-/// Whatever is found was tried.
+/// Looks for parameters that make `packed` of its `contents`, with at most about `memory` bytes.
+/// What is found was tried; `None` if nothing known does it.
 pub fn find(packed: &[u8], contents: &[u8], memory: u64, memo: &mut Memo) -> Option<Coding> {
     Some(match form_of(packed) {
         Form::Raw => return None,
@@ -161,9 +164,9 @@ impl<W: Write> Write for Recompressor<W> {
 }
 
 /// Takes exactly these bytes, and fails at the first other one.
-struct Expect<'a>(&'a [u8]);
+struct ExpectWriter<'a>(&'a [u8]);
 
-impl Write for Expect<'_> {
+impl Write for ExpectWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.strip_prefix(bytes) {
             Some(rest) => {
@@ -182,15 +185,15 @@ impl Write for Expect<'_> {
 /// Says whether a coding makes exactly `packed` of `contents`.
 pub fn reproduces(coding: &Coding, packed: &[u8], contents: &[u8]) -> bool {
     let attempt = || -> io::Result<bool> {
-        let mut encoder = Recompressor::new(coding, contents.len() as u64, Expect(packed))?;
+        let mut encoder = Recompressor::new(coding, contents.len() as u64, ExpectWriter(packed))?;
         encoder.write_all(contents)?;
         Ok(encoder.finish()?.0.is_empty())
     };
     attempt().unwrap_or(false)
 }
 
-/// Tries what worked before, then the others, each once, with at most about `memory` bytes; the first that makes `packed` of its
-/// `contents` is remembered.
+/// Tries what worked before, then the others, each once, with at most about `memory` bytes; the
+/// first that makes `packed` of its `contents` is remembered.
 fn prove<T: Clone + PartialEq>(
     (worked, others): (impl IntoIterator<Item = T>, impl IntoIterator<Item = T>),
     coding: fn(T) -> Coding,

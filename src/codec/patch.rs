@@ -1,22 +1,25 @@
 //! Patches: zstd frames of what differs from a prefix, bytes that the reader has.
 //!
-//! New bytes that stand against alike old ones (module `diff`) are runs: equal bytes are counted, the others are kept as
-//! their differences. A patch is two numbers and a zstd frame. The frame holds the data (new bytes, and differences), and then
-//! for each run: how many new bytes stand before it, by how much its old bytes stand elsewhere than where the last one's ended
-//! (zigzag), its length, and until that is reached in turns how many bytes are equal and how many differ. The two numbers are
-//! the sizes of the data and of the whole frame. All numbers are LEB128. New bytes behind the last run end the patch.
+//! New bytes that stand against alike old ones (module `diff`) are runs: equal bytes are counted,
+//! the others are kept as their differences. A patch is two numbers and a zstd frame. The frame
+//! holds the data (new bytes, and differences), and then for each run: how many new bytes stand
+//! before it, by how much its old bytes stand elsewhere than where the last one's ended (zigzag),
+//! its length, and until that is reached in turns how many bytes are equal and how many differ. The
+//! two numbers are the sizes of the data and of the whole frame. All numbers are LEB128. New bytes
+//! behind the last run end the patch.
 //!
-//! zstd sees neither the prefix, where it found nothing more in twice the time, nor the zeros of equal bytes: without them it
-//! takes a quarter of the time, for less output.
+//! zstd sees neither the prefix, where it found nothing more in twice the time, nor the zeros of
+//! equal bytes: without them it takes a quarter of the time, for less output.
 //!
-//! Patches carry neither size nor checksum: whoever stores them says how many bytes they make, and checks the result by its
-//! digest. That size is checked against a bound before anything is allocated.
+//! Patches carry neither size nor checksum: whoever stores them says how many bytes they make, and
+//! checks the result by its digest. That size is checked against a bound before anything is
+//! allocated.
 
 use std::io;
 
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 
-use super::diff::{Run, common, runs};
+use super::diff::{AlignedRun, common, runs};
 
 /// Tells what does not compress: a high level would only take longer.
 const QUICK_LEVEL: i32 = 1;
@@ -27,7 +30,7 @@ const SAME: usize = 2;
 pub fn compress(raw: &[u8], prefix: &[u8], level: i32) -> io::Result<Vec<u8>> {
     let (mut data, mut ops) = split(raw, prefix);
     if data.len() + ops.len() > bound(raw.len()) {
-        // Many short runs: better none.
+        // Many short runs cost more than they save.
         (data, ops) = (raw.to_vec(), Vec::new());
     }
     let mut patch = Vec::new();
@@ -53,7 +56,7 @@ pub fn needs_prefix(mut patch: &[u8]) -> bool {
 fn split(raw: &[u8], prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut data, mut ops) = (Vec::new(), Vec::new());
     let (mut at, mut from) = (0, 0);
-    for Run {
+    for AlignedRun {
         at: start,
         from: old,
         len,
@@ -139,7 +142,8 @@ const fn bound(size: usize) -> usize {
     size.saturating_add(size / 2).saturating_add(64)
 }
 
-/// Makes exactly `size` bytes of a patch and the prefix that it was compressed with; `size` was checked against a bound.
+/// Makes exactly `size` bytes of a patch and the prefix that it was compressed with; `size` was
+/// checked against a bound.
 pub fn decompress(mut packed: &[u8], prefix: &[u8], size: usize) -> io::Result<Vec<u8>> {
     let data = take(&mut packed).filter(|data| *data <= size);
     let declared = take(&mut packed).filter(|declared| *declared <= bound(size));

@@ -1,7 +1,8 @@
 //! xz: the parameters that the block header does not say are few, so they are tried.
 //!
-//! Format: the .xz file format specification, 1.2.1. Encoders: `xz -T1` leaves sizes out of the block headers, the
-//! multi-threaded mode (the default since xz 5.6) writes them, whatever the number of threads.
+//! Format: the .xz file format specification, 1.2.1. Encoders: `xz -T1` leaves sizes out of the
+//! block headers, the multi-threaded mode (the default since xz 5.6) writes them, whatever the
+//! number of threads.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -21,7 +22,8 @@ pub struct XzCoding {
     pub preset: u8,
     /// `--extreme`.
     pub extreme: bool,
-    /// The multi-threaded mode: sizes in the block headers, and blocks of three dictionaries, at least 1 MiB.
+    /// The multi-threaded mode: sizes in the block headers, and blocks of three dictionaries, at
+    /// least 1 MiB.
     pub sized: bool,
 }
 
@@ -113,7 +115,8 @@ pub(super) fn find(
     )
 }
 
-/// Reads check, dictionary size and whether sizes are written from the first block header, if its one filter is LZMA2.
+/// Reads check, dictionary size and whether sizes are written from the first block header, if its
+/// one filter is LZMA2.
 fn header(packed: &[u8]) -> Option<(u8, u8, bool)> {
     let check = *packed.get(7)?;
     let flags = *packed.get(13)?;

@@ -1,7 +1,7 @@
 //! zstd frames: level and mode are tried, with the library's own version of the compressor.
 //!
-//! The `zstd` program always runs its multi-threaded mode (unless `--single-thread`), whose result does not depend on the
-//! number of threads. Format: RFC 8878.
+//! The `zstd` program always runs its multi-threaded mode (unless `--single-thread`), whose result
+//! does not depend on the number of threads. Format: RFC 8878.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -23,7 +23,8 @@ pub struct ZstdCoding {
 }
 
 impl ZstdCoding {
-    /// Returns about how many bytes the encoder takes at most (measured); none for what it cannot do.
+    /// Returns about how many bytes the encoder takes at most (measured); none for what it cannot
+    /// do.
     pub(super) fn memory(&self) -> Option<u64> {
         match self.level {
             1..=4 => Some(24 << 20),

@@ -4,20 +4,19 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::extents::{Extents, Place};
-use super::making::{Failure, Making, cannot_read};
-use super::open::{Delta, read};
-use super::{Contents, DeltaError, PutError, Sink};
-use crate::codec::patch;
-use crate::format::delta::{DeltaObject, Extent};
+use super::extents::ExtentReader;
+use super::object_maker::ObjectMaker;
+use super::open::Delta;
+use super::run::{ApplyRun, ApplyState, MakeFailure, ObjectState, UnpackedFrame};
+use super::{DeltaError, DeltaSink, ObjectReader, PutError};
+use crate::format::delta::DeltaObject;
 use crate::id::ObjectId;
 
 /// What [`Delta::apply`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct ApplyReport {
     /// Number of objects made.
     pub made: u64,
     /// Their size in bytes.
@@ -27,27 +26,28 @@ pub struct Applied {
 }
 
 impl Delta<'_> {
-    /// Makes the objects that are `wanted`, by several threads; of each about 50 MB are in memory at most. `progress` is told
-    /// the size in bytes of each that is done. What cannot be made is in the result; an error ends everything.
+    /// Makes the objects that are `wanted`, by several threads; of each about 50 MB are in memory
+    /// at most. `progress` is told the size in bytes of each that is done. What cannot be made is
+    /// in the result; an error ends everything.
     pub fn apply(
         &self,
-        contents: &dyn Contents,
-        sink: &dyn Sink,
+        contents: &dyn ObjectReader,
+        sink: &dyn DeltaSink,
         wanted: &(dyn Fn(&ObjectId) -> bool + Sync),
         threads: usize,
         progress: &(dyn Fn(u64) + Sync),
         cancel: &AtomicBool,
-    ) -> Result<Applied, DeltaError> {
-        let run = Run {
+    ) -> Result<ApplyReport, DeltaError> {
+        let run = ApplyRun {
             delta: self,
             sink,
             wanted,
             progress,
             cancel,
-            board: Mutex::new(Board {
+            state: Mutex::new(ApplyState {
                 units: self.units(),
-                states: vec![State::Waiting; self.index.objects.len()],
-                applied: Applied::default(),
+                states: vec![ObjectState::Waiting; self.index.objects.len()],
+                applied: ApplyReport::default(),
                 error: None,
             }),
             changed: Condvar::new(),
@@ -57,13 +57,13 @@ impl Delta<'_> {
                 scope.spawn(|| run.work(contents));
             }
         });
-        let board = run
-            .board
+        let state = run
+            .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        match board.error {
+        match state.error {
             Some(error) => Err(error),
-            None => Ok(board.applied),
+            None => Ok(state.applied),
         }
     }
 
@@ -83,35 +83,10 @@ impl Delta<'_> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Waiting,
-    There,
-    Failed,
-}
+/// Ends the other threads when one panics: they may wait for objects that it no longer makes.
+pub(super) struct PanicGuard<'r, 'a>(&'r ApplyRun<'r, 'a>);
 
-/// What the threads share.
-pub(super) struct Board {
-    units: VecDeque<Range<usize>>,
-    states: Vec<State>,
-    applied: Applied,
-    error: Option<DeltaError>,
-}
-
-pub(super) struct Run<'r, 'a> {
-    pub(super) delta: &'r Delta<'a>,
-    pub(super) sink: &'r dyn Sink,
-    pub(super) wanted: &'r (dyn Fn(&ObjectId) -> bool + Sync),
-    pub(super) progress: &'r (dyn Fn(u64) + Sync),
-    pub(super) cancel: &'r AtomicBool,
-    pub(super) board: Mutex<Board>,
-    pub(super) changed: Condvar,
-}
-
-/// Ends the others when a thread panics: they may wait for what it does not make any more.
-pub(super) struct Alarm<'r, 'a>(&'r Run<'r, 'a>);
-
-impl Drop for Alarm<'_, '_> {
+impl Drop for PanicGuard<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.end(DeltaError::Interrupted);
@@ -119,40 +94,20 @@ impl Drop for Alarm<'_, '_> {
     }
 }
 
-/// The frame that was unpacked last.
-pub(super) struct Unpacked {
-    pub(super) number: usize,
-    pub(super) data: Result<Vec<u8>, String>,
-    /// Says which base was not there; zeros stand for it.
-    pub(super) missing: Option<String>,
-}
-
-impl Run<'_, '_> {
-    pub(super) fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn end(&self, error: DeltaError) {
-        let mut board = self.board();
-        board.units.clear();
-        board.error.get_or_insert(error);
-        drop(board);
-        self.changed.notify_all();
-    }
-
-    pub(super) fn work(&self, contents: &dyn Contents) {
-        let _alarm = Alarm(self);
-        let mut extents = Extents::new(contents);
+impl ApplyRun<'_, '_> {
+    pub(super) fn work(&self, contents: &dyn ObjectReader) {
+        let _alarm = PanicGuard(self);
+        let mut extents = ExtentReader::new(contents);
         let mut unpacked = None;
         loop {
-            let Some(unit) = self.board().units.pop_front() else {
+            let Some(unit) = self.state().units.pop_front() else {
                 return;
             };
             for n in unit {
                 if self.cancel.load(Ordering::Relaxed) {
                     return self.end(DeltaError::Interrupted);
                 }
-                if self.board().error.is_some() {
+                if self.state().error.is_some() {
                     return;
                 }
                 let object = &self.delta.index.objects[n];
@@ -161,24 +116,24 @@ impl Run<'_, '_> {
                 } else {
                     Ok(false)
                 };
-                let mut board = self.board();
-                board.states[n] = State::There;
+                let mut state = self.state();
+                state.states[n] = ObjectState::There;
                 match result {
                     Ok(true) => {
-                        board.applied.made += 1;
-                        board.applied.bytes += object.size;
+                        state.applied.made += 1;
+                        state.applied.bytes += object.size;
                     }
                     Ok(false) => {}
-                    Err(Failure::Object(reason)) => {
-                        board.states[n] = State::Failed;
-                        board.applied.failed.push((object.id, reason));
+                    Err(MakeFailure::Object(reason)) => {
+                        state.states[n] = ObjectState::Failed;
+                        state.applied.failed.push((object.id, reason));
                     }
-                    Err(Failure::All(error)) => {
-                        drop(board);
+                    Err(MakeFailure::All(error)) => {
+                        drop(state);
                         return self.end(error);
                     }
                 }
-                drop(board);
+                drop(state);
                 self.changed.notify_all();
                 (self.progress)(object.size);
             }
@@ -189,9 +144,9 @@ impl Run<'_, '_> {
         &self,
         n: usize,
         object: &DeltaObject,
-        extents: &mut Extents<'_>,
-        unpacked: &mut Option<Unpacked>,
-    ) -> Result<bool, Failure> {
+        extents: &mut ExtentReader<'_>,
+        unpacked: &mut Option<UnpackedFrame>,
+    ) -> Result<bool, MakeFailure> {
         let codings = object
             .segments
             .iter()
@@ -200,7 +155,7 @@ impl Run<'_, '_> {
             .into_iter()
             .any(|coding| !coding.is_possible(self.delta.memory))
         {
-            return Err(Failure::Object(
+            return Err(MakeFailure::Object(
                 "it is compressed in a way that is not possible here".to_owned(),
             ));
         }
@@ -209,26 +164,26 @@ impl Run<'_, '_> {
         let mut missing = None;
         let mut end = None;
         let mut fill = |out: &mut dyn Write| {
-            let mut out = Watched { out, broken: None };
-            let mut making = Making {
+            let mut out = FaultKeeper { out, broken: None };
+            let mut object_maker = ObjectMaker {
                 run: self,
                 fresh: self.delta.starts[n],
                 extents,
                 unpacked,
                 missing: None,
             };
-            let result = making.write(object, &mut out);
-            missing = making.missing.take();
+            let result = object_maker.write(object, &mut out);
+            missing = object_maker.missing.take();
             if let (Err(_), Some(broken)) = (&result, out.broken) {
-                // Not the delta's fault.
+                // The delta is not at fault.
                 return Err(broken);
             }
             result.map_err(|failure| match failure {
-                Failure::Object(text) => {
+                MakeFailure::Object(text) => {
                     reason = Some(text.clone());
                     io::Error::other(text)
                 }
-                Failure::All(error) => {
+                MakeFailure::All(error) => {
                     end = Some(error);
                     io::Error::other("ended")
                 }
@@ -236,115 +191,28 @@ impl Run<'_, '_> {
         };
         let result = self.sink.put(&object.id, object.size, &mut fill);
         if let Some(error) = end {
-            return Err(Failure::All(error));
+            return Err(MakeFailure::All(error));
         }
         match result {
             Ok(()) => Ok(true),
             Err(PutError::Content(text)) => {
-                Err(Failure::Object(reason.or(missing).unwrap_or(text)))
+                Err(MakeFailure::Object(reason.or(missing).unwrap_or(text)))
             }
-            Err(PutError::Storage(source)) => Err(Failure::All(DeltaError::Storage {
+            Err(PutError::Storage(source)) => Err(MakeFailure::All(DeltaError::Storage {
                 id: object.id,
                 source,
             })),
         }
     }
-
-    /// Waits until the object that an extent is a part of is there, and returns its place.
-    pub(super) fn place(&self, extent: &Extent) -> Result<Place, Failure> {
-        let index = &self.delta.index;
-        let source = extent.source as usize;
-        let id = match index.bases.get(source) {
-            Some(base) => *base,
-            None => {
-                let made = source - index.bases.len();
-                let mut board = self.board();
-                loop {
-                    if board.error.is_some() {
-                        return Err(Failure::All(DeltaError::Interrupted));
-                    }
-                    let id = index.objects[made].id;
-                    match board.states[made] {
-                        State::There => break id,
-                        State::Failed => {
-                            return Err(Failure::Object(format!(
-                                "it needs {id}, which could not be made"
-                            )));
-                        }
-                        State::Waiting => {}
-                    }
-                    let waited = self.changed.wait_timeout(board, Duration::from_millis(200));
-                    board = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-            }
-        };
-        let Extent {
-            form,
-            start,
-            offset,
-            len,
-            ..
-        } = *extent;
-        Ok(Place {
-            id,
-            form,
-            start,
-            offset,
-            len,
-        })
-    }
-
-    /// Unpacks a frame. What is not there of its prefix is taken as zeros: objects that do not need it come out right.
-    pub(super) fn unpack(
-        &self,
-        number: usize,
-        extents: &mut Extents<'_>,
-    ) -> Result<Unpacked, Failure> {
-        let frame = &self.delta.index.frames[number];
-        let total = frame.prefix.iter().map(|extent| extent.len).sum::<u64>();
-        let mut prefix = Vec::with_capacity(total as usize);
-        let mut missing = None;
-        for extent in &frame.prefix {
-            let until = prefix.len() + extent.len as usize;
-            let place = match self.place(extent) {
-                Ok(place) => extents
-                    .copy(&place, &mut prefix)
-                    .map_err(|error| cannot_read(&place.id, &error)),
-                Err(Failure::Object(reason)) => Err(reason),
-                Err(all) => return Err(all),
-            };
-            if let Err(reason) = place {
-                missing.get_or_insert(reason);
-            }
-            prefix.resize(until, 0);
-        }
-        let packed = read(
-            self.delta.source,
-            frame.packed,
-            self.delta.frames[number].at,
-            "the delta",
-        )
-        .map_err(Failure::All)?;
-        let data = patch::decompress(&packed, &prefix, frame.size as usize);
-        let data = data.map_err(|error| match &missing {
-            Some(missing) => missing.clone(),
-            None => format!("a frame of the delta is damaged: {error}"),
-        });
-        Ok(Unpacked {
-            number,
-            data,
-            missing,
-        })
-    }
 }
 
-/// Keeps what a writer says of itself, which recompressors turn into words of their own.
-struct Watched<'o> {
+/// Keeps the writer's own error, which recompressors would replace by one of their own.
+struct FaultKeeper<'o> {
     out: &'o mut dyn Write,
     broken: Option<io::Error>,
 }
 
-impl Watched<'_> {
+impl FaultKeeper<'_> {
     fn keep(&mut self, error: &io::Error) {
         if error.kind() != io::ErrorKind::Interrupted {
             self.broken = error.raw_os_error().map(io::Error::from_raw_os_error);
@@ -352,7 +220,7 @@ impl Watched<'_> {
     }
 }
 
-impl Write for Watched<'_> {
+impl Write for FaultKeeper<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let result = self.out.write(bytes);
         result.inspect_err(|error| self.keep(error))

@@ -3,10 +3,10 @@
 use std::io::{self, Read as _};
 use std::ops::Range;
 
-use super::extents::Place;
-use super::names::Candidate;
+use super::extents::ObjectSlice;
+use super::names::BaseCandidate;
 use super::plan::{Base, MAX_INSIDE, Plan, PlannedPiece, PlannedSegment, Planner};
-use super::{Item, cpio};
+use super::{DeltaItem, cpio};
 use crate::codec::{self, Form};
 use crate::id::ObjectId;
 
@@ -19,9 +19,9 @@ impl Planner<'_> {
     /// Plans a series of archives, the last of which may be compressed: an initramfs.
     pub(super) fn archive(
         &mut self,
-        item: &Item,
+        item: &DeltaItem,
         bytes: &[u8],
-        candidates: &[Candidate<'_>],
+        candidates: &[BaseCandidate<'_>],
     ) -> io::Result<Plan> {
         let parts = parts(bytes);
         let mut segments = Vec::new();
@@ -47,7 +47,7 @@ impl Planner<'_> {
                     pieces.push(PlannedPiece::Fresh(at as u64..range.start as u64));
                 }
                 is_archive = true;
-                pieces.push(PlannedPiece::Copy(Place {
+                pieces.push(PlannedPiece::Copy(ObjectSlice {
                     id,
                     form: Form::Raw,
                     start: 0,
@@ -90,9 +90,9 @@ impl Planner<'_> {
     }
 
     /// Returns what of an old archive stands nowhere else.
-    fn rest(&self, base: &Item) -> io::Result<Base> {
+    fn rest(&self, base: &DeltaItem) -> io::Result<Base> {
         let bytes = self.read(&base.id)?;
-        let mut places = Vec::new();
+        let mut slices = Vec::new();
         for part in parts(&bytes) {
             let mut inside = Vec::new();
             let contents = match part.form {
@@ -115,14 +115,14 @@ impl Planner<'_> {
             };
             let mut at = 0;
             let mut add = |from: usize, to: usize| {
-                let place = Place {
+                let slice = ObjectSlice {
                     id: base.id,
                     form: part.form,
                     start,
                     offset: from as u64 + shift,
                     len: (to - from) as u64,
                 };
-                places.push(place);
+                slices.push(slice);
             };
             for (range, _) in self.members(contents) {
                 if range.len() < GAP {
@@ -137,7 +137,7 @@ impl Planner<'_> {
                 add(at, contents.len());
             }
         }
-        Ok(Base::Rest(places))
+        Ok(Base::Rest(slices))
     }
 }
 

@@ -1,8 +1,10 @@
-//! Finding members of cpio archives (format `newc`, as of initramfs images: kernel, `buffer-format.rst`).
+//! Finding members of cpio archives (format `newc`, as of initramfs images: kernel,
+//! `buffer-format.rst`).
 
 const HEADER: usize = 110;
 
-/// Returns the ranges of the members' contents, and where the archive ends: behind its trailer. None for what is no archive.
+/// Returns the ranges of the members' contents, and where the archive ends: behind its trailer.
+/// None for what is no archive.
 pub(super) fn members(bytes: &[u8]) -> Option<(Vec<std::ops::Range<usize>>, usize)> {
     let mut members = Vec::new();
     let mut at = 0;

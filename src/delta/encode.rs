@@ -5,13 +5,13 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use super::extents::Place;
-use super::frames::{Job, compress_all, jobs};
-use super::names::Names;
+use super::extents::ObjectSlice;
+use super::frames::{FrameJob, compress_all, jobs};
+use super::names::NameIndex;
 use super::order::order;
 use super::parallel::{in_parallel, lock};
 use super::plan::{Base, Plan, PlannedPiece, Planner};
-use super::{Contents, DeltaError, Item, Request};
+use super::{DeltaError, DeltaItem, DeltaRequest, EncodeOptions, ObjectReader, io_error};
 use crate::codec::{Coding, Memo, patch};
 use crate::format::delta::{
     DeltaFrame, DeltaIndex, DeltaObject, Document, Extent, Piece, Segment, encode_delta_header,
@@ -19,30 +19,9 @@ use crate::format::delta::{
 };
 use crate::id::ObjectId;
 
-/// How a delta is made.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Threads that work at the same time; each takes up to about 200 MB.
-    pub threads: usize,
-    /// The zstd level of frames.
-    pub level: i32,
-    /// The most memory that a receiver takes to make compressed files again, in bytes.
-    pub memory: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            threads: 2,
-            level: 19,
-            memory: 60 << 20,
-        }
-    }
-}
-
 /// How objects are made by a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Method {
+pub enum EncodeMethod {
     /// Compressed as they are.
     Full,
     /// Compressed against another object.
@@ -57,7 +36,7 @@ pub enum Method {
 
 /// What was made by one method.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct MethodStats {
     /// Number of objects.
     pub objects: u64,
     /// Their size in bytes.
@@ -69,7 +48,7 @@ pub struct Tally {
 
 /// What was encoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Encoded {
+pub struct EncodedDelta {
     /// Size of the delta in bytes.
     pub bytes: u64,
     /// Size of its index in bytes.
@@ -77,23 +56,23 @@ pub struct Encoded {
     /// Size of the manifest's and the tree's frames in bytes.
     pub documents: u64,
     /// What the objects are made by.
-    pub methods: BTreeMap<Method, Tally>,
+    pub methods: BTreeMap<EncodeMethod, MethodStats>,
 }
 
 /// Encodes a delta into `out`; frames are kept in `spool`, an empty file, until the index is known.
 pub fn encode<S: Read + Write + Seek + Send>(
-    request: &Request<'_>,
-    contents: &dyn Contents,
+    request: &DeltaRequest<'_>,
+    contents: &dyn ObjectReader,
     spool: &mut S,
     out: &mut dyn Write,
-    options: &Options,
+    options: &EncodeOptions,
     cancel: &AtomicBool,
-) -> Result<Encoded, DeltaError> {
+) -> Result<EncodedDelta, DeltaError> {
     let plans = plan_all(request, contents, options, cancel)?;
     let order = order(request.new, &plans);
     let mut jobs = jobs(request.new, &plans, &order);
     let packed = compress_all(&mut jobs, contents, spool, options, cancel)?;
-    let layout = Layout {
+    let layout = IndexLayout {
         items: request.new,
         plans: &plans,
         order: &order,
@@ -137,7 +116,7 @@ pub fn encode<S: Read + Write + Seek + Send>(
         .map_err(|source| io_error("read", "frames", source))?;
     let fresh = io::copy(spool, out).map_err(|source| io_error("write", "the delta", source))?;
     let documents = manifest.packed + tree.packed;
-    Ok(Encoded {
+    Ok(EncodedDelta {
         bytes: header.len() as u64 + packed_index.len() as u64 + documents + fresh,
         index: packed_index.len() as u64,
         documents,
@@ -157,22 +136,14 @@ fn document(new: &[u8], prefix: &[u8], level: i32) -> Result<(Document, Vec<u8>)
     Ok((document, packed))
 }
 
-pub(super) fn io_error(verb: &'static str, what: &str, source: io::Error) -> DeltaError {
-    DeltaError::Io {
-        verb,
-        what: what.to_owned(),
-        source,
-    }
-}
-
 fn plan_all(
-    request: &Request<'_>,
-    contents: &dyn Contents,
-    options: &Options,
+    request: &DeltaRequest<'_>,
+    contents: &dyn ObjectReader,
+    options: &EncodeOptions,
     cancel: &AtomicBool,
 ) -> Result<Vec<Plan>, DeltaError> {
     let others = || request.old.iter().chain(request.also);
-    let names = Names::new(others());
+    let names = NameIndex::new(others());
     let known: HashSet<ObjectId> = others().chain(request.new).map(|item| item.id).collect();
     let plans: Vec<Mutex<Option<Plan>>> = request.new.iter().map(|_| Mutex::new(None)).collect();
     let planner = || Planner {
@@ -206,17 +177,17 @@ fn plan_all(
 }
 
 /// Everything that the index of a delta describes.
-struct Layout<'a> {
-    items: &'a [Item],
+struct IndexLayout<'a> {
+    items: &'a [DeltaItem],
     plans: &'a [Plan],
     /// The numbers of the items, in the order in which they are made.
     order: &'a [usize],
-    jobs: &'a [Job],
+    jobs: &'a [FrameJob],
     /// The sizes of the compressed frames, one for each job.
     packed: &'a [u64],
 }
 
-impl Layout<'_> {
+impl IndexLayout<'_> {
     fn pieces(&self, item: usize) -> impl Iterator<Item = &PlannedPiece> {
         let segments = self.plans[item].segments.iter();
         segments.flat_map(|segment| &segment.pieces)
@@ -225,18 +196,18 @@ impl Layout<'_> {
     /// Gives a number to each object that something is copied from. Bases come first, in the order
     /// in which frames and then objects use them: neighbours in the index then have numbers that
     /// differ little. Objects that are made follow.
-    fn sources(&self) -> Sources {
+    fn sources(&self) -> SourceNumbers {
         let made = self.order.iter().map(|n| self.items[*n].id);
-        let mut sources = Sources {
+        let mut sources = SourceNumbers {
             made: made.clone().collect(),
-            ..Sources::default()
+            ..SourceNumbers::default()
         };
-        for place in self.jobs.iter().flat_map(|job| &job.prefix) {
-            sources.note(&place.id);
+        for slice in self.jobs.iter().flat_map(|job| &job.prefix) {
+            sources.note(&slice.id);
         }
         for piece in self.order.iter().flat_map(|n| self.pieces(*n)) {
-            if let PlannedPiece::Copy(place) = piece {
-                sources.note(&place.id);
+            if let PlannedPiece::Copy(slice) = piece {
+                sources.note(&slice.id);
             }
         }
         let bases = sources.bases.len() as u64;
@@ -244,7 +215,7 @@ impl Layout<'_> {
         sources
     }
 
-    fn objects(&self, sources: &Sources) -> Vec<DeltaObject> {
+    fn objects(&self, sources: &SourceNumbers) -> Vec<DeltaObject> {
         let objects = self.order.iter().map(|n| {
             let segments = self.plans[*n].segments.iter().map(|segment| Segment {
                 coding: segment.coding.clone(),
@@ -259,7 +230,7 @@ impl Layout<'_> {
         objects.collect()
     }
 
-    fn frames(&self, sources: &Sources) -> Vec<DeltaFrame> {
+    fn frames(&self, sources: &SourceNumbers) -> Vec<DeltaFrame> {
         let frames = self.jobs.iter().zip(self.packed);
         let frames = frames.map(|(job, packed)| DeltaFrame {
             size: job.size(),
@@ -270,15 +241,15 @@ impl Layout<'_> {
     }
 
     /// Counts what is made by which method.
-    fn tally(&self) -> BTreeMap<Method, Tally> {
+    fn tally(&self) -> BTreeMap<EncodeMethod, MethodStats> {
         let mut shares: HashMap<ObjectId, u64> = HashMap::new();
         for (job, packed) in self.jobs.iter().zip(self.packed) {
             let size = job.size().max(1);
-            for place in &job.data {
-                *shares.entry(place.id).or_default() += place.len * packed / size;
+            for slice in &job.data {
+                *shares.entry(slice.id).or_default() += slice.len * packed / size;
             }
         }
-        let mut methods: BTreeMap<Method, Tally> = BTreeMap::new();
+        let mut methods: BTreeMap<EncodeMethod, MethodStats> = BTreeMap::new();
         for n in self.order {
             let item = &self.items[*n];
             let tally = methods.entry(method(&self.plans[*n])).or_default();
@@ -291,26 +262,26 @@ impl Layout<'_> {
 }
 
 /// Says how a plan makes its object; a file of several segments goes by the first.
-fn method(plan: &Plan) -> Method {
+fn method(plan: &Plan) -> EncodeMethod {
     let coding = plan.segments.first().and_then(|s| s.coding.as_ref());
     match (&plan.base, coding) {
-        _ if plan.is_archive => Method::Archive,
-        (_, Some(Coding::Xz(_))) => Method::Xz,
-        (_, Some(Coding::Gzip(_))) => Method::Gzip,
-        (Base::None, _) => Method::Full,
-        _ => Method::Patch,
+        _ if plan.is_archive => EncodeMethod::Archive,
+        (_, Some(Coding::Xz(_))) => EncodeMethod::Xz,
+        (_, Some(Coding::Gzip(_))) => EncodeMethod::Gzip,
+        (Base::None, _) => EncodeMethod::Full,
+        _ => EncodeMethod::Patch,
     }
 }
 
 /// Numbers of objects as extents name them.
 #[derive(Default)]
-struct Sources {
+struct SourceNumbers {
     made: HashSet<ObjectId>,
     bases: Vec<ObjectId>,
     numbers: HashMap<ObjectId, u64>,
 }
 
-impl Sources {
+impl SourceNumbers {
     fn note(&mut self, id: &ObjectId) {
         if !self.made.contains(id) && !self.numbers.contains_key(id) {
             self.numbers.insert(*id, self.bases.len() as u64);
@@ -318,14 +289,14 @@ impl Sources {
         }
     }
 
-    fn extent(&self, place: &Place) -> Extent {
-        let Place {
+    fn extent(&self, slice: &ObjectSlice) -> Extent {
+        let ObjectSlice {
             id,
             form,
             start,
             offset,
             len,
-        } = *place;
+        } = *slice;
         // All were noted.
         let source = self.numbers.get(&id).copied().unwrap_or(u64::MAX);
         Extent {
@@ -339,7 +310,7 @@ impl Sources {
 
     fn piece(&self, piece: &PlannedPiece) -> Piece {
         match piece {
-            PlannedPiece::Copy(place) => Piece::Copy(self.extent(place)),
+            PlannedPiece::Copy(slice) => Piece::Copy(self.extent(slice)),
             PlannedPiece::Fresh(range) => Piece::Fresh(range.end - range.start),
         }
     }

@@ -2,16 +2,17 @@
 
 use std::io::{self, BufReader, Read, SeekFrom, Write};
 
-use super::Contents;
+use super::ObjectReader;
 use crate::codec::{self, Form};
 use crate::id::ObjectId;
 
-/// The most bytes that are unpacked and passed over for one object: far more than sound deltas ask for.
+/// The most bytes that are unpacked and passed over for one object: far more than sound deltas ask
+/// for.
 const MAX_SKIPPED: u64 = 4 << 30;
 
-/// Where something is: an object by its id, and a part of one of its forms.
+/// A range of bytes of an object, in one of its forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct ObjectSlice {
     pub(super) id: ObjectId,
     pub(super) form: Form,
     pub(super) start: u64,
@@ -19,9 +20,9 @@ pub(super) struct Place {
     pub(super) len: u64,
 }
 
-/// Reads places one after the other; those that follow each other in one form are unpacked once.
-pub(super) struct Extents<'c> {
-    contents: &'c dyn Contents,
+/// Reads slices one after the other; slices that follow each other in one form are unpacked once.
+pub(super) struct ExtentReader<'c> {
+    contents: &'c dyn ObjectReader,
     cursor: Option<Cursor<'c>>,
     skipped: u64,
     buffer: Vec<u8>,
@@ -33,8 +34,8 @@ struct Cursor<'c> {
     at: u64,
 }
 
-impl<'c> Extents<'c> {
-    pub(super) fn new(contents: &'c dyn Contents) -> Self {
+impl<'c> ExtentReader<'c> {
+    pub(super) fn new(contents: &'c dyn ObjectReader) -> Self {
         Self {
             contents,
             cursor: None,
@@ -43,47 +44,47 @@ impl<'c> Extents<'c> {
         }
     }
 
-    /// Starts counting what is passed over anew.
+    /// Starts counting skipped bytes anew.
     pub(super) fn reset(&mut self) {
         self.skipped = 0;
     }
 
-    /// Writes exactly the bytes of a place.
-    pub(super) fn copy(&mut self, place: &Place, out: &mut dyn Write) -> io::Result<()> {
-        let mut cursor = self.seek(place)?;
-        self.pump(&mut cursor, place.len, out)?;
-        if place.form != Form::Raw {
+    /// Writes exactly the bytes of a slice.
+    pub(super) fn copy(&mut self, slice: &ObjectSlice, out: &mut dyn Write) -> io::Result<()> {
+        let mut cursor = self.seek(slice)?;
+        self.pump(&mut cursor, slice.len, out)?;
+        if slice.form != Form::Raw {
             self.cursor = Some(cursor);
         }
         Ok(())
     }
 
-    fn seek(&mut self, place: &Place) -> io::Result<Cursor<'c>> {
-        let key = (place.id, place.form, place.start);
-        if place.form == Form::Raw {
-            let mut file = self.contents.open(&place.id)?;
-            file.seek(SeekFrom::Start(place.offset))?;
+    fn seek(&mut self, slice: &ObjectSlice) -> io::Result<Cursor<'c>> {
+        let key = (slice.id, slice.form, slice.start);
+        if slice.form == Form::Raw {
+            let mut file = self.contents.open(&slice.id)?;
+            file.seek(SeekFrom::Start(slice.offset))?;
             return Ok(Cursor {
                 key,
                 reader: Box::new(file),
-                at: place.offset,
+                at: slice.offset,
             });
         }
-        let usable = |cursor: &Cursor<'c>| cursor.key == key && cursor.at <= place.offset;
+        let usable = |cursor: &Cursor<'c>| cursor.key == key && cursor.at <= slice.offset;
         let mut cursor = match self.cursor.take().filter(usable) {
             Some(cursor) => cursor,
             None => {
-                let mut file = self.contents.open(&place.id)?;
-                file.seek(SeekFrom::Start(place.start))?;
+                let mut file = self.contents.open(&slice.id)?;
+                file.seek(SeekFrom::Start(slice.start))?;
                 let packed = BufReader::with_capacity(64 << 10, file);
                 Cursor {
                     key,
-                    reader: codec::reader(place.form, packed)?,
+                    reader: codec::reader(slice.form, packed)?,
                     at: 0,
                 }
             }
         };
-        let skip = place.offset - cursor.at;
+        let skip = slice.offset - cursor.at;
         self.skipped = self.skipped.saturating_add(skip);
         if self.skipped > MAX_SKIPPED {
             return Err(io::Error::other("too much would have to be unpacked"));

@@ -5,11 +5,10 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use super::encode::{Options, io_error};
-use super::extents::{Extents, Place};
+use super::extents::{ExtentReader, ObjectSlice};
 use super::parallel::{in_parallel, lock};
 use super::plan::{Base, Plan, PlannedPiece};
-use super::{Contents, DeltaError, Item};
+use super::{DeltaError, DeltaItem, EncodeOptions, ObjectReader, io_error};
 use crate::codec::{Coding, Form, patch};
 use crate::id::ObjectId;
 
@@ -27,25 +26,25 @@ const AROUND: u64 = 3 << 19;
 
 /// What a frame is made of.
 #[derive(Default)]
-pub(super) struct Job {
-    pub(super) data: Vec<Place>,
-    pub(super) prefix: Vec<Place>,
+pub(super) struct FrameJob {
+    pub(super) data: Vec<ObjectSlice>,
+    pub(super) prefix: Vec<ObjectSlice>,
 }
 
-impl Job {
+impl FrameJob {
     pub(super) fn size(&self) -> u64 {
-        self.data.iter().map(|place| place.len).sum()
+        self.data.iter().map(|slice| slice.len).sum()
     }
 
     fn prefix_size(&self) -> u64 {
-        self.prefix.iter().map(|place| place.len).sum()
+        self.prefix.iter().map(|slice| slice.len).sum()
     }
 }
 
 /// Cuts the fresh data into frames: small contents share one, which compresses better and costs
 /// less of the index; large ones are cut, so that a receiver needs little memory and several
 /// threads can work.
-pub(super) fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> {
+pub(super) fn jobs(items: &[DeltaItem], plans: &[Plan], order: &[usize]) -> Vec<FrameJob> {
     let mut cutter = Cutter::default();
     for n in order {
         let plan = &plans[*n];
@@ -55,7 +54,7 @@ pub(super) fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> 
         }
         let is_alone = fresh >= ALONE || plan.is_archive;
         let whole = prefix(&plan.base, 0..fresh, fresh);
-        let prefix_size = whole.iter().map(|place| place.len).sum();
+        let prefix_size = whole.iter().map(|slice| slice.len).sum();
         if is_alone || !cutter.has_room(fresh, prefix_size) {
             cutter.cut();
         }
@@ -70,9 +69,9 @@ pub(super) fn jobs(items: &[Item], plans: &[Plan], order: &[usize]) -> Vec<Job> 
 
 #[derive(Default)]
 struct Cutter {
-    done: Vec<Job>,
+    done: Vec<FrameJob>,
     /// The frame that is being filled.
-    job: Job,
+    job: FrameJob,
 }
 
 impl Cutter {
@@ -120,7 +119,7 @@ impl Cutter {
                         Form::Raw => (0, segment.start + at),
                         _ => (segment.start, at),
                     };
-                    self.job.data.push(Place {
+                    self.job.data.push(ObjectSlice {
                         id,
                         form,
                         start,
@@ -135,62 +134,66 @@ impl Cutter {
     }
 
     fn compress_against(&mut self, base: &Base, part: std::ops::Range<u64>, fresh: u64) {
-        for place in prefix(base, part, fresh) {
-            if !self.job.prefix.contains(&place) {
-                self.job.prefix.push(place);
+        for slice in prefix(base, part, fresh) {
+            if !self.job.prefix.contains(&slice) {
+                self.job.prefix.push(slice);
             }
         }
     }
 }
 
 /// Returns what a part of some fresh data is compressed against.
-fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<Place> {
+fn prefix(base: &Base, part: std::ops::Range<u64>, fresh: u64) -> Vec<ObjectSlice> {
     match base {
         Base::None => Vec::new(),
-        Base::Whole(place) if place.len <= PREFIX => vec![*place],
-        Base::Whole(place) => {
+        Base::Whole(slice) if slice.len <= PREFIX => vec![*slice],
+        Base::Whole(slice) => {
             // The same place, as far as sizes tell, and what is around it.
             let scale = |at: u64| {
-                (u128::from(at) * u128::from(place.len) / u128::from(fresh.max(1))) as u64
+                (u128::from(at) * u128::from(slice.len) / u128::from(fresh.max(1))) as u64
             };
-            let start = scale(part.start).saturating_sub(AROUND).min(place.len - 1);
+            let start = scale(part.start).saturating_sub(AROUND).min(slice.len - 1);
             let end = (scale(part.end) + AROUND)
-                .min(place.len)
+                .min(slice.len)
                 .min(start + PREFIX);
-            vec![Place {
-                offset: place.offset + start,
+            vec![ObjectSlice {
+                offset: slice.offset + start,
                 len: end - start,
-                ..*place
+                ..*slice
             }]
         }
-        Base::Rest(places) => {
+        Base::Rest(slices) => {
             let mut left = PREFIX;
             let mut taken = Vec::new();
-            for place in places {
-                let len = place.len.min(left);
+            for slice in slices {
+                let len = slice.len.min(left);
                 if len == 0 {
                     break;
                 }
                 left -= len;
-                taken.push(Place { len, ..*place });
+                taken.push(ObjectSlice { len, ..*slice });
             }
             taken
         }
     }
 }
 
-fn read_all(extents: &mut Extents<'_>, places: &[Place], size: u64) -> Result<Vec<u8>, DeltaError> {
+fn read_all(
+    extents: &mut ExtentReader<'_>,
+    slices: &[ObjectSlice],
+    size: u64,
+) -> Result<Vec<u8>, DeltaError> {
     let mut bytes = Vec::with_capacity(size as usize);
-    for place in places {
+    for slice in slices {
         extents.reset();
-        let copied = extents.copy(place, &mut bytes);
-        copied.map_err(|source| io_error("read", &format!("object {}", place.id), source))?;
+        let copied = extents.copy(slice, &mut bytes);
+        copied.map_err(|source| io_error("read", &format!("object {}", slice.id), source))?;
     }
     Ok(bytes)
 }
 
 /// The frames in the spool. They are done in any order, and written in that of their numbers.
-struct Written<'s, S> {
+struct FrameSpool<'s, S> {
     spool: &'s mut S,
     /// Those that are done before one with a lower number.
     waiting: BTreeMap<usize, Vec<u8>>,
@@ -198,7 +201,7 @@ struct Written<'s, S> {
     needs_prefix: Vec<bool>,
 }
 
-impl<S: Write> Written<'_, S> {
+impl<S: Write> FrameSpool<'_, S> {
     fn add(&mut self, number: usize, packed: Vec<u8>) -> Result<(), DeltaError> {
         self.waiting.insert(number, packed);
         while let Some(packed) = self.waiting.remove(&self.sizes.len()) {
@@ -214,14 +217,14 @@ impl<S: Write> Written<'_, S> {
 
 /// Compresses all frames, and returns their sizes; a prefix that was of no use is dropped.
 pub(super) fn compress_all<S: Write + Send>(
-    jobs: &mut [Job],
-    contents: &dyn Contents,
+    jobs: &mut [FrameJob],
+    contents: &dyn ObjectReader,
     spool: &mut S,
-    options: &Options,
+    options: &EncodeOptions,
     cancel: &AtomicBool,
 ) -> Result<Vec<u64>, DeltaError> {
     let all = &*jobs;
-    let written = Mutex::new(Written {
+    let written = Mutex::new(FrameSpool {
         spool,
         waiting: BTreeMap::new(),
         sizes: Vec::new(),
@@ -231,7 +234,7 @@ pub(super) fn compress_all<S: Write + Send>(
         all.len(),
         options.threads,
         cancel,
-        || Extents::new(contents),
+        || ExtentReader::new(contents),
         |extents, n| {
             let prefix = read_all(extents, &all[n].prefix, all[n].prefix_size())?;
             let data = read_all(extents, &all[n].data, all[n].size())?;

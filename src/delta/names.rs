@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::Item;
+use super::DeltaItem;
 
 /// Finds bases by name.
-pub(super) struct Names<'a> {
-    items: Vec<&'a Item>,
+pub(super) struct NameIndex<'a> {
+    items: Vec<&'a DeltaItem>,
     by_path: HashMap<&'a [u8], usize>,
     by_pattern: HashMap<Vec<u8>, Vec<usize>>,
     by_name: HashMap<Vec<u8>, Vec<usize>>,
@@ -16,14 +16,14 @@ pub(super) struct Names<'a> {
 
 /// A file that may be a base.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate<'a> {
-    pub(super) item: &'a Item,
-    pub(super) reason: Reason,
+pub(super) struct BaseCandidate<'a> {
+    pub(super) item: &'a DeltaItem,
+    pub(super) reason: BaseReason,
 }
 
 /// Why it may be one, the best reason first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Reason {
+pub(super) enum BaseReason {
     /// It has the same path.
     Path,
     /// It has the same path but for version numbers.
@@ -34,13 +34,13 @@ pub(super) enum Reason {
     Folder,
 }
 
-/// How many of many are looked at.
+/// How many candidates are looked at.
 const MANY: usize = 1024;
 /// The most candidates for one file.
 const CANDIDATES: usize = 3;
 
-impl<'a> Names<'a> {
-    pub(super) fn new(items: impl Iterator<Item = &'a Item>) -> Self {
+impl<'a> NameIndex<'a> {
+    pub(super) fn new(items: impl Iterator<Item = &'a DeltaItem>) -> Self {
         let mut names = Self {
             items: items.collect(),
             by_path: HashMap::new(),
@@ -61,21 +61,22 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// Returns up to three candidates, the likeliest first. Several may have the same path but for version numbers
-    /// (`libx0.so.1` and `libx1.so.1`): names say little then, and contents have to be looked at.
-    pub(super) fn candidates(&self, item: &Item) -> Vec<Candidate<'a>> {
-        let mut found: Vec<(usize, Reason)> = Vec::new();
+    /// Returns up to three candidates, the likeliest first. Several may have the same path but for
+    /// version numbers (`libx0.so.1` and `libx1.so.1`): names say little then, and contents have to
+    /// be looked at.
+    pub(super) fn candidates(&self, item: &DeltaItem) -> Vec<BaseCandidate<'a>> {
+        let mut found: Vec<(usize, BaseReason)> = Vec::new();
         for path in &item.paths {
             let path = path.as_bytes();
             if let Some(n) = self.by_path.get(path) {
-                add(&mut found, &[*n], Reason::Path);
+                add(&mut found, &[*n], BaseReason::Path);
             }
             let pattern = pattern(path);
             if let Some(alike) = self.by_pattern.get(&pattern) {
                 add(
                     &mut found,
                     &self.nearest(alike, item, path),
-                    Reason::Pattern,
+                    BaseReason::Pattern,
                 );
             }
         }
@@ -87,7 +88,11 @@ impl<'a> Names<'a> {
                 break;
             }
             if let Some(alike) = self.by_name.get(name) {
-                add(&mut found, &self.nearest(alike, item, path), Reason::Name);
+                add(
+                    &mut found,
+                    &self.nearest(alike, item, path),
+                    BaseReason::Name,
+                );
             }
             if let Some(alike) = self.by_folder.get(folder) {
                 let is_alike = |n: &usize| {
@@ -98,12 +103,12 @@ impl<'a> Names<'a> {
                 add(
                     &mut found,
                     &self.nearest(&alike, item, path),
-                    Reason::Folder,
+                    BaseReason::Folder,
                 );
             }
         }
         found.sort_by_key(|(_, reason)| *reason);
-        let candidates = found.into_iter().map(|(n, reason)| Candidate {
+        let candidates = found.into_iter().map(|(n, reason)| BaseCandidate {
             item: self.items[n],
             reason,
         });
@@ -111,7 +116,7 @@ impl<'a> Names<'a> {
     }
 
     /// Returns those whose names, and then sizes, are nearest.
-    fn nearest(&self, candidates: &[usize], item: &Item, path: &[u8]) -> Vec<usize> {
+    fn nearest(&self, candidates: &[usize], item: &DeltaItem, path: &[u8]) -> Vec<usize> {
         let mut sorted: Vec<usize> = candidates.iter().copied().take(MANY).collect();
         sorted.sort_by_cached_key(|n| {
             let other = self.items[*n];
@@ -127,7 +132,7 @@ impl<'a> Names<'a> {
     }
 }
 
-fn add(found: &mut Vec<(usize, Reason)>, candidates: &[usize], reason: Reason) {
+fn add(found: &mut Vec<(usize, BaseReason)>, candidates: &[usize], reason: BaseReason) {
     for n in candidates {
         if found.len() < CANDIDATES && !found.iter().any(|(known, _)| known == n) {
             found.push((*n, reason));
@@ -143,7 +148,8 @@ fn common(a: &[u8], b: &[u8]) -> usize {
     end + pairs.take_while(|(a, b)| a == b).count()
 }
 
-/// Returns the path with each version number as `#`: `lib/modules/6.12.9+deb13/x.ko` is `lib/modules/#+deb#/x.ko`.
+/// Returns the path with each version number as `#`: `lib/modules/6.12.9+deb13/x.ko` is
+/// `lib/modules/#+deb#/x.ko`.
 pub(super) fn pattern(path: &[u8]) -> Vec<u8> {
     let mut pattern = Vec::with_capacity(path.len());
     let mut at = 0;
@@ -181,12 +187,12 @@ mod tests {
 
     #[test]
     fn versioned_names_find_their_base() {
-        let item = |path: &str| Item {
+        let item = |path: &str| DeltaItem {
             id: ObjectId::of(path.as_bytes()),
             size: 10,
             paths: vec![RelPath::new(path.as_bytes()).unwrap()],
         };
-        let old: Vec<Item> = [
+        let old: Vec<DeltaItem> = [
             "usr/lib/modules/6.12.107+deb13-cloud-amd64/kernel/fs/xfs.ko.xz",
             "usr/lib/modules/6.12.107+deb13-cloud-amd64/kernel/net/xfs.ko.xz",
             "usr/lib/libssl.so.3",
@@ -196,7 +202,7 @@ mod tests {
         ]
         .map(item)
         .to_vec();
-        let names = Names::new(old.iter());
+        let names = NameIndex::new(old.iter());
         for (new, expected) in [
             (
                 "usr/lib/modules/6.12.117+deb13-cloud-amd64/kernel/fs/xfs.ko.xz",
@@ -217,19 +223,23 @@ mod tests {
     }
     #[test]
     fn of_names_that_differ_in_several_numbers_the_nearest_come_first() {
-        let item = |path: &str, size| Item {
+        let item = |path: &str, size| DeltaItem {
             id: ObjectId::of(path.as_bytes()),
             size,
             paths: vec![RelPath::new(path.as_bytes()).unwrap()],
         };
-        let old: Vec<Item> = (0..40)
+        let old: Vec<DeltaItem> = (0..40)
             .map(|n| item(&format!("usr/lib/libx{n}.so.1.3"), 1000 + n))
             .collect();
-        let names = Names::new(old.iter());
+        let names = NameIndex::new(old.iter());
         // All have one pattern, and the sizes are misleading.
         let found = names.candidates(&item("usr/lib/libx27.so.1.4", 1003));
         assert_eq!(found.len(), 3);
         assert_eq!(found[0].item.id, old[27].id);
-        assert!(found.iter().all(|found| found.reason == Reason::Pattern));
+        assert!(
+            found
+                .iter()
+                .all(|found| found.reason == BaseReason::Pattern)
+        );
     }
 }

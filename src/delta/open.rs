@@ -12,7 +12,7 @@ use crate::id::ObjectId;
 
 /// What a delta may take of a machine.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct DeltaLimits {
     /// The most bytes of the unpacked index.
     pub index: u64,
     /// The most bytes of a manifest or a tree.
@@ -23,7 +23,7 @@ pub struct Limits {
     pub objects: u64,
 }
 
-impl Default for Limits {
+impl Default for DeltaLimits {
     fn default() -> Self {
         Self {
             index: 64 << 20,
@@ -54,64 +54,78 @@ pub(super) struct Frame {
     pub(super) data: Range<u64>,
 }
 
+/// Reads the index of a delta of `file` bytes, and keeps to the limits before memory is taken for
+/// anything. Returns it with its packed size.
+fn read_index(
+    source: &dyn ReadAt,
+    file: u64,
+    old_tree: &[u8],
+    limits: &DeltaLimits,
+) -> Result<(DeltaIndex, u64), DeltaError> {
+    let limit = |what: &str, found: u64, most: u64| {
+        let reason = format!("{what} has {found} bytes, more than {most}");
+        if found > most {
+            Err(DeltaError::Limit { reason })
+        } else {
+            Ok(())
+        }
+    };
+    let header = read(source, HEADER_BYTES as u64, 0, "the delta")?;
+    let header = header.first_chunk().ok_or(DeltaError::Interrupted)?;
+    let (packed, size) = decode_delta_header(header)?;
+    limit("its index", size, limits.index)?;
+    limit("its packed index", packed, file.min(limits.index))?;
+    let bytes = read(source, packed, HEADER_BYTES as u64, "the delta")?;
+    let bytes = patch::decompress(&bytes, old_tree, size as usize).map_err(|source| {
+        DeltaError::Damaged {
+            what: "index",
+            source,
+        }
+    })?;
+    let index = decode_delta_index(&bytes)?;
+    for document in [&index.manifest, &index.tree] {
+        limit("its manifest or tree", document.size, limits.document)?;
+    }
+    let sizes = index.objects.iter().map(|object| object.size);
+    let total = sizes.fold(0u64, u64::saturating_add);
+    limit("what it makes", total, limits.objects)?;
+    Ok((index, packed))
+}
+
+/// Returns where each frame is, the first one at `at`, and where the last one ends.
+fn frames_from(mut at: u64, index: &DeltaIndex) -> (Vec<Frame>, u64) {
+    let mut fresh = 0;
+    let mut frames = Vec::with_capacity(index.frames.len());
+    for frame in &index.frames {
+        frames.push(Frame {
+            at,
+            data: fresh..fresh + frame.size,
+        });
+        at += frame.packed;
+        fresh += frame.size;
+    }
+    (frames, at)
+}
+
 impl<'a> Delta<'a> {
     /// Reads the index of a delta from what has these bytes as manifest and tree.
     pub fn open(
         source: &'a dyn ReadAt,
         old_manifest: &'a [u8],
         old_tree: &'a [u8],
-        limits: &Limits,
+        limits: &DeltaLimits,
     ) -> Result<Self, DeltaError> {
-        let read = |size: u64, at: u64| read(source, size, at, "the delta");
         let file = source.size().map_err(|source| DeltaError::Io {
             verb: "read",
             what: "the delta".to_owned(),
             source,
         })?;
-        let header = read(HEADER_BYTES as u64, 0)?;
-        let header = header.first_chunk().ok_or(DeltaError::Interrupted)?;
-        let (packed, size) = decode_delta_header(header)?;
-        let limit = |what: &str, found: u64, most: u64| {
-            let reason = format!("{what} has {found} bytes, more than {most}");
-            if found > most {
-                Err(DeltaError::Limit { reason })
-            } else {
-                Ok(())
-            }
-        };
-        limit("its index", size, limits.index)?;
-        limit("its packed index", packed, file.min(limits.index))?;
-        let bytes = read(packed, HEADER_BYTES as u64)?;
-        let bytes = patch::decompress(&bytes, old_tree, size as usize).map_err(|source| {
-            DeltaError::Damaged {
-                what: "index",
-                source,
-            }
-        })?;
-        let index = decode_delta_index(&bytes)?;
-        for document in [&index.manifest, &index.tree] {
-            limit("its manifest or tree", document.size, limits.document)?;
-        }
-        let total = index
-            .objects
-            .iter()
-            .fold(0u64, |n, object| n.saturating_add(object.size));
-        limit("what it makes", total, limits.objects)?;
-
+        let (index, packed) = read_index(source, file, old_tree, limits)?;
         let manifest = HEADER_BYTES as u64 + packed;
         let tree = manifest + index.manifest.packed;
-        let (mut at, mut fresh) = (tree + index.tree.packed, 0);
-        let mut frames = Vec::with_capacity(index.frames.len());
-        for frame in &index.frames {
-            frames.push(Frame {
-                at,
-                data: fresh..fresh + frame.size,
-            });
-            at += frame.packed;
-            fresh += frame.size;
-        }
-        if at != file {
-            let reason = format!("it has {file} bytes, and its index says {at}");
+        let (frames, end) = frames_from(tree + index.tree.packed, &index);
+        if end != file {
+            let reason = format!("it has {file} bytes, and its index says {end}");
             return Err(DeltaError::Limit { reason });
         }
         let mut start = 0;

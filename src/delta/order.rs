@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::Item;
+use super::DeltaItem;
 use super::frames::ALONE;
 use super::names::{pattern, split};
 use super::plan::{Plan, PlannedPiece};
 use crate::id::ObjectId;
 
-/// Returns an order in which objects can be made: what is copied from comes first; alike things stand together.
-pub(super) fn order(items: &[Item], plans: &[Plan]) -> Vec<usize> {
+/// Returns an order in which objects can be made: what is copied from comes first; alike things
+/// stand together.
+pub(super) fn order(items: &[DeltaItem], plans: &[Plan]) -> Vec<usize> {
     let numbers: HashMap<ObjectId, usize> = items
         .iter()
         .enumerate()
@@ -42,8 +43,8 @@ pub(super) fn order(items: &[Item], plans: &[Plan]) -> Vec<usize> {
             }
             stack.push((n, true));
             for piece in plans[n].segments.iter().flat_map(|segment| &segment.pieces) {
-                if let PlannedPiece::Copy(place) = piece
-                    && let Some(needed) = numbers.get(&place.id)
+                if let PlannedPiece::Copy(slice) = piece
+                    && let Some(needed) = numbers.get(&slice.id)
                     && !placed[*needed]
                 {
                     stack.push((*needed, false));

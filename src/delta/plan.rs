@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
 
-use super::extents::Place;
-use super::names::{Candidate, Names, Reason};
+use super::extents::ObjectSlice;
+use super::names::{BaseCandidate, BaseReason, NameIndex};
 use super::sketch::Sketch;
-use super::{Contents, Item};
+use super::{DeltaItem, ObjectReader};
 use crate::codec::{self, Coding, Form, Memo, patch};
 use crate::id::ObjectId;
 
@@ -52,7 +52,7 @@ pub(super) struct PlannedSegment {
 
 #[derive(Debug, Clone)]
 pub(super) enum PlannedPiece {
-    Copy(Place),
+    Copy(ObjectSlice),
     /// A range of the segment's contents.
     Fresh(Range<u64>),
 }
@@ -61,15 +61,15 @@ pub(super) enum PlannedPiece {
 pub(super) enum Base {
     None,
     /// All of it.
-    Whole(Place),
+    Whole(ObjectSlice),
     /// What is left of an archive without what stands elsewhere too.
-    Rest(Vec<Place>),
+    Rest(Vec<ObjectSlice>),
 }
 
 /// Plans objects.
 pub(super) struct Planner<'a> {
-    pub(super) contents: &'a dyn Contents,
-    pub(super) names: &'a Names<'a>,
+    pub(super) contents: &'a dyn ObjectReader,
+    pub(super) names: &'a NameIndex<'a>,
     /// All objects that there are in the end, for copies.
     pub(super) known: &'a HashSet<ObjectId>,
     pub(super) full_cost: &'a (dyn Fn(&ObjectId) -> u64 + Sync),
@@ -87,7 +87,7 @@ impl Planner<'_> {
         Ok(bytes)
     }
 
-    pub(super) fn plan(&mut self, item: &Item) -> io::Result<Plan> {
+    pub(super) fn plan(&mut self, item: &DeltaItem) -> io::Result<Plan> {
         if item.size == 0 {
             return Ok(Plan {
                 segments: Vec::new(),
@@ -97,7 +97,9 @@ impl Planner<'_> {
         }
         let candidates = self.names.candidates(item);
         if item.size > MAX_INSIDE {
-            let likely = candidates.first().filter(|c| c.reason <= Reason::Pattern);
+            let likely = candidates
+                .first()
+                .filter(|c| c.reason <= BaseReason::Pattern);
             return Ok(raw(item, likely.map(|c| whole(c.item))));
         }
         let bytes = self.read(&item.id)?;
@@ -110,29 +112,32 @@ impl Planner<'_> {
             return Ok(plan);
         }
         if codec::form_of(&bytes) != Form::Raw {
-            // Compressed in another way: at best it starts like the old one.
-            let likely = candidates.first().filter(|c| c.reason <= Reason::Pattern);
+            // It is compressed in another way: at best its start is the same.
+            let likely = candidates
+                .first()
+                .filter(|c| c.reason <= BaseReason::Pattern);
             return Ok(raw(item, likely.map(|c| whole(c.item))));
         }
         let base = self.choose(item, &bytes, &candidates)?;
-        Ok(raw(item, base.map(|base| base.place)))
+        Ok(raw(item, base.map(|base| base.slice)))
     }
 
     /// Chooses what some contents are compressed against.
     ///
-    /// A name alone is enough where nothing else has as good a one. Otherwise sketches decide: trying each candidate would
-    /// take longer than everything else.
+    /// A name alone is enough where nothing else has as good a one. Otherwise sketches decide:
+    /// trying each candidate would take longer than everything else.
     fn choose(
         &mut self,
-        item: &Item,
+        item: &DeltaItem,
         contents: &[u8],
-        candidates: &[Candidate<'_>],
-    ) -> io::Result<Option<Chosen>> {
+        candidates: &[BaseCandidate<'_>],
+    ) -> io::Result<Option<ChosenBase>> {
         let is_clear = match candidates {
-            [only] => only.reason <= Reason::Pattern,
+            [only] => only.reason <= BaseReason::Pattern,
             // Of the same path and about as large.
             [first, ..] => {
-                first.reason == Reason::Path && first.item.size.abs_diff(item.size) <= item.size / 4
+                first.reason == BaseReason::Path
+                    && first.item.size.abs_diff(item.size) <= item.size / 4
             }
             [] => false,
         };
@@ -141,21 +146,21 @@ impl Planner<'_> {
         } else {
             Some(Sketch::of(contents))
         };
-        let mut best: Option<Chosen> = None;
+        let mut best: Option<ChosenBase> = None;
         for candidate in candidates {
-            let Some((place, base)) = self.unpacked(candidate.item)? else {
+            let Some((slice, base)) = self.unpacked(candidate.item)? else {
                 continue;
             };
             let likeness = sketch.as_ref().map(|sketch| {
                 let other = self.sketches.entry(candidate.item.id);
                 sketch.likeness(other.or_insert_with(|| Sketch::of(&base)))
             });
-            if candidate.reason == Reason::Folder && likeness < Some(RELATED) {
+            if candidate.reason == BaseReason::Folder && likeness < Some(RELATED) {
                 continue;
             }
             if best.as_ref().is_none_or(|best| best.likeness < likeness) {
-                best = Some(Chosen {
-                    place,
+                best = Some(ChosenBase {
+                    slice,
                     base,
                     likeness,
                 });
@@ -167,36 +172,38 @@ impl Planner<'_> {
         Ok(best)
     }
 
-    /// Reads an object as it is best compared: unpacked. None for what is empty, too large, or cannot be unpacked.
-    fn unpacked(&self, item: &Item) -> io::Result<Option<(Place, Vec<u8>)>> {
+    /// Reads an object as it is best compared: unpacked. None for what is empty, too large, or
+    /// cannot be unpacked.
+    fn unpacked(&self, item: &DeltaItem) -> io::Result<Option<(ObjectSlice, Vec<u8>)>> {
         if item.size == 0 || item.size > MAX_INSIDE {
             return Ok(None);
         }
         let bytes = self.read(&item.id)?;
-        let mut place = whole(item);
+        let mut slice = whole(item);
         let form = codec::form_of(&bytes);
         if form == Form::Raw {
-            return Ok(Some((place, bytes)));
+            return Ok(Some((slice, bytes)));
         }
         let Some(contents) = codec::contents(&bytes, MAX_INSIDE).filter(|c| !c.is_empty()) else {
-            return Ok(Some((place, bytes)));
+            return Ok(Some((slice, bytes)));
         };
-        (place.form, place.len) = (form, contents.len() as u64);
-        Ok(Some((place, contents)))
+        (slice.form, slice.len) = (form, contents.len() as u64);
+        Ok(Some((slice, contents)))
     }
 
     /// Plans a file by what is compressed in it; none where that is not worth it.
     fn inside(
         &mut self,
-        item: &Item,
+        item: &DeltaItem,
         packed: &[u8],
         contents: &[u8],
-        candidates: &[Candidate<'_>],
+        candidates: &[BaseCandidate<'_>],
     ) -> io::Result<Option<Plan>> {
         let form = codec::form_of(packed);
         let base = self.choose(item, contents, candidates)?;
-        // Text in a frame with other text is smaller than in a gzip file of its own, and costs little to make again. The
-        // others pack better than a frame does: a base has to make good for that.
+        // Text in a frame with other text is smaller than in its own gzip file, and costs little to
+        // make again. The other formats pack better than a frame does: only a base makes up for
+        // that.
         if form != Form::Gzip {
             let Some(base) = &base else {
                 return Ok(None);
@@ -213,7 +220,7 @@ impl Planner<'_> {
                 }
             }
         }
-        let place = base.map(|base| base.place);
+        let slice = base.map(|base| base.slice);
         let Some(coding) = codec::find(packed, contents, self.memory, &mut self.memo) else {
             return Ok(None);
         };
@@ -223,22 +230,22 @@ impl Planner<'_> {
                 start: 0,
                 pieces: vec![PlannedPiece::Fresh(0..contents.len() as u64)],
             }],
-            base: place.map_or(Base::None, Base::Whole),
+            base: slice.map_or(Base::None, Base::Whole),
             is_archive: false,
         }))
     }
 }
 
 /// What was chosen as a base.
-struct Chosen {
-    place: Place,
+struct ChosenBase {
+    slice: ObjectSlice,
     base: Vec<u8>,
     /// In thousandths, where it was asked for.
     likeness: Option<u32>,
 }
 
-fn whole(item: &Item) -> Place {
-    Place {
+fn whole(item: &DeltaItem) -> ObjectSlice {
+    ObjectSlice {
         id: item.id,
         form: Form::Raw,
         start: 0,
@@ -247,13 +254,13 @@ fn whole(item: &Item) -> Place {
     }
 }
 
-fn raw(item: &Item, base: Option<Place>) -> Plan {
+fn raw(item: &DeltaItem, base: Option<ObjectSlice>) -> Plan {
     let segment = PlannedSegment {
         coding: None,
         start: 0,
         pieces: vec![PlannedPiece::Fresh(0..item.size)],
     };
-    let base = base.filter(|place| place.len > 0);
+    let base = base.filter(|slice| slice.len > 0);
     Plan {
         segments: vec![segment],
         base: base.map_or(Base::None, Base::Whole),

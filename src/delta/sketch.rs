@@ -1,7 +1,8 @@
-//! How alike contents are, told without comparing them.
+//! Estimates how alike contents are, without comparing them.
 //!
-//! A sketch is the lowest hashes of all strings of eight bytes; the share that two have in common is near that of the strings
-//! themselves (A. Broder, "On the resemblance and containment of documents", 1997). It is a thousand times quicker than trying.
+//! A sketch is the lowest hashes of all strings of eight bytes; the share that two have in common
+//! is near that of the strings themselves (A. Broder, "On the resemblance and containment of
+//! documents", 1997). It is a thousand times quicker than trying.
 
 /// How many hashes a sketch has at most.
 const KEPT: usize = 128;

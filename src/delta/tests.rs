@@ -16,14 +16,14 @@ struct World {
     objects: Mutex<HashMap<ObjectId, Vec<u8>>>,
 }
 
-impl Contents for World {
+impl ObjectReader for World {
     fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
         let bytes = self.objects.lock().unwrap().get(id).cloned();
         Ok(Box::new(Cursor::new(bytes.ok_or(io::ErrorKind::NotFound)?)))
     }
 }
 
-impl Sink for World {
+impl DeltaSink for World {
     fn put(&self, id: &ObjectId, size: u64, fill: &mut Fill<'_>) -> Result<(), PutError> {
         let mut bytes = Vec::new();
         fill(&mut bytes).map_err(|error| PutError::Content(error.to_string()))?;
@@ -38,15 +38,15 @@ impl Sink for World {
 type Files = Vec<(String, Vec<u8>)>;
 
 impl World {
-    fn items(&self, files: &Files) -> Vec<Item> {
-        let mut items: Vec<Item> = Vec::new();
+    fn items(&self, files: &Files) -> Vec<DeltaItem> {
+        let mut items: Vec<DeltaItem> = Vec::new();
         for (path, bytes) in files {
             let id = ObjectId::of(bytes);
             self.objects.lock().unwrap().insert(id, bytes.clone());
             let path = RelPath::new(path.as_bytes()).unwrap();
             match items.iter_mut().find(|item| item.id == id) {
                 Some(item) => item.paths.push(path),
-                None => items.push(Item {
+                None => items.push(DeltaItem {
                     id,
                     size: bytes.len() as u64,
                     paths: vec![path],
@@ -65,7 +65,7 @@ fn encoded(old: &Files, new: &Files) -> Vec<u8> {
     let old = world.items(old);
     let mut new = world.items(new);
     new.retain(|item| !old.iter().any(|known| known.id == item.id));
-    let request = Request {
+    let request = DeltaRequest {
         from: LayerId::from_digest([1; 32]).into(),
         to: LayerId::from_digest([2; 32]).into(),
         manifests: DOCUMENTS,
@@ -76,9 +76,9 @@ fn encoded(old: &Files, new: &Files) -> Vec<u8> {
         full_cost: &|id| world.objects.lock().unwrap()[id].len() as u64,
     };
     let mut out = Vec::new();
-    let options = Options {
+    let options = EncodeOptions {
         level: 3,
-        ..Options::default()
+        ..EncodeOptions::default()
     };
     let mut spool = Cursor::new(Vec::new());
     let cancel = AtomicBool::new(false);
@@ -87,10 +87,10 @@ fn encoded(old: &Files, new: &Files) -> Vec<u8> {
 }
 
 /// Applies a delta where the old files are; returns what was made.
-fn applied(old: &Files, delta: &[u8]) -> Result<(Applied, World), DeltaError> {
+fn applied(old: &Files, delta: &[u8]) -> Result<(ApplyReport, World), DeltaError> {
     let world = World::default();
     world.items(old);
-    let delta = Delta::open(&delta, DOCUMENTS[0], DOCUMENTS[0], &Limits::default())?;
+    let delta = Delta::open(&delta, DOCUMENTS[0], DOCUMENTS[0], &DeltaLimits::default())?;
     delta.manifest()?;
     delta.tree()?;
     let cancel = AtomicBool::new(false);
@@ -134,8 +134,8 @@ fn files_whose_names_differ_in_numbers_alone_get_the_base_that_is_like_them() {
     let old = |n| (name(n, 1), library(n));
     let old: Files = (0..4).map(old).collect();
     for n in 0..4 {
-        // Their names went round by one: nothing but the contents says which is which. Each alone, for a frame of several
-        // files has the bases of all.
+        // Their names went round by one: nothing but the contents says which is which. Each alone,
+        // for a frame of several files has the bases of all.
         let new: Files = vec![(name((n + 1) % 4, 2), changed(library(n)))];
         let delta = encoded(&old, &new);
         assert!(delta.len() < 1000, "{}", delta.len());

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::id::ImageId;
 use crate::store::Repository;
-use crate::trust::Accepted;
+use crate::trust::AcceptedRelease;
 
 /// How far to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,7 +44,7 @@ pub struct SourceRelease {
     pub subscription: Subscription,
     /// What the machine remembers of the channel; none where the release is not the channel's
     /// newest.
-    pub accepted: Option<Accepted>,
+    pub accepted: Option<AcceptedRelease>,
 }
 
 /// How to bring an image onto a target.
@@ -136,7 +136,7 @@ impl Serialize for DeployReport {
 /// Brings an image onto the target at `location`, which is made when absent.
 ///
 /// Commit points, in order: those of [`Change::stage`], [`Change::switch`], [`Change::subscribe`],
-/// [`Accepted::remember`] and [`Change::prune`].
+/// [`AcceptedRelease::remember`] and [`Change::prune`].
 pub fn deploy(
     location: &TargetLocation,
     repository: &Repository,

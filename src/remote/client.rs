@@ -1,4 +1,5 @@
-//! The HTTP client of all remotes: no redirects by itself, no compression, reasons in words and without URLs.
+//! The HTTP client of all remotes: no redirects by itself, no compression, reasons in words and
+//! without URLs.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use rustls::CertificateError;
 use url::Url;
 
 use super::location::is_loopback;
-use super::patience::{Body, Place};
-use super::{RemoteError, Sink};
+use super::patience::{Body, Endpoint};
+use super::{BlobSink, RemoteError};
 use crate::causes::causes;
 use std::ops::Range;
 
-/// The most bytes that are read and dropped to get to a range that a server does not know how to send.
+/// The most bytes that are read and dropped to get to a range that a server does not know how to
+/// send.
 const MAX_SKIP: u64 = 1 << 20;
 
 /// The most bytes of an error's text that are looked at.
@@ -26,32 +28,36 @@ const MAX_ERROR_BYTES: u64 = 16 << 10;
 
 /// Makes the client for `url` and what is beside it.
 ///
-/// A machine that knows no authority of certificates gets one that trusts none: servers without TLS can be used.
-pub(super) fn client(place: &Place, loopback: bool) -> Result<Client, RemoteError> {
-    if let Ok(client) = builder(place, loopback)?.build() {
+/// A machine that knows no authority of certificates gets one that trusts none: servers without TLS
+/// can be used.
+pub(super) fn client(endpoint: &Endpoint, loopback: bool) -> Result<Client, RemoteError> {
+    if let Ok(client) = builder(endpoint, loopback)?.build() {
         return Ok(client);
     }
     let trusting_none = rustls::ClientConfig::builder_with_provider(Arc::new(
         rustls::crypto::aws_lc_rs::default_provider(),
     ))
     .with_safe_default_protocol_versions()
-    .map_err(|error| place.unreachable(format!("there can be no connection: {error}")))?
+    .map_err(|error| endpoint.unreachable(format!("no connection is possible: {error}")))?
     .with_root_certificates(rustls::RootCertStore::empty())
     .with_no_client_auth();
-    builder(place, loopback)?
+    builder(endpoint, loopback)?
         .tls_backend_preconfigured(trusting_none)
         .build()
-        .map_err(|error| place.unreachable(format!("there can be no connection: {}", words(error))))
+        .map_err(|error| {
+            endpoint.unreachable(format!("no connection is possible: {}", words(error)))
+        })
 }
 
-fn builder(place: &Place, loopback: bool) -> Result<ClientBuilder, RemoteError> {
+fn builder(endpoint: &Endpoint, loopback: bool) -> Result<ClientBuilder, RemoteError> {
     let mut headers = HeaderMap::new();
-    // A server that compresses would answer with other bytes than those that the digest and the ranges are of.
+    // A server that compresses would answer with other bytes than those that the digest and the
+    // ranges are of.
     headers.insert(
         ACCEPT_ENCODING,
         "identity"
             .parse()
-            .map_err(|_| place.unreachable("no client"))?,
+            .map_err(|_| endpoint.unreachable("no client"))?,
     );
     let mut builder = Client::builder()
         .default_headers(headers)
@@ -59,7 +65,7 @@ fn builder(place: &Place, loopback: bool) -> Result<ClientBuilder, RemoteError> 
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
-        .connect_timeout(place.options.connect_timeout);
+        .connect_timeout(endpoint.options.connect_timeout);
     if loopback {
         builder = builder.no_proxy();
     }
@@ -67,19 +73,20 @@ fn builder(place: &Place, loopback: bool) -> Result<ClientBuilder, RemoteError> 
 }
 
 /// Says what kept a request from being answered.
-pub(super) fn failed(place: &Place, error: reqwest::Error) -> RemoteError {
-    by_tls(place, &error).unwrap_or_else(|| place.unreachable(words(error)))
+pub(super) fn failed(endpoint: &Endpoint, error: reqwest::Error) -> RemoteError {
+    by_tls(endpoint, &error).unwrap_or_else(|| endpoint.unreachable(words(error)))
 }
 
-/// Says what TLS found wrong, where that is among the causes of an error: nothing that another try would change.
-pub(super) fn by_tls(place: &Place, error: &dyn Error) -> Option<RemoteError> {
+/// Says what TLS found wrong, where that is among the causes of an error: nothing that another try
+/// would change.
+pub(super) fn by_tls(endpoint: &Endpoint, error: &dyn Error) -> Option<RemoteError> {
     let found = causes(error).find_map(of_tls)?;
     match found {
         rustls::Error::InvalidCertificate(error) => {
             let (reason, hint) = flaw(error);
-            Some(place.untrusted(reason, hint))
+            Some(endpoint.untrusted(reason, hint))
         }
-        rustls::Error::InvalidMessage(_) => Some(place.protocol("it does not speak TLS")),
+        rustls::Error::InvalidMessage(_) => Some(endpoint.protocol("it does not speak TLS")),
         _ => None,
     }
 }
@@ -99,7 +106,7 @@ fn flaw(error: &CertificateError) -> (String, &'static str) {
     let reason = match error {
         E::UnknownIssuer | E::BadSignature => {
             return (
-                "no authority that this machine knows answers for its certificate".to_owned(),
+                "no authority that this machine knows has signed its certificate".to_owned(),
                 "if that server is yours, make its authority known to this machine (ca-certificates), or name its file in SSL_CERT_FILE",
             );
         }
@@ -149,11 +156,11 @@ pub(super) fn content_length(response: &Response) -> Option<u64> {
 }
 
 /// Turns an answer into its bytes; encoded ones are refused.
-pub(super) fn body(place: &Place, response: Response) -> Result<Body, RemoteError> {
+pub(super) fn body(endpoint: &Endpoint, response: Response) -> Result<Body, RemoteError> {
     if let Some(coding) = header(&response, CONTENT_ENCODING)
         && !coding.eq_ignore_ascii_case("identity")
     {
-        return Err(place.protocol(format!(
+        return Err(endpoint.protocol(format!(
             "it sends '{coding}' content, which was not asked for"
         )));
     }
@@ -162,10 +169,10 @@ pub(super) fn body(place: &Place, response: Response) -> Result<Body, RemoteErro
 
 /// Moves the bytes of the answer to a request for `range` into a sink.
 pub(super) async fn ranged(
-    place: &Place,
+    endpoint: &Endpoint,
     response: Response,
     range: Range<u64>,
-    sink: &mut Sink<'_>,
+    sink: &mut BlobSink<'_>,
 ) -> Result<(), RemoteError> {
     let length = range.end - range.start;
     let asked = format!("bytes {}-{}", range.start, range.end - 1);
@@ -177,49 +184,58 @@ pub(super) async fn ranged(
                 .strip_prefix(&asked)
                 .is_some_and(|rest| rest.starts_with('/'));
             if !exact {
-                return Err(place.protocol(format!("it sends {found} where {asked} was asked for")));
+                return Err(
+                    endpoint.protocol(format!("it sends {found} where {asked} was asked for"))
+                );
             }
             if let Some(declared) = declared.filter(|declared| *declared != length) {
-                return Err(place.protocol(format!(
+                return Err(endpoint.protocol(format!(
                     "it sends {declared} bytes where {length} were asked for"
                 )));
             }
-            let body = body(place, response)?;
-            place.pump(body, 0, length, false, sink).await
+            let body = body(endpoint, response)?;
+            endpoint.pump(body, 0, length, false, sink).await
         }
-        StatusCode::OK if range.start > MAX_SKIP => Err(place.protocol(format!(
+        StatusCode::OK if range.start > MAX_SKIP => Err(endpoint.protocol(format!(
             "it does not send ranges: all was sent where {asked} was asked for"
         ))),
         StatusCode::OK => {
             if let Some(declared) = declared.filter(|declared| *declared < range.end) {
-                return Err(place.protocol(format!(
+                return Err(endpoint.protocol(format!(
                     "it has {declared} bytes where {asked} was asked for"
                 )));
             }
-            let body = body(place, response)?;
-            place.pump(body, range.start, length, true, sink).await
+            let body = body(endpoint, response)?;
+            endpoint.pump(body, range.start, length, true, sink).await
         }
-        StatusCode::RANGE_NOT_SATISFIABLE => Err(place.protocol(format!("it ends before {asked}"))),
-        status => Err(place.protocol(format!("it answers {status} to a request for a range"))),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            Err(endpoint.protocol(format!("it ends before {asked}")))
+        }
+        status => Err(endpoint.protocol(format!("it answers {status} to a request for a range"))),
     }
 }
 
 /// Turns an answer that is no success into an error.
-pub(super) async fn refused(place: &Place, response: Response, hint: &str) -> RemoteError {
+pub(super) async fn refused(endpoint: &Endpoint, response: Response, hint: &str) -> RemoteError {
     let status = response.status();
     let mut text = String::new();
-    if let Ok(body) = body(place, response)
-        && let Ok(bytes) = place.collect(body, MAX_ERROR_BYTES, "the error").await
+    if let Ok(body) = body(endpoint, response)
+        && let Ok(bytes) = endpoint.collect(body, MAX_ERROR_BYTES, "the error").await
     {
         text = String::from_utf8_lossy(&bytes).into_owned();
     }
-    classify(place, status, &text, hint)
+    classify(endpoint, status, &text, hint)
 }
 
 /// Sorts an answer that is no success by what can be done about it.
-pub(super) fn classify(place: &Place, status: StatusCode, text: &str, hint: &str) -> RemoteError {
+pub(super) fn classify(
+    endpoint: &Endpoint,
+    status: StatusCode,
+    text: &str,
+    hint: &str,
+) -> RemoteError {
     if status == StatusCode::TOO_MANY_REQUESTS {
-        return place.unreachable(format!("it answers {status}"));
+        return endpoint.unreachable(format!("it answers {status}"));
     }
     let lower = text.to_ascii_lowercase();
     let full = [
@@ -230,7 +246,7 @@ pub(super) fn classify(place: &Place, status: StatusCode, text: &str, hint: &str
         "disk full",
     ];
     if status == StatusCode::INSUFFICIENT_STORAGE || full.iter().any(|word| lower.contains(word)) {
-        return place.full(format!("it answers {status}"));
+        return endpoint.full(format!("it answers {status}"));
     }
     let expired = [
         "expiredtoken",
@@ -239,19 +255,20 @@ pub(super) fn classify(place: &Place, status: StatusCode, text: &str, hint: &str
         "token has expired",
     ];
     if expired.iter().any(|word| lower.contains(word)) {
-        return place.denied("the credentials have expired", hint);
+        return endpoint.denied("the credentials have expired", hint);
     }
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-        return place.denied(format!("it answers {status}"), hint);
+        return endpoint.denied(format!("it answers {status}"), hint);
     }
     let again = status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT;
     match again {
-        true => place.unreachable(format!("it answers {status}")),
-        false => place.protocol(format!("it answers {status}")),
+        true => endpoint.unreachable(format!("it answers {status}")),
+        false => endpoint.protocol(format!("it answers {status}")),
     }
 }
 
-/// Says whether a redirect may be followed by everybody: to the same host, and never from https to http.
+/// Says whether a redirect may be followed by everybody: to the same host, and never from https to
+/// http.
 pub(super) fn same_host(from: &Url, to: &Url) -> bool {
     let upgrade = from.scheme() == "http" && to.scheme() == "https";
     let same_port = from.scheme() == to.scheme() && from.port() == to.port();

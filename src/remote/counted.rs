@@ -4,18 +4,18 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Artifact, Head, Mirrors, Remote, RemoteError, Revision, Sink, WritableRemote};
+use super::{Artifact, BlobSink, Head, Mirrors, Remote, RemoteError, Revision, WritableRemote};
 use crate::sha256::Sha256;
 
 /// A remote, and how much it was used.
-pub struct Counted<R> {
+pub struct CountingRemote<R> {
     inner: R,
     requests: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
 }
 
-impl<R> Counted<R> {
+impl<R> CountingRemote<R> {
     /// Counts from zero.
     pub fn new(inner: R) -> Self {
         Self {
@@ -26,7 +26,8 @@ impl<R> Counted<R> {
         }
     }
 
-    /// Returns how many things were asked of the remote. A retry after a fault, or asking for a token, counts no more.
+    /// Returns how many things were asked of the remote. A retry after a fault, or asking for a
+    /// token, counts no more.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -51,7 +52,7 @@ impl<R> Counted<R> {
     }
 }
 
-impl<R: Remote> Remote for Counted<R> {
+impl<R: Remote> Remote for CountingRemote<R> {
     fn location(&self) -> &str {
         self.inner.location()
     }
@@ -73,7 +74,7 @@ impl<R: Remote> Remote for Counted<R> {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         if !range.is_empty() {
             self.asked();
@@ -95,7 +96,7 @@ impl<R: Remote> Remote for Counted<R> {
     }
 }
 
-impl<R: WritableRemote> WritableRemote for Counted<R> {
+impl<R: WritableRemote> WritableRemote for CountingRemote<R> {
     fn put_blob(
         &self,
         blob: &Sha256,
@@ -124,7 +125,7 @@ impl<R: WritableRemote> WritableRemote for Counted<R> {
     }
 }
 
-impl Counted<Mirrors> {
+impl CountingRemote<Mirrors> {
     /// Reads the head of one of the mirrors, by its place.
     pub fn read_head_of(&self, index: usize, limit: u64) -> Result<Option<Head>, RemoteError> {
         self.asked();

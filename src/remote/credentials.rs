@@ -1,9 +1,10 @@
-//! Credentials from the usual places of each ecosystem. They are never shown: the types have no `Debug`.
+//! Credentials from the usual places of each ecosystem. They are never shown: the types have no
+//! `Debug`.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -11,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
-use super::patience::Place;
+use super::patience::Endpoint;
 use super::{Environment, RemoteError};
 
 /// The most bytes that a file of credentials, or a helper's answer, has.
@@ -39,10 +40,10 @@ pub(super) fn basic(login: &Login) -> Option<HeaderValue> {
 }
 
 /// Reads a small file; none when it is not there. What it says never gets into an error.
-fn read(place: &Place, path: &Path) -> Result<Option<String>, RemoteError> {
+fn read(endpoint: &Endpoint, path: &Path) -> Result<Option<String>, RemoteError> {
     let failed = |reason: String| {
         let path = path.display();
-        place.denied(
+        endpoint.denied(
             format!("cannot read credentials from '{path}': {reason}"),
             "mend or remove that file",
         )
@@ -58,14 +59,14 @@ fn read(place: &Place, path: &Path) -> Result<Option<String>, RemoteError> {
 }
 
 /// Looks a host up in the file of curl, ftp and others: netrc(5).
-pub(super) fn netrc(place: &Place, host: &str) -> Result<Option<Login>, RemoteError> {
-    let environment = &place.options.environment;
+pub(super) fn netrc(endpoint: &Endpoint, host: &str) -> Result<Option<Login>, RemoteError> {
+    let environment = &endpoint.options.environment;
     let path = match environment.get("NETRC") {
         Some(path) => Some(path.into()),
         None => environment.home(".netrc"),
     };
     let text = match path {
-        Some(path) => read(place, &path)?.unwrap_or_default(),
+        Some(path) => read(endpoint, &path)?.unwrap_or_default(),
         None => return Ok(None),
     };
     Ok(netrc_entry(&text, host))
@@ -94,7 +95,7 @@ fn netrc_entry(text: &str, host: &str) -> Option<Login> {
                 secret = if inside { value } else { secret };
             }
             "account" => drop(words.next()),
-            // What follows the name of a macro is not ours to read.
+            // The text of a macro is skipped.
             "macdef" => break,
             _ => {}
         }
@@ -103,9 +104,10 @@ fn netrc_entry(text: &str, host: &str) -> Option<Login> {
     Some(Login { user, secret })
 }
 
-/// What profiles of the AWS tools say: `~/.aws/credentials` before `~/.aws/config`; keys in lower case.
-pub(super) fn aws_profile(place: &Place) -> Result<BTreeMap<String, String>, RemoteError> {
-    let environment = &place.options.environment;
+/// What profiles of the AWS tools say: `~/.aws/credentials` before `~/.aws/config`; keys in lower
+/// case.
+pub(super) fn aws_profile(endpoint: &Endpoint) -> Result<BTreeMap<String, String>, RemoteError> {
+    let environment = &endpoint.options.environment;
     let profile = environment.get("AWS_PROFILE").unwrap_or("default");
     let file = |variable: &str, below: &str| {
         let path = environment.get(variable).map(Into::into);
@@ -124,7 +126,7 @@ pub(super) fn aws_profile(place: &Place) -> Result<BTreeMap<String, String>, Rem
     ];
     for (path, section) in files {
         let Some(path) = path else { continue };
-        let text = read(place, &path)?.unwrap_or_default();
+        let text = read(endpoint, &path)?.unwrap_or_default();
         found.extend(ini_section(&text, &section));
         if profile == "default" {
             found.extend(ini_section(&text, profile));
@@ -186,11 +188,11 @@ struct DockerAuth {
 
 /// Looks a repository of a registry up where podman and docker keep what they know.
 pub(super) fn registry(
-    place: &Place,
+    endpoint: &Endpoint,
     host: &str,
     repository: &str,
 ) -> Result<Option<RegistryLogin>, RemoteError> {
-    let environment = &place.options.environment;
+    let environment = &endpoint.options.environment;
     let below = |variable: &str, name: &str| Some(Path::new(environment.get(variable)?).join(name));
     let files = match environment.get("REGISTRY_AUTH_FILE") {
         Some(path) => vec![Some(path.into())],
@@ -202,15 +204,15 @@ pub(super) fn registry(
         ],
     };
     for path in files.into_iter().flatten() {
-        let Some(text) = read(place, &path)? else {
+        let Some(text) = read(endpoint, &path)? else {
             continue;
         };
         let config: DockerConfig = serde_json::from_str(&text).map_err(|error| {
             let (path, line) = (path.display(), error.line());
             let reason = format!("'{path}' is no file of credentials: line {line} is wrong");
-            place.denied(reason, "mend or remove that file")
+            endpoint.denied(reason, "mend or remove that file")
         })?;
-        if let Some(login) = in_config(place, &config, host, repository)? {
+        if let Some(login) = in_config(endpoint, &config, host, repository)? {
             return Ok(Some(login));
         }
     }
@@ -218,12 +220,13 @@ pub(super) fn registry(
 }
 
 fn in_config(
-    place: &Place,
+    endpoint: &Endpoint,
     config: &DockerConfig,
     host: &str,
     repository: &str,
 ) -> Result<Option<RegistryLogin>, RemoteError> {
-    // containers-auth.json(5): the most specific key counts. Docker's own registry is under an old name.
+    // containers-auth.json(5): the most specific key counts. Docker's own registry is under an old
+    // name.
     let mut keys = vec![format!("{host}/{repository}")];
     while let Some((shorter, _)) = keys.last().and_then(|key| key.rsplit_once('/')) {
         keys.push(shorter.to_owned());
@@ -242,7 +245,7 @@ fn in_config(
             return Ok(inline);
         }
         if let Some(helper) = helper.or(store.then_some(&config.store))
-            && let Some(login) = ask_helper(place, helper, key)?
+            && let Some(login) = ask_helper(endpoint, helper, key)?
         {
             return Ok(Some(login));
         }
@@ -277,7 +280,7 @@ struct HelperAnswer {
 
 /// Asks `docker-credential-NAME get`, which reads a server from standard input and answers in JSON.
 fn ask_helper(
-    place: &Place,
+    endpoint: &Endpoint,
     name: &str,
     server: &str,
 ) -> Result<Option<RegistryLogin>, RemoteError> {
@@ -285,15 +288,40 @@ fn ask_helper(
     let program = format!("docker-credential-{name}");
     let failed = |reason: &str| {
         let hint = "mend the helper, or take it out of the file that names it";
-        place.denied(format!("the credential helper '{program}' {reason}"), hint)
+        endpoint.denied(format!("the credential helper '{program}' {reason}"), hint)
     };
     if name.is_empty() || !name.bytes().all(fits) {
-        return Err(failed("has a name that no helper has"));
+        return Err(failed("has a name that no helper can have"));
     }
-    let mut child = Command::new(&program)
+    let (status, text) = run_helper(endpoint, &program, server, &failed)?;
+    if !status.success() {
+        return match text.contains("credentials not found") {
+            true => Ok(None),
+            false => Err(failed("fails")),
+        };
+    }
+    let answer: HelperAnswer =
+        serde_json::from_str(&text).map_err(|_| failed("does not answer with JSON"))?;
+    Ok(Some(match answer.user.as_str() {
+        "<token>" => RegistryLogin::Identity(answer.secret),
+        _ => RegistryLogin::Password(Login {
+            user: answer.user,
+            secret: answer.secret,
+        }),
+    }))
+}
+
+/// Runs a helper, and returns how it ended and what it wrote.
+fn run_helper(
+    endpoint: &Endpoint,
+    program: &str,
+    server: &str,
+    failed: &dyn Fn(&str) -> RemoteError,
+) -> Result<(ExitStatus, String), RemoteError> {
+    let mut child = Command::new(program)
         .arg("get")
         .env_clear()
-        .envs(place.options.environment.iter())
+        .envs(endpoint.options.environment.iter())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -313,13 +341,13 @@ fn ask_helper(
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if started.elapsed() < HELPER_TIMEOUT && place.interrupted().is_ok() => {
+            Ok(None) if started.elapsed() < HELPER_TIMEOUT && endpoint.interrupted().is_ok() => {
                 std::thread::sleep(Duration::from_millis(20));
             }
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
-                place.interrupted()?;
+                endpoint.interrupted()?;
                 return Err(failed("does not answer"));
             }
         }
@@ -328,22 +356,8 @@ fn ask_helper(
         .join()
         .ok()
         .flatten()
-        .ok_or_else(|| failed("answers no text"))?;
-    if !status.success() {
-        return match text.contains("credentials not found") {
-            true => Ok(None),
-            false => Err(failed("fails")),
-        };
-    }
-    let answer: HelperAnswer =
-        serde_json::from_str(&text).map_err(|_| failed("answers no JSON"))?;
-    Ok(Some(match answer.user.as_str() {
-        "<token>" => RegistryLogin::Identity(answer.secret),
-        _ => RegistryLogin::Password(Login {
-            user: answer.user,
-            secret: answer.secret,
-        }),
-    }))
+        .ok_or_else(|| failed("does not answer with text"))?;
+    Ok((status, text))
 }
 
 /// Tells whether an environment names S3 keys itself.
@@ -384,17 +398,17 @@ mod tests {
         let text =
             r#"{"auths": {"h:5000": {"auth": "YTpi"}, "h:5000/team": {"auth": "Yzpk"}, "x": {}}}"#;
         let config: DockerConfig = serde_json::from_str(text).unwrap();
-        let place = Place {
+        let endpoint = Endpoint {
             name: "oci://h:5000/team/app".to_owned(),
             options: Default::default(),
         };
         for (repository, expected) in [("team/app", "c:d"), ("other", "a:b")] {
-            let login = in_config(&place, &config, "h:5000", repository).unwrap();
+            let login = in_config(&endpoint, &config, "h:5000", repository).unwrap();
             let Some(RegistryLogin::Password(login)) = login else {
                 panic!("no login for {repository}");
             };
             assert_eq!(format!("{}:{}", login.user, login.secret), expected);
         }
-        assert!(in_config(&place, &config, "x", "y").unwrap().is_none());
+        assert!(in_config(&endpoint, &config, "x", "y").unwrap().is_none());
     }
 }

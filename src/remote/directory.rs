@@ -1,4 +1,5 @@
-//! A remote in a directory: on this machine, on a network filesystem, on a medium that was carried here.
+//! A remote in a directory: on this machine, on a network filesystem, on a medium that was carried
+//! here.
 
 use std::fs::{self, File, OpenOptions as FileOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -9,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use sha2::Digest as _;
 
-use super::patience::{Place, local, random};
-use super::{Head, OpenOptions, Remote, RemoteError, Revision, Sink, WritableRemote, blob_key};
+use super::patience::{Endpoint, local, random};
+use super::{
+    BlobSink, Head, Remote, RemoteError, RemoteOptions, Revision, WritableRemote, blob_key,
+};
 use crate::durable::{Disk, DurableError, Lock, LockMode, RealDisk, replace_file};
 use crate::sha256::Sha256;
 
@@ -23,16 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A remote in a directory.
 pub(super) struct Directory {
     root: PathBuf,
-    place: Place,
+    endpoint: Endpoint,
     writable: bool,
 }
 
 impl Directory {
-    /// Names a directory; nothing is touched yet. One to write to is made when something is written.
-    pub fn new(root: &Path, options: &OpenOptions, writable: bool) -> Self {
+    /// Names a directory; nothing is touched yet. A directory to write to is made when something is
+    /// written.
+    pub fn new(root: &Path, options: &RemoteOptions, writable: bool) -> Self {
         Self {
             root: root.to_owned(),
-            place: Place {
+            endpoint: Endpoint {
                 name: root.display().to_string(),
                 options: options.clone(),
             },
@@ -41,11 +45,11 @@ impl Directory {
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> RemoteError {
-        self.place
+        self.endpoint
             .unreachable(format!("cannot read '{what}': {error}"))
     }
 
-    /// Opens a regular file; other things could block for ever, or be of somebody else.
+    /// Opens a regular file; anything else could block for ever, or belong to somebody else.
     fn open(&self, key: &str) -> Result<Option<(File, u64)>, RemoteError> {
         let path = self.root.join(key);
         let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
@@ -57,44 +61,46 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return match self.root.is_dir() || self.writable {
                     true => Ok(None),
-                    false => Err(self.place.unreachable("there is no such directory")),
+                    false => Err(self.endpoint.unreachable("there is no such directory")),
                 };
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let hint = "let this user read all below the directory";
                 return Err(self
-                    .place
+                    .endpoint
                     .denied(format!("cannot read '{key}': {error}"), hint));
             }
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(self.place.protocol(format!("'{key}' is a symlink")));
+                return Err(self.endpoint.protocol(format!("'{key}' is a symlink")));
             }
             result => result.map_err(|error| self.failed(key, &error))?,
         };
         let metadata = file.metadata().map_err(|error| self.failed(key, &error))?;
         if !metadata.is_file() {
-            return Err(self.place.protocol(format!("'{key}' is no regular file")));
+            return Err(self
+                .endpoint
+                .protocol(format!("'{key}' is no regular file")));
         }
         Ok(Some((file, metadata.len())))
     }
 
     fn written(&self, error: DurableError) -> RemoteError {
         match error {
-            DurableError::Full { source, .. } => self.place.full(source.to_string()),
+            DurableError::Full { source, .. } => self.endpoint.full(source.to_string()),
             DurableError::Io { verb, path, source }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 let reason = format!("cannot {verb} '{}': {source}", path.display());
                 let hint = "let this user write to the directory";
-                self.place.denied(reason, hint)
+                self.endpoint.denied(reason, hint)
             }
             DurableError::Io { verb, path, source } => {
                 let path = path.display();
-                self.place
+                self.endpoint
                     .unreachable(format!("cannot {verb} '{path}': {source}"))
             }
             error @ (DurableError::Locked { .. } | DurableError::Latched { .. }) => {
-                self.place.unreachable(error.to_string())
+                self.endpoint.unreachable(error.to_string())
             }
         }
     }
@@ -124,7 +130,7 @@ impl Directory {
         let path = self.root.join(".lock");
         let started = Instant::now();
         loop {
-            self.place.interrupted()?;
+            self.endpoint.interrupted()?;
             let take = Lock::take(
                 &path,
                 LockMode::Exclusive,
@@ -144,7 +150,7 @@ impl Directory {
 
 impl Remote for Directory {
     fn location(&self) -> &str {
-        &self.place.name
+        &self.endpoint.name
     }
 
     fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError> {
@@ -156,7 +162,7 @@ impl Remote for Directory {
             .read_to_end(&mut bytes)
             .map_err(|error| self.failed("head", &error))?;
         if bytes.len() as u64 > limit {
-            return Err(self.place.too_big("the head", limit));
+            return Err(self.endpoint.too_big("the head", limit));
         }
         Ok(Some(head_of(bytes)))
     }
@@ -169,7 +175,7 @@ impl Remote for Directory {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         if range.is_empty() {
             return Ok(());
@@ -177,14 +183,14 @@ impl Remote for Directory {
         let key = blob_key(blob);
         let Some((mut file, size)) = self.open(&key)? else {
             return Err(RemoteError::NoBlob {
-                location: self.place.name.clone(),
+                location: self.endpoint.name.clone(),
                 blob: *blob,
             });
         };
         if size < range.end {
             let asked = format!("bytes {}-{}", range.start, range.end - 1);
             return Err(self
-                .place
+                .endpoint
                 .protocol(format!("it has {size} bytes where {asked} was asked for")));
         }
         file.seek(SeekFrom::Start(range.start))
@@ -192,12 +198,12 @@ impl Remote for Directory {
         let mut left = range.end - range.start;
         let mut buffer = vec![0; CHUNK.min(left as usize)];
         while left > 0 {
-            self.place.interrupted()?;
+            self.endpoint.interrupted()?;
             let most = left.min(buffer.len() as u64) as usize;
             let count = match file.read(&mut buffer[..most]) {
                 Ok(0) => {
                     return Err(self
-                        .place
+                        .endpoint
                         .protocol(format!("'{key}' shrinks while it is read")));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -210,7 +216,7 @@ impl Remote for Directory {
     }
 }
 
-/// A file that is being put and was not written to for so long belongs to nobody any more.
+/// After this time without a write, a partial file belongs to a publisher that is gone.
 const ABANDONED: Duration = Duration::from_secs(86_400);
 
 impl WritableRemote for Directory {
@@ -230,11 +236,11 @@ impl WritableRemote for Directory {
         let beside = dir.join(format!(".{blob}.{}-{:x}.new", std::process::id(), random()));
         let disk = RealDisk;
         let stored = (|| {
-            let mut source = Source::new(blob, file, size)?;
+            let mut source = BlobReader::new(blob, file, size)?;
             let mut fault = None;
             let write = disk.write(&beside, 0o644, &mut |out| {
                 while let Some(bytes) = source.next().map_err(|error| stop(&mut fault, error))? {
-                    let interrupted = self.place.interrupted();
+                    let interrupted = self.endpoint.interrupted();
                     interrupted.map_err(|error| stop(&mut fault, error))?;
                     out.write_all(bytes)?;
                     progress(bytes.len() as u64);
@@ -251,7 +257,8 @@ impl WritableRemote for Directory {
             rest.map_err(|error| self.written(error))
         })();
         if stored.is_err() {
-            // What is left beside is nobody's: the error that is reported matters more than a failure to remove it.
+            // The partial file belongs to nobody: the reported error matters more than a failure to
+            // remove it.
             let _ = disk.remove(&beside);
         }
         stored
@@ -262,7 +269,7 @@ impl WritableRemote for Directory {
         let _lock = self.lock()?;
         let found = self.read_head(u64::MAX - 1)?.map(|head| head.revision);
         if found.as_ref() != expected {
-            return Err(self.place.moved());
+            return Err(self.endpoint.moved());
         }
         let path = self.root.join("head");
         replace_file(&RealDisk, &path, 0o644, bytes).map_err(|error| self.written(error))?;
@@ -271,7 +278,7 @@ impl WritableRemote for Directory {
     }
 }
 
-/// Removes what publishers that were killed left beside blobs; as far as that is possible, for it is in nobody's way.
+/// Removes what killed publishers left beside blobs, as far as possible: it is in nobody's way.
 fn sweep(blobs: &Path) {
     let is_left = |file: &fs::DirEntry| {
         let name = file.file_name();
@@ -303,8 +310,8 @@ pub(super) fn digest(bytes: &[u8]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(bytes).into())
 }
 
-/// The local file of a blob that is being put: its bytes in order, and an error instead of the end if they are others.
-pub(super) struct Source<'a> {
+/// Reads the local file of a blob that is being put, and fails at the end if its digest differs.
+pub(super) struct BlobReader<'a> {
     blob: Sha256,
     file: &'a mut File,
     left: u64,
@@ -312,7 +319,7 @@ pub(super) struct Source<'a> {
     buffer: Vec<u8>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> BlobReader<'a> {
     pub fn new(blob: &Sha256, file: &'a mut File, size: u64) -> Result<Self, RemoteError> {
         file.rewind().map_err(|error| unread(blob, error))?;
         Ok(Self {
@@ -324,7 +331,8 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Returns the next bytes, or none after the last one, when all were those that the digest names.
+    /// Returns the next bytes, or none after the last one, when all were those that the digest
+    /// names.
     pub fn next(&mut self) -> Result<Option<&[u8]>, RemoteError> {
         if self.left == 0 {
             let found: [u8; 32] = std::mem::take(&mut self.hasher).finalize().into();

@@ -123,7 +123,7 @@ fn s3(rest: &str) -> Result<Location, String> {
     let fits =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
     if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(fits) {
-        return Err(format!("'{bucket}' is no name of a bucket"));
+        return Err(format!("'{bucket}' is not the name of a bucket"));
     }
     let safe = |part: &str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+=".contains(&byte);
@@ -131,7 +131,7 @@ fn s3(rest: &str) -> Result<Location, String> {
     };
     if !prefix.is_empty() && !prefix.split('/').all(safe) {
         return Err(format!(
-            "'{prefix}' is no prefix of letters, digits and ._-+="
+            "'{prefix}' is not a prefix of letters, digits and ._-+="
         ));
     }
     Ok(Location::S3 {
@@ -140,7 +140,8 @@ fn s3(rest: &str) -> Result<Location, String> {
     })
 }
 
-/// The grammar of the OCI distribution specification: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, joined by slashes.
+/// The grammar of the OCI distribution specification: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, joined
+/// by slashes.
 fn registry(rest: &str) -> Result<Location, String> {
     let form = "write oci://host[:port]/repository";
     let (host, repository) = rest
@@ -165,7 +166,7 @@ fn registry(rest: &str) -> Result<Location, String> {
     };
     if repository.len() > 200 || !repository.split('/').all(word) {
         return Err(format!(
-            "'{repository}' is no name of a repository: lower-case words, joined by '/', '.', '_' and '-'"
+            "'{repository}' is not the name of a repository: lower-case words, joined by '/', '.', '_' and '-'"
         ));
     }
     Ok(Location::Registry {
@@ -259,7 +260,7 @@ mod tests {
         let error = "remote".parse::<Location>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "'remote' is no location of a remote: a directory starts with '/' or './': write './remote'"
+            "'remote' is not the location of a remote: a directory starts with '/' or './': write './remote'"
         );
     }
 }

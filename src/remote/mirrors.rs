@@ -1,25 +1,25 @@
-//! Several remotes with the same contents, in the order in which they are asked.
+//! Mirrors: several remotes with the same contents, asked in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::patience::Place;
-use super::{Head, Location, OpenOptions, Remote, RemoteError, Sink, open};
+use super::patience::Endpoint;
+use super::{BlobSink, Head, Location, Remote, RemoteError, RemoteOptions, open};
 use crate::sha256::Sha256;
 
 /// Remotes with the same contents. One that failed is asked last for the rest of the run.
 ///
-/// Blobs are named by their digest, so that one may come from several remotes. Heads may differ, because a mirror may be
-/// behind: callers read each and decide.
+/// Blobs are named by their digest, so that one may come from several remotes. Heads may differ,
+/// because a mirror may be behind: callers read each and decide.
 pub struct Mirrors {
     remotes: Vec<Box<dyn Remote>>,
     /// Indices into `remotes`, in the order in which they are asked.
     order: Mutex<Vec<usize>>,
-    /// Who sent something of a blob that nobody found wrong yet.
+    /// Which remotes sent bytes of a blob that were not found damaged.
     senders: Mutex<BTreeMap<Sha256, BTreeSet<usize>>>,
-    /// How often and how patiently all are asked again when none answered; once where that is not said.
-    patience: Option<Place>,
+    /// How often and how patiently all are asked again when none answered; `None` for once.
+    patience: Option<Endpoint>,
 }
 
 impl Mirrors {
@@ -34,10 +34,10 @@ impl Mirrors {
         }
     }
 
-    /// Opens them in order of preference. Where there are several, each is asked once before the next one is: one that is silent
-    /// costs one wait, and tries again are rounds of all.
-    pub fn open(locations: &[Location], options: &OpenOptions) -> Result<Self, RemoteError> {
-        let once = OpenOptions {
+    /// Opens them in order of preference. Where there are several, each is asked once before the
+    /// next one is: one that is silent costs one wait, and tries again are rounds of all.
+    pub fn open(locations: &[Location], options: &RemoteOptions) -> Result<Self, RemoteError> {
+        let once = RemoteOptions {
             attempts: 1,
             ..options.clone()
         };
@@ -46,7 +46,7 @@ impl Mirrors {
             _ => {
                 let name = "all mirrors".to_owned();
                 let options = options.clone();
-                (&once, Some(Place { name, options }))
+                (&once, Some(Endpoint { name, options }))
             }
         };
         let remotes = locations.iter().map(|location| open(location, each));
@@ -56,11 +56,12 @@ impl Mirrors {
         })
     }
 
-    /// Waits before all are asked again, of whom none answered `rounds` times; false where that was often enough.
+    /// Waits before all are asked again, of whom none answered `rounds` times; false where that was
+    /// often enough.
     pub fn again(&self, rounds: u32) -> Result<bool, RemoteError> {
         match &self.patience {
-            Some(place) if rounds < place.options.attempts => {
-                place.back_off(rounds)?;
+            Some(endpoint) if rounds < endpoint.options.attempts => {
+                endpoint.back_off(rounds)?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -96,7 +97,8 @@ impl Mirrors {
         }
     }
 
-    /// Asks one after the other. When all fail, the first fault is reported, because the first one is the preferred one.
+    /// Asks one after the other. When all fail, the first fault is reported, because the first one
+    /// is the preferred one.
     fn ask<T>(
         &self,
         mut ask: impl FnMut(usize, &dyn Remote) -> Result<T, RemoteError>,
@@ -106,7 +108,7 @@ impl Mirrors {
             let (mut first, mut may_pass) = (None, false);
             for index in self.order() {
                 match ask(index, self.remotes[index].as_ref()) {
-                    // Neither is the fault of a mirror.
+                    // No mirror is at fault.
                     Err(error @ (RemoteError::Interrupted | RemoteError::Local { .. })) => {
                         return Err(error);
                     }
@@ -136,7 +138,8 @@ impl Remote for Mirrors {
             .map_or("", |index| self.remotes[*index].location())
     }
 
-    /// Reads the head of the first one that answers; callers that verify go through [`Mirrors::get`].
+    /// Reads the head of the first one that answers; callers that verify go through
+    /// [`Mirrors::get`].
     fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError> {
         self.ask(|_, remote| remote.read_head(limit))
     }
@@ -144,14 +147,14 @@ impl Remote for Mirrors {
     fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError> {
         for index in self.order() {
             match self.remotes[index].blob_size(blob) {
-                // A mirror that is behind is no bad mirror.
+                // A mirror that is behind is not a bad mirror.
                 Ok(None) => {}
                 Ok(size) => return Ok(size),
                 Err(RemoteError::Interrupted) => return Err(RemoteError::Interrupted),
                 Err(_) => self.demote(index),
             }
         }
-        // None has it, or those that may have it do not answer: the difference is one more round.
+        // Either none has it, or those that may have it do not answer: one more round tells.
         self.ask(|_, remote| remote.blob_size(blob))
     }
 
@@ -159,7 +162,7 @@ impl Remote for Mirrors {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         let mut at = range.start;
         self.ask(|index, remote| {

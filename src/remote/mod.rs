@@ -1,10 +1,12 @@
 //! Where published layers and images live: a directory, a web server, an S3 store, an OCI registry.
 //!
-//! A remote holds two kinds of things: **blobs**, immutable and named by the SHA-256 digest of their bytes (packs and
-//! deltas), and one mutable file, the **head**, which is replaced as a whole and only when it is still what the writer saw.
-//! All that is signed is in the head. Nothing that comes from here is trusted: callers check digests and signatures.
+//! A remote holds two kinds of things: **blobs**, immutable and named by the SHA-256 digest of
+//! their bytes (packs and deltas), and one mutable file, the **head**, which is replaced as a whole
+//! and only when it is still what the writer saw. All that is signed is in the head. Nothing here
+//! is trusted: callers check digests and signatures.
 //!
-//! The traits are synchronous; threads read in parallel. What is asynchronous stays within this module.
+//! The traits are synchronous; threads read in parallel. What is asynchronous stays within this
+//! module.
 
 mod client;
 mod counted;
@@ -22,17 +24,17 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 
-pub use counted::Counted;
+pub use counted::CountingRemote;
 pub use location::Location;
 pub use mirrors::Mirrors;
-pub use options::{Environment, OpenOptions, Remark};
+pub use options::{Environment, RemarkHandler, RemoteOptions};
 
 use crate::sha256::Sha256;
 
 /// Opens a remote to read from it. Nothing is asked of it yet.
 ///
 /// Remotes wait on the calling thread: they must not be used on a thread of a tokio runtime.
-pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Remote>, RemoteError> {
+pub fn open(location: &Location, options: &RemoteOptions) -> Result<Box<dyn Remote>, RemoteError> {
     let name = location.to_string();
     Ok(match location {
         Location::Directory(path) => Box::new(directory::Directory::new(path, options, false)),
@@ -44,10 +46,11 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Remote
     })
 }
 
-/// Opens a remote to publish to it. Nothing is asked of it yet; a directory is made when something is written.
+/// Opens a remote to publish to it. Nothing is asked of it yet; a directory is made when something
+/// is written.
 pub fn open_writable(
     location: &Location,
-    options: &OpenOptions,
+    options: &RemoteOptions,
 ) -> Result<Box<dyn WritableRemote>, RemoteError> {
     let name = location.to_string();
     Ok(match location {
@@ -66,28 +69,30 @@ fn blob_key(blob: &Sha256) -> String {
     format!("blobs/sha256/{}/{hex}", &hex[..2])
 }
 
-/// What a remote can do for everybody.
+/// What every remote can do.
 pub trait Remote: Send + Sync {
     /// Returns where the remote is, for messages: without credentials.
     fn location(&self) -> &str;
 
-    /// Reads the head; none where nothing was published yet. One that exceeds `limit` bytes is an error.
+    /// Reads the head; none where nothing was published yet. One that exceeds `limit` bytes is an
+    /// error.
     fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError>;
 
     /// Returns the size of a blob in bytes; none where it is not there.
     fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError>;
 
-    /// Reads exactly the bytes `range` of a blob, in order, into `sink`; an answer with fewer or more is an error.
-    /// What arrived before an error stays with the sink: the caller can ask for the rest.
+    /// Reads exactly the bytes `range` of a blob, in order, into `sink`; an answer with fewer or
+    /// more is an error. What arrived before an error stays with the sink: the caller can ask for
+    /// the rest.
     fn read_blob(
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError>;
 
-    /// Is told that what was read of a blob was wrong: another place is asked for it next, where there is one. Returns the
-    /// locations that sent it since the last time.
+    /// The caller found a blob damaged: another place is asked for it next, if there is one.
+    /// Returns the locations that sent it since the last time.
     fn distrust(&self, blob: &Sha256) -> Vec<String> {
         let _ = blob;
         vec![self.location().to_owned()]
@@ -100,12 +105,13 @@ pub trait Remote: Send + Sync {
 }
 
 /// Takes bytes as they arrive.
-pub type Sink<'a> = dyn FnMut(&[u8]) -> std::io::Result<()> + 'a;
+pub type BlobSink<'a> = dyn FnMut(&[u8]) -> std::io::Result<()> + 'a;
 
 /// What a remote can do for publishers.
 pub trait WritableRemote: Remote {
-    /// Stores a blob of `size` bytes, read from the start of `file`; one that is there already stays. When this returns, the
-    /// blob is stored whole under its digest. `progress` is told the bytes sent as they go.
+    /// Stores a blob of `size` bytes, read from the start of `file`; one that is there already
+    /// stays. When this returns, the blob is stored whole under its digest. `progress` is told the
+    /// bytes sent as they go.
     fn put_blob(
         &self,
         blob: &Sha256,
@@ -114,11 +120,13 @@ pub trait WritableRemote: Remote {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError>;
 
-    /// Replaces the head, if it still is what was read as `expected` (`None`: if there is none yet); else the answer is
-    /// [`RemoteError::Moved`] and nothing changed. This is the commit point of everything that is published.
+    /// Replaces the head, if it still is what was read as `expected` (`None`: if there is none
+    /// yet); else the answer is [`RemoteError::Moved`] and nothing changed. This is the commit
+    /// point of everything that is published.
     fn replace_head(&self, bytes: &[u8], expected: Option<&Revision>) -> Result<(), RemoteError>;
 
-    /// Describes what was published, for those who look at the remote with other tools; only registries care.
+    /// Describes what was published, for those who look at the remote with other tools; only
+    /// registries care.
     fn announce(&self, artifact: &Artifact) -> Result<(), RemoteError> {
         let _ = artifact;
         Ok(())
@@ -142,7 +150,7 @@ impl<R: Remote + ?Sized> Remote for Box<R> {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         (**self).read_blob(blob, range, sink)
     }
@@ -206,29 +214,21 @@ pub struct Artifact {
     pub from: Option<String>,
 }
 
-/// What can go wrong with a remote, by what one can do about it.
+/// What can go wrong with a remote, sorted by what a caller can do about it.
+// Most fields say by their names what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// A location that nothing can be done with.
-    #[error("'{location}' is no location of a remote: {reason}")]
-    Location {
-        /// What was given, without credentials.
-        location: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// It does not answer, not in time, or not at a useful rate; another mirror, or a later try, may.
+    #[error("'{location}' is not the location of a remote: {reason}")]
+    Location { location: String, reason: String },
+    /// It does not answer, not in time, or not at a useful rate; another mirror, or a later try,
+    /// may.
     #[error("'{location}' does not answer: {reason}")]
-    Unreachable {
-        /// Where.
-        location: String,
-        /// What happened.
-        reason: String,
-    },
+    Unreachable { location: String, reason: String },
     /// It is not who it should be, as far as TLS can tell.
     #[error("'{location}' cannot be trusted: {reason}")]
     Untrusted {
-        /// Where.
         location: String,
         /// What is wrong with its certificate.
         reason: String,
@@ -237,58 +237,32 @@ pub enum RemoteError {
     },
     /// It answers what it must not.
     #[error("'{location}' answers wrongly: {reason}")]
-    Protocol {
-        /// Where.
-        location: String,
-        /// What it did.
-        reason: String,
-    },
+    Protocol { location: String, reason: String },
     /// A blob is not there.
     #[error("'{location}' has no blob {blob}")]
-    NoBlob {
-        /// Where.
-        location: String,
-        /// Which.
-        blob: Sha256,
-    },
+    NoBlob { location: String, blob: Sha256 },
     /// Credentials are missing, wrong or expired.
     #[error("'{location}' refuses: {reason}")]
     Denied {
-        /// Where.
         location: String,
-        /// What it said.
         reason: String,
         /// Where credentials for it are looked for.
         hint: String,
     },
     /// The head was replaced by somebody else since it was read.
-    #[error("somebody else published to '{location}' meanwhile")]
-    Moved {
-        /// Where.
-        location: String,
-    },
+    #[error("somebody else has published to '{location}' in the meantime")]
+    Moved { location: String },
     /// The remote has no room left.
     #[error("'{location}' is full: {reason}")]
-    Full {
-        /// Where.
-        location: String,
-        /// What it said.
-        reason: String,
-    },
+    Full { location: String, reason: String },
     /// Nothing can be written there.
     #[error("'{location}' can only be read")]
-    ReadOnly {
-        /// Where.
-        location: String,
-    },
+    ReadOnly { location: String },
     /// The local side failed: the sink of a read, or the file of a put.
     #[error("cannot {verb} '{}'", path.display())]
     Local {
-        /// What was to be done.
         verb: &'static str,
-        /// With what.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// An interrupt ended it.

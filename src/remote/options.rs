@@ -1,4 +1,4 @@
-//! How patient reads and writes are, and where they look for credentials.
+//! Options of a remote: how patient it is, and where it looks for credentials.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,42 +8,42 @@ use std::time::Duration;
 
 /// How a remote is used.
 #[derive(Debug, Clone)]
-pub struct OpenOptions {
+pub struct RemoteOptions {
     /// Ends every wait within a second once it is set.
     pub cancel: Arc<AtomicBool>,
     /// The longest that a connection may take to come up.
     pub connect_timeout: Duration,
     /// The longest silence: before an answer starts, and between two bytes of it.
     pub stall_timeout: Duration,
-    /// The least useful rate, in bytes a second, averaged over [`OpenOptions::rate_window`].
+    /// The least useful rate, in bytes a second, averaged over [`RemoteOptions::rate_window`].
     pub minimum_rate: u64,
-    /// Over which waiting time the rate is averaged.
+    /// The waiting time over which the rate is averaged.
     pub rate_window: Duration,
     /// How often a read is tried in a row without progress; at least 1.
     pub attempts: u32,
     /// Where credentials are looked for.
     pub environment: Environment,
-    /// Told what people should know while they wait.
-    pub remark: Remark,
+    /// Hears what people should know while they wait.
+    pub remark: RemarkHandler,
 }
 
 /// Says something to people.
 #[derive(Clone)]
-pub struct Remark(pub Arc<dyn Fn(&str) + Send + Sync>);
+pub struct RemarkHandler(pub Arc<dyn Fn(&str) + Send + Sync>);
 
-impl Default for Remark {
+impl Default for RemarkHandler {
     fn default() -> Self {
         Self(Arc::new(|_| ()))
     }
 }
 
-impl std::fmt::Debug for Remark {
+impl std::fmt::Debug for RemarkHandler {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Remark")
+        formatter.write_str("RemarkHandler")
     }
 }
 
-impl Default for OpenOptions {
+impl Default for RemoteOptions {
     fn default() -> Self {
         Self {
             cancel: Arc::default(),
@@ -53,7 +53,7 @@ impl Default for OpenOptions {
             rate_window: Duration::from_secs(30),
             attempts: 3,
             environment: Environment::of_process(),
-            remark: Remark::default(),
+            remark: RemarkHandler::default(),
         }
     }
 }

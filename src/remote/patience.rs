@@ -1,4 +1,5 @@
-//! Waiting for a network, within limits: the runtime, interrupts, silence, slowness, and when to try again.
+//! Waiting for a network, within limits: the runtime, interrupts, silence, slowness, and when to
+//! try again.
 
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -13,19 +14,20 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{OpenOptions, RemoteError, Sink};
+use super::{BlobSink, RemoteError, RemoteOptions};
 
 /// How often a wait looks whether it is interrupted.
 const TICK: Duration = Duration::from_millis(200);
 
-/// As much progress makes the next failure count as the first one.
+/// After this much progress, the next failure counts as the first one.
 const PROGRESS: u64 = 1 << 20;
 
-/// Runs a future to its end on the calling thread; input and output are driven by two threads that all remotes share.
+/// Runs a future to its end on the calling thread; input and output are driven by two threads that
+/// all remotes share.
 ///
 /// Must not be called from a thread of another tokio runtime.
 pub(super) fn block_on<T>(
-    place: &Place,
+    endpoint: &Endpoint,
     future: impl Future<Output = Result<T, RemoteError>>,
 ) -> Result<T, RemoteError> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
@@ -36,20 +38,20 @@ pub(super) fn block_on<T>(
     });
     match runtime {
         Some(runtime) => runtime.block_on(future),
-        None => Err(place.unreachable("this system gives no threads to wait with")),
+        None => Err(endpoint.unreachable("this system cannot start the threads to wait with")),
     }
 }
 
 /// What a remote is called in errors, and how patient it is.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     /// The location, without credentials.
     pub name: String,
     /// Limits.
-    pub options: OpenOptions,
+    pub options: RemoteOptions,
 }
 
-impl Place {
+impl Endpoint {
     pub fn unreachable(&self, reason: impl Into<String>) -> RemoteError {
         RemoteError::Unreachable {
             location: self.name.clone(),
@@ -100,7 +102,8 @@ impl Place {
         Ok(())
     }
 
-    /// Waits for a future, at most `limit`; an interrupt ends the wait early. `doing` completes "no answer to …".
+    /// Waits for a future, at most `limit`; an interrupt ends the wait early. `doing` completes "no
+    /// answer to …".
     pub async fn within<T>(
         &self,
         limit: Duration,
@@ -132,7 +135,8 @@ impl Place {
         self.within(self.options.stall_timeout, doing, future).await
     }
 
-    /// Sleeps before the try after `failures` failures: 0.2 s, 0.4 s and so on up to 5 s, plus or minus half of it.
+    /// Sleeps before the try after `failures` failures: 0.2 s, 0.4 s and so on up to 5 s, plus or
+    /// minus half of it.
     pub fn back_off(&self, failures: u32) -> Result<(), RemoteError> {
         let longest = 200u64.saturating_mul(1 << failures.saturating_sub(1).min(10));
         let around = longest.min(5000);
@@ -145,7 +149,8 @@ impl Place {
         self.interrupted()
     }
 
-    /// Does what changes nothing when it is done twice, again after [`RemoteError::Unreachable`], as often as the options say.
+    /// Does something that may be done twice, and does it again after [`RemoteError::Unreachable`],
+    /// as often as the options say.
     pub fn retry<T>(
         &self,
         mut attempt: impl FnMut() -> Result<T, RemoteError>,
@@ -166,12 +171,13 @@ impl Place {
         }
     }
 
-    /// Reads a range of something into a sink by attempts, each of which continues from the byte that arrived.
+    /// Reads a range of something into a sink by attempts, each of which continues from the byte
+    /// that arrived.
     pub fn read_range(
         &self,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
-        mut attempt: impl FnMut(Range<u64>, &mut Sink<'_>) -> Result<(), RemoteError>,
+        sink: &mut BlobSink<'_>,
+        mut attempt: impl FnMut(Range<u64>, &mut BlobSink<'_>) -> Result<(), RemoteError>,
     ) -> Result<(), RemoteError> {
         let (mut at, mut failures, mut since) = (range.start, 0, 0);
         while at < range.end {
@@ -185,9 +191,11 @@ impl Place {
             match attempt(before..range.end, &mut count) {
                 Ok(()) if at == range.end => return Ok(()),
                 Ok(()) => {
-                    return Err(self.protocol("an answer that has another length than it says"));
+                    return Err(
+                        self.protocol("an answer whose length is not the one that it declares")
+                    );
                 }
-                // All that was asked for is there: that the answer does not end is not our concern.
+                // All that was asked for is here: an answer that does not end does not matter.
                 Err(RemoteError::Unreachable { .. }) if at == range.end => return Ok(()),
                 Err(error @ RemoteError::Unreachable { .. }) => {
                     since += at - before;
@@ -215,7 +223,7 @@ impl Place {
         mut skip: u64,
         length: u64,
         open_ended: bool,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         let mut rate = Rate::default();
         let mut left = length;
@@ -272,7 +280,8 @@ impl Place {
         self.protocol(format!("{what} has more than {limit} bytes"))
     }
 
-    /// Waits for the next bytes; silence and slowness are errors. Only waiting counts, not what the sink takes.
+    /// Waits for the next bytes; silence and slowness are errors. Only waiting counts, not what the
+    /// sink takes.
     async fn next(&self, body: &mut Body, rate: &mut Rate) -> Result<Option<Bytes>, RemoteError> {
         let started = Instant::now();
         let next = self.within(self.options.stall_timeout, "a request halfway", body.next());
@@ -324,7 +333,7 @@ fn seconds(duration: Duration) -> String {
     }
 }
 
-/// Makes what a server said fit for one line of a terminal.
+/// Makes a server's words fit for one line of a terminal.
 fn printable(text: &str) -> String {
     let mut line: String = text
         .chars()

@@ -19,10 +19,12 @@ use url::Url;
 
 use super::client::{by_tls, classify, client};
 use super::credentials::{aws_profile, names_s3_keys};
-use super::directory::Source;
+use super::directory::BlobReader;
 use super::location::is_loopback;
-use super::patience::{Place, block_on};
-use super::{Head, OpenOptions, Remote, RemoteError, Revision, Sink, WritableRemote, blob_key};
+use super::patience::{Endpoint, block_on};
+use super::{
+    BlobSink, Head, Remote, RemoteError, RemoteOptions, Revision, WritableRemote, blob_key,
+};
 use crate::causes::{causes, deepest};
 use crate::sha256::Sha256;
 
@@ -44,7 +46,7 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct S3 {
     store: AmazonS3,
     prefix: String,
-    place: Place,
+    endpoint: Endpoint,
     has_credentials: AtomicBool,
 }
 
@@ -53,60 +55,20 @@ impl S3 {
         bucket: &str,
         prefix: &str,
         name: String,
-        options: &OpenOptions,
+        options: &RemoteOptions,
     ) -> Result<Self, RemoteError> {
-        let place = Place {
+        let endpoint = Endpoint {
             name,
             options: options.clone(),
         };
-        let mut builder = AmazonS3Builder::new();
         let environment = &options.environment;
-        for (key, value) in environment
-            .iter()
-            .filter(|(key, _)| key.starts_with("AWS_"))
-        {
-            if let Ok(key) = key.to_ascii_lowercase().parse() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        let mut endpoint = environment
-            .get("AWS_ENDPOINT_URL_S3")
-            .or(environment.get("AWS_ENDPOINT_URL"))
-            .or(environment.get("AWS_ENDPOINT"))
-            .map(str::to_owned);
-        if let Some(tokens) = environment.get("AWS_ENDPOINT_URL_STS") {
-            check_endpoint(&place, tokens)?;
-        }
-        let profile = aws_profile(&place)?;
-        let of_profile = |key: &str| profile.get(key).filter(|value| !value.is_empty()).cloned();
-        if !names_s3_keys(environment)
-            && let (Some(id), Some(secret)) = (
-                of_profile("aws_access_key_id"),
-                of_profile("aws_secret_access_key"),
-            )
-        {
-            builder = builder
-                .with_access_key_id(id)
-                .with_secret_access_key(secret);
-            if let Some(token) = of_profile("aws_session_token") {
-                builder = builder.with_token(token);
-            }
-        }
-        if environment
-            .get("AWS_REGION")
-            .or(environment.get("AWS_DEFAULT_REGION"))
-            .is_none()
-            && let Some(region) = of_profile("region")
-        {
-            builder = builder.with_region(region);
-        }
-        endpoint = endpoint.or_else(|| of_profile("endpoint_url"));
+        let (mut builder, url) = configured(&endpoint)?;
         let mut loopback = false;
-        if let Some(endpoint) = endpoint {
-            loopback = check_endpoint(&place, &endpoint)?;
-            builder = builder.with_endpoint(endpoint);
+        if let Some(url) = url {
+            loopback = check_endpoint(&endpoint, &url)?;
+            builder = builder.with_endpoint(url);
         }
-        let connector = Connector(client(&place, loopback)?);
+        let connector = Connector(client(&endpoint, loopback)?);
         // Reads are retried by us, from the byte that arrived; an upload that fails starts over.
         let retry = RetryConfig {
             max_retries: 0,
@@ -117,11 +79,11 @@ impl S3 {
             .with_http_connector(connector)
             .with_retry(retry)
             .build()
-            .map_err(|error| place.denied(deepest(&error), HINT))?;
+            .map_err(|error| endpoint.denied(deepest(&error), HINT))?;
         Ok(Self {
             store,
             prefix: prefix.to_owned(),
-            place,
+            endpoint,
             has_credentials: AtomicBool::new(environment.get("AWS_SKIP_SIGNATURE").is_some()),
         })
     }
@@ -133,20 +95,21 @@ impl S3 {
         }
     }
 
-    /// Finds credentials before the first request, in a short time: a machine without any would wait for minutes.
+    /// Finds credentials before the first request, in a short time: a machine without any would
+    /// wait for minutes.
     async fn ready(&self) -> Result<(), RemoteError> {
         if self.has_credentials.load(Ordering::Relaxed) {
             return Ok(());
         }
         let ask = self.store.credentials().get_credential();
         match self
-            .place
+            .endpoint
             .within(METADATA_TIMEOUT, "credentials", ask)
             .await
         {
             Ok(Ok(_)) => self.has_credentials.store(true, Ordering::Relaxed),
             Err(RemoteError::Interrupted) => return Err(RemoteError::Interrupted),
-            _ => return Err(self.place.denied("there are no credentials", HINT)),
+            _ => return Err(self.endpoint.denied("there are no credentials", HINT)),
         }
         Ok(())
     }
@@ -154,16 +117,16 @@ impl S3 {
     fn failed(&self, error: &Error) -> RemoteError {
         let text = error.to_string();
         if let Some((status, body)) = status_in(&text) {
-            return classify(&self.place, status, body, HINT);
+            return classify(&self.endpoint, status, body, HINT);
         }
-        if let Some(error) = by_tls(&self.place, error) {
+        if let Some(error) = by_tls(&self.endpoint, error) {
             return error;
         }
         if let Some(cause) = causes(error).find(|cause| cause.is::<HttpError>()) {
             let reason = format!("the connection broke: {}", deepest(cause));
-            return self.place.unreachable(reason);
+            return self.endpoint.unreachable(reason);
         }
-        self.place.protocol(deepest(error))
+        self.endpoint.protocol(deepest(error))
     }
 
     async fn upload(
@@ -174,7 +137,7 @@ impl S3 {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError> {
         let key = self.key(&blob_key(blob));
-        let mut source = Source::new(blob, file, size)?;
+        let mut source = BlobReader::new(blob, file, size)?;
         if size <= PART {
             let mut bytes = Vec::with_capacity(size as usize);
             while let Some(chunk) = source.next()? {
@@ -182,7 +145,7 @@ impl S3 {
             }
             let put = self.store.put(&key, PutPayload::from(bytes));
             let put = self
-                .place
+                .endpoint
                 .within(self.patience(size), "an upload", put)
                 .await?;
             put.map_err(|error| self.failed(&error))?;
@@ -190,7 +153,10 @@ impl S3 {
             return Ok(());
         }
         let start = self.store.put_multipart(&key);
-        let start = self.place.answer("the start of an upload", start).await?;
+        let start = self
+            .endpoint
+            .answer("the start of an upload", start)
+            .await?;
         let mut upload = start.map_err(|error| self.failed(&error))?;
         let sent = self
             .upload_parts(upload.as_mut(), source, size, progress)
@@ -200,7 +166,7 @@ impl S3 {
             Ok(()) => {
                 let complete = upload.complete();
                 let done = self
-                    .place
+                    .endpoint
                     .within(self.patience(size), "the end of an upload", complete)
                     .await;
                 done.and_then(|done| done.map_err(|error| self.failed(&error)))
@@ -208,7 +174,8 @@ impl S3 {
             Err(error) => Err(error),
         };
         if sent.is_err() {
-            // Parts of an upload that does not end cost their owner room; they can be seen by nobody else.
+            // Parts of an upload that does not end cost their owner room; they can be seen by
+            // nobody else.
             let abort = tokio::time::timeout(METADATA_TIMEOUT, upload.abort());
             let _ = abort.await;
         }
@@ -218,7 +185,7 @@ impl S3 {
     async fn upload_parts(
         &self,
         upload: &mut dyn MultipartUpload,
-        mut source: Source<'_>,
+        mut source: BlobReader<'_>,
         size: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError> {
@@ -241,7 +208,7 @@ impl S3 {
             let put = upload.put_part(PutPayload::from(whole));
             under_way.push(async move {
                 let done = self
-                    .place
+                    .endpoint
                     .within(self.patience(length), "an upload", put)
                     .await?;
                 done.map(|()| length).map_err(|error| self.failed(&error))
@@ -258,9 +225,10 @@ impl S3 {
         Ok(())
     }
 
-    /// How long an upload of so many bytes may take: never shorter than a silence, and at most a quarter of an hour.
+    /// How long an upload of so many bytes may take: never shorter than a silence, and at most a
+    /// quarter of an hour.
     fn patience(&self, bytes: u64) -> Duration {
-        let options = &self.place.options;
+        let options = &self.endpoint.options;
         let slowest = bytes / options.minimum_rate.max(1);
         options.stall_timeout + Duration::from_secs(slowest.min(900))
     }
@@ -272,12 +240,12 @@ impl S3 {
             mode,
             ..PutOptions::default()
         };
-        block_on(&self.place, async {
+        block_on(&self.endpoint, async {
             self.ready().await?;
             let payload = PutPayload::from(bytes.to_vec());
             let put = self.store.put_opts(&key, payload, options);
             match self
-                .place
+                .endpoint
                 .within(self.patience(bytes.len() as u64), "an upload", put)
                 .await
             {
@@ -297,8 +265,8 @@ impl S3 {
         })
     }
 
-    /// Holds the store of a new remote to its word, with what was just written: one that ignores conditions would lose what
-    /// somebody publishes while somebody else does.
+    /// Holds the store of a new remote to its word, with what was just written: one that ignores
+    /// conditions would lose what somebody publishes while somebody else does.
     fn probe(&self, bytes: &[u8]) -> Result<(), RemoteError> {
         let never = PutMode::Update(UpdateVersion {
             e_tag: Some("\"00000000000000000000000000000000\"".to_owned()),
@@ -306,7 +274,7 @@ impl S3 {
         });
         for mode in [PutMode::Create, never] {
             if self.put_head(bytes, mode)? == Some(true) {
-                return Err(self.place.protocol(
+                return Err(self.endpoint.protocol(
                     "it ignores the conditions of writes, so that publishers would overwrite each other",
                 ));
             }
@@ -317,26 +285,26 @@ impl S3 {
 
 impl Remote for S3 {
     fn location(&self) -> &str {
-        &self.place.name
+        &self.endpoint.name
     }
 
     fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError> {
-        let place = &self.place;
+        let endpoint = &self.endpoint;
         let key = self.key("head");
-        place.retry(|| {
-            block_on(place, async {
+        endpoint.retry(|| {
+            block_on(endpoint, async {
                 self.ready().await?;
-                let got = match place.answer("a request", self.store.get(&key)).await? {
+                let got = match endpoint.answer("a request", self.store.get(&key)).await? {
                     Err(Error::NotFound { .. }) => return Ok(None),
                     result => result.map_err(|error| self.failed(&error))?,
                 };
                 if got.meta.size > limit {
-                    return Err(place.too_big("the head", limit));
+                    return Err(endpoint.too_big("the head", limit));
                 }
                 let tag = got.meta.e_tag.clone();
-                let tag = tag.ok_or_else(|| place.protocol("it gives no entity tag"))?;
+                let tag = tag.ok_or_else(|| endpoint.protocol("it gives no entity tag"))?;
                 let body = got.into_stream().map_err(|error| deepest(&error)).boxed();
-                let bytes = place.collect(body, limit, "the head").await?;
+                let bytes = endpoint.collect(body, limit, "the head").await?;
                 Ok(Some(Head {
                     bytes,
                     revision: Revision(tag),
@@ -346,12 +314,12 @@ impl Remote for S3 {
     }
 
     fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError> {
-        let place = &self.place;
+        let endpoint = &self.endpoint;
         let key = self.key(&blob_key(blob));
-        place.retry(|| {
-            block_on(place, async {
+        endpoint.retry(|| {
+            block_on(endpoint, async {
                 self.ready().await?;
-                match place.answer("a request", self.store.head(&key)).await? {
+                match endpoint.answer("a request", self.store.head(&key)).await? {
                     Ok(meta) => Ok(Some(meta.size)),
                     Err(Error::NotFound { .. }) => Ok(None),
                     Err(error) => Err(self.failed(&error)),
@@ -364,24 +332,24 @@ impl Remote for S3 {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
-        let place = &self.place;
+        let endpoint = &self.endpoint;
         let key = self.key(&blob_key(blob));
-        place.read_range(range, sink, |range, sink| {
-            block_on(place, async {
+        endpoint.read_range(range, sink, |range, sink| {
+            block_on(endpoint, async {
                 self.ready().await?;
                 let options = GetOptions {
                     range: Some(GetRange::Bounded(range.clone())),
                     ..GetOptions::default()
                 };
-                let got = match place
+                let got = match endpoint
                     .answer("a request", self.store.get_opts(&key, options))
                     .await?
                 {
                     Err(Error::NotFound { .. }) => {
                         return Err(RemoteError::NoBlob {
-                            location: place.name.clone(),
+                            location: endpoint.name.clone(),
                             blob: *blob,
                         });
                     }
@@ -390,12 +358,11 @@ impl Remote for S3 {
                 if got.range != range {
                     let (size, last) = (got.meta.size, range.end - 1);
                     let asked = format!("bytes {}-{last}", range.start);
-                    return Err(
-                        place.protocol(format!("it has {size} bytes where {asked} was asked for"))
-                    );
+                    return Err(endpoint
+                        .protocol(format!("it has {size} bytes where {asked} was asked for")));
                 }
                 let body = got.into_stream().map_err(|error| deepest(&error)).boxed();
-                place
+                endpoint
                     .pump(body, 0, range.end - range.start, false, sink)
                     .await
             })
@@ -414,14 +381,14 @@ impl WritableRemote for S3 {
         if self.blob_size(blob)? == Some(size) {
             return Ok(());
         }
-        self.place
-            .retry(|| block_on(&self.place, self.upload(blob, file, size, progress)))?;
+        self.endpoint
+            .retry(|| block_on(&self.endpoint, self.upload(blob, file, size, progress)))?;
         match self.blob_size(blob)? {
             Some(found) if found == size => Ok(()),
             found => {
                 let found = found.unwrap_or(0);
                 Err(self
-                    .place
+                    .endpoint
                     .protocol(format!("it kept {found} of the {size} bytes of a blob")))
             }
         }
@@ -436,10 +403,10 @@ impl WritableRemote for S3 {
             }),
         };
         let mut doubt = false;
-        self.place
+        self.endpoint
             .retry(|| match self.put_head(bytes, mode.clone())? {
                 Some(true) => Ok(()),
-                Some(false) if !doubt => Err(self.place.moved()),
+                Some(false) if !doubt => Err(self.endpoint.moved()),
                 // An answer got lost. What is there now tells whether our bytes were taken.
                 outcome => {
                     doubt = true;
@@ -449,34 +416,78 @@ impl WritableRemote for S3 {
                             if outcome.is_none()
                                 && head.as_ref().map(|head| &head.revision) == expected =>
                         {
-                            Err(self.place.unreachable("no answer to an upload"))
+                            Err(self.endpoint.unreachable("no answer to an upload"))
                         }
-                        Ok(_) | Err(RemoteError::Protocol { .. }) => Err(self.place.moved()),
+                        Ok(_) | Err(RemoteError::Protocol { .. }) => Err(self.endpoint.moved()),
                         Err(error) => Err(error),
                     }
                 }
             })?;
         match expected {
-            None => self.place.retry(|| self.probe(bytes)),
+            None => self.endpoint.retry(|| self.probe(bytes)),
             Some(_) => Ok(()),
         }
     }
 }
 
-/// Says whether an endpoint is this machine; refuses one that would carry secrets over a network in the clear.
-fn check_endpoint(place: &Place, endpoint: &str) -> Result<bool, RemoteError> {
+/// Takes keys, token, region and endpoint from the environment, and what that does not say from the
+/// profile. Returns the endpoint's URL, where one is named, unchecked.
+fn configured(endpoint: &Endpoint) -> Result<(AmazonS3Builder, Option<String>), RemoteError> {
+    let environment = &endpoint.options.environment;
+    let mut builder = AmazonS3Builder::new();
+    for (key, value) in environment.iter() {
+        if key.starts_with("AWS_")
+            && let Ok(key) = key.to_ascii_lowercase().parse()
+        {
+            builder = builder.with_config(key, value);
+        }
+    }
+    if let Some(tokens) = environment.get("AWS_ENDPOINT_URL_STS") {
+        check_endpoint(endpoint, tokens)?;
+    }
+    let profile = aws_profile(endpoint)?;
+    let of_profile = |key: &str| profile.get(key).filter(|value| !value.is_empty()).cloned();
+    let first = |keys: &[&str]| keys.iter().find_map(|key| environment.get(key));
+    if !names_s3_keys(environment)
+        && let (Some(id), Some(secret)) = (
+            of_profile("aws_access_key_id"),
+            of_profile("aws_secret_access_key"),
+        )
+    {
+        builder = builder
+            .with_access_key_id(id)
+            .with_secret_access_key(secret);
+        if let Some(token) = of_profile("aws_session_token") {
+            builder = builder.with_token(token);
+        }
+    }
+    if first(&["AWS_REGION", "AWS_DEFAULT_REGION"]).is_none()
+        && let Some(region) = of_profile("region")
+    {
+        builder = builder.with_region(region);
+    }
+    let url = first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]);
+    let url = url
+        .map(str::to_owned)
+        .or_else(|| of_profile("endpoint_url"));
+    Ok((builder, url))
+}
+
+/// Says whether an endpoint is this machine; refuses one that would carry secrets over a network in
+/// the clear.
+fn check_endpoint(endpoint: &Endpoint, url: &str) -> Result<bool, RemoteError> {
     let refuse = |reason: &str| RemoteError::Location {
-        location: place.name.clone(),
+        location: endpoint.name.clone(),
         reason: reason.to_owned(),
     };
-    let url = Url::parse(endpoint)
-        .map_err(|_| refuse("its endpoint, from AWS_ENDPOINT_URL, is no URL"))?;
+    let url =
+        Url::parse(url).map_err(|_| refuse("its endpoint, from AWS_ENDPOINT_URL, is no URL"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refuse(
             "its endpoint, from AWS_ENDPOINT_URL, must not hold credentials",
         ));
     }
-    let allowed = place.options.environment.get("AWS_ALLOW_HTTP");
+    let allowed = endpoint.options.environment.get("AWS_ALLOW_HTTP");
     let allowed = allowed.is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
     let loopback = is_loopback(&url);
     match url.scheme() {

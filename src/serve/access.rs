@@ -16,7 +16,7 @@ const WAITING_LINES: usize = 8192;
 
 /// What is noted of an answer.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub(super) struct AccessRecord<'a> {
     /// Who asked.
     pub(super) peer: IpAddr,
     /// When the answer ended, in seconds since 1970.
@@ -35,7 +35,7 @@ pub(super) struct Line<'a> {
     pub(super) millis: u128,
 }
 
-impl Line<'_> {
+impl AccessRecord<'_> {
     fn text(&self) -> String {
         let mut text = format!("{} - - [{}] \"", self.peer, clf_date(self.at));
         quote(&mut text, self.request);
@@ -52,7 +52,8 @@ fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-/// Escapes what would end the field or the line, as Apache does since 2.0.46: requests are made up by strangers.
+/// Escapes what would end the field or the line, as Apache does since 2.0.46: requests are made up
+/// by strangers.
 fn quote(text: &mut String, field: &str) {
     for byte in field.bytes() {
         match byte {
@@ -114,7 +115,7 @@ impl AccessLog {
     }
 
     /// Notes an answer.
-    pub(super) fn note(&self, line: &Line<'_>) {
+    pub(super) fn note(&self, line: &AccessRecord<'_>) {
         if self.lines.try_send(line.text()).is_err() {
             self.metrics.lost_lines.fetch_add(1, Ordering::Relaxed);
         }
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_line_is_in_the_combined_format_and_cannot_be_forged() {
-        let line = Line {
+        let line = AccessRecord {
             peer: "127.0.0.1".parse().unwrap(),
             at: 1_795_263_905,
             request: "GET /head\" 200 1\n HTTP/1.1",

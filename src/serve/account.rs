@@ -8,7 +8,7 @@ use std::time::Instant;
 use hyper::header::{HeaderName, REFERER, USER_AGENT};
 use hyper::{Request, StatusCode};
 
-use super::access::{AccessLog, Line};
+use super::access::{AccessLog, AccessRecord};
 use super::metrics::Metrics;
 use crate::time::{Clock as _, SystemClock};
 
@@ -19,7 +19,8 @@ pub(super) struct Ledger {
     pub(super) log: Option<Arc<AccessLog>>,
 }
 
-/// An answer that has begun. Dropping it notes the end: when all was sent, or when the connection is gone.
+/// An answer that has begun. Dropping it notes the end: when all was sent, or when the connection
+/// is gone.
 #[derive(Debug)]
 pub(super) struct Account {
     ledger: Ledger,
@@ -84,7 +85,7 @@ impl Drop for Account {
         metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
         metrics.count(self.kind, self.status, self.bytes, took);
         if let Some(log) = &self.ledger.log {
-            log.note(&Line {
+            log.note(&AccessRecord {
                 peer: self.peer,
                 at: SystemClock.now_sec(),
                 request: &self.request,

@@ -12,42 +12,42 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::account::{Account, Ledger};
-use super::body::{Answer, Source};
-use super::published::{Published, Resource};
-use super::range::{self, Wanted};
+use super::body::{Answer, BodySource};
+use super::published::{PublishedFiles, Resource};
+use super::range::{self, RequestedRange};
 use crate::sha256::Sha256;
 
-/// Blobs never change: whoever has one need not ask again.
+/// Blobs never change: a client that has one need not ask again.
 const FOREVER: &str = "public, max-age=31536000, immutable";
-/// The head is asked for each time, and answered in one line when it is the same.
+/// Clients ask for the head each time; the answer is short when it has not changed.
 const ALWAYS_ASK: &str = "no-cache";
 
 /// What answers are made from.
-pub(super) struct Site {
-    pub(super) published: Published,
+pub(super) struct ServedSite {
+    pub(super) published: PublishedFiles,
     pub(super) ledger: Ledger,
     pub(super) has_metrics: bool,
 }
 
-/// An answer before it is one.
-struct Draft {
+/// An answer that is being put together.
+struct AnswerDraft {
     status: StatusCode,
     headers: Vec<(HeaderName, String)>,
-    source: Source,
+    source: BodySource,
 }
 
-impl Draft {
+impl AnswerDraft {
     fn new(status: StatusCode) -> Self {
         Self {
             status,
             headers: Vec::new(),
-            source: Source::Bytes(Bytes::new()),
+            source: BodySource::Bytes(Bytes::new()),
         }
     }
 
     fn text(status: StatusCode, text: impl Into<String>) -> Self {
         Self {
-            source: Source::Bytes(Bytes::from(text.into())),
+            source: BodySource::Bytes(Bytes::from(text.into())),
             ..Self::new(status).with(CONTENT_TYPE, "text/plain; charset=utf-8")
         }
     }
@@ -60,7 +60,7 @@ impl Draft {
 
 /// Answers a request.
 pub(super) async fn answer<B>(
-    site: Arc<Site>,
+    site: Arc<ServedSite>,
     peer: IpAddr,
     request: Request<B>,
 ) -> Response<Answer> {
@@ -70,17 +70,18 @@ pub(super) async fn answer<B>(
     let mut draft = if is_head || request.method() == Method::GET {
         find(&site, resource, request.headers(), is_head).await
     } else {
-        Draft::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n").with(ALLOW, "GET, HEAD")
+        AnswerDraft::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+            .with(ALLOW, "GET, HEAD")
     };
     if draft.status != StatusCode::NOT_MODIFIED {
         let length = match &draft.source {
-            Source::Bytes(bytes) => bytes.len() as u64,
-            Source::File(_, bytes) => *bytes,
+            BodySource::Bytes(bytes) => bytes.len() as u64,
+            BodySource::File(_, bytes) => *bytes,
         };
         draft.headers.push((CONTENT_LENGTH, length.to_string()));
     }
     if is_head {
-        draft.source = Source::Bytes(Bytes::new());
+        draft.source = BodySource::Bytes(Bytes::new());
     }
     account.answer(kind(resource), draft.status);
     let mut response = Response::new(Answer::new(draft.source, account));
@@ -105,7 +106,12 @@ fn kind(resource: Resource) -> &'static str {
     }
 }
 
-async fn find(site: &Arc<Site>, resource: Resource, headers: &HeaderMap, is_head: bool) -> Draft {
+async fn find(
+    site: &Arc<ServedSite>,
+    resource: Resource,
+    headers: &HeaderMap,
+    is_head: bool,
+) -> AnswerDraft {
     let found = match resource {
         Resource::Head => {
             let site = Arc::clone(site);
@@ -114,9 +120,9 @@ async fn find(site: &Arc<Site>, resource: Resource, headers: &HeaderMap, is_head
                 .map(|head| {
                     head.map(|head| {
                         conditional(headers, head.digest, ALWAYS_ASK, || {
-                            Draft {
-                                source: Source::Bytes(head.bytes),
-                                ..Draft::new(StatusCode::OK)
+                            AnswerDraft {
+                                source: BodySource::Bytes(head.bytes),
+                                ..AnswerDraft::new(StatusCode::OK)
                             }
                             .with(CONTENT_TYPE, "application/zstd")
                         })
@@ -124,21 +130,21 @@ async fn find(site: &Arc<Site>, resource: Resource, headers: &HeaderMap, is_head
                 })
         }
         Resource::Blob(digest) => blob(site, digest, headers, is_head).await,
-        Resource::Health => Ok(Some(Draft::text(StatusCode::OK, "ok\n"))),
+        Resource::Health => Ok(Some(AnswerDraft::text(StatusCode::OK, "ok\n"))),
         Resource::Metrics if site.has_metrics => {
             let text = site.ledger.metrics.text();
-            let draft = Draft::text(StatusCode::OK, text);
+            let draft = AnswerDraft::text(StatusCode::OK, text);
             Ok(Some(draft.with(CONTENT_TYPE, "text/plain; version=0.0.4")))
         }
         Resource::Metrics | Resource::Other => Ok(None),
     };
     match found {
         Ok(Some(draft)) => draft,
-        Ok(None) => Draft::text(StatusCode::NOT_FOUND, "not found\n"),
+        Ok(None) => AnswerDraft::text(StatusCode::NOT_FOUND, "not found\n"),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Draft::text(StatusCode::FORBIDDEN, "the server may not read this\n")
+            AnswerDraft::text(StatusCode::FORBIDDEN, "the server may not read this\n")
         }
-        Err(_) => Draft::text(
+        Err(_) => AnswerDraft::text(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the server cannot read this\n",
         ),
@@ -146,11 +152,11 @@ async fn find(site: &Arc<Site>, resource: Resource, headers: &HeaderMap, is_head
 }
 
 async fn blob(
-    site: &Arc<Site>,
+    site: &Arc<ServedSite>,
     digest: Sha256,
     headers: &HeaderMap,
     is_head: bool,
-) -> io::Result<Option<Draft>> {
+) -> io::Result<Option<AnswerDraft>> {
     let range = headers.get(RANGE).filter(|_| !is_head);
     // Of another state of the blob there is no part: it has one state.
     let is_ours = |value: &HeaderValue| value.as_bytes() == etag(&digest).as_bytes();
@@ -162,7 +168,7 @@ async fn blob(
             return Ok(None);
         };
         let wanted = range::parse(&range, size);
-        if let Wanted::Part(part) = &wanted {
+        if let RequestedRange::Part(part) = &wanted {
             file.seek(SeekFrom::Start(part.start))?;
         }
         Ok(Some((file, size, wanted)))
@@ -175,23 +181,25 @@ async fn blob(
     }))
 }
 
-fn part(file: tokio::fs::File, size: u64, wanted: Wanted) -> Draft {
+fn part(file: tokio::fs::File, size: u64, wanted: RequestedRange) -> AnswerDraft {
     let of_file = |status, bytes| {
-        Draft {
-            source: Source::File(file, bytes),
-            ..Draft::new(status)
+        AnswerDraft {
+            source: BodySource::File(file, bytes),
+            ..AnswerDraft::new(status)
         }
         .with(CONTENT_TYPE, "application/octet-stream")
         .with(ACCEPT_RANGES, "bytes")
     };
     match wanted {
-        Wanted::All => of_file(StatusCode::OK, size),
-        Wanted::Part(part) => {
+        RequestedRange::All => of_file(StatusCode::OK, size),
+        RequestedRange::Part(part) => {
             let said = format!("bytes {}-{}/{size}", part.start, part.end - 1);
             of_file(StatusCode::PARTIAL_CONTENT, part.end - part.start).with(CONTENT_RANGE, said)
         }
-        Wanted::Beyond => Draft::text(StatusCode::RANGE_NOT_SATISFIABLE, "no such bytes\n")
-            .with(CONTENT_RANGE, format!("bytes */{size}")),
+        RequestedRange::Beyond => {
+            AnswerDraft::text(StatusCode::RANGE_NOT_SATISFIABLE, "no such bytes\n")
+                .with(CONTENT_RANGE, format!("bytes */{size}"))
+        }
     }
 }
 
@@ -200,14 +208,14 @@ fn conditional(
     headers: &HeaderMap,
     digest: Sha256,
     caching: &str,
-    full: impl FnOnce() -> Draft,
-) -> Draft {
+    full: impl FnOnce() -> AnswerDraft,
+) -> AnswerDraft {
     let draft = if headers
         .get_all(IF_NONE_MATCH)
         .iter()
         .any(|value| names(value, &etag(&digest)))
     {
-        Draft::new(StatusCode::NOT_MODIFIED)
+        AnswerDraft::new(StatusCode::NOT_MODIFIED)
     } else {
         full()
     };
@@ -222,7 +230,8 @@ fn etag(digest: &Sha256) -> String {
     format!("\"{digest}\"")
 }
 
-/// Says whether a list of entity tags names this one (RFC 9110, 13.1.2): by weak comparison, `*` names all.
+/// Says whether a list of entity tags names this one (RFC 9110, 13.1.2): by weak comparison, `*`
+/// names all.
 fn names(list: &HeaderValue, etag: &str) -> bool {
     let mut tags = list.to_str().unwrap_or("").split(',').map(str::trim);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)

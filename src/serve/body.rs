@@ -15,12 +15,12 @@ const CHUNK_BYTES: usize = 128 << 10;
 
 /// The body of an answer.
 pub(super) struct Answer {
-    source: Source,
+    source: BodySource,
     account: Account,
 }
 
 /// Where the bytes of an answer come from.
-pub(super) enum Source {
+pub(super) enum BodySource {
     /// From memory; empty when they were sent, or when none are wanted.
     Bytes(Bytes),
     /// From a file that stands where they begin, so many of them.
@@ -28,7 +28,7 @@ pub(super) enum Source {
 }
 
 impl Answer {
-    pub(super) fn new(source: Source, account: Account) -> Self {
+    pub(super) fn new(source: BodySource, account: Account) -> Self {
         Self { source, account }
     }
 }
@@ -42,8 +42,8 @@ impl Body for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let read = match &mut self.source {
-            Source::Bytes(bytes) => Poll::Ready(Ok(std::mem::take(bytes))),
-            Source::File(file, left) => read_some(file, left, context),
+            BodySource::Bytes(bytes) => Poll::Ready(Ok(std::mem::take(bytes))),
+            BodySource::File(file, left) => read_some(file, left, context),
         };
         let Poll::Ready(bytes) = read else {
             return Poll::Pending;
@@ -64,14 +64,14 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match &self.source {
-            Source::Bytes(bytes) => bytes.len() as u64,
-            Source::File(_, left) => *left,
+            BodySource::Bytes(bytes) => bytes.len() as u64,
+            BodySource::File(_, left) => *left,
         })
     }
 }
 
-/// Reads the next chunk; none are left when it is empty. A file that ends early is an error, which cuts the connection:
-/// the length was promised.
+/// Reads the next chunk; none are left when it is empty. A file that ends early is an error, which
+/// cuts the connection: the length was promised.
 fn read_some(
     file: &mut File,
     left: &mut u64,

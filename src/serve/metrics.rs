@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Upper bounds of the durations that are counted together, in seconds as they are printed, and in microseconds.
+/// Upper bounds of the durations that are counted together, in seconds as they are printed, and in
+/// microseconds.
 const BUCKETS: [(&str, u128); 9] = [
     ("0.001", 1_000),
     ("0.005", 5_000),
@@ -60,67 +61,23 @@ impl Metrics {
         (answers.count.values().sum(), answers.bytes.values().sum())
     }
 
-    /// Writes all counters.
+    /// Writes all counters, in the text format of Prometheus.
     pub(super) fn text(&self) -> String {
-        const ANSWERS: &str = "layerset_http_requests_total";
-        const BYTES: &str = "layerset_http_response_bytes_total";
-        const TOOK: &str = "layerset_http_request_duration_seconds";
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        head(
-            &mut text,
-            ANSWERS,
-            "counter",
-            "Answers that have ended, by what was asked for and by status.",
-        );
-        for ((kind, code), count) in &answers.count {
-            line(
-                &mut text,
-                ANSWERS,
-                &format!("code=\"{code}\",kind=\"{kind}\""),
-                count,
-            );
-        }
-        head(
-            &mut text,
-            BYTES,
-            "counter",
-            "Bytes of bodies that were handed to the network, by what was asked for.",
-        );
-        for (kind, bytes) in &answers.bytes {
-            line(&mut text, BYTES, &format!("kind=\"{kind}\""), bytes);
-        }
-        head(
-            &mut text,
-            TOOK,
-            "histogram",
-            "Time from the request to the end of its answer.",
-        );
-        for (kind, (buckets, sum)) in &answers.durations {
-            let mut below = 0;
-            let limits = BUCKETS
-                .iter()
-                .map(|(limit, _)| *limit)
-                .chain(std::iter::once("+Inf"));
-            for (limit, count) in limits.zip(buckets) {
-                below += count;
-                line(
-                    &mut text,
-                    &format!("{TOOK}_bucket"),
-                    &format!("kind=\"{kind}\",le=\"{limit}\""),
-                    &below,
-                );
-            }
-            let labels = format!("kind=\"{kind}\"");
-            line(
-                &mut text,
-                &format!("{TOOK}_sum"),
-                &labels,
-                &sum.as_secs_f64(),
-            );
-            line(&mut text, &format!("{TOOK}_count"), &labels, &below);
-        }
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.write_totals(&mut text);
+        answers.write_durations(&mut text);
         drop(answers);
+        self.write_gauges(&mut text);
+        let name = "layerset_access_log_lines_lost_total";
+        let help = "Lines of the access log that could not be written.";
+        head(&mut text, name, "counter", help);
+        let lost = self.lost_lines.load(Ordering::Relaxed);
+        line(&mut text, name, "", &lost);
+        text
+    }
+
+    fn write_gauges(&self, text: &mut String) {
         for (name, help, value) in [
             (
                 "layerset_http_requests_in_flight",
@@ -133,23 +90,46 @@ impl Metrics {
                 &self.connections,
             ),
         ] {
-            head(&mut text, name, "gauge", help);
-            line(&mut text, name, "", &value.load(Ordering::Relaxed));
+            head(text, name, "gauge", help);
+            line(text, name, "", &value.load(Ordering::Relaxed));
         }
-        let name = "layerset_access_log_lines_lost_total";
-        head(
-            &mut text,
-            name,
-            "counter",
-            "Lines of the access log that could not be written.",
-        );
-        line(
-            &mut text,
-            name,
-            "",
-            &self.lost_lines.load(Ordering::Relaxed),
-        );
-        text
+    }
+}
+
+impl Answers {
+    fn write_totals(&self, text: &mut String) {
+        const ANSWERS: &str = "layerset_http_requests_total";
+        const BYTES: &str = "layerset_http_response_bytes_total";
+        let help = "Answers that have ended, by what was asked for and by status.";
+        head(text, ANSWERS, "counter", help);
+        for ((kind, code), count) in &self.count {
+            let labels = format!("code=\"{code}\",kind=\"{kind}\"");
+            line(text, ANSWERS, &labels, count);
+        }
+        let help = "Bytes of bodies that were handed to the network, by what was asked for.";
+        head(text, BYTES, "counter", help);
+        for (kind, bytes) in &self.bytes {
+            line(text, BYTES, &format!("kind=\"{kind}\""), bytes);
+        }
+    }
+
+    fn write_durations(&self, text: &mut String) {
+        const TOOK: &str = "layerset_http_request_duration_seconds";
+        let help = "Time from the request to the end of its answer.";
+        head(text, TOOK, "histogram", help);
+        for (kind, (buckets, sum)) in &self.durations {
+            // Each bucket of a histogram counts the lower ones too.
+            let mut below = 0;
+            let limits = BUCKETS.iter().map(|(limit, _)| *limit);
+            for (limit, count) in limits.chain(["+Inf"]).zip(buckets) {
+                below += count;
+                let labels = format!("kind=\"{kind}\",le=\"{limit}\"");
+                line(text, &format!("{TOOK}_bucket"), &labels, &below);
+            }
+            let labels = format!("kind=\"{kind}\"");
+            line(text, &format!("{TOOK}_sum"), &labels, &sum.as_secs_f64());
+            line(text, &format!("{TOOK}_count"), &labels, &below);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
-//! A small HTTP server for the directory of a remote, for labs: in production a web server or an object store does this.
+//! A small HTTP server for the directory of a remote, for labs: in production a web server or an
+//! object store does this.
 //!
-//! It answers GET and HEAD for `/head`, `/blobs/sha256/<2 hex>/<64 hex>`, `/healthz` and, where wanted, `/metrics`; for nothing else.
-//! Whoever reaches it may read what is published, as with any remote. What it sends is not verified here: receivers do.
+//! It answers GET and HEAD for `/head`, `/blobs/sha256/<2 hex>/<64 hex>`, `/healthz` and, where
+//! wanted, `/metrics`; for nothing else. Whoever reaches it may read what is published, as with any
+//! remote. What it sends is not verified here: receivers do.
 
 mod access;
 mod account;
@@ -30,17 +32,17 @@ use tokio::sync::Semaphore;
 
 use self::access::AccessLog;
 use self::account::Ledger;
-use self::answer::Site;
+use self::answer::ServedSite;
 use self::metrics::Metrics;
-use self::published::Published;
-use self::stall::Stalling;
+use self::published::PublishedFiles;
+use self::stall::StallGuard;
 
 /// How often it is looked whether the server should end.
 const TICK: Duration = Duration::from_millis(50);
 
 /// What one client, or all, can take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ServeLimits {
     /// Open connections; more wait to be accepted.
     pub connections: usize,
     /// Bytes of a request's head; at least 8192.
@@ -53,7 +55,7 @@ pub struct Limits {
     pub end_time: Duration,
 }
 
-impl Default for Limits {
+impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             connections: 512,
@@ -66,7 +68,7 @@ impl Default for Limits {
 }
 
 /// How to serve.
-pub struct Options {
+pub struct ServeOptions {
     /// The address to listen on; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// Where a line for each answer goes.
@@ -74,12 +76,12 @@ pub struct Options {
     /// Whether `/metrics` is answered.
     pub metrics: bool,
     /// What clients can take.
-    pub limits: Limits,
+    pub limits: ServeLimits,
 }
 
-/// What was served.
+/// How much a server sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Served {
+pub struct ServeReport {
     /// Number of answers.
     pub answers: u64,
     /// Bytes of their bodies.
@@ -87,48 +89,40 @@ pub struct Served {
 }
 
 /// Why there is no server.
+// Most fields say by their names what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The directory cannot be read.
     #[error("cannot open '{}'", dir.display())]
-    Directory {
-        /// Which.
-        dir: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    Directory { dir: PathBuf, source: io::Error },
     /// The address is in use, or not of this machine.
     #[error("cannot listen on {listen}")]
     Listen {
-        /// Which.
         listen: SocketAddr,
-        /// Why not.
         source: io::Error,
     },
     /// The system gives no threads or no events.
     #[error("cannot start the server")]
-    Start {
-        /// Why not.
-        source: io::Error,
-    },
+    Start { source: io::Error },
 }
 
 /// A server that listens; connections wait until [`Server::run`].
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    site: Arc<Site>,
-    limits: Limits,
+    site: Arc<ServedSite>,
+    limits: ServeLimits,
     log_writer: Option<JoinHandle<()>>,
 }
 
 impl Server {
     /// Opens the directory of a remote, and listens.
-    pub fn bind(dir: &Path, options: Options) -> Result<Self, ServeError> {
-        let Options {
+    pub fn bind(dir: &Path, options: ServeOptions) -> Result<Self, ServeError> {
+        let ServeOptions {
             listen, metrics, ..
         } = options;
-        let published = Published::open(dir).map_err(|source| ServeError::Directory {
+        let published = PublishedFiles::open(dir).map_err(|source| ServeError::Directory {
             dir: dir.to_owned(),
             source,
         })?;
@@ -149,7 +143,7 @@ impl Server {
         Ok(Self {
             listener,
             address,
-            site: Arc::new(Site {
+            site: Arc::new(ServedSite {
                 published,
                 ledger,
                 has_metrics: metrics,
@@ -165,7 +159,7 @@ impl Server {
     }
 
     /// Serves until `stop` is set; then answers that have begun get a few seconds.
-    pub fn run(self, stop: &AtomicBool) -> Result<Served, ServeError> {
+    pub fn run(self, stop: &AtomicBool) -> Result<ServeReport, ServeError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("serve")
@@ -181,15 +175,15 @@ impl Server {
             let _ = writer.join();
         }
         let (answers, bytes) = metrics.totals();
-        Ok(Served { answers, bytes })
+        Ok(ServeReport { answers, bytes })
     }
 }
 
 /// Accepts connections until the server is to end, and waits for those that are answered.
 async fn accept(
     listener: TcpListener,
-    site: Arc<Site>,
-    limits: Limits,
+    site: Arc<ServedSite>,
+    limits: ServeLimits,
     stop: &AtomicBool,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -211,7 +205,8 @@ async fn accept(
                 let metrics = Arc::clone(&site.ledger.metrics);
                 metrics.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
-                    // A client that went away, or that speaks something else, is no trouble of ours.
+                    // A client that went away, or that speaks something else, is no trouble of
+                    // ours.
                     let _ = connection.await;
                     metrics.connections.fetch_sub(1, Ordering::Relaxed);
                     drop(seat);
@@ -229,8 +224,8 @@ async fn accept(
 fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    site: &Arc<Site>,
-    limits: Limits,
+    site: &Arc<ServedSite>,
+    limits: ServeLimits,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + 'static {
     // Small answers go out at once; it only costs time where that fails.
     let _ = stream.set_nodelay(true);
@@ -239,7 +234,7 @@ fn connection(
         let site = Arc::clone(&site);
         async move { Ok::<_, std::convert::Infallible>(answer::answer(site, peer.ip(), request).await) }
     });
-    let stream = TokioIo::new(Stalling::new(stream, limits.stall_time));
+    let stream = TokioIo::new(StallGuard::new(stream, limits.stall_time));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)

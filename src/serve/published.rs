@@ -1,7 +1,8 @@
 //! The two kinds of files that are served, and how they are opened.
 //!
-//! A path is compared as it stands, nothing of it is decoded or normalised, and what is opened is spelled from the digest that
-//! was read: no request can name anything else. The kernel refuses symlinks on the way (`openat2(2)`).
+//! A path is compared as it stands, nothing of it is decoded or normalised, and what is opened is
+//! spelled from the digest that was read: no request can name anything else. The kernel refuses
+//! symlinks on the way (`openat2(2)`).
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -52,7 +53,7 @@ fn blob(path: &str) -> Option<Sha256> {
 }
 
 /// The directory of a remote.
-pub(super) struct Published {
+pub(super) struct PublishedFiles {
     dir: File,
     /// The head as it was last read.
     head: Mutex<Option<(Stamp, HeadFile)>>,
@@ -67,10 +68,11 @@ pub(super) struct HeadFile {
     pub(super) digest: Sha256,
 }
 
-/// By what another state of a file is recognised: device, inode, size, and when it last changed, in seconds and nanoseconds.
+/// Recognises that a file changed: device, inode, size, and time of the last change in seconds and
+/// nanoseconds.
 type Stamp = (u64, u64, u64, i64, i64);
 
-impl Published {
+impl PublishedFiles {
     /// Opens the directory, which may be reached by a symlink.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -182,7 +184,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::write(at("secret"), b"secret").unwrap();
-        let published = Published::open(dir.path()).unwrap();
+        let published = PublishedFiles::open(dir.path()).unwrap();
         assert!(published.head().unwrap().is_none());
         std::os::unix::fs::symlink("secret", at("head")).unwrap();
         assert!(published.head().unwrap().is_none());
@@ -206,7 +208,7 @@ mod tests {
     #[test]
     fn a_replaced_head_is_read_again_and_an_endless_one_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let published = Published::open(dir.path()).unwrap();
+        let published = PublishedFiles::open(dir.path()).unwrap();
         for text in ["one", "two"] {
             std::fs::write(dir.path().join("new"), text).unwrap();
             std::fs::rename(dir.path().join("new"), dir.path().join("head")).unwrap();

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 /// What a `Range` header asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// All: none is named, or it is not in bytes, does not parse, or names several ranges. A server may answer so to all of these.
+pub(super) enum RequestedRange {
+    /// All: none is named, or it is not in bytes, does not parse, or names several ranges. A server
+    /// may answer so to all of these.
     All,
     /// These bytes, at least one, and none beyond the end.
     Part(Range<u64>),
@@ -14,27 +15,27 @@ pub(super) enum Wanted {
 }
 
 /// Reads a `Range` header for something of `size` bytes.
-pub(super) fn parse(header: &str, size: u64) -> Wanted {
+pub(super) fn parse(header: &str, size: u64) -> RequestedRange {
     let Some((unit, set)) = header.split_once('=') else {
-        return Wanted::All;
+        return RequestedRange::All;
     };
     let Some((first, last)) = set.trim().split_once('-') else {
-        return Wanted::All;
+        return RequestedRange::All;
     };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return Wanted::All;
+        return RequestedRange::All;
     }
     let range = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
         (Some(first), None) if last.is_empty() => first..size,
         // The last so many bytes.
         (None, Some(count)) if first.is_empty() => size.saturating_sub(count)..size,
-        _ => return Wanted::All,
+        _ => return RequestedRange::All,
     };
     if range.is_empty() {
-        Wanted::Beyond
+        RequestedRange::Beyond
     } else {
-        Wanted::Part(range)
+        RequestedRange::Part(range)
     }
 }
 
@@ -52,27 +53,31 @@ mod tests {
     #[test]
     fn ranges_are_read_as_rfc_9110_says() {
         for (header, size, expect) in [
-            ("bytes=0-0", 10, Wanted::Part(0..1)),
-            ("bytes=2-5", 10, Wanted::Part(2..6)),
-            ("Bytes=2-", 10, Wanted::Part(2..10)),
-            ("bytes=2-99", 10, Wanted::Part(2..10)),
-            ("bytes=-3", 10, Wanted::Part(7..10)),
-            ("bytes=-30", 10, Wanted::Part(0..10)),
-            ("bytes=9-99999999999999999999999", 10, Wanted::Part(9..10)),
-            ("bytes=10-", 10, Wanted::Beyond),
-            ("bytes=10-12", 10, Wanted::Beyond),
-            ("bytes=99999999999999999999999-", 10, Wanted::Beyond),
-            ("bytes=-0", 10, Wanted::Beyond),
-            ("bytes=0-", 0, Wanted::Beyond),
-            ("bytes=5-2", 10, Wanted::All),
-            ("bytes=0-1,3-4", 10, Wanted::All),
-            ("bytes=+1-2", 10, Wanted::All),
-            ("bytes=-", 10, Wanted::All),
-            ("bytes=1", 10, Wanted::All),
-            ("bytes=a-b", 10, Wanted::All),
-            ("rows=0-1", 10, Wanted::All),
-            ("0-1", 10, Wanted::All),
-            ("", 10, Wanted::All),
+            ("bytes=0-0", 10, RequestedRange::Part(0..1)),
+            ("bytes=2-5", 10, RequestedRange::Part(2..6)),
+            ("Bytes=2-", 10, RequestedRange::Part(2..10)),
+            ("bytes=2-99", 10, RequestedRange::Part(2..10)),
+            ("bytes=-3", 10, RequestedRange::Part(7..10)),
+            ("bytes=-30", 10, RequestedRange::Part(0..10)),
+            (
+                "bytes=9-99999999999999999999999",
+                10,
+                RequestedRange::Part(9..10),
+            ),
+            ("bytes=10-", 10, RequestedRange::Beyond),
+            ("bytes=10-12", 10, RequestedRange::Beyond),
+            ("bytes=99999999999999999999999-", 10, RequestedRange::Beyond),
+            ("bytes=-0", 10, RequestedRange::Beyond),
+            ("bytes=0-", 0, RequestedRange::Beyond),
+            ("bytes=5-2", 10, RequestedRange::All),
+            ("bytes=0-1,3-4", 10, RequestedRange::All),
+            ("bytes=+1-2", 10, RequestedRange::All),
+            ("bytes=-", 10, RequestedRange::All),
+            ("bytes=1", 10, RequestedRange::All),
+            ("bytes=a-b", 10, RequestedRange::All),
+            ("rows=0-1", 10, RequestedRange::All),
+            ("0-1", 10, RequestedRange::All),
+            ("", 10, RequestedRange::All),
         ] {
             assert_eq!(parse(header, size), expect, "{header} of {size}");
         }

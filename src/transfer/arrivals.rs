@@ -1,29 +1,30 @@
-//! What of a fetch is complete already, while the rest is on its way.
+//! Tells which parts of a fetch are complete while the rest is still on its way.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::fetch::Watch;
+use super::fetch::FetchObserver;
 use crate::sha256::Sha256;
 
 /// Pieces of blobs that are worked on as soon as all of their bytes arrived.
 pub struct Arrivals {
     pieces: Vec<(Sha256, Range<u64>)>,
-    state: Mutex<State>,
+    state: Mutex<ArrivalState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    /// By request: which piece has all that it gets of the request once it arrived up to where, nearest last.
+struct ArrivalState {
+    /// By request: the pieces that need bytes of it, each with the offset up to which it needs
+    /// them. The nearest offset comes last.
     requests: Vec<Vec<(u64, usize)>>,
-    /// By piece: of how many requests it still waits for bytes.
+    /// By piece: how many requests it still waits for.
     waits: Vec<usize>,
     ready: VecDeque<usize>,
     /// Nothing more arrives.
     closed: bool,
-    /// Nobody wants more.
+    /// The receiver wants nothing more.
     stopped: bool,
 }
 
@@ -37,11 +38,11 @@ impl Arrivals {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ArrivalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a piece that arrived, by number, waiting for one; `None` once there will be no more.
+    /// Waits for a piece to arrive and returns its number; `None` once no more will come.
     pub fn next(&self) -> Option<usize> {
         let mut state = self.lock();
         loop {
@@ -59,7 +60,8 @@ impl Arrivals {
         }
     }
 
-    /// Says that the fetch ended: what it left out, nobody else brings, and those who look at it find out.
+    /// Says that the fetch ended. Pieces that did not arrive are handed out too, so that whoever
+    /// unpacks them finds them damaged.
     pub fn close(&self) {
         let mut state = self.lock();
         let left = (0..state.waits.len()).filter(|piece| state.waits[*piece] > 0);
@@ -92,7 +94,7 @@ impl Drop for Stopping<'_> {
     }
 }
 
-impl Watch for Arrivals {
+impl FetchObserver for Arrivals {
     fn planned(&self, requests: &[(Sha256, Range<u64>)]) {
         let mut state = self.lock();
         state.requests = vec![Vec::new(); requests.len()];
@@ -163,7 +165,7 @@ mod tests {
         assert!(arrivals.lock().ready.is_empty());
         assert!(arrivals.arrived(0, 20));
         assert_eq!(arrivals.next(), Some(1));
-        // What never came is looked at all the same, and found damaged.
+        // A piece that never came is handed out too, and found damaged.
         arrivals.close();
         assert_eq!((arrivals.next(), arrivals.next()), (Some(2), None));
     }

@@ -1,4 +1,5 @@
-//! Bundles: what channels need, copied with its signatures to another remote, such as a directory on removable media.
+//! Bundles: what channels need, copied with its signatures to another remote, such as a directory
+//! on removable media.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use super::fetch::Fetcher;
-use super::line::Line;
-use super::{Progress, Source, TransferError};
+use super::link::LinkStats;
+use super::{TransferError, TransferProgress, VerifiedRemote};
 use crate::durable;
 use crate::format::MAX_HEAD_BYTES;
 use crate::format::release::{ChannelName, Kind, Release, ReleaseId};
@@ -19,7 +20,7 @@ use crate::trust::first_root;
 
 /// How to make a bundle.
 pub struct BundleOptions<'a> {
-    /// Where what arrives is kept until it is whole; beside the bundle.
+    /// Where blobs are kept until they are whole: beside the bundle.
     pub incoming: PathBuf,
     /// Whether deltas come along, for machines that have an earlier release.
     pub deltas: bool,
@@ -27,13 +28,13 @@ pub struct BundleOptions<'a> {
     pub threads: usize,
     /// Ends the work; what arrived stays for the next time.
     pub cancel: &'a AtomicBool,
-    /// Told how it goes.
-    pub progress: &'a dyn Progress,
+    /// Hears how it goes.
+    pub progress: &'a dyn TransferProgress,
 }
 
 /// What a bundle consists of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Bundled {
+pub struct BundleReport {
     /// Releases of images and layers in it.
     pub releases: u64,
     /// Blobs in it.
@@ -44,13 +45,14 @@ pub struct Bundled {
     pub bytes_copied: u64,
 }
 
-/// Copies what `channels` need, then the head as it is: whoever trusts the remote can pull from `to` as from the remote.
+/// Copies what `channels` need, then the head as it is: whoever trusts the remote can pull from
+/// `to` as from the remote.
 pub fn bundle(
-    source: &Source,
+    source: &VerifiedRemote,
     to: &dyn WritableRemote,
     channels: &[ChannelName],
     options: &BundleOptions<'_>,
-) -> Result<Bundled, TransferError> {
+) -> Result<BundleReport, TransferError> {
     let before = to.read_head(MAX_HEAD_BYTES)?;
     if let Some(before) = &before
         && first_root(&before.bytes)? != first_root(&source.head)?
@@ -83,7 +85,7 @@ pub fn bundle(
     if before.as_ref().map(|head| &head.bytes) != Some(&source.head) {
         to.replace_head(&source.head, before.as_ref().map(|head| &head.revision))?;
     }
-    Ok(Bundled {
+    Ok(BundleReport {
         releases: releases.len() as u64,
         blobs: blobs.len() as u64,
         bytes: blobs.values().sum(),
@@ -93,7 +95,7 @@ pub fn bundle(
 
 /// Finds what the channels point at, for all machines, with the layers of images.
 fn releases(
-    source: &Source,
+    source: &VerifiedRemote,
     channels: &[ChannelName],
 ) -> Result<BTreeMap<(Kind, ReleaseId), Release>, TransferError> {
     let signed = &source.verified;
@@ -137,7 +139,7 @@ fn require_space(
 }
 
 fn copy(
-    source: &Source,
+    source: &VerifiedRemote,
     to: &dyn WritableRemote,
     (blob, bytes): (&Sha256, u64),
     what: &str,
@@ -149,7 +151,7 @@ fn copy(
         threads: options.threads,
         progress: options.progress,
         cancel: options.cancel,
-        line: Line::default(),
+        link: LinkStats::default(),
     };
     fetcher.fetch(what, &[(*blob, std::iter::once(0..bytes).collect())].into())?;
     let spool = fetcher.spool(blob);

@@ -7,13 +7,10 @@ use std::path::{Path, PathBuf};
 use sha2::Digest as _;
 
 use super::TransferError;
-use super::hashing::Hashing;
-use super::inventory::{
-    Contents as Objects, Inventory, corrections_of, image_objects, layer_objects,
-};
-use super::outgoing::{cache_key, cached, keep, remember};
-use super::prepare::PrepareOptions;
-use crate::delta::{self, Contents, Item, PutError, ReadSeek, Request, Sink};
+use super::hashing::HashingFile;
+use super::inventory::{Inventory, ObjectMap, corrections_of, image_objects, layer_objects};
+use super::outgoing::{PrepareOptions, cache_key, cached, keep, remember};
+use crate::delta::{self, DeltaItem, DeltaRequest, DeltaSink, ObjectReader, PutError, ReadSeek};
 use crate::durable::DurableError;
 use crate::format;
 use crate::format::release::{DeltaRef, Kind, Release, ReleaseId};
@@ -21,12 +18,13 @@ use crate::id::ObjectId;
 use crate::sha256::Sha256;
 use crate::store::{Repository, StoreError, Transaction};
 
-/// Raised when the same releases make another delta.
+/// Raise this when the same releases make a different delta.
 const DELTA_VERSION: u32 = 3;
-/// The most threads that encode: with more, memory would go beyond 512 MB.
+/// The most threads that encode: more would need over 512 MB of memory.
 const MAX_THREADS: usize = 2;
 
-/// Makes a delta from each of the releases `from`; one that saves nothing against the `full` bytes of packs is left out.
+/// Makes a delta from each of the releases `from`, but none that is as large as the `full` bytes of
+/// packs.
 pub fn make(
     repository: &Repository,
     outgoing: &Path,
@@ -68,8 +66,8 @@ fn encode(
     from: ReleaseId,
     options: &PrepareOptions<'_>,
 ) -> Result<DeltaRef, TransferError> {
-    let old = Root::read(repository, inventory.kind, &from, true)?;
-    let mut also = Objects::new();
+    let old = DeltaBase::read(repository, inventory.kind, &from, true)?;
+    let mut also = ObjectMap::new();
     if inventory.kind == Kind::Image {
         let of_layers = others.iter().flat_map(|layer| &layer.objects);
         let unknown = of_layers.filter(|(id, _)| !old.objects.contains_key(id));
@@ -77,7 +75,7 @@ fn encode(
     }
     let mut new = inventory.objects.clone();
     new.retain(|id, _| !old.objects.contains_key(id) && !also.contains_key(id));
-    let request = Request {
+    let request = DeltaRequest {
         from,
         to: inventory.id,
         manifests: [&old.manifest, &inventory.manifest],
@@ -88,12 +86,12 @@ fn encode(
         full_cost: &|id| new.get(id).map_or(0, |content| content.size),
     };
     let fail = |source| TransferError::io("write", scratch, source);
-    let mut out = Hashing::new(File::create(scratch).map_err(fail)?);
+    let mut out = HashingFile::new(File::create(scratch).map_err(fail)?);
     let mut spool = super::pack::unnamed_file(scratch)?;
-    let source = Stored(repository);
-    let encoding = delta::Options {
+    let source = StoredObjects(repository);
+    let encoding = delta::EncodeOptions {
         threads: options.threads.min(MAX_THREADS),
-        ..delta::Options::default()
+        ..delta::EncodeOptions::default()
     };
     delta::encode(
         &request,
@@ -111,8 +109,8 @@ fn encode(
     })
 }
 
-fn items(objects: &Objects) -> Vec<Item> {
-    let items = objects.iter().map(|(id, content)| Item {
+fn items(objects: &ObjectMap) -> Vec<DeltaItem> {
+    let items = objects.iter().map(|(id, content)| DeltaItem {
         id: *id,
         size: content.size,
         paths: content.paths.clone(),
@@ -120,16 +118,16 @@ fn items(objects: &Objects) -> Vec<Item> {
     items.collect()
 }
 
-/// What a delta starts from.
-pub struct Root {
+/// The layer or image that a delta starts from.
+pub struct DeltaBase {
     /// The canonical bytes of the manifest.
     pub manifest: Vec<u8>,
     /// The canonical bytes of a layer's changeset, of an image's tree or of what corrects that.
     pub tree: Vec<u8>,
-    objects: Objects,
+    objects: ObjectMap,
 }
 
-impl Root {
+impl DeltaBase {
     /// Reads a stored layer or image; `corrected` says what stands for the tree of an image.
     pub fn read(
         repository: &Repository,
@@ -163,9 +161,9 @@ impl Root {
     }
 }
 
-struct Stored<'a>(&'a Repository);
+struct StoredObjects<'a>(&'a Repository);
 
-impl Contents for Stored<'_> {
+impl ObjectReader for StoredObjects<'_> {
     fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
         let file = self.0.open_object(id).map_err(io::Error::other)?;
         Ok(Box::new(file))
@@ -173,16 +171,16 @@ impl Contents for Stored<'_> {
 }
 
 /// Objects that are stored or arriving.
-pub struct Arriving<'a, 'r>(pub &'a Transaction<'r>);
+pub struct ArrivingObjects<'a, 'r>(pub &'a Transaction<'r>);
 
-impl Contents for Arriving<'_, '_> {
+impl ObjectReader for ArrivingObjects<'_, '_> {
     fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {
         let file = self.0.open_object(id).map_err(io::Error::other)?;
         Ok(Box::new(file))
     }
 }
 
-impl Sink for Arriving<'_, '_> {
+impl DeltaSink for ArrivingObjects<'_, '_> {
     fn put(&self, id: &ObjectId, size: u64, fill: &mut delta::Fill<'_>) -> Result<(), PutError> {
         match self.0.put_expected(id, size, fill) {
             Ok(()) => Ok(()),

@@ -1,4 +1,4 @@
-//! What can go wrong with a transfer, by what one can do about it.
+//! What can go wrong with a transfer, sorted by what a caller can do about it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,8 @@ use crate::store::StoreError;
 use crate::trust::TrustError;
 
 /// Why a transfer failed; the repository and every target are as they were.
+// Most fields say by their names what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
     /// The repository refused.
@@ -29,11 +31,8 @@ pub enum TransferError {
         failures: Vec<(String, TransferError)>,
     },
     /// Nothing was published there.
-    #[error("nothing was published to '{location}' yet")]
-    Unpublished {
-        /// Where.
-        location: String,
-    },
+    #[error("nothing has been published to '{location}' yet")]
+    Unpublished { location: String },
     /// Canonical bytes could not be made, or are not what they claim to be.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -48,19 +47,15 @@ pub enum TransferError {
     Inconsistent {
         /// `layer`, `image`, `release` or `pack`.
         what: &'static str,
-        /// Its name.
         name: String,
-        /// What does not fit.
         reason: String,
     },
     /// A blob is not what its name says, from every place that was asked.
-    #[error("what {from} sent of blob {blob} is damaged: {reason}")]
+    #[error("blob {blob} from {from} is damaged: {reason}")]
     Damaged {
         /// The places, quoted.
         from: String,
-        /// Which.
         blob: Sha256,
-        /// What is wrong.
         reason: String,
     },
     /// No pack of a release holds something that it needs.
@@ -68,9 +63,7 @@ pub enum TransferError {
     Lacking {
         /// `layer` or `image`.
         what: &'static str,
-        /// Its name.
         name: String,
-        /// How many.
         count: usize,
         /// The digest of one.
         first: String,
@@ -80,7 +73,6 @@ pub enum TransferError {
         "image '{name}' is not what its layers make: {count} paths differ, '{first}' among them"
     )]
     NotComposed {
-        /// The image's name.
         name: String,
         /// How many paths differ.
         count: usize,
@@ -89,20 +81,13 @@ pub enum TransferError {
     },
     /// A bundle would take the place of something else.
     #[error("'{location}' holds what another publisher signed")]
-    OtherRemote {
-        /// Where.
-        location: String,
-    },
+    OtherRemote { location: String },
     /// There is no trust policy.
     #[error("there is no trust policy at '{}'", path.display())]
-    NoPolicy {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
+    NoPolicy { path: PathBuf },
     /// The trust policy does not know the remote.
     #[error("the trust policy has no remote '{name}'")]
     UnknownRemote {
-        /// The name that was asked for.
         name: String,
         /// The names that it has.
         known: Vec<String>,
@@ -110,23 +95,19 @@ pub enum TransferError {
     /// The trust policy does not allow it.
     #[error("the trust policy does not let this machine follow '{channel}' on {remote}")]
     NotAllowed {
-        /// The channel.
         channel: String,
         /// The remote, or that it is any.
         remote: String,
     },
     /// A staged rollout does not know which machine this is.
-    #[error("cannot read '{}', by which a staged rollout chooses machines", path.display())]
+    #[error("cannot read '{}', which staged rollouts use to choose machines", path.display())]
     MachineId {
-        /// The file.
         path: PathBuf,
-        /// The system's answer.
         source: std::io::Error,
     },
     /// Two publishers want the same channel.
-    #[error("channel '{channel}' was pointed at {now} by somebody else meanwhile")]
+    #[error("somebody else has pointed channel '{channel}' at {now} in the meantime")]
     ChannelMoved {
-        /// The channel.
         channel: String,
         /// The release that it points at now.
         now: String,
@@ -134,7 +115,6 @@ pub enum TransferError {
     /// Publishing would take something back without saying so.
     #[error("channel '{channel}' is at release {now}, and release {wanted} is older")]
     WouldGoBack {
-        /// The channel.
         channel: String,
         /// The serial that it is at.
         now: u64,
@@ -144,11 +124,8 @@ pub enum TransferError {
     /// The system refused.
     #[error("cannot {verb} '{}'", path.display())]
     Io {
-        /// What was to be done.
         verb: &'static str,
-        /// With what.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// An interrupt ended it.

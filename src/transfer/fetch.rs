@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::line::Line;
+use super::link::LinkStats;
 use super::spool::Spool;
-use super::{Progress, TransferError};
+use super::{TransferError, TransferProgress};
 use crate::remote::{Remote, RemoteError};
 use crate::sha256::Sha256;
 use sha2::Digest as _;
@@ -26,25 +26,26 @@ pub struct Fetcher<'a> {
     pub incoming: PathBuf,
     /// How many requests at once.
     pub threads: usize,
-    /// Told of what arrives.
-    pub progress: &'a dyn Progress,
+    /// Hears what arrives.
+    pub progress: &'a dyn TransferProgress,
     /// Ends the work.
     pub cancel: &'a AtomicBool,
-    /// What the line can do, as far as it is known.
-    pub line: Line,
+    /// The delay and rate of the link, as far as they are known.
+    pub link: LinkStats,
 }
 
-/// Follows a fetch while it goes on.
-pub trait Watch: Sync {
-    /// Says what is going to be asked for, in order of blobs and starts; everything else that is wanted is there.
+/// Watches a fetch while it goes on.
+pub trait FetchObserver: Sync {
+    /// The requests that will be made, sorted by blob and start; everything else that is wanted is
+    /// here already.
     fn planned(&self, requests: &[(Sha256, Range<u64>)]);
 
-    /// Says that one request, by number, arrived up to an offset of its blob; false ends the fetch.
+    /// A request, by number, arrived up to this offset of its blob. Returning false ends the fetch.
     fn arrived(&self, request: usize, upto: u64) -> bool;
 }
 
-/// Nobody follows.
-impl Watch for () {
+/// Watches nothing.
+impl FetchObserver for () {
     fn planned(&self, _: &[(Sha256, Range<u64>)]) {}
 
     fn arrived(&self, _: usize, _: u64) -> bool {
@@ -86,12 +87,13 @@ impl Fetcher<'_> {
         self.fetch_watched(what, wanted, &())
     }
 
-    /// Does the same, and tells `watch` what is there; when that wants no more, what did not arrive is left out.
+    /// Does the same, and tells `watch` what has arrived. When `watch` wants no more, the rest is
+    /// left out.
     pub fn fetch_watched(
         &self,
         what: &str,
         wanted: &Ranges,
-        watch: &dyn Watch,
+        watch: &dyn FetchObserver,
     ) -> Result<(), TransferError> {
         let requests = self.requests(wanted)?;
         watch.planned(&requests);
@@ -136,13 +138,13 @@ impl Fetcher<'_> {
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => {
-                self.line.arrived(arrived.into_inner(), started.elapsed());
+                self.link.arrived(arrived.into_inner(), started.elapsed());
                 Ok(())
             }
         }
     }
 
-    /// Says whether a blob of `bytes` bytes, all of which arrived, is what its name says.
+    /// Says whether a blob whose `bytes` bytes all arrived has the digest that its name says.
     pub fn is_whole(&self, blob: &Sha256, bytes: u64) -> Result<bool, TransferError> {
         let mut reader = self.spool(blob).reader(0..bytes)?;
         let mut hasher = sha2::Sha256::default();
@@ -158,7 +160,8 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Asks for a range, and tells `arrived` of every few bytes that came; false of it ends the request.
+    /// Asks for a range, and tells `arrived` how many bytes came, again and again. If it returns
+    /// false, the request ends.
     fn request(
         &self,
         blob: &Sha256,
@@ -173,14 +176,14 @@ impl Fetcher<'_> {
         let mut asked = Some(Instant::now());
         let result = self.remote.read_blob(blob, range, &mut |bytes| {
             if let Some(asked) = asked.take() {
-                self.line.first_byte(asked.elapsed());
+                self.link.first_byte(asked.elapsed());
             }
             if let Err(error) = part.write(bytes) {
                 let kind = error.kind();
                 broken = Some(error);
                 return Err(kind.into());
             }
-            self.line.count(bytes.len() as u64);
+            self.link.count(bytes.len() as u64);
             self.progress.advance(bytes.len() as u64);
             ended = !arrived(bytes.len() as u64);
             if ended || self.cancel.load(Ordering::Relaxed) {
@@ -210,15 +213,16 @@ fn of_blob(error: RemoteError, blob: &Sha256) -> RemoteError {
     }
 }
 
-/// Who sent what turned out wrong, while it is asked for again.
+/// The places that sent damaged bytes, while those are asked for again.
 #[derive(Debug, Default)]
-pub struct Blame {
+pub struct DamagedSenders {
     places: Vec<String>,
     rounds: usize,
 }
 
-impl Blame {
-    /// Has others asked for `blobs`, of which something arrived damaged; an error once everybody was asked.
+impl DamagedSenders {
+    /// Makes the remote ask other places for `blobs`, which arrived damaged. An error once every
+    /// place was asked.
     pub fn again(
         &mut self,
         fetcher: &Fetcher<'_>,
@@ -239,7 +243,8 @@ impl Blame {
             reason: reason.to_owned(),
         };
         self.rounds += 1;
-        // One place gets a second chance, for what the way there did; of several, each gets its turn.
+        // A single place gets a second chance, as the connection may be at fault; of several, each
+        // gets one.
         if self.rounds > fetcher.remote.places() {
             return Err(damaged);
         }
@@ -271,7 +276,8 @@ pub fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-/// Joins ranges that touch, overlap, or are at most `gap` bytes apart: one request more costs more than so many bytes.
+/// Joins ranges that touch, overlap, or are at most `gap` bytes apart: another request would cost
+/// more than those bytes.
 pub fn merge(mut ranges: Vec<Range<u64>>, gap: u64) -> Vec<Range<u64>> {
     ranges.sort_by_key(|range| range.start);
     let mut merged: Vec<Range<u64>> = Vec::new();

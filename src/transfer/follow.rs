@@ -8,42 +8,44 @@ use std::time::Instant;
 use serde::{Serialize, Serializer};
 
 use super::{
-    Looking, Progress, PullForecast, PullOptions, PullReport, Source, TransferError, connect,
-    forecast, pull,
+    ConnectOptions, PullForecast, PullOptions, PullReport, TransferError, TransferProgress,
+    VerifiedRemote, connect, forecast, pull,
 };
 use crate::durable::Disk;
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
-use crate::remote::{Location, Mirrors, OpenOptions};
+use crate::remote::{Location, Mirrors, RemoteOptions};
 use crate::store::{RefName, Repository};
 use crate::time::rfc3339;
-use crate::trust::{Accepted, Choice, Machine, Policy, State, TrustedRemote, Verified};
+use crate::trust::{
+    AcceptedRelease, Machine, Policy, RolloutChoice, TrustState, TrustedRemote, Verified,
+};
 
-/// Where releases may come from, and where it is remembered what was seen there.
+/// Where releases may come from, and where this machine remembers what it saw there.
 #[derive(Debug, Clone)]
 pub struct Origins {
     /// The trust policy.
     pub policy: PathBuf,
-    /// The remote, by its name in the policy; else the first that may have the channel.
+    /// The remote, by its name in the policy; `None` for the first one that may have the channel.
     pub remote: Option<String>,
-    /// The one place to look, instead of where the policy says.
+    /// A location to use instead of those in the policy.
     pub from: Option<String>,
-    /// The directory that has what is remembered of each remote, by name.
+    /// The directory with what this machine remembers of each remote, by name.
     pub states: PathBuf,
-    /// What changes that.
+    /// The disk that this directory is on.
     pub disk: Arc<dyn Disk>,
     /// How patient to be.
-    pub open: OpenOptions,
+    pub open: RemoteOptions,
     /// When it is, in seconds since 1970.
     pub now: i64,
 }
 
-/// A remote that was found trustworthy, and what is remembered of it.
+/// A verified remote, and what this machine remembers of it.
 #[derive(Debug)]
 pub struct Connection {
     /// Where blobs come from, and what is signed.
-    pub source: Source,
+    pub source: VerifiedRemote,
     /// What is remembered.
-    pub state: State,
+    pub state: TrustState,
     /// What the policy says of it.
     pub remote: TrustedRemote,
 }
@@ -53,7 +55,7 @@ impl Origins {
     pub fn connect(
         &self,
         channel: &ChannelName,
-        progress: &dyn Progress,
+        progress: &dyn TransferProgress,
     ) -> Result<Connection, TransferError> {
         if !self.policy.exists() {
             return Err(TransferError::NoPolicy {
@@ -70,8 +72,8 @@ impl Origins {
         let locations = locations.iter().map(|location| location.parse());
         let locations = locations.collect::<Result<Vec<Location>, _>>()?;
         let mirrors = Mirrors::open(&locations, &self.open)?;
-        let state = State::open(Arc::clone(&self.disk), &self.states.join(&trusted.name))?;
-        let looking = Looking {
+        let state = TrustState::open(Arc::clone(&self.disk), &self.states.join(&trusted.name))?;
+        let options = ConnectOptions {
             root: &root,
             state: &state,
             now: self.now,
@@ -79,7 +81,7 @@ impl Origins {
             progress,
         };
         Ok(Connection {
-            source: connect(mirrors, &looking)?,
+            source: connect(mirrors, &options)?,
             state,
             remote: trusted.clone(),
         })
@@ -111,8 +113,8 @@ impl Origins {
     }
 }
 
-/// Reads every document that following the channel may need: a mirror must have all of them. Which
-/// release it will be is decided later.
+/// Reads every document that following the channel may need: a mirror must have all of them. The
+/// release is chosen later.
 fn needed(verified: &Verified, channel: &ChannelName) -> Result<(), TransferError> {
     let found = verified.channel(channel)?;
     for id in std::iter::once(found.release).chain(found.rollout.others) {
@@ -124,7 +126,7 @@ fn needed(verified: &Verified, channel: &ChannelName) -> Result<(), TransferErro
     Ok(())
 }
 
-/// Whether a release that is being rolled out is taken before its turn.
+/// Whether this machine takes a release before its turn in a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Turn {
     /// The machine waits for its turn.
@@ -134,13 +136,13 @@ pub enum Turn {
     Ahead,
 }
 
-/// Where the id of this machine is, by which a staged rollout chooses. It is read only where there
-/// is one.
+/// Where the id of this machine is, by which a staged rollout chooses. It is read only when a
+/// rollout needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MachineId {
-    /// It is this.
+    /// The id itself.
     Given(String),
-    /// It is in this file.
+    /// The file that holds it.
     File(PathBuf),
 }
 
@@ -174,16 +176,16 @@ pub struct FollowOptions<'a> {
 
 /// What following a channel gave.
 #[derive(Debug)]
-pub enum Followed {
+pub enum FollowOutcome {
     /// A release is here.
     Pulled(Box<Pulled>),
     /// There is nothing for this machine, and why.
-    Nothing(Nothing),
+    NoUpdate(NoUpdate),
 }
 
 /// Why a channel has nothing for this machine now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Nothing {
+pub enum NoUpdate {
     /// The release is for later.
     #[error("'{channel}' is not for machines before {}", rfc3339(*until))]
     NotYet {
@@ -193,17 +195,19 @@ pub enum Nothing {
         until: i64,
     },
     /// The release is for other machines, so far.
-    #[error("'{channel}' goes to {percent} % of the machines so far, and this is none of them")]
+    #[error(
+        "'{channel}' goes to {percent} % of the machines so far, and this machine is not one of them"
+    )]
     NotChosen {
         /// The channel.
         channel: ChannelName,
         /// The share of the machines.
         percent: u8,
     },
-    /// The machine has a newer one than those who wait: it went ahead, or was chosen for a release
-    /// that was on its way when the next one came.
+    /// The machine has a newer release than the machines that wait: it went ahead, or it was chosen
+    /// for a release whose rollout had not ended when the next one came.
     #[error(
-        "'{channel}' is being rolled out: it is not this machine's turn, which has release {taken} already"
+        "'{channel}' is being rolled out: this machine already has release {taken}, and its turn has not come"
     )]
     WentAhead {
         /// The channel.
@@ -219,7 +223,7 @@ pub enum Nothing {
     },
 }
 
-impl Serialize for Nothing {
+impl Serialize for NoUpdate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -244,7 +248,7 @@ pub struct Pulled {
     pub seconds: f64,
     /// What is to be remembered once the release is taken; none where it is not the channel's
     /// newest.
-    pub accepted: Option<Accepted>,
+    pub accepted: Option<AcceptedRelease>,
 }
 
 impl Serialize for Pulled {
@@ -337,18 +341,18 @@ struct Selected {
 /// Brings the release that a channel has for this machine into the repository, unless `refuse` has
 /// a reason against it.
 ///
-/// The commit point is that of [`pull`]. That the release was taken is remembered by whoever takes
-/// it: [`Pulled::remember`].
+/// The commit point is that of [`pull`]. Whoever takes the release remembers that, by
+/// [`Pulled::remember`].
 pub fn follow(
     repository: &Repository,
     name: &ChannelName,
     refuse: &dyn Fn(&Release) -> Option<String>,
     options: &FollowOptions<'_>,
-) -> Result<Followed, TransferError> {
+) -> Result<FollowOutcome, TransferError> {
     let started = Instant::now();
     let selected = match options.select(name, refuse)? {
         Ok(selected) => *selected,
-        Err(nothing) => return Ok(Followed::Nothing(nothing)),
+        Err(nothing) => return Ok(FollowOutcome::NoUpdate(nothing)),
     };
     let Connection {
         source,
@@ -363,7 +367,7 @@ pub fn follow(
         &RefName::channel(&remote.name, name)?,
         &options.pull_from(&remote),
     )?;
-    Ok(Followed::Pulled(Box::new(Pulled {
+    Ok(FollowOutcome::Pulled(Box::new(Pulled {
         remote: remote.name,
         channel: name.clone(),
         release: selected.release,
@@ -373,18 +377,18 @@ pub fn follow(
         seconds: started.elapsed().as_secs_f64(),
         accepted: selected
             .is_newest
-            .then(|| Accepted::new(state, selected.channel)),
+            .then(|| AcceptedRelease::new(state, selected.channel)),
     })))
 }
 
-/// Says what [`follow`] would fetch, and changes nothing but what is remembered of signatures; the
+/// Says what [`follow`] would fetch. Changes nothing but what is remembered of signatures. The
 /// inner error says why there is nothing for this machine.
 pub fn forecast_channel(
     repository: &Repository,
     name: &ChannelName,
     refuse: &dyn Fn(&Release) -> Option<String>,
     options: &FollowOptions<'_>,
-) -> Result<Result<ChannelForecast, Nothing>, TransferError> {
+) -> Result<Result<ChannelForecast, NoUpdate>, TransferError> {
     let selected = match options.select(name, refuse)? {
         Ok(selected) => *selected,
         Err(nothing) => return Ok(Err(nothing)),
@@ -412,20 +416,20 @@ impl FollowOptions<'_> {
         &self,
         name: &ChannelName,
         refuse: &dyn Fn(&Release) -> Option<String>,
-    ) -> Result<Result<Box<Selected>, Nothing>, TransferError> {
+    ) -> Result<Result<Box<Selected>, NoUpdate>, TransferError> {
         let connection = self.origins.connect(name, self.pull.progress)?;
         let verified = &connection.source.verified;
         let channel = verified.channel(name)?;
         connection.state.accept(&channel, None)?;
         let (id, is_newest) = match self.choice(&channel)? {
-            Choice::Release(id) => (id, true),
-            Choice::Others(id) => (id, false),
-            Choice::NotYet { until } => {
+            RolloutChoice::Release(id) => (id, true),
+            RolloutChoice::Others(id) => (id, false),
+            RolloutChoice::NotYet { until } => {
                 let channel = name.clone();
-                return Ok(Err(Nothing::NotYet { channel, until }));
+                return Ok(Err(NoUpdate::NotYet { channel, until }));
             }
-            Choice::NotChosen => {
-                return Ok(Err(Nothing::NotChosen {
+            RolloutChoice::NotChosen => {
+                return Ok(Err(NoUpdate::NotChosen {
                     channel: name.clone(),
                     percent: channel.rollout.percent,
                 }));
@@ -435,10 +439,10 @@ impl FollowOptions<'_> {
         let taken = connection.state.taken(name)?.unwrap_or(0);
         if !is_newest && taken > release.serial {
             let channel = name.clone();
-            return Ok(Err(Nothing::WentAhead { channel, taken }));
+            return Ok(Err(NoUpdate::WentAhead { channel, taken }));
         }
         if let Some(reason) = refuse(&release) {
-            return Ok(Err(Nothing::Refused { reason }));
+            return Ok(Err(NoUpdate::Refused { reason }));
         }
         Ok(Ok(Box::new(Selected {
             connection,
@@ -456,9 +460,9 @@ impl FollowOptions<'_> {
         }
     }
 
-    fn choice(&self, channel: &Channel) -> Result<Choice, TransferError> {
+    fn choice(&self, channel: &Channel) -> Result<RolloutChoice, TransferError> {
         if self.turn == Turn::Ahead {
-            return Ok(Choice::Release(channel.release));
+            return Ok(RolloutChoice::Release(channel.release));
         }
         let machine = match channel.rollout.percent {
             // The same for every machine.

@@ -6,13 +6,13 @@ use std::io::{self, Write};
 use sha2::{Digest as _, Sha256 as Hasher};
 
 /// A file that is hashed and counted while it is written.
-pub struct Hashing {
+pub struct HashingFile {
     pub file: io::BufWriter<File>,
     pub hasher: Hasher,
     pub bytes: u64,
 }
 
-impl Hashing {
+impl HashingFile {
     pub fn new(file: File) -> Self {
         Self {
             file: io::BufWriter::with_capacity(1 << 20, file),
@@ -22,7 +22,7 @@ impl Hashing {
     }
 }
 
-impl Write for Hashing {
+impl Write for HashingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);

@@ -11,9 +11,10 @@ use crate::path::RelPath;
 use crate::store::Repository;
 use crate::tree::{self, Changeset, Inode, Node, Tree};
 
-/// An object on its way: how large it is, and where it is found, for choosing what to compare it with.
+/// An object on its way: how large it is, and where it is found, for choosing what to compare it
+/// with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Content {
+pub struct ObjectEntry {
     /// Size in bytes.
     pub size: u64,
     /// Paths that have it.
@@ -21,7 +22,7 @@ pub struct Content {
 }
 
 /// Objects by id.
-pub type Contents = BTreeMap<ObjectId, Content>;
+pub type ObjectMap = BTreeMap<ObjectId, ObjectEntry>;
 
 /// A layer or an image with everything that it consists of.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ pub struct Inventory {
     /// The layers of an image, lowest first.
     pub layers: Vec<ImageLayer>,
     /// The objects; of an image those that none of its layers has.
-    pub objects: Contents,
+    pub objects: ObjectMap,
 }
 
 impl Inventory {
@@ -136,9 +137,10 @@ pub fn image_version(image: &Image) -> String {
     top.map_or(String::new(), |layer| layer.version.clone())
 }
 
-/// Lists the objects that a layer consists of: what its changes put in place, and the pre-images that merges need.
-pub fn layer_objects(layer: &Layer, changeset: &Changeset) -> Result<Contents, TransferError> {
-    let mut objects = Contents::new();
+/// Lists the objects that a layer consists of: what its changes put in place, and the pre-images
+/// that merges need.
+pub fn layer_objects(layer: &Layer, changeset: &Changeset) -> Result<ObjectMap, TransferError> {
+    let mut objects = ObjectMap::new();
     let mut before = BTreeMap::new();
     for (path, change) in changeset.iter() {
         if let Some(Node::File { object, size }) = change.pre.as_ref().map(|inode| &inode.node) {
@@ -166,15 +168,15 @@ pub fn layer_objects(layer: &Layer, changeset: &Changeset) -> Result<Contents, T
 }
 
 /// Lists the objects of a tree.
-pub fn image_objects(tree: &Tree) -> Contents {
-    let mut objects = Contents::new();
+pub fn image_objects(tree: &Tree) -> ObjectMap {
+    let mut objects = ObjectMap::new();
     for (path, inode) in tree.iter() {
         add(&mut objects, path, inode);
     }
     objects
 }
 
-fn add(objects: &mut Contents, path: &RelPath, inode: &Inode) {
+fn add(objects: &mut ObjectMap, path: &RelPath, inode: &Inode) {
     if let Node::File { object, size } = &inode.node {
         let content = objects.entry(*object).or_default();
         content.size = *size;

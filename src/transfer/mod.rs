@@ -1,46 +1,48 @@
 //! Publishing to a remote, and pulling from one: only what changed travels.
 //!
-//! A release (see [`crate::format::release`]) says what a layer or an image consists of, and which blobs hold it. Publishing
-//! lays new contents into a **pack**, makes a **delta** from each earlier release that machines may have, and replaces the
-//! remote's head at last: that is the commit point. Pulling reads the head, then one delta for each layer that changed, or
-//! ranges of packs; every content is checked by its digest before it is visible, and a ref counts it at last.
+//! A release (see [`crate::format::release`]) says what a layer or an image consists of, and which
+//! blobs hold it. Publishing lays new contents into a **pack**, makes a **delta** from each earlier
+//! release that machines may have, and replaces the remote's head at last: that is the commit
+//! point. Pulling reads the head, then one delta for each layer that changed, or ranges of packs;
+//! every content is checked by its digest before it is visible, and a ref names the release last.
 
 mod arrivals;
 mod baselines;
 mod bundle;
+mod connect;
 mod deltas;
 mod error;
 mod fetch;
 mod follow;
 mod hashing;
 mod inventory;
-mod line;
+mod link;
 mod outgoing;
 mod pack;
 mod prepare;
 mod publish;
 mod pull;
 mod signing;
-mod source;
 mod spool;
 mod unpack;
 mod verify;
 
-pub use bundle::{BundleOptions, Bundled, bundle};
+pub use bundle::{BundleOptions, BundleReport, bundle};
+pub use connect::{ConnectOptions, VerifiedRemote, connect};
 pub use error::TransferError;
 pub use follow::{
-    ChannelForecast, Connection, FollowOptions, Followed, MachineId, Nothing, Origins, Pulled,
-    Turn, follow, forecast_channel,
+    ChannelForecast, Connection, FollowOptions, FollowOutcome, MachineId, NoUpdate, Origins,
+    Pulled, Turn, follow, forecast_channel,
 };
-pub use inventory::{Content, Contents, Inventory};
-pub use prepare::{PrepareOptions, Prepared, What, prepare};
-pub use publish::{Change, Outcome, Publication, Signer, publish, upload};
+pub use inventory::{Inventory, ObjectEntry, ObjectMap};
+pub use outgoing::PrepareOptions;
+pub use prepare::{PreparedRelease, ReleaseSubject, prepare};
+pub use publish::{DocumentChanges, Publication, PublishOutcome, Signer, publish, upload};
 pub use pull::{
-    ByDelta, Fetched, ForecastPart, Holdings, How, InFull, PlannedPart, PullForecast, PullOptions,
-    PullPlan, PullReport, Route, Split, Wanted, forecast, pull,
+    ByDelta, Delivery, DeltaSplit, ForecastPart, Holdings, InFull, PlannedPart, PullForecast,
+    PullOptions, PullPlan, PullReport, PulledPart, Route, WantedObjects, forecast, pull,
 };
-pub use signing::{Authority, Signing};
-pub use source::{Looking, Source, connect};
+pub use signing::{HeadSigner, SigningAuthority};
 pub use verify::verify_composition;
 
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
@@ -63,9 +65,9 @@ pub trait Catalogue: Sync {
     fn channels(&self, kind: Kind, name: &str) -> Result<Vec<Channel>, TransferError>;
 }
 
-/// Is told how a transfer goes.
-pub trait Progress: Sync {
-    /// Says what is done from now on, and how many bytes that is, where known.
+/// Hears how a transfer goes.
+pub trait TransferProgress: Sync {
+    /// A new phase begins; `total` is its size in bytes, where known.
     fn phase(&self, what: &str, bytes: Option<u64>);
     /// Says that more bytes of it are done.
     fn advance(&self, bytes: u64);
@@ -75,9 +77,9 @@ pub trait Progress: Sync {
 
 /// Says nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Quiet;
+pub struct NoProgress;
 
-impl Progress for Quiet {
+impl TransferProgress for NoProgress {
     fn phase(&self, _: &str, _: Option<u64>) {}
     fn advance(&self, _: u64) {}
     fn remark(&self, _: &str) {}

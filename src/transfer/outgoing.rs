@@ -1,21 +1,38 @@
-//! What was prepared for sending, kept in `cache/outgoing` under what it was made of.
+//! Blobs that are ready to be sent: `cache/outgoing` keeps them under names made of their inputs.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::TransferError;
+use super::{TransferError, TransferProgress};
 use crate::durable::replace_file;
 use crate::format::pack::Digest;
 use crate::sha256::Sha256;
 use crate::store::Repository;
 
-/// How long what was prepared is kept, for publications that broke off and for other remotes.
+/// How to prepare.
+pub struct PrepareOptions<'a> {
+    /// zstd's level for packs, 1 to 19.
+    pub level: i32,
+    /// How many earlier releases deltas are made from.
+    pub deltas: usize,
+    /// How many threads.
+    pub threads: usize,
+    /// When it is, in seconds since 1970.
+    pub now: i64,
+    /// Ends the work.
+    pub cancel: &'a AtomicBool,
+    /// Hears how it goes.
+    pub progress: &'a dyn TransferProgress,
+}
+
+/// How long prepared blobs are kept, for publications that broke off and for other remotes.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
-/// Removes what was prepared so long ago that nobody is still sending it.
+/// Removes blobs that were prepared so long ago that nobody is still sending them.
 pub fn trim(outgoing: &Path) {
     let is_old = |file: &fs::DirEntry| {
         let modified = file.metadata().and_then(|metadata| metadata.modified());
@@ -57,7 +74,7 @@ pub fn cached<T: for<'de> Deserialize<'de>>(
 pub fn keep(outgoing: &Path, scratch: &Path, blob: &Sha256) -> Result<PathBuf, TransferError> {
     let path = outgoing.join(blob.to_string());
     let fail = |error| TransferError::io("write", &path, error);
-    // What is sent after a crash must be whole: its name says so.
+    // A blob that has its name must be whole, even after a crash.
     File::open(scratch)
         .and_then(|file| file.sync_all())
         .map_err(fail)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256 as Hasher};
 
 use super::TransferError;
-use super::hashing::Hashing;
+use super::hashing::HashingFile;
 use crate::format::pack::{
     Digest, FRAME_BYTES, PACK_TAIL_BYTES, PackContent, PackFrame, PackIndex, WINDOW_LOG,
     encode_pack_index, pack_tail,
@@ -17,7 +17,7 @@ use crate::format::release::PackRef;
 use crate::sha256::Sha256;
 
 /// Contents that go into a pack, in the order in which they are laid.
-pub struct Ingredient<'a> {
+pub struct PackInput<'a> {
     /// The BLAKE3 digest.
     pub digest: Digest,
     /// Size in bytes.
@@ -26,24 +26,24 @@ pub struct Ingredient<'a> {
     pub open: Box<dyn Fn() -> Result<Box<dyn Read + 'a>, TransferError> + Send + Sync + 'a>,
 }
 
-/// Packs `ingredients` into the file `path`, and returns how to name the pack. `level` is zstd's, 1 to 19; `advance` is told the
-/// unpacked bytes as they go. The same ingredients give the same pack.
+/// Packs `ingredients` into the file `path`, and returns how to name the pack. `level` is zstd's, 1
+/// to 19; `advance` is told the unpacked bytes as they go. The same ingredients give the same pack.
 pub fn write_pack(
     path: &Path,
-    ingredients: &[Ingredient<'_>],
+    ingredients: &[PackInput<'_>],
     level: i32,
     threads: usize,
     advance: &(dyn Fn(u64) -> Result<(), TransferError> + Sync),
 ) -> Result<PackRef, TransferError> {
     let fail = |source| TransferError::io("write", path, source);
     let file = File::create(path).map_err(fail)?;
-    let mut out = Hashing::new(file);
+    let mut out = HashingFile::new(file);
     let frames = frames_of(ingredients);
     let mut index = PackIndex::default();
     // A few frames at a time: packed in parallel, written in order, bounded in memory.
     for batch in frames.chunks(threads.max(1) * 4) {
         let next = std::sync::atomic::AtomicUsize::new(0);
-        let packed: Vec<std::sync::Mutex<Option<Result<Packed, TransferError>>>> =
+        let packed: Vec<std::sync::Mutex<Option<Result<PackedFrame, TransferError>>>> =
             batch.iter().map(|_| std::sync::Mutex::default()).collect();
         std::thread::scope(|scope| {
             for _ in 0..threads.clamp(1, batch.len()) {
@@ -95,7 +95,7 @@ pub fn write_pack(
 }
 
 /// Groups neighbours into frames of at most [`FRAME_BYTES`]; what is larger has a frame of its own.
-fn frames_of(ingredients: &[Ingredient<'_>]) -> Vec<std::ops::Range<usize>> {
+fn frames_of(ingredients: &[PackInput<'_>]) -> Vec<std::ops::Range<usize>> {
     let mut frames = Vec::new();
     let (mut start, mut bytes) = (0, 0u64);
     for (at, ingredient) in ingredients.iter().enumerate() {
@@ -112,7 +112,7 @@ fn frames_of(ingredients: &[Ingredient<'_>]) -> Vec<std::ops::Range<usize>> {
 }
 
 /// A frame, in memory unless it is large.
-enum Packed {
+enum PackedFrame {
     Memory(Vec<u8>),
     Scratch(File),
 }
@@ -120,7 +120,7 @@ enum Packed {
 /// Unpacked bytes above which a frame is written to a scratch file.
 const LARGE_BYTES: u64 = 4 << 20;
 
-impl Packed {
+impl PackedFrame {
     fn copy_to(self, out: &mut impl Write) -> io::Result<u64> {
         match self {
             Self::Memory(bytes) => {
@@ -137,16 +137,16 @@ impl Packed {
 
 fn pack_frame(
     path: &Path,
-    ingredients: &[Ingredient<'_>],
+    ingredients: &[PackInput<'_>],
     level: i32,
     advance: &(dyn Fn(u64) -> Result<(), TransferError> + Sync),
-) -> Result<Packed, TransferError> {
+) -> Result<PackedFrame, TransferError> {
     let size: u64 = ingredients.iter().map(|ingredient| ingredient.size).sum();
     if size <= LARGE_BYTES {
-        return fill_frame(Vec::new(), ingredients, size, level, advance).map(Packed::Memory);
+        return fill_frame(Vec::new(), ingredients, size, level, advance).map(PackedFrame::Memory);
     }
     let scratch = unnamed_file(path)?;
-    fill_frame(scratch, ingredients, size, level, advance).map(Packed::Scratch)
+    fill_frame(scratch, ingredients, size, level, advance).map(PackedFrame::Scratch)
 }
 
 /// Makes a file without a name, on the filesystem of `beside`.
@@ -161,7 +161,7 @@ pub fn unnamed_file(beside: &Path) -> Result<File, TransferError> {
 
 fn fill_frame<W: Write>(
     out: W,
-    ingredients: &[Ingredient<'_>],
+    ingredients: &[PackInput<'_>],
     size: u64,
     level: i32,
     advance: &(dyn Fn(u64) -> Result<(), TransferError> + Sync),

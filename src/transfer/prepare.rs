@@ -1,19 +1,20 @@
-//! Preparing a release: what the remote lacks of it is packed, and compared with earlier releases, in the repository's cache.
+//! Preparing a release in the repository's cache: packs of what the remote lacks, and deltas from
+//! earlier releases.
 
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 
 use super::fetch::Fetcher;
 use super::inventory::Inventory;
-use super::line::Line;
-use super::outgoing::{self, cache_key, cached, keep, remember};
-use super::pack::{Ingredient, write_pack};
+use super::link::LinkStats;
+use super::outgoing::{self, PrepareOptions, cache_key, cached, keep, remember};
+use super::pack::{PackInput, write_pack};
 use super::unpack::Packs;
-use super::{Catalogue, Progress, TransferError};
+use super::{Catalogue, TransferError};
 use crate::format::pack::Digest;
 use crate::format::release::{DeltaRef, Kind, PackRef, Release, ReleaseId};
 use crate::id::{ImageId, LayerId, ObjectId};
@@ -21,44 +22,29 @@ use crate::remote::Remote;
 use crate::sha256::Sha256;
 use crate::store::Repository;
 
-/// Raised when the same contents make another pack.
+/// Raise this when the same contents make a different pack.
 const PACK_VERSION: u32 = 1;
 
-/// Unpacked bytes after which another pack begins: a pack is what an upload that broke off sends again.
+/// Unpacked bytes after which a new pack begins. An upload that breaks off sends a whole pack
+/// again.
 const PACK_BYTES: u64 = 128 << 20;
 
-/// The most packs that a release names before all its contents are packed anew.
+/// The most packs that a release may name. Beyond that, all its contents are packed anew.
 const MAX_PACKS: usize = 24;
-
-/// How to prepare.
-pub struct PrepareOptions<'a> {
-    /// zstd's level for packs, 1 to 19.
-    pub level: i32,
-    /// How many earlier releases deltas are made from.
-    pub deltas: usize,
-    /// How many threads.
-    pub threads: usize,
-    /// When it is, in seconds since 1970.
-    pub now: i64,
-    /// Ends the work.
-    pub cancel: &'a AtomicBool,
-    /// Told how it goes.
-    pub progress: &'a dyn Progress,
-}
 
 /// A release that is ready to be sent.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct PreparedRelease {
     /// What will be signed.
     pub release: Release,
-    /// Whether it is signed already: then nothing is to be sent, but a later baseline may be to
-    /// sign.
+    /// Whether it is signed already. Then there is nothing to send, but perhaps a later baseline
+    /// to sign.
     pub is_known: bool,
     /// The blobs that it adds: digest, size in bytes, and the file that holds it.
     pub blobs: Vec<(Sha256, u64, PathBuf)>,
 }
 
-impl Prepared {
+impl PreparedRelease {
     /// Returns the bytes that it adds to the remote.
     pub fn bytes(&self) -> u64 {
         self.blobs.iter().map(|(_, bytes, _)| bytes).sum()
@@ -67,22 +53,23 @@ impl Prepared {
 
 /// What to prepare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum ReleaseSubject {
     /// A layer.
     Layer(LayerId),
     /// An image, with all its layers.
     Image(ImageId),
 }
 
-/// Prepares a layer, or an image after its layers. What was prepared before is taken from the cache.
+/// Prepares a layer, or an image after its layers. What was prepared before is taken from the
+/// cache.
 pub fn prepare(
     repository: &Repository,
     remote: &dyn Remote,
     catalogue: &dyn Catalogue,
-    what: What,
+    what: ReleaseSubject,
     options: &PrepareOptions<'_>,
-) -> Result<Vec<Prepared>, TransferError> {
-    let work = Work {
+) -> Result<Vec<PreparedRelease>, TransferError> {
+    let work = Preparer {
         repository,
         catalogue,
         options,
@@ -93,16 +80,16 @@ pub fn prepare(
             threads: 4,
             progress: options.progress,
             cancel: options.cancel,
-            line: Line::default(),
+            link: LinkStats::default(),
         },
     };
     outgoing::trim(&work.outgoing);
     match what {
-        What::Layer(id) => {
+        ReleaseSubject::Layer(id) => {
             let inventory = Inventory::of_layer(repository, &id)?;
             Ok(vec![work.release(&inventory, &[])?])
         }
-        What::Image(id) => {
+        ReleaseSubject::Image(id) => {
             let image = repository.read_image(&id)?;
             let mut prepared = Vec::new();
             let mut layers = Vec::new();
@@ -120,7 +107,7 @@ pub fn prepare(
     }
 }
 
-struct Work<'a> {
+struct Preparer<'a> {
     repository: &'a Repository,
     catalogue: &'a dyn Catalogue,
     options: &'a PrepareOptions<'a>,
@@ -128,19 +115,19 @@ struct Work<'a> {
     fetcher: Fetcher<'a>,
 }
 
-impl Work<'_> {
-    /// Prepares one release; `others` are what a receiver of it also gets.
+impl Preparer<'_> {
+    /// Prepares one release. A receiver also gets `others`.
     fn release(
         &self,
         inventory: &Inventory,
         others: &[Inventory],
-    ) -> Result<Prepared, TransferError> {
+    ) -> Result<PreparedRelease, TransferError> {
         let Inventory { kind, name, id, .. } = inventory;
         let earlier = self.catalogue.releases(*kind, name)?;
         let baseline = super::baselines::to_publish(self.repository, *kind, id)?;
         if let Some(release) = earlier.iter().find(|release| release.id == *id) {
             let baseline = super::baselines::later(release.baseline.as_ref(), baseline);
-            return Ok(Prepared {
+            return Ok(PreparedRelease {
                 release: Release {
                     baseline,
                     ..release.clone()
@@ -188,14 +175,15 @@ impl Work<'_> {
             packs,
             deltas,
         };
-        Ok(Prepared {
+        Ok(PreparedRelease {
             release,
             is_known: false,
             blobs,
         })
     }
 
-    /// Packs what the packs of the release before lack, and returns all packs that the new one needs.
+    /// Packs what the packs of the release before lack, and returns all packs that the new one
+    /// needs.
     fn packs(
         &self,
         inventory: &Inventory,
@@ -219,7 +207,8 @@ impl Work<'_> {
         Ok(used)
     }
 
-    /// Orders what is to be packed by path, so that what changes together lies together, and cuts it into packs.
+    /// Orders what is to be packed by path, so that what changes together lies together, and cuts
+    /// it into packs.
     fn shares(&self, inventory: &Inventory, lacking: &BTreeSet<Digest>) -> Vec<Vec<Digest>> {
         let mut objects: Vec<_> = inventory.objects.iter().collect();
         objects.retain(|(id, _)| lacking.contains(id.as_bytes()));
@@ -257,7 +246,7 @@ impl Work<'_> {
         if let Some((pack, path)) = self.cached::<PackRef>(&key, |pack| (pack.blob, pack.bytes)) {
             return Ok((pack, path));
         }
-        let ingredients: Vec<Ingredient<'_>> = digests
+        let ingredients: Vec<PackInput<'_>> = digests
             .iter()
             .map(|digest| self.ingredient(inventory, digest))
             .collect();
@@ -283,19 +272,19 @@ impl Work<'_> {
         Ok((pack, path))
     }
 
-    fn ingredient<'i>(&'i self, inventory: &'i Inventory, digest: &Digest) -> Ingredient<'i> {
+    fn ingredient<'i>(&'i self, inventory: &'i Inventory, digest: &Digest) -> PackInput<'i> {
         let memory = inventory
             .roots()
             .into_iter()
             .find(|(root, _)| root == digest);
         let id = ObjectId::from_digest(*digest);
         match memory {
-            Some((_, bytes)) => Ingredient {
+            Some((_, bytes)) => PackInput {
                 digest: *digest,
                 size: bytes.len() as u64,
                 open: Box::new(move || Ok(Box::new(Cursor::new(bytes)) as Box<dyn Read + 'i>)),
             },
-            None => Ingredient {
+            None => PackInput {
                 digest: *digest,
                 size: inventory.objects.get(&id).map_or(0, |content| content.size),
                 open: Box::new(move || {
@@ -313,8 +302,8 @@ impl Work<'_> {
         cached(&self.outgoing, key, blob)
     }
 
-    /// Chooses the releases that deltas are made from: those that channels point at, then the newest ones; of these, those
-    /// that are in the repository.
+    /// Chooses the releases that deltas are made from: those that channels point at, then the
+    /// newest ones; of these, those that are in the repository.
     fn delta_sources(
         &self,
         inventory: &Inventory,

@@ -5,8 +5,8 @@ use std::fs::File;
 
 use serde::Serialize;
 
-use super::prepare::Prepared;
-use super::{Catalogue, Progress, TransferError, baselines};
+use super::prepare::PreparedRelease;
+use super::{Catalogue, TransferError, TransferProgress, baselines};
 use crate::format::release::{
     Channel, ChannelName, Downgrade, Kind, Release, ReleaseId, Rollout, release_target,
 };
@@ -17,7 +17,7 @@ use crate::remote::{Artifact, RemoteError, WritableRemote};
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// The releases, layers first; the last one is what the channels point at.
-    pub prepared: Vec<Prepared>,
+    pub prepared: Vec<PreparedRelease>,
     /// The channels.
     pub channels: Vec<ChannelName>,
     /// Channels of the layers of an image, pointed at these.
@@ -26,7 +26,7 @@ pub struct Publication {
     pub percent: u8,
     /// The first second in which machines take it, since 1970; 0 for at once.
     pub not_before: i64,
-    /// Why a lower release than before is meant, where it is.
+    /// The reason for publishing a lower release than before; `None` when that is not meant.
     pub downgrade: Option<String>,
     /// How many releases of a name stay listed, those of channels aside.
     pub keep: usize,
@@ -36,7 +36,7 @@ pub struct Publication {
 
 /// Documents to sign, by target name; `None` takes one away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change(pub BTreeMap<String, Option<Vec<u8>>>);
+pub struct DocumentChanges(pub BTreeMap<String, Option<Vec<u8>>>);
 
 /// The signed state of a remote, and how to change it.
 pub trait Signer {
@@ -44,31 +44,31 @@ pub trait Signer {
     fn refresh(&mut self) -> Result<(), TransferError>;
     /// Returns what was read last.
     fn catalogue(&self) -> &dyn Catalogue;
-    /// Signs a change of what was read last, and replaces the head with it unless it is another one by now
-    /// ([`RemoteError::Moved`]).
-    fn commit(&mut self, change: &Change) -> Result<(), TransferError>;
+    /// Signs changes to what was read last, and replaces the head, unless the head has changed by
+    /// now ([`RemoteError::Moved`]).
+    fn commit(&mut self, change: &DocumentChanges) -> Result<(), TransferError>;
 }
 
 /// What became of a publication.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Outcome {
+pub struct PublishOutcome {
     /// Whether the head was replaced.
     pub changed: bool,
     /// Bytes of blobs that were sent.
     pub bytes_sent: u64,
     /// Blobs that were sent.
     pub blobs_sent: u64,
-    /// How often somebody else was faster.
+    /// How often somebody else published first.
     pub retries: u32,
 }
 
 /// Sends the blobs that the remote lacks.
 pub fn upload(
     remote: &dyn WritableRemote,
-    prepared: &[Prepared],
-    progress: &dyn Progress,
-) -> Result<Outcome, TransferError> {
-    let mut outcome = Outcome::default();
+    prepared: &[PreparedRelease],
+    progress: &dyn TransferProgress,
+) -> Result<PublishOutcome, TransferError> {
+    let mut outcome = PublishOutcome::default();
     let mut missing = Vec::new();
     for (blob, bytes, path) in prepared.iter().flat_map(|prepared| &prepared.blobs) {
         if remote.blob_size(blob)? != Some(*bytes) {
@@ -119,20 +119,21 @@ fn announce(remote: &dyn WritableRemote, release: &Release) -> Result<(), Transf
     Ok(())
 }
 
-/// No serial is larger: JSON's numbers are exact up to here everywhere.
+/// The highest serial: all JSON readers are exact up to here.
 const MAX_SERIAL: u64 = (1 << 53) - 1;
 
-/// How often a publisher tries again when others were faster.
+/// How often a publisher tries again when others publish first.
 const ATTEMPTS: u32 = 20;
 
-/// Sends the blobs of a publication, then signs and replaces the head. Others may publish at the same time: to other channels,
-/// nobody loses anything; to the same one, the first wins and the second is told.
+/// Sends the blobs of a publication, then signs and replaces the head. Others may publish at the
+/// same time. To other channels, nobody loses anything; to the same one, the first wins and the
+/// second gets an error.
 pub fn publish(
     remote: &dyn WritableRemote,
     signer: &mut dyn Signer,
     publication: &Publication,
-    progress: &dyn Progress,
-) -> Result<Outcome, TransferError> {
+    progress: &dyn TransferProgress,
+) -> Result<PublishOutcome, TransferError> {
     let mut outcome = upload(remote, &publication.prepared, progress)?;
     progress.phase("signing", None);
     let channels = || {
@@ -188,17 +189,18 @@ impl Publication {
         fitting.next_back()
     }
 
-    /// Returns what is to be signed on top of `catalogue`; nothing where all is so already.
-    pub fn change(&self, catalogue: &dyn Catalogue) -> Result<Change, TransferError> {
-        let mut change = Change::default();
+    /// Returns what is to be signed on top of `catalogue`; `None` if everything is published
+    /// already.
+    pub fn change(&self, catalogue: &dyn Catalogue) -> Result<DocumentChanges, TransferError> {
+        let mut change = DocumentChanges::default();
         let mut serials = BTreeMap::new();
         for prepared in &self.prepared {
             let mut release = prepared.release.clone();
             let earlier = catalogue.releases(release.kind, &release.name)?;
             let known = earlier.iter().find(|known| known.id == release.id);
             match known {
-                // Somebody may have published it meanwhile: all but a later baseline is as they
-                // signed it.
+                // Somebody may have published it in the meantime: all but a later baseline is as
+                // they signed it.
                 Some(known) => {
                     let baseline = baselines::later(known.baseline.as_ref(), release.baseline);
                     release = Release {
@@ -276,7 +278,8 @@ impl Publication {
         }))
     }
 
-    /// Says which releases the channel gives up by pointing at the one of `serial`: those above it that machines may have.
+    /// Returns the releases that the channel gives up when it points at `serial`: the higher ones
+    /// that machines may have.
     fn downgrade_from(
         &self,
         name: &ChannelName,
@@ -294,7 +297,7 @@ impl Publication {
                 from: now.serial.max(given_up.map_or(0, |given_up| given_up.from)),
                 reason: reason.clone(),
             })),
-            // Machines that were off still have what was given up.
+            // Machines that were switched off still have them.
             (Some(_), _) => Ok(given_up.filter(|given_up| given_up.from > serial)),
             // What the channel pointed at before it was taken away is not known here.
             (None, Some(reason)) => Ok(Some(Downgrade {
@@ -305,18 +308,18 @@ impl Publication {
         }
     }
 
-    /// Takes releases off the list that are old, and that no channel and no listed image needs.
+    /// Takes old releases off the list, unless a channel or a listed image needs them.
     fn forget_old(
         &self,
         catalogue: &dyn Catalogue,
-        change: &mut Change,
+        change: &mut DocumentChanges,
     ) -> Result<(), TransferError> {
         let names: BTreeSet<(Kind, String)> = self
             .prepared
             .iter()
             .map(|prepared| (prepared.release.kind, prepared.release.name.clone()))
             .collect();
-        // Images first: what only they needed of layers goes with them.
+        // Images first: layers that only they needed go with them.
         for name in names.iter().rev() {
             self.forget_of(catalogue, name, change)?;
         }
@@ -327,7 +330,7 @@ impl Publication {
         &self,
         catalogue: &dyn Catalogue,
         (kind, name): &(Kind, String),
-        change: &mut Change,
+        change: &mut DocumentChanges,
     ) -> Result<(), TransferError> {
         let releases = catalogue.releases(*kind, name)?;
         let count = releases.len().saturating_sub(self.keep);
@@ -354,12 +357,13 @@ impl Publication {
         Ok(())
     }
 
-    /// Returns the layers of all images that stay listed, those of other recipes among them; none where one of these cannot
-    /// be read: what it needs is not known, and another team's mistake must not stop this one.
+    /// Returns the layers of all images that stay listed, also of other recipes. `None` if one of
+    /// those cannot be read: its layers are then unknown, and another team's mistake must not stop
+    /// this publication.
     fn layers_in_use(
         &self,
         catalogue: &dyn Catalogue,
-        change: &Change,
+        change: &DocumentChanges,
     ) -> Result<Option<BTreeSet<ReleaseId>>, TransferError> {
         let mut used = BTreeSet::new();
         let new = self.prepared.iter().map(|prepared| &prepared.release);

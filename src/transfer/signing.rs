@@ -1,35 +1,35 @@
 //! Changing what is signed on a remote: read, verify, edit, sign, replace.
 
-use super::{Catalogue, Change, Signer, TransferError};
+use super::{Catalogue, DocumentChanges, Signer, TransferError};
 use crate::format::MAX_HEAD_BYTES;
 use crate::remote::{Revision, WritableRemote};
-use crate::trust::{Editor, KeyStore, Pending, State, Verified, verify_to_edit};
+use crate::trust::{Editor, KeyStore, PendingChange, TrustState, Verified, verify_to_edit};
 
 /// What a publisher signs with, and where.
 #[derive(Clone, Copy)]
-pub struct Authority<'a> {
+pub struct SigningAuthority<'a> {
     /// The remote.
     pub remote: &'a dyn WritableRemote,
-    /// The root that the publisher trusts: it does not build on what somebody else left there.
+    /// The root that the publisher trusts: it never builds on a head of somebody else.
     pub root: &'a [u8],
     /// What it remembers of the remote.
-    pub state: &'a State,
+    pub state: &'a TrustState,
     /// Its keys.
     pub keys: &'a KeyStore,
     /// When it is, in seconds since 1970.
     pub now: i64,
 }
 
-/// A remote whose head was read and verified, for changing it.
-pub struct Signing<'a> {
-    authority: Authority<'a>,
+/// Signs and replaces a head that was read and verified.
+pub struct HeadSigner<'a> {
+    authority: SigningAuthority<'a>,
     verified: Verified,
     revision: Revision,
 }
 
-impl<'a> Signing<'a> {
+impl<'a> HeadSigner<'a> {
     /// Reads and verifies the head.
-    pub fn open(authority: Authority<'a>) -> Result<Self, TransferError> {
+    pub fn open(authority: SigningAuthority<'a>) -> Result<Self, TransferError> {
         let (verified, revision) = read(&authority)?;
         Ok(Self {
             authority,
@@ -44,7 +44,7 @@ impl<'a> Signing<'a> {
     }
 
     /// Signs a change as far as the keys reach, for others to sign too.
-    pub fn draft(&self, change: &Change) -> Result<Pending, TransferError> {
+    pub fn draft(&self, change: &DocumentChanges) -> Result<PendingChange, TransferError> {
         let mut editor = Editor::open(&self.verified, self.authority.now)?;
         apply(&mut editor, change)?;
         Ok(editor.sign_partial(self.authority.keys)?)
@@ -55,7 +55,7 @@ impl<'a> Signing<'a> {
         &mut self,
         edit: &mut dyn FnMut(&mut Editor) -> Result<(), TransferError>,
     ) -> Result<(), TransferError> {
-        let Authority {
+        let SigningAuthority {
             remote, keys, now, ..
         } = self.authority;
         let mut editor = Editor::open(&self.verified, now)?;
@@ -66,7 +66,7 @@ impl<'a> Signing<'a> {
     }
 }
 
-fn apply(editor: &mut Editor, change: &Change) -> Result<(), TransferError> {
+fn apply(editor: &mut Editor, change: &DocumentChanges) -> Result<(), TransferError> {
     for (target, bytes) in &change.0 {
         match bytes {
             Some(bytes) => editor.put(target, bytes)?,
@@ -78,7 +78,7 @@ fn apply(editor: &mut Editor, change: &Change) -> Result<(), TransferError> {
     Ok(())
 }
 
-fn read(authority: &Authority<'_>) -> Result<(Verified, Revision), TransferError> {
+fn read(authority: &SigningAuthority<'_>) -> Result<(Verified, Revision), TransferError> {
     let head = authority.remote.read_head(MAX_HEAD_BYTES)?;
     let head = head.ok_or_else(|| TransferError::Unpublished {
         location: authority.remote.location().to_owned(),
@@ -87,7 +87,7 @@ fn read(authority: &Authority<'_>) -> Result<(Verified, Revision), TransferError
     Ok((verified, head.revision))
 }
 
-impl Signer for Signing<'_> {
+impl Signer for HeadSigner<'_> {
     fn refresh(&mut self) -> Result<(), TransferError> {
         (self.verified, self.revision) = read(&self.authority)?;
         Ok(())
@@ -97,7 +97,7 @@ impl Signer for Signing<'_> {
         &self.verified
     }
 
-    fn commit(&mut self, change: &Change) -> Result<(), TransferError> {
+    fn commit(&mut self, change: &DocumentChanges) -> Result<(), TransferError> {
         self.edit(&mut |editor| apply(editor, change))
     }
 }

@@ -1,7 +1,9 @@
-//! What arrived: ranges of blobs on disk, so that nothing is fetched twice, whatever ends the program.
+//! What arrived: ranges of blobs on disk, so that nothing is fetched twice, whatever ends the
+//! program.
 //!
-//! `cache/incoming/<blob>/<start>` holds the bytes of a blob from `start` on, as many as arrived. Nothing here is trusted or
-//! durable: contents are checked when they are unpacked, and a range that turns out damaged is dropped and fetched again.
+//! `cache/incoming/<blob>/<start>` holds the bytes of a blob from `start` on, as many as arrived.
+//! Nothing here is trusted or durable: contents are checked when they are unpacked, and a range
+//! that turns out damaged is dropped and fetched again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -58,7 +60,8 @@ impl Spool {
         Ok(without(range, arrived))
     }
 
-    /// Opens the part that takes what arrives from `start` on; what it held is kept only when it ends there.
+    /// Opens the part that takes what arrives from `start` on; what it held is kept only when it
+    /// ends there.
     pub fn part(&self, start: u64) -> Result<Part, TransferError> {
         self.make_dir()?;
         // What ends exactly here goes on.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::TransferError;
 use super::arrivals::Arrivals;
-use super::fetch::{Blame, Fetcher, Ranges, merge};
+use super::fetch::{DamagedSenders, Fetcher, Ranges, merge};
 use super::pack::{FrameReader, index_range};
 use crate::format::pack::{
     Digest, MAX_INDEX_BYTES, PACK_TAIL_BYTES, PackContent, PackIndex, decode_pack_index,
@@ -25,8 +25,9 @@ pub struct Packs {
     known: BTreeSet<Sha256>,
 }
 
-/// Takes one content, whose bytes `fill` writes; it checks digest and size, and says whether they were right.
-pub type Take<'a> = dyn Fn(&PackContent, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), TransferError>
+/// Takes one content, whose bytes `fill` writes; it checks digest and size, and says whether they
+/// were right.
+pub type ContentSink<'a> = dyn Fn(&PackContent, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), TransferError>
     + Sync
     + 'a;
 
@@ -47,7 +48,7 @@ impl Packs {
         }
         fetcher.fetch("fetching indexes", &wanted)?;
         for (pack, range) in new {
-            let mut blame = Blame::default();
+            let mut blame = DamagedSenders::default();
             let index = loop {
                 let reason = match read_index(fetcher, &pack, range.clone())? {
                     Ok(index) => break index,
@@ -64,8 +65,8 @@ impl Packs {
         Ok(())
     }
 
-    /// Returns the packs that are worth being named by a new release, and takes what they hold out of `lacking`: a pack of
-    /// which little is needed costs others more than it saves.
+    /// Returns the packs that are worth being named by a new release, and takes what they hold out
+    /// of `lacking`: a pack of which little is needed costs others more than it saves.
     pub fn reuse(&self, lacking: &mut BTreeSet<Digest>) -> Vec<PackRef> {
         let mut used = Vec::new();
         for (pack, index, _) in &self.packs {
@@ -82,7 +83,8 @@ impl Packs {
         used
     }
 
-    /// Plans how to get `wanted`: the frames, by pack. Contents that no pack holds are returned as the second part.
+    /// Plans how to get `wanted`: the frames, by pack. Contents that no pack holds are returned as
+    /// the second part.
     ///
     /// Each content comes from the pack that has most of what is wanted: fewer ranges.
     pub fn plan(&self, wanted: &BTreeSet<Digest>) -> (UnpackPlan, Vec<Digest>) {
@@ -155,10 +157,10 @@ impl Packs {
         what: &str,
         plan: &UnpackPlan,
         gap: u64,
-        take: &Take<'_>,
+        take: &ContentSink<'_>,
     ) -> Result<(), TransferError> {
         let mut damaged = self.fetch_frames(fetcher, what, plan, gap, take)?;
-        let mut blame = Blame::default();
+        let mut blame = DamagedSenders::default();
         while !damaged.frames.is_empty() {
             let mut blobs = BTreeSet::new();
             for (number, frame) in damaged.frames.keys() {
@@ -183,7 +185,7 @@ impl Packs {
         what: &str,
         plan: &UnpackPlan,
         gap: u64,
-        take: &Take<'_>,
+        take: &ContentSink<'_>,
     ) -> Result<UnpackPlan, TransferError> {
         let frames: Vec<_> = plan.frames.iter().collect();
         let pieces = frames.iter().map(|((number, frame), _)| {
@@ -242,7 +244,7 @@ impl Packs {
         fetcher: &Fetcher<'_>,
         (number, frame): (usize, u32),
         contents: &[PackContent],
-        take: &Take<'_>,
+        take: &ContentSink<'_>,
     ) -> Result<bool, TransferError> {
         let (pack, range) = self.frame_range(number, frame);
         let source = fetcher.spool(&pack.blob).reader(range)?;
@@ -253,7 +255,7 @@ impl Packs {
         for content in contents {
             let mut torn = false;
             let taken = take(content, &mut |out| {
-                let mut out = Told { out, failed: false };
+                let mut out = WatchedWriter { out, failed: false };
                 let copied = reader.copy(content.offset, content.size, &mut out);
                 // A reader that fails is the frame's fault, a writer that fails is not.
                 torn = copied.is_err() && !out.failed;
@@ -278,12 +280,12 @@ pub struct UnpackPlan {
     frames: BTreeMap<(usize, u32), Vec<PackContent>>,
 }
 
-struct Told<'a> {
+struct WatchedWriter<'a> {
     out: &'a mut dyn Write,
     failed: bool,
 }
 
-impl Write for Told<'_> {
+impl Write for WatchedWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.write(bytes).inspect_err(|_| self.failed = true)
     }

@@ -1,4 +1,5 @@
-//! Is an image what its layers make? Each layer is signed by those who answer for it; the image only says which, in which order.
+//! Checks that an image is what its layers make. Each layer is signed by its own publishers; an
+//! image only says which layers, in which order.
 
 use super::TransferError;
 use crate::compose::{Generate, GenerateError, Member, compose};
@@ -7,11 +8,11 @@ use crate::merge::derive::generators::Job;
 use crate::store::{Repository, Transaction};
 use crate::tree::{self, Tree};
 
-/// Gives what programs of the image made when it was published, instead of running them: a machine runs nothing of what it
-/// pulls before it is deployed.
-struct Published<'a>(&'a Tree);
+/// Returns what programs of the image generated when it was published, instead of running them: a
+/// machine runs nothing that it pulled before it deploys it.
+struct PublishedOutputs<'a>(&'a Tree);
 
-impl Generate for Published<'_> {
+impl Generate for PublishedOutputs<'_> {
     fn generate(
         &self,
         _: &Tree,
@@ -31,8 +32,9 @@ impl Generate for Published<'_> {
     }
 }
 
-/// Composes the layers of an image, whose manifest need not be stored yet, and refuses one that is anything else: what programs
-/// of the image generate (caches) is taken from it, everything else must come from the layers.
+/// Composes the layers of an image and refuses the image if it differs. What programs of the image
+/// generate (caches) is taken from the image; everything else must come from the layers. The
+/// manifest need not be stored yet.
 pub fn verify_composition(repository: &Repository, image: &Image) -> Result<(), TransferError> {
     let published = repository.read_tree(&image.tree)?;
     let members = members_of(repository, image)?;
@@ -41,7 +43,7 @@ pub fn verify_composition(repository: &Repository, image: &Image) -> Result<(), 
         &members,
         &transaction,
         &repository.index(),
-        &Published(&published),
+        &PublishedOutputs(&published),
     )?;
     let mut differences = tree::diff(&published, &composed.tree);
     let Some((first, _)) = differences.next() else {
@@ -54,7 +56,7 @@ pub fn verify_composition(repository: &Repository, image: &Image) -> Result<(), 
     })
 }
 
-/// Used by the composition that checks an image.
+/// Reads the layers of an image.
 fn members_of(repository: &Repository, image: &Image) -> Result<Vec<Member>, TransferError> {
     let members = image.layers.iter();
     let members = members.map(|layer| Member::read(repository, &layer.id));

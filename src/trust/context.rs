@@ -1,4 +1,5 @@
-//! What a pending change was made on, as the file itself tells: to be believed by a root that its reader trusts.
+//! What a pending change was made on, as the file itself tells: to be believed by a root that its
+//! reader trusts.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use tough::schema::{Role as _, Root, Signed, Targets};
 
 use super::TrustError;
-use super::published::{Published, read_targets, root_file};
+use super::published::{PublishedHead, read_targets, root_file};
 use super::signing::{internal, read, write};
 
 /// Root and targets as they were published, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Context {
+pub(super) struct PendingContext {
     /// The roots before that one: who signs may know an old one only.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     roots: Vec<String>,
@@ -20,8 +21,8 @@ pub(super) struct Context {
     targets: String,
 }
 
-impl Context {
-    pub(super) fn of(base: &Published) -> Result<Self, TrustError> {
+impl PendingContext {
+    pub(super) fn of(base: &PublishedHead) -> Result<Self, TrustError> {
         let newest = root_file(&base.root);
         let earlier = base.roots.iter().filter(|(name, _)| **name != newest);
         Ok(Self {
@@ -39,7 +40,8 @@ impl Context {
         ))
     }
 
-    /// Returns what the file says, if its root comes from `trusted_root` step by step, and its targets are signed by that.
+    /// Returns what the file says, if its root comes from `trusted_root` step by step, and its
+    /// targets are signed by that.
     pub(super) fn verified(&self, trusted_root: &[u8]) -> Result<(Root, Targets), TrustError> {
         let trusted: Signed<Root> =
             serde_json::from_slice(trusted_root).map_err(|error| TrustError::TrustedRoot {
@@ -70,7 +72,7 @@ impl Context {
         let form = |root: &Root| root.canonical_form().map_err(internal);
         if form(&current)? != form(&root.signed)? {
             return Err(foreign(format!(
-                "its root is version {newest}, and does not come from the trusted one, version {first}"
+                "its root, version {newest}, does not follow from the trusted root, version {first}"
             )));
         }
         current.verify_role(&targets).map_err(|error| {

@@ -1,23 +1,23 @@
-//! What a change means, in sentences: nobody should have to sign what they cannot read.
+//! What a change means, in sentences: nobody should sign what they cannot read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tough::TargetName;
 use tough::schema::{Root, Target, Targets};
 
-use super::editor::validity_in;
 use super::names::{Document, TOP_ROLES};
-use super::published::{Published, read_targets};
+use super::published::{PublishedHead, read_targets};
 use super::signing::{hashes, keys_of, read};
+use super::validity::{DAY, validity_in};
 use super::verify::expiry;
 use super::{RoleKeys, TrustError, layout};
 use crate::format::from_canonical_json;
 use crate::format::release::{Channel, Downgrade, Release, Rollout};
 use crate::time::rfc3339;
 
-/// What is known of what is published.
+/// What is known of the published metadata.
 #[derive(Default)]
-pub(super) struct Known<'p> {
+pub(super) struct KnownMetadata<'p> {
     root: Option<&'p Root>,
     /// Targets and delegated roles by name.
     roles: BTreeMap<&'p str, &'p Targets>,
@@ -25,8 +25,8 @@ pub(super) struct Known<'p> {
     documents: Option<&'p BTreeMap<String, String>>,
 }
 
-impl<'p> Known<'p> {
-    pub(super) fn of(base: &'p Published) -> Self {
+impl<'p> KnownMetadata<'p> {
+    pub(super) fn of(base: &'p PublishedHead) -> Self {
         let roles = base.roles.iter();
         let roles = roles.map(|(name, role)| (name.as_str(), &role.signed));
         Self {
@@ -45,7 +45,7 @@ impl<'p> Known<'p> {
         }
     }
 
-    /// Says whether some role signs just that already, under that name.
+    /// Says whether a role signs exactly that already, under that name.
     fn signs(&self, name: &TargetName, target: &Target) -> bool {
         let mut roles = self.roles.values();
         roles.any(|role| role.targets.get(name) == Some(target))
@@ -56,7 +56,7 @@ impl<'p> Known<'p> {
 pub(super) fn changes(
     roles: &BTreeMap<String, String>,
     documents: &BTreeMap<String, String>,
-    known: &Known<'_>,
+    known: &KnownMetadata<'_>,
 ) -> Result<Vec<String>, TrustError> {
     let mut lines = Vec::new();
     for (role, text) in roles {
@@ -95,8 +95,8 @@ fn keys_in(root: &Root, role: &str) -> Option<RoleKeys> {
 /// What a root says beside keys.
 fn root_changes(old: Option<&Root>, new: &Root, lines: &mut Vec<String>) {
     for role in TOP_ROLES.into_iter().chain(["delegated"]) {
-        let days = validity_in(new, role) / 86_400;
-        if old.is_none_or(|old| validity_in(old, role) / 86_400 != days) {
+        let days = validity_in(new, role) / DAY;
+        if old.is_none_or(|old| validity_in(old, role) / DAY != days) {
             let roles = match role {
                 "delegated" => "delegated roles".to_owned(),
                 role => format!("role '{role}'"),
@@ -128,7 +128,7 @@ fn key_changes(role: &str, old: Option<RoleKeys>, new: Option<RoleKeys>, lines: 
     }
     for key in old_keys.difference(&new_keys) {
         lines.push(format!(
-            "  key {} may sign for role '{role}' no more",
+            "  key {} may no longer sign for role '{role}'",
             key.short()
         ));
     }
@@ -163,7 +163,7 @@ fn document_changes(
     old: Option<&Targets>,
     new: &Targets,
     documents: &BTreeMap<String, String>,
-    known: &Known<'_>,
+    known: &KnownMetadata<'_>,
     lines: &mut Vec<String>,
 ) {
     let mut names: BTreeSet<_> = new.targets.keys().collect();
@@ -208,7 +208,7 @@ fn facts(name: &str, text: Option<&String>, target: &Target) -> String {
         Some(Document::Release(..)) => {
             from_canonical_json("release", text.as_bytes()).map(release_facts)
         }
-        None => return "it is no document that machines read".to_owned(),
+        None => return "it is not a document that machines read".to_owned(),
     };
     said.unwrap_or_else(|error| format!("machines will not read it: {error}"))
 }

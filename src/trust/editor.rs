@@ -8,41 +8,13 @@ use serde_json::Value;
 use tough::TargetName;
 use tough::schema::{Root, Signed, Target, Targets};
 
-use super::context::Context;
+use super::context::PendingContext;
 use super::names::{Document, TOP_ROLES};
-use super::pending::{Pending, RUN_UP, run_up};
-use super::published::Published;
+use super::pending::{PendingChange, RUN_UP, run_up};
+use super::published::PublishedHead;
 use super::signing::{SPEC_VERSION, hashes, internal, moment, version, write};
+use super::validity::{VALIDITY, Validity, validity_in};
 use super::{KeyStore, PublicKey, TrustError, Verified, layout};
-
-/// How long signatures of a role are good, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
-    /// Of the root.
-    pub root: i64,
-    /// Of the targets role.
-    pub targets: i64,
-    /// Of delegated roles that say nothing else.
-    pub delegated: i64,
-    /// Of the snapshot.
-    pub snapshot: i64,
-    /// Of the timestamp: how long a machine can be kept from seeing anything new.
-    pub timestamp: i64,
-}
-
-const DAY: i64 = 86_400;
-
-impl Default for Validity {
-    fn default() -> Self {
-        Self {
-            root: 730 * DAY,
-            targets: 365 * DAY,
-            delegated: 365 * DAY,
-            snapshot: 30 * DAY,
-            timestamp: 7 * DAY,
-        }
-    }
-}
 
 /// The keys of a new remote.
 #[derive(Debug, Clone)]
@@ -55,17 +27,17 @@ pub struct InitOptions {
 
 /// What becomes of the documents of a name that loses its role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Documents {
+pub enum DocumentPolicy {
     /// The targets role signs them from now on.
     Keep,
-    /// They go.
+    /// They are removed.
     Drop,
 }
 
-/// A change in the making; nothing counts before it is signed and the head is replaced.
+/// A change that is being made; it takes effect when it is signed and the head is replaced.
 #[derive(Debug)]
 pub struct Editor {
-    base: Option<Published>,
+    base: Option<PublishedHead>,
     root: Root,
     targets: Targets,
     roles: BTreeMap<String, Targets>,
@@ -74,12 +46,10 @@ pub struct Editor {
     now: i64,
 }
 
-const VALIDITY: &str = "validity_seconds";
-
 impl Editor {
     /// Starts from what is published.
     pub fn open(verified: &Verified, now: i64) -> Result<Self, TrustError> {
-        let base = Published::of(verified)?;
+        let base = PublishedHead::of(verified)?;
         let roles = base.roles.iter();
         Ok(Self {
             root: base.root.signed.clone(),
@@ -184,7 +154,8 @@ impl Editor {
         self.changed.iter().map(String::as_str)
     }
 
-    /// Has a role signed anew without another change, so that it expires later. Snapshot and timestamp always are.
+    /// Has a role signed anew without another change, so that it expires later. Snapshot and
+    /// timestamp always are.
     pub fn renew(&mut self, role: &str) -> Result<(), TrustError> {
         self.keys_of(role)?;
         if role != "snapshot" && role != "timestamp" {
@@ -201,7 +172,7 @@ impl Editor {
     }
 
     /// Signs with the keys at hand, for others to add theirs.
-    pub fn sign_partial(mut self, store: &KeyStore) -> Result<Pending, TrustError> {
+    pub fn sign_partial(mut self, store: &KeyStore) -> Result<PendingChange, TrustError> {
         let mut texts = BTreeMap::new();
         for role in std::mem::take(&mut self.changed) {
             let base = self.base.as_ref();
@@ -229,8 +200,8 @@ impl Editor {
             };
             texts.insert(role, text);
         }
-        let context = self.base.as_ref().map(Context::of).transpose()?;
-        let mut pending = Pending::new(texts, self.documents, context);
+        let context = self.base.as_ref().map(PendingContext::of).transpose()?;
+        let mut pending = PendingChange::new(texts, self.documents, context);
         pending.add_signatures(store)?;
         Ok(pending)
     }
@@ -248,7 +219,7 @@ impl Editor {
     fn signer(&self, target: &str) -> Result<String, TrustError> {
         let document = Document::parse(target).ok_or_else(|| {
             TrustError::Refused(format!(
-                "'{}' is no name of a document",
+                "'{}' is not the name of a document",
                 target.escape_debug()
             ))
         })?;
@@ -277,30 +248,6 @@ pub fn init(
     let pending = Editor::create(options, now)?.sign_partial(store)?;
     let root = pending.text("root").unwrap_or_default().as_bytes().to_vec();
     Ok((pending.finish(None, store, now)?, root))
-}
-
-/// Returns how long signatures of a role are good by what a root says, in seconds.
-pub(super) fn validity_in(root: &Root, role: &str) -> i64 {
-    let role = if TOP_ROLES.contains(&role) {
-        role
-    } else {
-        "delegated"
-    };
-    let default = Validity::default();
-    let fallback = match role {
-        "root" => default.root,
-        "targets" => default.targets,
-        "snapshot" => default.snapshot,
-        "timestamp" => default.timestamp,
-        _ => default.delegated,
-    };
-    let said = root
-        ._extra
-        .get(VALIDITY)
-        .and_then(|spans| spans.get(role)?.as_i64());
-    // Dates beyond the year 9999 have no text form.
-    said.filter(|span| (1..=100 * 365 * DAY).contains(span))
-        .unwrap_or(fallback)
 }
 
 fn unsigned<T>(signed: T) -> Signed<T> {

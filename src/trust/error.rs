@@ -1,4 +1,4 @@
-//! What can go wrong with trust, by what a caller can do about it.
+//! What can go wrong with trust, sorted by what a caller can do about it.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,8 @@ use crate::format::FormatError;
 use crate::time::rfc3339;
 
 /// Why something is not trusted, or cannot be signed.
+// Most fields say by their names what they are.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The head is no head; another mirror may have a good one.
@@ -14,7 +16,7 @@ pub enum TrustError {
     Damaged(FormatError),
     /// Too few signatures count.
     #[error(
-        "{what} is not signed as it must be: {valid} valid signature(s) of its keys, and it needs {threshold}"
+        "{what} is not signed as it must be: it has {valid} valid signature(s) by its keys and needs {threshold}"
     )]
     Signature {
         /// Which metadata, e.g. `role 'timestamp'`.
@@ -26,7 +28,7 @@ pub enum TrustError {
     },
     /// An older state than one that was verified before.
     #[error(
-        "the remote offers an older state than was seen before: {what} has version {found}, and version {seen} was seen"
+        "the remote offers an older state than the one seen before: {what} has version {found}, but version {seen} was seen"
     )]
     Rollback {
         /// Which metadata.
@@ -50,28 +52,16 @@ pub enum TrustError {
     },
     /// Something that is signed for is not in the head.
     #[error("the remote's head lacks '{what}'")]
-    Missing {
-        /// The file or document.
-        what: String,
-    },
+    Missing { what: String },
     /// Something was changed after it was signed.
     #[error("'{what}' was changed after it was signed")]
-    Altered {
-        /// The file or document.
-        what: String,
-    },
+    Altered { what: String },
     /// More than this program takes.
     #[error("'{what}' is larger than the {limit} bytes that it may have")]
-    TooLarge {
-        /// The file or document.
-        what: String,
-        /// The limit, in bytes.
-        limit: u64,
-    },
+    TooLarge { what: String, limit: u64 },
     /// A role speaks for what is another one's.
-    #[error("role '{by}' signed '{document}', for which only role '{owner}' may speak")]
+    #[error("role '{by}' signed '{document}', which only role '{owner}' may sign")]
     Foreign {
-        /// The document.
         document: String,
         /// Who signed it.
         by: String,
@@ -79,7 +69,7 @@ pub enum TrustError {
         owner: String,
     },
     /// A document says that it is another one.
-    #[error("'{document}' was signed under a wrong name: it says that it is {claims}")]
+    #[error("'{document}' was signed under a wrong name: it says it is {claims}")]
     Misnamed {
         /// The name that it is signed under.
         document: String,
@@ -88,16 +78,11 @@ pub enum TrustError {
     },
     /// Metadata or a document that this program does not understand, signed or not.
     #[error("{what} cannot be used: {reason}")]
-    Malformed {
-        /// Which.
-        what: String,
-        /// Why not.
-        reason: String,
-    },
-    /// Metadata is older than it may be: the remote was not refreshed, or somebody serves an old state.
+    Malformed { what: String, reason: String },
+    /// Metadata is older than it may be: the remote was not refreshed, or somebody serves an old
+    /// state.
     #[error("{}", expired(role, *expired_at, *now))]
     Expired {
-        /// The role.
         role: String,
         /// When it expired, in seconds since 1970.
         expired_at: i64,
@@ -105,23 +90,16 @@ pub enum TrustError {
         now: i64,
     },
     /// The trusted root that this machine was given is no root.
-    #[error("the trusted root is not usable: {reason}")]
-    TrustedRoot {
-        /// What is wrong.
-        reason: String,
-    },
+    #[error("the trusted root cannot be used: {reason}")]
+    TrustedRoot { reason: String },
     /// The remote has no such channel.
     #[error("the remote has no channel '{name}'")]
-    NoChannel {
-        /// What was asked for.
-        name: String,
-    },
+    NoChannel { name: String },
     /// The remote has no such release.
     #[error("the remote has no release {id} of {kind} '{name}'")]
     NoRelease {
         /// `layer` or `image`.
         kind: &'static str,
-        /// Its name.
         name: String,
         /// The text form of its id.
         id: String,
@@ -131,7 +109,6 @@ pub enum TrustError {
         "channel '{channel}' goes back from release {accepted} to {offered}, and is not signed as going back"
     )]
     Downgrade {
-        /// The channel.
         channel: String,
         /// The serial that it has now.
         offered: u64,
@@ -141,57 +118,37 @@ pub enum TrustError {
     /// This machine's policy says something wrong.
     #[error("{}:{line}:{column}: {message}", path.display())]
     Policy {
-        /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
         /// The column in characters, from 1.
         column: usize,
-        /// What is wrong.
         message: String,
     },
     /// A file of this machine cannot be read.
     #[error("cannot read '{}'", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// What this machine remembers of the remote is damaged.
     #[error("'{}' is damaged: {reason}", path.display())]
-    State {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    State { path: PathBuf, reason: String },
     /// The state of this machine cannot be changed.
     #[error(transparent)]
     Durable(#[from] DurableError),
     /// A key file that is not used.
     #[error("key file '{}' is refused: {reason}", path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    KeyFile { path: PathBuf, reason: String },
     /// A text is no public key.
-    #[error("'{text}' is no public key: {reason}")]
-    PublicKey {
-        /// What was given.
-        text: String,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error("'{text}' is not a public key: {reason}")]
+    PublicKey { text: String, reason: String },
     /// Not enough keys are at hand to sign.
     #[error(
-        "role '{role}' needs {threshold} signature(s) by its keys {}, and has {have}: none of the others is in '{}'",
+        "role '{role}' needs {threshold} signature(s) by its keys {}, and has {have}: '{}' holds none of the others",
         keys.join(", "), dir.display()
     )]
     MissingKeys {
-        /// The role.
         role: String,
         /// How many signatures it needs.
         threshold: u64,
@@ -210,7 +167,6 @@ pub enum TrustError {
         "role '{role}' was prepared as version {prepared}, but version {published} is published already"
     )]
     Outdated {
-        /// The role.
         role: String,
         /// The version that was prepared.
         prepared: u64,
@@ -218,7 +174,7 @@ pub enum TrustError {
         published: u64,
     },
     /// What a pending change says that was published is not vouched for by the trusted root.
-    #[error("what the pending file says was published cannot be believed: {reason}")]
+    #[error("the pending file cannot be trusted about what was published: {reason}")]
     Unvouched {
         /// What is not as it must be.
         reason: String,
@@ -231,7 +187,7 @@ pub enum TrustError {
 /// A day, in seconds.
 const DAY: i64 = 86_400;
 
-/// From when this code is, in seconds since 1970: no right clock says less.
+/// When this code was written, in seconds since 1970: no clock that is right says less.
 pub(super) const WRITTEN: i64 = 1_792_000_000;
 
 fn expired(role: &str, at: i64, now: i64) -> String {
@@ -244,7 +200,7 @@ fn expired(role: &str, at: i64, now: i64) -> String {
         return format!("{text}, which looks wrong: check the clock");
     }
     let days = now.saturating_sub(at) / DAY;
-    format!("{text}: what the remote offers is stale since {days} day(s)")
+    format!("{text}: the remote has been stale for {days} day(s)")
 }
 
 /// A year without a refresh is less likely than a clock that jumped.
@@ -300,7 +256,7 @@ impl TrustError {
                 "nothing was taken from there; a mirror that lags behind does this too: try another one, or later"
             }
             Self::Foreign { .. } | Self::Misnamed { .. } => {
-                "whoever publishes there made a mistake, or one of their keys is in wrong hands: ask them"
+                "whoever publishes there made a mistake, or one of their keys is in the wrong hands: ask them"
             }
             Self::Downgrade { .. } => {
                 "if that is meant, publish with `--rollback REASON`, which says so in the signed channel"
@@ -311,7 +267,7 @@ impl TrustError {
             Self::MissingKeys { .. } => {
                 "name the right directory with --keys, or write a pending file with --pending and let the others run `layerset trust sign`"
             }
-            Self::KeyFile { .. } => "`chmod 600` it, or move what is no key elsewhere",
+            Self::KeyFile { .. } => "`chmod 600` it, or move what is not a key elsewhere",
             Self::Outdated { .. } => "make the change again on what is published now",
             Self::Unvouched { .. } => {
                 "name the root that its machines have with --root, or compare with what is published now, with --compare REMOTE; if that was the right root, somebody changed the file: do not sign it"

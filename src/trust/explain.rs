@@ -28,42 +28,9 @@ pub(super) fn explain(
             },
             other => malformed(what, &other),
         },
-        Error::OlderMetadata {
-            role: RoleType::Root,
-            new_version,
-            ..
-        } => TrustError::Mixed {
-            reason: format!("'{last}' is version {new_version} of the root"),
-        },
-        Error::OlderMetadata {
-            role,
-            current_version,
-            new_version,
-            ..
-        } => TrustError::Rollback {
-            what: format!("role '{role}'"),
-            found: new_version,
-            seen: current_version,
-        },
-        Error::OlderSnapshotInTimestamp {
-            snapshot_new,
-            snapshot_old,
-            ..
-        } => TrustError::Rollback {
-            what: "role 'snapshot'".to_owned(),
-            found: snapshot_new,
-            seen: snapshot_old,
-        },
-        Error::SnapshotRoleRollback {
-            role,
-            old_role_version,
-            new_role_version,
-            ..
-        } => TrustError::Rollback {
-            what: describe(&role),
-            found: new_role_version,
-            seen: old_role_version,
-        },
+        error @ (Error::OlderMetadata { .. }
+        | Error::OlderSnapshotInTimestamp { .. }
+        | Error::SnapshotRoleRollback { .. }) => older(error, last),
         Error::SnapshotRoleMissing { role, .. } => TrustError::Dropped { role },
         Error::VersionMismatch {
             fetched, expected, ..
@@ -105,6 +72,49 @@ pub(super) fn explain(
     }
 }
 
+/// A version is lower than one that was seen.
+fn older(error: Error, last: &str) -> TrustError {
+    match error {
+        Error::OlderMetadata {
+            role: RoleType::Root,
+            new_version,
+            ..
+        } => TrustError::Mixed {
+            reason: format!("'{last}' is version {new_version} of the root"),
+        },
+        Error::OlderMetadata {
+            role,
+            current_version,
+            new_version,
+            ..
+        } => TrustError::Rollback {
+            what: format!("role '{role}'"),
+            found: new_version,
+            seen: current_version,
+        },
+        Error::OlderSnapshotInTimestamp {
+            snapshot_new,
+            snapshot_old,
+            ..
+        } => TrustError::Rollback {
+            what: "role 'snapshot'".to_owned(),
+            found: snapshot_new,
+            seen: snapshot_old,
+        },
+        Error::SnapshotRoleRollback {
+            role,
+            old_role_version,
+            new_role_version,
+            ..
+        } => TrustError::Rollback {
+            what: describe(&role),
+            found: new_role_version,
+            seen: old_role_version,
+        },
+        other => malformed(describe(last), &other),
+    }
+}
+
 fn transport(
     error: &tough::TransportError,
     last: &str,
@@ -127,7 +137,8 @@ fn transport(
     }
 }
 
-/// A file is not the one that the rest names: is it a signed one of another state, or was it changed?
+/// A file is not the one that the rest names: is it a signed one of another state, or was it
+/// changed?
 fn mismatch(file: &str, contents: &HeadContents, root: Option<&str>) -> TrustError {
     if is_signed(file, contents, root).unwrap_or(false) {
         return TrustError::Mixed {

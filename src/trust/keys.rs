@@ -1,4 +1,5 @@
-//! Keys: Ed25519, as PKCS#8 in PEM files that only their owner can read; found by key id, whatever a file is called.
+//! Keys: Ed25519, as PKCS#8 in PEM files that only their owner can read; found by key id, whatever
+//! a file is called.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,9 +79,9 @@ impl PublicKey {
         let text = text.trim();
         let is_lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         if text.len() != 64 || !text.bytes().all(is_lower) {
-            return Err(fail("it has not 64 lower-case hexadecimal digits"));
+            return Err(fail("it does not have 64 lower-case hexadecimal digits"));
         }
-        let key: Key = text.parse().map_err(|_| fail("it is no Ed25519 key"))?;
+        let key: Key = text.parse().map_err(|_| fail("it is not an Ed25519 key"))?;
         let id = key
             .key_id()
             .map_err(|error| TrustError::Internal(error.to_string()))?;
@@ -96,7 +97,7 @@ impl PublicKey {
         match key {
             Key::Ed25519 { keyval, .. } => Self::from_hex(&KeyId::of(&keyval.public).0),
             _ => Err(TrustError::Refused(
-                "a role has a key that is no Ed25519 key".to_owned(),
+                "a role has a key that is not an Ed25519 key".to_owned(),
             )),
         }
     }
@@ -140,8 +141,8 @@ impl fmt::Debug for KeyStore {
 }
 
 impl KeyStore {
-    /// Reads the key files of a directory; one that is not there has none. Files that hold no private key are left alone,
-    /// and a private key that others can read is an error.
+    /// Reads the key files of a directory; one that is not there has none. Files that hold no
+    /// private key are left alone, and a private key that others can read is an error.
     pub fn open(dir: &Path) -> Result<Self, TrustError> {
         let mut store = Self {
             dir: dir.to_owned(),
@@ -166,7 +167,8 @@ impl KeyStore {
         Ok(store)
     }
 
-    /// Makes a key and writes it to a new file `<label>-<id>.pem` with mode 0600; the directory is made when it is not there.
+    /// Makes a key and writes it to a new file `<label>-<id>.pem` with mode 0600; the directory is
+    /// made when it is not there.
     pub fn generate(&mut self, disk: &dyn Disk, label: &str) -> Result<PublicKey, TrustError> {
         let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
             .map_err(|error| TrustError::Internal(format!("cannot make a key: {error}")))?;
@@ -259,11 +261,11 @@ fn read_key(path: &Path) -> Result<Option<KeyPair>, TrustError> {
 fn parse_pem(text: &str) -> Result<(PublicKey, Ed25519KeyPair), String> {
     let (_, rest) = text
         .split_once(BEGIN)
-        .ok_or("it is no unencrypted PKCS#8 key in PEM form")?;
+        .ok_or("it is not an unencrypted PKCS#8 key in PEM form")?;
     let (body, _) = rest.split_once(END).ok_or("its end is missing")?;
     let body: String = body.split_ascii_whitespace().collect();
     let der = STANDARD.decode(body).map_err(|_| "it is no base64")?;
-    let pair = Ed25519KeyPair::from_pkcs8(&der).map_err(|_| "it is no Ed25519 key")?;
+    let pair = Ed25519KeyPair::from_pkcs8(&der).map_err(|_| "it is not an Ed25519 key")?;
     let hex = KeyId::of(pair.public_key().as_ref()).0;
     let public = PublicKey::from_hex(&hex).map_err(|error| error.to_string())?;
     Ok((public, pair))

@@ -1,7 +1,9 @@
-//! Who may speak for what: stricter than the specification, so that each document has exactly one role that can sign it.
+//! Who may speak for what: stricter than the specification, so that each document has exactly one
+//! role that can sign it.
 //!
-//! In TUF the targets role can sign what it delegated, and a delegated role can delegate further. Here a name with a role of
-//! its own is signed by that role and no other, and roles have exactly the paths of their name.
+//! In TUF the targets role can sign what it delegated, and a delegated role can delegate further.
+//! Here a name with a role of its own is signed by that role and no other, and roles have exactly
+//! the paths of their name.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +25,8 @@ pub(super) const LIMITS: tough::Limits = tough::Limits {
     max_root_updates: 1024,
 };
 
-/// Checks that no metadata of a head is larger than it may be: for tough, the length that a role signs for another's file
-/// replaces our limit, and what is verified is remembered.
+/// Checks that no metadata of a head is larger than it may be: for tough, the length that a role
+/// signs for another's file replaces our limit, and what is verified is remembered.
 pub(super) fn check_sizes(contents: &HeadContents) -> Result<(), TrustError> {
     for (name, text) in &contents.metadata {
         let limit = match name.as_str() {
@@ -100,10 +102,7 @@ pub(super) fn check(targets: &Targets) -> Result<(), TrustError> {
 
 fn check_delegation(role: &DelegatedRole) -> Result<(), TrustError> {
     let Some((kind, name)) = subject_of(&role.name) else {
-        return Err(malformed(
-            &role.name,
-            "it is the role of no layer and no image",
-        ));
+        return Err(malformed(&role.name, "it belongs to no layer and no image"));
     };
     let expected = paths_of(kind, name);
     let is_own = match &role.paths {
@@ -129,7 +128,7 @@ fn check_documents(
             return Err(malformed(
                 role,
                 &format!(
-                    "it signs '{}', which is no name of a document",
+                    "it signs '{}', which is not the name of a document",
                     name.raw().escape_debug()
                 ),
             ));

@@ -26,8 +26,8 @@ pub(super) fn subject_of(role: &str) -> Option<(Kind, &str)> {
 
 /// Returns the path patterns of a delegated role.
 ///
-/// Two, so that they mean the same to readers for which `*` stops at a `/` (the specification's) and for which it does not
-/// (tough's).
+/// Two, so that they mean the same to readers for which `*` stops at a `/` (the specification's)
+/// and for which it does not (tough's).
 pub(super) fn paths_of(kind: Kind, name: &str) -> [String; 2] {
     let plural = kind.plural();
     [

@@ -72,8 +72,9 @@ impl Verified {
         self.first_to_expire(|_| true)
     }
 
-    /// Returns when the first of the roles expires that machines need for some channels, in seconds since 1970, and which one
-    /// that is: those that every remote has, and those of the channels and of the layers of their images.
+    /// Returns when the first of the roles expires that machines need for some channels, in seconds
+    /// since 1970, and which one that is: those that every remote has, and those of the channels
+    /// and of the layers of their images.
     pub fn expires_for(&self, channels: &[ChannelName]) -> Result<(i64, String), TrustError> {
         let mut needed: BTreeSet<String> = TOP_ROLES.map(str::to_owned).into();
         for name in channels {

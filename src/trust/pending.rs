@@ -1,18 +1,18 @@
 //! A change that is being signed by several people: a file that travels between them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
-use tough::schema::{Root, Signed, Snapshot, Targets, Timestamp};
+use tough::schema::{Metafile, Root, Signed, Snapshot, Targets, Timestamp};
 
-use super::context::Context;
-use super::describe::Known;
-use super::editor::validity_in;
+use super::context::PendingContext;
+use super::describe::KnownMetadata;
 use super::names::file_of;
-use super::published::{Published, read_targets, root_file, rotates_online_keys};
+use super::published::{PublishedHead, read_targets, root_file, rotates_online_keys};
 use super::signing::{
     SPEC_VERSION, count, hashes, internal, keys_of, metafile, moment, read, sign, version, write,
 };
+use super::validity::validity_in;
 use super::{KeyId, KeyStore, TrustError, Verified, layout};
 use crate::format::{
     HeadContents, MAX_HEAD_BYTES, encode_head, from_canonical_json, to_canonical_json,
@@ -21,35 +21,36 @@ use crate::format::{
 /// Changed roles with the signatures that they have so far, and the documents that they sign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pending {
+pub struct PendingChange {
     format: u32,
     /// The changed roles by name, as text.
     roles: BTreeMap<String, String>,
     /// New documents by target name, as text.
     documents: BTreeMap<String, String>,
-    /// What says whose signatures count, as far as the change does not say so itself; none for a new remote.
+    /// The metadata that says whose signatures count, unless the change says so itself; none for a
+    /// new remote.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    context: Option<Context>,
+    context: Option<PendingContext>,
 }
 
 /// A role that still lacks signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lacking {
+pub struct MissingSignatures {
     /// The role.
     pub role: String,
     /// How many signatures it needs.
     pub threshold: u64,
     /// How many it has.
     pub have: u64,
-    /// Whose would count.
+    /// The keys whose signatures would count.
     pub keys: Vec<KeyId>,
 }
 
-impl Pending {
+impl PendingChange {
     pub(super) fn new(
         roles: BTreeMap<String, String>,
         documents: BTreeMap<String, String>,
-        context: Option<Context>,
+        context: Option<PendingContext>,
     ) -> Self {
         Self {
             format: 1,
@@ -70,7 +71,7 @@ impl Pending {
         match pending.format {
             1 => Ok(pending),
             other => Err(malformed(format!(
-                "it has format version {other}, this program reads 1"
+                "its format version is {other}, and this program reads version 1"
             ))),
         }
     }
@@ -107,11 +108,11 @@ impl Pending {
         Ok(signed_roles)
     }
 
-    /// Returns what is still to be signed, and by whom; a new root may stand there twice, for the keys of the old one count
-    /// beside its own.
-    pub fn lacking(&self) -> Result<Vec<Lacking>, TrustError> {
+    /// Returns what is still to be signed, and by whom; a new root may stand there twice, for the
+    /// keys of the old one count beside its own.
+    pub fn missing_signatures(&self) -> Result<Vec<MissingSignatures>, TrustError> {
         let authority = self.authority()?;
-        let mut lacking = Vec::new();
+        let mut roles = Vec::new();
         for (role, text) in &self.roles {
             for (root, targets) in authority.judges(role) {
                 let keys = keys_of(root, targets, role).ok_or_else(|| TrustError::Malformed {
@@ -129,7 +130,7 @@ impl Pending {
                 };
                 let have = count(outcome, keys.threshold)?;
                 if have < keys.threshold {
-                    lacking.push(Lacking {
+                    roles.push(MissingSignatures {
                         role: role.clone(),
                         threshold: keys.threshold,
                         have,
@@ -138,7 +139,7 @@ impl Pending {
                 }
             }
         }
-        Ok(lacking)
+        Ok(roles)
     }
 
     /// Returns the names of the changed roles, with the version that each gets.
@@ -154,19 +155,24 @@ impl Pending {
         each.collect()
     }
 
-    /// Says what signing this means, in sentences: what comes, changes and goes, and whose keys count.
+    /// Says what signing this means, in sentences: what comes, changes and goes, and whose keys
+    /// count.
     pub fn describe(&self, published: Option<&Verified>) -> Result<Vec<String>, TrustError> {
-        let published = published.map(Published::of).transpose()?;
+        let published = published.map(PublishedHead::of).transpose()?;
         if published.is_none() {
             // A change of a remote without what it was made on would look like all of a new one.
             self.check_versions(|_| Some(0))?;
         }
-        let known = published.as_ref().map(Known::of).unwrap_or_default();
+        let known = published
+            .as_ref()
+            .map(KnownMetadata::of)
+            .unwrap_or_default();
         super::describe::changes(&self.roles, &self.documents, &known)
     }
 
-    /// Says what signing this means against what the file itself tells was published when it was made. Whoever passed it on
-    /// may have changed that: only what comes from `trusted_root` is believed.
+    /// Says what signing this means against what the file itself tells was published when it was
+    /// made. Whoever passed it on may have changed that: only what comes from `trusted_root` is
+    /// believed.
     pub fn describe_alone(&self, trusted_root: &[u8]) -> Result<Vec<String>, TrustError> {
         let Some(context) = &self.context else {
             return self.describe(None);
@@ -177,7 +183,11 @@ impl Pending {
             "targets" => Some(targets.version.get()),
             _ => None,
         })?;
-        super::describe::changes(&self.roles, &self.documents, &Known::alone(&root, &targets))
+        super::describe::changes(
+            &self.roles,
+            &self.documents,
+            &KnownMetadata::alone(&root, &targets),
+        )
     }
 
     /// Checks that each role is the next version after the one that is known, where one is.
@@ -203,15 +213,15 @@ impl Pending {
         self.context.is_none()
     }
 
-    /// Makes the head of what is published now and this change; all its signatures must be there, and the keys of snapshot
-    /// and timestamp at hand. What others published meanwhile stays.
+    /// Makes the head of what is published now and this change; all its signatures must be there,
+    /// and the keys of snapshot and timestamp at hand. What others published in the meantime stays.
     pub fn finish(
         self,
         published: Option<&Verified>,
         store: &KeyStore,
         now: i64,
     ) -> Result<Vec<u8>, TrustError> {
-        self.finish_on(published.map(Published::of).transpose()?, store, now)
+        self.finish_on(published.map(PublishedHead::of).transpose()?, store, now)
     }
 
     pub(super) fn text(&self, role: &str) -> Option<&str> {
@@ -220,12 +230,12 @@ impl Pending {
 
     pub(super) fn finish_on(
         self,
-        base: Option<Published>,
+        base: Option<PublishedHead>,
         store: &KeyStore,
         now: i64,
     ) -> Result<Vec<u8>, TrustError> {
-        if let Some(lacking) = self.lacking()?.into_iter().next() {
-            return Err(missing(lacking, store));
+        if let Some(role) = self.missing_signatures()?.into_iter().next() {
+            return Err(missing(role, store));
         }
         let base = base.as_ref();
         let root: Signed<Root> = match (self.roles.get("root"), base) {
@@ -234,16 +244,7 @@ impl Pending {
             (None, None) => return Err(internal("a new remote without a root")),
         };
         self.check_follows(base, &root.signed)?;
-        let text_of = |role: &str| -> Result<String, TrustError> {
-            match (self.roles.get(role), base) {
-                (Some(text), _) => Ok(text.clone()),
-                (None, Some(base)) => base.text(role)?.ok_or_else(|| TrustError::Missing {
-                    what: file_of(role),
-                }),
-                (None, None) => Err(internal("a new remote without its roles")),
-            }
-        };
-        let targets_text = text_of("targets")?;
+        let targets_text = self.text_or_published("targets", base)?;
         let targets = read_targets("targets", &targets_text)?;
 
         let mut contents = HeadContents {
@@ -253,59 +254,17 @@ impl Pending {
         let roots = base.iter().flat_map(|base| base.roots.clone());
         contents.metadata.extend(roots);
         contents.metadata.insert(root_file(&root), write(&root)?);
-
         let mut meta = base.map_or_else(Default::default, |base| base.listed(&root.signed));
-        meta.insert(
-            file_of("targets"),
-            metafile(&targets_text, targets.signed.version),
-        );
-        contents.metadata.insert(file_of("targets"), targets_text);
-        for delegated in layout::roles(&targets.signed) {
-            let text = text_of(&delegated.name)?;
-            let number = read_targets(&delegated.name, &text)?.signed.version;
-            meta.insert(file_of(&delegated.name), metafile(&text, number));
-            contents.metadata.insert(file_of(&delegated.name), text);
-        }
-
-        let rotated = base.is_some_and(|base| rotates_online_keys(&base.root.signed, &root.signed));
-        let next = |role: &str, last: Option<u64>| match last {
-            None => version(1),
-            Some(last) if last < RUN_UP => version(last + 1),
-            // Machines forget the versions that they saw, as the keys are others.
-            Some(_) if rotated => version(1),
-            Some(last) => Err(run_up(role, last)),
-        };
-        let until = |role| moment(now.saturating_add(validity_in(&root.signed, role)));
-        let mut snapshot = Snapshot::new(
-            SPEC_VERSION.to_owned(),
-            next(
-                "snapshot",
-                base.map(|base| base.snapshot.signed.version.get()),
-            )?,
-            until("snapshot")?,
-        );
-        snapshot.meta = meta;
-        let snapshot = self.seal("snapshot", snapshot, &root, &targets, store)?;
-        let snapshot_text = write(&snapshot)?;
-        let mut timestamp = Timestamp::new(
-            SPEC_VERSION.to_owned(),
-            next(
-                "timestamp",
-                base.map(|base| base.timestamp.signed.version.get()),
-            )?,
-            moment(now.saturating_add(validity_in(&root.signed, "timestamp")))?,
-        );
-        timestamp.meta.insert(
-            file_of("snapshot"),
-            metafile(&snapshot_text, snapshot.signed.version),
-        );
-        let timestamp = self.seal("timestamp", timestamp, &root, &targets, store)?;
-        contents.metadata.insert(file_of("snapshot"), snapshot_text);
-        contents
-            .metadata
-            .insert(file_of("timestamp"), write(&timestamp)?);
-
+        self.add_targets(&mut contents, &mut meta, base, (targets_text, &targets))?;
+        self.add_snapshot_and_timestamp(
+            &mut contents,
+            meta,
+            base,
+            (&root, &targets),
+            (store, now),
+        )?;
         self.add_documents(&mut contents, base)?;
+
         check(&contents, &root)?;
         let head = encode_head(&contents).map_err(TrustError::Damaged)?;
         if head.len() as u64 > MAX_HEAD_BYTES {
@@ -315,6 +274,87 @@ impl Pending {
             });
         }
         Ok(head)
+    }
+
+    /// Returns a role's text: the changed one, or the published one.
+    fn text_or_published(
+        &self,
+        role: &str,
+        base: Option<&PublishedHead>,
+    ) -> Result<String, TrustError> {
+        match (self.roles.get(role), base) {
+            (Some(text), _) => Ok(text.clone()),
+            (None, Some(base)) => base.text(role)?.ok_or_else(|| TrustError::Missing {
+                what: file_of(role),
+            }),
+            (None, None) => Err(internal("a new remote without its roles")),
+        }
+    }
+
+    /// Adds the targets role and the roles that it delegates to; `meta` lists them for the
+    /// snapshot.
+    fn add_targets(
+        &self,
+        contents: &mut HeadContents,
+        meta: &mut HashMap<String, Metafile>,
+        base: Option<&PublishedHead>,
+        (text, targets): (String, &Signed<Targets>),
+    ) -> Result<(), TrustError> {
+        meta.insert(file_of("targets"), metafile(&text, targets.signed.version));
+        contents.metadata.insert(file_of("targets"), text);
+        for delegated in layout::roles(&targets.signed) {
+            let text = self.text_or_published(&delegated.name, base)?;
+            let number = read_targets(&delegated.name, &text)?.signed.version;
+            meta.insert(file_of(&delegated.name), metafile(&text, number));
+            contents.metadata.insert(file_of(&delegated.name), text);
+        }
+        Ok(())
+    }
+
+    /// Makes and signs the snapshot, then the timestamp, each with the version after the published
+    /// one.
+    fn add_snapshot_and_timestamp(
+        &self,
+        contents: &mut HeadContents,
+        meta: HashMap<String, Metafile>,
+        base: Option<&PublishedHead>,
+        (root, targets): (&Signed<Root>, &Signed<Targets>),
+        (store, now): (&KeyStore, i64),
+    ) -> Result<(), TrustError> {
+        let rotated = base.is_some_and(|base| rotates_online_keys(&base.root.signed, &root.signed));
+        let next = |role: &str, last: Option<u64>| match last {
+            None => version(1),
+            Some(last) if last < RUN_UP => version(last + 1),
+            // Machines forget the versions that they saw, because the keys changed.
+            Some(_) if rotated => version(1),
+            Some(last) => Err(run_up(role, last)),
+        };
+        let expires = |role| now.saturating_add(validity_in(&root.signed, role));
+
+        let last = base.map(|base| base.snapshot.signed.version.get());
+        let mut snapshot = Snapshot::new(
+            SPEC_VERSION.to_owned(),
+            next("snapshot", last)?,
+            moment(expires("snapshot"))?,
+        );
+        snapshot.meta = meta;
+        let snapshot = self.seal("snapshot", snapshot, root, targets, store)?;
+        let snapshot_text = write(&snapshot)?;
+
+        let last = base.map(|base| base.timestamp.signed.version.get());
+        let mut timestamp = Timestamp::new(
+            SPEC_VERSION.to_owned(),
+            next("timestamp", last)?,
+            moment(expires("timestamp"))?,
+        );
+        let listed = metafile(&snapshot_text, snapshot.signed.version);
+        timestamp.meta.insert(file_of("snapshot"), listed);
+        let timestamp = self.seal("timestamp", timestamp, root, targets, store)?;
+
+        let metadata = &mut contents.metadata;
+        metadata.insert(file_of("snapshot"), snapshot_text);
+        metadata.insert(file_of("timestamp"), write(&timestamp)?);
+        Ok(())
     }
 
     /// Signs snapshot or timestamp with the keys at hand.
@@ -335,19 +375,20 @@ impl Pending {
         sign(&mut signed, &keys.keys.iter().cloned().collect(), store)?;
         let have = count(root.signed.verify_role(&signed), keys.threshold)?;
         if have < keys.threshold {
-            let lacking = Lacking {
+            let role = MissingSignatures {
                 role: role.to_owned(),
                 threshold: keys.threshold,
                 have,
                 keys: keys.keys,
             };
-            return Err(missing(lacking, store));
+            return Err(missing(role, store));
         }
         Ok(signed)
     }
 
-    /// What was prepared must be the next version of each role: else it would undo what others did meanwhile.
-    fn check_follows(&self, base: Option<&Published>, root: &Root) -> Result<(), TrustError> {
+    /// Each role must be the next version: otherwise the change would undo what others did in the
+    /// meantime.
+    fn check_follows(&self, base: Option<&PublishedHead>, root: &Root) -> Result<(), TrustError> {
         for (role, prepared) in self.roles()? {
             let published = base.and_then(|base| base.version(&role, root));
             let published = published.unwrap_or(0);
@@ -366,7 +407,7 @@ impl Pending {
     fn add_documents(
         &self,
         contents: &mut HeadContents,
-        base: Option<&Published>,
+        base: Option<&PublishedHead>,
     ) -> Result<(), TrustError> {
         let targets = layout::of_head(contents)?;
         for (name, target) in targets.targets_iter() {
@@ -427,7 +468,7 @@ impl Authority {
     }
 }
 
-/// Looks at a finished head as a machine would: nothing leaves that would be refused.
+/// Checks a finished head as a machine would: no head leaves that machines would refuse.
 fn check(contents: &HeadContents, root: &Signed<Root>) -> Result<(), TrustError> {
     layout::check_sizes(contents)?;
     let targets = layout::of_head(contents)?;
@@ -456,25 +497,22 @@ fn check(contents: &HeadContents, root: &Signed<Root>) -> Result<(), TrustError>
     Ok(())
 }
 
-/// Above this a version was not counted up by us: whoever had the keys of snapshot and timestamp ran it up.
+/// No publisher counts up to this version: whoever had the keys of snapshot and timestamp ran it
+/// up.
 pub(super) const RUN_UP: u64 = 1 << 40;
 
 pub(super) fn run_up(role: &str, last: u64) -> TrustError {
     TrustError::Refused(format!(
-        "role '{role}' has version {last}, which nobody counted up to: the key of the snapshot or the timestamp is in wrong hands; run `layerset trust rotate REMOTE snapshot timestamp`"
+        "role '{role}' has version {last}, which no publisher can have reached: the key of the snapshot or the timestamp is in the wrong hands; run `layerset trust rotate REMOTE snapshot timestamp`"
     ))
 }
 
-fn missing(lacking: Lacking, store: &KeyStore) -> TrustError {
+fn missing(role: MissingSignatures, store: &KeyStore) -> TrustError {
     TrustError::MissingKeys {
-        role: lacking.role,
-        threshold: lacking.threshold,
-        have: lacking.have,
-        keys: lacking
-            .keys
-            .iter()
-            .map(|id| id.short().to_owned())
-            .collect(),
+        role: role.role,
+        threshold: role.threshold,
+        have: role.have,
+        keys: role.keys.iter().map(|id| id.short().to_owned()).collect(),
         dir: store.dir().to_owned(),
     }
 }

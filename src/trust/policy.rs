@@ -1,4 +1,5 @@
-//! A machine's `trust.toml`: which remotes it trusts, by which root, and which channels it may follow.
+//! A machine's `trust.toml`: which remotes it trusts, by which root, and which channels it may
+//! follow.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -40,14 +41,14 @@ pub struct TrustedRemote {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct PolicyFile {
     #[serde(default)]
-    remote: Vec<Entry>,
+    remote: Vec<PolicyEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct PolicyEntry {
     name: Spanned<String>,
     location: Spanned<String>,
     #[serde(default)]
@@ -73,7 +74,7 @@ impl Policy {
     /// Parses the text of the policy at `path`; the roots are relative to its directory.
     pub fn parse(path: &Path, text: &str) -> Result<Self, TrustError> {
         let fault = |span: Range<usize>, message: String| fault(path, text, span.start, message);
-        let file: File = toml::from_str(text)
+        let file: PolicyFile = toml::from_str(text)
             .map_err(|error| fault(error.span().unwrap_or(0..0), error.message().to_owned()))?;
         let mut remotes: Vec<TrustedRemote> = Vec::new();
         for entry in file.remote {
@@ -154,7 +155,7 @@ impl TrustedRemote {
 fn channel_pattern(text: &str) -> Result<Glob, String> {
     let glob = Glob::new(text).map_err(|problem| {
         format!(
-            "'{}' is no pattern of channels: {problem}",
+            "'{}' is not a pattern of channels: {problem}",
             text.escape_debug()
         )
     })?;

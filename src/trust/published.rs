@@ -10,7 +10,7 @@ use super::{TrustError, Verified, layout};
 
 /// The metadata and documents of a head.
 #[derive(Debug, Clone)]
-pub(super) struct Published {
+pub(super) struct PublishedHead {
     /// The texts of all roots, by file name.
     pub(super) roots: BTreeMap<String, String>,
     pub(super) root: Signed<Root>,
@@ -21,7 +21,7 @@ pub(super) struct Published {
     pub(super) documents: BTreeMap<String, String>,
 }
 
-impl Published {
+impl PublishedHead {
     pub(super) fn of(verified: &Verified) -> Result<Self, TrustError> {
         let contents = verified.contents();
         let repository = verified.repository();
@@ -53,7 +53,8 @@ impl Published {
         })
     }
 
-    /// Returns the version of a role that is published; also of one that was revoked, unless `root` makes machines forget it.
+    /// Returns the version of a role that is published; also of one that was revoked, unless `root`
+    /// makes machines forget it.
     pub(super) fn version(&self, role: &str, root: &Root) -> Option<u64> {
         match role {
             "root" => return Some(self.root.signed.version.get()),
@@ -67,8 +68,9 @@ impl Published {
         listed.get(&file_of(role)).map(|meta| meta.version.get())
     }
 
-    /// Returns what a snapshot by the keys of `root` has to list because an earlier one did: machines refuse one that lacks a
-    /// role, until the keys of snapshot or timestamp are others. What else whoever had the keys wrote there goes.
+    /// Returns what a snapshot by the keys of `root` has to list because an earlier one did:
+    /// machines refuse one that lacks a role, until the keys of snapshot or timestamp are others.
+    /// What else whoever had the keys wrote there goes.
     pub(super) fn listed(&self, root: &Root) -> HashMap<String, Metafile> {
         if rotates_online_keys(&self.root.signed, root) {
             return HashMap::new();
@@ -101,8 +103,8 @@ pub(super) fn root_file(root: &Signed<Root>) -> String {
     format!("{}.root.json", root.signed.version)
 }
 
-/// Says whether the keys of the timestamp or the snapshot differ, as tough compares them: then machines forget the versions
-/// that they saw.
+/// Says whether the keys of the timestamp or the snapshot differ, as tough compares them: then
+/// machines forget the versions that they saw.
 pub(super) fn rotates_online_keys(old: &Root, new: &Root) -> bool {
     [RoleType::Timestamp, RoleType::Snapshot]
         .into_iter()

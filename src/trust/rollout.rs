@@ -2,13 +2,14 @@
 
 use crate::format::release::{Channel, ReleaseId};
 
-/// A machine, for choosing among machines: made of its machine id, from which nobody gets that id back.
+/// A machine, for choosing among machines: made of its machine id, from which nobody gets that id
+/// back.
 #[derive(Clone)]
 pub struct Machine([u8; 32]);
 
-/// What a machine is to take from a channel.
+/// What a machine takes from a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum RolloutChoice {
     /// The channel's release.
     Release(ReleaseId),
     /// The release for the machines that do not take part yet.
@@ -25,7 +26,8 @@ pub enum Choice {
 impl Machine {
     /// Makes one of the text of `/etc/machine-id`.
     ///
-    /// The id is confidential (machine-id(5)), so it is hashed with a key of this application, and even that is never sent.
+    /// The id is confidential (machine-id(5)), so it is hashed with a key of this application, and
+    /// even that is never sent.
     pub fn new(machine_id: &str) -> Self {
         let id = machine_id.trim().as_bytes();
         Self(blake3::derive_key("layerset 2026 staged rollout", id))
@@ -33,23 +35,24 @@ impl Machine {
 
     /// Says whether the machine is among those that take the channel's release at the moment `now`.
     ///
-    /// It hangs on machine and channel, not on the release: a higher share is always the same machines and others.
+    /// This depends on machine and channel, not on the release: a higher share adds machines and
+    /// drops none.
     pub fn takes_part(&self, channel: &Channel, now: i64) -> bool {
         self.is_chosen(channel) && now >= channel.rollout.not_before
     }
 
     /// Says what the machine takes from a channel at the moment `now`.
-    pub fn choose(&self, channel: &Channel, now: i64) -> Choice {
+    pub fn choose(&self, channel: &Channel, now: i64) -> RolloutChoice {
         let rollout = &channel.rollout;
         if self.takes_part(channel, now) {
-            return Choice::Release(channel.release);
+            return RolloutChoice::Release(channel.release);
         }
         match rollout.others {
-            Some(others) => Choice::Others(others),
-            None if self.is_chosen(channel) => Choice::NotYet {
+            Some(others) => RolloutChoice::Others(others),
+            None if self.is_chosen(channel) => RolloutChoice::NotYet {
                 until: rollout.not_before,
             },
-            None => Choice::NotChosen,
+            None => RolloutChoice::NotChosen,
         }
     }
 

@@ -1,8 +1,9 @@
-//! What a machine remembers of a remote, so that nobody can show it an older state as new.
+//! What a machine remembers of a remote, so that nobody can pass off an older state as new.
 //!
-//! `metadata.json` has the newest verified root, timestamp and snapshot, in one file so that one rename replaces them all;
-//! `seen.json` has the highest serial of each channel that was taken. tough keeps such files in a directory and changes
-//! them one by one while it verifies: it gets a copy, which is taken over when all is verified, and thrown away else.
+//! `metadata.json` has the newest verified root, timestamp and snapshot, in one file so that one
+//! rename replaces them all; `seen.json` has the highest serial of each channel that was taken.
+//! tough keeps such files in a directory and changes them one by one while it verifies: it gets a
+//! copy, which is taken over once everything is verified, and thrown away otherwise.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,26 +23,26 @@ use crate::format::{from_canonical_json, to_canonical_json};
 /// The most bytes that a file of the state has.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The files that tough looks at again.
+/// The files that tough reads again.
 const KEPT: [&str; 3] = ["root.json", "timestamp.json", "snapshot.json"];
 
 /// The state of one remote, in a directory of its own.
 #[derive(Clone)]
-pub struct State {
+pub struct TrustState {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for TrustState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "State({})", self.dir.display())
+        write!(f, "TrustState({})", self.dir.display())
     }
 }
 
 /// `metadata.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Remembered {
+pub(super) struct StoredMetadata {
     format: u32,
     /// The SHA-256 digests of the roots that were verified, by version.
     pub(super) roots: BTreeMap<u64, String>,
@@ -49,7 +50,7 @@ pub(super) struct Remembered {
     pub(super) files: BTreeMap<String, String>,
 }
 
-impl Remembered {
+impl StoredMetadata {
     /// Returns the version of the timestamp, which every new state raises.
     pub(super) fn version(&self) -> Option<u64> {
         let text = self.files.get("timestamp.json")?;
@@ -61,13 +62,13 @@ impl Remembered {
 /// `seen.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Seen {
+struct SeenSerials {
     format: u32,
     /// The highest serial by channel name.
     serials: BTreeMap<String, u64>,
 }
 
-impl State {
+impl TrustState {
     /// Opens the state in `dir`, whose parent exists; it is made when it is not there.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, TrustError> {
         disk.mkdir(dir, 0o755)?;
@@ -77,8 +78,9 @@ impl State {
         })
     }
 
-    /// Says whether a machine that took `current` before, and what it remembers itself, may take what the channel has now:
-    /// a lower serial only where the channel is signed as going back from at least there.
+    /// Says whether a machine that took `current` before, and what it remembers itself, may take
+    /// what the channel has now: a lower serial only where the channel is signed as going back from
+    /// at least there.
     pub fn accept(&self, channel: &Channel, current: Option<u64>) -> Result<(), TrustError> {
         let name = name_of(channel);
         let seen = self.seen()?.serials.get(&name).copied();
@@ -123,11 +125,12 @@ impl State {
         )?)
     }
 
-    pub(super) fn remembered(&self) -> Result<Option<Remembered>, TrustError> {
+    pub(super) fn remembered(&self) -> Result<Option<StoredMetadata>, TrustError> {
         self.read("metadata.json")
     }
 
-    /// Takes over what tough left in `work`; serials are forgotten where the root of trust is another one.
+    /// Takes over what tough left in `work`; serials are forgotten where the root of trust is
+    /// another one.
     pub(super) fn commit(
         &self,
         work: &Path,
@@ -145,7 +148,7 @@ impl State {
             let text = value.to_string();
             files.insert(name.to_owned(), text);
         }
-        let new = Remembered {
+        let new = StoredMetadata {
             format: 1,
             roots,
             files,
@@ -159,8 +162,12 @@ impl State {
         self.write("metadata.json", &new)
     }
 
-    /// Makes the directory that tough works in; leftovers of killed processes go first, so the lock must be held.
-    pub(super) fn work(&self, remembered: Option<&Remembered>) -> Result<Work, TrustError> {
+    /// Makes the directory that tough works in; leftovers of killed processes go first, so the lock
+    /// must be held.
+    pub(super) fn work(
+        &self,
+        remembered: Option<&StoredMetadata>,
+    ) -> Result<WorkingCopy, TrustError> {
         let dir = self.dir.join(".verify");
         match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -169,7 +176,7 @@ impl State {
             _ => {}
         }
         std::fs::create_dir(&dir).map_err(|error| DurableError::new("make", &dir, error))?;
-        let work = Work(dir);
+        let work = WorkingCopy(dir);
         for (name, text) in remembered.iter().flat_map(|known| &known.files) {
             if KEPT.contains(&name.as_str()) {
                 let path = work.0.join(name);
@@ -180,7 +187,7 @@ impl State {
         Ok(work)
     }
 
-    fn seen(&self) -> Result<Seen, TrustError> {
+    fn seen(&self) -> Result<SeenSerials, TrustError> {
         Ok(self.read("seen.json")?.unwrap_or_default())
     }
 
@@ -203,7 +210,7 @@ impl State {
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), TrustError> {
         let bytes = to_canonical_json("trust state", value)
             .map_err(|error| TrustError::Internal(error.to_string()))?;
-        // What cannot be read again would stop every later verification.
+        // A file that cannot be read again would stop every later verification.
         if bytes.len() as u64 > MAX_BYTES {
             return Err(TrustError::TooLarge {
                 what: name.to_owned(),
@@ -220,15 +227,15 @@ impl State {
 }
 
 /// The copy that tough works on; it goes when this is dropped.
-pub(super) struct Work(PathBuf);
+pub(super) struct WorkingCopy(PathBuf);
 
-impl Work {
+impl WorkingCopy {
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 }
 
-impl Drop for Work {
+impl Drop for WorkingCopy {
     fn drop(&mut self) {
         // What stays is removed by the next verification.
         let _ = std::fs::remove_dir_all(&self.0);
@@ -237,14 +244,14 @@ impl Drop for Work {
 
 /// What a machine is to remember of a channel once it has taken the channel's release.
 #[derive(Debug, Clone)]
-pub struct Accepted {
-    state: State,
+pub struct AcceptedRelease {
+    state: TrustState,
     channel: Channel,
 }
 
-impl Accepted {
-    /// Puts together a channel that [`State::accept`] let pass, and the state that did.
-    pub fn new(state: State, channel: Channel) -> Self {
+impl AcceptedRelease {
+    /// Puts together a channel that [`TrustState::accept`] let pass, and the state that did.
+    pub fn new(state: TrustState, channel: Channel) -> Self {
         Self { state, channel }
     }
 

@@ -12,7 +12,8 @@ pub(super) const METADATA_URL: &str = "head://remote/metadata/";
 /// Where tough believes that documents are.
 pub(super) const TARGETS_URL: &str = "head://remote/targets/";
 
-/// A head that answers, and remembers what it was asked for last: tough's errors do not say which file is at fault.
+/// A head that answers, and remembers what it was asked for last: tough's errors do not say which
+/// file is at fault.
 #[derive(Debug, Clone)]
 pub(super) struct HeadTransport {
     contents: Arc<HeadContents>,

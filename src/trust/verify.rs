@@ -1,4 +1,4 @@
-//! From a head that nobody vouches for to one whose documents can be believed.
+//! Verifying a head: its documents can be believed afterwards.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use super::error::WRITTEN;
 use super::explain::explain;
 use super::layout::{self, LIMITS};
 use super::names::Document;
-use super::past::{Past, digest, root_of};
-use super::state::{Remembered, State};
+use super::start::{StartingPoint, digest, root_of};
+use super::state::{StoredMetadata, TrustState};
 use super::transport::{HeadTransport, METADATA_URL, TARGETS_URL};
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId, release_target};
 use crate::format::{HeadContents, MAX_HEAD_BYTES, decode_head, from_canonical_json};
@@ -28,7 +28,7 @@ pub struct Verified {
     transport: HeadTransport,
     runtime: tokio::runtime::Runtime,
     now: i64,
-    dates: Dates,
+    expiry: ExpiryCheck,
     doubt: Option<String>,
     is_news: bool,
 }
@@ -40,40 +40,42 @@ impl std::fmt::Debug for Verified {
     }
 }
 
-/// Verifies a head for a machine that trusts `trusted_root`, at the moment `now` in seconds since 1970.
+/// Verifies a head for a machine that trusts `trusted_root`, at the moment `now` in seconds since
+/// 1970.
 ///
-/// What the machine remembers in `state` changes only when everything is right: after an error another mirror can be tried.
+/// What the machine remembers in `state` changes only when everything is right: after an error
+/// another mirror can be tried.
 pub fn verify(
     head: &[u8],
     trusted_root: &[u8],
-    state: &State,
+    state: &TrustState,
     now: i64,
 ) -> Result<Verified, TrustError> {
-    load(head, trusted_root, state, now, Dates::Count)
+    load(head, trusted_root, state, now, ExpiryCheck::Enforce)
 }
 
-/// Verifies a head for somebody who is going to sign it anew: as [`verify`], but what is expired passes.
+/// Verifies a head for somebody who will sign it anew: like [`verify`], but expired roles pass.
 pub fn verify_to_edit(
     head: &[u8],
     trusted_root: &[u8],
-    state: &State,
+    state: &TrustState,
     now: i64,
 ) -> Result<Verified, TrustError> {
-    load(head, trusted_root, state, now, Dates::Pass)
+    load(head, trusted_root, state, now, ExpiryCheck::Ignore)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Dates {
-    Count,
-    Pass,
+enum ExpiryCheck {
+    Enforce,
+    Ignore,
 }
 
 fn load(
     head: &[u8],
     trusted_root: &[u8],
-    state: &State,
+    state: &TrustState,
     now: i64,
-    dates: Dates,
+    expiry: ExpiryCheck,
 ) -> Result<Verified, TrustError> {
     if head.len() as u64 > MAX_HEAD_BYTES {
         return Err(TrustError::TooLarge {
@@ -88,15 +90,14 @@ fn load(
         .map_err(|error| TrustError::Internal(error.to_string()))?;
 
     let _lock = state.lock()?;
-    let past = Past::of(trusted_root, state.remembered()?)?;
-    let start = past.start.as_bytes();
-
-    let seen = past.remembered.as_ref().and_then(Remembered::version);
+    let start = StartingPoint::of(trusted_root, state.remembered()?)?;
+    let root = start.root.as_bytes();
+    let seen = start.remembered.as_ref().and_then(StoredMetadata::version);
 
     let transport = HeadTransport::new(Arc::clone(&contents));
-    let work = state.work(past.remembered.as_ref())?;
+    let work = state.work(start.remembered.as_ref())?;
     let url = |text| Url::parse(text).map_err(|error| TrustError::Internal(error.to_string()));
-    let loader = RepositoryLoader::new(&start, url(METADATA_URL)?, url(TARGETS_URL)?)
+    let loader = RepositoryLoader::new(&root, url(METADATA_URL)?, url(TARGETS_URL)?)
         .transport(transport.clone())
         .limits(LIMITS)
         .datastore(work.path())
@@ -114,17 +115,17 @@ fn load(
         transport,
         runtime,
         now,
-        dates,
+        expiry,
         doubt: None,
         is_news: false,
     };
     let version = verified.repository.timestamp().signed.version.get();
     verified.is_news = seen.is_none_or(|seen| version > seen);
-    if dates == Dates::Count {
+    if expiry == ExpiryCheck::Enforce {
         verified.check_dates()?;
     }
     verified.doubt = verified.clock_doubt()?;
-    state.commit(work.path(), verified.roots(&past)?, past.is_other_remote)?;
+    state.commit(work.path(), verified.roots(&start)?, start.is_other_remote)?;
     Ok(verified)
 }
 
@@ -214,14 +215,14 @@ impl Verified {
         names.into_iter().collect()
     }
 
-    /// Says what makes this machine's clock look wrong, for a warning: while it is behind, an old state cannot be told
-    /// from a new one by its date.
+    /// Says what makes this machine's clock look wrong, for a warning: while it is behind, an old
+    /// state cannot be told from a new one by its date.
     pub fn clock_warning(&self) -> Option<&str> {
         self.doubt.as_deref()
     }
 
-    /// Says whether this state is newer than what the machine had seen before; one that is not may be that of a mirror
-    /// that is behind.
+    /// Says whether this state is newer than what the machine had seen before; one that is not may
+    /// be that of a mirror that is behind.
     pub fn is_news(&self) -> bool {
         self.is_news
     }
@@ -281,7 +282,7 @@ impl Verified {
         }
     }
 
-    fn dates(&self) -> [(&'static str, i64); 4] {
+    fn expiry(&self) -> [(&'static str, i64); 4] {
         let repository = &self.repository;
         [
             ("root", expiry(&repository.root().signed)),
@@ -292,15 +293,16 @@ impl Verified {
     }
 
     fn check_dates(&self) -> Result<(), TrustError> {
-        for (role, at) in self.dates() {
+        for (role, at) in self.expiry() {
             check_date(role, at, self.now)?;
         }
         Ok(())
     }
 
-    /// A delegated role that expired stops what it signed, and nothing else; nor does it stop those who look after it.
+    /// A delegated role that expired stops what it signed, and nothing else; nor does it stop those
+    /// who look after it.
     fn check_date_of_signer(&self, target: &str) -> Result<(), TrustError> {
-        if self.dates == Dates::Pass {
+        if self.expiry == ExpiryCheck::Ignore {
             return Ok(());
         }
         let Some(document) = Document::parse(target) else {
@@ -338,17 +340,17 @@ impl Verified {
     }
 
     /// Returns the digests of all roots from the first known one to the current one.
-    fn roots(&self, past: &Past) -> Result<BTreeMap<u64, String>, TrustError> {
-        let mut roots = match &past.remembered {
+    fn roots(&self, start: &StartingPoint) -> Result<BTreeMap<u64, String>, TrustError> {
+        let mut roots = match &start.remembered {
             Some(known) => known.roots.clone(),
             None => BTreeMap::new(),
         };
-        for text in [&past.trusted, &past.start] {
+        for text in [&start.trusted, &start.root] {
             let root = root_of(text)?;
             roots.insert(root.version.get(), digest(&root)?);
         }
         let current = &self.repository.root().signed;
-        for version in root_of(&past.start)?.version.get() + 1..=current.version.get() {
+        for version in root_of(&start.root)?.version.get() + 1..=current.version.get() {
             // tough verified these.
             if let Some(text) = self.contents.metadata.get(&format!("{version}.root.json")) {
                 roots.insert(version, digest(&root_of(text)?)?);
@@ -379,6 +381,6 @@ fn check_format(target: &str, format: u32) -> Result<(), TrustError> {
     }
     Err(TrustError::Malformed {
         what: format!("'{target}'"),
-        reason: format!("it has format version {format}, this program reads 1"),
+        reason: format!("its format version is {format}, and this program reads version 1"),
     })
 }

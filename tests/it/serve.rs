@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use layerset::serve::{Limits, Options, Served, Server};
+use layerset::serve::{ServeLimits, ServeOptions, ServeReport, Server};
 use serde_json::Value;
 use sha2::Digest as _;
 use tempfile::TempDir;
@@ -82,8 +82,8 @@ impl Lab {
     }
 
     /// Serves from this process, with limits that a test can wait for.
-    fn thread(&self, limits: Limits) -> Running {
-        let options = Options {
+    fn thread(&self, limits: ServeLimits) -> Running {
+        let options = ServeOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             access_log: None,
             metrics: true,
@@ -135,7 +135,7 @@ impl Drop for Program {
 struct Running {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
-    server: Option<JoinHandle<Served>>,
+    server: Option<JoinHandle<ServeReport>>,
 }
 
 impl Running {
@@ -145,7 +145,7 @@ impl Running {
         stream
     }
 
-    fn end(mut self) -> Served {
+    fn end(mut self) -> ServeReport {
         self.stop.store(true, Ordering::Relaxed);
         self.server.take().unwrap().join().unwrap()
     }
@@ -405,7 +405,7 @@ fn the_access_log_and_the_metrics_say_what_was_answered() {
 #[test]
 fn many_clients_are_served_at_once_and_none_gets_what_is_anothers() {
     let lab = Lab::new(3_000_000);
-    let running = lab.thread(Limits::default());
+    let running = lab.thread(ServeLimits::default());
     std::thread::scope(|scope| {
         for client in 0..16 {
             let (running, lab) = (&running, &lab);
@@ -429,10 +429,10 @@ fn slow_clients_are_given_up_and_hold_up_nobody() {
     // Much longer than an answer takes, wherever: who is held up by one of them waits as long.
     const LIMIT: Duration = Duration::from_secs(8);
     let lab = Lab::new(40_000_000);
-    let running = lab.thread(Limits {
+    let running = lab.thread(ServeLimits {
         header_time: LIMIT,
         stall_time: LIMIT,
-        ..Limits::default()
+        ..ServeLimits::default()
     });
     // Some say nothing, some never end their request, some take nothing of a large answer.
     let mut silent: Vec<TcpStream> = (0..20).map(|_| running.connect()).collect();
@@ -474,11 +474,11 @@ fn slow_clients_are_given_up_and_hold_up_nobody() {
 fn connections_beyond_the_limit_wait_and_large_headers_are_refused() {
     let lab = Lab::new(1000);
     let header_time = Duration::from_secs(2);
-    let running = lab.thread(Limits {
+    let running = lab.thread(ServeLimits {
         connections: 2,
         header_bytes: 8192,
         header_time,
-        ..Limits::default()
+        ..ServeLimits::default()
     });
     // The third is taken once one of these is given up, and that takes as long from now at the least.
     let began = Instant::now();

@@ -11,7 +11,9 @@ use crate::durable::replace_file;
 use crate::format::MAX_HEAD_BYTES;
 use crate::remote::{Revision, WritableRemote};
 use crate::time::{Clock as _, SystemClock, rfc3339};
-use crate::trust::{Editor, KeyStore, Pending, State, TrustError, Verified, verify_to_edit};
+use crate::trust::{
+    Editor, KeyStore, PendingChange, TrustError, TrustState, Verified, verify_to_edit,
+};
 
 /// Which remote, and by which root it is trusted.
 #[derive(Debug, Args)]
@@ -40,7 +42,7 @@ pub(super) struct OpenedRemote {
     pub(super) now: i64,
     revision: Revision,
     trusted_root: Vec<u8>,
-    state: State,
+    state: TrustState,
 }
 
 #[derive(Serialize)]
@@ -76,7 +78,7 @@ impl OpenedRemote {
         context.ui.doing(&format!("reading {location}"));
         let Some(head) = remote.read_head(MAX_HEAD_BYTES)? else {
             return Err(CliError::new(
-                format!("nothing was published to '{}' yet", remote.location()),
+                format!("nothing has been published to '{}' yet", remote.location()),
                 error::FAILED,
             )
             .with_hint("`layerset trust init` makes a remote; or check the location"));
@@ -112,7 +114,7 @@ impl OpenedRemote {
     pub(super) fn publish(
         &self,
         context: &Context,
-        pending: Pending,
+        pending: PendingChange,
         store: &KeyStore,
     ) -> Result<(), CliError> {
         let changes = pending.describe(Some(&self.verified))?;
@@ -169,7 +171,7 @@ impl ChangeArgs {
 /// Writes a pending change to a new file, and tells whose signatures it lacks.
 pub fn write_pending(
     context: &Context,
-    pending: &Pending,
+    pending: &PendingChange,
     path: &Path,
     remote: &str,
     changes: &[String],
@@ -184,7 +186,11 @@ pub fn write_pending(
     tell_pending(context, pending, path, remote, changes)
 }
 
-pub(super) fn save(context: &Context, pending: &Pending, path: &Path) -> Result<(), CliError> {
+pub(super) fn save(
+    context: &Context,
+    pending: &PendingChange,
+    path: &Path,
+) -> Result<(), CliError> {
     let bytes = pending.to_json()?;
     let written = replace_file(&*context.disk, path, 0o644, &bytes);
     written.map_err(|error| TrustError::Durable(error).into())
@@ -192,12 +198,12 @@ pub(super) fn save(context: &Context, pending: &Pending, path: &Path) -> Result<
 
 pub(super) fn tell_pending(
     context: &Context,
-    pending: &Pending,
+    pending: &PendingChange,
     path: &Path,
     remote: &str,
     changes: &[String],
 ) -> Result<(), CliError> {
-    let lacking = pending.lacking()?;
+    let lacking = pending.missing_signatures()?;
     let mut text = lines(changes);
     for role in &lacking {
         let keys: Vec<&str> = role.keys.iter().map(|id| id.short()).collect();

@@ -9,7 +9,7 @@ use super::access::{self, OpenedRemote};
 use crate::cli::authority::{self, KeyArgs, TrustedArgs};
 use crate::cli::{CliError, Context, error};
 use crate::time::{Clock as _, SystemClock};
-use crate::trust::Pending;
+use crate::trust::PendingChange;
 
 /// Makes a key.
 #[derive(Debug, Args)]
@@ -96,7 +96,7 @@ pub struct Sign {
 
 impl Sign {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
-        let mut pending = Pending::from_json(&authority::read(&self.file)?)?;
+        let mut pending = PendingChange::from_json(&authority::read(&self.file)?)?;
         let store = self.keys.open()?;
         let place = self.publish.as_ref().or(self.compare.as_ref());
         if pending.is_new_remote() {
@@ -125,7 +125,7 @@ impl Sign {
     fn compare_with_itself(
         &self,
         context: &Context,
-        pending: &Pending,
+        pending: &PendingChange,
     ) -> Result<Vec<String>, CliError> {
         let mut refusal = None;
         for root in self.trusted.roots()? {
@@ -150,7 +150,7 @@ impl Sign {
     fn sign(
         &self,
         context: &Context,
-        pending: &mut Pending,
+        pending: &mut PendingChange,
         store: &crate::trust::KeyStore,
     ) -> Result<(), CliError> {
         if self.look {
@@ -172,7 +172,7 @@ impl Sign {
     fn run_new(
         &self,
         context: &Context,
-        mut pending: Pending,
+        mut pending: PendingChange,
         store: &crate::trust::KeyStore,
     ) -> Result<(), CliError> {
         let changes = pending.describe(None)?;

@@ -6,7 +6,7 @@ use super::access::{ChangeArgs, RemoteArgs};
 use super::init::days_to_seconds;
 use crate::cli::{CliError, Context};
 use crate::format::release::Kind;
-use crate::trust::{Documents, KeyId, PublicKey, TrustError, Verified, role_of};
+use crate::trust::{DocumentPolicy, KeyId, PublicKey, TrustError, Verified, role_of};
 
 /// Gives roles other keys: an old key alone can sign no longer.
 #[derive(Debug, Args)]
@@ -159,9 +159,9 @@ impl Revoke {
         if self.what.contains('/') {
             let (kind, name) = subject(&self.what)?;
             let documents = if self.keep_releases {
-                Documents::Keep
+                DocumentPolicy::Keep
             } else {
-                Documents::Drop
+                DocumentPolicy::Drop
             };
             editor.revoke(kind, name, documents)?;
         } else {

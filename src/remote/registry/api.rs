@@ -11,7 +11,7 @@ use super::super::RemoteError;
 use super::super::client::{client, failed, header, is_private, refused};
 use super::super::credentials::{self, RegistryLogin};
 use super::super::location::is_loopback;
-use super::super::patience::Place;
+use super::super::patience::Endpoint;
 use super::challenge;
 
 const HINT: &str = "credentials are looked for in $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, $DOCKER_CONFIG/config.json and ~/.docker/config.json; 'skopeo login' or 'docker login' writes them";
@@ -22,7 +22,7 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// A repository of a registry, and who asks it.
 #[derive(Clone)]
 pub(super) struct Api {
-    pub place: Place,
+    pub endpoint: Endpoint,
     client: Client,
     base: Url,
     host: String,
@@ -76,7 +76,8 @@ impl Request {
         self
     }
 
-    /// Lets the registry send us elsewhere: blobs are often with a content network. Their digest is checked by who asked.
+    /// Follows the registry's redirects: blobs often lie with a content network. The caller checks
+    /// their digest.
     pub fn redirected(mut self) -> Self {
         self.redirected = true;
         self
@@ -84,14 +85,14 @@ impl Request {
 }
 
 impl Api {
-    pub fn new(host: &str, repository: &str, place: Place) -> Result<Self, RemoteError> {
+    pub fn new(host: &str, repository: &str, endpoint: Endpoint) -> Result<Self, RemoteError> {
         let host = match host {
             // Docker's own registry has another name than its images.
             "docker.io" => "registry-1.docker.io",
             host => host,
         };
         let location = |reason: String| RemoteError::Location {
-            location: place.name.clone(),
+            location: endpoint.name.clone(),
             reason,
         };
         let secure: Url = format!("https://{host}/v2/{repository}/")
@@ -106,12 +107,12 @@ impl Api {
             .parse()
             .map_err(|error: url::ParseError| location(error.to_string()))?;
         Ok(Self {
-            client: client(&place, loopback)?,
+            client: client(&endpoint, loopback)?,
             base,
             host: host.to_owned(),
             repository: repository.to_owned(),
             authorization: Arc::default(),
-            place,
+            endpoint,
         })
     }
 
@@ -128,11 +129,11 @@ impl Api {
     }
 
     pub async fn refused(&self, response: Response) -> RemoteError {
-        refused(&self.place, response, HINT).await
+        refused(&self.endpoint, response, HINT).await
     }
 
     pub async fn send(&self, request: Request) -> Result<Response, RemoteError> {
-        self.send_within(request, self.place.options.stall_timeout)
+        self.send_within(request, self.endpoint.options.stall_timeout)
             .await
     }
 
@@ -146,19 +147,19 @@ impl Api {
         mut request: Request,
         limit: Duration,
     ) -> Result<Response, RemoteError> {
-        let place = &self.place;
+        let endpoint = &self.endpoint;
         let mut url = match &request.to {
             Ok(url) => url.clone(),
             Err(what) => self
                 .base
                 .join(what)
-                .map_err(|error| place.protocol(error.to_string()))?,
+                .map_err(|error| endpoint.protocol(error.to_string()))?,
         };
         let mut asked = false;
         let streamed = request.stream.is_some();
         for _ in 0..6 {
             if self.base.scheme() == "https" && url.scheme() != "https" || !is_private(&url) {
-                return Err(place.protocol("it leads from https to http"));
+                return Err(endpoint.protocol("it leads from https to http"));
             }
             let mut sent = self.client.request(request.method.clone(), url.clone());
             for (name, value) in &request.headers {
@@ -174,8 +175,8 @@ impl Api {
             } else if request.method == Method::PUT {
                 sent = sent.body(request.body.clone());
             }
-            let sent = place.within(limit, "a request", sent.send()).await?;
-            let response = sent.map_err(|error| failed(place, error))?;
+            let sent = endpoint.within(limit, "a request", sent.send()).await?;
+            let response = sent.map_err(|error| failed(endpoint, error))?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && here && !asked && !streamed {
                 asked = true;
@@ -186,12 +187,12 @@ impl Api {
                     .unwrap_or_else(PoisonError::into_inner) = Some(value);
             } else if status.is_redirection() && request.redirected {
                 let to = header(&response, LOCATION).and_then(|to| url.join(to).ok());
-                url = to.ok_or_else(|| place.protocol("a redirect to nowhere"))?;
+                url = to.ok_or_else(|| endpoint.protocol("a redirect to nowhere"))?;
             } else {
                 return Ok(response);
             }
         }
-        Err(place.protocol("it redirects without end"))
+        Err(endpoint.protocol("it redirects without end"))
     }
 
     fn authorization(&self) -> Option<HeaderValue> {
@@ -203,9 +204,9 @@ impl Api {
 
     /// Answers the challenge of a registry, as RFC 7235 and docker's token servers have it.
     async fn authorize(&self, response: &Response) -> Result<HeaderValue, RemoteError> {
-        let place = &self.place;
-        let login = credentials::registry(place, &self.host, &self.repository)?;
-        let denied = |reason: &str| place.denied(reason, HINT);
+        let endpoint = &self.endpoint;
+        let login = credentials::registry(endpoint, &self.host, &self.repository)?;
+        let denied = |reason: &str| endpoint.denied(reason, HINT);
         let challenges = response.headers().get_all(WWW_AUTHENTICATE);
         let challenges: Vec<_> = challenges
             .iter()
@@ -234,14 +235,14 @@ impl Api {
         scope: &str,
         login: Option<&RegistryLogin>,
     ) -> Result<HeaderValue, RemoteError> {
-        let place = &self.place;
+        let endpoint = &self.endpoint;
         let mut realm: Url = bearer
             .realm
             .parse()
-            .map_err(|_| place.protocol("its token server is no URL"))?;
+            .map_err(|_| endpoint.protocol("its token server is no URL"))?;
         let loopback = is_loopback(&realm) && is_loopback(&self.base);
         if realm.scheme() != "https" && !loopback {
-            return Err(place.protocol("its token server is not reached by https"));
+            return Err(endpoint.protocol("its token server is not reached by https"));
         }
         let service = bearer.service.as_deref();
         let request = match login {
@@ -274,25 +275,25 @@ impl Api {
                 request
             }
         };
-        let sent = place
+        let sent = endpoint
             .answer("a request for a token", request.send())
             .await?;
-        let response = sent.map_err(|error| failed(place, error))?;
+        let response = sent.map_err(|error| failed(endpoint, error))?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        let body = super::body(place, response)?;
-        let bytes = place.collect(body, 1 << 20, "a token").await?;
+        let body = super::body(endpoint, response)?;
+        let bytes = endpoint.collect(body, 1 << 20, "a token").await?;
         let token = challenge::token(&bytes)
-            .ok_or_else(|| place.protocol("its token server gives no token"))?;
+            .ok_or_else(|| endpoint.protocol("its token server gives no token"))?;
         let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-            .map_err(|_| place.protocol("its token server gives no token"))?;
+            .map_err(|_| endpoint.protocol("its token server gives no token"))?;
         value.set_sensitive(true);
         Ok(value)
     }
 
-    /// Returns the registry's own time, in seconds since 1970: publishers' clocks may differ. An answer without one gives
-    /// this machine's.
+    /// Returns the registry's own time, in seconds since 1970: publishers' clocks may differ. An
+    /// answer without one gives this machine's.
     pub fn time(response: &Response) -> u64 {
         let said = header(response, DATE).and_then(challenge::http_date);
         said.unwrap_or_else(|| {

@@ -154,7 +154,8 @@ impl Registry {
         Ok(None)
     }
 
-    /// Adds to the list by the referrers tag schema. Two writers can lose an entry to each other: who lost it adds it again.
+    /// Adds to the list by the referrers tag schema. Two writers can lose an entry to each other:
+    /// who lost it adds it again.
     async fn refer(&self, subject: &Descriptor, referrer: Descriptor) -> Result<(), RemoteError> {
         let tag = subject.digest.replace(':', "-");
         for _ in 0..5 {
@@ -166,7 +167,7 @@ impl Registry {
             if let Some(bytes) = self.manifest(&tag).await? {
                 let found = serde_json::from_slice(&bytes);
                 index = found.map_err(|_| {
-                    self.place()
+                    self.endpoint()
                         .protocol(format!("the tag '{tag}' is no index"))
                 })?;
             }
@@ -182,7 +183,7 @@ impl Registry {
             self.put_manifest(&tag, INDEX, bytes).await?;
         }
         Err(self
-            .place()
+            .endpoint()
             .unreachable("others change the list of deltas all the time"))
     }
 

@@ -1,9 +1,10 @@
 //! One publisher at a time, in a registry that has no conditional put.
 //!
-//! A publisher puts a tag of its own, its claim, and then lists all tags. Every publisher puts before it lists, so of two at
-//! least one sees the other. Who sees another claim withdraws its own and tries again a random while later; who is alone has
-//! the lease. A claim counts for ten minutes by the registry's own clock, which is in the tag: a publisher that crashed is
-//! forgotten then. Registries that cannot delete keep a small manifest for each publication.
+//! A publisher puts a tag of its own, its claim, and then lists all tags. Every publisher puts
+//! before it lists, so of two at least one sees the other. Who sees another claim withdraws its own
+//! and tries again a random while later; who is alone has the lease. A claim counts for ten minutes
+//! by the registry's own clock, which is in the tag: a publisher that crashed is forgotten then.
+//! Registries that cannot delete keep a small manifest for each publication.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,8 @@ use super::{Registry, StatusCode, digest};
 /// How long a claim counts, in seconds.
 const CLAIM_SECONDS: u64 = 600;
 
-/// How long a publisher holds a lease before it asks for a new one: well below what others wait for.
+/// How long a publisher holds a lease before it asks for a new one: well below what others wait
+/// for.
 const HOLD: Duration = Duration::from_secs(240);
 
 /// How long the work may last, from the claim on: then others no longer see it.
@@ -48,8 +50,8 @@ struct Claim {
 }
 
 impl Registry {
-    /// Does `work` while nobody else does such work, and tells it until when that is so; between tries, `still` says whether
-    /// there is any point in waiting.
+    /// Does `work` while nobody else does such work, and tells it until when that is so; between
+    /// tries, `still` says whether there is any point in waiting.
     pub(super) fn with_lease(
         &self,
         work: impl FnOnce(Instant) -> Result<(), RemoteError>,
@@ -61,13 +63,14 @@ impl Registry {
             still()?;
             let claim = self.claim()?;
             let alone = self
-                .place()
-                .retry(|| block_on(self.place(), self.is_alone(&claim)));
+                .endpoint()
+                .retry(|| block_on(self.endpoint(), self.is_alone(&claim)));
             if let Ok(true) = alone
                 && claim.taken.elapsed() < HOLD
             {
                 let done = work(claim.taken + LEASE);
-                // What was published stays published when the claim cannot be taken back: it runs out.
+                // What was published stays published when the claim cannot be taken back: it runs
+                // out.
                 let _ = self.release(&claim);
                 return done;
             }
@@ -75,32 +78,35 @@ impl Registry {
             alone?;
             released?;
             if started.elapsed() > PATIENCE {
-                return Err(self.place().unreachable("others publish all the time"));
+                return Err(self.endpoint().unreachable("others publish all the time"));
             }
             tries += 1;
             if tries == WORTH_SAYING {
-                (self.place().options.remark.0)(&format!(
+                (self.endpoint().options.remark.0)(&format!(
                     "somebody else publishes to '{}', or was stopped while publishing: waiting, for at most {} minutes",
-                    self.place().name,
+                    self.endpoint().name,
                     CLAIM_SECONDS / 60
                 ));
             }
-            self.place().back_off(tries.min(4))?;
+            self.endpoint().back_off(tries.min(4))?;
         }
     }
 
-    /// Puts a claim. When that fails, it is taken back as far as possible: it may be there all the same.
+    /// Puts a claim. When that fails, it is taken back as far as possible: it may be there all the
+    /// same.
     fn claim(&self) -> Result<Claim, RemoteError> {
         let taken = Instant::now();
-        let (_, now) = self.place().retry(|| block_on(self.place(), self.tags()))?;
+        let (_, now) = self
+            .endpoint()
+            .retry(|| block_on(self.endpoint(), self.tags()))?;
         let tag = format!("{PREFIX}{now:010x}-{:016x}", random());
         let mut claim = Claim {
             tag,
             digest: String::new(),
             taken,
         };
-        let put = self.place().retry(|| {
-            block_on(self.place(), async {
+        let put = self.endpoint().retry(|| {
+            block_on(self.endpoint(), async {
                 let bytes = self.claim_manifest(&claim.tag, "held").await?;
                 claim.digest = format!("sha256:{}", digest(&bytes));
                 self.put_manifest(&claim.tag, MANIFEST, bytes).await
@@ -133,7 +139,7 @@ impl Registry {
         let (tags, now) = self.tags().await?;
         if !tags.contains(&claim.tag) {
             return Err(self
-                .place()
+                .endpoint()
                 .protocol("it does not list a tag that was just put"));
         }
         for tag in tags.iter().filter(|tag| **tag != claim.tag) {
@@ -161,9 +167,10 @@ impl Registry {
         Ok(true)
     }
 
-    /// Lists all tags, page by page, and the registry's time. A repository that is not there yet has none.
+    /// Lists all tags, page by page, and the registry's time. A repository that is not there yet
+    /// has none.
     async fn tags(&self) -> Result<(Vec<String>, u64), RemoteError> {
-        let place = self.place();
+        let endpoint = self.endpoint();
         let (mut all, mut now) = (Vec::<String>::new(), 0);
         let mut what = "tags/list?n=1000".to_owned();
         for _ in 0..1000 {
@@ -179,11 +186,11 @@ impl Registry {
             }
             now = Api::time(&response);
             let more = response.headers().contains_key("link");
-            let bytes = place
-                .collect(body(place, response)?, 16 << 20, "the list of tags")
+            let bytes = endpoint
+                .collect(body(endpoint, response)?, 16 << 20, "the list of tags")
                 .await?;
             let page: Tags = serde_json::from_slice(&bytes)
-                .map_err(|_| place.protocol("its list of tags is no JSON"))?;
+                .map_err(|_| endpoint.protocol("its list of tags is no JSON"))?;
             let page = page.tags.unwrap_or_default();
             let last = page.last().cloned();
             all.extend(page);
@@ -193,27 +200,27 @@ impl Registry {
             let last: String = url::form_urlencoded::byte_serialize(last.as_bytes()).collect();
             what = format!("tags/list?n=1000&last={last}");
         }
-        Err(place.protocol(format!(
+        Err(endpoint.protocol(format!(
             "its list of tags has no end after {} at {now}",
             all.len()
         )))
     }
 
-    /// Takes a claim back: deletes it, or says that it is released. An interrupt does not keep us from that, or the next
-    /// publisher would wait until it runs out; but it makes us hasty.
+    /// Takes a claim back: deletes it, or says that it is released. An interrupt does not stop
+    /// that, or the next publisher would wait until the claim runs out; but it shortens the wait.
     fn release(&self, claim: &Claim) -> Result<(), RemoteError> {
         let mut quiet = Self {
             api: self.api.clone(),
         };
-        let options = &mut quiet.api.place.options;
-        if self.place().interrupted().is_err() {
+        let options = &mut quiet.api.endpoint.options;
+        if self.endpoint().interrupted().is_err() {
             options.stall_timeout = options.stall_timeout.min(Duration::from_millis(300));
             options.attempts = 1;
         }
         options.cancel = Arc::default();
-        let place = quiet.place();
-        place.retry(|| {
-            block_on(place, async {
+        let endpoint = quiet.endpoint();
+        endpoint.retry(|| {
+            block_on(endpoint, async {
                 if quiet.delete_manifest(&claim.digest).await {
                     return Ok(());
                 }

@@ -1,9 +1,11 @@
-//! A remote in a repository of an OCI registry, by the protocol of the OCI distribution specification 1.1.
+//! A remote in a repository of an OCI registry, by the protocol of the OCI distribution
+//! specification 1.1.
 //!
-//! Blobs are the registry's blobs. The head is a manifest with the tag `head`, and holds the bytes itself while they are few.
+//! Blobs are the registry's blobs. The head is a manifest with the tag `head`, and holds the bytes
+//! itself while they are few.
 //!
-//! By reqwest, not by the crate `oci-client`: that one follows redirects by itself, has no limit for slowness and size, and
-//! offers a range only beside its own idea of what an image is.
+//! By reqwest, not by the crate `oci-client`: that one follows redirects by itself, has no limit
+//! for slowness and size, and offers a range only beside its own idea of what an image is.
 
 mod api;
 mod artifact;
@@ -25,9 +27,11 @@ use url::Url;
 use self::api::{Api, Request};
 use self::artifact::{Descriptor, Manifest};
 use super::client::{body, content_length, header, ranged};
-use super::directory::{Source, digest};
-use super::patience::{Place, block_on};
-use super::{Artifact, Head, OpenOptions, Remote, RemoteError, Revision, Sink, WritableRemote};
+use super::directory::{BlobReader, digest};
+use super::patience::{Endpoint, block_on};
+use super::{
+    Artifact, BlobSink, Head, Remote, RemoteError, RemoteOptions, Revision, WritableRemote,
+};
 use crate::sha256::Sha256;
 
 /// What the image specification wants where there is no configuration.
@@ -36,7 +40,8 @@ const EMPTY_BYTES: &[u8] = b"{}";
 /// The tag of the head.
 const HEAD: &str = "head";
 
-/// Heads up to this size are in their manifest as well: one request instead of two. Registries take manifests of 4 MiB.
+/// Heads up to this size are in their manifest as well: one request instead of two. Registries take
+/// manifests of 4 MiB.
 const MAX_INLINE: usize = 1 << 20;
 
 /// The most bytes that a manifest has.
@@ -52,19 +57,19 @@ impl Registry {
         host: &str,
         repository: &str,
         name: String,
-        options: &OpenOptions,
+        options: &RemoteOptions,
     ) -> Result<Self, RemoteError> {
-        let place = Place {
+        let endpoint = Endpoint {
             name,
             options: options.clone(),
         };
         Ok(Self {
-            api: Api::new(host, repository, place)?,
+            api: Api::new(host, repository, endpoint)?,
         })
     }
 
-    fn place(&self) -> &Place {
-        &self.api.place
+    fn endpoint(&self) -> &Endpoint {
+        &self.api.endpoint
     }
 
     /// Reads a manifest; none where there is none.
@@ -76,12 +81,12 @@ impl Registry {
         let Some(response) = self.api.found(request).await? else {
             return Ok(None);
         };
-        let place = self.place();
+        let endpoint = self.endpoint();
         if content_length(&response).is_some_and(|length| length > MAX_MANIFEST) {
-            return Err(place.too_big("a manifest", MAX_MANIFEST));
+            return Err(endpoint.too_big("a manifest", MAX_MANIFEST));
         }
-        let bytes = body(place, response)?;
-        let bytes = place.collect(bytes, MAX_MANIFEST, "a manifest").await?;
+        let bytes = body(endpoint, response)?;
+        let bytes = endpoint.collect(bytes, MAX_MANIFEST, "a manifest").await?;
         Ok(Some(bytes))
     }
 
@@ -105,27 +110,27 @@ impl Registry {
     }
 
     async fn head(&self, limit: u64) -> Result<Option<Head>, RemoteError> {
-        let place = self.place();
+        let endpoint = self.endpoint();
         let Some(bytes) = self.manifest(HEAD).await? else {
             return Ok(None);
         };
         let revision = Revision(format!("sha256:{}", digest(&bytes)));
         let manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|_| place.protocol("the tag 'head' is no manifest of layerset"))?;
+            .map_err(|_| endpoint.protocol("the tag 'head' is no manifest of layerset"))?;
         let [layer] = manifest.layers.as_slice() else {
-            return Err(place.protocol("the tag 'head' is no manifest of layerset"));
+            return Err(endpoint.protocol("the tag 'head' is no manifest of layerset"));
         };
         let blob = layer
             .blob()
-            .ok_or_else(|| place.protocol("the head has no SHA-256 digest"))?;
+            .ok_or_else(|| endpoint.protocol("the head has no SHA-256 digest"))?;
         if layer.size > limit {
-            return Err(place.too_big("the head", limit));
+            return Err(endpoint.too_big("the head", limit));
         }
         let mut bytes = Vec::new();
         match &layer.data {
             Some(data) => {
                 let decoded = STANDARD.decode(data);
-                bytes = decoded.map_err(|_| place.protocol("the head is no base64"))?;
+                bytes = decoded.map_err(|_| endpoint.protocol("the head is no base64"))?;
             }
             None => {
                 let mut take = |part: &[u8]| {
@@ -136,7 +141,7 @@ impl Registry {
             }
         }
         if bytes.len() as u64 != layer.size || digest(&bytes) != blob {
-            return Err(place.protocol("the head is not what its own manifest names"));
+            return Err(endpoint.protocol("the head is not what its own manifest names"));
         }
         Ok(Some(Head { bytes, revision }))
     }
@@ -151,7 +156,7 @@ impl Registry {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         if range.is_empty() {
             return Ok(());
@@ -162,11 +167,11 @@ impl Registry {
             .redirected();
         let Some(response) = self.api.found(request).await? else {
             return Err(RemoteError::NoBlob {
-                location: self.place().name.clone(),
+                location: self.endpoint().name.clone(),
                 blob: *blob,
             });
         };
-        ranged(self.place(), response, range, sink).await
+        ranged(self.endpoint(), response, range, sink).await
     }
 
     async fn size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError> {
@@ -175,8 +180,10 @@ impl Registry {
             return Ok(None);
         };
         let length = content_length(&response);
-        let length =
-            length.ok_or_else(|| self.place().protocol("it does not say how long a blob is"))?;
+        let length = length.ok_or_else(|| {
+            self.endpoint()
+                .protocol("it does not say how long a blob is")
+        })?;
         Ok(Some(length))
     }
 
@@ -189,18 +196,18 @@ impl Registry {
             return Err(self.api.refused(response).await);
         }
         let to = header(&response, LOCATION).and_then(|to| response.url().join(to).ok());
-        to.ok_or_else(|| self.place().protocol("it starts an upload to nowhere"))
+        to.ok_or_else(|| self.endpoint().protocol("it starts an upload to nowhere"))
     }
 
     /// Sends a blob in one request, as its bytes are read: every registry takes that.
     async fn upload(
         &self,
         blob: &Sha256,
-        source: &mut Source<'_>,
+        source: &mut BlobReader<'_>,
         size: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError> {
-        let place = self.place();
+        let endpoint = self.endpoint();
         let upload = self.start_upload().await?;
         let mut to = upload.clone();
         to.query_pairs_mut()
@@ -213,7 +220,7 @@ impl Registry {
         let feed = async {
             while let Some(chunk) = source.next()? {
                 let (length, chunk) = (chunk.len() as u64, Bytes::copy_from_slice(chunk));
-                let sent = place.answer("an upload", sender.send(Ok(chunk))).await?;
+                let sent = endpoint.answer("an upload", sender.send(Ok(chunk))).await?;
                 if sent.is_err() {
                     // The request ended first, and says why.
                     return Ok(());
@@ -225,10 +232,10 @@ impl Registry {
         };
         let send = self.api.send_patiently(request);
         // All is sent; the registry may read it once more, and move it.
-        let settle = place.options.stall_timeout * 2 + Duration::from_secs(size >> 20);
+        let settle = endpoint.options.stall_timeout * 2 + Duration::from_secs(size >> 20);
         let response = match futures::future::select(Box::pin(feed), Box::pin(send)).await {
             futures::future::Either::Left((fed, send)) => match fed {
-                Ok(()) => place.within(settle, "an upload", send).await??,
+                Ok(()) => endpoint.within(settle, "an upload", send).await??,
                 Err(error) => {
                     // Dropping the request cuts the upload short: nothing of it is seen.
                     drop(send);
@@ -244,7 +251,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Tells the registry that an upload does not go on; one that is forgotten is cleared by the registry some day.
+    /// Tells the registry that an upload does not go on; one that is forgotten is cleared by the
+    /// registry some day.
     async fn cancel(&self, upload: Url) {
         let _ = self.api.send(Request::to(Method::DELETE, upload)).await;
     }
@@ -274,27 +282,27 @@ impl Registry {
 
 impl Remote for Registry {
     fn location(&self) -> &str {
-        &self.place().name
+        &self.endpoint().name
     }
 
     fn read_head(&self, limit: u64) -> Result<Option<Head>, RemoteError> {
-        self.place()
-            .retry(|| block_on(self.place(), self.head(limit)))
+        self.endpoint()
+            .retry(|| block_on(self.endpoint(), self.head(limit)))
     }
 
     fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError> {
-        self.place()
-            .retry(|| block_on(self.place(), self.size(blob)))
+        self.endpoint()
+            .retry(|| block_on(self.endpoint(), self.size(blob)))
     }
 
     fn read_blob(
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
-        self.place().read_range(range, sink, |range, sink| {
-            block_on(self.place(), self.blob(blob, range, sink))
+        self.endpoint().read_range(range, sink, |range, sink| {
+            block_on(self.endpoint(), self.blob(blob, range, sink))
         })
     }
 }
@@ -310,24 +318,27 @@ impl WritableRemote for Registry {
         if self.blob_size(blob)? == Some(size) {
             return Ok(());
         }
-        self.place().retry(|| {
-            let mut source = Source::new(blob, file, size)?;
-            block_on(self.place(), self.upload(blob, &mut source, size, progress))
+        self.endpoint().retry(|| {
+            let mut source = BlobReader::new(blob, file, size)?;
+            block_on(
+                self.endpoint(),
+                self.upload(blob, &mut source, size, progress),
+            )
         })?;
         match self.blob_size(blob)? {
             Some(found) if found == size => Ok(()),
             found => {
                 let found = found.unwrap_or(0);
                 Err(self
-                    .place()
+                    .endpoint()
                     .protocol(format!("it kept {found} of the {size} bytes of a blob")))
             }
         }
     }
 
     fn replace_head(&self, bytes: &[u8], expected: Option<&Revision>) -> Result<(), RemoteError> {
-        let manifest = self.place().retry(|| {
-            block_on(self.place(), async {
+        let manifest = self.endpoint().retry(|| {
+            block_on(self.endpoint(), async {
                 let empty = self.put_small(EMPTY_BYTES).await?;
                 let mut layer = self.put_small(bytes).await?;
                 layer.media_type = artifact::HEAD_TYPE.to_owned();
@@ -339,36 +350,36 @@ impl WritableRemote for Registry {
         let ours = format!("sha256:{}", digest(&bytes));
         let expected = expected.map(|revision| revision.0.as_str());
         let still = || match self
-            .place()
-            .retry(|| block_on(self.place(), self.revision()))?
+            .endpoint()
+            .retry(|| block_on(self.endpoint(), self.revision()))?
         {
             found if found.as_deref() == expected => Ok(()),
-            _ => Err(self.place().moved()),
+            _ => Err(self.endpoint().moved()),
         };
         let commit = |until: Instant| {
             let mut sent = false;
-            self.place().retry(|| {
-                let found = block_on(self.place(), self.revision())?;
+            self.endpoint().retry(|| {
+                let found = block_on(self.endpoint(), self.revision())?;
                 if sent && found.as_deref() == Some(&ours) {
-                    // The answer to our put got lost.
+                    // The answer to our own put was lost.
                     return Ok(());
                 }
                 if found.as_deref() != expected {
-                    return Err(self.place().moved());
+                    return Err(self.endpoint().moved());
                 }
                 sent = true;
                 let put = self.put_manifest(HEAD, artifact::MANIFEST, bytes.clone());
-                // Late, it would replace what somebody else put meanwhile.
+                // A late put would replace what somebody else has put in the meantime.
                 let left = until.saturating_duration_since(Instant::now());
-                let put = self.place().within(left, "a publication", put);
-                block_on(self.place(), put)?.map(|_| ())
+                let put = self.endpoint().within(left, "a publication", put);
+                block_on(self.endpoint(), put)?.map(|_| ())
             })
         };
         self.with_lease(commit, still)
     }
 
     fn announce(&self, artifact: &Artifact) -> Result<(), RemoteError> {
-        self.place()
-            .retry(|| block_on(self.place(), self.list(artifact)))
+        self.endpoint()
+            .retry(|| block_on(self.endpoint(), self.list(artifact)))
     }
 }

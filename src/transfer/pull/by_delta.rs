@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::deltas::Arriving;
-use super::super::fetch::{Blame, Fetcher, Ranges, Watch, whole};
-use super::super::{Progress, Quiet, TransferError};
+use super::super::deltas::ArrivingObjects;
+use super::super::fetch::{DamagedSenders, FetchObserver, Fetcher, Ranges, whole};
+use super::super::{NoProgress, TransferError, TransferProgress};
 use super::decoded::Roots;
-use super::plan::{PlannedPart, PullPlan, Split, tree_in_packs};
-use super::quicker::{Indexes, Quicker, quicker};
+use super::direct::{DirectFetches, Indexes, direct_fetches};
+use super::plan::{DeltaSplit, PlannedPart, PullPlan, tree_in_packs};
 use super::survey::read_base;
-use super::{Pulling, RATE};
+use super::{Pulling, RATE, threads};
 use crate::causes::chain;
-use crate::delta::{Delta, DeltaError, Limits};
+use crate::delta::{Delta, DeltaError, DeltaLimits};
 use crate::format::release::DeltaRef;
 use crate::id::ObjectId;
 use crate::remote::RemoteError;
@@ -34,7 +34,7 @@ pub(super) fn apply_deltas(
     } = *pulling;
     repository.require_space(fetcher.missing_bytes(&blobs_of(&plan))?)?;
     let mut plan = fetch_deltas(fetcher, plan, options.progress)?;
-    fetcher.line.remember(&fetcher.incoming.join(RATE));
+    fetcher.link.remember(&fetcher.incoming.join(RATE));
     let mut indexes = Indexes::of(&plan);
     let mut roots = BTreeMap::new();
     for (number, delta) in arrived(&plan) {
@@ -45,10 +45,10 @@ pub(super) fn apply_deltas(
                 plan = plan.with_split(number, applied.split);
                 plan = plan.with_failed(number, applied.failed);
             }
-            // It is what was signed: kept, or the next try would fetch it again.
+            // It is what was signed. It is kept, or the next try would fetch it again.
             Err(TransferError::Delta(error)) if is_of_delta(&error) => {
                 options.progress.remark(&format!(
-                    "the delta of '{}' is of no use, fetching in full: {}",
+                    "the delta of '{}' cannot be used, fetching in full: {}",
                     part.release.name,
                     chain(&error)
                 ));
@@ -78,7 +78,7 @@ pub(super) fn apply_rest(
     for (number, delta, rest) in waiting {
         let old = read_base(repository, &plan.parts()[number], &delta)?;
         let file = fetcher.spool(&delta.blob).whole(delta.bytes)?;
-        let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default());
+        let opened = Delta::open(&file, &old.manifest, &old.tree, &DeltaLimits::default());
         let made = opened.map_err(TransferError::from).and_then(|opened| {
             make(
                 &opened,
@@ -113,18 +113,14 @@ fn arrived(plan: &PullPlan) -> Vec<(usize, DeltaRef)> {
         .collect()
 }
 
-pub(super) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Fetches deltas. Those that do not arrive as they were signed cost bytes and nothing else: what
 /// they lead to comes in full.
 fn fetch_deltas(
     fetcher: &Fetcher<'_>,
     mut plan: PullPlan,
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
 ) -> Result<PullPlan, TransferError> {
-    let mut blame = Blame::default();
+    let mut blame = DamagedSenders::default();
     let mut waiting = arrived(&plan);
     while !waiting.is_empty() {
         for (number, error) in fetch_all(fetcher, &mut waiting)? {
@@ -156,7 +152,7 @@ fn fetch_all(
         Err(error) if is_of_blob(&error) => {}
         result => return result.map(|()| Vec::new()),
     }
-    // One of them is at fault, and the others may be right.
+    // One of them is at fault; the others may be fine.
     let mut failed = Vec::new();
     for (number, delta) in std::mem::take(wanted) {
         match fetcher.fetch("fetching deltas", &whole([(delta.blob, delta.bytes)])) {
@@ -183,7 +179,7 @@ fn drop_wrong(
     Ok(wrong)
 }
 
-/// Says whether a fault is that of one blob, which can be done without, and not of the way there.
+/// Says whether one blob is at fault, which a pull can do without, and not the connection.
 fn is_of_blob(error: &TransferError) -> bool {
     matches!(
         error,
@@ -197,9 +193,9 @@ fn is_of_delta(error: &DeltaError) -> bool {
 }
 
 /// What a delta gave.
-struct Applied {
+struct AppliedDelta {
     roots: Roots,
-    split: Split,
+    split: DeltaSplit,
     failed: Vec<(ObjectId, String)>,
 }
 
@@ -210,7 +206,7 @@ fn apply_delta(
     part: &PlannedPart,
     delta: &DeltaRef,
     indexes: &mut Indexes,
-) -> Result<Applied, TransferError> {
+) -> Result<AppliedDelta, TransferError> {
     let Pulling {
         fetcher,
         repository,
@@ -219,27 +215,32 @@ fn apply_delta(
     } = *pulling;
     let old = read_base(repository, part, delta)?;
     let file = fetcher.spool(&delta.blob).whole(delta.bytes)?;
-    let opened = Delta::open(&file, &old.manifest, &old.tree, &Limits::default())?;
+    let opened = Delta::open(&file, &old.manifest, &old.tree, &DeltaLimits::default())?;
     let roots = roots_of(&opened, part)?;
     let needed: u64 = opened.objects().map(|(_, size)| size).sum();
     repository.require_space(needed)?;
-    let Quicker {
+    let DirectFetches {
         objects,
         gap,
         ranges,
-    } = quicker(&opened, delta.bytes, indexes, fetcher, options)?;
-    // What comes with other parts, later; and what is gone, which those who need it find out.
-    let arriving = Arriving(transaction);
-    let absent = |base: &ObjectId| crate::delta::Contents::open(&arriving, base).is_err();
+    } = direct_fetches(&opened, delta.bytes, indexes, fetcher, options)?;
+    // Bases that arrive with other parts, later, and bases that are gone; whoever needs those finds
+    // out.
+    let arriving = ArrivingObjects(transaction);
+    let absent = |base: &ObjectId| crate::delta::ObjectReader::open(&arriving, base).is_err();
     let later = opened.made_of(&objects, &absent);
     let now = |id: &ObjectId| !objects.contains(id) && !later.contains(id);
     let failed = fetch_beside(fetcher, &ranges, |is_alone| {
-        let progress = if is_alone { options.progress } else { &Quiet };
+        let progress = if is_alone {
+            options.progress
+        } else {
+            &NoProgress
+        };
         make(&opened, transaction, &now, progress, options.cancel)
     })?;
-    Ok(Applied {
+    Ok(AppliedDelta {
         roots,
-        split: Split {
+        split: DeltaSplit {
             quicker: objects,
             gap,
             later,
@@ -260,7 +261,7 @@ fn roots_of(delta: &Delta<'_>, part: &PlannedPart) -> Result<Roots, TransferErro
     match is_signed {
         true => Ok(roots),
         false => Err(TransferError::Delta(DeltaError::Limit {
-            reason: "it leads to something else".to_owned(),
+            reason: "it does not lead to what was signed".to_owned(),
         })),
     }
 }
@@ -270,13 +271,13 @@ fn make(
     delta: &Delta<'_>,
     transaction: &Transaction<'_>,
     wanted: &(dyn Fn(&ObjectId) -> bool + Sync),
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
     cancel: &AtomicBool,
 ) -> Result<Vec<(ObjectId, String)>, TransferError> {
     let needed = delta.objects().filter(|(id, _)| wanted(id));
     let needed = needed.map(|(_, size)| size).sum();
     progress.phase("applying deltas", Some(needed));
-    let arriving = Arriving(transaction);
+    let arriving = ArrivingObjects(transaction);
     let applied = delta.apply(
         &arriving,
         &arriving,
@@ -289,9 +290,8 @@ fn make(
     Ok(failed.filter(|(id, _)| wanted(id)).collect())
 }
 
-/// Does `work` while ranges arrive that are wanted afterwards; it is told whether it is alone, and
-/// can speak of its progress. What does not arrive is asked for again in its turn, and that may
-/// fail.
+/// Does `work` while ranges arrive that are wanted afterwards. `work` is told whether it is alone
+/// and may report progress. What does not arrive is asked for again later; a failure counts then.
 fn fetch_beside<T>(
     fetcher: &Fetcher<'_>,
     ranges: &Ranges,
@@ -300,7 +300,7 @@ fn fetch_beside<T>(
     if ranges.is_empty() {
         return work(true);
     }
-    let wanted = StillWanted(AtomicBool::new(true));
+    let wanted = FetchSwitch(AtomicBool::new(true));
     std::thread::scope(|scope| {
         let ahead = scope.spawn(|| fetcher.fetch_watched("fetching", ranges, &wanted));
         let done = work(false);
@@ -311,9 +311,9 @@ fn fetch_beside<T>(
 }
 
 /// Ends a fetch that nobody wants any more.
-struct StillWanted(AtomicBool);
+struct FetchSwitch(AtomicBool);
 
-impl Watch for StillWanted {
+impl FetchObserver for FetchSwitch {
     fn planned(&self, _: &[(Sha256, Range<u64>)]) {}
 
     fn arrived(&self, _: usize, _: u64) -> bool {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::TransferError;
 use super::super::fetch::Fetcher;
-use super::super::inventory::Contents;
+use super::super::inventory::ObjectMap;
 use super::super::unpack::{Packs, object_of};
 use super::decoded::{Roots, inconsistent};
 use super::plan::{PullPlan, roots_in_packs};
@@ -13,7 +13,8 @@ use super::{PullOptions, Pulling};
 use crate::format::pack::Digest;
 use crate::id::ObjectId;
 
-/// Bytes that a file takes beside its contents, about: its inode, and the rest of its last block.
+/// About how many bytes a file takes beside its contents: its inode, and the rest of its last
+/// block.
 const BLOCK_BYTES: u64 = 4096;
 
 /// Fetches manifests and trees of what arrives in full, by number of the part.
@@ -34,10 +35,10 @@ pub(super) fn fetch_roots(
         fetcher,
         "fetching manifests",
         &unpacking,
-        options.gap_on(&fetcher.line),
+        options.gap_on(&fetcher.link),
         &|content, fill| {
-            // Both sizes are said by what is signed, or by an index that is: the smaller one bounds
-            // the memory.
+            // Both sizes are signed, one in the release and one by the index: they must agree, and
+            // so bound the memory.
             let bytes = read_bounded(content.size, sizes[&content.digest], fill)?;
             if *blake3::hash(&bytes).as_bytes() != content.digest {
                 return Err(corrupt(&content.digest, &bytes));
@@ -71,7 +72,7 @@ fn read_bounded(
         return Err(TransferError::Inconsistent {
             what: "release",
             name: "manifest".to_owned(),
-            reason: format!("an index says {size} bytes, the release {expected}"),
+            reason: format!("an index says {size} bytes, but the release says {expected}"),
         });
     }
     let mut bytes = Vec::new();
@@ -93,7 +94,7 @@ fn corrupt(digest: &Digest, bytes: &[u8]) -> TransferError {
 pub(super) fn fetch_objects(
     pulling: &Pulling<'_>,
     plan: &PullPlan,
-    objects_of: &BTreeMap<usize, Contents>,
+    objects_of: &BTreeMap<usize, ObjectMap>,
     packs: &mut Packs,
 ) -> Result<u64, TransferError> {
     let Pulling {
@@ -110,7 +111,7 @@ pub(super) fn fetch_objects(
     let digests: BTreeSet<Digest> = wanted.objects.keys().map(|id| *id.as_bytes()).collect();
     let (unpacking, lacking) = packs.plan(&digests);
     refuse_lacking(plan, lacking)?;
-    let gap = plan.gap(options.gap_on(&fetcher.line));
+    let gap = plan.gap(options.gap_on(&fetcher.link));
     let packed = fetcher.missing_bytes(&packs.ranges(&unpacking, gap))?;
     let fallback = packs.ranges(&packs.plan(&wanted.fallback).0, gap);
     let fallback_bytes = fetcher.missing_bytes(&fallback)?;

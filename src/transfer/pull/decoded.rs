@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::TransferError;
-use super::super::inventory::{Contents, image_objects, layer_objects};
+use super::super::inventory::{ObjectMap, image_objects, layer_objects};
 use super::plan::{PullPlan, is_made_of_layers};
 use crate::format::release::{Kind, Release, ReleaseId};
 use crate::format::{self, Image, Layer};
@@ -28,7 +28,7 @@ pub(super) enum Decoded {
 
 impl Decoded {
     /// Lists the objects that it consists of.
-    pub(super) fn objects(&self) -> Result<Contents, TransferError> {
+    pub(super) fn objects(&self) -> Result<ObjectMap, TransferError> {
         match self {
             Self::Layer(layer, changeset) => layer_objects(layer, changeset),
             Self::Image(_, tree) => Ok(image_objects(tree)),
@@ -39,7 +39,7 @@ impl Decoded {
 /// Lists the objects of decoded parts, by number of the part.
 pub(super) fn objects_of(
     decoded: &BTreeMap<usize, Decoded>,
-) -> Result<BTreeMap<usize, Contents>, TransferError> {
+) -> Result<BTreeMap<usize, ObjectMap>, TransferError> {
     let each = decoded.iter();
     each.map(|(number, decoded)| Ok((*number, decoded.objects()?)))
         .collect()
@@ -123,7 +123,7 @@ fn decode(release: &Release, roots: &Roots) -> Result<Decoded, TransferError> {
         }
     };
     Err(fail(&format!(
-        "its manifest is that of '{name}', of tree {tree}, or of other layers"
+        "its manifest names '{name}', tree {tree}, or other layers"
     )))
 }
 

@@ -1,5 +1,4 @@
-//! What a pull would cost, found out without changing anything: the same plan, reckoned with
-//! instead of carried out.
+//! What a pull would cost: the same plan, added up instead of carried out. Nothing changes.
 //!
 //! Deltas have their sizes in what is signed. What arrives in full is known by the indexes of its
 //! packs, its manifests and its trees, which are small: they are fetched into a directory of their
@@ -12,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::super::fetch::{Fetcher, Ranges, cut, merge, whole};
-use super::super::inventory::{Content, Contents};
+use super::super::inventory::{ObjectEntry, ObjectMap};
 use super::super::pack::index_range;
 use super::super::spool::without;
 use super::super::unpack::{Packs, object_of};
@@ -20,7 +19,7 @@ use super::super::{Catalogue, TransferError};
 use super::contents::fetch_roots;
 use super::decoded::{decode_all, objects_of};
 use super::plan::{PlannedPart, PullPlan, Route, is_made_of_layers, roots_in_packs};
-use super::{How, PullOptions, survey};
+use super::{Delivery, PullOptions, survey};
 use crate::format::pack::Digest;
 use crate::format::release::{Kind, PackRef, Release, ReleaseId};
 use crate::remote::Remote;
@@ -53,7 +52,7 @@ pub struct ForecastPart {
     /// Its id.
     pub id: ReleaseId,
     /// How it would arrive.
-    pub how: How,
+    pub how: Delivery,
     /// Bytes to be fetched for it; what it shares with parts above it in the list counts there.
     pub bytes: u64,
 }
@@ -78,12 +77,12 @@ pub fn forecast(
         let lacking = objects.filter(|(id, content)| !repository.is_untouched(id, content.size));
         lacking.map(|(id, _)| *id.as_bytes()).collect()
     };
-    // What counts is what did not arrive in the cache, not what was fetched to find that out.
+    // Only what is missing from the cache counts, not what was fetched to find that out.
     let arrived = options.fetcher(remote, &repository.root().join("cache/incoming"));
     let mut bill = Bill {
         arrived: &arrived,
         packs: &packs,
-        gap: options.gap_on(&fetcher.line),
+        gap: options.gap_on(&fetcher.link),
         deltas: Ranges::new(),
         indexes: Ranges::new(),
         roots: BTreeSet::new(),
@@ -129,7 +128,7 @@ fn objects_in_full(
     plan: &PullPlan,
     packs: &mut Packs,
     options: &PullOptions<'_>,
-) -> Result<BTreeMap<usize, Contents>, TransferError> {
+) -> Result<BTreeMap<usize, ObjectMap>, TransferError> {
     let mut roots = fetch_roots(fetcher, plan, packs, options)?;
     // The tree of an image is made of its layers: of those that deltas lead to, nothing is known
     // yet.
@@ -145,7 +144,7 @@ fn objects_in_full(
             let size = content.size;
             (
                 object_of(content),
-                Content {
+                ObjectEntry {
                     size,
                     paths: Vec::new(),
                 },
@@ -223,7 +222,7 @@ impl Scratch {
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("layerset-{}-{number}", std::process::id()));
-            // A name that is taken belongs to somebody else, whatever it is.
+            // A name that exists belongs to somebody else.
             match make_private(&path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -240,7 +239,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is in the system's directory for such things.
+        // What cannot be removed lies in the system's directory for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,5 +1,5 @@
-//! Pulling: what the repository lacks of a release arrives, is checked, and counts from the rename
-//! of a ref on.
+//! Pulling: fetches what the repository lacks of a release, checks it, and makes it visible by
+//! renaming a ref.
 //!
 //! ```text
 //! survey    documents, repository    → PullPlan            decided before anything is fetched
@@ -12,9 +12,9 @@
 mod by_delta;
 mod contents;
 mod decoded;
+mod direct;
 mod forecast;
 mod plan;
-mod quicker;
 mod survey;
 
 use std::path::Path;
@@ -23,22 +23,24 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 pub use self::forecast::{ForecastPart, PullForecast, forecast};
-pub use self::plan::{ByDelta, Holdings, InFull, PlannedPart, PullPlan, Route, Split, Wanted};
+pub use self::plan::{
+    ByDelta, DeltaSplit, Holdings, InFull, PlannedPart, PullPlan, Route, WantedObjects,
+};
 
 use self::by_delta::{apply_deltas, apply_rest};
 use self::contents::{fetch_objects, fetch_roots};
 use self::decoded::{Decoded, decode_all, objects_of};
 use super::baselines::take_over;
 use super::fetch::Fetcher;
-use super::line::Line;
+use super::link::LinkStats;
 use super::unpack::Packs;
-use super::{Catalogue, Progress, TransferError};
+use super::{Catalogue, TransferError, TransferProgress};
 use crate::format::Image;
 use crate::format::release::{Kind, Release, ReleaseId};
 use crate::remote::Remote;
 use crate::store::{CommitReport, LockWait, RefName, Repository, Transaction};
 
-/// Where the rate of the line is remembered, beside what arrived.
+/// The file that remembers the rate of the link, beside what arrived.
 const RATE: &str = "rate";
 
 /// How to pull.
@@ -47,25 +49,25 @@ pub struct PullOptions<'a> {
     pub threads: usize,
     /// Whether deltas may be used.
     pub deltas: bool,
-    /// Bytes that are fetched for nothing rather than asked for apart; `None` for what arrives
-    /// while an answer is on its way.
+    /// The largest gap, in bytes, that is fetched to save a request; `None` for what arrives while
+    /// an answer is on its way.
     pub gap: Option<u64>,
     /// Whether compressed files are made again where that takes longer than to fetch them; `None`
-    /// lets the line decide.
+    /// lets the rate of the link decide.
     pub recompress: Option<bool>,
     /// Whether images are composed again from their layers, and compared with what was published.
     pub recompose: bool,
     /// Ends the work; what arrived stays for the next time.
     pub cancel: &'a AtomicBool,
-    /// Told how it goes.
-    pub progress: &'a dyn Progress,
+    /// Hears how it goes.
+    pub progress: &'a dyn TransferProgress,
     /// How to wait for another pull.
     pub waiting: LockWait<'a>,
 }
 
 impl PullOptions<'_> {
-    fn gap_on(&self, line: &Line) -> u64 {
-        self.gap.unwrap_or_else(|| line.delay_bytes())
+    fn gap_on(&self, link: &LinkStats) -> u64 {
+        self.gap.unwrap_or_else(|| link.delay_bytes())
     }
 
     fn fetcher<'a>(&'a self, remote: &'a dyn Remote, incoming: &Path) -> Fetcher<'a> {
@@ -75,7 +77,7 @@ impl PullOptions<'_> {
             threads: self.threads,
             progress: self.progress,
             cancel: self.cancel,
-            line: Line::remembered(&incoming.join(RATE)),
+            link: LinkStats::remembered(&incoming.join(RATE)),
         }
     }
 }
@@ -83,7 +85,7 @@ impl PullOptions<'_> {
 /// How a layer or an image came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum How {
+pub enum Delivery {
     /// It was there.
     Present,
     /// As the difference to an earlier release.
@@ -94,7 +96,7 @@ pub enum How {
 
 /// One layer or image of what was pulled.
 #[derive(Debug, Clone, Serialize)]
-pub struct Fetched {
+pub struct PulledPart {
     /// Layer or image.
     pub kind: Kind,
     /// Its name.
@@ -104,7 +106,7 @@ pub struct Fetched {
     /// Its id.
     pub id: ReleaseId,
     /// How it came.
-    pub how: How,
+    pub how: Delivery,
     /// Bytes of its delta; 0 without one.
     pub delta_bytes: u64,
     /// Objects that were fetched in full because that was quicker than to compress them again.
@@ -119,7 +121,7 @@ pub struct Fetched {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PullReport {
     /// What it consists of, layers first.
-    pub parts: Vec<Fetched>,
+    pub parts: Vec<PulledPart>,
     /// Bytes that were fetched, the head aside.
     pub bytes_fetched: u64,
     /// Bytes among them that deltas should have saved, and did not.
@@ -139,10 +141,15 @@ struct Pulling<'p> {
     options: &'p PullOptions<'p>,
 }
 
+/// How many threads make objects.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Pulls `release` with all that it needs into the repository, and points the ref `name` at it: the
 /// commit point.
 ///
-/// What is there already is not fetched. An image counts only when its layers compose to it.
+/// What is here already is not fetched. An image is accepted only when its layers compose to it.
 pub fn pull(
     repository: &Repository,
     remote: &dyn Remote,
@@ -161,7 +168,7 @@ pub fn pull(
     forget_incoming(&incoming, &plan);
     Ok(PullReport {
         parts: plan.into_report(),
-        bytes_fetched: fetcher.line.bytes(),
+        bytes_fetched: fetcher.link.bytes(),
         fallback_bytes: brought.fallback_bytes,
         new_objects: brought.committed.new_objects,
         bytes_written: brought.committed.bytes_written,
@@ -169,7 +176,7 @@ pub fn pull(
 }
 
 /// What carrying out a plan brought.
-struct Brought {
+struct ApplyOutcome {
     fallback_bytes: u64,
     committed: CommitReport,
 }
@@ -181,7 +188,7 @@ fn apply(
     fetcher: &Fetcher<'_>,
     plan: PullPlan,
     options: &PullOptions<'_>,
-) -> Result<(PullPlan, Brought), TransferError> {
+) -> Result<(PullPlan, ApplyOutcome), TransferError> {
     let transaction = repository.begin()?;
     let mut packs = Packs::default();
     let pulling = Pulling {
@@ -209,14 +216,14 @@ fn apply(
     )?;
     Ok((
         plan,
-        Brought {
+        ApplyOutcome {
             fallback_bytes,
             committed,
         },
     ))
 }
 
-/// Stores everything that arrived; images last, once each is found to be what its layers make.
+/// Stores everything that arrived. Images come last, each after the check that its layers make it.
 fn keep(
     repository: &Repository,
     plan: &PullPlan,
@@ -247,9 +254,8 @@ fn keep(
     Ok(committed)
 }
 
-/// Stores the manifest of an image whose layers and tree are stored, once it is found to be what
-/// its layers make: an image that is in the repository needs no second look, whatever ended an
-/// earlier pull.
+/// Checks that an image is what its layers make, then stores its manifest. An image whose manifest
+/// is in the repository has passed that check, whatever ended an earlier pull.
 fn take_image(
     repository: &Repository,
     image: &Image,
@@ -267,7 +273,7 @@ fn take_image(
 
 /// Removes what arrived for a plan; what arrived for others stays for whoever goes on with it.
 fn forget_incoming(incoming: &Path, plan: &PullPlan) {
-    for (_, part) in plan.lacking() {
+    for (_, part) in plan.missing_parts() {
         let packs = part.release.packs.iter().map(|pack| pack.blob);
         let deltas = part.release.deltas.iter().map(|delta| delta.blob);
         for blob in packs.chain(deltas) {
@@ -278,15 +284,15 @@ fn forget_incoming(incoming: &Path, plan: &PullPlan) {
     let _ = std::fs::remove_dir(incoming);
 }
 
-/// Refuses what certainly does not fit, by what is signed alone: before anything is fetched. What
-/// is shared with layers that are here is known later.
+/// Refuses a release that certainly does not fit, before anything is fetched, by what is signed
+/// alone. What it shares with layers that are here is known later.
 fn require_room(repository: &Repository, plan: &PullPlan) -> Result<(), TransferError> {
     if !repository.is_bare() {
         return Ok(());
     }
-    // Less than it takes, with the packs and the rest of each block: what layers share is counted
+    // An estimate: packs and the rest of each block are left out, and what layers share is counted
     // twice.
-    let needed = plan.lacking().fold(0u64, |sum, (_, part)| {
+    let needed = plan.missing_parts().fold(0u64, |sum, (_, part)| {
         sum.saturating_add(part.release.object_bytes)
             .saturating_add(part.release.tree_bytes)
     });

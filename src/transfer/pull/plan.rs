@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::inventory::Contents;
-use super::{Fetched, How};
+use super::super::inventory::ObjectMap;
+use super::{Delivery, PulledPart};
 use crate::format::pack::Digest;
 use crate::format::release::{DeltaRef, Kind, PackRef, Release, ReleaseId};
 use crate::id::ObjectId;
@@ -91,7 +91,7 @@ pub struct InFull {
 
 /// What opening a delta shows about its objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Split {
+pub struct DeltaSplit {
     /// See [`ByDelta::quicker`].
     pub quicker: BTreeSet<ObjectId>,
     /// See [`ByDelta::gap`].
@@ -102,9 +102,9 @@ pub struct Split {
 
 /// Objects to fetch from packs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedObjects {
     /// The objects.
-    pub objects: Contents,
+    pub objects: ObjectMap,
     /// The packs that hold them.
     pub packs: Vec<PackRef>,
     /// Those among the objects that a delta should have made.
@@ -135,7 +135,7 @@ impl PullPlan {
     }
 
     /// Returns the parts that are not here, by number.
-    pub fn lacking(&self) -> impl Iterator<Item = (usize, &PlannedPart)> {
+    pub fn missing_parts(&self) -> impl Iterator<Item = (usize, &PlannedPart)> {
         let all = self.parts.iter().enumerate();
         all.filter(|(_, part)| part.route != Route::Present)
     }
@@ -192,7 +192,7 @@ impl PullPlan {
     }
 
     /// The delta of a part was opened, and what it makes now, later or not at all is known.
-    pub fn with_split(self, number: usize, split: Split) -> Self {
+    pub fn with_split(self, number: usize, split: DeltaSplit) -> Self {
         self.with_delta(number, |by_delta| {
             by_delta.quicker = split.quicker;
             by_delta.gap = split.gap;
@@ -233,12 +233,12 @@ impl PullPlan {
     /// here: that which no delta makes, now or later.
     pub fn wanted(
         &self,
-        objects_of: &BTreeMap<usize, Contents>,
+        objects_of: &BTreeMap<usize, ObjectMap>,
         is_here: &dyn Fn(&ObjectId, u64) -> bool,
-    ) -> Wanted {
+    ) -> WantedObjects {
         let later = self.later();
-        let mut wanted = Wanted::default();
-        for (number, part) in self.lacking() {
+        let mut wanted = WantedObjects::default();
+        for (number, part) in self.missing_parts() {
             let had_delta = matches!(&part.route, Route::Packs(full) if full.lost_delta.is_some());
             let before = wanted.objects.len();
             for (id, content) in objects_of.get(&number).into_iter().flatten() {
@@ -263,12 +263,12 @@ impl PullPlan {
     }
 
     /// Reports how each part came, once the plan is carried out.
-    pub(super) fn into_report(self) -> Vec<Fetched> {
+    pub(super) fn into_report(self) -> Vec<PulledPart> {
         let parts = self
             .parts
             .into_iter()
             .map(|PlannedPart { release, route }| {
-                let mut fetched = Fetched {
+                let mut fetched = PulledPart {
                     kind: release.kind,
                     name: release.name,
                     version: release.version,
@@ -297,11 +297,11 @@ impl PullPlan {
 
 impl Route {
     /// Returns the word for it.
-    pub const fn how(&self) -> How {
+    pub const fn how(&self) -> Delivery {
         match self {
-            Self::Present => How::Present,
-            Self::Delta(_) => How::Delta,
-            Self::Packs(_) => How::Packs,
+            Self::Present => Delivery::Present,
+            Self::Delta(_) => Delivery::Delta,
+            Self::Packs(_) => Delivery::Packs,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::id::{LayerId, TreeId};
 use crate::sha256::Sha256;
-use crate::transfer::Content;
+use crate::transfer::ObjectEntry;
 
 fn id(name: &str) -> ReleaseId {
     LayerId::of(name.as_bytes()).into()
@@ -54,18 +54,18 @@ fn holdings(present: &[&str], bases: &[&str]) -> Holdings {
 }
 
 /// Returns how the parts of a plan arrive: the word, with the bytes of a delta.
-fn routes(plan: &PullPlan) -> Vec<(How, u64)> {
+fn routes(plan: &PullPlan) -> Vec<(Delivery, u64)> {
     let parts = plan.parts().iter().map(|part| match &part.route {
-        Route::Delta(by_delta) => (How::Delta, by_delta.delta.bytes),
+        Route::Delta(by_delta) => (Delivery::Delta, by_delta.delta.bytes),
         route => (route.how(), 0),
     });
     parts.collect()
 }
 
 /// Objects by part: the name of each, all of ten bytes.
-fn objects(parts: &[(usize, &[&str])]) -> BTreeMap<usize, Contents> {
+fn objects(parts: &[(usize, &[&str])]) -> BTreeMap<usize, ObjectMap> {
     let each = parts.iter().map(|(number, names)| {
-        let content = Content {
+        let content = ObjectEntry {
             size: 10,
             paths: Vec::new(),
         };
@@ -85,7 +85,7 @@ fn plan() -> PullPlan {
     PullPlan::new(releases, &holdings(&["here"], &["old", "older"]))
 }
 
-fn wanted(plan: &PullPlan, here: &[&str]) -> Wanted {
+fn wanted(plan: &PullPlan, here: &[&str]) -> WantedObjects {
     let objects = objects(&[(1, &["a", "b", "c"]), (2, &["c", "d"])]);
     let here: Vec<ObjectId> = here.iter().map(|name| object(name)).collect();
     plan.wanted(&objects, &|id, size| size == 10 && here.contains(id))
@@ -97,7 +97,7 @@ fn ids(names: &[&str]) -> Vec<ObjectId> {
 }
 
 #[track_caller]
-fn assert_wanted(wanted: &Wanted, all: &[&str], fallback: &[&str]) {
+fn assert_wanted(wanted: &WantedObjects, all: &[&str], fallback: &[&str]) {
     let found: Vec<ObjectId> = wanted.objects.keys().copied().collect();
     assert_eq!(found, ids(all));
     let found = wanted.fallback.iter().copied().map(ObjectId::from_digest);
@@ -108,28 +108,32 @@ fn assert_wanted(wanted: &Wanted, all: &[&str], fallback: &[&str]) {
 fn what_is_here_does_not_arrive_and_the_smallest_delta_from_what_is_here_is_taken() {
     assert_eq!(
         routes(&plan()),
-        [(How::Present, 0), (How::Delta, 7), (How::Packs, 0)]
+        [
+            (Delivery::Present, 0),
+            (Delivery::Delta, 7),
+            (Delivery::Packs, 0)
+        ]
     );
     let without = PullPlan::new(vec![release("changed", &[("old", 7)])], &holdings(&[], &[]));
-    assert_eq!(routes(&without), [(How::Packs, 0)]);
+    assert_eq!(routes(&without), [(Delivery::Packs, 0)]);
 }
 
 #[test]
 fn a_base_that_cannot_be_read_gives_way_to_the_next_and_is_no_lost_delta() {
     let next = plan().without_base(1);
-    assert_eq!(routes(&next)[1], (How::Delta, 9));
+    assert_eq!(routes(&next)[1], (Delivery::Delta, 9));
     let none = next.without_base(1);
-    assert_eq!(routes(&none)[1], (How::Packs, 0));
+    assert_eq!(routes(&none)[1], (Delivery::Packs, 0));
     assert_wanted(&wanted(&none, &[]), &["a", "b", "c", "d"], &[]);
 }
 
 #[test]
 fn a_delta_of_no_use_is_not_replaced_by_another_and_its_objects_count_as_fallback() {
     let lost = plan().without_delta(1, 7);
-    assert_eq!(routes(&lost)[1], (How::Packs, 0));
+    assert_eq!(routes(&lost)[1], (Delivery::Packs, 0));
     assert_wanted(&wanted(&lost, &["a"]), &["b", "c", "d"], &["b", "c"]);
     let report = lost.into_report();
-    assert_eq!((report[1].how, report[1].delta_bytes), (How::Packs, 7));
+    assert_eq!((report[1].how, report[1].delta_bytes), (Delivery::Packs, 7));
 }
 
 #[test]
@@ -139,7 +143,7 @@ fn what_a_delta_makes_is_not_fetched_and_what_is_quicker_later_or_failed_is_told
     assert_wanted(&wanted(&plan(), &["a", "b"]), &["c", "d"], &[]);
     let split = plan().with_split(
         1,
-        Split {
+        DeltaSplit {
             quicker: BTreeSet::from([object("a")]),
             gap: Some(4096),
             later: BTreeSet::from([object("b")]),
@@ -155,7 +159,7 @@ fn what_a_delta_makes_is_not_fetched_and_what_is_quicker_later_or_failed_is_told
     assert_wanted(&wanted(&made, &["a", "c", "d"]), &["b"], &["b"]);
     let report = made.into_report();
     let part = &report[1];
-    assert_eq!((part.how, part.delta_bytes), (How::Delta, 7));
+    assert_eq!((part.how, part.delta_bytes), (Delivery::Delta, 7));
     assert_eq!((part.quicker_objects, part.fallback_objects), (1, 2));
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::deltas::Root;
-use super::super::inventory::{Content, image_objects, layer_objects};
-use super::super::{Catalogue, Progress, TransferError};
+use super::super::deltas::DeltaBase;
+use super::super::inventory::{ObjectEntry, image_objects, layer_objects};
+use super::super::{Catalogue, TransferError, TransferProgress};
 use super::PullOptions;
 use super::plan::{Holdings, PlannedPart, PullPlan, Route};
 use crate::causes::chain;
@@ -12,8 +12,8 @@ use crate::format::release::{DeltaRef, Kind, Release, ReleaseId};
 use crate::id::ObjectId;
 use crate::store::{RefName, Repository};
 
-/// Decides how a release arrives that `name` is going to point at. Reads documents and the
-/// repository, and changes neither.
+/// Decides how the release arrives that `name` will point at. Reads documents and the repository,
+/// and changes neither.
 pub(super) fn plan(
     repository: &Repository,
     catalogue: &dyn Catalogue,
@@ -22,7 +22,7 @@ pub(super) fn plan(
     options: &PullOptions<'_>,
 ) -> Result<PullPlan, TransferError> {
     let releases = with_layers(catalogue, release)?;
-    // What a ref points at was whole when that was written.
+    // What a ref points at was complete when the ref was written.
     let is_settled = repository.read_ref(name)? == Some(release.id.to_string());
     let mut holdings = Holdings {
         present: present(repository, &releases, is_settled),
@@ -59,8 +59,8 @@ fn present(repository: &Repository, releases: &[Release], is_settled: bool) -> B
     whole.map(|release| release.id).collect()
 }
 
-/// Says whether a layer or an image that has a manifest here has everything: what a pull wrote that
-/// a loss of power ended may have not, nor what was damaged since.
+/// Says whether a layer or an image whose manifest is here is complete. It may not be: a loss of
+/// power can end a pull, and files can be damaged later.
 fn is_whole(repository: &Repository, release: &Release) -> bool {
     let objects = match release.kind {
         Kind::Layer => repository
@@ -72,7 +72,8 @@ fn is_whole(repository: &Repository, release: &Release) -> bool {
             .map(|tree| image_objects(&tree))
             .map_err(TransferError::from),
     };
-    let is_here = |(id, content): (&ObjectId, &Content)| repository.is_untouched(id, content.size);
+    let is_here =
+        |(id, content): (&ObjectId, &ObjectEntry)| repository.is_untouched(id, content.size);
     objects.is_ok_and(|objects| objects.iter().all(is_here))
 }
 
@@ -87,12 +88,12 @@ fn bases(repository: &Repository, releases: &[Release]) -> BTreeSet<ReleaseId> {
     each.map(|delta| delta.from).collect()
 }
 
-/// Takes back the deltas whose bases cannot be read: that a manifest is here says little about what
-/// it names.
+/// Takes back the deltas whose bases cannot be read. A manifest that is here does not prove that
+/// what it names is here too.
 fn with_readable_bases(
     repository: &Repository,
     mut plan: PullPlan,
-    progress: &dyn Progress,
+    progress: &dyn TransferProgress,
 ) -> PullPlan {
     for number in 0..plan.parts().len() {
         while let Some(part) = plan.parts().get(number)
@@ -102,7 +103,7 @@ fn with_readable_bases(
                 break;
             };
             progress.remark(&format!(
-                "a delta of '{}' is of no use, what it starts from cannot be read: {}",
+                "a delta of '{}' cannot be used, because its base cannot be read: {}",
                 part.release.name,
                 chain(&error)
             ));
@@ -117,9 +118,9 @@ pub(super) fn read_base(
     repository: &Repository,
     part: &PlannedPart,
     delta: &DeltaRef,
-) -> Result<Root, TransferError> {
+) -> Result<DeltaBase, TransferError> {
     let Release {
         kind, corrections, ..
     } = &part.release;
-    Root::read(repository, *kind, &delta.from, corrections.is_some())
+    DeltaBase::read(repository, *kind, &delta.from, corrections.is_some())
 }

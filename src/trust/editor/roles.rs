@@ -12,8 +12,9 @@ use tough::schema::{
 
 use super::super::names::{TOP_ROLES, paths_of, role_of, subject_of};
 use super::super::signing::{SPEC_VERSION, internal, keys_of, moment, version};
+use super::super::validity::VALIDITY;
 use super::super::{KeyId, PublicKey, RoleKeys, TrustError};
-use super::{Documents, Editor, VALIDITY, no_role, role_of_target};
+use super::{DocumentPolicy, Editor, no_role, role_of_target};
 use crate::format::release::Kind;
 
 impl Editor {
@@ -22,7 +23,8 @@ impl Editor {
         keys_of(&self.root, &self.targets, role).ok_or_else(|| no_role(role))
     }
 
-    /// Returns the public keys of a role as they are now, for [`Editor::set_keys`] with some more or fewer.
+    /// Returns the public keys of a role as they are now, for [`Editor::set_keys`] with some more
+    /// or fewer.
     pub fn public_keys_of(&self, role: &str) -> Result<Vec<PublicKey>, TrustError> {
         let known = if TOP_ROLES.contains(&role) {
             Some(&self.root.keys)
@@ -40,7 +42,8 @@ impl Editor {
             .collect()
     }
 
-    /// Gives a role other keys: who had one of the old ones cannot sign any more. The role is signed anew.
+    /// Gives a role other keys: who had one of the old ones cannot sign any more. The role is
+    /// signed anew.
     pub fn set_keys(
         &mut self,
         role: &str,
@@ -89,8 +92,8 @@ impl Editor {
         Ok(())
     }
 
-    /// Gives a layer or image a role of its own: only these keys sign its documents from now on. What the targets role signed
-    /// of it goes over.
+    /// Gives a layer or image a role of its own: only these keys sign its documents from now on.
+    /// What the targets role signed of it goes over.
     pub fn delegate(
         &mut self,
         kind: Kind,
@@ -157,7 +160,7 @@ impl Editor {
         &mut self,
         kind: Kind,
         name: &str,
-        documents: Documents,
+        documents: DocumentPolicy,
     ) -> Result<(), TrustError> {
         let role = role_of(kind, name);
         let Some(targets) = self.roles.remove(&role) else {
@@ -167,7 +170,7 @@ impl Editor {
             delegations.roles.retain(|d| d.name != role);
             drop_unused(delegations);
         }
-        if documents == Documents::Keep {
+        if documents == DocumentPolicy::Keep {
             self.targets.targets.extend(targets.targets);
         }
         self.changed.remove(&role);
@@ -175,8 +178,8 @@ impl Editor {
         Ok(())
     }
 
-    /// Takes a key out of every role, e.g. since it is in wrong hands; returns those roles. What it may have signed is
-    /// signed anew by the others.
+    /// Takes a key out of every role, e.g. since it is in the wrong hands; returns those roles.
+    /// What it may have signed is signed anew by the others.
     pub fn revoke_key(&mut self, id: &KeyId) -> Result<Vec<String>, TrustError> {
         let names = self.roles.keys().map(String::as_str).chain(TOP_ROLES);
         let mut with = Vec::new();

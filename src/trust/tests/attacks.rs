@@ -109,7 +109,7 @@ fn changed_metadata_is_refused_by_name() {
         ),
         (
             "timestamp.json",
-            "role 'timestamp' is not signed as it must be: 0 valid signature(s) of its keys, and it needs 1",
+            "role 'timestamp' is not signed as it must be: it has 0 valid signature(s) by its keys and needs 1",
         ),
     ] {
         let head = tampered(&world.head, |head| {
@@ -133,7 +133,7 @@ fn an_older_head_is_refused_as_a_rollback() {
     let message = machine.refuses(&old);
     assert_eq!(
         message,
-        "the remote offers an older state than was seen before: role 'timestamp' has version 5, and version 6 was seen"
+        "the remote offers an older state than the one seen before: role 'timestamp' has version 5, but version 6 was seen"
     );
     // Another mirror still can deliver.
     machine.verify(&world.head).unwrap();
@@ -165,7 +165,7 @@ fn a_frozen_remote_is_told_by_role_and_date() {
     machine.now += 2 * DAY;
     assert_eq!(
         machine.refuses(&world.head),
-        "role 'timestamp' expired at 2026-12-08T00:00:00Z, and this machine's clock says 2026-12-10T00:00:00Z: what the remote offers is stale since 2 day(s)"
+        "role 'timestamp' expired at 2026-12-08T00:00:00Z, and this machine's clock says 2026-12-10T00:00:00Z: the remote has been stale for 2 day(s)"
     );
     // A publisher can still refresh it, and then it is taken.
     world.now = machine.now;
@@ -375,7 +375,7 @@ fn another_remote_is_refused_by_the_root_of_this_one() {
     machine.verify(&world.head).unwrap();
     let message = machine.refuses(&other.head);
     assert!(
-        message.starts_with("role 'timestamp' is not signed as it must be: 0 valid"),
+        message.starts_with("role 'timestamp' is not signed as it must be: it has 0 valid"),
         "{message}"
     );
 }

@@ -64,7 +64,7 @@ fn a_missing_key_is_one_sentence() {
     assert_eq!(
         error.to_string(),
         format!(
-            "role 'layer.nginx' needs 1 signature(s) by its keys {id}, and has 0: none of the others is in '{}'",
+            "role 'layer.nginx' needs 1 signature(s) by its keys {id}, and has 0: '{}' holds none of the others",
             store.dir().display()
         )
     );
@@ -83,16 +83,20 @@ fn two_people_sign_one_change_and_others_publish_meanwhile() {
     let mut editor = world.editor();
     editor.put(&target, &json(&next)).unwrap();
     let pending = editor.sign_partial(&world.keys(&["ann"])).unwrap();
-    let lacking = pending.lacking().unwrap();
+    let missing_signatures = pending.missing_signatures().unwrap();
     assert_eq!(
-        (lacking.len(), lacking[0].have, lacking[0].threshold),
+        (
+            missing_signatures.len(),
+            missing_signatures[0].have,
+            missing_signatures[0].threshold
+        ),
         (1, 1, 2)
     );
 
     // Meanwhile another team publishes, and the build server refreshes.
     world.publish(Kind::Layer, "nginx", 2);
 
-    let mut travelled = Pending::from_json(&pending.to_json().unwrap()).unwrap();
+    let mut travelled = PendingChange::from_json(&pending.to_json().unwrap()).unwrap();
     let machine = world.watcher();
     let published = machine.verify(&world.head).unwrap();
     let text = travelled.describe(Some(&published)).unwrap().join("\n");
@@ -119,7 +123,7 @@ fn two_people_sign_one_change_and_others_publish_meanwhile() {
         travelled.add_signatures(&world.keys(&["bob"])).unwrap(),
         ["image.web"]
     );
-    assert_eq!(travelled.lacking().unwrap(), []);
+    assert_eq!(travelled.missing_signatures().unwrap(), []);
     world.head = travelled
         .clone()
         .finish(Some(&published), &world.keys(&["build"]), NOW)
@@ -151,9 +155,9 @@ fn a_root_is_rotated_by_two_people() {
     let mut editor = world.editor();
     editor.set_keys("root", &[new], 1).unwrap();
     let mut pending = editor.sign_partial(&world.keys(&["second"])).unwrap();
-    assert_eq!(pending.lacking().unwrap().len(), 1);
+    assert_eq!(pending.missing_signatures().unwrap().len(), 1);
     pending.add_signatures(&world.keys(&["root"])).unwrap();
-    assert_eq!(pending.lacking().unwrap(), []);
+    assert_eq!(pending.missing_signatures().unwrap(), []);
     let machine = world.watcher();
     let published = machine.verify(&world.head).unwrap();
     let head = pending
@@ -176,14 +180,14 @@ fn a_name_that_is_delegated_takes_its_documents_along_and_back() {
     verified.release(Kind::Layer, "base", &base.id).unwrap();
 
     world.edit(&["targets", "build"], |editor| {
-        editor.revoke(Kind::Layer, "base", Documents::Keep)
+        editor.revoke(Kind::Layer, "base", DocumentPolicy::Keep)
     });
     let verified = machine.verify(&world.head).unwrap();
     assert_eq!(verified.signer(Kind::Layer, "base"), "targets");
     verified.release(Kind::Layer, "base", &base.id).unwrap();
 
     world.edit(&["targets", "build"], |editor| {
-        editor.revoke(Kind::Layer, "nginx", Documents::Drop)
+        editor.revoke(Kind::Layer, "nginx", DocumentPolicy::Drop)
     });
     let verified = machine.verify(&world.head).unwrap();
     assert_eq!(verified.releases(Kind::Layer, "nginx"), []);
@@ -236,7 +240,7 @@ fn keys_that_others_can_read_and_keys_of_other_kinds_are_refused() {
     assert!(
         error
             .to_string()
-            .ends_with("it is no unencrypted PKCS#8 key in PEM form"),
+            .ends_with("it is not an unencrypted PKCS#8 key in PEM form"),
         "{error}"
     );
     assert!(PublicKey::from_hex("abc").is_err());

@@ -166,19 +166,19 @@ fn a_choice_says_why() {
     let mut channel = staged(100, NOW + 5);
     assert_eq!(
         machine.choose(&channel, NOW),
-        Choice::NotYet { until: NOW + 5 }
+        RolloutChoice::NotYet { until: NOW + 5 }
     );
     assert_eq!(
         machine.choose(&channel, NOW + 5),
-        Choice::Release(channel.release)
+        RolloutChoice::Release(channel.release)
     );
     let others = release(Kind::Image, "web", 7).id;
     channel.rollout.others = Some(others);
-    assert_eq!(machine.choose(&channel, NOW), Choice::Others(others));
+    assert_eq!(machine.choose(&channel, NOW), RolloutChoice::Others(others));
     channel = staged(0, 0);
-    assert_eq!(machine.choose(&channel, NOW), Choice::NotChosen);
+    assert_eq!(machine.choose(&channel, NOW), RolloutChoice::NotChosen);
     channel.rollout.others = Some(others);
-    assert_eq!(machine.choose(&channel, NOW), Choice::Others(others));
+    assert_eq!(machine.choose(&channel, NOW), RolloutChoice::Others(others));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A small remote with two teams, machines that watch it, and a mirror that does to it what it likes.
+//! A small remote with two teams, machines that watch it, and a mirror that does to it what it
+//! likes.
 
 mod attacks;
 mod editing;
@@ -36,7 +37,7 @@ struct World {
 /// A machine that was given the root.
 struct Watcher {
     root: Vec<u8>,
-    state: State,
+    state: TrustState,
     dir: std::path::PathBuf,
     now: i64,
 }
@@ -69,7 +70,8 @@ impl World {
         }
     }
 
-    /// A remote with layers `base` and `nginx`, of which the second has a role of its own, and an image.
+    /// A remote with layers `base` and `nginx`, of which the second has a role of its own, and an
+    /// image.
     fn busy() -> Self {
         let mut world = Self::new();
         let team = world.key("team", "nginx");
@@ -100,7 +102,7 @@ impl World {
         let dir = self.dir.path().join(format!("machine-{}", self.machines));
         Watcher {
             root: self.root.clone(),
-            state: State::open(Arc::new(RealDisk), &dir).unwrap(),
+            state: TrustState::open(Arc::new(RealDisk), &dir).unwrap(),
             dir,
             now: self.now,
         }

@@ -6,22 +6,23 @@ use tough::schema::{Root, Signed, Targets};
 use super::*;
 use crate::trust::signing::{read, write};
 
-/// Rewrites the file of a change on its way; gives root and targets as it says that they were published.
-fn rewritten(pending: &Pending, change: impl FnOnce(&mut Value)) -> Pending {
+/// Rewrites the file of a change on its way; gives root and targets as it says that they were
+/// published.
+fn rewritten(pending: &PendingChange, change: impl FnOnce(&mut Value)) -> PendingChange {
     let mut value = serde_json::to_value(pending).unwrap();
     change(&mut value);
-    Pending::from_json(&json(&value)).unwrap()
+    PendingChange::from_json(&json(&value)).unwrap()
 }
 
 fn text<'v>(value: &'v mut Value, part: &str, name: &str) -> &'v mut Value {
     value.get_mut(part).unwrap().get_mut(name).unwrap()
 }
 
-fn refusal(pending: &Pending, root: &[u8]) -> String {
+fn refusal(pending: &PendingChange, root: &[u8]) -> String {
     let error = pending.describe_alone(root).unwrap_err();
     assert!(error.hint().unwrap().contains("--compare"), "{error}");
     let text = error.to_string();
-    let start = "what the pending file says was published cannot be believed: ";
+    let start = "the pending file cannot be trusted about what was published: ";
     assert!(text.starts_with(start), "{text}");
     text.replace(start, "")
 }
@@ -47,7 +48,7 @@ fn a_key_that_the_file_says_was_there_before_is_not_hidden_from_who_signs() {
     });
     assert_eq!(
         refusal(&file, &world.root),
-        "its root is version 1, and does not come from the trusted one, version 1"
+        "its root, version 1, does not follow from the trusted root, version 1"
     );
     // A later version of the root does not help, nor the change as if it made a new remote.
     let file = rewritten(&honest, |file| {
@@ -134,7 +135,7 @@ fn a_file_is_believed_by_roots_that_lead_to_its_own() {
     let message = refusal(&honest, third.as_bytes());
     assert_eq!(
         message,
-        "its root is version 2, and does not come from the trusted one, version 3"
+        "its root, version 2, does not follow from the trusted root, version 3"
     );
     let mut editor = world.editor();
     editor.renew("targets").unwrap();
@@ -168,7 +169,7 @@ fn who_signs_a_channel_sees_what_machines_will_do() {
         .unwrap();
     editor.put(&target, &json(&next)).unwrap();
     let pending = editor.sign_partial(&world.keys(&[])).unwrap();
-    let told = |pending: &Pending| {
+    let told = |pending: &PendingChange| {
         let lines = pending.describe_alone(&world.root).unwrap();
         lines[1..].join("\n")
     };

@@ -100,7 +100,7 @@ fn stolen_online_keys_cannot_sign_software() {
     thief.seal();
     assert_eq!(
         machine.refuses(&thief.head()),
-        "role 'targets' is not signed as it must be: 0 valid signature(s) of its keys, and it needs 1"
+        "role 'targets' is not signed as it must be: it has 0 valid signature(s) by its keys and needs 1"
     );
 }
 
@@ -127,9 +127,9 @@ fn fast_forward_by_stolen_online_keys_ends_with_their_rotation() {
     world.head = thief.head();
     let error = world.editor().sign(&world.keys(&["build"])).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("is in wrong hands; run `layerset trust rotate REMOTE snapshot timestamp`"),
+        error.to_string().contains(
+            "is in the wrong hands; run `layerset trust rotate REMOTE snapshot timestamp`"
+        ),
         "{error}"
     );
 
@@ -145,7 +145,7 @@ fn fast_forward_by_stolen_online_keys_ends_with_their_rotation() {
     machine.verify(&recovered).unwrap();
     let message = machine.refuses(&thief.head());
     assert!(
-        message.starts_with("role 'timestamp' is not signed as it must be: 0 valid"),
+        message.starts_with("role 'timestamp' is not signed as it must be: it has 0 valid"),
         "{message}"
     );
     // From here versions count again.
@@ -155,7 +155,8 @@ fn fast_forward_by_stolen_online_keys_ends_with_their_rotation() {
     assert!(machine.refuses(&before).contains("older state"));
 }
 
-/// Puts `bytes` bytes that mean nothing into what the snapshot says of the targets, and a name that nobody delegated.
+/// Puts `bytes` bytes that mean nothing into what the snapshot says of the targets, and a name that
+/// nobody delegated.
 fn bloated(world: &World, bytes: usize) -> Thief {
     let mut thief = Thief::new(world, &["build"]);
     thief.change("snapshot", |snapshot: &mut Snapshot| {
@@ -288,7 +289,7 @@ fn a_role_cannot_sign_for_another_name() {
     thief.seal();
     assert_eq!(
         machine.refuses(&thief.head()),
-        format!("role 'layer.nginx' signed '{name}', for which only role 'targets' may speak")
+        format!("role 'layer.nginx' signed '{name}', which only role 'targets' may sign")
     );
 }
 
@@ -307,7 +308,7 @@ fn the_targets_role_cannot_sign_what_it_delegated() {
     thief.seal();
     assert_eq!(
         machine.refuses(&thief.head()),
-        format!("role 'targets' signed '{name}', for which only role 'layer.nginx' may speak")
+        format!("role 'targets' signed '{name}', which only role 'layer.nginx' may sign")
     );
 }
 
@@ -334,7 +335,7 @@ fn a_team_cannot_sign_with_the_key_of_another() {
     thief.seal();
     assert_eq!(
         machine.refuses(&thief.head()),
-        "role 'layer.nginx' is not signed as it must be: 0 valid signature(s) of its keys, and it needs 1"
+        "role 'layer.nginx' is not signed as it must be: it has 0 valid signature(s) by its keys and needs 1"
     );
 }
 
@@ -360,7 +361,7 @@ fn a_document_signed_under_a_wrong_name_is_refused() {
     assert_eq!(
         error.to_string(),
         format!(
-            "'{target}' was signed under a wrong name: it says that it is release {} of layer 'base'",
+            "'{target}' was signed under a wrong name: it says it is release {} of layer 'base'",
             base.id
         )
     );
@@ -368,7 +369,7 @@ fn a_document_signed_under_a_wrong_name_is_refused() {
     assert!(
         error
             .to_string()
-            .ends_with("it says that it is channel 'layers/base/stable'"),
+            .ends_with("it says it is channel 'layers/base/stable'"),
         "{error}"
     );
 }
@@ -476,7 +477,7 @@ fn keys_that_were_revoked_sign_nothing_any_more() {
     thief.seal();
     assert_eq!(
         machine.refuses(&thief.head()),
-        "role 'layer.nginx' is not signed as it must be: 0 valid signature(s) of its keys, and it needs 1"
+        "role 'layer.nginx' is not signed as it must be: it has 0 valid signature(s) by its keys and needs 1"
     );
     // Nor do publishers sign with it by accident.
     let mut editor = world.editor();
@@ -535,7 +536,7 @@ fn a_root_is_rotated_by_the_old_and_the_new_key() {
     for machine in [&old, &late] {
         assert_eq!(
             machine.refuses(&thief.head()),
-            "version 3 of the root is not signed as it must be: 0 valid signature(s) of its keys, and it needs 1"
+            "version 3 of the root is not signed as it must be: it has 0 valid signature(s) by its keys and needs 1"
         );
     }
 }
@@ -561,6 +562,6 @@ fn two_of_three_keys_are_needed_where_the_threshold_says_so() {
     thief.seal_timestamp();
     assert_eq!(
         machine.refuses(&thief.head()),
-        "role 'image.web' is not signed as it must be: 1 valid signature(s) of its keys, and it needs 2"
+        "role 'image.web' is not signed as it must be: it has 1 valid signature(s) by its keys and needs 2"
     );
 }

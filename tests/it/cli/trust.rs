@@ -225,13 +225,13 @@ fn mistakes_are_told_before_anything_is_written() {
         .says(&["has no remote 'main'", "--root"]);
     at.trust("show DIR/nothing --root DIR/root.json")
         .expect(1)
-        .says(&["nothing was published to 'DIR/nothing' yet"]);
+        .says(&["nothing has been published to 'DIR/nothing' yet"]);
     at.trust("delegate REMOTE nginx --keys DIR/all")
         .expect(2)
         .says(&["write layers/NAME or images/NAME"]);
     at.trust("delegate REMOTE layers/nginx --key abc --keys DIR/all")
         .expect(3)
-        .says(&["'abc' is no public key"]);
+        .says(&["'abc' is not a public key"]);
     at.trust("delegate REMOTE layers/nginx --days 0 --keys DIR/all")
         .expect(2)
         .says(&["1 to 36500"]);
@@ -299,7 +299,7 @@ fn a_change_that_was_made_on_another_remote_is_not_signed() {
     at.trust("sign DIR/p.json --keys DIR/evil-keys --root DIR/root.json")
         .expect(3)
         .says(&[
-            "what the pending file says was published cannot be believed: its root is version 1",
+            "the pending file cannot be trusted about what was published: its root, version 1",
             "hint: name the root that its machines have with --root",
         ]);
     // The roots of the trust policy count where none is named.
@@ -322,15 +322,15 @@ fn a_change_that_was_made_on_another_remote_is_not_signed() {
 
 /// Signs what `edit` does with all keys, as if it were `days` days ago.
 fn edited(at: &Empty, days: i64, edit: impl FnOnce(&mut layerset::trust::Editor)) {
-    use layerset::remote::{Location, OpenOptions, open_writable};
-    use layerset::trust::{Editor, KeyStore, State, verify_to_edit};
+    use layerset::remote::{Location, RemoteOptions, open_writable};
+    use layerset::trust::{Editor, KeyStore, TrustState, verify_to_edit};
     let dir = at.dir.path();
     let location = Location::Directory(dir.join("remote"));
-    let remote = open_writable(&location, &OpenOptions::default()).unwrap();
+    let remote = open_writable(&location, &RemoteOptions::default()).unwrap();
     let head = remote.read_head(8 << 20).unwrap().unwrap();
     let root = std::fs::read(dir.join("root.json")).unwrap();
     let disk = std::sync::Arc::new(layerset::durable::RealDisk);
-    let state = State::open(disk, &dir.join("editor")).unwrap();
+    let state = TrustState::open(disk, &dir.join("editor")).unwrap();
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     let now = i64::try_from(since.as_secs()).unwrap() - days * 86_400;
     let verified = verify_to_edit(&head.bytes, &root, &state, now).unwrap();

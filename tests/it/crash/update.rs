@@ -17,9 +17,9 @@ use layerset::format::release::ChannelName;
 use layerset::remote;
 use layerset::store::{self, FsckOptions, Repository};
 use layerset::time::{Clock as _, SystemClock};
-use layerset::transfer::{FollowOptions, MachineId, Origins, PullOptions, Quiet, Turn};
+use layerset::transfer::{FollowOptions, MachineId, NoProgress, Origins, PullOptions, Turn};
 use layerset::tree::Tree;
-use layerset::trust::State;
+use layerset::trust::TrustState;
 
 use super::disk::{Fault, FaultyDisk};
 use crate::deploy::{note, unmount_below};
@@ -176,7 +176,7 @@ impl Scene {
             recompress: None,
             recompose: true,
             cancel: &GO_ON,
-            progress: &Quiet,
+            progress: &NoProgress,
             waiting: store::LockWait {
                 patience: Duration::from_secs(60),
                 tell: &|_| {},
@@ -189,7 +189,7 @@ impl Scene {
                 from: None,
                 states: self.live().join("repo/trust"),
                 disk: Arc::clone(disk),
-                open: remote::OpenOptions::default(),
+                open: remote::RemoteOptions::default(),
                 now: SystemClock.now_sec(),
             },
             turn: Turn::Wait,
@@ -251,7 +251,7 @@ impl Scene {
         };
         let damaged = repository.fsck(options).unwrap().damaged;
         assert_eq!(damaged, [], "{context}");
-        let state = State::open(disk, &self.live().join("repo/trust/main")).unwrap();
+        let state = TrustState::open(disk, &self.live().join("repo/trust/main")).unwrap();
         let at = At {
             runs,
             follows: status.channel.unwrap().serial,

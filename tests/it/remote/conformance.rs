@@ -2,7 +2,7 @@
 
 use std::sync::Barrier;
 
-use layerset::remote::{OpenOptions, Remote, RemoteError, WritableRemote};
+use layerset::remote::{Remote, RemoteError, RemoteOptions, WritableRemote};
 
 use super::servers::{Registry, S3_KEY, S3_SECRET, S3Server, WebServer};
 use super::{digest, noise, options, put, put_as, read, reader, writer};
@@ -13,7 +13,7 @@ struct Subject<'a> {
     read: String,
     /// Where it is written: for a web server, the directory behind it.
     write: String,
-    options: &'a OpenOptions,
+    options: &'a RemoteOptions,
 }
 
 impl Subject<'_> {
@@ -127,7 +127,7 @@ fn the_head_is_replaced_only_by_who_saw_it(subject: &Subject<'_>) {
         .replace_head(b"four", Some(&one.revision))
         .unwrap_err();
     let meanwhile = format!(
-        "somebody else published to '{}' meanwhile",
+        "somebody else has published to '{}' in the meantime",
         writer.location()
     );
     assert_eq!(error.to_string(), meanwhile);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use layerset::remote::{Location, Mirrors, OpenOptions, Remote, RemoteError, open};
+use layerset::remote::{Location, Mirrors, Remote, RemoteError, RemoteOptions, open};
 use layerset::sha256::Sha256;
 
 use super::servers::{Step, WebServer};
@@ -12,8 +12,8 @@ use super::{digest, noise, options, put, read, reader, writer};
 use crate::support::{AT_ONCE, Nobody};
 
 /// As strict as a test that should not take long.
-fn strict() -> OpenOptions {
-    OpenOptions {
+fn strict() -> RemoteOptions {
+    RemoteOptions {
         connect_timeout: Duration::from_secs(1),
         stall_timeout: Duration::from_millis(1500),
         minimum_rate: 100,
@@ -42,7 +42,7 @@ fn say(head: &str, body: &[u8]) -> Step {
 /// Reads bytes 10 to 19 of a blob, or the head, from a server that does this to every request; returns what is said of it.
 fn fate(step: &Step, head: bool) -> String {
     let (server, _, blob, _dir) = serving(std::iter::repeat_n(step.clone(), 8));
-    let once = OpenOptions {
+    let once = RemoteOptions {
         attempts: 1,
         ..strict()
     };
@@ -233,7 +233,7 @@ fn a_read_that_breaks_continues_from_the_byte_that_arrived() {
         Step::Cut(2 << 20),
         Step::Cut(50),
     ]);
-    let options = OpenOptions {
+    let options = RemoteOptions {
         attempts: 3,
         ..strict()
     };
@@ -266,7 +266,7 @@ fn a_redirect_within_the_host_is_followed() {
 fn an_interrupt_ends_a_wait_at_once() {
     let (server, _, blob, _dir) = serving([Step::Silent]);
     let cancel = Arc::new(AtomicBool::new(false));
-    let options = OpenOptions {
+    let options = RemoteOptions {
         cancel: cancel.clone(),
         stall_timeout: 10 * AT_ONCE,
         rate_window: 10 * AT_ONCE,
@@ -289,7 +289,7 @@ fn an_interrupt_ends_a_wait_at_once() {
 fn a_mirror_that_dies_in_the_middle_costs_nothing() {
     let (first, bytes, blob, _dir) = serving([Step::Cut(1000)]);
     let (second, _, _, _other) = serving([]);
-    let options = OpenOptions {
+    let options = RemoteOptions {
         attempts: 1,
         ..strict()
     };

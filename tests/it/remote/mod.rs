@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Seek as _, Write as _};
 
 use layerset::remote::{
-    Environment, OpenOptions, Remote, RemoteError, WritableRemote, open, open_writable,
+    Environment, Remote, RemoteError, RemoteOptions, WritableRemote, open, open_writable,
 };
 use layerset::sha256::Sha256;
 use sha2::Digest as _;
@@ -45,19 +45,19 @@ fn read(
     Ok(bytes)
 }
 
-fn reader(location: &str, options: &OpenOptions) -> Box<dyn Remote> {
+fn reader(location: &str, options: &RemoteOptions) -> Box<dyn Remote> {
     open(&location.parse().unwrap(), options).unwrap()
 }
 
-fn writer(location: &str, options: &OpenOptions) -> Box<dyn WritableRemote> {
+fn writer(location: &str, options: &RemoteOptions) -> Box<dyn WritableRemote> {
     open_writable(&location.parse().unwrap(), options).unwrap()
 }
 
 /// Options with an environment of their own: what the person who runs the tests has set must not count.
-fn options<'a>(environment: impl IntoIterator<Item = (&'a str, &'a str)>) -> OpenOptions {
-    OpenOptions {
+fn options<'a>(environment: impl IntoIterator<Item = (&'a str, &'a str)>) -> RemoteOptions {
+    RemoteOptions {
         environment: Environment::of_pairs(environment),
-        ..OpenOptions::default()
+        ..RemoteOptions::default()
     }
 }
 

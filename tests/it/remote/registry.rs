@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use layerset::remote::{
-    Artifact, Counted, OpenOptions, Remark, Remote as _, RemoteError, WritableRemote as _,
+    Artifact, CountingRemote, RemarkHandler, Remote as _, RemoteError, RemoteOptions,
+    WritableRemote as _,
 };
 
 use super::servers::{Registry, Step, WebServer};
@@ -90,9 +91,9 @@ fn a_claim_that_somebody_left_counts_for_ten_minutes_only() {
     ask(&registry.host, "PUT", &path, &body);
     let cancel = Arc::new(AtomicBool::new(false));
     let said = Arc::new(Mutex::new(Vec::new()));
-    let options = OpenOptions {
+    let options = RemoteOptions {
         cancel: cancel.clone(),
-        remark: Remark(Arc::new({
+        remark: RemarkHandler(Arc::new({
             let said = Arc::clone(&said);
             move |text| said.lock().unwrap().push(text.to_owned())
         })),
@@ -191,7 +192,7 @@ fn a_small_head_costs_one_request_and_a_big_one_two() {
     else {
         return;
     };
-    let remote = Counted::new(writer(
+    let remote = CountingRemote::new(writer(
         &format!("oci://{}/web", registry.host),
         &options([]),
     ));

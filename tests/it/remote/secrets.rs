@@ -1,6 +1,6 @@
 //! Credentials: where they are found, who gets them, and that they never show.
 
-use layerset::remote::{OpenOptions, Remote as _, RemoteError, open};
+use layerset::remote::{Remote as _, RemoteError, RemoteOptions, open};
 
 use super::servers::{Registry, S3_KEY, S3_SECRET, S3Server, Step, WebServer};
 use super::{digest, noise, options, put, read, reader, writer};
@@ -129,7 +129,7 @@ fn s3_over_a_network_in_the_clear_must_be_asked_for() {
     ] {
         let endpoint = (name, "http://store.example.org");
         let error = open(&location, &options([endpoint])).err().unwrap();
-        let expected = "'s3://layers/x' is no location of a remote: its endpoint, from AWS_ENDPOINT_URL, is plain http; AWS_ALLOW_HTTP=true allows that";
+        let expected = "'s3://layers/x' is not the location of a remote: its endpoint, from AWS_ENDPOINT_URL, is plain http; AWS_ALLOW_HTTP=true allows that";
         assert_eq!(error.to_string(), expected);
         assert!(open(&location, &options([endpoint, ("AWS_ALLOW_HTTP", "true")])).is_ok());
     }
@@ -254,7 +254,7 @@ fn a_blob_from_elsewhere_comes_without_credentials_going_there() {
         format!("307 There\r\nlocation: {}/blob", elsewhere.url),
         Vec::new(),
     ));
-    let known = OpenOptions {
+    let known = RemoteOptions {
         attempts: 1,
         ..options([("REGISTRY_AUTH_FILE", config.to_str().unwrap())])
     };

@@ -1,7 +1,7 @@
 //! What channels say after several publications: who wins, what is staged, given up and forgotten.
 
 use layerset::format::release::{Channel, Kind};
-use layerset::transfer::{Catalogue as _, Publication, Quiet, What, publish};
+use layerset::transfer::{Catalogue as _, NoProgress, Publication, ReleaseSubject, publish};
 
 use super::world::*;
 
@@ -13,17 +13,17 @@ fn publishers_to_two_channels_lose_nothing_and_of_two_to_one_the_second_is_told(
     let (first, second) = (build(&a, 1), build(&b, 2));
     let beta = "images/web/beta".parse().unwrap();
     let (mut one, mut two) = (Ledger::read(&remote), Ledger::read(&remote));
-    let of_one = publication(&a, &remote, &one, What::Image(first), &stable());
-    let of_two = publication(&b, &remote, &two, What::Image(second), &beta);
-    let late = publication(&b, &remote, &two, What::Image(second), &stable());
+    let of_one = publication(&a, &remote, &one, ReleaseSubject::Image(first), &stable());
+    let of_two = publication(&b, &remote, &two, ReleaseSubject::Image(second), &beta);
+    let late = publication(&b, &remote, &two, ReleaseSubject::Image(second), &stable());
     let mut three = Ledger::read(&remote);
-    publish(&remote, &mut one, &of_one, &Quiet).unwrap();
-    let outcome = publish(&remote, &mut two, &of_two, &Quiet).unwrap();
+    publish(&remote, &mut one, &of_one, &NoProgress).unwrap();
+    let outcome = publish(&remote, &mut two, &of_two, &NoProgress).unwrap();
     assert_eq!(outcome.retries, 1);
-    let error = publish(&remote, &mut three, &late, &Quiet).unwrap_err();
+    let error = publish(&remote, &mut three, &late, &NoProgress).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains("'images/web/stable' was pointed at"),
+        text.contains("somebody else has pointed channel 'images/web/stable'"),
         "{text}"
     );
     let ledger = Ledger::read(&remote);
@@ -42,11 +42,17 @@ fn an_older_release_is_published_only_with_a_reason() {
     publish_image(&publisher, &remote, first);
     publish_image(&publisher, &remote, build(&publisher, 2));
     let mut ledger = Ledger::read(&remote);
-    let mut back = publication(&publisher, &remote, &ledger, What::Image(first), &stable());
-    let error = publish(&remote, &mut ledger, &back, &Quiet).unwrap_err();
+    let mut back = publication(
+        &publisher,
+        &remote,
+        &ledger,
+        ReleaseSubject::Image(first),
+        &stable(),
+    );
+    let error = publish(&remote, &mut ledger, &back, &NoProgress).unwrap_err();
     assert!(error.to_string().contains("release 1 is older"), "{error}");
     back.downgrade = Some("2 eats disks".to_owned());
-    publish(&remote, &mut ledger, &back, &Quiet).unwrap();
+    publish(&remote, &mut ledger, &back, &NoProgress).unwrap();
     let channel = Ledger::read(&remote).channel(&stable()).unwrap().unwrap();
     assert_eq!(channel.release.image(), first);
     assert_eq!(channel.downgrade.unwrap().from, 2);
@@ -60,9 +66,15 @@ fn point(
     how: impl FnOnce(&mut Publication),
 ) -> Channel {
     let mut ledger = Ledger::read(remote);
-    let mut publication = publication(publisher, remote, &ledger, What::Image(id), &stable());
+    let mut publication = publication(
+        publisher,
+        remote,
+        &ledger,
+        ReleaseSubject::Image(id),
+        &stable(),
+    );
     how(&mut publication);
-    publish(remote, &mut ledger, &publication, &Quiet).unwrap();
+    publish(remote, &mut ledger, &publication, &NoProgress).unwrap();
     Ledger::read(remote).channel(&stable()).unwrap().unwrap()
 }
 
@@ -132,9 +144,15 @@ fn old_releases_are_forgotten_with_the_layers_that_no_listed_image_needs() {
         if version == 2 {
             channel.channel = "kept".to_owned();
         }
-        let mut next = publication(&publisher, &remote, &ledger, What::Image(id), &channel);
+        let mut next = publication(
+            &publisher,
+            &remote,
+            &ledger,
+            ReleaseSubject::Image(id),
+            &channel,
+        );
         next.keep = 2;
-        publish(&remote, &mut ledger, &next, &Quiet).unwrap();
+        publish(&remote, &mut ledger, &next, &NoProgress).unwrap();
     }
     let ledger = Ledger::read(&remote);
     let images = ledger.releases(Kind::Image, "web").unwrap();
@@ -168,9 +186,15 @@ fn while_some_image_cannot_be_read_others_publish_and_no_layer_is_forgotten() {
         let id = build(&publisher, version);
         let mut ledger = Ledger::read(&remote);
         ledger.unreadable = unreadable.map(str::to_owned);
-        let mut next = publication(&publisher, &remote, &ledger, What::Image(id), &stable());
+        let mut next = publication(
+            &publisher,
+            &remote,
+            &ledger,
+            ReleaseSubject::Image(id),
+            &stable(),
+        );
         next.keep = 1;
-        publish(&remote, &mut ledger, &next, &layerset::transfer::Quiet).unwrap();
+        publish(&remote, &mut ledger, &next, &layerset::transfer::NoProgress).unwrap();
         let layers = Ledger::read(&remote).releases(Kind::Layer, "app").unwrap();
         layers.len()
     };

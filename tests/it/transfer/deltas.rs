@@ -1,7 +1,7 @@
 //! Updates by deltas, of which some are damaged, gone, or start from what is damaged.
 
 use layerset::format::release::Kind;
-use layerset::transfer::{Catalogue as _, How};
+use layerset::transfer::{Catalogue as _, Delivery};
 
 use super::world::*;
 use super::{is_clean, part, stable_of};
@@ -63,7 +63,7 @@ fn an_update_by_deltas_takes_one_request_for_each_layer_and_little_more_than_the
     let base = part(&report, "base");
     assert_eq!(
         (base.how, base.fallback_objects),
-        (How::Delta, 0),
+        (Delivery::Delta, 0),
         "{report:?}"
     );
     // Ten bytes of each of four files of 400 kB changed; their names did too.
@@ -153,7 +153,7 @@ fn a_delta_that_starts_from_what_cannot_be_read_is_done_without() {
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, b"rotten").unwrap();
     let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
-    assert_eq!(part(&report, "base").how, How::Packs);
+    assert_eq!(part(&report, "base").how, Delivery::Packs);
     assert_eq!(stable_of(&machine), second);
 }
 
@@ -169,7 +169,7 @@ fn a_delta_whose_base_is_gone_falls_back_and_says_what_that_cost() {
     let part = part(&report, "base");
     assert_eq!(
         (part.how, part.fallback_objects),
-        (How::Delta, 1),
+        (Delivery::Delta, 1),
         "{report:?}"
     );
     assert!(report.fallback_bytes > 400_000, "{report:?}");

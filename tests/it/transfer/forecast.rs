@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use layerset::transfer::{How, PullForecast, PullOptions};
+use layerset::transfer::{Delivery, PullForecast, PullOptions};
 
 use super::deltas::two_versions;
 use super::world::*;
@@ -41,7 +41,7 @@ fn assert_comes_true(
         (report.bytes_fetched, requests),
         "{forecast:?} {report:?}"
     );
-    let hows = |names: Vec<(&str, How)>| format!("{names:?}");
+    let hows = |names: Vec<(&str, Delivery)>| format!("{names:?}");
     let forecast_parts = forecast.parts.iter().map(|part| (&*part.name, part.how));
     let pulled_parts = report.parts.iter().map(|part| (&*part.name, part.how));
     assert_eq!(hows(forecast_parts.collect()), hows(pulled_parts.collect()));
@@ -65,12 +65,12 @@ fn a_forecast_says_what_a_pull_fetches_and_changes_nothing() {
     };
     let fresh = open(&dir.path().join("fresh"));
     let full = assert_comes_true(&fresh, &remote, &by_delta);
-    assert!(full.parts.iter().all(|part| part.how == How::Packs));
+    assert!(full.parts.iter().all(|part| part.how == Delivery::Packs));
     assert!(full.bytes > 2_400_000, "{full:?}");
 
     let updated = machine("updated");
     let small = assert_comes_true(&updated, &remote, &by_delta);
-    assert!(small.parts.iter().all(|part| part.how == How::Delta));
+    assert!(small.parts.iter().all(|part| part.how == Delivery::Delta));
     assert!(small.bytes < 20_000, "{small:?}");
     let nothing = assert_comes_true(&updated, &remote, &by_delta);
     assert_eq!((nothing.bytes, nothing.requests), (0, 0));
@@ -114,6 +114,6 @@ fn an_image_whose_layers_come_by_deltas_is_reckoned_by_its_packs() {
     };
     let forecast = assert_comes_true(&machine, &remote, &options);
     let image = forecast.parts.last().unwrap();
-    assert_eq!(image.how, How::Packs);
+    assert_eq!(image.how, Delivery::Packs);
     assert!(image.bytes > 0 && image.bytes < 10_000, "{forecast:?}");
 }

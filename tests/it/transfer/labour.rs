@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use layerset::transfer::{How, Progress, PullOptions};
+use layerset::transfer::{Delivery, PullOptions, TransferProgress};
 use layerset::tree::Tree;
 
 use super::is_clean;
@@ -56,7 +56,7 @@ fn kernel(version: u32) -> Files {
 /// Interrupts when deltas are applied.
 struct Impatient(AtomicBool);
 
-impl Progress for Impatient {
+impl TransferProgress for Impatient {
     fn phase(&self, what: &str, _: Option<u64>) {
         if what == "applying deltas" {
             self.0.store(true, Ordering::Relaxed);
@@ -132,7 +132,7 @@ fn what_is_long_to_compress_again_is_fetched_over_a_fast_line() {
         let part = part.unwrap().clone();
         assert_eq!(
             (part.how, part.fallback_objects),
-            (How::Delta, 0),
+            (Delivery::Delta, 0),
             "{part:?}"
         );
         part

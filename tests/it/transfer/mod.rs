@@ -9,7 +9,7 @@ pub mod world;
 use layerset::format::release::Kind;
 use layerset::store::{FsckOptions, RefName};
 use layerset::transfer::{
-    Catalogue as _, Fetched, How, PullOptions, PullReport, TransferError, pull,
+    Catalogue as _, Delivery, PullOptions, PullReport, PulledPart, TransferError, pull,
 };
 use world::*;
 
@@ -25,7 +25,7 @@ pub fn is_clean(repository: &layerset::store::Repository) {
 }
 
 /// Returns the part of a report that a layer or an image is.
-fn part<'a>(report: &'a PullReport, name: &str) -> &'a Fetched {
+fn part<'a>(report: &'a PullReport, name: &str) -> &'a PulledPart {
     let mut parts = report.parts.iter();
     parts.find(|part| part.name == name).unwrap()
 }
@@ -46,7 +46,7 @@ fn an_image_that_was_published_arrives_whole_and_the_next_one_costs_what_changed
     let outcome = publish_image(&publisher, &remote, first);
     assert!(outcome.changed);
     let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
-    assert!(report.parts.iter().all(|part| part.how == How::Packs));
+    assert!(report.parts.iter().all(|part| part.how == Delivery::Packs));
     remote.asked_once();
     let full = report.bytes_fetched;
     assert!(full > 2_400_000, "{full}");
@@ -303,7 +303,7 @@ fn a_changed_file_is_published_without_the_tree_of_the_image() {
     let report = pull_stable(&machine, &remote, &pull_options()).unwrap();
     assert!(report.bytes_fetched < 6_000, "{report:?}");
     assert!(
-        report.parts.iter().all(|part| part.how != How::Packs),
+        report.parts.iter().all(|part| part.how != Delivery::Packs),
         "{report:?}"
     );
     pull_stable(&fresh, &remote, &packs).unwrap();

@@ -18,12 +18,13 @@ use layerset::format::{
 };
 use layerset::id::{BuildKey, ImageId, LayerId};
 use layerset::path::RelPath;
-use layerset::remote::{Head, Remote, RemoteError, Revision, Sink, WritableRemote};
+use layerset::remote::{BlobSink, Head, Remote, RemoteError, Revision, WritableRemote};
 use layerset::sha256::Sha256;
 use layerset::store::{LockWait, RefName, Repository, RepositoryOptions};
 use layerset::transfer::{
-    Catalogue, Change, Outcome, PrepareOptions, Publication, PullForecast, PullOptions, PullReport,
-    Quiet, Signer, TransferError, What, forecast, prepare, publish, pull,
+    Catalogue, DocumentChanges, NoProgress, PrepareOptions, Publication, PublishOutcome,
+    PullForecast, PullOptions, PullReport, ReleaseSubject, Signer, TransferError, forecast,
+    prepare, publish, pull,
 };
 use layerset::tree::{Changeset, Inode, Tree};
 use layerset::trust::TrustError;
@@ -102,7 +103,7 @@ impl Remote for MemoryRemote {
         &self,
         blob: &Sha256,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        sink: &mut BlobSink<'_>,
     ) -> Result<(), RemoteError> {
         self.log.lock().unwrap().push((*blob, range.clone()));
         let Some(mut bytes) = self.blobs.lock().unwrap().get(blob).cloned() else {
@@ -259,7 +260,7 @@ impl Signer for Ledger<'_> {
         self
     }
 
-    fn commit(&mut self, change: &Change) -> Result<(), TransferError> {
+    fn commit(&mut self, change: &DocumentChanges) -> Result<(), TransferError> {
         let mut contents = self.contents.clone();
         for (name, text) in &change.0 {
             match text {
@@ -435,7 +436,7 @@ pub fn prepare_options() -> PrepareOptions<'static> {
         threads: 2,
         now: 1_800_000_000,
         cancel: &GO_ON,
-        progress: &Quiet,
+        progress: &NoProgress,
     }
 }
 
@@ -443,7 +444,7 @@ pub fn publication(
     repository: &Repository,
     remote: &MemoryRemote,
     ledger: &Ledger<'_>,
-    what: What,
+    what: ReleaseSubject,
     channel: &ChannelName,
 ) -> Publication {
     let options = prepare_options();
@@ -460,10 +461,20 @@ pub fn publication(
 }
 
 /// Publishes an image to a channel.
-pub fn publish_image(repository: &Repository, remote: &MemoryRemote, id: ImageId) -> Outcome {
+pub fn publish_image(
+    repository: &Repository,
+    remote: &MemoryRemote,
+    id: ImageId,
+) -> PublishOutcome {
     let mut ledger = Ledger::read(remote);
-    let publication = publication(repository, remote, &ledger, What::Image(id), &stable());
-    publish(remote, &mut ledger, &publication, &Quiet).unwrap()
+    let publication = publication(
+        repository,
+        remote,
+        &ledger,
+        ReleaseSubject::Image(id),
+        &stable(),
+    );
+    publish(remote, &mut ledger, &publication, &NoProgress).unwrap()
 }
 
 pub fn pull_options() -> PullOptions<'static> {
@@ -474,7 +485,7 @@ pub fn pull_options() -> PullOptions<'static> {
         recompress: None,
         recompose: true,
         cancel: &GO_ON,
-        progress: &Quiet,
+        progress: &NoProgress,
         waiting: LockWait {
             patience: Duration::from_secs(60),
             tell: &|_| {},

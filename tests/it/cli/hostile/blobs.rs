@@ -173,19 +173,19 @@ fn every_wrong_answer_is_refused_in_one_sentence_and_harms_nothing() {
       error: 'URL' has no blob DIGEST
       hint: this mirror is incomplete: try another, or publish again
     padded in front [status 4]
-      error: what 'URL' sent of blob DIGEST is damaged: its index has another digest
+      error: blob DIGEST from 'URL' is damaged: its index has another digest
       hint: nothing was taken over; try a mirror, or --from another place
     one bit [status 4]
-      error: what 'URL' sent of blob DIGEST is damaged: its index has another digest
+      error: blob DIGEST from 'URL' is damaged: its index has another digest
       hint: nothing was taken over; try a mirror, or --from another place
     zeroes [status 4]
-      error: what 'URL' sent of blob DIGEST is damaged: its index has another digest
+      error: blob DIGEST from 'URL' is damaged: its index has another digest
       hint: nothing was taken over; try a mirror, or --from another place
     swapped [status 4]
-      error: what 'URL' sent of blob DIGEST is damaged: its index has another digest
+      error: blob DIGEST from 'URL' is damaged: its index has another digest
       hint: nothing was taken over; try a mirror, or --from another place
     recompressed [status 4]
-      error: what 'URL' sent of blob DIGEST is damaged: its index has another digest
+      error: blob DIGEST from 'URL' is damaged: its index has another digest
       hint: nothing was taken over; try a mirror, or --from another place
     missing [status 1]
       error: 'URL' has no blob DIGEST
@@ -212,7 +212,7 @@ fn every_wrong_answer_is_refused_in_one_sentence_and_harms_nothing() {
       error: 'URL' answers wrongly: it redirects to http://N.N.N.N, another server, of blob DIGEST
       hint: this server, or one on the way to it, is broken or hostile: try a mirror
     redirected to a file [status 1]
-      error: 'URL' answers wrongly: it redirects to a 'file:' address, which is no server, of blob DIGEST
+      error: 'URL' answers wrongly: it redirects to a 'file:' address, which is not a server, of blob DIGEST
       hint: this server, or one on the way to it, is broken or hostile: try a mirror
     stalled [status 1]
       error: 'URL' does not answer: no answer to a request for N s

@@ -158,7 +158,7 @@ fn who_steals_the_keys_of_the_build_server_cannot_choose_and_rotation_ends_it() 
     world
         .pull_on("seed", &from_owner)
         .expect(3)
-        .says(&["offers an older state than was seen before"]);
+        .says(&["offers an older state than the one seen before"]);
     world
         .trust("rotate", &honest, "timestamp snapshot")
         .expect(0);
@@ -215,7 +215,7 @@ fn a_publisher_does_not_build_on_a_head_that_somebody_put_back_or_changed() {
     altered.metadata.remove("targets.json").unwrap();
     let altered = encode_head(&altered).unwrap();
     for (bytes, said) in [
-        (&first, "offers an older state than was seen before"),
+        (&first, "offers an older state than the one seen before"),
         (&altered, "the remote's head lacks 'targets.json'"),
     ] {
         std::fs::write(&head, bytes).unwrap();
@@ -291,16 +291,16 @@ fn every_lie_about_what_is_signed_is_refused_in_words_that_say_what_happened() {
       error: 'images/web/channels/stable.json' was changed after it was signed
       hint: nothing was taken from there; try another mirror, and tell whoever runs this one
     arbitrary software: signed by somebody else [status 3]
-      error: role 'timestamp' is not signed as it must be: 0 valid signature(s) of its keys, and it needs 1
+      error: role 'timestamp' is not signed as it must be: it has 0 valid signature(s) by its keys and needs 1
       hint: nothing was taken from there; try another mirror, and tell whoever runs this one
     rollback: an older head [status 3]
-      error: the remote offers an older state than was seen before: role 'timestamp' has version 2, and version 3 was seen
+      error: the remote offers an older state than the one seen before: role 'timestamp' has version 2, but version 3 was seen
       hint: nothing was taken from there; a mirror that lags behind does this too: try another one, or later
     fast-forward: a version that nobody signed [status 3]
-      error: role 'timestamp' is not signed as it must be: 0 valid signature(s) of its keys, and it needs 1
+      error: role 'timestamp' is not signed as it must be: it has 0 valid signature(s) by its keys and needs 1
       hint: nothing was taken from there; try another mirror, and tell whoever runs this one
     indefinite freeze: a head that has expired [status 3]
-      error: role 'timestamp' expired at MOMENT, and this machine's clock says MOMENT: what the remote offers is stale since 33 day(s)
+      error: role 'timestamp' expired at MOMENT, and this machine's clock says MOMENT: the remote has been stale for 33 day(s)
       hint: whoever publishes there has to run `layerset trust refresh REMOTE`; a mirror may also serve an old state: try another; what is deployed is not touched
     a clock that is a year ahead [status 3]
       error: role 'timestamp' expired at MOMENT, and this machine's clock says MOMENT, which looks wrong: check the clock

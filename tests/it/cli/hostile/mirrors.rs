@@ -42,11 +42,11 @@ fn what_one_mirror_sends_wrong_comes_from_the_next() {
     for part in ran.json()["parts"].as_array().unwrap() {
         assert_ne!(part["how"], "packs", "{}", ran.transcript());
     }
-    insta::assert_snapshot!(masked(ran.stderr.trim()), @r#"what 'FIRST' sent of blob DIGEST is damaged: it has another digest: asking again"#);
+    insta::assert_snapshot!(masked(ran.stderr.trim()), @r#"blob DIGEST from 'FIRST' is damaged: it has another digest: asking again"#);
     let ran = pull(&world, "packs", &[&first, &second], "--no-deltas").expect(0);
     world.has_release("packs", 2);
     assert!(
-        ran.stderr.starts_with("what 'FIRST' sent of blob "),
+        ran.stderr.starts_with("blob ") && ran.stderr.contains(" from 'FIRST' is damaged"),
         "{}",
         ran.stderr
     );
@@ -85,7 +85,7 @@ fn when_every_mirror_is_wrong_all_are_named_with_the_blob() {
     let ran = pull(&world, "m", &[first, second, third], "--quiet").expect(4);
     world.has_release("m", 1);
     insta::assert_snapshot!(masked(ran.stderr.trim()), @r#"
-    error: what 'SECOND' and 'THIRD' and 'FIRST' sent of blob DIGEST is damaged: its index has another digest
+    error: blob DIGEST from 'SECOND' and 'THIRD' and 'FIRST' is damaged: its index has another digest
     hint: nothing was taken over; try a mirror, or --from another place
     "#);
 }
@@ -110,7 +110,7 @@ fn a_head_that_is_wrong_or_old_on_one_mirror_is_taken_from_the_next() {
     world.has_release("m", 2);
     insta::assert_snapshot!(masked(ran.stderr.trim()), @r#"
     'FIRST' is left out: the remote's head lacks 'images/web/channels/stable.json'
-    'SECOND' is left out: the remote offers an older state than was seen before: role 'timestamp' has version 2, and version 3 was seen
+    'SECOND' is left out: the remote offers an older state than the one seen before: role 'timestamp' has version 2, but version 3 was seen
     "#);
     // Blobs are asked of the one that was right.
     assert_eq!((blobs_asked(first), blobs_asked(second)), (0, 0));
@@ -129,7 +129,7 @@ fn a_head_that_is_wrong_or_old_on_one_mirror_is_taken_from_the_next() {
     insta::assert_snapshot!(masked(text.trim()), @r#"
     error: none of the 3 mirrors can be used
     caused by: 'NOBODY' does not answer: no connection: Connection refused (os error 111)
-    caused by: 'SECOND': the remote offers an older state than was seen before: role 'timestamp' has version 2, and version 3 was seen
+    caused by: 'SECOND': the remote offers an older state than the one seen before: role 'timestamp' has version 2, but version 3 was seen
     caused by: 'FIRST': the remote's head lacks 'images/web/channels/stable.json'
     hint: what arrived is kept: run the command again, or name mirrors in the trust policy
     "#);

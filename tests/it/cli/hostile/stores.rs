@@ -206,7 +206,7 @@ fn of_two_publishers_to_one_channel_the_second_is_told_who_was_first() {
     let (start, store, ran) = overtaken("stable", "stable");
     let ran = ran.expect(3);
     insta::assert_snapshot!(ran.stderr.trim(), @r#"
-    error: channel 'images/web/stable' was pointed at b3:15b33fcad5a2a5b9b2cdda0272abd24536ea6eac40520df3e4cd19af76bce9a6 by somebody else meanwhile
+    error: somebody else has pointed channel 'images/web/stable' at b3:15b33fcad5a2a5b9b2cdda0272abd24536ea6eac40520df3e4cd19af76bce9a6 in the meantime
     hint: look at what is there now; the same command publishes on top of it
     "#);
     let pulled = run(&start.world, "machine", &start.pull, &store.endpoint).expect(0);

@@ -172,13 +172,13 @@ fn a_remote_is_trusted_by_the_machines_authorities_and_refused_with_the_reason()
     // A machine without authorities: nothing behind TLS, and what is not.
     refuse("bare", &right, "/nowhere");
     insta::assert_snapshot!(told.join("\n"), @r#"
-    stranger: error: 'FRONT' cannot be trusted: no authority that this machine knows answers for its certificate
+    stranger: error: 'FRONT' cannot be trusted: no authority that this machine knows has signed its certificate
     hint: if that server is yours, make its authority known to this machine (ca-certificates), or name its file in SSL_CERT_FILE
     other-name: error: 'FRONT' cannot be trusted: its certificate is for DnsName("other.example")
     hint: name the remote as its certificate does
     expired: error: 'FRONT' cannot be trusted: its certificate has expired, or the clock of this machine is wrong
     hint: set the clock, or have the certificate renewed
-    bare: error: 'FRONT' cannot be trusted: no authority that this machine knows answers for its certificate
+    bare: error: 'FRONT' cannot be trusted: no authority that this machine knows has signed its certificate
     hint: if that server is yours, make its authority known to this machine (ca-certificates), or name its file in SSL_CERT_FILE
     "#);
     pull(&world, "bare-plain", &server.url, "/nowhere").expect(0);

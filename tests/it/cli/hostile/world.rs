@@ -9,11 +9,11 @@ use std::time::Instant;
 use layerset::durable::RealDisk;
 use layerset::format::release::{ChannelName, Kind};
 use layerset::id::ImageId;
-use layerset::remote::OpenOptions;
+use layerset::remote::RemoteOptions;
 use layerset::store::Repository;
-use layerset::transfer::{Authority, Signing, TransferError};
+use layerset::transfer::{HeadSigner, SigningAuthority, TransferError};
 use layerset::tree::Tree;
-use layerset::trust::{Editor, KeyStore, State};
+use layerset::trust::{Editor, KeyStore, TrustState};
 
 pub use super::mirror::{Fate, Mirror, copy, honest, listing, masked, numberless};
 use crate::remote::servers::{Seen, Step, WebServer};
@@ -287,19 +287,19 @@ impl World {
         edit: &mut dyn FnMut(&mut Editor) -> Result<(), TransferError>,
     ) {
         let location = dir.to_str().unwrap().parse().unwrap();
-        let remote = layerset::remote::open_writable(&location, &OpenOptions::default()).unwrap();
+        let remote = layerset::remote::open_writable(&location, &RemoteOptions::default()).unwrap();
         let memory = tempfile::tempdir().unwrap();
-        let state = State::open(Arc::new(RealDisk), &memory.path().join("s")).unwrap();
+        let state = TrustState::open(Arc::new(RealDisk), &memory.path().join("s")).unwrap();
         let keys = KeyStore::open(&self.path("keys")).unwrap();
         let root = std::fs::read(self.path("root.json")).unwrap();
-        let authority = Authority {
+        let authority = SigningAuthority {
             remote: remote.as_ref(),
             root: &root,
             state: &state,
             keys: &keys,
             now,
         };
-        Signing::open(authority).unwrap().edit(edit).unwrap();
+        HeadSigner::open(authority).unwrap().edit(edit).unwrap();
     }
 
     /// Lets a machine that has release 1 pull from a server that does what the rule says to a changed copy of the remote.

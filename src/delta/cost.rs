@@ -1,5 +1,5 @@
-//! What a delta costs its receiver: some files are long to compress again, and quicker to fetch
-//! over a fast line.
+//! What a delta costs its receiver: some files take long to compress again, and are quicker to
+//! fetch over a fast link.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use crate::codec::Coding;
 use crate::format::delta::{DeltaObject, Extent, Piece};
 use crate::id::ObjectId;
 
-/// Bytes a second that one core compresses again, about, as measured on files of Debian packages.
+/// About how many bytes a second one core compresses, measured on files of Debian packages.
 const XZ_RATE: f64 = 3e6;
 const GZIP_RATE: f64 = 20e6;
 
@@ -27,19 +27,19 @@ fn zstd_rate(level: u8) -> f64 {
 
 /// An object that has to be compressed again.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Laborious {
+pub struct RecompressionCost {
     /// The object.
     pub id: ObjectId,
     /// Its size in bytes.
     pub size: u64,
-    /// The seconds that one core takes for it, about.
+    /// About how many seconds one core takes for it.
     pub seconds: f64,
 }
 
 impl Delta<'_> {
     /// Returns the objects that have to be compressed again, with what that costs.
-    pub fn laborious(&self) -> Vec<Laborious> {
-        let coded = self.index().objects.iter().map(|object| Laborious {
+    pub fn recompression_costs(&self) -> Vec<RecompressionCost> {
+        let coded = self.index().objects.iter().map(|object| RecompressionCost {
             id: object.id,
             size: object.size,
             seconds: seconds(object),
@@ -57,14 +57,14 @@ impl Delta<'_> {
         let index = self.index();
         let is_absent: Vec<bool> = index.bases.iter().map(absent).collect();
         let mut found = BTreeSet::new();
-        // Objects mostly stand behind those that they are made of, but nobody vouches for that:
-        // until no more are found.
+        // Objects mostly come after those that they are made of, but nothing guarantees that: this
+        // goes on until no more are found.
         loop {
             let before = found.len();
             let needs = |extent: &Extent| match self.source(extent) {
-                Source::Base(base) => is_absent.get(base) == Some(&true),
-                Source::Made(id) => others.contains(&id) || found.contains(&id),
-                Source::Unknown => false,
+                ExtentSource::Base(base) => is_absent.get(base) == Some(&true),
+                ExtentSource::Made(id) => others.contains(&id) || found.contains(&id),
+                ExtentSource::Unknown => false,
             };
             let frames = index.frames.iter();
             let frames: Vec<bool> = frames.map(|frame| frame.prefix.iter().any(needs)).collect();
@@ -82,16 +82,16 @@ impl Delta<'_> {
         }
     }
 
-    fn source(&self, extent: &Extent) -> Source {
+    fn source(&self, extent: &Extent) -> ExtentSource {
         let index = self.index();
         let Ok(number) = usize::try_from(extent.source) else {
-            return Source::Unknown;
+            return ExtentSource::Unknown;
         };
         match number.checked_sub(index.bases.len()) {
-            None => Source::Base(number),
+            None => ExtentSource::Base(number),
             Some(made) => match index.objects.get(made) {
-                Some(object) => Source::Made(object.id),
-                None => Source::Unknown,
+                Some(object) => ExtentSource::Made(object.id),
+                None => ExtentSource::Unknown,
             },
         }
     }
@@ -120,12 +120,12 @@ impl Delta<'_> {
 }
 
 /// What an extent is of.
-enum Source {
+enum ExtentSource {
     /// A base, by its number.
     Base(usize),
     /// An object that the delta makes.
     Made(ObjectId),
-    /// Nothing that the index has: applying the delta refuses it.
+    /// Not in the index: applying the delta refuses it.
     Unknown,
 }
 

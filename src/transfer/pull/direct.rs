@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use super::super::TransferError;
 use super::super::fetch::{Fetcher, Ranges};
 use super::super::unpack::Packs;
-use super::PullOptions;
-use super::by_delta::threads;
 use super::plan::PullPlan;
-use crate::delta::{Delta, Laborious};
+use super::{PullOptions, threads};
+use crate::delta::{Delta, RecompressionCost};
 use crate::format::pack::Digest;
 use crate::format::release::PackRef;
 use crate::id::ObjectId;
@@ -18,9 +17,9 @@ use crate::id::ObjectId;
 /// The least gap that is tried: below it, requests cost more than bytes.
 const LEAST_GAP: u64 = 4 << 10;
 
-/// Objects that are fetched rather than made.
+/// Objects that are fetched in full because that is quicker than making them.
 #[derive(Default)]
-pub struct Quicker {
+pub struct DirectFetches {
     /// The objects.
     pub objects: BTreeSet<ObjectId>,
     /// The gap at which to join ranges, in bytes, so that they cost what was reckoned; `None` for
@@ -33,13 +32,15 @@ pub struct Quicker {
 /// The indexes of all packs that a pull may want, read at once when the first delta asks.
 pub(super) struct Indexes {
     wanted: Vec<PackRef>,
-    /// None where they cannot be read: the deltas alone may do.
+    /// The inner `None` means that they cannot be read; the deltas may be enough.
     packs: Option<Option<Packs>>,
 }
 
 impl Indexes {
     pub(super) fn of(plan: &PullPlan) -> Self {
-        let packs = plan.lacking().flat_map(|(_, part)| &part.release.packs);
+        let packs = plan
+            .missing_parts()
+            .flat_map(|(_, part)| &part.release.packs);
         Self {
             wanted: packs.copied().collect(),
             packs: None,
@@ -59,33 +60,33 @@ impl Indexes {
     }
 }
 
-/// Chooses the objects that are fetched sooner than they are compressed again.
+/// Chooses the objects that are quicker to fetch than to compress again.
 ///
-/// Only so many that the delta and they are no more than a full download: no update may be larger
+/// Together with the delta they are never larger than a full download: no update may cost more
 /// than that.
-pub(super) fn quicker(
+pub(super) fn direct_fetches(
     delta: &Delta<'_>,
     bytes: u64,
     indexes: &mut Indexes,
     fetcher: &Fetcher<'_>,
     options: &PullOptions<'_>,
-) -> Result<Quicker, TransferError> {
-    let rate = match (options.recompress, fetcher.line.rate()) {
-        (Some(true), _) | (None, None) => return Ok(Quicker::default()),
+) -> Result<DirectFetches, TransferError> {
+    let rate = match (options.recompress, fetcher.link.rate()) {
+        (Some(true), _) | (None, None) => return Ok(DirectFetches::default()),
         (Some(false), _) => f64::INFINITY,
         (None, Some(rate)) => rate as f64,
     };
     let cores = threads() as f64;
-    let mut worth = delta.laborious();
-    // Clearly quicker: the rates are estimates.
+    let mut worth = delta.recompression_costs();
+    // Only what is clearly quicker: the rates are estimates.
     worth.retain(|object| object.seconds / cores > 1.5 * object.size as f64 / rate);
     if worth.is_empty() {
-        return Ok(Quicker::default());
+        return Ok(DirectFetches::default());
     }
     let Some(packs) = indexes.get(fetcher)? else {
-        return Ok(Quicker::default());
+        return Ok(DirectFetches::default());
     };
-    // What arrived in an earlier try counts as well, or that try's choice would not be found again.
+    // Bytes of an earlier try count too, or the same choice would not come out again.
     let cost = |ids: &BTreeSet<ObjectId>, gap: u64| {
         let digests: BTreeSet<Digest> = ids.iter().map(|id| *id.as_bytes()).collect();
         let (plan, lacking) = packs.plan(&digests);
@@ -93,13 +94,13 @@ pub(super) fn quicker(
         let bytes: u64 = ranges.map(|range| range.end - range.start).sum();
         lacking.is_empty().then_some(bytes)
     };
-    let usual = options.gap_on(&fetcher.line);
+    let usual = options.gap_on(&fetcher.link);
     let room = match options.recompress {
         Some(_) => u64::MAX,
         None => {
             let all = delta.objects().map(|(id, _)| *id).collect();
             let Some(full) = cost(&all, usual) else {
-                return Ok(Quicker::default());
+                return Ok(DirectFetches::default());
             };
             full.saturating_sub(bytes)
         }
@@ -114,12 +115,12 @@ pub(super) fn quicker(
 /// serves for all, those that gain most for their bytes. `cost` says what a set costs with a gap;
 /// `None` when it cannot be fetched.
 fn choose(
-    mut worth: Vec<Laborious>,
+    mut worth: Vec<RecompressionCost>,
     usual: u64,
     room: u64,
     cost: impl Fn(&BTreeSet<ObjectId>, u64) -> Option<u64>,
-) -> Quicker {
-    let gain = |object: &Laborious| object.seconds / object.size.max(1) as f64;
+) -> DirectFetches {
+    let gain = |object: &RecompressionCost| object.seconds / object.size.max(1) as f64;
     worth.sort_by(|a, b| {
         let by_gain = gain(b).partial_cmp(&gain(a)).unwrap_or(Ordering::Equal);
         by_gain.then(a.id.cmp(&b.id))
@@ -131,9 +132,9 @@ fn choose(
     let mut gap = usual;
     loop {
         match cost(&all, gap) {
-            None => return Quicker::default(),
+            None => return DirectFetches::default(),
             Some(bytes) if bytes <= room => {
-                return Quicker {
+                return DirectFetches {
                     objects: all,
                     gap: Some(gap),
                     ranges: Ranges::new(),
@@ -152,7 +153,7 @@ fn choose(
             _ => not = count,
         }
     }
-    Quicker {
+    DirectFetches {
         objects: first(fits),
         gap: (fits > 0).then_some(gap),
         ranges: Ranges::new(),
@@ -164,8 +165,8 @@ mod tests {
     use super::*;
 
     /// Objects of 100 bytes each, of which later ones take longer.
-    fn objects(count: u8) -> Vec<Laborious> {
-        let each = (0..count).map(|number| Laborious {
+    fn objects(count: u8) -> Vec<RecompressionCost> {
+        let each = (0..count).map(|number| RecompressionCost {
             id: ObjectId::of(&[number]),
             size: 100,
             seconds: f64::from(number) + 1.0,
@@ -173,38 +174,50 @@ mod tests {
         each.collect()
     }
 
-    /// Each costs its size and as much again of what lies between as the gap lets in.
+    /// Each costs its size, and the bytes between that the gap lets in.
     fn cost(ids: &BTreeSet<ObjectId>, gap: u64) -> Option<u64> {
         Some(ids.len() as u64 * (100 + gap))
     }
 
     #[test]
     fn all_are_taken_with_the_gap_that_is_usual_where_there_is_room() {
-        let quicker = choose(objects(10), 1 << 20, u64::MAX, cost);
-        assert_eq!((quicker.objects.len(), quicker.gap), (10, Some(1 << 20)));
+        let direct_fetches = choose(objects(10), 1 << 20, u64::MAX, cost);
+        assert_eq!(
+            (direct_fetches.objects.len(), direct_fetches.gap),
+            (10, Some(1 << 20))
+        );
     }
 
     #[test]
     fn narrower_gaps_are_tried_before_anything_is_left_out() {
         let room = 10 * (100 + (1 << 16));
-        let quicker = choose(objects(10), 1 << 20, room, cost);
-        assert_eq!((quicker.objects.len(), quicker.gap), (10, Some(1 << 16)));
+        let direct_fetches = choose(objects(10), 1 << 20, room, cost);
+        assert_eq!(
+            (direct_fetches.objects.len(), direct_fetches.gap),
+            (10, Some(1 << 16))
+        );
     }
 
     #[test]
     fn what_gains_most_is_taken_where_there_is_no_room_for_all() {
         let room = 3 * (100 + LEAST_GAP) + 50;
-        let quicker = choose(objects(10), 1 << 20, room, cost);
+        let direct_fetches = choose(objects(10), 1 << 20, room, cost);
         let best: BTreeSet<ObjectId> = (7..10).map(|number| ObjectId::of(&[number])).collect();
-        assert_eq!((quicker.objects, quicker.gap), (best, Some(LEAST_GAP)));
+        assert_eq!(
+            (direct_fetches.objects, direct_fetches.gap),
+            (best, Some(LEAST_GAP))
+        );
     }
 
     #[test]
     fn nothing_is_taken_where_there_is_no_room_or_no_pack() {
-        let quicker = choose(objects(10), 1 << 20, 10, cost);
-        assert_eq!((quicker.objects.len(), quicker.gap), (0, None));
+        let direct_fetches = choose(objects(10), 1 << 20, 10, cost);
+        assert_eq!(
+            (direct_fetches.objects.len(), direct_fetches.gap),
+            (0, None)
+        );
         let none = |_: &BTreeSet<ObjectId>, _| None;
-        let quicker = choose(objects(10), 64, u64::MAX, none);
-        assert!(quicker.objects.is_empty());
+        let direct_fetches = choose(objects(10), 64, u64::MAX, none);
+        assert!(direct_fetches.objects.is_empty());
     }
 }

@@ -1,51 +1,56 @@
-//! A remote that was found trustworthy: its head is verified, and of several mirrors the first good one is taken.
+//! Connecting to a remote: the head of the first good mirror, verified.
 
-use super::{Catalogue, Progress, TransferError};
+use super::{Catalogue, TransferError, TransferProgress};
 use crate::format::MAX_HEAD_BYTES;
 use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
-use crate::remote::{Counted, Mirrors, Remote as _, RemoteError};
-use crate::trust::{State, TrustError, Verified, verify};
+use crate::remote::{CountingRemote, Mirrors, Remote as _, RemoteError};
+use crate::trust::{TrustError, TrustState, Verified, verify};
 
 /// A remote, and what is signed on it.
-pub struct Source {
+pub struct VerifiedRemote {
     /// Where blobs come from.
-    pub remote: Counted<Mirrors>,
+    pub remote: CountingRemote<Mirrors>,
     /// What is signed.
     pub verified: Verified,
     /// The head, as it was read.
     pub head: Vec<u8>,
 }
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for VerifiedRemote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Source({})", self.remote.location())
+        write!(f, "VerifiedRemote({})", self.remote.location())
     }
 }
 
-/// How a remote is looked at: by which root, with what is remembered of it, and when.
-pub struct Looking<'a> {
+/// How to verify a remote: by which root, with what is remembered of it, and at which time.
+pub struct ConnectOptions<'a> {
     /// The trusted root.
     pub root: &'a [u8],
     /// What is remembered.
-    pub state: &'a State,
+    pub state: &'a TrustState,
     /// When it is, in seconds since 1970.
     pub now: i64,
-    /// Reads all documents that are going to be needed: a mirror that lacks one, or changed it, is left out.
+    /// Reads all documents that will be needed: a mirror that lacks one, or has changed one, is
+    /// left out.
     pub needs: &'a dyn Fn(&Verified) -> Result<(), TransferError>,
-    /// Is told what is wrong with mirrors that are left out.
-    pub progress: &'a dyn Progress,
+    /// Hears what is wrong with the mirrors that are left out.
+    pub progress: &'a dyn TransferProgress,
 }
 
-/// Reads the heads of `mirrors` in turn until one is verified and has what is needed. One that is no newer than what is
-/// remembered may be behind: it is taken when no other mirror has a newer one.
-pub fn connect(mirrors: Mirrors, looking: &Looking<'_>) -> Result<Source, TransferError> {
-    let remote = Counted::new(mirrors);
-    looking.progress.phase("asking the remote", None);
+/// Reads the heads of `mirrors` in turn until one is verified and has what is needed. A head that
+/// is no newer than the remembered one may be behind: it is taken only if no mirror has a newer
+/// one.
+pub fn connect(
+    mirrors: Mirrors,
+    options: &ConnectOptions<'_>,
+) -> Result<VerifiedRemote, TransferError> {
+    let remote = CountingRemote::new(mirrors);
+    options.progress.phase("asking the remote", None);
     let mut rounds = 0;
     loop {
-        let mut failures = match ask_all(&remote, looking)? {
-            Asked::Head(read) => return Ok(source(remote, *read, looking)),
-            Asked::Failed(failures) => failures,
+        let mut failures = match ask_all(&remote, options)? {
+            MirrorAnswers::Head(read) => return Ok(source(remote, *read, options)),
+            MirrorAnswers::Failed(failures) => failures,
         };
         rounds += 1;
         let may_pass = |(_, error): &(String, TransferError)| {
@@ -68,14 +73,17 @@ pub fn connect(mirrors: Mirrors, looking: &Looking<'_>) -> Result<Source, Transf
     }
 }
 
-/// What came of asking every mirror once.
-enum Asked {
+/// The result of asking every mirror once.
+enum MirrorAnswers {
     Head(Box<(Vec<u8>, Verified)>),
     /// What is wrong with each, by location.
     Failed(Vec<(String, TransferError)>),
 }
 
-fn ask_all(remote: &Counted<Mirrors>, looking: &Looking<'_>) -> Result<Asked, TransferError> {
+fn ask_all(
+    remote: &CountingRemote<Mirrors>,
+    options: &ConnectOptions<'_>,
+) -> Result<MirrorAnswers, TransferError> {
     let mut failures: Vec<(String, TransferError)> = Vec::new();
     let mut known: Option<(usize, (Vec<u8>, Verified))> = None;
     for index in remote.inner().order() {
@@ -83,16 +91,16 @@ fn ask_all(remote: &Counted<Mirrors>, looking: &Looking<'_>) -> Result<Asked, Tr
             .inner()
             .get(index)
             .map_or(String::new(), |mirror| mirror.location().to_owned());
-        match look(remote, index, looking) {
+        match look(remote, index, options) {
             Ok(read) if read.1.is_news() || remote.places() == 1 => {
                 if let Some((behind, _)) = &known {
                     let place = remote.inner().get(*behind).map_or("", |m| m.location());
                     let remark =
                         format!("'{place}' is behind '{location}', which is asked instead");
-                    looking.progress.remark(&remark);
+                    options.progress.remark(&remark);
                     remote.inner().demote(*behind);
                 }
-                return Ok(Asked::Head(Box::new(read)));
+                return Ok(MirrorAnswers::Head(Box::new(read)));
             }
             Ok(read) if known.is_none() => known = Some((index, read)),
             Ok(_) => {}
@@ -101,38 +109,38 @@ fn ask_all(remote: &Counted<Mirrors>, looking: &Looking<'_>) -> Result<Asked, Tr
                 failures.push((location, error));
                 if let Some((location, error)) = failures.last().filter(|_| remote.places() > 1) {
                     let remark = format!("'{location}' is left out: {error}");
-                    looking.progress.remark(&remark);
+                    options.progress.remark(&remark);
                 }
             }
             Err(error) => return Err(error),
         }
     }
     Ok(match known {
-        Some((_, read)) => Asked::Head(Box::new(read)),
-        None => Asked::Failed(failures),
+        Some((_, read)) => MirrorAnswers::Head(Box::new(read)),
+        None => MirrorAnswers::Failed(failures),
     })
 }
 
 fn look(
-    remote: &Counted<Mirrors>,
+    remote: &CountingRemote<Mirrors>,
     index: usize,
-    looking: &Looking<'_>,
+    options: &ConnectOptions<'_>,
 ) -> Result<(Vec<u8>, Verified), TransferError> {
     let head = read(remote, index)?;
-    let verified = verify(&head, looking.root, looking.state, looking.now)?;
-    (looking.needs)(&verified)?;
+    let verified = verify(&head, options.root, options.state, options.now)?;
+    (options.needs)(&verified)?;
     Ok((head, verified))
 }
 
 fn source(
-    remote: Counted<Mirrors>,
+    remote: CountingRemote<Mirrors>,
     (head, verified): (Vec<u8>, Verified),
-    looking: &Looking<'_>,
-) -> Source {
+    options: &ConnectOptions<'_>,
+) -> VerifiedRemote {
     if let Some(warning) = verified.clock_warning() {
-        looking.progress.remark(&format!("warning: {warning}"));
+        options.progress.remark(&format!("warning: {warning}"));
     }
-    Source {
+    VerifiedRemote {
         remote,
         verified,
         head,
@@ -154,7 +162,7 @@ fn is_of_mirror(error: &TransferError) -> bool {
     }
 }
 
-fn read(remote: &Counted<Mirrors>, index: usize) -> Result<Vec<u8>, TransferError> {
+fn read(remote: &CountingRemote<Mirrors>, index: usize) -> Result<Vec<u8>, TransferError> {
     let head = remote.read_head_of(index, MAX_HEAD_BYTES)?;
     let head = head.ok_or_else(|| TransferError::Unpublished {
         location: remote

@@ -1,38 +1,40 @@
-//! What a machine knows before it looks at a head: the root that it was given, and what it remembers.
+//! What a machine knows before it looks at a head: the root that it was given, and what it
+//! remembers.
 
 use sha2::{Digest as _, Sha256};
 use tough::schema::{Role as _, Root, Signed};
 
 use super::TrustError;
-use super::state::Remembered;
+use super::state::StoredMetadata;
 
 /// Where a verification starts from.
-pub(super) struct Past {
+pub(super) struct StartingPoint {
     /// The root that the machine was given.
     pub(super) trusted: String,
     /// The newest root that is trusted.
-    pub(super) start: String,
-    /// What counts of what is remembered.
-    pub(super) remembered: Option<Remembered>,
+    pub(super) root: String,
+    /// The remembered metadata that still applies.
+    pub(super) remembered: Option<StoredMetadata>,
     /// Whether the machine was given the root of another remote than the one that it remembers.
     pub(super) is_other_remote: bool,
 }
 
-impl Past {
-    /// Starts from the newest root that was verified, not from the one that the machine was given: seen from there, keys of
-    /// the timestamp that were rotated long ago would look rotated now, and tough would forget the versions that it saw.
+impl StartingPoint {
+    /// Starts from the newest root that was verified, not from the one that the machine was given:
+    /// seen from there, keys of the timestamp that were rotated long ago would look rotated now,
+    /// and tough would forget the versions that it saw.
     pub(super) fn of(
         trusted_root: &[u8],
-        remembered: Option<Remembered>,
+        remembered: Option<StoredMetadata>,
     ) -> Result<Self, TrustError> {
         let fail = |error: std::str::Utf8Error| TrustError::TrustedRoot {
             reason: error.to_string(),
         };
         let trusted = std::str::from_utf8(trusted_root).map_err(fail)?.to_owned();
-        let root = root_of(&trusted)?;
-        let version = root.version.get();
+        let given = root_of(&trusted)?;
+        let version = given.version.get();
         let own = Self {
-            start: trusted.clone(),
+            root: trusted.clone(),
             trusted,
             remembered: None,
             is_other_remote: false,
@@ -41,10 +43,10 @@ impl Past {
             return Ok(own);
         };
         let newest = known.roots.keys().next_back().copied().unwrap_or(0);
-        if known.roots.get(&version) == Some(&digest(&root)?) {
-            let start = known.files.get("root.json").unwrap_or(&own.start).clone();
+        if known.roots.get(&version) == Some(&digest(&given)?) {
+            let root = known.files.get("root.json").unwrap_or(&own.root).clone();
             return Ok(Self {
-                start,
+                root,
                 remembered: Some(known),
                 ..own
             });

@@ -2,45 +2,28 @@
 
 use std::io::{self, Write};
 
-use super::DeltaError;
-use super::apply::{Run, Unpacked};
-use super::extents::Extents;
+use super::extents::ExtentReader;
+use super::run::{ApplyRun, MakeFailure, UnpackedFrame, cannot_read};
 use crate::codec::Recompressor;
 use crate::format::delta::{DeltaObject, Piece};
-use crate::id::ObjectId;
-
-pub(super) fn cannot_read(id: &ObjectId, error: &io::Error) -> String {
-    format!("it needs {id}, which cannot be read: {error}")
-}
-
-pub(super) enum Failure {
-    Object(String),
-    All(DeltaError),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Object(error.to_string())
-    }
-}
 
 /// One object on its way.
-pub(super) struct Making<'m, 'r, 'a, 'c> {
-    pub(super) run: &'m Run<'r, 'a>,
+pub(super) struct ObjectMaker<'m, 'r, 'a, 'c> {
+    pub(super) run: &'m ApplyRun<'r, 'a>,
     /// How far the fresh data is used.
     pub(super) fresh: u64,
-    pub(super) extents: &'m mut Extents<'c>,
-    pub(super) unpacked: &'m mut Option<Unpacked>,
+    pub(super) extents: &'m mut ExtentReader<'c>,
+    pub(super) unpacked: &'m mut Option<UnpackedFrame>,
     pub(super) missing: Option<String>,
 }
 
-impl Making<'_, '_, '_, '_> {
+impl ObjectMaker<'_, '_, '_, '_> {
     pub(super) fn write(
         &mut self,
         object: &DeltaObject,
         out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        let mut out = Limited {
+    ) -> Result<(), MakeFailure> {
+        let mut out = LimitedWriter {
             out,
             left: object.size,
         };
@@ -57,14 +40,14 @@ impl Making<'_, '_, '_, '_> {
         Ok(())
     }
 
-    fn pieces(&mut self, pieces: &[Piece], out: &mut dyn Write) -> Result<(), Failure> {
+    fn pieces(&mut self, pieces: &[Piece], out: &mut dyn Write) -> Result<(), MakeFailure> {
         for piece in pieces {
             match piece {
                 Piece::Fresh(len) => self.fresh(*len, out)?,
                 Piece::Copy(extent) => {
-                    let place = self.run.place(extent)?;
-                    let copied = self.extents.copy(&place, out);
-                    copied.map_err(|error| Failure::Object(cannot_read(&place.id, &error)))?;
+                    let slice = self.run.locate(extent)?;
+                    let copied = self.extents.copy(&slice, out);
+                    copied.map_err(|error| MakeFailure::Object(cannot_read(&slice.id, &error)))?;
                 }
             }
         }
@@ -72,7 +55,7 @@ impl Making<'_, '_, '_, '_> {
     }
 
     /// Writes the next bytes of the fresh data.
-    fn fresh(&mut self, len: u64, out: &mut dyn Write) -> Result<(), Failure> {
+    fn fresh(&mut self, len: u64, out: &mut dyn Write) -> Result<(), MakeFailure> {
         let end = self.fresh + len;
         while self.fresh < end {
             let frames = &self.run.delta.frames;
@@ -95,7 +78,7 @@ impl Making<'_, '_, '_, '_> {
             let data = unpacked
                 .data
                 .as_ref()
-                .map_err(|reason| Failure::Object(reason.clone()))?;
+                .map_err(|reason| MakeFailure::Object(reason.clone()))?;
             let range = &frames[number].data;
             let until = end.min(range.end);
             out.write_all(
@@ -108,12 +91,12 @@ impl Making<'_, '_, '_, '_> {
 }
 
 /// Passes on no more bytes than an object may have.
-pub(super) struct Limited<'o> {
+pub(super) struct LimitedWriter<'o> {
     pub(super) out: &'o mut dyn Write,
     pub(super) left: u64,
 }
 
-impl Write for Limited<'_> {
+impl Write for LimitedWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.left = self
             .left

@@ -1,22 +1,23 @@
-//! What the line to a remote can do, measured while it is used.
+//! The delay and rate of the link to a remote, measured while it is used.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Taken for the rate of a line until enough arrived to know it: 100 Mbit/s, in bytes a second.
+/// Assumed rate of a link until enough arrived to measure it: 100 Mbit/s, in bytes a second.
 const USUAL_RATE: u64 = 12_500_000;
 
-/// Taken for the bandwidth-delay product before anything is known.
+/// Assumed bandwidth-delay product before anything is measured.
 const USUAL_BYTES: u64 = 128 << 10;
 
-/// Less than this says nothing about a rate.
+/// Fewer bytes say nothing about a rate.
 const TELLING_BYTES: u64 = 256 << 10;
 
-/// The delay and the rate of a line.
+/// The delay and the rate of a link.
 #[derive(Debug, Default)]
-pub struct Line {
-    /// The shortest time from a request to the first byte of its answer, in microseconds; 0 when unknown.
+pub struct LinkStats {
+    /// The shortest time from a request to the first byte of its answer, in microseconds; 0 when
+    /// unknown.
     delay: AtomicU64,
     /// The most bytes a second of any fetch; 0 when unknown.
     rate: AtomicU64,
@@ -24,14 +25,15 @@ pub struct Line {
     bytes: AtomicU64,
 }
 
-impl Line {
-    /// Starts with the rate that a file remembers: of a try that ended early, whose deltas are not fetched again.
+impl LinkStats {
+    /// Starts with the rate that a file remembers from a try that ended early: its deltas are not
+    /// fetched again, so they cannot be measured.
     pub fn remembered(file: &Path) -> Self {
-        let line = Self::default();
+        let link = Self::default();
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        line.rate
+        link.rate
             .store(text.parse().unwrap_or(0), Ordering::Relaxed);
-        line
+        link
     }
 
     /// Remembers the rate in a file; where that cannot be written, it is measured again.
@@ -51,7 +53,7 @@ impl Line {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes down how long the first byte of an answer took.
+    /// Records how long the first byte of an answer took.
     pub fn first_byte(&self, after: Duration) {
         let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1);
         let _ = self
@@ -61,7 +63,7 @@ impl Line {
             });
     }
 
-    /// Takes down how much arrived in which time.
+    /// Records how much arrived in which time.
     pub fn arrived(&self, bytes: u64, within: Duration) {
         if bytes >= TELLING_BYTES {
             let rate = bytes as f64 / within.as_secs_f64().max(1e-6);
@@ -77,8 +79,8 @@ impl Line {
         }
     }
 
-    /// Returns the bytes that arrive while one answer is on its way, 4 KiB to 8 MiB: so many may be fetched for nothing rather than
-    /// asked for apart.
+    /// Returns the bytes that arrive while one answer is on its way, 4 KiB to 8 MiB. It is quicker
+    /// to fetch a gap of that size than to make another request.
     pub fn delay_bytes(&self) -> u64 {
         let delay = self.delay.load(Ordering::Relaxed);
         if delay == 0 {
@@ -101,31 +103,31 @@ mod tests {
     fn a_try_that_goes_on_knows_the_rate_of_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("rate");
-        assert_eq!(Line::remembered(&file).rate(), None);
-        let line = Line::default();
-        line.remember(&file);
+        assert_eq!(LinkStats::remembered(&file).rate(), None);
+        let link = LinkStats::default();
+        link.remember(&file);
         assert!(!file.exists());
-        line.arrived(1 << 20, Duration::from_secs(1));
-        line.remember(&file);
-        assert_eq!(Line::remembered(&file).rate(), Some(1 << 20));
+        link.arrived(1 << 20, Duration::from_secs(1));
+        link.remember(&file);
+        assert_eq!(LinkStats::remembered(&file).rate(), Some(1 << 20));
         std::fs::write(&file, "nonsense").unwrap();
-        assert_eq!(Line::remembered(&file).rate(), None);
+        assert_eq!(LinkStats::remembered(&file).rate(), None);
     }
 
     #[test]
     fn a_gap_is_what_arrives_within_the_delay() {
-        let line = Line::default();
-        assert_eq!(line.delay_bytes(), USUAL_BYTES);
-        line.first_byte(Duration::from_millis(30));
-        line.first_byte(Duration::from_millis(20));
-        line.first_byte(Duration::from_millis(50));
-        assert_eq!(line.delay_bytes(), USUAL_RATE / 50);
+        let link = LinkStats::default();
+        assert_eq!(link.delay_bytes(), USUAL_BYTES);
+        link.first_byte(Duration::from_millis(30));
+        link.first_byte(Duration::from_millis(20));
+        link.first_byte(Duration::from_millis(50));
+        assert_eq!(link.delay_bytes(), USUAL_RATE / 50);
         // Too little to tell.
-        line.arrived(1000, Duration::from_secs(1));
-        assert_eq!(line.delay_bytes(), USUAL_RATE / 50);
-        line.arrived(1 << 20, Duration::from_secs(1));
-        assert_eq!(line.delay_bytes(), (1 << 20) / 50);
-        line.first_byte(Duration::from_micros(50));
-        assert_eq!(line.delay_bytes(), 4 << 10);
+        link.arrived(1000, Duration::from_secs(1));
+        assert_eq!(link.delay_bytes(), USUAL_RATE / 50);
+        link.arrived(1 << 20, Duration::from_secs(1));
+        assert_eq!(link.delay_bytes(), (1 << 20) / 50);
+        link.first_byte(Duration::from_micros(50));
+        assert_eq!(link.delay_bytes(), 4 << 10);
     }
 }
