@@ -50,8 +50,13 @@ impl Glob {
         if plain == self.text.len() {
             return rest.is_empty() || rest[0] == b'/';
         }
-        let parts: Vec<Part<'_>> = self.text.as_bytes().split(is_slash).map(Part::of).collect();
-        path_matches(&parts, path, Reach::AndBelow)
+        let parts: Vec<GlobPart<'_>> = self
+            .text
+            .as_bytes()
+            .split(is_slash)
+            .map(GlobPart::of)
+            .collect();
+        path_matches(&parts, path, MatchScope::AndBelow)
     }
 
     /// Orders patterns from the least to the most specific: more literal bytes, then fewer stars, then by text.
@@ -79,16 +84,16 @@ fn is_slash(byte: &u8) -> bool {
 
 /// One component of a path pattern.
 #[derive(Debug, Clone, Copy)]
-pub enum Part<'a> {
+pub enum GlobPart<'a> {
     /// This name.
     Name(&'a [u8]),
-    /// Names with stars: [`Syntax::Stars`].
+    /// Names with stars: [`GlobSyntax::Stars`].
     Stars(&'a [u8]),
     /// Any number of names; at the end of a pattern at least one, for `a/**` is what lies below `a`.
     Any,
 }
 
-impl<'a> Part<'a> {
+impl<'a> GlobPart<'a> {
     /// Reads one component of a pattern.
     pub fn of(text: &'a [u8]) -> Self {
         match text {
@@ -101,7 +106,7 @@ impl<'a> Part<'a> {
 
 /// What a path pattern stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum MatchScope {
     /// The paths that it matches.
     Itself,
     /// Those and everything below them.
@@ -109,7 +114,7 @@ pub enum Reach {
 }
 
 /// Says whether `path` matches a pattern of `parts`.
-pub fn path_matches(parts: &[Part<'_>], path: &[u8], reach: Reach) -> bool {
+pub fn path_matches(parts: &[GlobPart<'_>], path: &[u8], reach: MatchScope) -> bool {
     // reached[i]: the first i components of the pattern match the names seen so far.
     let mut reached = vec![false; parts.len() + 1];
     let mut next = reached.clone();
@@ -119,19 +124,19 @@ pub fn path_matches(parts: &[Part<'_>], path: &[u8], reach: Reach) -> bool {
         next.fill(false);
         for (i, part) in parts.iter().enumerate().filter(|(i, _)| reached[*i]) {
             match part {
-                Part::Any => {
+                GlobPart::Any => {
                     next[i] = true;
                     next[i + 1] |= i + 1 == parts.len();
                 }
-                Part::Name(expect) => next[i + 1] |= *expect == name,
-                Part::Stars(pattern) => {
-                    next[i + 1] |= name_matches(pattern, name, Syntax::Stars);
+                GlobPart::Name(expect) => next[i + 1] |= *expect == name,
+                GlobPart::Stars(pattern) => {
+                    next[i + 1] |= name_matches(pattern, name, GlobSyntax::Stars);
                 }
             }
         }
         skip_any(parts, &mut next);
         std::mem::swap(&mut reached, &mut next);
-        if reach == Reach::AndBelow && reached[parts.len()] {
+        if reach == MatchScope::AndBelow && reached[parts.len()] {
             return true;
         }
         if !reached.contains(&true) {
@@ -142,9 +147,9 @@ pub fn path_matches(parts: &[Part<'_>], path: &[u8], reach: Reach) -> bool {
 }
 
 /// Lets a `**` that is not the last component match no component at all.
-fn skip_any(parts: &[Part<'_>], reached: &mut [bool]) {
+fn skip_any(parts: &[GlobPart<'_>], reached: &mut [bool]) {
     for i in 0..parts.len().saturating_sub(1) {
-        if reached[i] && matches!(parts[i], Part::Any) {
+        if reached[i] && matches!(parts[i], GlobPart::Any) {
             reached[i + 1] = true;
         }
     }
@@ -152,7 +157,7 @@ fn skip_any(parts: &[Part<'_>], reached: &mut [bool]) {
 
 /// What is special in a pattern of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Syntax {
+pub enum GlobSyntax {
     /// `*` alone.
     Stars,
     /// `*`, `?`, `[...]` without character classes, and `\`, as in glob(7); a leading dot must be written out.
@@ -160,8 +165,8 @@ pub enum Syntax {
 }
 
 /// Matches one name, going back to the last star on a mismatch.
-pub fn name_matches(pattern: &[u8], name: &[u8], syntax: Syntax) -> bool {
-    let is_hidden = syntax == Syntax::Shell && name.starts_with(b".");
+pub fn name_matches(pattern: &[u8], name: &[u8], syntax: GlobSyntax) -> bool {
+    let is_hidden = syntax == GlobSyntax::Shell && name.starts_with(b".");
     if is_hidden && !pattern.starts_with(b".") && !pattern.starts_with(b"\\.") {
         return false;
     }
@@ -197,9 +202,9 @@ pub fn name_matches(pattern: &[u8], name: &[u8], syntax: Syntax) -> bool {
 }
 
 /// Matches one byte against the start of a pattern that is no star, and returns how much of the pattern that took.
-fn one(pattern: &[u8], byte: u8, syntax: Syntax) -> Option<usize> {
+fn one(pattern: &[u8], byte: u8, syntax: GlobSyntax) -> Option<usize> {
     match pattern {
-        [literal, ..] if syntax == Syntax::Stars => (*literal == byte).then_some(1),
+        [literal, ..] if syntax == GlobSyntax::Stars => (*literal == byte).then_some(1),
         [b'?', ..] => Some(1),
         [b'\\', literal, ..] => (*literal == byte).then_some(2),
         [b'[', rest @ ..] => match set(rest, byte) {
@@ -303,7 +308,7 @@ mod tests {
             (r"[\]]", "]", true),
             ("*a", "aaab", false),
         ] {
-            let found = name_matches(pattern.as_bytes(), name.as_bytes(), Syntax::Shell);
+            let found = name_matches(pattern.as_bytes(), name.as_bytes(), GlobSyntax::Shell);
             assert_eq!(found, expect, "'{pattern}' on '{name}'");
         }
         // Where stars alone are special, the rest stands for itself.
@@ -312,7 +317,7 @@ mod tests {
             ("[?]", "[?]", true),
             ("?", "a", false),
         ] {
-            let found = name_matches(pattern.as_bytes(), name.as_bytes(), Syntax::Stars);
+            let found = name_matches(pattern.as_bytes(), name.as_bytes(), GlobSyntax::Stars);
             assert_eq!(found, expect, "'{pattern}' on '{name}'");
         }
     }

@@ -7,7 +7,7 @@ use super::image::renumbered_since;
 use super::inputs::LayerInputs;
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Verdict, verdict};
-use crate::compose::{Composition, Found, Judgement, Member, Waived, judge, waive};
+use crate::compose::{Composition, Judgement, Member, MemberProblem, WaiverOutcome, judge, waive};
 use crate::format::{ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
@@ -70,7 +70,7 @@ pub(super) struct Looked {
     /// The composition, without its own findings.
     pub composition: Composition,
     /// What is news, sorted by layer and id, after the waivers.
-    pub waived: Waived,
+    pub waived: WaiverOutcome,
     /// What was so already when the layers were built.
     pub known: Vec<Finding>,
 }
@@ -113,13 +113,13 @@ impl Looked {
 /// Finds the layer that brought what is wrong with another one below it that stands where it was built: the lowest one with
 /// which it is so. Costs a composition for each layer above, where there is such a problem.
 fn blame(
-    found: &mut [Found],
+    found: &mut [MemberProblem],
     set: &CheckedSet,
     members: &[Member],
     composer: &Composer<'_>,
     transaction: &Transaction<'_>,
 ) -> Result<(), BuildError> {
-    let mut doubtful: Vec<&mut Found> = found
+    let mut doubtful: Vec<&mut MemberProblem> = found
         .iter_mut()
         .filter(|found| {
             let (own, above) = members[found.member..].split_at(1);

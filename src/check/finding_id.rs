@@ -164,15 +164,15 @@ impl PartialOrd for FindingId {
 /// Why a text is no id of a finding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is no id of a finding")]
-pub struct NoFindingId {
+pub struct ParseFindingIdError {
     /// The text.
     pub text: String,
 }
 
 impl FromStr for FindingId {
-    type Err = NoFindingId;
+    type Err = ParseFindingIdError;
 
-    fn from_str(text: &str) -> Result<Self, NoFindingId> {
+    fn from_str(text: &str) -> Result<Self, ParseFindingIdError> {
         let is_of = |kind: &FindingKind| {
             let rest = text.strip_prefix(kind.word());
             rest.is_some_and(|rest| rest.starts_with(':'))
@@ -180,7 +180,7 @@ impl FromStr for FindingId {
         let text = text.to_owned();
         match FindingKind::ALL.into_iter().find(is_of) {
             Some(kind) => Ok(Self { kind, text }),
-            None => Err(NoFindingId { text }),
+            None => Err(ParseFindingIdError { text }),
         }
     }
 }

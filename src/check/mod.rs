@@ -19,7 +19,7 @@ mod renumber;
 pub const CHECKS_VERSION: u32 = 1;
 
 pub use finding::{Finding, Severity, Verdict, verdict};
-pub use finding_id::{FindingId, FindingKind, NoFindingId};
+pub use finding_id::{FindingId, FindingKind, ParseFindingIdError};
 pub use owners::owners;
 pub use problem::{Problem, Subject, Weight};
 pub use renumber::{Renumbered, renumbered};

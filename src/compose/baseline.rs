@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Found, Member};
+use super::{Member, MemberProblem};
 use crate::check::{CHECKS_VERSION, FindingKind, Subject, Weight};
 use crate::format::Baseline;
 use crate::glob::Glob;
@@ -15,12 +15,16 @@ use crate::tree::{Inode, Node};
 /// `previous` is the same layer as it was built before. What is unchanged in it and had no problem
 /// then has been broken from outside: that is news, and stays news however often the layer is
 /// built, and by whichever checks it is looked at.
-pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) -> Baseline {
+pub fn baseline(
+    found: &[MemberProblem],
+    members: &[Member],
+    previous: Option<&Member>,
+) -> Baseline {
     let Some((member, below)) = members.split_last() else {
         return Baseline::default();
     };
     let is_base = below.is_empty();
-    let is_broken = |found: &&Found| {
+    let is_broken = |found: &&MemberProblem| {
         let was_sound = |previous: &&Member| previous.is_known() && !found.is_listed(previous);
         let was_broken = member
             .baseline
@@ -34,17 +38,17 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
     };
     // Packages are installed by their own tools, which leave nothing unmet: such a problem is never the normal state.
     // Nor is a database that cannot be read: it is said until it is repaired.
-    let is_normal = |found: &&Found| {
+    let is_normal = |found: &&MemberProblem| {
         let kind = found.problem.id.kind();
         is_base || !(kind.is_of_packages() || kind == FindingKind::Record)
     };
-    let is_new = |found: &&Found| !below.iter().any(|lower| found.is_listed(lower));
+    let is_new = |found: &&MemberProblem| !below.iter().any(|lower| found.is_listed(lower));
     let all_new = || found.iter().filter(is_new);
     let broken = all_new().filter(is_broken).collect();
-    let (problems, notes): (Vec<&Found>, Vec<&Found>) = all_new()
+    let (problems, notes): (Vec<&MemberProblem>, Vec<&MemberProblem>) = all_new()
         .filter(|found| is_normal(found) && !is_broken(found))
         .partition(|found| found.problem.weight == Weight::Grave);
-    let ids = |found: Vec<&Found>| {
+    let ids = |found: Vec<&MemberProblem>| {
         found
             .into_iter()
             .map(|found| found.problem.id.to_string())

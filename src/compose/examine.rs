@@ -12,14 +12,14 @@ use crate::tree::view::{ImageView as _, ViewError};
 
 /// A problem with the number of the member that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct MemberProblem {
     /// The problem.
     pub problem: Problem,
     /// Whose it is.
     pub member: usize,
 }
 
-impl Found {
+impl MemberProblem {
     /// Says whether it was so, and as bad, when a layer was built; of one whose baseline is not
     /// known that is never said.
     pub(super) fn is_listed(&self, member: &Member) -> bool {
@@ -44,13 +44,13 @@ pub fn examine(
     members: &[Member],
     transaction: &Transaction<'_>,
     index: &Index,
-) -> Result<Vec<Found>, ComposeError> {
+) -> Result<Vec<MemberProblem>, ComposeError> {
     let view = TreeView::new(&composition.tree, transaction, index);
     let problems = problems(composition, members, &view)?;
     view.remember();
-    let mut found: Vec<Found> = problems
+    let mut found: Vec<MemberProblem> = problems
         .into_iter()
-        .map(|problem| Found {
+        .map(|problem| MemberProblem {
             member: owner(&problem, composition, members),
             problem,
         })

@@ -34,9 +34,9 @@ pub trait Generate {
 
 /// Runs nothing: for trees in which nothing has to be generated.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct CannotGenerate;
+pub struct UnavailableGenerator;
 
-impl Generate for CannotGenerate {
+impl Generate for UnavailableGenerator {
     fn generate(
         &self,
         _: &Tree,
@@ -170,7 +170,7 @@ mod tests {
         file(&mut tree, "usr/share/icons/x/icon-theme.cache", 50);
         clear(&mut tree);
         assert_eq!(tree, bare);
-        assert!(fill(&mut tree, &transaction, &CannotGenerate).is_err());
+        assert!(fill(&mut tree, &transaction, &UnavailableGenerator).is_err());
         fill(&mut tree, &transaction, &Careless).unwrap();
         let cache = tree.get(b"usr/share/icons/x/icon-theme.cache").unwrap();
         assert_eq!(cache.mtime, Timestamp::from_sec(7));
@@ -178,6 +178,6 @@ mod tests {
         assert_eq!(tree.get(b"etc/passwd"), bare.get(b"etc/passwd"));
         assert_eq!(tree.len(), bare.len() + 1);
         let mut none = Tree::new();
-        fill(&mut none, &transaction, &CannotGenerate).unwrap();
+        fill(&mut none, &transaction, &UnavailableGenerator).unwrap();
     }
 }

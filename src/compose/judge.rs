@@ -4,7 +4,7 @@
 //! nothing. A grave one means that its layer must be rebuilt, if that layer stands on other layers
 //! than those it was built on; else building helps nobody, and the set is refused.
 
-use super::{Found, Member, watched};
+use super::{Member, MemberProblem, watched};
 use crate::check::{CHECKS_VERSION, Finding, FindingKind, Problem, Severity, Subject, Weight};
 
 /// Returns how bad it is that something of `member` does not hold in the set `members`.
@@ -26,8 +26,8 @@ pub struct Judgement {
 }
 
 /// Judges the problems of a set.
-pub fn judge(found: Vec<Found>, members: &[Member]) -> Judgement {
-    let (old, new): (Vec<Found>, Vec<Found>) =
+pub fn judge(found: Vec<MemberProblem>, members: &[Member]) -> Judgement {
+    let (old, new): (Vec<MemberProblem>, Vec<MemberProblem>) =
         found.into_iter().partition(|found| found.is_known(members));
     let news = new.into_iter().map(|found| {
         let severity = match found.problem.weight {
@@ -107,7 +107,7 @@ fn changed_below(member: &Member, members: &[Member]) -> Vec<Finding> {
         .collect()
 }
 
-fn finding(found: Found, severity: Severity, members: &[Member]) -> Finding {
+fn finding(found: MemberProblem, severity: Severity, members: &[Member]) -> Finding {
     let Problem {
         id,
         subject,

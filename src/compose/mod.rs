@@ -20,12 +20,12 @@ mod waive;
 mod tests;
 
 pub use baseline::{baseline, watched};
-pub use examine::{Found, examine};
-pub use generate::{CannotGenerate, Generate, GenerateError, clear, fill};
+pub use examine::{MemberProblem, examine};
+pub use generate::{Generate, GenerateError, UnavailableGenerator, clear, fill};
 pub use judge::{Judgement, judge};
 pub use member::Member;
 pub use view::TreeView;
-pub use waive::{Waived, waive};
+pub use waive::{WaiverOutcome, waive};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -35,8 +35,8 @@ use crate::id::ObjectId;
 use crate::layout::dpkg;
 use crate::materialise::{IdLookup as _, PasswdIds};
 use crate::merge::derive::ldsocache::{CacheEntry, LdSoCacheError};
-use crate::merge::packages::{Decision, Side, arbitrate};
-use crate::merge::{Applied, Blobs, MergeError, apply};
+use crate::merge::packages::{PackageDecision, Winner, arbitrate};
+use crate::merge::{ApplyReport, Blobs, MergeError, apply};
 use crate::path::RelPath;
 use crate::store::{Index, StoreError, Transaction};
 use crate::tree::view::ViewError;
@@ -197,21 +197,21 @@ fn needs_arbitration(tree: &Tree, changeset: &Changeset) -> bool {
 }
 
 /// Says which version of a package counts; dpkg's relations are checked with it.
-fn package_finding(layer: &str, decision: Decision) -> Finding {
-    let Decision {
+fn package_finding(layer: &str, decision: PackageDecision) -> Finding {
+    let PackageDecision {
         package,
         tree_version,
         layer_version,
         ..
     } = &decision;
     let (verb, hint) = match decision.winner {
-        Side::Tree => (
+        Winner::Tree => (
             "gives way to",
             format!(
                 "lock '{layer}' again on these lower layers, so that it leaves '{package}' to them"
             ),
         ),
-        Side::Layer => (
+        Winner::Layer => (
             "replaces",
             format!(
                 "give the lower layer that brings '{package}' the newer version, or leave it to '{layer}'"
@@ -235,7 +235,7 @@ fn package_finding(layer: &str, decision: Decision) -> Finding {
 fn conflict_findings(
     layer: &str,
     severity: Severity,
-    applied: Applied,
+    applied: ApplyReport,
 ) -> impl Iterator<Item = Finding> {
     applied.conflicts.into_iter().map(move |conflict| {
         let place = conflict

@@ -3,7 +3,7 @@
 use super::TreeView;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::layout::{SYSIMAGE, dpkg, join};
-use crate::merge::drivers::{self, Unreadable};
+use crate::merge::drivers::{self, UnreadableRecord};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView as _, ViewError};
 
@@ -28,7 +28,7 @@ pub fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewErr
             _ => continue,
         };
         let first = unreadable.into_iter().min_by_key(|found| found.line);
-        let Some(Unreadable { line, reason }) = first else {
+        let Some(UnreadableRecord { line, reason }) = first else {
             continue;
         };
         problems.push(Problem {

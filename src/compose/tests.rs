@@ -81,7 +81,7 @@ fn knows(ids: &[&str]) -> Baseline {
     }
 }
 
-fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> Found {
+fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> MemberProblem {
     let problem = Problem {
         id: id.parse().unwrap(),
         subject,
@@ -91,7 +91,7 @@ fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> Found {
         reason: format!("{id} is wrong"),
         hint: "mend it".to_owned(),
     };
-    Found { problem, member }
+    MemberProblem { problem, member }
 }
 
 fn at(path: &str) -> Subject {

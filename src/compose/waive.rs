@@ -6,7 +6,7 @@ use crate::time::Date;
 
 /// What waivers made of findings.
 #[derive(Debug, Clone, Default)]
-pub struct Waived {
+pub struct WaiverOutcome {
     /// All findings, those that are accepted as notes.
     pub findings: Vec<Finding>,
     /// The waivers that accept one of them: what an image records.
@@ -15,7 +15,7 @@ pub struct Waived {
 
 /// Applies `waivers` to `findings` on the day `today`. A waiver that has expired, matches nothing or names what cannot be
 /// accepted becomes a note, and is not applied.
-pub fn waive(mut findings: Vec<Finding>, waivers: &[Waiver], today: Date) -> Waived {
+pub fn waive(mut findings: Vec<Finding>, waivers: &[Waiver], today: Date) -> WaiverOutcome {
     let mut in_force = Vec::new();
     let mut notes = Vec::new();
     for waiver in waivers {
@@ -57,5 +57,5 @@ pub fn waive(mut findings: Vec<Finding>, waivers: &[Waiver], today: Date) -> Wai
         }
     }
     findings.extend(notes);
-    Waived { findings, in_force }
+    WaiverOutcome { findings, in_force }
 }

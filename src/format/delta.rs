@@ -42,9 +42,9 @@ pub struct DeltaIndex {
     /// What the delta leads to.
     pub to: ReleaseId,
     /// The new manifest.
-    pub manifest: Document,
+    pub manifest: DeltaDocument,
     /// The new tree or changeset.
-    pub tree: Document,
+    pub tree: DeltaDocument,
     /// Objects that the receiver has, in the order of their first use.
     pub bases: Vec<ObjectId>,
     /// Objects that the delta makes, in an order in which they can be made.
@@ -55,7 +55,7 @@ pub struct DeltaIndex {
 
 /// A manifest or a tree: one frame, with the old one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Document {
+pub struct DeltaDocument {
     /// Size in bytes.
     pub size: u64,
     /// Size of its frame in bytes.
@@ -392,8 +392,8 @@ impl Reader<'_> {
         })
     }
 
-    fn document(&mut self) -> Result<Document, FormatError> {
-        Ok(Document {
+    fn document(&mut self) -> Result<DeltaDocument, FormatError> {
+        Ok(DeltaDocument {
             size: self.number()?,
             packed: self.number()?,
             offsets: self.number()?,
@@ -608,7 +608,7 @@ pub fn dump_delta(index: &DeltaIndex) -> String {
     };
     line(format_args!("delta {} {}", index.from, index.to));
     for (what, document) in [("manifest", &index.manifest), ("tree", &index.tree)] {
-        let Document {
+        let DeltaDocument {
             size,
             packed,
             offsets,

@@ -32,7 +32,7 @@ const FIFO: u8 = 5;
 const SOCKET: u8 = 6;
 
 /// The inode as the tuple that the GVariant writer takes: only `Copy` fields, so all texts are borrowed from a [`Scratch`].
-type Flat<'a> = (
+type InodeTuple<'a> = (
     u8,
     u16,
     &'a [u8],
@@ -45,7 +45,7 @@ type Flat<'a> = (
     u32,
 );
 
-/// Texts and payloads of an inode as bytes, for a [`Flat`] to borrow.
+/// Texts and payloads of an inode as bytes, for a [`InodeTuple`] to borrow.
 struct Scratch<'a> {
     inode: &'a Inode,
     owner: String,
@@ -76,7 +76,7 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    fn flat(&self) -> Flat<'_> {
+    fn flat(&self) -> InodeTuple<'_> {
         let (kind, size) = match &self.inode.node {
             Node::Directory => (DIRECTORY, 0),
             Node::File { size, .. } => (FILE, *size),
@@ -111,8 +111,8 @@ impl<'a> Scratch<'a> {
 /// Encodes a tree; its [`crate::id::TreeId`] is the digest of the result.
 pub fn encode_tree(tree: &Tree) -> Vec<u8> {
     let scratch: Vec<Scratch> = tree.iter().map(|(_, inode)| Scratch::new(inode)).collect();
-    let flat: Vec<Flat> = scratch.iter().map(Scratch::flat).collect();
-    let entries: Vec<(&[u8], &Flat)> = tree
+    let flat: Vec<InodeTuple> = scratch.iter().map(Scratch::flat).collect();
+    let entries: Vec<(&[u8], &InodeTuple)> = tree
         .iter()
         .zip(&flat)
         .map(|((path, _), flat)| (path.as_bytes(), flat))
@@ -136,13 +136,13 @@ pub fn encode_changeset(changeset: &Changeset) -> Vec<u8> {
         scratch(|change| change.pre.as_ref()),
         scratch(|change| change.post.as_ref()),
     );
-    fn flat<'a>(side: &'a [Option<Scratch<'a>>]) -> Vec<Option<Flat<'a>>> {
+    fn flat<'a>(side: &'a [Option<Scratch<'a>>]) -> Vec<Option<InodeTuple<'a>>> {
         side.iter()
             .map(|scratch| scratch.as_ref().map(Scratch::flat))
             .collect()
     }
     let (pre, post) = (flat(&pre), flat(&post));
-    let changes: Vec<(&[u8], Option<&Flat>, Option<&Flat>)> = changeset
+    let changes: Vec<(&[u8], Option<&InodeTuple>, Option<&InodeTuple>)> = changeset
         .iter()
         .zip(pre.iter().zip(&post))
         .map(|((path, _), (pre, post))| (path.as_bytes(), pre.as_ref(), post.as_ref()))
@@ -247,7 +247,7 @@ fn check_header(magic: &str, version: u32, expected: &str) -> Result<(), String>
     Ok(())
 }
 
-fn raise_inode(flat: Flat<'_>) -> Result<Inode, String> {
+fn raise_inode(flat: InodeTuple<'_>) -> Result<Inode, String> {
     let (kind, mode, owner, group, sec, nsec, size, payload, xattrs, hardlink) = flat;
     let device = || {
         payload

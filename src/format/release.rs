@@ -253,14 +253,14 @@ pub struct ChannelName {
 #[error(
     "'{text}' names no channel: write 'images/NAME/CHANNEL' or 'layers/NAME/CHANNEL', in lower-case letters, digits, '.', '-', '_' and '+'"
 )]
-pub struct BadChannelName {
+pub struct ChannelNameError {
     /// What was given.
     pub text: String,
 }
 
 impl ChannelName {
     /// Makes a name of checked parts.
-    pub fn new(kind: Kind, name: &str, channel: &str) -> Result<Self, BadChannelName> {
+    pub fn new(kind: Kind, name: &str, channel: &str) -> Result<Self, ChannelNameError> {
         if is_word(name) && is_word(channel) {
             return Ok(Self {
                 kind,
@@ -268,7 +268,7 @@ impl ChannelName {
                 channel: channel.to_owned(),
             });
         }
-        Err(BadChannelName {
+        Err(ChannelNameError {
             text: format!("{}/{name}/{channel}", kind.plural()),
         })
     }
@@ -304,7 +304,7 @@ impl From<ChannelName> for String {
 }
 
 impl TryFrom<String> for ChannelName {
-    type Error = BadChannelName;
+    type Error = ChannelNameError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -318,10 +318,10 @@ impl fmt::Display for ChannelName {
 }
 
 impl FromStr for ChannelName {
-    type Err = BadChannelName;
+    type Err = ChannelNameError;
 
-    fn from_str(text: &str) -> Result<Self, BadChannelName> {
-        let fail = || BadChannelName {
+    fn from_str(text: &str) -> Result<Self, ChannelNameError> {
+        let fail = || ChannelNameError {
             text: text.to_owned(),
         };
         let parts: Vec<&str> = text.split('/').collect();

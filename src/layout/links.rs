@@ -13,7 +13,7 @@ const MAX_STEPS: usize = 4_096;
 
 /// What is at a path, as far as following it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen<'t> {
+pub enum EntryKind<'t> {
     /// A directory.
     Directory,
     /// A symlink with its target.
@@ -24,17 +24,17 @@ pub enum Seen<'t> {
 
 /// What a name means that nothing, or no directory, is at and that the path goes on after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absent {
+pub enum OnMissing {
     /// The path leads nowhere, as in Linux.
     LeadsNowhere,
     /// It stands for a directory: what is to come may bring it.
-    IsDirectory,
+    AssumeDirectory,
 }
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Walk {
-    /// To this path, no link in it. Something is there, unless [`Absent::IsDirectory`] was asked for.
+pub enum Resolution {
+    /// To this path, no link in it. Something is there, unless [`OnMissing::AssumeDirectory`] was asked for.
     Found(Vec<u8>),
     /// Nowhere: this is the path that it would lead to, as far as it can be told.
     Lost(Vec<u8>),
@@ -47,11 +47,11 @@ pub enum Walk {
 /// `look` says what is at a path whose directories are real ones. After a slash at its end, and before `.` and `..`, a
 /// path has to be a directory.
 pub fn walk<'t>(
-    look: &dyn Fn(&[u8]) -> Option<Seen<'t>>,
+    look: &dyn Fn(&[u8]) -> Option<EntryKind<'t>>,
     dir: &[u8],
     path: &[u8],
-    absent: Absent,
-) -> Walk {
+    absent: OnMissing,
+) -> Resolution {
     let mut at = if path.starts_with(b"/") {
         Vec::new()
     } else {
@@ -69,7 +69,7 @@ pub fn walk<'t>(
         let is_last = next > path.len();
         steps += 1;
         if steps > MAX_STEPS {
-            return Walk::Loop(at);
+            return Resolution::Loop(at);
         }
         let up = at.len();
         step(&mut at, name);
@@ -77,10 +77,10 @@ pub fn walk<'t>(
             continue;
         }
         match look(&at) {
-            Some(Seen::Link(target)) => {
+            Some(EntryKind::Link(target)) => {
                 links += 1;
                 if links > MAX_LINKS {
-                    return Walk::Loop(at);
+                    return Resolution::Loop(at);
                 }
                 at.truncate(if target.starts_with(b"/") { 0 } else { up });
                 path = match is_last {
@@ -89,19 +89,19 @@ pub fn walk<'t>(
                 };
                 next = 0;
             }
-            Some(Seen::Directory) => {}
-            Some(Seen::Other) if is_last => {}
-            _ if absent == Absent::IsDirectory => {}
+            Some(EntryKind::Directory) => {}
+            Some(EntryKind::Other) if is_last => {}
+            _ if absent == OnMissing::AssumeDirectory => {}
             _ => {
                 if !is_last {
                     let rest = path[next..].split(|byte| *byte == b'/');
                     rest.for_each(|name| step(&mut at, name));
                 }
-                return Walk::Lost(at);
+                return Resolution::Lost(at);
             }
         }
     }
-    Walk::Found(at)
+    Resolution::Found(at)
 }
 
 /// Takes one name of a path, no link followed.
@@ -133,18 +133,18 @@ mod tests {
         links.iter().map(pair).collect()
     }
 
-    fn follow(image: &Links, dir: &str, path: &str, absent: Absent) -> String {
+    fn follow(image: &Links, dir: &str, path: &str, absent: OnMissing) -> String {
         let look = |path: &[u8]| {
             Some(match image.get(path)?.as_slice() {
-                b"/" => Seen::Directory,
-                b"" => Seen::Other,
-                target => Seen::Link(target.into()),
+                b"/" => EntryKind::Directory,
+                b"" => EntryKind::Other,
+                target => EntryKind::Link(target.into()),
             })
         };
         let (mark, at) = match walk(&look, dir.as_bytes(), path.as_bytes(), absent) {
-            Walk::Found(at) => ("", at),
-            Walk::Lost(at) => ("?", at),
-            Walk::Loop(at) => ("~", at),
+            Resolution::Found(at) => ("", at),
+            Resolution::Lost(at) => ("?", at),
+            Resolution::Loop(at) => ("~", at),
         };
         format!("{mark}{}", String::from_utf8(at).unwrap())
     }
@@ -183,8 +183,8 @@ mod tests {
             ("loop", "~usr/lib/loop", "~usr/lib/loop"),
         ] {
             let found = |absent| follow(&image, "usr/lib", path, absent);
-            assert_eq!(found(Absent::LeadsNowhere), nowhere, "{path}");
-            assert_eq!(found(Absent::IsDirectory), directory, "{path}");
+            assert_eq!(found(OnMissing::LeadsNowhere), nowhere, "{path}");
+            assert_eq!(found(OnMissing::AssumeDirectory), directory, "{path}");
         }
     }
 
@@ -194,7 +194,7 @@ mod tests {
         for n in 1..=41 {
             image.insert(n.to_string().into(), (n - 1).to_string().into());
         }
-        let found = |path| follow(&image, "", path, Absent::LeadsNowhere);
+        let found = |path| follow(&image, "", path, OnMissing::LeadsNowhere);
         assert_eq!((found("40"), found("41")), ("0".into(), "~1".into()));
     }
 
@@ -202,7 +202,7 @@ mod tests {
     fn a_walk_ends_however_far_links_would_lead() {
         let long = format!("{}a", "./".repeat(2_000));
         let image = image(&[("a", "b"), ("b", &long), ("d", "/")]);
-        let found = |path: &str| follow(&image, "", path, Absent::IsDirectory);
+        let found = |path: &str| follow(&image, "", path, OnMissing::AssumeDirectory);
         assert_eq!(found("a"), "~");
         // The longest path that there can be, and no links, is walked to its end.
         assert_eq!(

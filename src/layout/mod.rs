@@ -8,7 +8,7 @@ pub mod accounts;
 pub mod dpkg;
 mod links;
 
-pub use links::{Absent, Seen, Walk, walk};
+pub use links::{EntryKind, OnMissing, Resolution, walk};
 
 /// Where image content of `/var` lives, so that the package database goes with the image and `/var` with the machine.
 pub const SYSIMAGE: &str = "usr/lib/sysimage";

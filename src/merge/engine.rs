@@ -54,7 +54,7 @@ impl Conflict {
 
 /// What applying a changeset came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct ApplyReport {
     /// Conflicts, in path order; each such path keeps what was there.
     pub conflicts: Vec<Conflict>,
     /// Paths whose contents were merged from both sides.
@@ -66,8 +66,8 @@ pub fn apply(
     tree: &mut Tree,
     changeset: &Changeset,
     blobs: &dyn Blobs,
-) -> Result<Applied, MergeError> {
-    let mut applied = Applied::default();
+) -> Result<ApplyReport, MergeError> {
+    let mut applied = ApplyReport::default();
     let first_group = tree
         .iter()
         .map(|(_, inode)| inode.hardlink)
@@ -77,10 +77,10 @@ pub fn apply(
     for (path, change) in changeset.iter() {
         let current = tree.get(path.as_bytes()).cloned();
         match merge_path(path, change, current.as_ref(), blobs)? {
-            Merged::Keep => {}
-            Merged::Conflict(conflicts) => applied.conflicts.extend(conflicts),
-            Merged::Take { inode: None, .. } => removed.push(path.clone()),
-            Merged::Take {
+            MergedPath::Keep => {}
+            MergedPath::Conflict(conflicts) => applied.conflicts.extend(conflicts),
+            MergedPath::Take { inode: None, .. } => removed.push(path.clone()),
+            MergedPath::Take {
                 inode: Some(mut inode),
                 merged,
             } => {
@@ -148,7 +148,7 @@ fn make_parents(tree: &mut Tree, changeset: &Changeset, path: &RelPath) {
 }
 
 /// Takes back additions whose directory is not there (any more), and reports them.
-fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut Applied) {
+fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut ApplyReport) {
     for (path, _) in changeset.iter() {
         let Some(parent) = path.parent() else {
             continue;
@@ -169,7 +169,7 @@ fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut Applied) 
     applied.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
 }
 
-enum Merged {
+enum MergedPath {
     Keep,
     Take { inode: Option<Inode>, merged: bool },
     Conflict(Vec<Conflict>),
@@ -188,16 +188,16 @@ fn merge_path(
     change: &Change,
     current: Option<&Inode>,
     blobs: &dyn Blobs,
-) -> Result<Merged, MergeError> {
+) -> Result<MergedPath, MergeError> {
     let (pre, post) = (change.pre.as_ref(), change.post.as_ref());
     if same(current, pre) {
-        return Ok(Merged::Take {
+        return Ok(MergedPath::Take {
             inode: post.cloned(),
             merged: false,
         });
     }
     if same(current, post) || same(pre, post) {
-        return Ok(Merged::Keep);
+        return Ok(MergedPath::Keep);
     }
     if let Some(driver) = drivers::driver_for(path.as_bytes())
         && [pre, current, post]
@@ -217,12 +217,12 @@ fn merge_path(
             "the layer removes it, and it was changed below",
         )),
         (_, Some(current), Some(post)) => merge_present(path, pre, current, post, blobs),
-        (None, None, _) | (_, None, None) | (None, Some(_), None) => Ok(Merged::Keep),
+        (None, None, _) | (_, None, None) | (None, Some(_), None) => Ok(MergedPath::Keep),
     }
 }
 
-fn conflict(path: &RelPath, reason: &str) -> Merged {
-    Merged::Conflict(vec![Conflict::on(path, reason)])
+fn conflict(path: &RelPath, reason: &str) -> MergedPath {
+    MergedPath::Conflict(vec![Conflict::on(path, reason)])
 }
 
 fn merge_by_driver(
@@ -230,7 +230,7 @@ fn merge_by_driver(
     driver: &dyn drivers::Driver,
     sides: [Option<&Inode>; 3],
     blobs: &dyn Blobs,
-) -> Result<Merged, MergeError> {
+) -> Result<MergedPath, MergeError> {
     let mut bytes: Vec<Option<Vec<u8>>> = Vec::with_capacity(3);
     for side in sides {
         bytes.push(
@@ -245,7 +245,7 @@ fn merge_by_driver(
         bytes[1].as_deref(),
         bytes[2].as_deref(),
     ) {
-        Err(conflicts) => Ok(Merged::Conflict(
+        Err(conflicts) => Ok(MergedPath::Conflict(
             conflicts
                 .into_iter()
                 .map(|found| Conflict {
@@ -256,7 +256,7 @@ fn merge_by_driver(
                 })
                 .collect(),
         )),
-        Ok(None) => Ok(Merged::Take {
+        Ok(None) => Ok(MergedPath::Take {
             inode: None,
             merged: true,
         }),
@@ -268,15 +268,15 @@ fn merge_by_driver(
             let inode = match (current, post) {
                 (Some(current), Some(post)) => match merge_metadata(path, pre, current, post) {
                     Ok(inode) => Inode { node, ..inode },
-                    Err(conflicts) => return Ok(Merged::Conflict(conflicts)),
+                    Err(conflicts) => return Ok(MergedPath::Conflict(conflicts)),
                 },
                 (Some(one), None) | (None, Some(one)) => Inode {
                     node,
                     ..one.clone()
                 },
-                (None, None) => return Ok(Merged::Keep),
+                (None, None) => return Ok(MergedPath::Keep),
             };
-            Ok(Merged::Take {
+            Ok(MergedPath::Take {
                 inode: Some(inode),
                 merged: true,
             })
@@ -290,10 +290,10 @@ fn merge_present(
     current: &Inode,
     post: &Inode,
     blobs: &dyn Blobs,
-) -> Result<Merged, MergeError> {
+) -> Result<MergedPath, MergeError> {
     let metadata = match merge_metadata(path, pre, current, post) {
         Ok(inode) => inode,
-        Err(conflicts) => return Ok(Merged::Conflict(conflicts)),
+        Err(conflicts) => return Ok(MergedPath::Conflict(conflicts)),
     };
     let pre_node = pre.map(|inode| &inode.node);
     let (node, merged) = if current.node == post.node || Some(&post.node) == pre_node {
@@ -345,7 +345,7 @@ fn merge_present(
             }
         }
     };
-    Ok(Merged::Take {
+    Ok(MergedPath::Take {
         inode: Some(Inode { node, ..metadata }),
         merged,
     })

@@ -27,17 +27,17 @@ pub struct Certificate {
 }
 
 /// Trusted certificates by alias.
-pub type KeyStore = BTreeMap<Vec<u8>, Certificate>;
+pub type JavaKeyStore = BTreeMap<Vec<u8>, Certificate>;
 
 /// Reads a store; `None` says that it is none, damaged, or not one of trusted certificates alone.
-pub fn decode(bytes: &[u8]) -> Option<KeyStore> {
+pub fn decode(bytes: &[u8]) -> Option<JavaKeyStore> {
     let (body, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST_BYTES)?)?;
     if sign(body) != *digest {
         return None;
     }
     let mut rest = body.strip_prefix(&HEAD)?;
     let count = number(&mut rest)?;
-    let mut store = KeyStore::new();
+    let mut store = JavaKeyStore::new();
     for _ in 0..count {
         if number(&mut rest)? != TRUSTED {
             return None;
@@ -58,7 +58,7 @@ pub fn decode(bytes: &[u8]) -> Option<KeyStore> {
 }
 
 /// Writes a store, sorted by alias.
-pub fn encode(store: &KeyStore) -> Vec<u8> {
+pub fn encode(store: &JavaKeyStore) -> Vec<u8> {
     let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     let mut out = HEAD.to_vec();
     out.extend(length(store.len()));
@@ -110,7 +110,7 @@ fn string(rest: &mut &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn store() -> KeyStore {
+    fn store() -> JavaKeyStore {
         let certificate = |made, der: &[u8]| Certificate {
             made,
             kind: b"X.509".to_vec(),
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_store_is_read_as_it_was_written() {
-        for store in [store(), KeyStore::new()] {
+        for store in [store(), JavaKeyStore::new()] {
             assert_eq!(decode(&encode(&store)).unwrap(), store);
         }
     }

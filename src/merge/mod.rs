@@ -13,4 +13,4 @@ pub mod drivers;
 pub mod packages;
 pub mod text;
 
-pub use engine::{Applied, Blobs, Conflict, MergeError, apply};
+pub use engine::{ApplyReport, Blobs, Conflict, MergeError, apply};

@@ -17,7 +17,7 @@ pub use overlay::{corrections, lay};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::ObjectId;
-use crate::layout::{self, Absent, Walk};
+use crate::layout::{self, OnMissing, Resolution};
 use crate::path::RelPath;
 
 /// A filesystem tree: every path once, in byte order; the root is the empty path.
@@ -112,10 +112,10 @@ impl Tree {
 
     /// Follows symlinks inside the image's root; returns the final path, or `None` when it dangles or loops.
     pub fn resolve(&self, path: &[u8]) -> Option<RelPath> {
-        let look = |path: &[u8]| self.get(path).map(|inode| inode.node.seen());
-        match layout::walk(&look, b"", path, Absent::LeadsNowhere) {
-            Walk::Found(at) => self.get_key_value(&at).map(|(path, _)| path.clone()),
-            Walk::Lost(_) | Walk::Loop(_) => None,
+        let look = |path: &[u8]| self.get(path).map(|inode| inode.node.entry_kind());
+        match layout::walk(&look, b"", path, OnMissing::LeadsNowhere) {
+            Resolution::Found(at) => self.get_key_value(&at).map(|(path, _)| path.clone()),
+            Resolution::Lost(_) | Resolution::Loop(_) => None,
         }
     }
 

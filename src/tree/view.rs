@@ -7,7 +7,7 @@ use object::ReadRef;
 use serde::{Deserialize, Serialize};
 
 use crate::elf::{self, ElfFacts, Windows};
-use crate::layout::{self, Absent, Seen, Walk};
+use crate::layout::{self, EntryKind, OnMissing, Resolution};
 
 pub use crate::layout::{join, parent};
 
@@ -159,14 +159,14 @@ pub trait ImageView {
 pub fn resolve(view: &dyn ImageView, path: &[u8]) -> Option<Vec<u8>> {
     let look = |path: &[u8]| {
         Some(match view.node(path)? {
-            ViewNode::Dir => Seen::Directory,
-            ViewNode::Symlink(target) => Seen::Link(target.into()),
-            ViewNode::File | ViewNode::Other => Seen::Other,
+            ViewNode::Dir => EntryKind::Directory,
+            ViewNode::Symlink(target) => EntryKind::Link(target.into()),
+            ViewNode::File | ViewNode::Other => EntryKind::Other,
         })
     };
-    match layout::walk(&look, b"", path, Absent::LeadsNowhere) {
-        Walk::Found(at) => Some(at),
-        Walk::Lost(_) | Walk::Loop(_) => None,
+    match layout::walk(&look, b"", path, OnMissing::LeadsNowhere) {
+        Resolution::Found(at) => Some(at),
+        Resolution::Lost(_) | Resolution::Loop(_) => None,
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use self::satisfy::Installed;
 use super::{FindingId, FindingKind, Problem, Subject, Weight};
 use crate::layout::dpkg;
-use crate::packages::{self, Fault, MultiArch, Package};
+use crate::packages::{self, MultiArch, Package, RecordFault};
 use crate::path::RelPath;
 
 /// More than this says nothing that fewer would not.
@@ -26,7 +26,7 @@ const MAX_PROBLEMS: usize = 4_000;
 pub fn problems(status: &[u8], native: &str) -> Vec<Problem> {
     let database = packages::dpkg::read(status);
     let packages: Vec<&Package<'_>> = database.packages().collect();
-    let mut found = Found {
+    let mut found = ProblemCollector {
         native,
         problems: BTreeMap::new(),
         is_full: false,
@@ -50,13 +50,13 @@ pub fn problems(status: &[u8], native: &str) -> Vec<Problem> {
 }
 
 /// The problems so far.
-struct Found<'n> {
+struct ProblemCollector<'n> {
     native: &'n str,
     problems: BTreeMap<FindingId, Problem>,
     is_full: bool,
 }
 
-impl Found<'_> {
+impl ProblemCollector<'_> {
     /// Names a package as ids do: with its architecture where that is foreign.
     fn label(&self, name: &str, architecture: &str) -> String {
         if [self.native, "all", ""].contains(&architecture) {
@@ -101,7 +101,7 @@ impl Found<'_> {
         }
     }
 
-    fn unreadable(&mut self, fault: &Fault<'_>) {
+    fn unreadable(&mut self, fault: &RecordFault<'_>) {
         let place = match fault.package {
             None => format!("line-{}", fault.line),
             Some((name, architecture)) => self.label(name, architecture),

@@ -1,7 +1,7 @@
 //! Which files of a tree are looked at.
 
-use super::image::{Image, Kind, ObjectNo};
-use super::loaders::{self, Interp};
+use super::image::{FileKind, Image, ObjectNo};
+use super::loaders::{self, Interpreter};
 use super::names::Stop;
 use super::report::Report;
 use crate::path::RelPath;
@@ -38,7 +38,7 @@ const DATA_ENDINGS: &str = "3pm.gz a afm al bmp c cc cmake cnf conf cpp crt css 
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) object: ObjectNo,
-    pub(super) interp: Interp,
+    pub(super) interp: Interpreter,
 }
 
 /// What is to be checked.
@@ -68,8 +68,8 @@ pub(super) fn collect(
             continue;
         }
         match image.load(path.as_bytes())? {
-            Kind::Object(object) => shared.push(object),
-            Kind::Broken(why) if inode.mode & 0o111 != 0 || is_library_name(path.name()) => {
+            FileKind::Object(object) => shared.push(object),
+            FileKind::Broken(why) if inode.mode & 0o111 != 0 || is_library_name(path.name()) => {
                 report.broken(path, &why);
             }
             _ => {}

@@ -31,10 +31,10 @@ use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError, parent};
 use collect::Collected;
 use image::{Image, InstanceNo, ObjectNo};
-use loaders::Interp;
+use loaders::Interpreter;
 use names::{Name, Stop};
-use plain::Plain;
-use process::{Lack, Process};
+use plain::PlainObjects;
+use process::{MissingNeed, Process};
 use report::Report;
 use search::Search;
 
@@ -65,7 +65,7 @@ pub fn problems(
     view: &dyn ImageView,
     cache: &[Library],
 ) -> Result<Vec<Problem>, ViewError> {
-    problems_of(tree, view, cache, Plain::is_plain)
+    problems_of(tree, view, cache, PlainObjects::is_plain)
 }
 
 /// As [`problems`]; `is_sound` says of which programs and libraries nothing needs to be loaded to know that they are.
@@ -73,7 +73,7 @@ fn problems_of(
     tree: &Tree,
     view: &dyn ImageView,
     cache: &[Library],
-    is_sound: fn(&Plain, InstanceNo) -> bool,
+    is_sound: fn(&PlainObjects, InstanceNo) -> bool,
 ) -> Result<Vec<Problem>, ViewError> {
     let mut report = Report::default();
     match check(tree, view, cache, is_sound, &mut report) {
@@ -88,12 +88,12 @@ fn check(
     tree: &Tree,
     view: &dyn ImageView,
     cache: &[Library],
-    is_sound: fn(&Plain, InstanceNo) -> bool,
+    is_sound: fn(&PlainObjects, InstanceNo) -> bool,
     report: &mut Report,
 ) -> Result<(), Stop> {
     let mut image = Image::new(view);
     let mut found = collect::collect(tree, &mut image, report)?;
-    let votes: Vec<(ObjectNo, Interp)> = found
+    let votes: Vec<(ObjectNo, Interpreter)> = found
         .programs
         .iter()
         .map(|program| (program.object, program.interp))
@@ -113,7 +113,7 @@ fn check(
         let is_musl = |interp: &String| loaders::is_musl(interp.as_bytes());
         search.loaders[object.abi].is_some() && !object.interp.as_ref().is_some_and(is_musl)
     });
-    let mut lacks = Lacks::default();
+    let mut lacks = MissingNeeds::default();
     let result = lacks.find(&mut search, &found, is_sound);
     lacks.report(&search, &found, report);
     result
@@ -121,21 +121,21 @@ fn check(
 
 /// What is lacking, and where.
 #[derive(Default)]
-struct Lacks {
+struct MissingNeeds {
     /// By key: the lack, and the first program that it keeps from starting.
-    of_programs: BTreeMap<(ObjectNo, Name, Option<Name>), (Lack, ObjectNo)>,
+    of_programs: BTreeMap<(ObjectNo, Name, Option<Name>), (MissingNeed, ObjectNo)>,
     /// What libraries lack by themselves.
-    of_libraries: BTreeMap<(ObjectNo, Name, Option<Name>), Lack>,
+    of_libraries: BTreeMap<(ObjectNo, Name, Option<Name>), MissingNeed>,
     /// What is there in some process, of what is not everywhere.
     had: HashSet<(ObjectNo, Name, Option<Name>)>,
 }
 
-impl Lacks {
+impl MissingNeeds {
     fn find(
         &mut self,
         search: &mut Search,
         found: &Collected,
-        is_sound: fn(&Plain, InstanceNo) -> bool,
+        is_sound: fn(&PlainObjects, InstanceNo) -> bool,
     ) -> Result<(), Stop> {
         let mut programs = Vec::new();
         for program in &found.programs {
@@ -147,10 +147,10 @@ impl Lacks {
             libraries.push(instance(search, *object)?);
         }
         let roots: Vec<InstanceNo> = programs.iter().map(|(instance, _)| *instance).collect();
-        let plain = Plain::of(search, &[roots, libraries.clone()].concat())?;
+        let plain = PlainObjects::of(search, &[roots, libraries.clone()].concat())?;
         for (root, program) in programs {
             let interp = match program.interp {
-                Interp::Loader(interp) => Some(interp),
+                Interpreter::Loader(interp) => Some(interp),
                 _ => None,
             };
             let usual = search.loader(root).map(|loader| loader.instance);
@@ -179,8 +179,8 @@ impl Lacks {
     }
 
     /// Takes down what the suspects of a process do not lack in it.
-    fn remember(&mut self, search: &Search, plain: &Plain, process: &Process) {
-        let lacks: HashSet<_> = process.lacks.iter().map(Lack::key).collect();
+    fn remember(&mut self, search: &Search, plain: &PlainObjects, process: &Process) {
+        let lacks: HashSet<_> = process.lacks.iter().map(MissingNeed::key).collect();
         for (object, instance) in &process.members {
             if !plain.is_suspect_itself(*instance) {
                 continue;
@@ -203,7 +203,7 @@ impl Lacks {
         for (lack, program) in self.of_programs.values() {
             report.lack(search, lack, Some(*program));
         }
-        let neighbours = report::Neighbours::of(search, found);
+        let neighbours = report::PrivateLibraries::of(search, found);
         for (key, lack) in &self.of_libraries {
             if !self.had.contains(key) && !neighbours.have(search, lack) {
                 report.lack(search, lack, None);

@@ -17,7 +17,7 @@ pub(super) struct Abi {
 
 /// What the loader makes of a file that it comes across while it searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(super) enum LoadResult {
     /// It loads it.
     Loads,
     /// It goes on searching.

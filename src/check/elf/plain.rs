@@ -13,7 +13,7 @@ use super::search::Search;
 
 /// What is known of the instances reached.
 #[derive(Debug, Default)]
-pub(super) struct Plain {
+pub(super) struct PlainObjects {
     /// Those that are not plain by themselves.
     suspects: Vec<bool>,
     /// Those that load one that is not.
@@ -22,7 +22,7 @@ pub(super) struct Plain {
     meanings: HashMap<(usize, Name), Option<InstanceNo>>,
 }
 
-impl Plain {
+impl PlainObjects {
     /// Follows all that `roots` need.
     pub(super) fn of(search: &mut Search, roots: &[InstanceNo]) -> Result<Self, Stop> {
         let mut plain = Self::default();

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use super::image::{Dir, Hit, InstanceNo, ObjectNo};
+use super::image::{Dir, InstanceNo, ObjectNo, SearchHit};
 use super::names::{Name, Stop};
 use super::search::Search;
 
@@ -12,7 +12,7 @@ const INHERITED_LIMIT: usize = 1024;
 
 /// Something that an object does not find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Lack {
+pub(super) enum MissingNeed {
     /// A library.
     Library {
         /// Who needs it.
@@ -33,7 +33,7 @@ pub(super) enum Lack {
     },
 }
 
-impl Lack {
+impl MissingNeed {
     pub(super) fn object(&self) -> ObjectNo {
         match self {
             Self::Library { object, .. } | Self::Version { object, .. } => *object,
@@ -59,7 +59,7 @@ pub(super) struct Process {
     /// What was loaded.
     pub(super) members: Vec<(ObjectNo, InstanceNo)>,
     /// What was not found, in order.
-    pub(super) lacks: Vec<Lack>,
+    pub(super) lacks: Vec<MissingNeed>,
 }
 
 /// An object of the process.
@@ -118,14 +118,14 @@ pub(super) fn start(
             let mut found = target.found;
             if target.inherits && !inherited.is_empty() {
                 match search.image.first_of(&inherited, name, abi)? {
-                    Hit::Nothing => {}
-                    Hit::Fatal => found = None,
-                    Hit::Found(other) => found = Some(other),
+                    SearchHit::Nothing => {}
+                    SearchHit::Fatal => found = None,
+                    SearchHit::Found(other) => found = Some(other),
                 }
             }
             names.insert(name, found);
             let Some(found) = found else {
-                lacks.push(Lack::Library { object, name });
+                lacks.push(MissingNeed::Library { object, name });
                 continue;
             };
             if loaded.insert(search.image.instances[found].object) {
@@ -172,7 +172,7 @@ fn versions(
     search: &mut Search,
     object: ObjectNo,
     names: &HashMap<Name, Option<InstanceNo>>,
-    lacks: &mut Vec<Lack>,
+    lacks: &mut Vec<MissingNeed>,
 ) -> Result<(), Stop> {
     for index in 0..search.image.objects[object].wants.len() {
         search.image.budget.charge(1)?;
@@ -189,7 +189,7 @@ fn versions(
             }
             None => None,
         };
-        lacks.push(Lack::Version {
+        lacks.push(MissingNeed::Version {
             object,
             file,
             version,

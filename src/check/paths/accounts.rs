@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::look::{self, Walk};
+use super::lookup::{self, Lookup};
 use super::unit_file;
 use crate::layout::accounts::{GROUP, PASSWD};
 use crate::tree::Tree;
@@ -116,8 +116,8 @@ pub(super) fn contents(
     view: &dyn ImageView,
     path: &[u8],
 ) -> Result<Vec<u8>, ViewError> {
-    match look::walk(tree, b"", path) {
-        Walk::Found(at, inode) if inode.object().is_some() => view.read(&at),
+    match lookup::walk(tree, b"", path) {
+        Lookup::Found(at, inode) if inode.object().is_some() => view.read(&at),
         _ => Ok(Vec::new()),
     }
 }

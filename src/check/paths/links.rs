@@ -1,6 +1,6 @@
 //! Symlinks that lead nowhere in a composed tree, or in circles.
 
-use super::look::{self, Walk, comes_from_factory, is_of_machine, is_volatile, passes, within};
+use super::lookup::{self, Lookup, comes_from_factory, is_of_machine, is_volatile, passes, within};
 use super::unit_names::UnitNames;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
@@ -49,8 +49,8 @@ const SETTINGS: [&[u8]; 3] = [b"etc/default/keyboard", b"etc/locale.conf", b"etc
 pub fn links(tree: &Tree) -> Vec<Problem> {
     let units = UnitNames::of(tree);
     let has_systemd = matches!(
-        look::walk(tree, b"", b"usr/lib/systemd/systemd"),
-        Walk::Found(..)
+        lookup::walk(tree, b"", b"usr/lib/systemd/systemd"),
+        Lookup::Found(..)
     );
     let mut problems = Vec::new();
     for (path, inode) in tree.iter() {
@@ -62,10 +62,10 @@ pub fn links(tree: &Tree) -> Vec<Problem> {
             continue;
         }
         // From the link itself, which counts among the links that are followed.
-        let (end, circles) = match look::walk(tree, b"", bytes) {
-            Walk::Found(..) => continue,
-            Walk::Lost(end) => (end, false),
-            Walk::Loop(end) => (end, true),
+        let (end, circles) = match lookup::walk(tree, b"", bytes) {
+            Lookup::Found(..) => continue,
+            Lookup::Lost(end) => (end, false),
+            Lookup::Loop(end) => (end, true),
         };
         if !circles && (is_volatile(&end) || comes_from_factory(tree, &end)) {
             continue;
@@ -114,10 +114,10 @@ fn is_paper(path: &[u8]) -> bool {
 
 /// Says whether a link is about kernels that may not be installed: their sources, and names for the newest one's initrd.
 fn is_kernel_side(path: &[u8]) -> bool {
-    let name = look::name(path);
+    let name = lookup::name(path);
     let in_modules =
         path.starts_with(b"usr/lib/modules/") && [&b"build"[..], b"source"].contains(&name);
-    let at_root = matches!(look::parent(path), b"" | b"boot");
+    let at_root = matches!(lookup::parent(path), b"" | b"boot");
     in_modules || at_root && (name.starts_with(b"initrd.img") || name.ends_with(b".old"))
 }
 

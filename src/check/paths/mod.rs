@@ -7,7 +7,7 @@ mod abi;
 mod accounts;
 mod dbus;
 mod links;
-mod look;
+mod lookup;
 mod php;
 mod python;
 mod scripts;

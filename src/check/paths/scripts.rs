@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::look::{self, NoProgram, passes, within};
+use super::lookup::{self, ProgramError, passes, within};
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 use crate::tree::view::{FileFacts, ImageView, Script, ViewError};
@@ -75,7 +75,7 @@ fn fault_in_chain(
         if let Some(fault) = fault(tree, &script.interpreter, &script.argument) {
             return Ok(Some(asked + &fault));
         }
-        let Ok(found) = look::program(tree, &script.interpreter) else {
+        let Ok(found) = lookup::program(tree, &script.interpreter) else {
             return Ok(None);
         };
         // What comes as factory content has another place in the tree.
@@ -105,7 +105,7 @@ fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
             "asks for the interpreter '{shown}', which is no absolute path"
         ));
     }
-    let found = match look::program(tree, interpreter) {
+    let found = match lookup::program(tree, interpreter) {
         Ok(found) => found,
         Err(none) => {
             return Some(match interpreter.strip_suffix(b"\r") {
@@ -121,7 +121,7 @@ fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
         }
     };
     // Multi-call binaries are asked by the name of the link, so the name in the script counts, too.
-    if look::name(interpreter) != b"env" && look::name(&found) != b"env" {
+    if lookup::name(interpreter) != b"env" && lookup::name(&found) != b"env" {
         return None;
     }
     if argument.is_empty() {
@@ -132,19 +132,19 @@ fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
     }
     let wanted = wanted_of_env(argument)?;
     let none = if wanted.starts_with(b"/") {
-        look::program(tree, wanted).err()?
+        lookup::program(tree, wanted).err()?
     } else if wanted.contains(&b'/') {
         return None;
     } else {
-        look::search(tree, &PATH, wanted).err()?
+        lookup::search(tree, &PATH, wanted).err()?
     };
     let shown = escape(wanted);
     Some(match none {
-        NoProgram::Missing(_) if wanted.ends_with(b"\r") => format!(
+        ProgramError::Missing(_) if wanted.ends_with(b"\r") => format!(
             "asks env for '{}' with a carriage return at its end: the line ends as in DOS",
             escape(&wanted[..wanted.len() - 1])
         ),
-        NoProgram::Missing(_) if !wanted.starts_with(b"/") => {
+        ProgramError::Missing(_) if !wanted.starts_with(b"/") => {
             format!("asks env for '{shown}', which is not in the default PATH")
         }
         none => format!("asks env for '{shown}', which {}", none.reason()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::look::{self, Walk};
+use super::lookup::{self, Lookup};
 use crate::path::RelPath;
 use crate::tree::{Node, Tree};
 
@@ -48,8 +48,8 @@ impl<'a> UnitNames<'a> {
                     continue;
                 }
                 if let Node::Symlink { target } = &inode.node {
-                    let end = look::walk(tree, look::parent(path.as_bytes()), target);
-                    let exists = matches!(end, Walk::Found(..)) || **target == *b"/dev/null";
+                    let end = lookup::walk(tree, lookup::parent(path.as_bytes()), target);
+                    let exists = matches!(end, Lookup::Found(..)) || **target == *b"/dev/null";
                     if !exists {
                         continue;
                     }
@@ -98,14 +98,14 @@ impl<'a> UnitNames<'a> {
     /// Says whether `path` is a link of `*.wants` or `*.requires` whose unit exists, if not where the link says: the link's
     /// name counts.
     pub(super) fn is_served_elsewhere(&self, path: &[u8]) -> bool {
-        let dir = look::parent(path);
+        let dir = lookup::parent(path);
         if !dir.ends_with(b".wants") && !dir.ends_with(b".requires") {
             return false;
         }
-        let above = look::parent(dir);
+        let above = lookup::parent(dir);
         DIRS.iter()
             .find(|(_, dir)| *dir == above)
-            .is_some_and(|(scope, _)| self.has(*scope, look::name(path)))
+            .is_some_and(|(scope, _)| self.has(*scope, lookup::name(path)))
     }
 }
 

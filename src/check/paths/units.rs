@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{Accounts, contents};
-use super::look;
+use super::lookup;
 use super::unit_file::{self, Setting};
 use super::unit_names::{Scope, UnitNames};
 use crate::check::{FindingId, FindingKind, Problem, Subject, Weight};
@@ -65,7 +65,7 @@ struct UnitFile<'a> {
 
 /// What all files of one unit say together.
 #[derive(Default)]
-struct Whole {
+struct UnitSummary {
     /// Files without which the unit is skipped in silence.
     conditions: BTreeSet<String>,
     /// Those of which one suffices (`|`).
@@ -104,16 +104,19 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
             });
         }
     }
-    let mut wholes: BTreeMap<(Scope, &[u8]), Whole> = BTreeMap::new();
+    let mut summaries: BTreeMap<(Scope, &[u8]), UnitSummary> = BTreeMap::new();
     for file in &files {
-        wholes.entry((file.scope, file.unit)).or_default().add(file);
+        summaries
+            .entry((file.scope, file.unit))
+            .or_default()
+            .add(file);
     }
     let mut problems = Problems::default();
     for file in &files {
-        let whole = &wholes[&(file.scope, file.unit)];
-        programs(tree, file, whole, &mut problems);
+        let summary = &summaries[&(file.scope, file.unit)];
+        programs(tree, file, summary, &mut problems);
         requirements(file, &names, &mut problems);
-        if file.scope == Scope::System && !whole.dynamic_user {
+        if file.scope == Scope::System && !summary.dynamic_user {
             owners(file, &accounts, &mut problems);
         }
     }
@@ -121,7 +124,7 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
     Ok(problems.0.into_values().collect())
 }
 
-impl Whole {
+impl UnitSummary {
     fn add(&mut self, file: &UnitFile<'_>) {
         for Setting { key, value, .. } in &file.settings {
             match key.as_str() {
@@ -193,16 +196,16 @@ impl Problems {
         may_fail: bool,
     ) {
         let found = if program.starts_with('/') {
-            look::program(tree, program.as_bytes())
+            lookup::program(tree, program.as_bytes())
         } else if !program.is_empty() && !program.contains('/') {
-            look::search(tree, &PATH, program.as_bytes())
+            lookup::search(tree, &PATH, program.as_bytes())
         } else {
             return;
         };
-        let Err(none) = found else {
+        let Err(error) = found else {
             return;
         };
-        let weight = if may_fail || none.may_appear() {
+        let weight = if may_fail || error.may_appear() {
             Weight::Minor
         } else {
             Weight::Grave
@@ -212,7 +215,7 @@ impl Problems {
             path,
             &program,
             weight,
-            format!("'{path}' starts '{program}', which {}", none.reason()),
+            format!("'{path}' starts '{program}', which {}", error.reason()),
             "rebuild the layer of the unit on today's lower layers, or add the package of the program",
         );
     }
@@ -246,7 +249,7 @@ fn expand(text: &str) -> Option<String> {
     (!plain.contains('%')).then(|| plain.replace('\0', "%"))
 }
 
-fn programs(tree: &Tree, file: &UnitFile<'_>, whole: &Whole, problems: &mut Problems) {
+fn programs(tree: &Tree, file: &UnitFile<'_>, summary: &UnitSummary, problems: &mut Problems) {
     let mut lists: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Setting { key, value, .. } in &file.settings {
         let is_command = matches!(
@@ -261,7 +264,7 @@ fn programs(tree: &Tree, file: &UnitFile<'_>, whole: &Whole, problems: &mut Prob
                 | "ExecStopPost"
                 | "ExecStopPre"
         );
-        if !is_command || (!file.drop_in && whole.resets.contains(key)) {
+        if !is_command || (!file.drop_in && summary.resets.contains(key)) {
             continue;
         }
         let list = lists.entry(key).or_default();
@@ -273,7 +276,7 @@ fn programs(tree: &Tree, file: &UnitFile<'_>, whole: &Whole, problems: &mut Prob
     }
     for command in lists.into_values().flatten().flat_map(unit_file::commands) {
         if let Some(program) = expand(&command.program)
-            && !whole.asks_for(&program)
+            && !summary.asks_for(&program)
         {
             problems.add_program(tree, file.path, &program, command.may_fail);
         }

@@ -13,7 +13,7 @@ use crate::tree::view::{ImageView, ViewError, join, resolve};
 
 /// The links that the databases of an image ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Alternatives {
+pub struct DerivedAlternatives {
     /// Links that must be there, `/etc/alternatives` and the names that programs use alike; sorted.
     pub links: Vec<DerivedLink>,
     /// Links below `/etc/alternatives` that no choice has, with the names that point at them; sorted.
@@ -26,8 +26,8 @@ pub struct Alternatives {
 
 /// Derives the links of all groups in automatic mode. A database that does not parse has none: the dpkg driver or the
 /// package's own script reports it.
-pub fn derive(view: &dyn ImageView) -> Result<Alternatives, ViewError> {
-    let mut found = Alternatives::default();
+pub fn derive(view: &dyn ImageView) -> Result<DerivedAlternatives, ViewError> {
+    let mut found = DerivedAlternatives::default();
     for name in view.names(dpkg::ALTERNATIVES.as_bytes()) {
         let database = view.read(&join(dpkg::ALTERNATIVES.as_bytes(), &name))?;
         let Some(best) = best_choice(&database) else {
@@ -44,7 +44,7 @@ pub fn derive(view: &dyn ImageView) -> Result<Alternatives, ViewError> {
     Ok(found)
 }
 
-impl Alternatives {
+impl DerivedAlternatives {
     fn add(&mut self, name: &[u8], link: &[u8], path: Option<&[u8]>) {
         let inner = join(ALTERNATIVES.as_bytes(), name);
         let public = link.strip_prefix(b"/").unwrap_or(link).to_vec();
@@ -77,7 +77,7 @@ mod tests {
         b"auto\n/usr/bin/editor\neditor.1.gz\n/usr/share/man/man1/editor.1.gz\n\n\
         /bin/nano\n40\n/usr/share/man/man1/nano.1.gz\n/usr/bin/vim.tiny\n15\n\n\n";
 
-    fn derived(database: &[u8]) -> Alternatives {
+    fn derived(database: &[u8]) -> DerivedAlternatives {
         let view = MemoryView::new()
             .file(
                 "usr/lib/sysimage/var/lib/dpkg/alternatives/editor",
@@ -135,7 +135,7 @@ mod tests {
             .unwrap()
             .replacen("auto", "manual", 1);
         for database in [manual.as_bytes(), &EDITOR[..40], b""] {
-            assert_eq!(derived(database), Alternatives::default());
+            assert_eq!(derived(database), DerivedAlternatives::default());
         }
     }
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Derived;
-use crate::merge::jks::{self, Certificate, KeyStore};
+use crate::merge::jks::{self, Certificate, JavaKeyStore};
 use crate::tree::view::{ImageView, ViewError, ViewNode, join, resolve};
 
 /// Where the store is.
@@ -38,8 +38,8 @@ pub fn is_derived(view: &dyn ImageView) -> Result<bool, ViewError> {
 /// Returns a store without what is derived, dates no later than `epoch` (seconds), or `None` when nothing is left.
 ///
 /// A store that cannot be read, as one with keys or another password, is an error: it is content as a whole.
-pub fn own_entries(cacerts: &[u8], epoch: i64) -> Result<Option<Vec<u8>>, Unreadable> {
-    let mut store = jks::decode(cacerts).ok_or(Unreadable)?;
+pub fn own_entries(cacerts: &[u8], epoch: i64) -> Result<Option<Vec<u8>>, UnreadableKeyStore> {
+    let mut store = jks::decode(cacerts).ok_or(UnreadableKeyStore)?;
     store.retain(|alias, _| !alias.starts_with(PREFIX));
     let epoch = u64::try_from(epoch).unwrap_or(0).saturating_mul(1000);
     for certificate in store.values_mut() {
@@ -50,7 +50,7 @@ pub fn own_entries(cacerts: &[u8], epoch: i64) -> Result<Option<Vec<u8>>, Unread
 
 /// A key store that is not one of trusted certificates alone, with Debian's password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unreadable;
+pub struct UnreadableKeyStore;
 
 /// Derives the store; `None` says that the image does not follow the system's certificates, or has a store of its own.
 pub fn derive(view: &dyn ImageView) -> Result<Option<Derived>, ViewError> {
@@ -58,7 +58,7 @@ pub fn derive(view: &dyn ImageView) -> Result<Option<Derived>, ViewError> {
         return Ok(None);
     }
     let mut store = match view.node(CACERTS) {
-        None => KeyStore::new(),
+        None => JavaKeyStore::new(),
         Some(ViewNode::File) => match jks::decode(&view.read(CACERTS)?) {
             Some(store) => store,
             None => return Ok(None),
@@ -169,7 +169,7 @@ mod tests {
             .link("etc/ssl/certs/other.pem", "/opt/c.crt")
     }
 
-    fn own() -> KeyStore {
+    fn own() -> JavaKeyStore {
         let certificate = |byte| Certificate {
             made: 5_000,
             kind: b"X.509".to_vec(),
@@ -217,6 +217,6 @@ mod tests {
         let store = jks::decode(&carried).unwrap();
         assert_eq!(store.len(), 1);
         assert_eq!(store[&b"own"[..]].made, 3_000);
-        assert_eq!(own_entries(b"", 3), Err(Unreadable));
+        assert_eq!(own_entries(b"", 3), Err(UnreadableKeyStore));
     }
 }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::linefile::{self, LineFile};
-use super::{Driver, DriverConflict, Unreadable};
+use super::{Driver, DriverConflict, UnreadableRecord};
 
 /// Merges `/etc/xml/catalog` and the catalogues beside it.
 pub(super) static XML: Sorted = Sorted(LineFile {
@@ -43,7 +43,7 @@ impl Driver for Sorted {
         self.0.name
     }
 
-    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+    fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>> {
         self.0.check(file)
     }
 

@@ -6,7 +6,7 @@
 
 use super::DriverConflict;
 use super::deb822::Format;
-use super::record::{Outcome, Sides};
+use super::record::{MergedRecord, Sides};
 use super::rules::Rule;
 use crate::deb822::Stanza;
 use crate::packages::dpkg::is_gone;
@@ -89,8 +89,8 @@ fn by_name(a: &[u8], b: &[u8]) -> Ordering {
 
 /// Finds packages installed for two architectures that may not be, as when one side installed
 /// `foo:all` and the other `foo:amd64`.
-fn twice(outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> {
-    let mut first: HashMap<&[u8], &Outcome<'_>> = HashMap::with_capacity(outcomes.len());
+fn twice(outcomes: &[MergedRecord<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> {
+    let mut first: HashMap<&[u8], &MergedRecord<'_>> = HashMap::with_capacity(outcomes.len());
     let mut conflicts = Vec::new();
     for outcome in outcomes {
         let Some(other) = first.get(name(outcome.key)) else {

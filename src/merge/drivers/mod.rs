@@ -52,8 +52,8 @@ impl DriverConflict {
         }
     }
 
-    fn unparsed(side: &str, unreadable: Unreadable) -> Self {
-        let Unreadable { line, reason } = unreadable;
+    fn unparsed(side: &str, unreadable: UnreadableRecord) -> Self {
+        let UnreadableRecord { line, reason } = unreadable;
         Self {
             record: format!("line {line}"),
             line: Some(line),
@@ -64,14 +64,14 @@ impl DriverConflict {
 
 /// What of a file a driver cannot read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
+pub struct UnreadableRecord {
     /// The line, counted from 1, where the record begins.
     pub line: usize,
     /// What is wrong.
     pub reason: String,
 }
 
-impl Unreadable {
+impl UnreadableRecord {
     fn at(line: usize, reason: impl Into<String>) -> Self {
         Self {
             line,
@@ -88,7 +88,7 @@ pub trait Driver: Sync + Send {
     fn name(&self) -> &'static str;
 
     /// Says what of a file cannot be read: a merge that has to read it would be refused.
-    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>>;
+    fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>>;
 
     /// Merges by record a file that both sides changed, differently.
     fn merge_changed(
@@ -118,7 +118,7 @@ pub trait Driver: Sync + Send {
 /// Runs one parse per side, so that a caller sees the problems of all sides at once.
 fn parse_sides<'a, T>(
     inputs: [Option<&'a [u8]>; 3],
-    parse: impl Fn(Option<&'a [u8]>) -> Result<T, Vec<Unreadable>>,
+    parse: impl Fn(Option<&'a [u8]>) -> Result<T, Vec<UnreadableRecord>>,
 ) -> Result<[T; 3], Vec<DriverConflict>> {
     let names = ["pre", "current", "post"];
     let mut parsed = Vec::with_capacity(3);

@@ -2,23 +2,23 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::layout::{self, Absent, FACTORY, SYSIMAGE, Walk, join, parent};
+use crate::layout::{self, FACTORY, OnMissing, Resolution, SYSIMAGE, join, parent};
 use crate::packages::Diversions;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
 
 /// What is at a path on one side.
-pub(super) type At<'s> = &'s dyn Fn(&[u8]) -> Option<&'s Inode>;
+pub(super) type InodeLookup<'s> = &'s dyn Fn(&[u8]) -> Option<&'s Inode>;
 
 /// Finds the places of listed paths on one side; directories are resolved once.
-pub(super) struct Places<'s> {
-    at: At<'s>,
+pub(super) struct FileLocator<'s> {
+    at: InodeLookup<'s>,
     diversions: &'s Diversions<'s>,
     directories: HashMap<Vec<u8>, Option<RelPath>>,
 }
 
-impl<'s> Places<'s> {
-    pub fn new(at: At<'s>, diversions: &'s Diversions<'s>) -> Self {
+impl<'s> FileLocator<'s> {
+    pub fn new(at: InodeLookup<'s>, diversions: &'s Diversions<'s>) -> Self {
         Self {
             at,
             diversions,
@@ -80,11 +80,11 @@ impl<'s> Places<'s> {
 }
 
 /// Follows symlinks inside the image; what is not there (yet) stays as it is written.
-fn resolve(at: At<'_>, path: &[u8]) -> Option<RelPath> {
-    let look = |path: &[u8]| at(path).map(|inode| inode.node.seen());
-    match layout::walk(&look, b"", path, Absent::IsDirectory) {
-        Walk::Found(at) => RelPath::new(&at).ok(),
-        Walk::Lost(_) | Walk::Loop(_) => None,
+fn resolve(at: InodeLookup<'_>, path: &[u8]) -> Option<RelPath> {
+    let look = |path: &[u8]| at(path).map(|inode| inode.node.entry_kind());
+    match layout::walk(&look, b"", path, OnMissing::AssumeDirectory) {
+        Resolution::Found(at) => RelPath::new(&at).ok(),
+        Resolution::Lost(_) | Resolution::Loop(_) => None,
     }
 }
 

@@ -10,18 +10,18 @@
 //! moved belong to others, and stay where they were moved), alternatives, debconf, ucf and `extended_states` (none has
 //! a version). `available` is empty where apt installs.
 
-mod case;
+mod arbitration;
 mod files;
-mod sides;
 mod status;
+mod withdraw;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
-use self::case::Case;
-use self::status::{Database, may_collide};
+use self::arbitration::Arbitration;
+use self::status::{IndexedDatabase, may_collide};
 use super::{Blobs, MergeError};
 use crate::layout::dpkg;
 use crate::path::RelPath;
@@ -29,7 +29,7 @@ use crate::tree::{Change, Changeset, Inode, Tree};
 
 /// Who brought the version that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum Winner {
     /// The tree that the layer is applied to.
     Tree,
     /// The layer.
@@ -38,7 +38,7 @@ pub enum Side {
 
 /// What was decided about one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub struct PackageDecision {
     /// Its name.
     pub package: String,
     /// The architecture that the layer has it for.
@@ -48,7 +48,7 @@ pub struct Decision {
     /// The version that the layer brings.
     pub layer_version: String,
     /// Whose version counts.
-    pub winner: Side,
+    pub winner: Winner,
 }
 
 /// Decides every package that `tree` and `changeset` both brought at different versions, each since the tree that the
@@ -61,7 +61,7 @@ pub fn arbitrate(
     tree: &mut Tree,
     changeset: &mut Changeset,
     blobs: &dyn Blobs,
-) -> Result<Vec<Decision>, MergeError> {
+) -> Result<Vec<PackageDecision>, MergeError> {
     for dpkg in dpkg::DIRECTORIES {
         let status = format!("{dpkg}/status");
         let object = |inode: Option<&Inode>| inode.and_then(Inode::object);
@@ -84,13 +84,13 @@ pub fn arbitrate(
         if !may_collide(&pre, &current, &post) {
             continue;
         }
-        let all = [&pre, &current, &post].map(|file| Database::read(file));
+        let all = [&pre, &current, &post].map(|file| IndexedDatabase::read(file));
         let [Some(pre), Some(current), Some(post)] = all else {
             continue;
         };
         let databases = [pre, current, post];
-        let case = Case::new(dpkg, (tree, changeset), blobs, databases);
-        let Some((edits, decisions)) = case.decide()? else {
+        let arbitration = Arbitration::new(dpkg, (tree, changeset), blobs, databases);
+        let Some((edits, decisions)) = arbitration.decide()? else {
             continue;
         };
         for (path, change) in edits.changes {

@@ -5,17 +5,17 @@ use std::collections::{HashMap, HashSet};
 use crate::deb822::stanzas;
 use crate::packages::dpkg;
 
-pub(super) use crate::packages::{Key, Record};
+pub(super) use crate::packages::{PackageKey, PackageRecord};
 
 /// A whole database.
-pub(super) struct Database<'a> {
-    pub records: Vec<Record<'a>>,
-    keys: HashMap<Key<'a>, usize>,
+pub(super) struct IndexedDatabase<'a> {
+    pub records: Vec<PackageRecord<'a>>,
+    keys: HashMap<PackageKey<'a>, usize>,
     /// What is there, by name.
     names: HashMap<&'a str, Vec<usize>>,
 }
 
-impl<'a> Database<'a> {
+impl<'a> IndexedDatabase<'a> {
     /// Reads a `status` file; `None` says that some record of it cannot be read.
     pub fn read(file: &'a [u8]) -> Option<Self> {
         let read = dpkg::read(file);
@@ -38,13 +38,17 @@ impl<'a> Database<'a> {
     }
 
     /// Returns the record of exactly this package.
-    pub fn get(&self, key: Key<'_>) -> Option<&Record<'a>> {
+    pub fn get(&self, key: PackageKey<'_>) -> Option<&PackageRecord<'a>> {
         self.keys.get(&key).map(|at| &self.records[*at])
     }
 
     /// Returns the installed package that stands where `record`, one of `side`, stands: of the same architecture, or
     /// the only one of the name where there cannot be two.
-    pub fn counterpart(&self, record: &Record<'_>, side: &Database<'_>) -> Option<&Record<'a>> {
+    pub fn counterpart(
+        &self,
+        record: &PackageRecord<'_>,
+        side: &IndexedDatabase<'_>,
+    ) -> Option<&PackageRecord<'a>> {
         let exact = self.get(record.key);
         if exact.is_some_and(|found| found.package.is_some()) {
             return exact;
@@ -65,7 +69,11 @@ impl<'a> Database<'a> {
     /// Writes the database with the records of some groups of packages replaced by those that `from` has of them.
     ///
     /// `groups` says which group a package is in.
-    pub fn with(&self, groups: &HashMap<Key<'_>, usize>, from: &Database<'_>) -> Vec<u8> {
+    pub fn with(
+        &self,
+        groups: &HashMap<PackageKey<'_>, usize>,
+        from: &IndexedDatabase<'_>,
+    ) -> Vec<u8> {
         let mut out = Vec::new();
         let mut put = |raw: &[u8]| {
             out.extend_from_slice(raw);

@@ -11,7 +11,7 @@ use crate::tree::view::{ImageView, ViewError, ViewNode, join, resolve};
 
 /// What was found, in the order of the directories.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct LibraryScan {
     pub(super) entries: Vec<CacheEntry>,
     pub(super) links: Vec<DerivedLink>,
     pub(super) stale: Vec<Vec<u8>>,
@@ -30,8 +30,8 @@ pub(super) fn scan(
     view: &dyn ImageView,
     ldconfig: &LdConfig,
     dirs: &LibraryDirs,
-) -> Result<Found, ViewError> {
-    let mut found = Found::default();
+) -> Result<LibraryScan, ViewError> {
+    let mut found = LibraryScan::default();
     for dir in &dirs.dirs {
         let libraries = libraries(view, ldconfig, dir, &mut found.stale)?;
         for (soname, library) in libraries {
