@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FindingId, FindingKind};
+use super::finding_id::{FindingId, FindingKind};
 use crate::path::RelPath;
 
 /// How bad a finding is; the order is the order of verdicts.

@@ -1,6 +1,7 @@
 //! Owners that the image does not know.
 
-use super::{Finding, FindingKind, Severity};
+use super::finding::{Finding, Severity};
+use super::finding_id::FindingKind;
 use crate::path::RelPath;
 use crate::tree::{Owner, Tree};
 

@@ -1,6 +1,6 @@
 //! What a check finds in one composed tree, before it is known whose it is and whether it is news.
 
-use super::FindingId;
+use super::finding_id::FindingId;
 use crate::path::RelPath;
 
 /// One thing that is wrong with a composed tree.

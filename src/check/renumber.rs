@@ -1,6 +1,7 @@
 //! Accounts that have another number than before: what a machine's state holds would change its owner.
 
-use super::{Finding, FindingKind, Severity};
+use super::finding::{Finding, Severity};
+use super::finding_id::FindingKind;
 use crate::layout::accounts::by_name;
 use crate::path::RelPath;
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Member, MemberProblem};
+use super::examine::MemberProblem;
+use super::member::Member;
 use crate::check::{CHECKS_VERSION, FindingKind, Subject, Weight};
 use crate::format::Baseline;
 use crate::glob::Glob;

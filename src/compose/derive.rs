@@ -1,6 +1,7 @@
 //! What is a function of the rest of the tree, put in its place after the merge.
 
-use super::{ComposeError, TreeView};
+use super::error::ComposeError;
+use super::view::TreeView;
 use crate::merge::derive::ldsocache::{self, CacheEntry};
 use crate::merge::derive::{DerivedLink, alternatives, javacerts};
 use crate::path::RelPath;

@@ -1,6 +1,10 @@
 //! Runs the checks over a composition, and says whose each problem is.
 
-use super::{ComposeError, Composition, Member, TreeView, packages, records, triggers};
+use super::composition::Composition;
+use super::error::ComposeError;
+use super::member::Member;
+use super::view::TreeView;
+use super::{packages, records, triggers};
 use crate::check::{self, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
 use crate::layout::{ALTERNATIVES, dpkg, join};

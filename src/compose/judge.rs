@@ -4,7 +4,9 @@
 //! nothing. A grave one means that its layer must be rebuilt, if that layer stands on other layers
 //! than those it was built on; else building helps nobody, and the set is refused.
 
-use super::{Member, MemberProblem, watched};
+use super::baseline::watched;
+use super::examine::MemberProblem;
+use super::member::Member;
 use crate::check::{CHECKS_VERSION, Finding, FindingKind, Problem, Severity, Subject, Weight};
 
 /// Returns how bad it is that something of `member` does not hold in the set `members`.

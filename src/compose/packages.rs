@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Composition, Member, TreeView};
+use super::composition::Composition;
+use super::member::Member;
+use super::view::TreeView;
 use crate::check::{Problem, paths};
 use crate::layout::dpkg;
 use crate::packages::{self, Package};

@@ -1,6 +1,6 @@
 //! Databases that cannot be read: said from the layer on that wrote them, not only when a merge needs them.
 
-use super::TreeView;
+use super::view::TreeView;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::layout::{SYSIMAGE, dpkg, join};
 use crate::merge::drivers::{self, UnreadableRecord};

@@ -1,13 +1,17 @@
 //! What is news, whose it is, how bad, and what a waiver makes of it.
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{self, Finding, Problem, Severity, Subject, Weight};
 use crate::format::{
     Baseline, BuildFacts, Health, ImageLayer, Layer, LayerPackage, RebuildRule, Waiver, parse_tree,
 };
-use crate::id::{BuildKey, LayerId, TreeId};
+use crate::id::{BuildKey, LayerId, ObjectId, TreeId};
+use crate::path::RelPath;
+use crate::store::Transaction;
 use crate::time::Date;
-use crate::tree::Changeset;
+use crate::tree::{Changeset, Tree};
 
 fn id(text: &str) -> LayerId {
     LayerId::of(text.as_bytes())

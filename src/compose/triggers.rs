@@ -1,7 +1,8 @@
 //! dpkg's file triggers over layers: a package that wants to be told of files has not heard of a layer that came before it.
 
+use super::member::Member;
 use super::packages::database;
-use super::{Member, TreeView};
+use super::view::TreeView;
 use crate::check::paths::{Interests, interests, touched};
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::layout::{dpkg, within};

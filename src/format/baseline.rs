@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FormatError, from_canonical_json, to_canonical_json};
+use super::error::FormatError;
+use super::json::{from_canonical_json, to_canonical_json};
 use crate::id::{LayerId, ObjectId};
 
 /// What was so in the set that a layer was built and tested in: later checks call only what is not

@@ -14,7 +14,7 @@
 
 use std::fmt::Write as _;
 
-use super::FormatError;
+use super::error::FormatError;
 use super::release::ReleaseId;
 use crate::codec::{Coding, Form, GzipCoding, XzCoding, ZstdCoding};
 use crate::id::{LayerId, ObjectId};

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use gvariant::aligned_bytes::{AlignedSlice, Alignment, copy_to_align};
 use gvariant::{Marker, Structure, gv};
 
-use super::FormatError;
+use super::error::FormatError;
 use crate::id::ObjectId;
 use crate::path::{RelPath, escape};
 use crate::time::Timestamp;

@@ -11,7 +11,8 @@ use std::io::Read as _;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{FormatError, from_canonical_json, to_canonical_json};
+use super::error::FormatError;
+use super::json::{from_canonical_json, to_canonical_json};
 
 /// The most bytes that a head has on the wire.
 pub const MAX_HEAD_BYTES: u64 = 8 << 20;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::FormatError;
+use super::error::FormatError;
 
 /// Encodes a manifest; its id is the digest of the result.
 pub fn to_canonical_json<T: Serialize>(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Baseline;
+use super::baseline::Baseline;
 use crate::id::{BuildKey, LayerId, ObjectId, TreeId};
 use crate::path::RelPath;
 use crate::time::Date;

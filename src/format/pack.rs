@@ -12,7 +12,7 @@ use std::io::Read as _;
 
 use gvariant::{Marker, Structure, gv};
 
-use super::FormatError;
+use super::error::FormatError;
 use super::gv::aligned;
 
 const MAGIC: &str = "layerset.pack";

@@ -9,7 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, ImageLayer};
+use super::baseline::Baseline;
+use super::manifest::ImageLayer;
 use crate::id::{ImageId, LayerId, TreeId};
 use crate::sha256::Sha256;
 

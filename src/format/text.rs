@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::FormatError;
+use super::error::FormatError;
 use crate::id::hex;
 use crate::path::{RelPath, escape, unescape};
 use crate::time::Timestamp;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::parent;
+use super::components::parent;
 
 /// The most symlinks followed in one path, as in Linux.
 const MAX_LINKS: usize = 40;

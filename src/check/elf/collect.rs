@@ -3,7 +3,6 @@
 use super::image::{FileKind, Image, ObjectNo};
 use super::loaders::{self, Interpreter};
 use super::names::Stop;
-use super::report::Report;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node, Tree};
 
@@ -56,11 +55,11 @@ impl Collected {
     }
 }
 
-/// Reads the ELF files of a tree, in path order, and reports the broken ones.
+/// Reads the ELF files of a tree, in path order, and calls `broken` with each that is broken, and why.
 pub(super) fn collect(
     tree: &Tree,
     image: &mut Image,
-    report: &mut Report,
+    broken: &mut dyn FnMut(&RelPath, &str),
 ) -> Result<Collected, Stop> {
     let mut shared = Vec::new();
     for (path, inode) in tree.iter() {
@@ -70,7 +69,7 @@ pub(super) fn collect(
         match image.load(path.as_bytes())? {
             FileKind::Object(object) => shared.push(object),
             FileKind::Broken(why) if inode.mode & 0o111 != 0 || is_library_name(path.name()) => {
-                report.broken(path, &why);
+                broken(path, &why);
             }
             _ => {}
         }

@@ -38,18 +38,7 @@ use process::{MissingNeed, Process};
 use report::Report;
 use search::Search;
 
-/// One line of the loader's cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Library {
-    /// The name that programs need.
-    pub soname: Vec<u8>,
-    /// Where the loader finds it: an absolute path.
-    pub path: Vec<u8>,
-    /// Which ABI it is for; see [`ElfFacts::cache_flags`](crate::elf::ElfFacts::cache_flags).
-    pub flags: u32,
-    /// The `glibc-hwcaps` subdirectory that it is in, such as `x86-64-v3`.
-    pub hwcaps: Option<Vec<u8>>,
-}
+pub use search::Library;
 
 /// Finds ELF files of `tree` that do not find what they need; sorted by id, each id once.
 ///
@@ -92,7 +81,7 @@ fn check(
     report: &mut Report,
 ) -> Result<(), Stop> {
     let mut image = Image::new(view);
-    let mut found = collect::collect(tree, &mut image, report)?;
+    let mut found = collect::collect(tree, &mut image, &mut |path, why| report.broken(path, why))?;
     let votes: Vec<(ObjectNo, Interpreter)> = found
         .programs
         .iter()

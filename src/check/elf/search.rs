@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::Library;
 use super::image::{Dir, Image, InstanceNo, ObjectNo, SearchHit};
 use super::loaders::Loader;
 use super::names::{Name, Stop};
@@ -12,6 +11,19 @@ use crate::tree::view::{parent, resolve};
 
 /// The most directories taken from one path list: more would be searched for each of its needs.
 const DIRS_LIMIT: usize = 1024;
+
+/// One line of the loader's cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Library {
+    /// The name that programs need.
+    pub soname: Vec<u8>,
+    /// Where the loader finds it: an absolute path.
+    pub path: Vec<u8>,
+    /// Which ABI it is for; see [`ElfFacts::cache_flags`](crate::elf::ElfFacts::cache_flags).
+    pub flags: u32,
+    /// The `glibc-hwcaps` subdirectory that it is in, such as `x86-64-v3`.
+    pub hwcaps: Option<Vec<u8>>,
+}
 
 /// What one need of an instance leads to.
 #[derive(Debug, Clone, Copy)]

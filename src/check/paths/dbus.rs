@@ -1,8 +1,9 @@
 //! Services that D-Bus starts by itself.
 
-use super::accounts::Accounts;
-use super::unit_file;
-use super::units::{Problems, settings_at};
+use super::accounts::{Accounts, contents};
+use super::unit_file::{self, Setting};
+use super::unit_problems::UnitProblems;
+use crate::path::RelPath;
 use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
 
@@ -20,7 +21,7 @@ pub(super) fn services(
     tree: &Tree,
     view: &dyn ImageView,
     accounts: &Accounts,
-    problems: &mut Problems,
+    problems: &mut UnitProblems,
 ) -> Result<(), ViewError> {
     for dir in DIRS {
         for (path, inode) in tree.below(dir) {
@@ -51,4 +52,14 @@ pub(super) fn services(
         }
     }
     Ok(())
+}
+
+/// Returns the settings of a file of D-Bus; nothing for what cannot be read as one.
+fn settings_at(
+    tree: &Tree,
+    view: &dyn ImageView,
+    path: &RelPath,
+) -> Result<Vec<Setting>, ViewError> {
+    let bytes = contents(tree, view, path.as_bytes())?;
+    Ok(unit_file::parse(&bytes).unwrap_or_default())
 }

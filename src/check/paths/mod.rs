@@ -15,6 +15,7 @@ mod shadow;
 mod triggers;
 mod unit_file;
 mod unit_names;
+mod unit_problems;
 mod units;
 
 #[cfg(test)]

@@ -3,14 +3,38 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
+use super::edits::Edits;
 use super::files::{self, FileLocator};
 use super::status::{IndexedDatabase, PackageKey, PackageRecord};
-use super::{Edits, PackageDecision, Winner};
 use crate::merge::{Blobs, MergeError};
 use crate::packages::{self, Diversions, digests};
 use crate::path::RelPath;
 use crate::tree::{Changeset, Inode, Tree};
 use crate::version::Version;
+
+/// Who brought the version that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Winner {
+    /// The tree that the layer is applied to.
+    Tree,
+    /// The layer.
+    Layer,
+}
+
+/// What was decided about one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageDecision {
+    /// Its name.
+    pub package: String,
+    /// The architecture that the layer has it for.
+    pub architecture: String,
+    /// The version in the tree.
+    pub tree_version: String,
+    /// The version that the layer brings.
+    pub layer_version: String,
+    /// Whose version counts.
+    pub winner: Winner,
+}
 
 /// One package that both sides brought.
 pub(super) struct Contest<'c, 'a> {

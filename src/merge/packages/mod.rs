@@ -11,6 +11,7 @@
 //! a version). `available` is empty where apt installs.
 
 mod arbitration;
+mod edits;
 mod files;
 mod status;
 mod withdraw;
@@ -18,38 +19,12 @@ mod withdraw;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
 use self::arbitration::Arbitration;
+pub use self::arbitration::{PackageDecision, Winner};
 use self::status::{IndexedDatabase, may_collide};
 use super::{Blobs, MergeError};
 use crate::layout::dpkg;
-use crate::path::RelPath;
-use crate::tree::{Change, Changeset, Inode, Tree};
-
-/// Who brought the version that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Winner {
-    /// The tree that the layer is applied to.
-    Tree,
-    /// The layer.
-    Layer,
-}
-
-/// What was decided about one package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackageDecision {
-    /// Its name.
-    pub package: String,
-    /// The architecture that the layer has it for.
-    pub architecture: String,
-    /// The version in the tree.
-    pub tree_version: String,
-    /// The version that the layer brings.
-    pub layer_version: String,
-    /// Whose version counts.
-    pub winner: Winner,
-}
+use crate::tree::{Changeset, Inode, Tree};
 
 /// Decides every package that `tree` and `changeset` both brought at different versions, each since the tree that the
 /// changeset was made on. To be called before `changeset` is applied.
@@ -93,41 +68,8 @@ pub fn arbitrate(
         let Some((edits, decisions)) = arbitration.decide()? else {
             continue;
         };
-        for (path, change) in edits.changes {
-            changeset.remove(path.as_bytes());
-            if let Some(change) = change {
-                changeset.insert(path, change);
-            }
-        }
-        for (path, inode) in edits.inodes {
-            match inode {
-                Some(inode) => drop(tree.insert(path, inode)),
-                None => drop(tree.remove(path.as_bytes())),
-            }
-        }
-        // Deepest first: a directory that nothing is left in, and that the layer puts nothing into.
-        let used: BTreeSet<_> = changeset
-            .iter()
-            .filter(|(_, change)| change.post.is_some())
-            .filter_map(|(path, _)| path.parent())
-            .collect();
-        for path in edits.directories.into_iter().rev() {
-            if !used.contains(&path) && tree.below(path.as_bytes()).next().is_none() {
-                tree.remove(path.as_bytes());
-            }
-        }
+        edits.apply(tree, changeset);
         return Ok(decisions);
     }
     Ok(Vec::new())
-}
-
-/// What is to be done to the two sides.
-#[derive(Default)]
-struct Edits {
-    /// New changes; none takes the layer's change out.
-    changes: Vec<(RelPath, Option<Change>)>,
-    /// New inodes of the tree; none removes what is there.
-    inodes: Vec<(RelPath, Option<Inode>)>,
-    /// Directories of the tree to remove where they end up empty, in path order.
-    directories: BTreeSet<RelPath>,
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::Edits;
 use super::arbitration::{Arbitration, Contest, SideView};
+use super::edits::Edits;
 use super::files::{source_of_bytecode, swap_interests};
 use super::status::{PackageKey, PackageRecord};
 use crate::id::ObjectId;
