@@ -1,8 +1,10 @@
-//! Patterns of names and paths: one engine, whose two options say what is special in a name, and how far a path reaches.
+//! Patterns of names and paths: one engine, whose two options say what is special in a name, and
+//! how far a path reaches.
 //!
-//! [`Glob`] is a path pattern of layer definitions (`[state]`, `[rebuild]`): `*` within a component, `**` for any number of
-//! components. If it matches a path it matches everything below it too, so a plain path stands for itself and its subtree.
-//! No other character is special; the usual suspects (`? [ ] { } \`) are refused rather than taken literally in silence.
+//! [`Glob`] is a path pattern of layer definitions (`[state]`, `[rebuild]`): `*` within a
+//! component, `**` for any number of components. If it matches a path it matches everything below
+//! it too, so a plain path stands for itself and its subtree. No other character is special; the
+//! usual suspects (`? [ ] { } \`) are refused rather than taken literally in silence.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -16,7 +18,7 @@ pub struct Glob {
 }
 
 impl Glob {
-    /// Checks `text`, which may start with one `/`; says what is wrong with it else.
+    /// Reads `text`, which may start with one `/`, or says what is wrong with it.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         let text = text.strip_prefix('/').unwrap_or(text);
         if text.is_empty() {
@@ -26,7 +28,7 @@ impl Glob {
             return Err(problem);
         }
         if text.contains(['?', '[', ']', '{', '}', '\\']) {
-            return Err("only '*' and '**' are special: none of '?[]{}\\' may be used");
+            return Err("only '*' and '**' are special; '?[]{}\\' are not allowed");
         }
         if text.split('/').any(|c| c.contains("**") && c != "**") {
             return Err("'**' must be a whole component");
@@ -59,7 +61,8 @@ impl Glob {
         path_matches(&parts, path, MatchScope::AndBelow)
     }
 
-    /// Orders patterns from the least to the most specific: more literal bytes, then fewer stars, then by text.
+    /// Orders patterns from the least to the most specific: more literal bytes, then fewer stars,
+    /// then by text.
     pub fn specificity(&self) -> (usize, Reverse<usize>, &str) {
         let stars = self.text.bytes().filter(|b| *b == b'*').count();
         (self.text.len() - stars, Reverse(stars), self.text.as_str())
@@ -89,7 +92,8 @@ pub enum GlobPart<'a> {
     Name(&'a [u8]),
     /// Names with stars: [`GlobSyntax::Stars`].
     Stars(&'a [u8]),
-    /// Any number of names; at the end of a pattern at least one, for `a/**` is what lies below `a`.
+    /// Any number of names; at the end of a pattern at least one, for `a/**` is what lies below
+    /// `a`.
     Any,
 }
 
@@ -160,7 +164,8 @@ fn skip_any(parts: &[GlobPart<'_>], reached: &mut [bool]) {
 pub enum GlobSyntax {
     /// `*` alone.
     Stars,
-    /// `*`, `?`, `[...]` without character classes, and `\`, as in glob(7); a leading dot must be written out.
+    /// `*`, `?`, `[...]` without character classes, and `\`, as in glob(7); a leading dot must be
+    /// written out.
     Shell,
 }
 
@@ -201,7 +206,8 @@ pub fn name_matches(pattern: &[u8], name: &[u8], syntax: GlobSyntax) -> bool {
     }
 }
 
-/// Matches one byte against the start of a pattern that is no star, and returns how much of the pattern that took.
+/// Matches one byte against the start of a pattern that is no star, and returns how much of the
+/// pattern that took.
 fn one(pattern: &[u8], byte: u8, syntax: GlobSyntax) -> Option<usize> {
     match pattern {
         [literal, ..] if syntax == GlobSyntax::Stars => (*literal == byte).then_some(1),

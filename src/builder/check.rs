@@ -91,7 +91,7 @@ impl Looked {
         let mut composition = composer.compose(&set.name, members, transaction)?;
         let mut found = composer.examine(&composition, members, transaction)?;
         blame(&mut found, set, members, composer, transaction)?;
-        let Judgement { news, known } = judge(found, members);
+        let Judgement { new, known } = judge(found, members);
         let read = |path: &[u8]| {
             let object = composition.tree.get(path).and_then(Inode::object);
             let bytes = object.map(|id| transaction.read_object(&id)).transpose()?;
@@ -100,7 +100,7 @@ impl Looked {
         let before = repository.read_ref(&RefName::image(&set.name)?)?;
         let mut findings = renumbered_since(repository, before.as_deref(), members, &read)?;
         findings.append(&mut composition.findings);
-        findings.extend(news);
+        findings.extend(new);
         findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
         Ok(Self {
             composition,
@@ -123,7 +123,7 @@ fn blame(
         .iter_mut()
         .filter(|found| {
             let (own, above) = members[found.member..].split_at(1);
-            found.is_grave_news(members)
+            found.is_new_and_grave(members)
                 && !own.iter().any(|member| member.is_moved(members))
                 && above.iter().any(|member| member.is_moved(members))
         })

@@ -23,9 +23,10 @@ use crate::tree::{Changeset, Inode, Tree};
 pub struct Composition {
     /// The tree, derived files included.
     pub tree: Tree,
-    /// The tree as the layers merged, before anything was derived: what the changes of a next layer apply to.
+    /// The tree as the layers merged, before anything was derived: what the changes of a next layer
+    /// apply to.
     pub merged: Tree,
-    /// What could not be merged, and owners that nobody knows.
+    /// Conflicts, and owners without an account.
     pub findings: Vec<Finding>,
     /// Which layer each path comes from, by index into the layers; derived paths are absent.
     pub origin: BTreeMap<RelPath, usize>,
@@ -76,8 +77,8 @@ impl Blobs for TransactionBlobs<'_, '_> {
     }
 }
 
-/// Composes `members`, lowest first. New contents (merged and derived files) are put into `transaction`; what programs of
-/// the image make of it comes from `generate`.
+/// Composes `members`, lowest first. New contents (merged and derived files) are put into
+/// `transaction`; what programs of the image make of it comes from `generate`.
 pub fn compose(
     members: &[Member],
     transaction: &Transaction<'_>,
@@ -125,7 +126,8 @@ pub fn compose(
     Ok(composition)
 }
 
-/// Says whether packages may have come from both sides: copying the changes of a large layer is not for nothing.
+/// Says whether both sides may have brought packages. Copying the changes of a large layer costs
+/// time, so this asks first.
 fn needs_arbitration(tree: &Tree, changeset: &Changeset) -> bool {
     let Some(change) = changeset.get(dpkg::STATUS.as_bytes()) else {
         return false;
@@ -136,7 +138,7 @@ fn needs_arbitration(tree: &Tree, changeset: &Changeset) -> bool {
     now != pre && now != post && pre != post
 }
 
-/// Says which version of a package counts; dpkg's relations are checked with it.
+/// Names the version of a package that wins; dpkg's relations are checked against it.
 fn package_finding(layer: &str, decision: PackageDecision) -> Finding {
     let PackageDecision {
         package,
@@ -148,14 +150,12 @@ fn package_finding(layer: &str, decision: PackageDecision) -> Finding {
         Winner::Tree => (
             "gives way to",
             format!(
-                "lock '{layer}' again on these lower layers, so that it leaves '{package}' to them"
+                "lock '{layer}' again on these lower layers, so that it uses their '{package}'"
             ),
         ),
         Winner::Layer => (
             "replaces",
-            format!(
-                "give the lower layer that brings '{package}' the newer version, or leave it to '{layer}'"
-            ),
+            format!("update '{package}' in the lower layer that brings it, or remove it there"),
         ),
     };
     Finding {
@@ -200,8 +200,8 @@ fn conflict_findings(
     })
 }
 
-/// Says that a program of the image does not run on what the layers are today: of each layer that may lack something there,
-/// for a failure does not tell whose it is.
+/// Reports a program of the image that fails on today's layers. A failure does not tell whose fault
+/// it is, so each layer that may lack something gets a finding.
 fn generate_findings(error: &GenerateError, members: &[Member]) -> Vec<Finding> {
     let moved = members.iter().filter(|member| member.is_moved(members));
     let finding = |member: &Member| {
@@ -212,7 +212,7 @@ fn generate_findings(error: &GenerateError, members: &[Member]) -> Vec<Finding> 
             layer: layer.clone(),
             package: None,
             path: None,
-            reason: format!("what '{generator}' makes cannot be made: {}", error.source),
+            reason: format!("'{generator}' failed in this tree: {}", error.source),
             hint: format!("rebuild '{layer}' on the layers below it"),
             waived: None,
         }

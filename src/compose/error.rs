@@ -8,6 +8,7 @@ use crate::store::StoreError;
 use crate::tree::view::ViewError;
 
 /// Why a composition stopped; findings are not errors.
+#[allow(missing_docs, reason = "the names of the fields say it")]
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     /// The repository refused.
@@ -16,29 +17,22 @@ pub enum ComposeError {
     /// Contents could not be merged.
     #[error(transparent)]
     Merge(#[from] MergeError),
-    /// What a deriver reads could not be had.
+    /// A deriver could not read something.
     #[error("cannot derive '/{path}'")]
     View {
-        /// What was to be derived.
         path: &'static str,
-        /// Why.
         source: ViewError,
     },
-    /// What a check reads could not be had.
+    /// A check could not read something.
     #[error("cannot check the composed tree")]
-    Check {
-        /// Why.
-        source: ViewError,
-    },
-    /// The image's own programs could not make what they make.
+    Check { source: ViewError },
+    /// A program of the image failed.
     #[error(transparent)]
     Generate(#[from] GenerateError),
     /// A derived file could not be made.
     #[error("cannot derive '{path}'")]
     Derive {
-        /// The derived file.
         path: RelPath,
-        /// Why.
         source: LdSoCacheError,
     },
 }

@@ -1,7 +1,8 @@
 //! Layers → tree: merge in order, derive what is a function of the rest, check.
 //!
-//! The input is an ordered list of layers; each is applied to what stands below it by [`crate::merge::apply`], then the
-//! derivers run, then the checks. Nothing is written but through the transaction that is given.
+//! The input is an ordered list of layers; each is applied to what stands below it by
+//! [`crate::merge::apply`], then the derivers run, then the checks. Everything is written through
+//! the given transaction.
 
 mod baseline;
 mod composition;

@@ -1,6 +1,7 @@
 //! Why bytes are refused.
 
 /// Why some bytes are not what they claim to be.
+#[allow(missing_docs, reason = "the names of the fields say it")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// The bytes are no canonical tree or changeset.
@@ -8,7 +9,6 @@ pub enum FormatError {
     Binary {
         /// `tree` or `changeset`.
         what: &'static str,
-        /// What is wrong.
         reason: String,
     },
     /// The bytes are no canonical manifest.
@@ -16,7 +16,6 @@ pub enum FormatError {
     Manifest {
         /// `layer`, `image` or `baseline`.
         what: &'static str,
-        /// What is wrong.
         reason: String,
     },
     /// A line of a text twin does not parse.
@@ -24,7 +23,6 @@ pub enum FormatError {
     Text {
         /// Line number from 1.
         line: usize,
-        /// What is wrong.
         reason: String,
     },
 }

@@ -1,12 +1,12 @@
 //! Trees and changesets as GVariant.
 //!
-//! A tree is `(sua(ay(yqayayxutaya(ayay)u)))`: the word `layerset.tree`, the format version, and the entries sorted by
-//! path bytes. An entry is its path and its inode: kind, mode, owner, group, seconds, nanoseconds, size, payload,
-//! extended attributes sorted by name, hard-link group. The payload is the 32-byte object id of a file, the target of
-//! a symlink, or the little-endian 64-bit `dev_t` of a device. A changeset is
-//! `(sua(aym(…)m(…)))` with the inode before and after.
+//! A tree is `(sua(ay(yqayayxutaya(ayay)u)))`: the word `layerset.tree`, the format version, and
+//! the entries sorted by path bytes. An entry is its path and its inode: kind, mode, owner, group,
+//! seconds, nanoseconds, size, payload, extended attributes sorted by name, hard-link group. The
+//! payload is the 32-byte object id of a file, the target of a symlink, or the little-endian 64-bit
+//! `dev_t` of a device. A changeset is `(sua(aym(…)m(…)))` with the inode before and after.
 //!
-//! Reader rule: decode, check, encode again, compare. Whatever is not byte-identical was not normal.
+//! Reader rule: decode, check, encode again, compare. Bytes that differ were not in normal form.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,8 @@ const BLOCK: u8 = 4;
 const FIFO: u8 = 5;
 const SOCKET: u8 = 6;
 
-/// The inode as the tuple that the GVariant writer takes: only `Copy` fields, so all texts are borrowed from a [`Scratch`].
+/// The inode as the tuple that the GVariant writer takes: only `Copy` fields, so all texts are
+/// borrowed from a [`Scratch`].
 type InodeTuple<'a> = (
     u8,
     u16,
@@ -166,7 +167,7 @@ macro_rules! raise {
     }};
 }
 
-/// Returns `bytes` where GVariant can read them. No bytes at all are refused: the crate cannot align what has no place.
+/// Returns `bytes` where GVariant can read them. Empty input is refused: the crate cannot align it.
 pub(super) fn aligned<A: Alignment>(bytes: &[u8]) -> Result<Cow<'_, AlignedSlice<A>>, String> {
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
@@ -191,7 +192,7 @@ pub fn decode_tree(bytes: &[u8]) -> Result<Tree, FormatError> {
         let path = RelPath::new(path).map_err(|error| fail(error.to_string()))?;
         let inode = raise!(inode).map_err(|reason| fail(format!("'{path}' {reason}")))?;
         if tree.insert(path.clone(), inode).is_some() {
-            return Err(fail(format!("'{path}' stands there twice")));
+            return Err(fail(format!("'{path}' is listed twice")));
         }
     }
     tree.validate().map_err(|error| fail(error.to_string()))?;

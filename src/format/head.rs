@@ -1,8 +1,9 @@
 //! The head of a remote: its one mutable file, with all that is signed and current.
 //!
-//! A zstd frame that holds canonical JSON: the signed metadata by file name (`1.root.json` and later roots, `timestamp.json`,
-//! `snapshot.json`, `targets.json`, one for each delegated role), and the documents that they sign, by target name. One file,
-//! because an update should cost one round trip before its first byte arrives, and because one conditional put is a commit.
+//! A zstd frame that holds canonical JSON: the signed metadata by file name (`1.root.json` and
+//! later roots, `timestamp.json`, `snapshot.json`, `targets.json`, one for each delegated role),
+//! and the documents that they sign, by target name. One file, because an update should cost one
+//! round trip before its first byte arrives, and because one conditional put is a commit.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,9 +1,11 @@
-//! Canonical bytes: the only place that reads untrusted bytes, and the only one that writes what ids are made of.
+//! Canonical bytes: the only place that reads untrusted bytes, and the only one that writes what
+//! ids are made of.
 //!
-//! Trees and changesets are GVariant in normal form, little-endian ([`encode_tree`], [`decode_tree`]); manifests are
-//! canonical JSON ([`to_canonical_json`], [`from_canonical_json`]). A reader accepts exactly the bytes that the writer
-//! makes of the same value, so one value has one identity. Each binary format has a text twin ([`dump_tree`],
-//! [`parse_tree`], [`dump_changeset`]).
+//! Trees and changesets are GVariant in normal form, little-endian ([`encode_tree`],
+//! [`decode_tree`]); manifests are canonical JSON ([`to_canonical_json`], [`from_canonical_json`]).
+//! A reader accepts exactly the bytes that the writer makes of the same value, so one value has one
+//! identity. Each binary format has a text twin ([`dump_tree`], [`parse_tree`],
+//! [`dump_changeset`]).
 
 mod baseline;
 pub mod delta;

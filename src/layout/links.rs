@@ -11,7 +11,7 @@ const MAX_LINKS: usize = 40;
 /// image could ask for eighty thousand.
 const MAX_STEPS: usize = 4_096;
 
-/// What is at a path, as far as following it goes.
+/// The kind of an entry, as far as following a path needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind<'t> {
     /// A directory.
@@ -22,30 +22,32 @@ pub enum EntryKind<'t> {
     Other,
 }
 
-/// What a name means that nothing, or no directory, is at and that the path goes on after.
+/// What to do if the path goes on after a name that is not a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissing {
     /// The path leads nowhere, as in Linux.
     LeadsNowhere,
-    /// It stands for a directory: what is to come may bring it.
+    /// Treat it as a directory: something later may create it.
     AssumeDirectory,
 }
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// To this path, no link in it. Something is there, unless [`OnMissing::AssumeDirectory`] was asked for.
+    /// To this path, no link in it. Something is there, unless [`OnMissing::AssumeDirectory`] was
+    /// asked for.
     Found(Vec<u8>),
-    /// Nowhere: this is the path that it would lead to, as far as it can be told.
+    /// Nowhere: the path that it would lead to, as far as known.
     Lost(Vec<u8>),
-    /// In circles, or too far: this is where it was given up.
+    /// In a circle, or too far: the place where the walk ended.
     Loop(Vec<u8>),
 }
 
-/// Follows `path` from the real directory `dir`; an absolute path starts at the root, and `..` at the root stays there.
+/// Follows `path` from the real directory `dir`; an absolute path starts at the root, and `..` at
+/// the root stays there.
 ///
-/// `look` says what is at a path whose directories are real ones. After a slash at its end, and before `.` and `..`, a
-/// path has to be a directory.
+/// `look` says what is at a path whose directories are real ones. After a slash at its end, and
+/// before `.` and `..`, a path has to be a directory.
 pub fn walk<'t>(
     look: &dyn Fn(&[u8]) -> Option<EntryKind<'t>>,
     dir: &[u8],

@@ -1,8 +1,8 @@
 //! What lies where in an image, and how a path is followed in it.
 //!
 //! Paths are bytes relative to the image's root, without a leading slash; "" is the root. Only
-//! places that more than one module knows stand here. What a database holds is another matter:
-//! see [`packages`](crate::packages).
+//! places that more than one module knows stand here. What a database holds is the business
+//! of [`packages`](crate::packages).
 
 pub mod accounts;
 mod components;
@@ -12,7 +12,8 @@ mod links;
 pub use components::{join, name, parent, within};
 pub use links::{EntryKind, OnMissing, Resolution, walk};
 
-/// Where image content of `/var` lives, so that the package database goes with the image and `/var` with the machine.
+/// Where image content of `/var` lives, so that the package database goes with the image and `/var`
+/// with the machine.
 pub const SYSIMAGE: &str = "usr/lib/sysimage";
 /// Where content lives that is copied to `/var` once, as systemd-tmpfiles(8) has it.
 pub const FACTORY: &str = "usr/share/factory";

@@ -10,7 +10,7 @@ use crate::tree::{Change, Changeset, Inode, Node, Tree, Xattrs};
 /// Files above this size are never merged as text, in bytes.
 const TEXT_LIMIT: u64 = 8 << 20;
 
-/// Where the merge gets and puts the contents of files.
+/// Where the merge reads and writes the contents of files.
 pub trait Blobs {
     /// Reads a whole object.
     fn read(&self, id: &ObjectId) -> Result<Vec<u8>, MergeError>;
@@ -18,7 +18,7 @@ pub trait Blobs {
     fn write(&self, bytes: &[u8]) -> Result<ObjectId, MergeError>;
 }
 
-/// The contents of a file could not be had or stored.
+/// The contents of a file could not be read or stored.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot merge the contents of {object}")]
 pub struct MergeError {
@@ -52,7 +52,7 @@ impl Conflict {
     }
 }
 
-/// What applying a changeset came to.
+/// The result of applying a changeset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApplyReport {
     /// Conflicts, in path order; each such path keeps what was there.
@@ -93,7 +93,7 @@ pub fn apply(
                     inode.hardlink = 0;
                 }
                 if !inode.is_dir() && change.pre.as_ref().is_some_and(Inode::is_dir) {
-                    // The layer replaced a directory: what others put into it has no place any more.
+                    // The layer replaced a directory: what others put into it has no place now.
                     let orphans: Vec<RelPath> = tree
                         .below(path.as_bytes())
                         .map(|(below, _)| below.clone())
@@ -111,7 +111,7 @@ pub fn apply(
             }
         }
     }
-    // Deepest first, and a directory only when nothing is left in it: others may have put files there.
+    // Deepest first, and a directory only when it is empty: others may have put files there.
     for path in removed.iter().rev() {
         let is_empty = tree.below(path.as_bytes()).next().is_none();
         if is_empty {
@@ -123,8 +123,9 @@ pub fn apply(
     Ok(applied)
 }
 
-/// Makes again the directories below `/usr` that a layer relies on and that the lower layers have no more, as root's with
-/// mode 0755: a directory there is as its packages' files need it. Elsewhere modes and owners matter.
+/// Restores the directories below `/usr` that a layer relies on and that the lower layers no longer
+/// have, owned by root with mode 0755, as packages have them there. Elsewhere modes and owners
+/// matter.
 fn make_parents(tree: &mut Tree, changeset: &Changeset, path: &RelPath) {
     let missing: Vec<RelPath> = std::iter::successors(path.parent(), RelPath::parent)
         .take_while(|dir| tree.get(dir.as_bytes()).is_none())
@@ -147,7 +148,7 @@ fn make_parents(tree: &mut Tree, changeset: &Changeset, path: &RelPath) {
     }
 }
 
-/// Takes back additions whose directory is not there (any more), and reports them.
+/// Undoes additions whose directory does not exist, and reports them.
 fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut ApplyReport) {
     for (path, _) in changeset.iter() {
         let Some(parent) = path.parent() else {
@@ -162,7 +163,7 @@ fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut ApplyRepo
             tree.remove(path.as_bytes());
             applied.conflicts.push(Conflict::on(
                 path,
-                format!("'{parent}' is no directory here"),
+                format!("'{parent}' is not a directory here"),
             ));
         }
     }
@@ -411,7 +412,8 @@ fn merge_metadata(
         mode: *mode,
         owner: owner.clone(),
         group: group.clone(),
-        // As if the layer had been built here: the tree must not tell which layers were kept.
+        // The layer's time, as if it had been built here: the tree must not show which layers were
+        // kept.
         mtime: post.mtime,
         xattrs,
         hardlink: 0,

@@ -1,9 +1,11 @@
-//! Java key stores of trusted certificates (JKS), as `sun.security.provider.JavaKeyStore` of OpenJDK reads and writes them.
+//! Java key stores of trusted certificates (JKS), as `sun.security.provider.JavaKeyStore` of
+//! OpenJDK reads and writes them.
 //!
-//! Big-endian: magic `feedfeed`, version 2, the number of entries; each entry is its tag (2: a trusted certificate), the
-//! alias, the time it was made in milliseconds, the kind of certificate, and the certificate. Strings have their length
-//! in two bytes before them. The end is the SHA-1 of the password in UTF-16, of `Mighty Aphrodite`, and of all before it.
-//! Stores with keys in them, other versions, and other passwords than Debian's are not read.
+//! Big-endian: magic `feedfeed`, version 2, the number of entries; each entry is its tag (2: a
+//! trusted certificate), the alias, the time it was made in milliseconds, the kind of certificate,
+//! and the certificate. Strings have their length in two bytes before them. The end is the SHA-1 of
+//! the password in UTF-16, of `Mighty Aphrodite`, and of all before it. Stores with keys in them,
+//! other versions, and other passwords than Debian's are not read.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use sha1::{Digest as _, Sha1};
 const HEAD: [u8; 8] = [0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2];
 const TRUSTED: u32 = 2;
 const DIGEST_BYTES: usize = 20;
-/// The password that Debian's `cacerts` has: it keeps nobody out.
+/// The password of Debian's `cacerts`, which is no secret.
 const PASSWORD: &str = "changeit";
 
 /// A trusted certificate.
@@ -29,7 +31,7 @@ pub struct Certificate {
 /// Trusted certificates by alias.
 pub type JavaKeyStore = BTreeMap<Vec<u8>, Certificate>;
 
-/// Reads a store; `None` says that it is none, damaged, or not one of trusted certificates alone.
+/// Reads a store; `None` if it is not a store, damaged, or holds anything but trusted certificates.
 pub fn decode(bytes: &[u8]) -> Option<JavaKeyStore> {
     let (body, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST_BYTES)?)?;
     if sign(body) != *digest {

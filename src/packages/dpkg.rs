@@ -1,6 +1,7 @@
 //! dpkg's `status`: each record is read wholly, or named as unreadable.
 //!
-//! The words of a state are in dpkg(1) and dpkg's lib/dpkg/pkg-namevalue.c, those of relations in deb-control(5).
+//! The words of a state are in dpkg(1) and dpkg's lib/dpkg/pkg-namevalue.c, those of relations in
+//! deb-control(5).
 
 use std::collections::HashSet;
 
@@ -69,7 +70,7 @@ pub fn read(file: &[u8]) -> PackageDatabase<'_> {
     PackageDatabase { records, faults }
 }
 
-/// Returns name and architecture; a package that is no more may have no architecture.
+/// Returns name and architecture; a removed package may have no architecture.
 fn identity<'a>(stanza: &Stanza<'a>) -> Result<PackageKey<'a>, String> {
     let word = |field, is_one: fn(&str) -> bool| {
         let value = stanza.require(field)?;
@@ -84,7 +85,8 @@ fn identity<'a>(stanza: &Stanza<'a>) -> Result<PackageKey<'a>, String> {
     Ok((word("Package", relation::is_name)?, architecture))
 }
 
-/// Reads a package that is there; a field of relations that cannot be read goes to `faults`, and counts as empty.
+/// Reads a package that is there; a field of relations that cannot be read goes to `faults`, and
+/// counts as empty.
 fn package<'a>(
     stanza: &Stanza<'a>,
     (name, architecture): PackageKey<'a>,
@@ -102,7 +104,7 @@ fn package<'a>(
         Some(b"same") => MultiArch::Same,
         Some(b"foreign") => MultiArch::Foreign,
         Some(b"allowed") => MultiArch::Allowed,
-        Some(_) => return Err("its Multi-Arch field has a word that means nothing".to_owned()),
+        Some(_) => return Err("its Multi-Arch field has an unknown value".to_owned()),
     };
     let value = |field: &str| {
         let found = stanza.get(field.as_bytes());
@@ -143,7 +145,8 @@ pub fn is_gone(state: &[u8]) -> bool {
     matches!(state, b"not-installed" | b"config-files")
 }
 
-/// Reads a Status field: the state, if more than the configuration is there, and whether dpkg wants it installed again.
+/// Reads a Status field: the state, if more than the configuration is there, and whether dpkg wants
+/// it installed again.
 fn status(field: &[u8]) -> Result<(Option<InstallState>, bool), String> {
     let words: Vec<_> = field
         .split(u8::is_ascii_whitespace)
@@ -161,11 +164,11 @@ fn status(field: &[u8]) -> Result<(Option<InstallState>, bool), String> {
         b"half-configured" => Some(InstallState::HalfConfigured),
         b"triggers-awaited" | b"triggers-pending" => Some(InstallState::Triggers),
         b"installed" => Some(InstallState::Installed),
-        _ => return Err("its Status field has no state that dpkg knows".to_owned()),
+        _ => return Err("its Status field has a state that dpkg does not know".to_owned()),
     };
     match error {
         _ if !known.contains(&want) => {
-            Err("its Status field wants nothing that dpkg knows".to_owned())
+            Err("its Status field asks for an action that dpkg does not know".to_owned())
         }
         b"ok" => Ok((state, false)),
         b"reinstreq" => Ok((state, true)),

@@ -1,8 +1,8 @@
 //! The package database of an image, as values.
 //!
-//! [`dpkg`] reads what dpkg keeps, all of it in one place: what a package is, how far it got, what it wants and has.
-//! What that means for a set of layers is the business of [`check`](crate::check) and [`merge`](crate::merge). Pure; any
-//! bytes are safe to give to it.
+//! [`dpkg`] reads what dpkg keeps, all of it in one place: what a package is, how far it got, what
+//! it wants and has. What that means for a set of layers is the business of [`check`](crate::check)
+//! and [`merge`](crate::merge). Pure; any bytes are safe to give to it.
 
 pub mod dpkg;
 mod info;
@@ -40,7 +40,7 @@ impl<'a> PackageDatabase<'a> {
     }
 }
 
-/// Name and architecture; the latter is empty for what is long gone.
+/// Name and architecture; the architecture is empty for packages that were removed long ago.
 pub type PackageKey<'a> = (&'a str, &'a str);
 
 /// What a database says of one package.

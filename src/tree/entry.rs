@@ -170,7 +170,8 @@ impl Inode {
         matches!(self.node, Node::Directory)
     }
 
-    /// Says whether two inodes are the same but for time and hard-link numbering, which carry no meaning for a merge.
+    /// Says whether two inodes are the same but for time and hard-link numbering, which carry no
+    /// meaning for a merge.
     pub fn same_content(&self, other: &Inode) -> bool {
         self.node == other.node
             && self.mode == other.mode

@@ -1,4 +1,4 @@
-//! The image as a loader meets it: directories, files in them, and objects; each looked at once.
+//! The image as a loader sees it: directories, files in them, and objects; each is read once.
 
 use std::collections::HashMap;
 
@@ -18,12 +18,12 @@ pub(super) type InstanceNo = usize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Instance {
     pub(super) object: ObjectNo,
-    /// What `$ORIGIN` stands for. The loader takes the path as it opened it; without symlinks it leads to the same files
-    /// (elf/dl-object.c). Where it does not matter it is the root.
+    /// What `$ORIGIN` stands for. The loader takes the path as it opened it; without symlinks it
+    /// leads to the same files (elf/dl-object.c). Where it does not matter it is the root.
     pub(super) origin: Dir,
 }
 
-/// What a loader comes across at one place.
+/// What a loader finds at one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SearchHit {
     /// Nothing that it could use: it goes on searching.
@@ -56,7 +56,7 @@ pub(super) struct Image<'a> {
 pub(super) enum FileKind {
     /// An ELF file with a dynamic section.
     Object(ObjectNo),
-    /// It starts like ELF, and is broken in this way.
+    /// It starts like ELF, but is broken in this way.
     Broken(String),
     /// Nothing to load.
     Other,
@@ -209,7 +209,8 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// What `open_verify` (elf/dl-load.c) makes of an object: the class is looked at first, then the byte order.
+    /// What `open_verify` (elf/dl-load.c) makes of an object: the class is looked at first, then
+    /// the byte order.
     fn fit(&self, object: ObjectNo, abi: usize) -> LoadResult {
         let object = &self.objects[object];
         let (own, wanted) = (&self.abis[object.abi], &self.abis[abi]);

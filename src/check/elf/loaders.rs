@@ -29,7 +29,8 @@ pub(super) enum Interpreter {
     Unfit,
 }
 
-/// Where loaders are that no program of the image asks for, as with libraries of a second architecture alone.
+/// Where to find a loader that no program asks for, as when an image has only libraries of a second
+/// architecture.
 const USUAL_DIRS: [&[u8]; 4] = [b"lib", b"lib64", b"lib32", b"libx32"];
 
 /// Returns what the interpreter of the program `object` is.
@@ -49,7 +50,7 @@ pub(super) fn interp(image: &mut Image, object: ObjectNo, path: &str) -> Result<
     })
 }
 
-/// Says whether an interpreter is musl's, whose rules are others.
+/// Says whether an interpreter is musl's, which has rules of its own.
 pub(super) fn is_musl(path: &[u8]) -> bool {
     path[parent(path).len()..]
         .windows(7)

@@ -1,17 +1,19 @@
-//! Whether all programs and libraries of a tree find what they need, by the rules of glibc's loader: man 8 ld.so,
-//! elf/dl-load.c, elf/dl-deps.c and elf/dl-version.c.
+//! Whether all programs and libraries of a tree find what they need, by the rules of glibc's
+//! loader: man 8 ld.so, elf/dl-load.c, elf/dl-deps.c and elf/dl-version.c.
 //!
-//! A program is wrong if the loader would not start it. A library is loaded by programs that cannot be known, so it is
-//! looked at by itself, and what it lacks there counts unless some process of the image has it: a program or another
-//! library that loads it with the paths or the companions that it relies on. One exception is made for what libraries of
-//! one private directory are to each other (`libjava.so` and `libjvm.so`): some program loads both by their paths.
+//! A program is wrong if the loader would not start it. A library is loaded by programs that cannot
+//! be known, so it is looked at by itself, and what it lacks there counts unless some process of
+//! the image has it: a program or another library that loads it with the paths or the companions
+//! that it relies on. One exception is made for what libraries of one private directory are to each
+//! other (`libjava.so` and `libjvm.so`): some program loads both by their paths.
 //!
-//! The steps: the files (`collect`), the image's loaders (`loaders`), what each object's needs lead to (`search`),
-//! which of them cannot go wrong (`plain`), the processes of the others (`process`), and the problems (`report`).
+//! The steps: the files (`collect`), the image's loaders (`loaders`), what each object's needs lead
+//! to (`search`), which of them cannot go wrong (`plain`), the processes of the others (`process`),
+//! and the problems (`report`).
 //!
-//! Left out: what is loaded by name while a program runs, filters (`DT_FILTER`, `DT_AUXILIARY`), `LD_LIBRARY_PATH` and
-//! its like, the restrictions on `$ORIGIN` in set-user-ID programs, and the rules of other loaders than glibc's, of which
-//! only the existence is looked at.
+//! Not checked: what is loaded by name while a program runs, filters (`DT_FILTER`, `DT_AUXILIARY`),
+//! `LD_LIBRARY_PATH` and its like, the restrictions on `$ORIGIN` in set-user-ID programs, and the
+//! rules of loaders other than glibc's: these only have to exist.
 
 mod collect;
 mod image;
@@ -42,13 +44,15 @@ pub use search::Library;
 
 /// Finds ELF files of `tree` that do not find what they need; sorted by id, each id once.
 ///
-/// `view` shows the same tree with its contents; `cache` has the lines of its `ld.so.cache` in the loader's order.
+/// `view` shows the same tree with its contents; `cache` has the lines of its `ld.so.cache` in the
+/// loader's order.
 ///
 /// - `elf:broken:<path>`: a program or library that is no readable ELF file.
-/// - `elf:interp:<path>`: a program whose interpreter is missing, or is none for it.
+/// - `elf:interp:<path>`: a program whose interpreter is missing, or is not an interpreter for it.
 /// - `elf:needed:<path>:<soname>`: a library that is not found, or cannot be loaded.
 /// - `elf:version:<path>:<soname>:<version>`: a version that the library found does not define.
-/// - `elf:unchecked`: the files need each other in more ways than can be followed; what was found until then is told.
+/// - `elf:unchecked`: the files need each other in more ways than this check follows; problems
+///   found until then are reported.
 pub fn problems(
     tree: &Tree,
     view: &dyn ImageView,
@@ -57,7 +61,8 @@ pub fn problems(
     problems_of(tree, view, cache, PlainObjects::is_plain)
 }
 
-/// As [`problems`]; `is_sound` says of which programs and libraries nothing needs to be loaded to know that they are.
+/// Like [`problems`]; `is_sound` says which programs and libraries are known to be sound without
+/// loading them.
 fn problems_of(
     tree: &Tree,
     view: &dyn ImageView,
@@ -108,14 +113,14 @@ fn check(
     result
 }
 
-/// What is lacking, and where.
+/// What is missing, and where.
 #[derive(Default)]
 struct MissingNeeds {
-    /// By key: the lack, and the first program that it keeps from starting.
+    /// By key: what is missing, and the first program that does not start because of it.
     of_programs: BTreeMap<(ObjectNo, Name, Option<Name>), (MissingNeed, ObjectNo)>,
-    /// What libraries lack by themselves.
+    /// What libraries miss when they are loaded alone.
     of_libraries: BTreeMap<(ObjectNo, Name, Option<Name>), MissingNeed>,
-    /// What is there in some process, of what is not everywhere.
+    /// What some process has, although others miss it.
     had: HashSet<(ObjectNo, Name, Option<Name>)>,
 }
 
@@ -167,7 +172,7 @@ impl MissingNeeds {
         Ok(())
     }
 
-    /// Takes down what the suspects of a process do not lack in it.
+    /// Records what the suspects of a process do find in it.
     fn remember(&mut self, search: &Search, plain: &PlainObjects, process: &Process) {
         let lacks: HashSet<_> = process.lacks.iter().map(MissingNeed::key).collect();
         for (object, instance) in &process.members {
@@ -182,7 +187,7 @@ impl MissingNeeds {
                 .chain(wants)
                 .map(|(name, version)| (*object, name, version));
             self.had.extend(keys.filter(|key| {
-                // A version of a library that is not there at all is not had either.
+                // If a library is missing, so is each version of it.
                 !lacks.contains(key) && !lacks.contains(&(key.0, key.1, None))
             }));
         }

@@ -40,7 +40,7 @@ impl MissingNeed {
         }
     }
 
-    /// What it is told by: what has the wrong version may differ.
+    /// What identifies it. The provider does not: it may differ from process to process.
     pub(super) fn key(&self) -> (ObjectNo, Name, Option<Name>) {
         match *self {
             Self::Library { object, name } => (object, name, None),
@@ -54,7 +54,7 @@ impl MissingNeed {
     }
 }
 
-/// What became of one process.
+/// The result of loading one process.
 pub(super) struct Process {
     /// What was loaded.
     pub(super) members: Vec<(ObjectNo, InstanceNo)>,
@@ -111,7 +111,8 @@ pub(super) fn start(
         for (index, target) in links.targets.iter().enumerate() {
             search.image.budget.charge(1)?;
             let name = search.image.objects[object].needed[index];
-            // What one object lacks another one may have a path to; the loader itself gives up at the first.
+            // The search goes on: another object may have a path to the name. The loader itself
+            // gives up here.
             if names.get(&name).is_some_and(Option::is_some) {
                 continue;
             }
@@ -166,8 +167,8 @@ fn passed_on(own: &Rc<[Dir]>, inherited: &Rc<[Dir]>) -> Rc<[Dir]> {
         .collect()
 }
 
-/// Looks for the versions that an object needs in what its process has under the names of their files
-/// (`_dl_check_map_versions` in elf/dl-version.c).
+/// Looks for the versions that an object needs in what its process has under the names of their
+/// files (`_dl_check_map_versions` in elf/dl-version.c).
 fn versions(
     search: &mut Search,
     object: ObjectNo,
@@ -178,7 +179,7 @@ fn versions(
         search.image.budget.charge(1)?;
         let (file, version) = search.image.objects[object].wants[index];
         let provider = match names.get(&file) {
-            // The library as such is what lacks.
+            // The library itself is missing, which is another problem.
             Some(None) => continue,
             Some(Some(instance)) => {
                 let provider = search.image.instances[*instance].object;

@@ -55,7 +55,7 @@ impl Report {
         let what = match program.interp {
             Interpreter::Loader(_) => return,
             Interpreter::Missing => "does not exist",
-            Interpreter::Unfit => "is no loader for it",
+            Interpreter::Unfit => "is not a loader for it",
         };
         let path = rel(&object.path);
         let interp = line(object.interp.as_deref().unwrap_or_default());
@@ -77,7 +77,7 @@ impl Report {
                 let name = text(name);
                 let what = match name.contains('/') {
                     true => "which cannot be loaded from there",
-                    false => "which no directory that the loader searches has",
+                    false => "which is in no directory that the loader searches",
                 };
                 (
                     FindingKind::Elf.at(format_args!("needed:{place}:{}", word(&name))),
@@ -96,7 +96,7 @@ impl Report {
                         let provider = rel(&image.objects[provider].path);
                         format!("which '{provider}' does not define")
                     }
-                    None => "which nothing that it needs loads".to_owned(),
+                    None => "which none of its libraries provides".to_owned(),
                 };
                 (
                     FindingKind::Elf.at(format_args!(
@@ -123,7 +123,7 @@ impl Report {
         self.add(
             FindingKind::Elf.at("unchecked"),
             RelPath::root(),
-            "the ELF files of the tree need each other in more ways than can be followed"
+            "the ELF files of the tree need each other in more ways than this check follows"
                 .to_owned(),
             "look for files made to need each other without end",
         );
@@ -185,7 +185,8 @@ impl PrivateLibraries {
         Self { by_name, public }
     }
 
-    /// Says whether a library that is lacking is private to a directory that also holds the one that needs it.
+    /// Says whether a library that is lacking is private to a directory that also holds the one
+    /// that needs it.
     pub(super) fn have(&self, search: &Search, lack: &MissingNeed) -> bool {
         let MissingNeed::Library { object, name } = *lack else {
             return false;

@@ -1,4 +1,5 @@
-//! Where a loader looks for what an object needs (man 8 ld.so; `_dl_map_new_object` in elf/dl-load.c).
+//! Where a loader looks for what an object needs (man 8 ld.so; `_dl_map_new_object` in
+//! elf/dl-load.c).
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -25,7 +26,7 @@ pub struct Library {
     pub hwcaps: Option<Vec<u8>>,
 }
 
-/// What one need of an instance leads to.
+/// Where one needed name of an instance leads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NeedTarget {
     /// What is found, unless an inherited `DT_RPATH` has it.
@@ -143,7 +144,8 @@ impl<'a> Search<'a> {
         tokens.expand(text)
     }
 
-    /// The existing directories of a path list. Relative ones are left out: they depend on who starts the program where.
+    /// The existing directories of a path list. Relative ones are left out: they depend on who
+    /// starts the program where.
     fn path_list(&mut self, instance: InstanceNo, list: Option<&str>) -> Result<Rc<[Dir]>, Stop> {
         let mut dirs: Vec<Dir> = Vec::new();
         for text in list.unwrap_or_default().split(':') {
@@ -210,7 +212,8 @@ impl<'a> Search<'a> {
         Ok(hit)
     }
 
-    /// The lines of the cache that a loader of the ABI looks at, the exact ones first (elf/dl-cache.c).
+    /// The lines of the cache that a loader of the ABI looks at, the exact ones first
+    /// (elf/dl-cache.c).
     fn cached(
         &self,
         abi: usize,
@@ -242,7 +245,8 @@ impl<'a> Search<'a> {
             .collect()
     }
 
-    /// The copies of a library for better processors, which the loader of such a machine takes instead of `object`.
+    /// The copies of a library for newer processors, which the loader of such a machine takes
+    /// instead of `object`.
     pub(super) fn copies(
         &mut self,
         object: ObjectNo,

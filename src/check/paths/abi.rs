@@ -9,11 +9,11 @@ use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::RelPath;
 use crate::tree::Tree;
 
-/// What stands in a place for any name, and for the version.
+/// Components of a place that match any name, and the version.
 const ANY: &str = "*";
 const VERSION: &str = "<version>";
 
-/// Which files of a place are told.
+/// Which files of a place are reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Granularity {
     /// Each file whose name ends so: what scripts need beside it comes from the same package.
@@ -26,9 +26,10 @@ enum Granularity {
 struct ModuleLoader {
     kind: FindingKind,
     weight: Weight,
-    /// Directories as components, with what is told of them.
+    /// Directories as components, with the files to report in them.
     places: &'static [(&'static [&'static str], Granularity)],
-    /// Says whether the version is there, or that cannot be told; the last argument is what `*` stood for.
+    /// Says whether the tree has the version, or may have it; the last argument is what `*` stood
+    /// for.
     is_there: fn(&Programs<'_>, &str, &str) -> bool,
 }
 
@@ -110,15 +111,15 @@ const PHP: [(&str, &str); 9] = [
     ("20250925", "8.5"),
 ];
 
-/// Finds modules for a version of their program that the tree does not have: `perl:PATH:abi`, `ruby:PATH:abi`,
-/// `php:PATH:abi`, and `kernel:PATH:abi`, which is [`Minor`](Weight::Minor).
+/// Finds modules for a version of their program that the tree does not have: `perl:PATH:abi`,
+/// `ruby:PATH:abi`, `php:PATH:abi`, and `kernel:PATH:abi`, which is [`Minor`](Weight::Minor).
 ///
-/// A program whose version cannot be told has all versions.
+/// A program of unknown version counts as having all versions.
 pub fn abi(tree: &Tree) -> Vec<Problem> {
     let programs = Programs::of(tree);
     let mut known: BTreeMap<(&str, &str, &str), bool> = BTreeMap::new();
     let mut problems: BTreeMap<_, Problem> = BTreeMap::new();
-    // Those below /var belong to the machine, and the others lie below /usr.
+    // Modules below /var belong to the machine; all others lie below /usr.
     for (path, _) in tree.below(b"usr").filter(|(_, inode)| !inode.is_dir()) {
         for loader in &LOADERS {
             let Some(found) = loader
@@ -141,7 +142,7 @@ pub fn abi(tree: &Tree) -> Vec<Problem> {
                     other: None,
                     weight: loader.weight,
                     reason: format!("'{}' is for {} {version}, which this tree does not have", found.what, loader.kind.word()),
-                    hint: "rebuild the layer of the module on today's lower layers, or add the version that it is for".to_owned(),
+                    hint: "rebuild the layer of the module on today's lower layers, or add the version that it was made for".to_owned(),
                 });
             }
         }
@@ -238,7 +239,7 @@ impl<'a> Programs<'a> {
         matches!(end, lookup::Lookup::Found(..))
     }
 
-    /// Says whether there is a program of this name and version, or one that does not say which version it is.
+    /// Says whether there is a program of this name and version, or one of unknown version.
     fn has(&self, name: &'static str, wanted: &str) -> bool {
         let first = self.versions.range((name, String::new())..).next();
         let says = first.is_some_and(|(known, _)| *known == name);
@@ -274,7 +275,8 @@ fn has_php(programs: &Programs<'_>, api: &str, _: &str) -> bool {
             ];
             places.iter().any(|place| programs.exists(place))
         }
-        // `/usr/lib/php/8.4` holds settings, and other dates are of versions to come, which any PHP may be.
+        // `/usr/lib/php/8.4` holds settings, and other dates are of versions to come, which any PHP
+        // may be.
         None => api.len() != 8 || programs.has_php,
     }
 }

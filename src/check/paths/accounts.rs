@@ -16,7 +16,7 @@ const SYSUSERS: [&[u8]; 3] = [
 ];
 const USERDB: [&[u8]; 3] = [b"etc/userdb", b"usr/local/lib/userdb", b"usr/lib/userdb"];
 
-/// Names of an image that exist, or will once it has been booted.
+/// Names that exist in an image, or will exist after its first boot.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     users: BTreeSet<Vec<u8>>,
@@ -64,7 +64,8 @@ impl Accounts {
         self.groups.insert(name.to_vec());
     }
 
-    /// Takes the names of sysusers.d(5): a user has a group of its name, a membership makes what it names.
+    /// Takes the names of sysusers.d(5): a user has a group of its name, a membership makes what it
+    /// names.
     fn add_sysusers(&mut self, bytes: &[u8]) {
         for line in String::from_utf8_lossy(bytes).lines() {
             let Some(words) = unit_file::words(line) else {

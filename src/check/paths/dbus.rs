@@ -13,10 +13,10 @@ const DIRS: [&[u8]; 2] = [
     b"usr/share/dbus-1/services",
 ];
 
-/// Programs that say that D-Bus is not to start the service.
+/// A service with one of these programs is never started by D-Bus.
 const NEVER: [&str; 2] = ["/bin/false", "/usr/bin/false"];
 
-/// Finds services whose program or user is not there, unless systemd is to start them.
+/// Finds services whose program or user is missing. Services that systemd starts are left out.
 pub(super) fn services(
     tree: &Tree,
     view: &dyn ImageView,

@@ -26,7 +26,7 @@ const PAPER: [&[u8]; 16] = [
     b"usr/local/man",
 ];
 
-/// Components that say the same wherever they stand.
+/// The same, as components anywhere in a path.
 const PAPER_NAMES: [&[u8]; 8] = [
     b"demo",
     b"demos",
@@ -38,14 +38,15 @@ const PAPER_NAMES: [&[u8]; 8] = [
     b"licenses",
 ];
 
-/// Settings that Debian's packages link to before anybody has made them: none of their programs needs them.
+/// Settings that Debian's packages link to before anybody has made them: none of their programs
+/// needs them.
 const SETTINGS: [&[u8]; 3] = [b"etc/default/keyboard", b"etc/locale.conf", b"etc/modules"];
 
 /// Finds the symlinks that dangle: `link:PATH`.
 ///
-/// What only a running system has is no target to miss, nor is content that is copied to `/var` at the first switch. Other
-/// targets that a machine or its users may make, and links between manual pages and the like, are
-/// [`Minor`](Weight::Minor).
+/// A target that only a running system has is not missing, nor is content that is copied to `/var`
+/// at the first switch. Other targets that a machine or its users may make, and links between
+/// manual pages and the like, are [`Minor`](Weight::Minor).
 pub fn links(tree: &Tree) -> Vec<Problem> {
     let units = UnitNames::of(tree);
     let has_systemd = matches!(
@@ -61,7 +62,7 @@ pub fn links(tree: &Tree) -> Vec<Problem> {
         if is_volatile(bytes) {
             continue;
         }
-        // From the link itself, which counts among the links that are followed.
+        // The walk starts at the link itself, which counts as one of the links followed.
         let (end, circles) = match lookup::walk(tree, b"", bytes) {
             Lookup::Found(..) => continue,
             Lookup::Lost(end) => (end, false),
@@ -85,7 +86,7 @@ pub fn links(tree: &Tree) -> Vec<Problem> {
 fn problem(path: &RelPath, target: &[u8], end: &[u8], circles: bool, harmless: bool) -> Problem {
     let (target, end) = (escape(target), escape(end));
     let reason = if circles {
-        format!("the link '{path}' leads to '{target}', and on in circles")
+        format!("the link '{path}' leads to '{target}', and from there in a circle")
     } else if target.trim_start_matches('/') == end {
         format!("the link '{path}' leads to '{target}', which does not exist")
     } else {
@@ -103,7 +104,7 @@ fn problem(path: &RelPath, target: &[u8], end: &[u8], circles: bool, harmless: b
         },
         reason,
         hint:
-            "rebuild the layer of the link on today's lower layers, or add what brings its target"
+            "rebuild the layer of the link on today's lower layers, or add the package of its target"
                 .to_owned(),
     }
 }
@@ -112,7 +113,8 @@ fn is_paper(path: &[u8]) -> bool {
     PAPER.iter().any(|dir| within(path, dir)) || passes(path, &PAPER_NAMES)
 }
 
-/// Says whether a link is about kernels that may not be installed: their sources, and names for the newest one's initrd.
+/// Says whether a link is about kernels that may not be installed: their sources, and names for the
+/// newest one's initrd.
 fn is_kernel_side(path: &[u8]) -> bool {
     let name = lookup::name(path);
     let in_modules =
@@ -121,7 +123,7 @@ fn is_kernel_side(path: &[u8]) -> bool {
     in_modules || at_root && (name.starts_with(b"initrd.img") || name.ends_with(b".old"))
 }
 
-/// Says whether this is a link of a runlevel, which systemd does not look at.
+/// Says whether this is a link of a runlevel, which systemd ignores.
 fn is_runlevel_link(path: &[u8]) -> bool {
     path.strip_prefix(b"etc/rc")
         .is_some_and(|rest| rest.get(1..4) == Some(b".d/"))

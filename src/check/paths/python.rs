@@ -1,7 +1,8 @@
-//! What was made for one minor version of Python, and whether the tree has an interpreter that takes it.
+//! Modules for one minor version of Python, and whether the tree has an interpreter for them.
 //!
-//! Extension modules and byte code say their version in their names (PEP 3147, PEP 3149); `lib/python3.N` is looked at by
-//! that version alone. Debian's `/usr/lib/python3/dist-packages` serves the default interpreter.
+//! Extension modules and byte code say their version in their names (PEP 3147, PEP 3149);
+//! `lib/python3.N` is looked at by that version alone. Debian's `/usr/lib/python3/dist-packages`
+//! serves the default interpreter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +25,13 @@ struct Variants<'a> {
 /// Files of one directory by the names that `import` knows.
 type Modules<'a> = BTreeMap<(&'a [u8], &'a [u8]), Variants<'a>>;
 
-/// Finds modules that no interpreter of the tree can load: `python:DIR/MODULE:abi` for an extension module,
-/// `python:DIR/NAME:path` and `python:DIR:path` for what lies where only a missing version looks, and
-/// `python:DIR:bytecode`, which is [`Minor`](Weight::Minor), for a package with byte code of missing versions only.
+/// Finds modules that no interpreter of the tree can load: `python:DIR/MODULE:abi` for an extension
+/// module, `python:DIR/NAME:path` and `python:DIR:path` for what lies where only a missing version
+/// looks, and `python:DIR:bytecode`, which is [`Minor`](Weight::Minor), for a package with byte
+/// code of missing versions only.
 ///
-/// Below `/usr` and `/usr/local`, which layers share, each name is a problem of its own; elsewhere each directory is.
+/// Below `/usr` and `/usr/local`, which layers share, each name is a problem of its own; elsewhere
+/// each directory is.
 pub fn python(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
     let mut extensions = Modules::new();
     let mut bytecode = Modules::new();
@@ -91,7 +94,8 @@ fn add<'a>(
     variants.minors.insert(minor);
 }
 
-/// Reads `NAME.cpython-311-x86_64-linux-gnu.so`; builds for debugging or without the global lock are no variants of it.
+/// Reads `NAME.cpython-311-x86_64-linux-gnu.so`; builds for debugging or without the global lock
+/// are no variants of it.
 fn extension(name: &[u8]) -> Option<(&[u8], u32)> {
     tagged(name.strip_suffix(b".so")?, b'-')
 }
@@ -209,7 +213,8 @@ impl<'a> Interpreters<'a> {
         Ok(serves)
     }
 
-    /// Asks the interpreters of a prefix of its own: a virtual environment, or a Python that an application brings.
+    /// Asks the interpreters of a prefix of its own: a virtual environment, or a Python that an
+    /// application brings.
     fn serve_prefix(&self, home: &ModuleHome<'_>) -> Result<bool, ViewError> {
         let mut any = false;
         // No listing of the directory: one look for each name, however many homes there are.
@@ -223,7 +228,7 @@ impl<'a> Interpreters<'a> {
                 continue;
             };
             any = true;
-            // A copy is called 'python3' and does not say what it is.
+            // A copy is called 'python3', which does not tell its version.
             let minor = versioned(lookup::name(&target)).or_else(|| versioned(name.as_bytes()));
             if minor.is_none_or(|minor| minor == home.minor) {
                 return Ok(minor.is_some() || self.is_version_of_environment(home)?);
@@ -237,7 +242,8 @@ impl<'a> Interpreters<'a> {
         Ok(!any && !is_environment && self.minors.contains(&home.minor))
     }
 
-    /// Says whether a `pyvenv.cfg` names the version of the home; without one, nothing says that it is another.
+    /// Says whether a `pyvenv.cfg` names the version of the home; without one, nothing says that it
+    /// is another.
     fn is_version_of_environment(&self, home: &ModuleHome<'_>) -> Result<bool, ViewError> {
         let path = lookup::join(home.prefix, b"pyvenv.cfg");
         if self.tree.get(&path).and_then(Inode::object).is_none() {
@@ -254,7 +260,7 @@ impl<'a> Interpreters<'a> {
     /// Says whether an interpreter that looks into `dir` takes one of these versions.
     fn load(&mut self, dir: &[u8], minors: &BTreeSet<u32>) -> Result<bool, ViewError> {
         if let Some(home) = ModuleHome::of(dir) {
-            // Where none looks, that is what is said.
+            // If no interpreter looks there, that is the problem to report.
             return Ok(minors.contains(&home.minor) || !self.serve(&home)?);
         }
         let of_default = lookup::within(dir, b"usr/lib/python3");
@@ -265,7 +271,8 @@ impl<'a> Interpreters<'a> {
     }
 }
 
-/// Iterates over the interpreters in a directory that can be started: their names and what these lead to.
+/// Iterates over the interpreters in a directory that can be started: their names and what these
+/// lead to.
 fn programs<'a>(tree: &'a Tree, dir: &[u8]) -> impl Iterator<Item = (&'a [u8], Vec<u8>)> {
     let prefix = lookup::join(dir, b"python");
     let skip = prefix.len() - b"python".len();
@@ -279,7 +286,8 @@ fn programs<'a>(tree: &'a Tree, dir: &[u8]) -> impl Iterator<Item = (&'a [u8], V
     })
 }
 
-/// Returns the package that a directory belongs to: the name below `dist-packages`, itself elsewhere.
+/// Returns the package that a directory belongs to: the name below `dist-packages`, itself
+/// elsewhere.
 fn package_of(dir: &[u8]) -> &[u8] {
     let mut at = dir;
     while !at.is_empty() {
@@ -313,7 +321,7 @@ fn unloadable(dir: &[u8], module: &[u8], variants: &Variants<'_>) -> Problem {
         other: None,
         weight: Weight::Grave,
         reason: format!(
-            "the module '{}' is compiled for Python {} only, which does not read it in this tree",
+            "the module '{}' is compiled only for Python {}, which does not load it in this tree",
             variants.first,
             list(&variants.minors)
         ),
@@ -330,20 +338,20 @@ fn stale_bytecode(dir: &[u8], variants: &Variants<'_>) -> Problem {
         other: None,
         weight: Weight::Minor,
         reason: format!(
-            "the byte code of '/{dir}' is for Python {}, which does not read it in this tree: modules load more slowly",
+            "the byte code of '/{dir}' is for Python {}, which does not load it in this tree: modules load more slowly",
             list(&variants.minors)
         ),
         hint: HINT.to_owned(),
     }
 }
 
-/// Says what of a directory is no longer found.
+/// Reports what is no longer found in a directory.
 fn vanished(tree: &Tree, dir: &RelPath, home: &ModuleHome<'_>, problems: &mut Vec<Problem>) {
     let mut last: &[u8] = b"";
     for (path, inode) in tree.below(dir.as_bytes()) {
         let rest = &path.as_bytes()[dir.as_bytes().len() + 1..];
         let top = rest.split(|byte| *byte == b'/').next().unwrap_or(rest);
-        // A directory counts by the first file in it, whose layer is the one to name.
+        // The first file of a directory stands for it: its layer is the one to name.
         if inode.is_dir() || top == last || is_beside(top) {
             continue;
         }
@@ -360,7 +368,7 @@ fn vanished(tree: &Tree, dir: &RelPath, home: &ModuleHome<'_>, problems: &mut Ve
             other: None,
             weight: Weight::Grave,
             reason: format!(
-                "only Python 3.{} looks for '{place}', and there is none for it",
+                "only Python 3.{} looks for '{place}', and this tree does not have it",
                 home.minor
             ),
             hint: HINT.to_owned(),
@@ -371,7 +379,7 @@ fn vanished(tree: &Tree, dir: &RelPath, home: &ModuleHome<'_>, problems: &mut Ve
     }
 }
 
-/// Says whether a name among modules is none itself.
+/// Says whether a name among modules is not a module.
 fn is_beside(name: &[u8]) -> bool {
     name == b"__pycache__"
         || name.ends_with(b".dist-info")

@@ -43,10 +43,12 @@ fn an_empty_tree_has_no_problem() {
     assert_eq!(problems(&Tree::new(), &MemoryView::new()).unwrap(), []);
 }
 
-/// The time that this thread has spent on a processor: what else the machine does counts for nothing.
+/// The time that this thread has spent on a processor: what else the machine does counts for
+/// nothing.
 fn spent() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-    // proc_pid_stat(5): behind the name in brackets, `utime` is the twelfth field, in hundredths of a second.
+    // proc_pid_stat(5): behind the name in brackets, `utime` is the twelfth field, in hundredths of
+    // a second.
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let ticks = fields.split(' ').nth(11).unwrap();
     Duration::from_millis(10 * ticks.parse::<u64>().unwrap())

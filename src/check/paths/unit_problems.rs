@@ -18,7 +18,7 @@ pub(super) const PATH: [&str; 6] = [
     "/bin",
 ];
 
-/// Problems by id, of equal ones the one that weighs most.
+/// Problems by id; of two with one id, the graver one.
 #[derive(Default)]
 pub(super) struct UnitProblems(BTreeMap<FindingId, Problem>);
 
@@ -53,7 +53,7 @@ impl UnitProblems {
         }
     }
 
-    /// Adds a program that cannot be started, if so.
+    /// Adds a problem if the program cannot be started.
     pub(super) fn add_program(
         &mut self,
         tree: &Tree,
@@ -86,7 +86,7 @@ impl UnitProblems {
         );
     }
 
-    /// Adds a user that nothing makes, if so.
+    /// Adds a problem if nothing creates the user.
     pub(super) fn add_user(&mut self, accounts: &Accounts, path: &RelPath, name: &str) {
         if !accounts.has_user(name) {
             self.add_account(path, "user", name);
@@ -99,7 +99,7 @@ impl UnitProblems {
             path,
             &format!("{kind}:{name}"),
             Weight::Grave,
-            format!("'{path}' runs as the {kind} '{name}', which neither /etc/{} nor sysusers.d has", database(kind)),
+            format!("'{path}' runs as the {kind} '{name}', which is neither in /etc/{} nor in sysusers.d", database(kind)),
             "rebuild the layer of the unit on today's lower layers, or declare the account in sysusers.d",
         );
     }

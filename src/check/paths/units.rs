@@ -61,15 +61,15 @@ struct UnitSummary {
     /// Those of which one suffices (`|`).
     alternatives: BTreeSet<String>,
     dynamic_user: bool,
-    /// Lists that a drop-in starts anew.
+    /// Lists that a drop-in clears.
     resets: BTreeSet<String>,
 }
 
-/// Finds units and services of D-Bus that cannot start: `unit:PATH:EXECUTABLE`, `unit:PATH:requires:UNIT`,
-/// `unit:PATH:user:NAME` and `unit:PATH:group:NAME`.
+/// Finds units and services of D-Bus that cannot start: `unit:PATH:EXECUTABLE`,
+/// `unit:PATH:requires:UNIT`, `unit:PATH:user:NAME` and `unit:PATH:group:NAME`.
 ///
-/// Each is said of the file that names what is missing. A file that another one of its name overrides is not looked at,
-/// nor is a program that a condition of its unit asks for.
+/// The problem belongs to the file that names what is missing. Files that another file of the same
+/// name overrides are skipped, and so are programs that a condition of the unit asks for.
 pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
     let names = UnitNames::of(tree);
     let accounts = Accounts::of(tree, view)?;
@@ -147,7 +147,7 @@ impl UnitSummary {
     }
 }
 
-/// Expands the one specifier that stands for itself; `None` where a running system has to say.
+/// Expands `%%`; `None` for other specifiers, whose value only a running system knows.
 fn expand(text: &str) -> Option<String> {
     let plain = text.replace("%%", "\0");
     (!plain.contains('%')).then(|| plain.replace('\0', "%"))
@@ -217,7 +217,8 @@ fn requirements(file: &UnitFile<'_>, names: &UnitNames<'_>, problems: &mut UnitP
     }
 }
 
-/// Returns the unit that must be a file for this requirement; an instance by a specifier stands for its template.
+/// Returns the unit that must be a file for this requirement; an instance by a specifier stands for
+/// its template.
 fn needed_unit(name: &str) -> Option<String> {
     if MADE_TYPES.iter().any(|made| name.ends_with(made))
         || MADE_PREFIXES.iter().any(|made| name.starts_with(made))

@@ -1,8 +1,9 @@
 //! The links of update-alternatives(1): functions of its database, in automatic mode.
 //!
-//! For each group the choice of the highest priority is linked from `/etc/alternatives`, with those of its slaves whose
-//! files exist; of equal priorities the first path counts (`alternative_set_best` in dpkg's utils/update-alternatives.c).
-//! A group in manual mode is somebody's decision: its link is content, and stays as it is.
+//! For each group the choice of the highest priority is linked from `/etc/alternatives`, with those
+//! of its slaves whose files exist; of equal priorities the first path wins
+//! (`alternative_set_best` in dpkg's utils/update-alternatives.c). A group in manual mode is
+//! somebody's decision: its link is content, and stays as it is.
 
 use std::collections::BTreeSet;
 
@@ -14,9 +15,10 @@ use crate::tree::view::{ImageView, ViewError, join, resolve};
 /// The links that the databases of an image ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DerivedAlternatives {
-    /// Links that must be there, `/etc/alternatives` and the names that programs use alike; sorted.
+    /// Links that must exist, in `/etc/alternatives` and at the names that programs use; sorted.
     pub links: Vec<DerivedLink>,
-    /// Links below `/etc/alternatives` that no choice has, with the names that point at them; sorted.
+    /// Links below `/etc/alternatives` that no choice has, with the names that point at them;
+    /// sorted.
     pub absent: Vec<Vec<u8>>,
     /// Names below `/etc/alternatives` that are derived, whether or not they are there.
     pub derived: BTreeSet<Vec<u8>>,
@@ -24,8 +26,8 @@ pub struct DerivedAlternatives {
     pub public: BTreeSet<Vec<u8>>,
 }
 
-/// Derives the links of all groups in automatic mode. A database that does not parse has none: the dpkg driver or the
-/// package's own script reports it.
+/// Derives the links of all groups in automatic mode. A database that does not parse has none: the
+/// dpkg driver or the package's own script reports it.
 pub fn derive(view: &dyn ImageView) -> Result<DerivedAlternatives, ViewError> {
     let mut found = DerivedAlternatives::default();
     for name in view.names(dpkg::ALTERNATIVES.as_bytes()) {

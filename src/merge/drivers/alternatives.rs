@@ -22,7 +22,7 @@ type Slaves<'a> = BTreeMap<&'a [u8], &'a [u8]>;
 struct Choice<'a> {
     line: usize,
     priority: &'a [u8],
-    /// A slave that this choice has not is absent.
+    /// Slaves that this choice lacks are absent.
     slaves: Slaves<'a>,
 }
 
@@ -130,7 +130,7 @@ fn parse(file: &[u8]) -> Result<Group<'_>, UnreadableRecord> {
     }
     if from.lines.next().is_some() || from.whole.len() < file.len() {
         from.next += 1;
-        return Err(from.fault("text behind the end"));
+        return Err(from.fault("text after the end"));
     }
     Ok(Group {
         status,
@@ -153,7 +153,8 @@ pub(in crate::merge) struct Best<'a> {
     pub(in crate::merge) slaves: Vec<BestSlave<'a>>,
 }
 
-/// Returns the choice of the highest priority; `None` in manual mode, without choices, and when the file does not parse.
+/// Returns the choice of the highest priority; `None` in manual mode, without choices, and when the
+/// file does not parse.
 pub(in crate::merge) fn best_choice(file: &[u8]) -> Option<Best<'_>> {
     let group = parse(file).ok()?;
     if group.status != b"auto" {

@@ -1,8 +1,10 @@
-//! Catalogues of XML entities, as update-xmlcatalog(8) writes them: a header, one entry a line, one closing line.
+//! Catalogues of XML entities, as update-xmlcatalog(8) writes them: a header, one entry a line, one
+//! closing line.
 //!
-//! The program keeps the entries in `/var/lib/xml-core` and writes `/etc/xml` from them, both sorted where it is asked to,
-//! as packages do. The order means nothing to readers, who take the longest match, so a merge sorts the entries: then
-//! it does not matter which layer came first. Catalogues in another layout are somebody's own, and are not taken apart.
+//! The program keeps the entries in `/var/lib/xml-core` and writes `/etc/xml` from them, both
+//! sorted where it is asked to, as packages do. The order means nothing to readers, who take the
+//! longest match, so a merge sorts the entries: then it does not matter which layer came first.
+//! Catalogues in another layout are not read.
 
 use std::borrow::Cow;
 

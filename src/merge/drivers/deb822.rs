@@ -185,7 +185,7 @@ impl Driver for Format {
         if absent && outcomes.is_empty() {
             return Ok(None);
         }
-        // A file that another program left in its own order is not turned over by a merge.
+        // A merge does not reorder a file that another program wrote in an order of its own.
         let keys = sides.current.list();
         if let Some(order) = self.order
             && keys.is_sorted_by(|a, b| order(&a.key, &b.key).is_le())

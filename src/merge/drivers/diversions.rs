@@ -1,8 +1,8 @@
 //! dpkg's `diversions` and `statoverride`.
 //!
 //! `diversions` has three lines a record: the diverted path, where it goes, and the package that
-//! asked for it (`:` for the admin). `statoverride` has `owner group mode path`. dpkg keeps no order
-//! in either.
+//! asked for it (`:` for the admin). `statoverride` has `owner group mode path`. dpkg keeps no
+//! order in either.
 
 use super::columns::{self, Column, ColumnKind};
 use super::fields::{self, FieldConflict};
@@ -78,7 +78,7 @@ fn parse(file: &[u8]) -> Result<Records<'_>, Vec<UnreadableRecord>> {
         let [from, to, package] = parts(raw);
         let path = |path: &[u8]| path.starts_with(b"/") && !path.contains(&0);
         if !path(from) || !path(to) || package.is_empty() || package.contains(&b'/') {
-            // Where the lines of one record are out of step, those of the next ones mean nothing.
+            // After one record with a wrong number of lines, the rest cannot be read.
             let reason = "not two absolute paths and a package";
             unreadable.push(UnreadableRecord::at(line, reason));
             break;

@@ -1,8 +1,8 @@
 //! Stanza databases of packages: dpkg's `status` and `available`, apt's `extended_states`.
 //!
 //! dpkg writes its databases sorted by package name, then by architecture, both in byte order
-//! (`writedb_records` in lib/dpkg/dump.c sorts with `pkg_sorter_by_nonambig_name_arch`), with a blank
-//! line after each stanza. apt keeps `extended_states` in the order of events.
+//! (`writedb_records` in lib/dpkg/dump.c sorts with `pkg_sorter_by_nonambig_name_arch`), with a
+//! blank line after each stanza. apt keeps `extended_states` in the order of events.
 
 use super::DriverConflict;
 use super::deb822::Format;

@@ -1,4 +1,5 @@
-//! The driver for Java's list of trusted certificates: one record for each alias, binary, sorted when merged.
+//! The driver for Java's list of trusted certificates: one record for each alias, binary, sorted
+//! when merged.
 
 use super::{Driver, DriverConflict, UnreadableRecord, fields, parse_sides};
 use crate::merge::jks::{self, JavaKeyStore};

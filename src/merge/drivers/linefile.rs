@@ -27,7 +27,7 @@ pub(super) struct LineFile {
     pub last: fn(&[u8]) -> bool,
 }
 
-/// What a second line that equals the first means.
+/// Whether a line may occur twice.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum RepeatedLines {
     Refused,
@@ -35,7 +35,7 @@ pub(super) enum RepeatedLines {
 }
 
 impl LineFile {
-    /// A set of lines: each is its own key, so that there is nothing in it to merge.
+    /// A set of lines: each line is its own key, so no line is ever merged.
     pub const SET: LineFile = LineFile {
         name: "lines",
         key: |line| Ok(Cow::Borrowed(line)),

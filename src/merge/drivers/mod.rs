@@ -1,9 +1,10 @@
 //! Record-merge drivers: three-way merge of the shared databases whose record structure is known.
 //!
-//! A driver takes the changes of both sides, keyed by record and, where that is meaningful, field by
-//! field. It is pure and it never guesses: what it cannot parse, or what both sides changed
+//! A driver takes the changes of both sides, keyed by record and, where that is meaningful, field
+//! by field. It is pure and it never guesses: what it cannot parse, or what both sides changed
 //! differently, is a [`DriverConflict`]. If one side changed nothing the result is the other side,
-//! byte for byte, and nothing is parsed at all: a file that is damaged but untouched stays as it is.
+//! byte for byte, and nothing is parsed at all: a file that is damaged but untouched stays as it
+//! is.
 //!
 //! An absent file counts as a file without records, so removing a database removes the records the
 //! layer saw in it and keeps those that others added.
@@ -82,12 +83,13 @@ impl UnreadableRecord {
 
 /// Merges one kind of database by its records.
 ///
-/// Where only one side changed, nothing is read: a file that is damaged but untouched stays as it is.
+/// Where only one side changed, nothing is read: a file that is damaged but untouched stays as it
+/// is.
 pub trait Driver: Sync + Send {
     /// Returns the name of the driver, as findings show it.
     fn name(&self) -> &'static str;
 
-    /// Says what of a file cannot be read: a merge that has to read it would be refused.
+    /// Names the records of a file that cannot be read: a merge that has to read them fails.
     fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>>;
 
     /// Merges by record a file that both sides changed, differently.

@@ -54,7 +54,7 @@ pub(super) struct Sides<'a> {
     pub post: Records<'a>,
 }
 
-/// What becomes of the records: nothing is in it twice, and order is the caller's business.
+/// What becomes of the records: each is listed once, and the caller decides their order.
 #[derive(Debug)]
 pub(super) struct MergedRecords<'a> {
     /// For each record of current its merged bytes, or `None` if it is gone.

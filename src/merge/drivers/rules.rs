@@ -110,7 +110,8 @@ fn lines(
     Ok((!merged.is_empty()).then_some(value))
 }
 
-/// Finds the end of the path in ` path digest [flag]`: paths hold blanks, so it is read from behind.
+/// Finds the end of the path in ` path digest [flag]`: paths hold blanks, so it is read from
+/// behind.
 fn conffile(line: &[u8]) -> Option<usize> {
     let mut end = line.len();
     loop {

@@ -1,4 +1,4 @@
-//! The two sides, what they both brought, and which of it can be decided.
+//! The two sides, the packages that both brought, and which of these can be decided.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -12,7 +12,7 @@ use crate::path::RelPath;
 use crate::tree::{Changeset, Inode, Tree};
 use crate::version::Version;
 
-/// Who brought the version that counts.
+/// Who brought the version that wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Winner {
     /// The tree that the layer is applied to.
@@ -32,7 +32,7 @@ pub struct PackageDecision {
     pub tree_version: String,
     /// The version that the layer brings.
     pub layer_version: String,
-    /// Whose version counts.
+    /// Whose version wins.
     pub winner: Winner,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Arbitration<'c> {
 }
 
 impl<'c> Arbitration<'c> {
-    /// Puts the databases of both sides together with what they are of.
+    /// Combines the databases with the sides that they are from.
     pub fn new(
         dpkg: &'c str,
         (tree, changeset): (&'c Tree, &'c Changeset),
@@ -159,7 +159,8 @@ impl<'c> Arbitration<'c> {
             if before == Some(brought.as_str()) || before == Some(present.as_str()) {
                 return None;
             }
-            // Two spellings of one version must be decided too, in the same way from either side.
+            // Two spellings of one version need a winner, too: the same one whichever side is the
+            // layer.
             let order = brought.cmp(&present);
             let winner = match order.then_with(|| brought.as_str().cmp(present.as_str())) {
                 Ordering::Less => Winner::Tree,
@@ -194,8 +195,8 @@ impl<'c> Arbitration<'c> {
         .concat()
     }
 
-    /// Says whether the whole package as the layer has it can be had: files that the layer left alone are only in the
-    /// tree, where they may have changed.
+    /// Says whether all files of the layer's version are known. Files that the layer did not change
+    /// are only in the tree, where they may be of another version.
     fn is_known(
         &self,
         contest: &Contest<'_, '_>,
@@ -229,7 +230,7 @@ impl<'c> Arbitration<'c> {
             let name = listed.strip_prefix(b"/").unwrap_or(listed);
             is_known &= self.changeset.get(path.as_bytes()).is_some()
                 || match self.tree.get(path.as_bytes()) {
-                    // What is listed below /var may be in one of several places.
+                    // A path below /var may be in one of several places.
                     None => listed.starts_with(b"/var/"),
                     Some(inode) if inode.is_dir() => true,
                     Some(_) => {
@@ -247,7 +248,7 @@ impl<'c> Arbitration<'c> {
     }
 }
 
-/// One side as the files of packages are looked for on it.
+/// One side, and where the files of packages are on it.
 pub(super) struct SideView<'c, 's> {
     pub arbitration: &'c Arbitration<'c>,
     pub at: files::InodeLookup<'s>,
@@ -268,7 +269,7 @@ impl SideView<'_, '_> {
         Ok(())
     }
 
-    /// Takes the paths that any other package of `database` has out of `paths`.
+    /// Removes from `paths` all that belong to other packages of `database`.
     pub fn without_others(
         &mut self,
         database: &IndexedDatabase<'_>,

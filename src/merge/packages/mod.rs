@@ -1,14 +1,16 @@
-//! Arbitration: a package that the tree and a layer both brought, at different versions, is decided as a whole.
+//! Arbitration: one side wins for each package that the tree and a layer both brought at different
+//! versions.
 //!
-//! The newer version counts (deb-version(7)), never the later layer: all files of the package, its records in dpkg's
-//! `status` and `triggers`, and its files below `info` are those of one side. The other side is made to look as if it
-//! had never touched the package; then [`apply`](super::apply) has nothing to decide. What cannot be decided that way,
-//! for the bytes of some file are not known or a database cannot be read, is left alone: the versions in `status`
-//! make it a conflict.
+//! The newer version wins (deb-version(7)), not the later layer: all files of the package, its
+//! records in dpkg's `status` and `triggers`, and its files below `info` are those of one side. The
+//! other side is made to look as if it had never touched the package; then [`apply`](super::apply)
+//! has nothing to decide. Where that is impossible, because the bytes of some file are unknown or a
+//! database cannot be read, nothing is done: the versions in `status` then make a conflict.
 //!
-//! Left to their drivers, which keep the records of both sides: `diversions` and `statoverride` (the files that they
-//! moved belong to others, and stay where they were moved), alternatives, debconf, ucf and `extended_states` (none has
-//! a version). `available` is empty where apt installs.
+//! Left to their drivers, which keep the records of both sides: `diversions` and `statoverride`
+//! (the files that they moved belong to others, and stay where they were moved), alternatives,
+//! debconf, ucf and `extended_states` (none has a version). `available` is empty where apt
+//! installs.
 
 mod arbitration;
 mod edits;
@@ -26,12 +28,12 @@ use super::{Blobs, MergeError};
 use crate::layout::dpkg;
 use crate::tree::{Changeset, Inode, Tree};
 
-/// Decides every package that `tree` and `changeset` both brought at different versions, each since the tree that the
-/// changeset was made on. To be called before `changeset` is applied.
+/// Decides every package that `tree` and `changeset` both brought at different versions, each since
+/// the tree that the changeset was made on. To be called before `changeset` is applied.
 ///
-/// Where the tree's version counts, the package goes out of `changeset`; where the layer's does, the tree gets what the
-/// layer found. The decisions come in the order of the layer's database. Nothing is read where no package database was
-/// changed on both sides.
+/// If the tree's version wins, the package leaves `changeset`; if the layer's wins, the tree gets
+/// what the layer was built on. The decisions come in the order of the layer's database. Nothing is
+/// read where no package database was changed on both sides.
 pub fn arbitrate(
     tree: &mut Tree,
     changeset: &mut Changeset,

@@ -1,4 +1,4 @@
-//! The packages of one side as arbitration looks at them: which there is, and what stands in its place on another side.
+//! The packages of one side, by name, and the counterpart of each on another side.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,8 +42,8 @@ impl<'a> IndexedDatabase<'a> {
         self.keys.get(&key).map(|at| &self.records[*at])
     }
 
-    /// Returns the installed package that stands where `record`, one of `side`, stands: of the same architecture, or
-    /// the only one of the name where there cannot be two.
+    /// Returns the installed package that stands where `record`, one of `side`, stands: of the same
+    /// architecture, or the only one of the name where there cannot be two.
     pub fn counterpart(
         &self,
         record: &PackageRecord<'_>,
@@ -66,7 +66,8 @@ impl<'a> IndexedDatabase<'a> {
         }
     }
 
-    /// Writes the database with the records of some groups of packages replaced by those that `from` has of them.
+    /// Writes the database with the records of some groups of packages replaced by those that
+    /// `from` has of them.
     ///
     /// `groups` says which group a package is in.
     pub fn with(
@@ -88,7 +89,7 @@ impl<'a> IndexedDatabase<'a> {
         for record in &self.records {
             match groups.get(&record.key) {
                 None => put(record.raw),
-                // At the first one of the group stand all.
+                // All records of a group stand where its first one was.
                 Some(group) => {
                     let all = replacements.remove(group).unwrap_or_default();
                     all.into_iter().for_each(&mut put);
@@ -99,7 +100,8 @@ impl<'a> IndexedDatabase<'a> {
     }
 }
 
-/// Says whether some package has a record on both sides that `pre` does not have; cheap, and wrong only by saying yes.
+/// Says whether some package may have a record on both sides that `pre` lacks. It is cheap; only a
+/// yes can be wrong.
 pub(super) fn may_collide(pre: &[u8], current: &[u8], post: &[u8]) -> bool {
     let before: HashSet<&[u8]> = stanzas(pre).map(|(raw, ..)| raw).collect();
     let new = |file| stanzas(file).filter(|(raw, ..)| !before.contains(raw));

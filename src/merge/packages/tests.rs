@@ -1,4 +1,5 @@
-//! Arbitration held against what installing the chosen versions in one go gives: whole trees are compared.
+//! Arbitration held against what installing the chosen versions in one go gives: whole trees are
+//! compared.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
@@ -46,8 +47,9 @@ fn put(memory: &Memory, tree: &mut Tree, path: &str, inode: Option<Inode>, text:
 
 /// Installs packages: each line is `name[:architecture[:same]] version` and its files.
 ///
-/// A file is `path=content`, `path->target` or `path/`; `a@b=content` is listed as `a` and lies at `b`. `*path=content` is
-/// a file that is not listed. The package `-` stands for what belongs to none.
+/// A file is `path=content`, `path->target` or `path/`; `a@b=content` is listed as `a` and lies at
+/// `b`. `*path=content` is a file that is not listed. The package `-` stands for what belongs to
+/// none.
 fn image(memory: &Memory, lines: &str) -> Tree {
     let mut tree = Tree::new();
     let mut status = BTreeMap::new();
@@ -152,7 +154,8 @@ fn listing(memory: &Memory, tree: &Tree) -> String {
     out
 }
 
-/// A layer made on `old` that made it `made` goes onto `new`: that must be as if `expect` had been installed.
+/// A layer made on `old` that made it `made` goes onto `new`: that must be as if `expect` had been
+/// installed.
 fn check(old: &str, made: &str, new: &str, expect: &str, winners: &[Winner]) {
     let memory = Memory::default();
     let [old, made, new, expect] = [old, made, new, expect].map(|lines| image(&memory, lines));
@@ -488,7 +491,7 @@ fn a_package_that_both_sides_upgraded_is_decided_where_its_files_are_known() {
         &p(3, "g=3"),
         &[Winner::Layer],
     );
-    // A file that the layer left as it was is not the tree's any more: its bytes cannot be had.
+    // A file that the layer left alone is no longer in the tree: its bytes are unknown.
     let memory = Memory::default();
     for tree in ["p 2 f=2 doc=other", "p 2 f=2"] {
         let [old, made, new] =
@@ -552,7 +555,8 @@ fn nothing_is_read_where_one_side_has_the_database_alone() {
     assert_eq!(memory.reads.get(), 3);
 }
 
-/// A package at a version, with files that follow from both: `files` has a bit for each that it has.
+/// A package at a version, with files that follow from both: `files` has a bit for each that it
+/// has.
 fn package(name: char, version: u32, files: u8) -> String {
     let places = [
         "shared/NAME-a",

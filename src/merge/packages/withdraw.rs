@@ -1,4 +1,4 @@
-//! Making one side look as if it had never touched some packages.
+//! Makes one side look as if it had never touched some packages.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,13 +12,14 @@ use crate::packages;
 use crate::path::RelPath;
 use crate::tree::{Change, Inode, Node};
 
-/// Larger text files have no pre-images, in bytes.
+/// The size in bytes above which a file has no pre-image.
 const PRE_IMAGE_LIMIT: u64 = 1 << 20;
 
 type Paths = HashSet<RelPath>;
 
 impl Arbitration<'_> {
-    /// Takes packages out of the changeset, so that the layer looks as if it had never touched them.
+    /// Takes packages out of the changeset, so that the layer looks as if it had never touched
+    /// them.
     pub fn take_out(
         &self,
         contests: &[Contest<'_, '_>],
@@ -195,7 +196,8 @@ impl Arbitration<'_> {
         self.restore_triggers_of_tree(contests, &stems, edits)
     }
 
-    /// Adds the byte code of Python sources in `old` to it; its directories go if they end up empty.
+    /// Adds the byte code of Python sources in `old` to it; its directories go if they end up
+    /// empty.
     fn add_bytecode(&self, old: &mut Paths, new: &Paths, edits: &mut Edits) {
         for cache in bytecode_directories(old) {
             for (path, _) in self.tree.below(cache.as_bytes()) {
@@ -324,7 +326,7 @@ fn groups<'c>(contests: &'c [Contest<'_, '_>]) -> HashMap<PackageKey<'c>, usize>
     groups
 }
 
-/// A hard-link group of another tree means nothing here.
+/// Drops the number of the hard-link group, which means nothing in another tree.
 fn alone(inode: &Inode) -> Inode {
     Inode {
         hardlink: 0,

@@ -1,6 +1,8 @@
-//! Path patterns of the table: `*` within a component, `**` for any number of components, `{}` for the instance.
+//! Path patterns of the table: `*` within a component, `**` for any number of components, `{}` for
+//! the instance.
 //!
-//! The instance is one whole component, taken literally: a directory of the image that is called `*` matches itself only.
+//! The instance is one whole component, taken literally: a directory of the image that is called
+//! `*` matches itself only.
 
 use crate::glob::{GlobPart, MatchScope, path_matches};
 use crate::path::RelPath;

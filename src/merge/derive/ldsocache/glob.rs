@@ -3,7 +3,8 @@
 use crate::glob::{GlobSyntax, name_matches};
 use crate::tree::view::{ImageView, join, resolve};
 
-/// Returns the paths of the image that match `pattern`, an absolute one, in byte order; they are absolute as well.
+/// Returns the paths of the image that match `pattern`, an absolute one, in byte order; they are
+/// absolute as well.
 pub(super) fn glob(view: &dyn ImageView, pattern: &[u8]) -> Vec<Vec<u8>> {
     let mut found = vec![Vec::new()];
     for part in pattern.split(|byte| *byte == b'/').skip(1) {
