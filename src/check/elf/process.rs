@@ -111,8 +111,8 @@ pub(super) fn start(
         for (index, target) in links.targets.iter().enumerate() {
             search.image.budget.charge(1)?;
             let name = search.image.objects[object].needed[index];
-            // The search goes on: another object may have a path to the name. The loader itself
-            // gives up here.
+            // A name that was not found is searched for again: this object may have a path to it.
+            // The loader itself would have given up.
             if names.get(&name).is_some_and(Option::is_some) {
                 continue;
             }

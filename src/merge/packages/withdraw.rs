@@ -187,7 +187,7 @@ impl Arbitration<'_> {
         for stem in &stems {
             old.extend(self.info_files(stem).iter().copied().cloned());
         }
-        // The changes that [`take_out`](Self::take_out) drops do not come: they make no room.
+        // Changes that `take_out` drops are not applied, so nothing has to make room for them.
         let dropped = edits.changes.iter().filter(|(_, change)| change.is_none());
         let dropped: Paths = dropped.map(|(path, _)| path.clone()).collect();
         self.remove_old_files(&old, &new, &dropped, edits);
