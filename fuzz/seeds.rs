@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use layerset::codec::{Form, patch};
 use layerset::delta::{DeltaItem, DeltaRequest, ObjectReader, ReadSeek, encode};
 use layerset::format::delta::{
-    DeltaFrame, DeltaIndex, DeltaObject, Document, Extent, Piece, Segment, decode_delta_index,
+    DeltaDocument, DeltaFrame, DeltaIndex, DeltaObject, Extent, Piece, Segment, decode_delta_index,
     encode_delta_index,
 };
 use layerset::format::pack::{PackContent, PackFrame, PackIndex, encode_pack_index};
@@ -264,7 +264,7 @@ impl Seeds {
 
     /// Writes the index of a delta with pieces of every kind.
     fn delta(&self) -> Fallible {
-        let document = Document {
+        let document = DeltaDocument {
             size: 4000,
             packed: 90,
             offsets: 0,

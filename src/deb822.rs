@@ -1,7 +1,8 @@
-//! Stanzas of deb822(5) and of debconf's dialect: cutting a file into stanzas, and those into fields.
+//! Stanzas of deb822(5) and of debconf's dialect: cutting a file into stanzas, and those into
+//! fields.
 //!
-//! Strict and borrowing: nothing is copied, and what is no stanza is an error with its line, never skipped. Pure; any
-//! bytes are safe to give to it.
+//! Strict and borrowing: nothing is copied, and what is no stanza is an error with its line, never
+//! skipped. Pure; any bytes are safe to give to it.
 
 /// More than any package or template has; the scans over one stanza stay short by it.
 const MAX_FIELDS: usize = 4096;
@@ -30,7 +31,8 @@ pub struct Stanza<'a> {
 }
 
 impl<'a> Stanza<'a> {
-    /// Cuts a stanza, without the blank line that ends it, into fields; the error counts lines from 0.
+    /// Cuts a stanza, without the blank line that ends it, into fields; the error counts lines from
+    /// 0.
     pub fn parse(raw: &'a [u8]) -> Result<Self, (usize, String)> {
         let mut fields: Vec<Field<'a>> = Vec::with_capacity(24);
         let mut start = 0;

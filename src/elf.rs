@@ -1,10 +1,12 @@
-//! What one ELF object says about itself: who loads it, what it needs, what it offers.
+//! What one ELF object says about itself: its interpreter, its needs and what it offers.
 //!
-//! [`parse`] reads headers, the dynamic section and the notes, nothing else, so that a mapped file costs a few pages.
-//! Section headers are never looked at: the loader does not either, and stripped files may lack them. Any bytes are
-//! safe to give: offsets are checked, chains only run forward, and the text collected is bounded.
+//! [`parse`] reads headers, the dynamic section and the notes, nothing else, so that a mapped file
+//! costs a few pages. Section headers are never looked at: the loader does not either, and stripped
+//! files may lack them. Any bytes are safe to give: offsets are checked, chains only run forward,
+//! and the text collected is bounded.
 //!
-//! The facts are a function of the bytes alone and may be cached by object id under [`FACTS_VERSION`].
+//! The facts are a function of the bytes alone and may be cached by object id under
+//! [`FACTS_VERSION`].
 
 mod read;
 mod windows;
@@ -14,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use windows::Windows;
 
-/// The version of [`ElfFacts`]' serialised form and meaning; cached facts of another version are to be thrown away.
+/// The version of [`ElfFacts`]' serialised form and meaning; cached facts of another version are
+/// useless.
 pub const FACTS_VERSION: u32 = 1;
 
 /// The file type and ABI that glibc's `ldconfig` calls `libc6`.
@@ -98,19 +101,22 @@ pub struct ElfFacts {
     pub rpath: Option<String>,
     /// `DT_RUNPATH`, unexpanded.
     pub runpath: Option<String>,
-    /// Whether the loader must not look in the cache's and the default directories (`DF_1_NODEFLIB`).
+    /// Whether the loader must not look in the cache's and the default directories
+    /// (`DF_1_NODEFLIB`).
     pub nodeflib: bool,
     /// The versions it needs, in file order.
     pub version_needs: Vec<VersionNeed>,
-    /// The versions it defines, in file order, without the base definition, which is the file's own name.
+    /// The versions it defines, in file order, without the base definition, which is the file's own
+    /// name.
     pub version_defs: Vec<String>,
     /// The highest ABI tag among its notes.
     pub abi_tag: Option<AbiTag>,
-    /// The x86 instruction sets it needs, as bits (`GNU_PROPERTY_X86_ISA_1_NEEDED`); none stated is 0.
+    /// The x86 instruction sets it needs, as bits (`GNU_PROPERTY_X86_ISA_1_NEEDED`); none stated is
+    /// 0.
     pub x86_isa_needed: u32,
 }
 
-/// Why the facts of an ELF file cannot be told.
+/// Why an ELF file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
     /// The file starts like ELF, and is broken or cut short.
@@ -133,17 +139,19 @@ pub enum ElfError {
     },
 }
 
-/// Reads the facts of `data`, the content of one whole file, as bytes or as a file of which little is read; `None` says that it is
-/// not ELF.
+/// Reads the facts of `data`, the content of one whole file, as bytes or as a file of which little
+/// is read; `None` says that it is not ELF.
 pub fn parse<'a>(data: impl ReadRef<'a>) -> Result<Option<ElfFacts>, ElfError> {
     read::parse(data)
 }
 
 impl ElfFacts {
-    /// Returns the flags under which `ldconfig` lists this object: `None` if it is nothing a loader would load.
+    /// Returns the flags under which `ldconfig` lists this object: `None` if it is nothing a loader
+    /// would load.
     ///
-    /// Numbers as in glibc's `sysdeps/generic/ldconfig.h`; which object gets which, as in the `readelflib.c` of each
-    /// port. The low byte says glibc, the next one tells ABIs apart that share a directory.
+    /// Numbers as in glibc's `sysdeps/generic/ldconfig.h`; which object gets which, as in the
+    /// `readelflib.c` of each port. The low byte says glibc, the next one tells ABIs apart that
+    /// share a directory.
     pub fn cache_flags(&self) -> Option<u32> {
         if self.kind != ElfKind::Shared || !self.dynamic {
             return None;
@@ -166,7 +174,8 @@ impl ElfFacts {
         Some(FLAG_ELF_LIBC6 | abi)
     }
 
-    /// Returns the number of the highest x86-64 level the object needs (0 is the baseline), as the cache records it.
+    /// Returns the number of the highest x86-64 level the object needs (0 is the baseline), as the
+    /// cache records it.
     pub fn isa_level(&self) -> u32 {
         self.x86_isa_needed.checked_ilog2().unwrap_or(0)
     }

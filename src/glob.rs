@@ -1,8 +1,10 @@
-//! Patterns of names and paths: one engine, whose two options say what is special in a name, and how far a path reaches.
+//! Patterns of names and paths: one engine, whose two options say what is special in a name, and
+//! how far a path reaches.
 //!
-//! [`Glob`] is a path pattern of layer definitions (`[state]`, `[rebuild]`): `*` within a component, `**` for any number of
-//! components. If it matches a path it matches everything below it too, so a plain path stands for itself and its subtree.
-//! No other character is special; the usual suspects (`? [ ] { } \`) are refused rather than taken literally in silence.
+//! [`Glob`] is a path pattern of layer definitions (`[state]`, `[rebuild]`): `*` within a
+//! component, `**` for any number of components. If it matches a path it matches everything below
+//! it too, so a plain path stands for itself and its subtree. No other character is special; the
+//! usual suspects (`? [ ] { } \`) are refused rather than taken literally in silence.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -16,7 +18,7 @@ pub struct Glob {
 }
 
 impl Glob {
-    /// Checks `text`, which may start with one `/`; says what is wrong with it else.
+    /// Reads `text`, which may start with one `/`, or says what is wrong with it.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         let text = text.strip_prefix('/').unwrap_or(text);
         if text.is_empty() {
@@ -26,7 +28,7 @@ impl Glob {
             return Err(problem);
         }
         if text.contains(['?', '[', ']', '{', '}', '\\']) {
-            return Err("only '*' and '**' are special: none of '?[]{}\\' may be used");
+            return Err("only '*' and '**' are special; '?[]{}\\' are not allowed");
         }
         if text.split('/').any(|c| c.contains("**") && c != "**") {
             return Err("'**' must be a whole component");
@@ -50,11 +52,17 @@ impl Glob {
         if plain == self.text.len() {
             return rest.is_empty() || rest[0] == b'/';
         }
-        let parts: Vec<Part<'_>> = self.text.as_bytes().split(is_slash).map(Part::of).collect();
-        path_matches(&parts, path, Reach::AndBelow)
+        let parts: Vec<GlobPart<'_>> = self
+            .text
+            .as_bytes()
+            .split(is_slash)
+            .map(GlobPart::of)
+            .collect();
+        path_matches(&parts, path, MatchScope::AndBelow)
     }
 
-    /// Orders patterns from the least to the most specific: more literal bytes, then fewer stars, then by text.
+    /// Orders patterns from the least to the most specific: more literal bytes, then fewer stars,
+    /// then by text.
     pub fn specificity(&self) -> (usize, Reverse<usize>, &str) {
         let stars = self.text.bytes().filter(|b| *b == b'*').count();
         (self.text.len() - stars, Reverse(stars), self.text.as_str())
@@ -79,16 +87,17 @@ fn is_slash(byte: &u8) -> bool {
 
 /// One component of a path pattern.
 #[derive(Debug, Clone, Copy)]
-pub enum Part<'a> {
+pub enum GlobPart<'a> {
     /// This name.
     Name(&'a [u8]),
-    /// Names with stars: [`Syntax::Stars`].
+    /// Names with stars: [`GlobSyntax::Stars`].
     Stars(&'a [u8]),
-    /// Any number of names; at the end of a pattern at least one, for `a/**` is what lies below `a`.
+    /// Any number of names; at the end of a pattern at least one, for `a/**` is what lies below
+    /// `a`.
     Any,
 }
 
-impl<'a> Part<'a> {
+impl<'a> GlobPart<'a> {
     /// Reads one component of a pattern.
     pub fn of(text: &'a [u8]) -> Self {
         match text {
@@ -101,7 +110,7 @@ impl<'a> Part<'a> {
 
 /// What a path pattern stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum MatchScope {
     /// The paths that it matches.
     Itself,
     /// Those and everything below them.
@@ -109,7 +118,7 @@ pub enum Reach {
 }
 
 /// Says whether `path` matches a pattern of `parts`.
-pub fn path_matches(parts: &[Part<'_>], path: &[u8], reach: Reach) -> bool {
+pub fn path_matches(parts: &[GlobPart<'_>], path: &[u8], reach: MatchScope) -> bool {
     // reached[i]: the first i components of the pattern match the names seen so far.
     let mut reached = vec![false; parts.len() + 1];
     let mut next = reached.clone();
@@ -119,19 +128,19 @@ pub fn path_matches(parts: &[Part<'_>], path: &[u8], reach: Reach) -> bool {
         next.fill(false);
         for (i, part) in parts.iter().enumerate().filter(|(i, _)| reached[*i]) {
             match part {
-                Part::Any => {
+                GlobPart::Any => {
                     next[i] = true;
                     next[i + 1] |= i + 1 == parts.len();
                 }
-                Part::Name(expect) => next[i + 1] |= *expect == name,
-                Part::Stars(pattern) => {
-                    next[i + 1] |= name_matches(pattern, name, Syntax::Stars);
+                GlobPart::Name(expect) => next[i + 1] |= *expect == name,
+                GlobPart::Stars(pattern) => {
+                    next[i + 1] |= name_matches(pattern, name, GlobSyntax::Stars);
                 }
             }
         }
         skip_any(parts, &mut next);
         std::mem::swap(&mut reached, &mut next);
-        if reach == Reach::AndBelow && reached[parts.len()] {
+        if reach == MatchScope::AndBelow && reached[parts.len()] {
             return true;
         }
         if !reached.contains(&true) {
@@ -142,9 +151,9 @@ pub fn path_matches(parts: &[Part<'_>], path: &[u8], reach: Reach) -> bool {
 }
 
 /// Lets a `**` that is not the last component match no component at all.
-fn skip_any(parts: &[Part<'_>], reached: &mut [bool]) {
+fn skip_any(parts: &[GlobPart<'_>], reached: &mut [bool]) {
     for i in 0..parts.len().saturating_sub(1) {
-        if reached[i] && matches!(parts[i], Part::Any) {
+        if reached[i] && matches!(parts[i], GlobPart::Any) {
             reached[i + 1] = true;
         }
     }
@@ -152,16 +161,17 @@ fn skip_any(parts: &[Part<'_>], reached: &mut [bool]) {
 
 /// What is special in a pattern of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Syntax {
+pub enum GlobSyntax {
     /// `*` alone.
     Stars,
-    /// `*`, `?`, `[...]` without character classes, and `\`, as in glob(7); a leading dot must be written out.
+    /// `*`, `?`, `[...]` without character classes, and `\`, as in glob(7); a leading dot must be
+    /// written out.
     Shell,
 }
 
 /// Matches one name, going back to the last star on a mismatch.
-pub fn name_matches(pattern: &[u8], name: &[u8], syntax: Syntax) -> bool {
-    let is_hidden = syntax == Syntax::Shell && name.starts_with(b".");
+pub fn name_matches(pattern: &[u8], name: &[u8], syntax: GlobSyntax) -> bool {
+    let is_hidden = syntax == GlobSyntax::Shell && name.starts_with(b".");
     if is_hidden && !pattern.starts_with(b".") && !pattern.starts_with(b"\\.") {
         return false;
     }
@@ -196,10 +206,11 @@ pub fn name_matches(pattern: &[u8], name: &[u8], syntax: Syntax) -> bool {
     }
 }
 
-/// Matches one byte against the start of a pattern that is no star, and returns how much of the pattern that took.
-fn one(pattern: &[u8], byte: u8, syntax: Syntax) -> Option<usize> {
+/// Matches one byte against the start of a pattern that is no star, and returns how much of the
+/// pattern that took.
+fn one(pattern: &[u8], byte: u8, syntax: GlobSyntax) -> Option<usize> {
     match pattern {
-        [literal, ..] if syntax == Syntax::Stars => (*literal == byte).then_some(1),
+        [literal, ..] if syntax == GlobSyntax::Stars => (*literal == byte).then_some(1),
         [b'?', ..] => Some(1),
         [b'\\', literal, ..] => (*literal == byte).then_some(2),
         [b'[', rest @ ..] => match set(rest, byte) {
@@ -303,7 +314,7 @@ mod tests {
             (r"[\]]", "]", true),
             ("*a", "aaab", false),
         ] {
-            let found = name_matches(pattern.as_bytes(), name.as_bytes(), Syntax::Shell);
+            let found = name_matches(pattern.as_bytes(), name.as_bytes(), GlobSyntax::Shell);
             assert_eq!(found, expect, "'{pattern}' on '{name}'");
         }
         // Where stars alone are special, the rest stands for itself.
@@ -312,7 +323,7 @@ mod tests {
             ("[?]", "[?]", true),
             ("?", "a", false),
         ] {
-            let found = name_matches(pattern.as_bytes(), name.as_bytes(), Syntax::Stars);
+            let found = name_matches(pattern.as_bytes(), name.as_bytes(), GlobSyntax::Stars);
             assert_eq!(found, expect, "'{pattern}' on '{name}'");
         }
     }

@@ -1,7 +1,8 @@
 //! Content identities: distinct 32-byte BLAKE3 newtypes and their text form.
 //!
-//! An id is always the digest of *uncompressed canonical* bytes. The text form is `b3:` and 64 lower-case hex digits;
-//! commands also accept a unique prefix of at least four digits (see [`IdPrefix`]).
+//! An id is always the digest of *uncompressed canonical* bytes. The text form is `b3:` and 64
+//! lower-case hex digits; commands also accept a unique prefix of at least four digits (see
+//! [`IdPrefix`]).
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +14,7 @@ pub const TEXT_PREFIX: &str = "b3:";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not an id: expected 'b3:' and 64 hexadecimal digits")]
 pub struct ParseIdError {
-    /// What was given.
+    /// The text as given.
     pub text: String,
 }
 
@@ -135,7 +136,8 @@ id_type! {
     ImageId
 }
 id_type! {
-    /// Identifies the inputs of one layer build (definition, files, scripts, lock entries, architecture, epoch, builder).
+    /// Identifies the inputs of one layer build (definition, files, scripts, lock entries,
+    /// architecture, epoch, builder).
     BuildKey
 }
 

@@ -1,7 +1,8 @@
 //! Paths inside an image: bytes relative to its root, always canonical.
 //!
-//! A [`RelPath`] cannot hold an absolute path, `.`/`..`, empty components, NUL or over-long names, so code that has one
-//! never checks again. The root is the empty path. Order is plain byte order, the order of trees on disk.
+//! A [`RelPath`] cannot hold an absolute path, `.`/`..`, empty components, NUL or over-long names,
+//! so code that has one never checks again. The root is the empty path. Order is plain byte order,
+//! the order of trees on disk.
 
 use std::borrow::Borrow;
 use std::ffi::OsStr;
@@ -148,7 +149,8 @@ impl RelPath {
     }
 }
 
-/// Escapes bytes for people and text twins: printable ASCII stays, the rest becomes `\xNN`, a backslash `\\`.
+/// Escapes bytes for people and text twins: printable ASCII stays, the rest becomes `\xNN`, a
+/// backslash `\\`.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -157,8 +157,8 @@ pub fn rfc3339(sec: i64) -> String {
     )
 }
 
-/// Counts the days from 1970-01-01 to a day of the Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date
-/// Algorithms"); months are 1 to 12.
+/// Counts the days from 1970-01-01 to a day of the Gregorian calendar (Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms"); months are 1 to 12.
 pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -167,7 +167,8 @@ pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-/// Reads a moment as people write it, in UTC: `2026-12-24`, `2026-12-24T06:00Z` or `2026-12-24T06:00:00Z`, in seconds since 1970.
+/// Reads a moment as people write it, in UTC: `2026-12-24`, `2026-12-24T06:00Z` or
+/// `2026-12-24T06:00:00Z`, in seconds since 1970.
 pub fn parse_moment(text: &str) -> Option<i64> {
     let (day, clock) = match text.split_once('T') {
         None => (text, "00:00:00"),

@@ -1,8 +1,8 @@
 //! Versions of Debian packages and their order.
 //!
-//! Grammar and order are those of deb-version(7), as `parseversion` and `dpkg_version_compare` of dpkg's lib/dpkg have
-//! them. Rejected: the crate `debversion`, which brings a regular-expression engine, big integers and a calendar for
-//! what is one loop.
+//! Grammar and order are those of deb-version(7), as `parseversion` and `dpkg_version_compare` of
+//! dpkg's lib/dpkg have them. Rejected: the crate `debversion`, which brings a regular-expression
+//! engine, big integers and a calendar for what is one loop.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 256;
 
 /// Why some text is no version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is no version: {reason}")]
+#[error("'{text}' is not a version: {reason}")]
 pub struct VersionError {
     /// The text, escaped and shortened.
     pub text: String,
@@ -34,7 +34,8 @@ pub struct Version<'a> {
 impl<'a> Version<'a> {
     /// Reads a version, without blanks around.
     ///
-    /// Like dpkg, it lets a version start with a letter; unlike dpkg, it takes no other characters than the manual's.
+    /// Like dpkg, it lets a version start with a letter; unlike dpkg, it takes no other characters
+    /// than the manual's.
     pub fn parse(text: &'a [u8]) -> Result<Self, VersionError> {
         let fail = |reason| {
             let shown = &text[..text.len().min(60)];
@@ -48,7 +49,7 @@ impl<'a> Version<'a> {
             None => (0, text),
             Some(colon) => match epoch(&text[..colon]) {
                 Some(epoch) => (epoch, &text[colon + 1..]),
-                None => return fail("its epoch is no number"),
+                None => return fail("its epoch is not a number"),
             },
         };
         let (upstream, revision) = match rest.iter().rposition(|byte| *byte == b'-') {
@@ -65,10 +66,10 @@ impl<'a> Version<'a> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".+~".contains(byte);
         let upper = |byte: &u8| plain(byte) || b"-:".contains(byte);
         if !upstream.iter().all(upper) || !revision.iter().all(plain) {
-            return fail("it holds a character that no version has");
+            return fail("it holds a character that is not allowed in versions");
         }
         let Ok(text) = std::str::from_utf8(text) else {
-            return fail("it holds a character that no version has");
+            return fail("it holds a character that is not allowed in versions");
         };
         Ok(Self {
             text,

@@ -7,7 +7,7 @@ use super::inputs::LayerInputs;
 use super::renumbered::renumbered_since;
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Verdict, verdict};
-use crate::compose::{Composition, Found, Judgement, Member, Waived, judge, waive};
+use crate::compose::{Composition, Judgement, Member, MemberProblem, WaiverOutcome, judge, waive};
 use crate::format::{ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
@@ -71,7 +71,7 @@ pub(super) struct Examination {
     /// The composition, without its own findings.
     pub composition: Composition,
     /// New findings, sorted by layer and id, with waivers applied.
-    pub waived: Waived,
+    pub waived: WaiverOutcome,
     /// Findings that the layers had already when they were built.
     pub known: Vec<Finding>,
 }
@@ -92,7 +92,7 @@ impl Examination {
         let mut composition = composer.compose(&set.name, members, transaction)?;
         let mut found = composer.examine(&composition, members, transaction)?;
         blame(&mut found, set, members, composer, transaction)?;
-        let Judgement { news, known } = judge(found, members);
+        let Judgement { new, known } = judge(found, members);
         let read = |path: &[u8]| {
             let object = composition.tree.get(path).and_then(Inode::object);
             let bytes = object.map(|id| transaction.read_object(&id)).transpose()?;
@@ -101,7 +101,7 @@ impl Examination {
         let before = repository.read_ref(&RefName::image(&set.name)?)?;
         let mut findings = renumbered_since(repository, before.as_deref(), members, &read)?;
         findings.append(&mut composition.findings);
-        findings.extend(news);
+        findings.extend(new);
         findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
         Ok(Self {
             composition,
@@ -115,17 +115,17 @@ impl Examination {
 /// were caused by a layer above it. The cause is the lowest layer with which the problem shows.
 /// Where there is such a problem, this costs a composition for each layer above.
 fn blame(
-    found: &mut [Found],
+    found: &mut [MemberProblem],
     set: &CheckedSet,
     members: &[Member],
     composer: &Composer<'_>,
     transaction: &Transaction<'_>,
 ) -> Result<(), BuildError> {
-    let mut doubtful: Vec<&mut Found> = found
+    let mut doubtful: Vec<&mut MemberProblem> = found
         .iter_mut()
         .filter(|found| {
             let (own, above) = members[found.member..].split_at(1);
-            found.is_grave_news(members)
+            found.is_new_and_grave(members)
                 && !own.iter().any(|member| member.is_moved(members))
                 && above.iter().any(|member| member.is_moved(members))
         })

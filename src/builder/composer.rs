@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use super::{BuildError, BuildProgress, SandboxedGenerator};
-use crate::compose::{Composition, Found, Member, compose, examine};
+use crate::compose::{Composition, Member, MemberProblem, compose, examine};
 use crate::store::{Index, Repository, Transaction};
 
 /// Composes and examines sets of layers of one repository; threads may share it.
@@ -67,7 +67,7 @@ impl<'a> Composer<'a> {
         composition: &Composition,
         members: &[Member],
         transaction: &Transaction<'_>,
-    ) -> Result<Vec<Found>, BuildError> {
+    ) -> Result<Vec<MemberProblem>, BuildError> {
         Ok(examine(composition, members, transaction, &self.index)?)
     }
 }

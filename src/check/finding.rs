@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FindingId, FindingKind};
+use super::finding_id::{FindingId, FindingKind};
 use crate::path::RelPath;
 
 /// How bad a finding is; the order is the order of verdicts.
@@ -46,13 +46,14 @@ pub struct Finding {
     pub reason: String,
     /// What to do about it, one line.
     pub hint: String,
-    /// Why somebody accepted it, where a waiver is in force; it is a note then.
+    /// Why somebody accepted it; the severity is then [`Severity::Note`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waived: Option<String>,
 }
 
 impl Finding {
-    /// Returns what messages put before the reason: the layer, or the recipe where it is about none.
+    /// Returns what messages put before the reason: the layer, or the recipe where it is about
+    /// none.
     pub fn place(&self) -> &str {
         if self.layer.is_empty() {
             "the recipe"
@@ -61,13 +62,14 @@ impl Finding {
         }
     }
 
-    /// Says whether only other packages help: the layer has to be locked again before it is rebuilt.
+    /// Says whether only other package versions help: the layer has to be locked again before it is
+    /// rebuilt.
     pub fn needs_lock(&self) -> bool {
         self.id.kind().is_of_packages()
     }
 
-    /// Says whether a waiver can accept it: what could not be merged or made, or has no number, cannot
-    /// be put on a machine.
+    /// Says whether a waiver can accept it. What could not be merged or generated, or has no
+    /// number, cannot be put on a machine.
     pub fn is_waivable(&self) -> bool {
         !matches!(
             self.id.kind(),

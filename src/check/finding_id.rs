@@ -24,13 +24,13 @@ pub enum FindingKind {
     Kernel,
     /// A symlink dangles: `link:PATH`.
     Link,
-    /// Files belong to nobody that the image knows: `owner:passwd:NAME`.
+    /// Files have an owner without an account in the image: `owner:passwd:NAME`.
     Owner,
     /// One of two versions of a package gave way: `package:NAME`.
     Package,
     /// A module is for a Perl that is not there: `perl:PATH:abi`.
     Perl,
-    /// A module is for another PHP, or not enabled for each: `php:PATH:abi`.
+    /// A module is for another PHP, or not enabled for each SAPI: `php:PATH:abi`.
     Php,
     /// A module is for a Python that is not there: `python:PATH:abi` and the like.
     Python,
@@ -50,12 +50,12 @@ pub enum FindingKind {
     Trigger,
     /// A unit names what is not there: `unit:PATH:WHAT`.
     Unit,
-    /// A waiver is of no effect: `waiver:WHY:FINDING`.
+    /// A waiver has no effect: `waiver:WHY:FINDING`.
     Waiver,
 }
 
 impl FindingKind {
-    /// What starts with another kind's word stands before it.
+    /// A kind whose word starts with another kind's word stands before it.
     const ALL: [Self; 22] = [
         Self::DpkgUnreadable,
         Self::Baseline,
@@ -161,18 +161,18 @@ impl PartialOrd for FindingId {
     }
 }
 
-/// Why a text is no id of a finding.
+/// Why a text is not the id of a finding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is no id of a finding")]
-pub struct NoFindingId {
-    /// The text.
+#[error("'{text}' is not the id of a finding")]
+pub struct ParseFindingIdError {
+    /// The text as given.
     pub text: String,
 }
 
 impl FromStr for FindingId {
-    type Err = NoFindingId;
+    type Err = ParseFindingIdError;
 
-    fn from_str(text: &str) -> Result<Self, NoFindingId> {
+    fn from_str(text: &str) -> Result<Self, ParseFindingIdError> {
         let is_of = |kind: &FindingKind| {
             let rest = text.strip_prefix(kind.word());
             rest.is_some_and(|rest| rest.starts_with(':'))
@@ -180,7 +180,7 @@ impl FromStr for FindingId {
         let text = text.to_owned();
         match FindingKind::ALL.into_iter().find(is_of) {
             Some(kind) => Ok(Self { kind, text }),
-            None => Err(NoFindingId { text }),
+            None => Err(ParseFindingIdError { text }),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Checks of a composed set of layers: findings, each with a reason and a hint, and the verdict that they add up to.
+//! Checks of a composed set of layers: findings, each with a reason and a hint, and the verdict
+//! that they add up to.
 //!
-//! A check is pure: it looks at one composed tree and says what is wrong with it ([`Problem`]). Whose problem it is, and
-//! whether it is news, is told apart from that: a [`Finding`] names its layer and never guesses a remedy, and
-//! [`Verdict`] is the worst of them.
+//! A check is pure: it looks at one composed tree and says what is wrong with it ([`Problem`]). A
+//! later step decides whose problem it is and whether it is new: a [`Finding`] names its layer and
+//! never guesses a remedy, and [`Verdict`] is the worst of them.
 
 pub mod dpkg;
 pub mod elf;
@@ -14,12 +15,12 @@ mod problem;
 mod renumber;
 
 /// The version of the checks: what they look at, and how they name it. Baselines of another version
-/// are made again where that can be done, and are of no use else; no build key and no id of a layer
+/// are recomputed where that is possible, and unusable otherwise. No build key and no id of a layer
 /// depends on it.
 pub const CHECKS_VERSION: u32 = 1;
 
 pub use finding::{Finding, Severity, Verdict, verdict};
-pub use finding_id::{FindingId, FindingKind, NoFindingId};
+pub use finding_id::{FindingId, FindingKind, ParseFindingIdError};
 pub use owners::owners;
 pub use problem::{Problem, Subject, Weight};
 pub use renumber::{Renumbered, renumbered};

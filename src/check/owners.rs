@@ -1,12 +1,15 @@
-//! Owners that the image does not know.
+//! Owners without an account in the image.
 
-use super::{Finding, FindingKind, Severity};
+use super::finding::{Finding, Severity};
+use super::finding_id::FindingKind;
 use crate::path::RelPath;
 use crate::tree::{Owner, Tree};
 
-/// Finds owners that the image's own `passwd` and `group` do not list: such files cannot get a number.
+/// Finds owners that the image's own `passwd` and `group` do not list: such files cannot get a
+/// number.
 ///
-/// `known` says whether a user (`true`) or group (`false`) has a number; `layer_of` names the layer of a path.
+/// `known` says whether a user (`true`) or a group (`false`) has a number; `layer_of` names the
+/// layer of a path.
 pub fn owners(
     tree: &Tree,
     known: &dyn Fn(&Owner, bool) -> bool,
@@ -27,7 +30,7 @@ pub fn owners(
                     package: None,
                     path: Some(path.clone()),
                     reason: format!("'{path}' belongs to '{owner}', which the image's {database} does not list"),
-                    hint: format!("make '{owner}' in this layer or in one that it is built on, then rebuild the layer"),
+                    hint: format!("create '{owner}' in this layer or in a layer below it, then rebuild the layer"),
                     waived: None,
                 });
             }

@@ -1,6 +1,6 @@
-//! What a check finds in one composed tree, before it is known whose it is and whether it is news.
+//! What a check finds in one composed tree, before anybody knows whose it is and whether it is new.
 
-use super::FindingId;
+use super::finding_id::FindingId;
 use crate::path::RelPath;
 
 /// One thing that is wrong with a composed tree.
@@ -9,11 +9,12 @@ pub struct Problem {
     /// Its kind and place. The place holds no white space, and no versions where another version
     /// would be the same problem.
     pub id: FindingId,
-    /// What it is about: the layer that has this is the one that is named.
+    /// What it is about: the layer that owns this is named.
     pub subject: Subject,
     /// The package, where one is to blame.
     pub package: Option<String>,
-    /// The other package, where two do not go together; with `:` and its architecture where that is foreign.
+    /// The other package, where two do not fit together; with `:` and its architecture where that
+    /// is foreign.
     pub other: Option<String>,
     /// How much it matters.
     pub weight: Weight,

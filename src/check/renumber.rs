@@ -1,10 +1,11 @@
-//! Accounts that have another number than before: what a machine's state holds would change its owner.
+//! Accounts whose number changed: files in a machine's state would change their owner.
 
-use super::{Finding, FindingKind, Severity};
+use super::finding::{Finding, Severity};
+use super::finding_id::FindingKind;
 use crate::layout::accounts::by_name;
 use crate::path::RelPath;
 
-/// An account whose number is another one.
+/// An account whose number changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renumbered {
     /// The name.
@@ -15,7 +16,7 @@ pub struct Renumbered {
     pub now: u32,
 }
 
-/// Compares two `passwd` or two `group` files; accounts that only one of them has are none of its business.
+/// Compares two `passwd` or two `group` files; accounts in only one of them are ignored.
 pub fn renumbered(before: &[u8], now: &[u8]) -> Vec<Renumbered> {
     if before == now {
         return Vec::new();
@@ -30,7 +31,8 @@ pub fn renumbered(before: &[u8], now: &[u8]) -> Vec<Renumbered> {
 }
 
 impl Renumbered {
-    /// Returns the finding about it, in a user database or a group database, and the layer that makes the account.
+    /// Returns the finding about it, in a user database or a group database, and the layer that
+    /// makes the account.
     pub fn finding(&self, is_user: bool, path: Option<RelPath>, layer: String) -> Finding {
         let Self { name, before, now } = self;
         let kind = if is_user { "user" } else { "group" };
@@ -41,10 +43,10 @@ impl Renumbered {
             package: None,
             path,
             reason: format!(
-                "{kind} '{name}' had number {before} and has {now} now: what it owns on machines would change its owner"
+                "{kind} '{name}' had number {before} and now has {now}: its files on machines would change their owner"
             ),
             hint: format!(
-                "give it its number again in layers/ids.toml ({name} = {before}) and build, or waive the finding"
+                "give it the old number in layers/ids.toml ({name} = {before}) and build, or waive the finding"
             ),
             waived: None,
         }

@@ -1,8 +1,9 @@
-//! What is so in the set that a layer is built and tested in, recorded for later checks.
+//! The problems in the set that a layer is built and tested in, recorded for later checks.
 
 use std::collections::BTreeMap;
 
-use super::{Found, Member};
+use super::examine::MemberProblem;
+use super::member::Member;
 use crate::check::{CHECKS_VERSION, FindingKind, Subject, Weight};
 use crate::format::Baseline;
 use crate::glob::Glob;
@@ -12,15 +13,19 @@ use crate::tree::{Inode, Node};
 
 /// Makes the baseline of the last of `members`, in whose set the problems `found` were found.
 ///
-/// `previous` is the same layer as it was built before. What is unchanged in it and had no problem
-/// then has been broken from outside: that is news, and stays news however often the layer is
-/// built, and by whichever checks it is looked at.
-pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) -> Baseline {
+/// `previous` is the same layer as it was built before. If something is unchanged in it and
+/// had no problem then, it was broken from outside. Such a problem is new, and stays new however
+/// often the layer is built, and whichever checks look at it.
+pub fn baseline(
+    found: &[MemberProblem],
+    members: &[Member],
+    previous: Option<&Member>,
+) -> Baseline {
     let Some((member, below)) = members.split_last() else {
         return Baseline::default();
     };
     let is_base = below.is_empty();
-    let is_broken = |found: &&Found| {
+    let is_broken = |found: &&MemberProblem| {
         let was_sound = |previous: &&Member| previous.is_known() && !found.is_listed(previous);
         let was_broken = member
             .baseline
@@ -32,19 +37,19 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
             .is_some_and(|previous| is_unchanged(&found.problem.subject, member, previous));
         !is_base && (was_broken || is_broken_now)
     };
-    // Packages are installed by their own tools, which leave nothing unmet: such a problem is never the normal state.
-    // Nor is a database that cannot be read: it is said until it is repaired.
-    let is_normal = |found: &&Found| {
+    // Package tools leave no relation unmet: such a problem is never the normal state.
+    // Nor is an unreadable database: it is reported until somebody repairs it.
+    let is_normal = |found: &&MemberProblem| {
         let kind = found.problem.id.kind();
         is_base || !(kind.is_of_packages() || kind == FindingKind::Record)
     };
-    let is_new = |found: &&Found| !below.iter().any(|lower| found.is_listed(lower));
+    let is_new = |found: &&MemberProblem| !below.iter().any(|lower| found.is_listed(lower));
     let all_new = || found.iter().filter(is_new);
     let broken = all_new().filter(is_broken).collect();
-    let (problems, notes): (Vec<&Found>, Vec<&Found>) = all_new()
+    let (problems, notes): (Vec<&MemberProblem>, Vec<&MemberProblem>) = all_new()
         .filter(|found| is_normal(found) && !is_broken(found))
         .partition(|found| found.problem.weight == Weight::Grave);
-    let ids = |found: Vec<&Found>| {
+    let ids = |found: Vec<&MemberProblem>| {
         found
             .into_iter()
             .map(|found| found.problem.id.to_string())
@@ -59,7 +64,7 @@ pub fn baseline(found: &[Found], members: &[Member], previous: Option<&Member>) 
     }
 }
 
-/// Says whether a layer had the subject before, and has the same now.
+/// Says whether a layer has the same subject as before.
 fn is_unchanged(subject: &Subject, now: &Member, before: &Member) -> bool {
     match subject {
         Subject::Path(path) => {
@@ -69,7 +74,7 @@ fn is_unchanged(subject: &Subject, now: &Member, before: &Member) -> bool {
             };
             post(now).is_some() && post(now) == post(before)
         }
-        // It is about what is below.
+        // It is about the layers below.
         Subject::Layer(_) => true,
         Subject::Package { name, architecture } => {
             let version = |member: &Member| {
@@ -83,8 +88,8 @@ fn is_unchanged(subject: &Subject, now: &Member, before: &Member) -> bool {
     }
 }
 
-/// Returns, for each pattern whose change in lower layers means rebuild, the digest of what it matches in them: paths,
-/// kinds, modes and contents as the layers left them, without times.
+/// Returns, for each pattern of `[rebuild]`, the digest of what it matches in the layers below:
+/// paths, kinds, modes and contents, without times.
 pub fn watched(member: &Member, members: &[Member]) -> BTreeMap<String, ObjectId> {
     let digest = |pattern: &String| {
         let glob = Glob::new(pattern).ok()?;

@@ -1,13 +1,14 @@
-//! What is a function of the rest of the tree, put in its place after the merge.
+//! Files that are a function of the rest of the tree, written after the merge.
 
-use super::{ComposeError, TreeView};
+use super::error::ComposeError;
+use super::view::TreeView;
 use crate::merge::derive::ldsocache::{self, CacheEntry};
 use crate::merge::derive::{DerivedLink, alternatives, javacerts};
 use crate::path::RelPath;
 use crate::store::{Index, Transaction};
 use crate::tree::{Inode, Node, Tree};
 
-/// Derives links, then the loader's cache, which may see them; returns the lines of the cache.
+/// Derives links, then the loader's cache, which depends on them; returns the lines of the cache.
 pub fn derive_files(
     tree: &mut Tree,
     transaction: &Transaction<'_>,
@@ -77,7 +78,7 @@ pub fn derive_java_certificates(
     };
     let object = transaction.put_object(&derived.contents)?;
     let new = Inode::file(object, derived.contents.len() as u64, 0o644);
-    // With entries of its own the file is content, whose owner and mode stay.
+    // A file with entries of its own is content: it keeps its owner and mode.
     let inode = match tree.get(path.as_bytes()) {
         Some(own) => Inode {
             node: new.node,
@@ -92,7 +93,8 @@ pub fn derive_java_certificates(
     Ok(())
 }
 
-/// Puts a derived link where nothing is, or with `replace` where another link is; never where its directory is missing.
+/// Puts a derived link where nothing is, or with `replace` in the place of another link. Without
+/// its directory, no link is made.
 fn put_link(tree: &mut Tree, link: &DerivedLink, replace: bool) {
     let Ok(path) = RelPath::new(&link.path) else {
         return;
@@ -113,7 +115,7 @@ fn put_link(tree: &mut Tree, link: &DerivedLink, replace: bool) {
         Some(_) => false,
     };
     if free {
-        // No date: whichever layer's date it took, another order of layers would give another.
+        // No date: with the date of a layer, the tree would depend on the order of the layers.
         let node = Node::Symlink {
             target: link.target.clone().into(),
         };

@@ -1,6 +1,10 @@
 //! Runs the checks over a composition, and says whose each problem is.
 
-use super::{ComposeError, Composition, Member, TreeView, packages, records, triggers};
+use super::composition::Composition;
+use super::error::ComposeError;
+use super::member::Member;
+use super::view::TreeView;
+use super::{packages, records, triggers};
 use crate::check::{self, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
 use crate::layout::{ALTERNATIVES, dpkg, join};
@@ -12,45 +16,45 @@ use crate::tree::view::{ImageView as _, ViewError};
 
 /// A problem with the number of the member that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct MemberProblem {
     /// The problem.
     pub problem: Problem,
     /// Whose it is.
     pub member: usize,
 }
 
-impl Found {
-    /// Says whether it was so, and as bad, when a layer was built; of one whose baseline is not
-    /// known that is never said.
+impl MemberProblem {
+    /// Says whether it existed, and was as bad, when a layer was built; never for a layer of
+    /// unknown baseline.
     pub(super) fn is_listed(&self, member: &Member) -> bool {
         let is_grave = self.problem.weight == Weight::Grave;
         member.is_known() && member.baseline.lists(self.problem.id.as_str(), is_grave)
     }
 
-    /// Says whether it was so, and as bad, when one of the layers was built.
+    /// Says whether it existed, and was as bad, when one of the layers was built.
     pub(super) fn is_known(&self, members: &[Member]) -> bool {
         members.iter().any(|member| self.is_listed(member))
     }
 
-    /// Says whether it is grave, and was not so when the layers were built.
-    pub fn is_grave_news(&self, members: &[Member]) -> bool {
+    /// Says whether it is grave, and did not exist when the layers were built.
+    pub fn is_new_and_grave(&self, members: &[Member]) -> bool {
         self.problem.weight == Weight::Grave && !self.is_known(members)
     }
 }
 
-/// Looks for everything that is wrong with a composed tree, whether or not it is news; sorted by id.
+/// Finds everything that is wrong with a composed tree, new or not; sorted by id.
 pub fn examine(
     composition: &Composition,
     members: &[Member],
     transaction: &Transaction<'_>,
     index: &Index,
-) -> Result<Vec<Found>, ComposeError> {
+) -> Result<Vec<MemberProblem>, ComposeError> {
     let view = TreeView::new(&composition.tree, transaction, index);
     let problems = problems(composition, members, &view)?;
     view.remember();
-    let mut found: Vec<Found> = problems
+    let mut found: Vec<MemberProblem> = problems
         .into_iter()
-        .map(|problem| Found {
+        .map(|problem| MemberProblem {
             member: owner(&problem, composition, members),
             problem,
         })
@@ -72,7 +76,7 @@ fn problems(
         let native = members.first().map_or("", |base| &base.layer.architecture);
         let text = view.read(status.as_bytes()).map_err(fail)?;
         let mut found = check::dpkg::problems(&text, native);
-        // What cannot be read makes much else look missing.
+        // An unreadable record makes many other packages look broken.
         if found.iter().any(is_unreadable) {
             found.retain(is_unreadable);
         }
@@ -124,7 +128,8 @@ fn owner(problem: &Problem, composition: &Composition, members: &[Member]) -> us
             .rposition(|member| member.changeset.get(dpkg::STATUS.as_bytes()).is_some())
             .unwrap_or(0),
         Subject::Package { name, architecture } => {
-            // Of two that do not go together, the upper one has to give way: the lower one was there before it.
+            // Of two that do not fit together, the upper one has to change: the lower one was there
+            // first.
             let other = problem.other.as_deref().map_or(0, |other| {
                 let (name, architecture) = other
                     .split_once(':')

@@ -1,4 +1,5 @@
-//! The part of deriving that programs of the image do: what they made for another tree goes, what they make for this one comes.
+//! The part of deriving that programs of the image do: their old output is removed, then they run
+//! on this tree.
 
 use crate::merge::derive::generators::{Job, jobs};
 use crate::path::RelPath;
@@ -7,7 +8,7 @@ use crate::tree::{Inode, Tree};
 
 /// Why the image's own programs did not make their files.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot derive what '{generator}' makes")]
+#[error("cannot run '{generator}' in the image")]
 pub struct GenerateError {
     /// The name of the first generator that did not run.
     pub generator: String,
@@ -15,13 +16,14 @@ pub struct GenerateError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
     /// What to do next, where that is known.
     pub hint: Option<String>,
-    /// Whether the program ran and failed: that is the tree's fault, everything else is not.
+    /// Whether the program ran and failed. Then the tree is at fault, else the machine is.
     pub ran: bool,
 }
 
 /// Runs programs of an image; only this part of composing needs a sandbox.
 pub trait Generate {
-    /// Returns what each of the jobs makes in `tree`, in their order; the objects of it are stored, or in `transaction`.
+    /// Returns the output of each job in `tree`, in order; its objects are stored, or are in
+    /// `transaction`.
     ///
     /// `tree` holds none of their outputs. Owners, times and hard links of the result do not count.
     fn generate(
@@ -34,9 +36,9 @@ pub trait Generate {
 
 /// Runs nothing: for trees in which nothing has to be generated.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct CannotGenerate;
+pub struct UnavailableGenerator;
 
-impl Generate for CannotGenerate {
+impl Generate for UnavailableGenerator {
     fn generate(
         &self,
         _: &Tree,
@@ -46,7 +48,7 @@ impl Generate for CannotGenerate {
         jobs.first().map_or(Ok(Vec::new()), |job| {
             Err(GenerateError {
                 generator: job.name(),
-                source: "no program of the image can be run here".into(),
+                source: "programs of the image cannot run here".into(),
                 hint: None,
                 ran: false,
             })
@@ -54,7 +56,8 @@ impl Generate for CannotGenerate {
     }
 }
 
-/// Takes out what the generators of a tree make. A layer carries it where the generator came later, in another layer.
+/// Removes the output of a tree's generators. A layer still holds such output if the generator came
+/// in a later layer.
 pub fn clear(tree: &mut Tree) {
     for job in jobs(tree) {
         for path in job.outputs(tree) {
@@ -63,7 +66,7 @@ pub fn clear(tree: &mut Tree) {
     }
 }
 
-/// Puts in what the generators make of the rest.
+/// Runs the generators, and adds their output.
 pub fn fill(
     tree: &mut Tree,
     transaction: &Transaction<'_>,
@@ -98,7 +101,7 @@ pub fn fill(
         let above = path.parent();
         let has_place =
             above.is_some_and(|dir| tree.get(dir.as_bytes()).is_some_and(Inode::is_dir));
-        // What a layer put where a directory would be is the layer's.
+        // Something else in the place of a directory belongs to the layer, and stays.
         if has_place && tree.get(path.as_bytes()).is_none() {
             tree.insert(path, inode);
         }
@@ -170,7 +173,7 @@ mod tests {
         file(&mut tree, "usr/share/icons/x/icon-theme.cache", 50);
         clear(&mut tree);
         assert_eq!(tree, bare);
-        assert!(fill(&mut tree, &transaction, &CannotGenerate).is_err());
+        assert!(fill(&mut tree, &transaction, &UnavailableGenerator).is_err());
         fill(&mut tree, &transaction, &Careless).unwrap();
         let cache = tree.get(b"usr/share/icons/x/icon-theme.cache").unwrap();
         assert_eq!(cache.mtime, Timestamp::from_sec(7));
@@ -178,6 +181,6 @@ mod tests {
         assert_eq!(tree.get(b"etc/passwd"), bare.get(b"etc/passwd"));
         assert_eq!(tree.len(), bare.len() + 1);
         let mut none = Tree::new();
-        fill(&mut none, &transaction, &CannotGenerate).unwrap();
+        fill(&mut none, &transaction, &UnavailableGenerator).unwrap();
     }
 }

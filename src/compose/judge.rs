@@ -1,13 +1,15 @@
-//! From problems to findings: what is news, whose it is, and how bad.
+//! From problems to findings: what is new, whose it is, and how bad.
 //!
-//! A problem is news when no baseline of a member lists it; a baseline that is not known lists
-//! nothing. A grave one means that its layer must be rebuilt, if that layer stands on other layers
-//! than those it was built on; else building helps nobody, and the set is refused.
+//! A problem is new when no baseline of a member lists it; an unknown baseline lists nothing. A
+//! grave new problem means that its layer must be rebuilt, if that layer stands on other layers
+//! than those it was built on. Otherwise a rebuild would not help, and the set is refused.
 
-use super::{Found, Member, watched};
+use super::baseline::watched;
+use super::examine::MemberProblem;
+use super::member::Member;
 use crate::check::{CHECKS_VERSION, Finding, FindingKind, Problem, Severity, Subject, Weight};
 
-/// Returns how bad it is that something of `member` does not hold in the set `members`.
+/// Returns how bad a problem of `member` is in the set `members`.
 pub fn severity(member: &Member, members: &[Member]) -> Severity {
     if member.is_moved(members) {
         Severity::Rebuild
@@ -19,17 +21,17 @@ pub fn severity(member: &Member, members: &[Member]) -> Severity {
 /// What the problems of a set mean.
 #[derive(Debug, Clone, Default)]
 pub struct Judgement {
-    /// The news, sorted by layer and id.
-    pub news: Vec<Finding>,
-    /// What was so already when the layers were built, as notes, sorted by layer and id.
+    /// The new findings, sorted by layer and id.
+    pub new: Vec<Finding>,
+    /// The findings that existed when the layers were built, as notes, sorted by layer and id.
     pub known: Vec<Finding>,
 }
 
 /// Judges the problems of a set.
-pub fn judge(found: Vec<Found>, members: &[Member]) -> Judgement {
-    let (old, new): (Vec<Found>, Vec<Found>) =
+pub fn judge(found: Vec<MemberProblem>, members: &[Member]) -> Judgement {
+    let (old, new): (Vec<MemberProblem>, Vec<MemberProblem>) =
         found.into_iter().partition(|found| found.is_known(members));
-    let news = new.into_iter().map(|found| {
+    let new = new.into_iter().map(|found| {
         let severity = match found.problem.weight {
             Weight::Minor => Severity::Note,
             Weight::Grave => severity(&members[found.member], members),
@@ -44,8 +46,8 @@ pub fn judge(found: Vec<Found>, members: &[Member]) -> Judgement {
         .into_iter()
         .map(|found| finding(found, Severity::Note, members));
     Judgement {
-        news: sorted(
-            news.chain(changed)
+        new: sorted(
+            new.chain(changed)
                 .chain(unknown.map(unknown_baseline))
                 .collect(),
         ),
@@ -53,12 +55,14 @@ pub fn judge(found: Vec<Found>, members: &[Member]) -> Judgement {
     }
 }
 
-/// Says that nobody knows what was so when a layer was built.
+/// Reports that the baseline of a layer is unknown.
 fn unknown_baseline(member: &Member) -> Finding {
     let layer = &member.layer.name;
     let why = match member.baseline.checks {
-        0 => "no checks looked then".to_owned(),
-        version => format!("checks of version {version} looked then, these are {CHECKS_VERSION}"),
+        0 => "no checks ran then".to_owned(),
+        version => {
+            format!("version {version} of the checks ran then, this is version {CHECKS_VERSION}")
+        }
     };
     Finding {
         id: FindingKind::Baseline.at(layer),
@@ -67,16 +71,16 @@ fn unknown_baseline(member: &Member) -> Finding {
         package: None,
         path: None,
         reason: format!(
-            "what was wrong with '{layer}' when it was built is not known ({why}, and the layers \
-             that it was built on are not at hand): everything that is wrong with it counts as news"
+            "nobody knows what was wrong with '{layer}' when it was built ({why}, and the layers \
+             that it was built on are missing): every problem with it is reported as new"
         ),
         hint: format!("rebuild '{layer}', or pull it again where it was published"),
         waived: None,
     }
 }
 
-/// Finds the patterns of `[rebuild]` that match something else in the layers below than when the
-/// layer was built, or may do so. What they matched then does not depend on the version of the
+/// Finds the patterns of `[rebuild]` whose matches in the layers below changed, or may have
+/// changed, since the layer was built. What they matched does not depend on the version of the
 /// checks.
 fn changed_below(member: &Member, members: &[Member]) -> Vec<Finding> {
     let today = watched(member, members);
@@ -87,7 +91,7 @@ fn changed_below(member: &Member, members: &[Member]) -> Vec<Finding> {
         .filter_map(|(pattern, now)| match before.get(pattern) {
             Some(before) if before == now => None,
             Some(_) => Some((pattern, "changed")),
-            // On the very layers that it was built on it matches what it matched then.
+            // On the layers that it was built on, the pattern matches the same files as then.
             None if !member.is_moved(members) => None,
             None => Some((pattern, "may have changed")),
         });
@@ -99,7 +103,7 @@ fn changed_below(member: &Member, members: &[Member]) -> Vec<Finding> {
             package: None,
             path: None,
             reason: format!(
-                "what '{pattern}' matches in the layers below {how}, and the layer is built from it"
+                "the files in the layers below that match '{pattern}' {how}, and the layer is built from them"
             ),
             hint: format!("rebuild '{}'", layer.name),
             waived: None,
@@ -107,7 +111,7 @@ fn changed_below(member: &Member, members: &[Member]) -> Vec<Finding> {
         .collect()
 }
 
-fn finding(found: Found, severity: Severity, members: &[Member]) -> Finding {
+fn finding(found: MemberProblem, severity: Severity, members: &[Member]) -> Finding {
     let Problem {
         id,
         subject,
@@ -119,7 +123,7 @@ fn finding(found: Found, severity: Severity, members: &[Member]) -> Finding {
     let layer = members[found.member].layer.name.clone();
     let hint = match severity {
         Severity::Refuse => format!(
-            "building '{layer}' again would give the same: add what is missing to it or to a layer below, or waive the finding"
+            "rebuilding '{layer}' would change nothing: add what is missing to it or to a layer below, or waive the finding"
         ),
         _ => hint,
     };

@@ -9,13 +9,14 @@ use crate::tree::Changeset;
 /// A layer as a member of an ordered set.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// Its id; `None` while it is made.
+    /// Its id; `None` while it is being built.
     pub id: Option<LayerId>,
     /// Its facts.
     pub layer: Layer,
     /// Its changes.
     pub changeset: Changeset,
-    /// What the checks found when it was built, of whatever version: see [`Member::is_known`].
+    /// What the checks found when it was built. They may be of another version: see
+    /// [`Member::is_known`].
     pub baseline: Baseline,
 }
 
@@ -24,7 +25,7 @@ impl Member {
     pub fn read(repository: &Repository, id: &LayerId) -> Result<Self, StoreError> {
         let layer = repository.read_layer(id)?;
         let changeset = repository.read_changeset(&layer.changeset)?;
-        // What is damaged says nothing; fsck names it.
+        // A damaged baseline is ignored here; fsck names it.
         let beside = repository.read_baseline(id).ok().flatten();
         let embedded = Some(layer.baseline.clone());
         let mut all = [beside, embedded].into_iter().flatten();
@@ -38,8 +39,8 @@ impl Member {
         })
     }
 
-    /// Says whether today's checks know what was so when it was built. A baseline of other checks
-    /// is never taken for one of today's: they looked at other things, or named them otherwise.
+    /// Says whether its baseline is of today's checks. Checks of another version looked at other
+    /// things or gave them other names, so their baseline is never used.
     pub fn is_known(&self) -> bool {
         self.baseline.checks == CHECKS_VERSION
     }
@@ -52,7 +53,7 @@ impl Member {
             .any(|on| today(&on.name).is_none_or(|member| member.id != Some(on.id)))
     }
 
-    /// Returns the layer as images and baselines name it; `None` while it is made.
+    /// Returns the layer as images and baselines name it; `None` while it is being built.
     pub fn named(&self) -> Option<ImageLayer> {
         self.id.map(|id| self.layer.named(id))
     }

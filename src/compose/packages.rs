@@ -1,8 +1,10 @@
-//! Which package a file belongs to, asked only where the answer matters.
+//! Which package a file belongs to, looked up only where the answer matters.
 
 use std::collections::BTreeMap;
 
-use super::{Composition, Member, TreeView};
+use super::composition::Composition;
+use super::member::Member;
+use super::view::TreeView;
 use crate::check::{Problem, paths};
 use crate::layout::dpkg;
 use crate::packages::{self, Package};
@@ -10,7 +12,8 @@ use crate::path::RelPath;
 use crate::tree::view::{FileFacts, ImageView, ViewError};
 use crate::tree::{Inode, Tree};
 
-/// Finds libraries of packages that the loader does not take, for a file of no package comes first.
+/// Finds libraries of packages that the loader never takes, because a file of no package comes
+/// first.
 pub(super) fn hidden_libraries(
     composition: &Composition,
     view: &TreeView<'_>,
@@ -80,7 +83,7 @@ pub(super) fn replaced_files(
     let versions = versions(tree, view)?;
     let problem = |(path, member): (RelPath, &Member)| {
         let package = wanted.get(&path)?.as_ref()?;
-        // Its own packages may well bring another version of what was below.
+        // The layer's own packages may replace a version from below.
         let brings = member.layer.packages.iter().any(|own| own.name == *package);
         let version = versions.get(package).filter(|_| !brings)?;
         Some(paths::replaced(&path, package, version))
@@ -97,7 +100,8 @@ fn find_owners(
     let Some(info) = database(tree, "info") else {
         return Ok(());
     };
-    // Lists name directories as they were before /usr was merged, so that only their last part tells most of them apart.
+    // Lists name directories as they were before /usr was merged, so that only their last part
+    // tells most of them apart.
     let names: std::collections::BTreeSet<Vec<u8>> =
         wanted.keys().map(|path| path.name().to_vec()).collect();
     for name in tree.names(info.as_bytes()) {

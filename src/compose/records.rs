@@ -1,13 +1,15 @@
-//! Databases that cannot be read: said from the layer on that wrote them, not only when a merge needs them.
+//! Databases that cannot be read: reported as soon as a layer writes them, not only when a merge
+//! needs them.
 
-use super::TreeView;
+use super::view::TreeView;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::layout::{SYSIMAGE, dpkg, join};
-use crate::merge::drivers::{self, Unreadable};
+use crate::merge::drivers::{self, UnreadableRecord};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView as _, ViewError};
 
-/// Finds databases that their driver cannot read: a merge would refuse them, and so might their programs.
+/// Finds databases that their driver cannot read: a merge would refuse them, and so might their
+/// programs.
 pub fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewError> {
     let databases = join(SYSIMAGE.as_bytes(), b"var");
     let files = [&b"etc"[..], &databases];
@@ -22,13 +24,13 @@ pub fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewErr
             continue;
         };
         let bytes = view.read(path.as_bytes())?;
-        // A file that is empty has no records yet, and so nothing that is damaged.
+        // An empty file has no records, so nothing in it is damaged.
         let unreadable = match driver.check(&bytes) {
             Err(unreadable) if !bytes.is_empty() => unreadable,
             _ => continue,
         };
         let first = unreadable.into_iter().min_by_key(|found| found.line);
-        let Some(Unreadable { line, reason }) = first else {
+        let Some(UnreadableRecord { line, reason }) = first else {
             continue;
         };
         problems.push(Problem {
@@ -38,7 +40,7 @@ pub fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewErr
             other: None,
             weight: Weight::Minor,
             reason: format!("'{path}', line {line}: {reason}"),
-            hint: "repair the file in the layer that wrote it: a merge with another layer's records would be refused"
+            hint: "repair the file in the layer that wrote it: until then it cannot be merged with the records of other layers"
                 .to_owned(),
         });
     }

@@ -1,13 +1,17 @@
-//! What is news, whose it is, how bad, and what a waiver makes of it.
+//! What is new, whose it is, how bad, and what a waiver makes of it.
+
+use std::collections::BTreeMap;
 
 use super::*;
-use crate::check::{Problem, Subject, Weight};
+use crate::check::{self, Finding, Problem, Severity, Subject, Weight};
 use crate::format::{
     Baseline, BuildFacts, Health, ImageLayer, Layer, LayerPackage, RebuildRule, Waiver, parse_tree,
 };
-use crate::id::{BuildKey, LayerId, TreeId};
+use crate::id::{BuildKey, LayerId, ObjectId, TreeId};
+use crate::path::RelPath;
+use crate::store::Transaction;
 use crate::time::Date;
-use crate::tree::Changeset;
+use crate::tree::{Changeset, Tree};
 
 fn id(text: &str) -> LayerId {
     LayerId::of(text.as_bytes())
@@ -81,7 +85,7 @@ fn knows(ids: &[&str]) -> Baseline {
     }
 }
 
-fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> Found {
+fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> MemberProblem {
     let problem = Problem {
         id: id.parse().unwrap(),
         subject,
@@ -91,7 +95,7 @@ fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> Found {
         reason: format!("{id} is wrong"),
         hint: "mend it".to_owned(),
     };
-    Found { problem, member }
+    MemberProblem { problem, member }
 }
 
 fn at(path: &str) -> Subject {
@@ -117,21 +121,21 @@ fn news_about_a_layer_on_another_base_asks_for_its_rebuild_and_else_refuses() {
         member("base", "new", &[]),
         member("app", "app", &[("base", "old")]),
     ];
-    let news = judge(problem(1), &moved).news;
-    assert_eq!(summary(&news), ["app Rebuild elf:x"]);
+    let new = judge(problem(1), &moved).new;
+    assert_eq!(summary(&new), ["app Rebuild elf:x"]);
     let same = [
         member("base", "new", &[]),
         member("app", "app", &[("base", "new")]),
     ];
-    let news = judge(problem(1), &same).news;
-    assert_eq!(summary(&news), ["app Refuse elf:x"]);
+    let new = judge(problem(1), &same).new;
+    assert_eq!(summary(&new), ["app Refuse elf:x"]);
     // The base stands on nothing: building it again gives the same.
-    let news = judge(problem(0), &moved).news;
-    assert_eq!(summary(&news), ["base Refuse elf:x"]);
+    let new = judge(problem(0), &moved).new;
+    assert_eq!(summary(&new), ["base Refuse elf:x"]);
     // A layer below is missing altogether.
     let alone = [member("app", "app", &[("base", "old")])];
-    let news = judge(problem(0), &alone).news;
-    assert_eq!(summary(&news), ["app Rebuild elf:x"]);
+    let new = judge(problem(0), &alone).new;
+    assert_eq!(summary(&new), ["app Rebuild elf:x"]);
 }
 
 #[test]
@@ -150,7 +154,7 @@ fn what_was_so_when_a_layer_was_built_is_no_news() {
         vec![found("link:z", at("usr/z"), 1, Weight::Grave)],
         &graver,
     );
-    assert_eq!(summary(&judged.news), ["app Rebuild link:z"]);
+    assert_eq!(summary(&judged.new), ["app Rebuild link:z"]);
     let judged = judge(
         vec![found("link:z", at("usr/z"), 1, Weight::Minor)],
         &graver,
@@ -158,7 +162,7 @@ fn what_was_so_when_a_layer_was_built_is_no_news() {
     assert_eq!(summary(&judged.known), ["app Note link:z"]);
     let judged = judge(problems, &members);
     assert_eq!(
-        summary(&judged.news),
+        summary(&judged.new),
         ["app Rebuild elf:y", "app Note link:z"]
     );
     assert_eq!(summary(&judged.known), ["app Note elf:x"]);
@@ -175,18 +179,18 @@ fn a_baseline_that_is_not_known_is_said_and_never_taken_for_a_sound_one() {
             vec![found("elf:x", at("usr/x"), 1, Weight::Grave)],
             &members,
         );
-        (summary(&judged.news), judged.known.len())
+        (summary(&judged.new), judged.known.len())
     };
     let version = check::CHECKS_VERSION;
     let watched = "app Rebuild rebuild:app:python".to_owned();
     assert_eq!(judged(version, "old"), (vec![watched.clone()], 1));
     assert_eq!(judged(version, "new"), (vec![], 1));
     for other in [0, version + 1] {
-        let (news, known) = judged(other, "old");
+        let (new, known) = judged(other, "old");
         let all = ["app Note baseline:app", "app Rebuild elf:x", &watched];
-        assert_eq!((news.as_slice(), known), (&all.map(str::to_owned)[..], 0));
-        let (news, _) = judged(other, "new");
-        assert_eq!(news, ["app Note baseline:app", "app Refuse elf:x"]);
+        assert_eq!((new.as_slice(), known), (&all.map(str::to_owned)[..], 0));
+        let (new, _) = judged(other, "new");
+        assert_eq!(new, ["app Note baseline:app", "app Refuse elf:x"]);
     }
 }
 
@@ -206,8 +210,8 @@ fn a_watched_path_that_changed_below_asks_for_a_rebuild() {
         "/python link 0777 root root 0.0 odd\n",
     );
     let check = |base: Member, expect: &[&str]| {
-        let news = judge(Vec::new(), &[base, other.clone(), app.clone()]).news;
-        assert_eq!(summary(&news), expect);
+        let new = judge(Vec::new(), &[base, other.clone(), app.clone()]).new;
+        assert_eq!(summary(&new), expect);
     };
     check(base("3.11"), &[]);
     check(base("3.13"), &["app Rebuild rebuild:app:python"]);

@@ -1,15 +1,18 @@
-//! dpkg's file triggers over layers: a package that wants to be told of files has not heard of a layer that came before it.
+//! dpkg's file triggers over layers: the trigger of a package has not seen the files of a layer
+//! that was built before it.
 
+use super::member::Member;
 use super::packages::database;
-use super::{Member, TreeView};
+use super::view::TreeView;
 use crate::check::paths::{Interests, interests, touched};
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::layout::{dpkg, within};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView as _, ViewError};
 
-/// Interests of triggers whose work is done anew with every composition, or is a running system's: they reload a daemon,
-/// or fill a cache that an image does not keep. Directories of one architecture are written without it.
+/// Interests of triggers whose work every composition repeats, or a running system does: they
+/// reload a daemon, or fill a cache that an image does not keep. Directories of one architecture
+/// are written without it.
 const DERIVED: &[&[u8]] = &[
     b"etc/dbus-1",
     b"etc/php",
@@ -42,8 +45,8 @@ const DERIVED: &[&[u8]] = &[
     b"usr/share/xml",
 ];
 
-/// Finds, for each layer, the packages that want to be told of files that it has: what they then do has been done in the
-/// build, unless they came later.
+/// Finds, for each layer, the packages with triggers for files that it has. Their triggers ran in
+/// the build of the layer, unless the packages came later.
 pub fn unheard(
     tree: &Tree,
     members: &[Member],
@@ -72,7 +75,7 @@ pub fn unheard(
                 other: None,
                 weight: Weight::Grave,
                 reason: format!(
-                    "'{package}' wants to be told of files below '{place}', which the layer has"
+                    "'{package}' has a trigger for files below '{place}', and the layer has such files"
                 ),
                 hint: format!(
                     "rebuild '{layer}', so that the trigger of '{package}' sees its files"

@@ -1,4 +1,5 @@
-//! A composed tree as derivers see it: contents from the repository, facts of files by object from the index.
+//! A composed tree as derivers see it: contents from the repository, facts of files by object from
+//! the index.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -63,7 +64,8 @@ impl<'a> TreeView<'a> {
     }
 }
 
-/// Reads the facts of an object, which was checked against its id; a large one is not held in memory.
+/// Reads the facts of an object, which was checked against its id; a large one is not held in
+/// memory.
 fn read_facts(transaction: &Transaction<'_>, id: &ObjectId) -> Result<FileFacts, StoreError> {
     let fail = |error| StoreError::io("read", std::path::Path::new(&id.to_hex()), error);
     let file = transaction.open_object(id)?;

@@ -1,21 +1,22 @@
-//! Waivers: each accepts one finding, for a reason and until a day; what it does not accept is said.
+//! Waivers: each accepts one finding, for a reason and until a day. A waiver without effect is
+//! reported.
 
 use crate::check::{Finding, FindingKind, Severity};
 use crate::format::Waiver;
 use crate::time::Date;
 
-/// What waivers made of findings.
+/// Findings after the waivers.
 #[derive(Debug, Clone, Default)]
-pub struct Waived {
-    /// All findings, those that are accepted as notes.
+pub struct WaiverOutcome {
+    /// All findings; accepted ones are notes.
     pub findings: Vec<Finding>,
     /// The waivers that accept one of them: what an image records.
     pub in_force: Vec<Waiver>,
 }
 
-/// Applies `waivers` to `findings` on the day `today`. A waiver that has expired, matches nothing or names what cannot be
-/// accepted becomes a note, and is not applied.
-pub fn waive(mut findings: Vec<Finding>, waivers: &[Waiver], today: Date) -> Waived {
+/// Applies `waivers` to `findings` on the day `today`. A waiver that has expired, matches nothing
+/// or names what cannot be accepted becomes a note, and is not applied.
+pub fn waive(mut findings: Vec<Finding>, waivers: &[Waiver], today: Date) -> WaiverOutcome {
     let mut in_force = Vec::new();
     let mut notes = Vec::new();
     for waiver in waivers {
@@ -48,7 +49,7 @@ pub fn waive(mut findings: Vec<Finding>, waivers: &[Waiver], today: Date) -> Wai
                 "the waiver of '{}' expired on {}",
                 waiver.finding, waiver.expires
             );
-            let hint = "solve it, or decide again until when it is accepted";
+            let hint = "fix the finding, or extend the waiver";
             note("expired", &finding.layer, reason, hint);
         } else {
             finding.severity = Severity::Note;
@@ -57,5 +58,5 @@ pub fn waive(mut findings: Vec<Finding>, waivers: &[Waiver], today: Date) -> Wai
         }
     }
     findings.extend(notes);
-    Waived { findings, in_force }
+    WaiverOutcome { findings, in_force }
 }

@@ -14,8 +14,8 @@ use super::plan::{Base, Plan, PlannedPiece, Planner};
 use super::{DeltaError, DeltaItem, DeltaRequest, EncodeOptions, ObjectReader, io_error};
 use crate::codec::{Coding, Memo, patch};
 use crate::format::delta::{
-    DeltaFrame, DeltaIndex, DeltaObject, Document, Extent, Piece, Segment, encode_delta_header,
-    encode_delta_index,
+    DeltaDocument, DeltaFrame, DeltaIndex, DeltaObject, Extent, Piece, Segment,
+    encode_delta_header, encode_delta_index,
 };
 use crate::id::ObjectId;
 
@@ -125,10 +125,10 @@ pub fn encode<S: Read + Write + Seek + Send>(
 }
 
 /// Compresses a manifest or a tree, as it is, against what the receiver has.
-fn document(new: &[u8], prefix: &[u8], level: i32) -> Result<(Document, Vec<u8>), DeltaError> {
+fn document(new: &[u8], prefix: &[u8], level: i32) -> Result<(DeltaDocument, Vec<u8>), DeltaError> {
     let packed = patch::compress(new, prefix, level)
         .map_err(|source| io_error("compress", "a document", source))?;
-    let document = Document {
+    let document = DeltaDocument {
         size: new.len() as u64,
         packed: packed.len() as u64,
         offsets: 0,

@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::{DeltaError, ReadAt};
 use crate::codec::patch;
 use crate::format::delta::{
-    DeltaIndex, DeltaObject, Document, HEADER_BYTES, Piece, decode_delta_header, decode_delta_index,
+    DeltaDocument, DeltaIndex, DeltaObject, HEADER_BYTES, Piece, decode_delta_header,
+    decode_delta_index,
 };
 use crate::id::ObjectId;
 
@@ -183,7 +184,7 @@ impl<'a> Delta<'a> {
     fn document(
         &self,
         what: &'static str,
-        document: &Document,
+        document: &DeltaDocument,
         at: u64,
         prefix: &[u8],
     ) -> Result<Vec<u8>, DeltaError> {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::merge::Applied;
+use crate::merge::ApplyReport;
 use crate::path::RelPath;
 use crate::tree::{Changeset, Inode, Tree};
 
@@ -25,7 +25,7 @@ pub struct Decisions {
     pub take: BTreeSet<RelPath>,
 }
 
-pub(super) fn conflict_paths(applied: &Applied) -> BTreeSet<RelPath> {
+pub(super) fn conflict_paths(applied: &ApplyReport) -> BTreeSet<RelPath> {
     applied
         .conflicts
         .iter()

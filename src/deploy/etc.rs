@@ -16,7 +16,7 @@ use super::{DeployError, stamp};
 use crate::format;
 use crate::id::TreeId;
 use crate::materialise::{IdLookup, PasswdIds, ScanOptions, scan};
-use crate::merge::{Applied, Blobs as _, Conflict, apply};
+use crate::merge::{ApplyReport, Blobs as _, Conflict, apply};
 use crate::path::RelPath;
 use crate::store::Repository;
 use crate::tree::{Changeset, Inode, Owner, Tree};
@@ -168,7 +168,7 @@ fn merge(
     mut tree: Tree,
     changes: &Changeset,
     contents: &EtcContents<'_>,
-) -> Result<(Tree, Applied), DeployError> {
+) -> Result<(Tree, ApplyReport), DeployError> {
     let applied = apply(&mut tree, changes, contents)?;
     Ok((tree, applied))
 }

@@ -9,7 +9,8 @@ use super::{AbiTag, ByteOrder, ElfClass, ElfError, ElfFacts, ElfKind, VersionNee
 /// The most text and entries taken from one object; the richest real ones stay below a tenth of it.
 const TEXT_LIMIT_BYTES: usize = 4 << 20;
 
-/// The most segments of notes looked at, and the most notes in each: overlapping ones would take quadratic time.
+/// The most segments of notes looked at, and the most notes in each: overlapping ones would take
+/// quadratic time.
 const NOTE_SEGMENTS_LIMIT: usize = 16;
 const NOTES_LIMIT: usize = 1024;
 
@@ -50,7 +51,8 @@ struct Reader<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> {
     header: &'a H,
     endian: Endianness,
     segments: &'a [H::ProgramHeader],
-    /// What may still be collected, in bytes: an object of a few kilobytes can point at one long name a million times.
+    /// What may still be collected, in bytes: an object of a few kilobytes can point at one long
+    /// name a million times.
     budget: usize,
 }
 
@@ -122,7 +124,7 @@ impl<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Reader<'a, H, R> {
                 _ => {}
             }
         }
-        // Like glibc, the last one counts should there be several.
+        // If there are several, the last one counts, as in glibc.
         let dynamic = self
             .segments
             .iter()
@@ -233,7 +235,8 @@ impl<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Reader<'a, H, R> {
         Ok(defs)
     }
 
-    /// A broken note says nothing, rather than making the object unreadable: the loader ignores it as well.
+    /// A broken note says nothing, rather than making the object unreadable: the loader ignores it
+    /// as well.
     fn abi_tag(&self, segment: &H::ProgramHeader) -> Option<AbiTag> {
         let notes = segment.notes(self.endian, self.data).ok().flatten()?;
         notes
@@ -260,8 +263,8 @@ impl<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Reader<'a, H, R> {
             .max()
     }
 
-    /// The rules of glibc: the segment must be aligned like its class, only its first property note counts, and
-    /// properties come in ascending order.
+    /// The rules of glibc: the segment must be aligned like its class, only its first property note
+    /// counts, and properties come in ascending order.
     fn x86_isa_needed(&self, segment: &H::ProgramHeader) -> u32 {
         let machine = self.header.e_machine(self.endian);
         let align = if self.header.is_class_64() { 8 } else { 4 };

@@ -1,4 +1,5 @@
-//! A large file of which little is looked at: what is missing for an answer is asked for, until nothing is.
+//! A large file of which only a little is read: a parser asks for each missing range, until
+//! it has everything.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -8,7 +9,8 @@ use object::ReadRef;
 /// What is read at the least, in bytes.
 const WINDOW_BYTES: u64 = 64 << 10;
 
-/// A file that needs more than this, or more windows than that, is read whole: nothing gets larger than the file and this.
+/// A file that needs more than this, or more windows than that, is read whole: nothing gets larger
+/// than the file and this.
 const MAX_BYTES: u64 = 16 << 20;
 const MAX_WINDOWS: usize = 128;
 
@@ -39,7 +41,8 @@ impl Windows {
         }
     }
 
-    /// Takes what the last look missed first: whatever that look found is worth nothing until this is filled.
+    /// Takes what the last look missed first: whatever that look found is worth nothing until this
+    /// is filled.
     pub fn missed(&self) -> Option<Range<u64>> {
         let missed = self.missed.take()?;
         let end = missed.end.next_multiple_of(self.step).min(self.len);

@@ -1,17 +1,18 @@
 //! The baseline of a layer: what the checks found in the set that it was built and tested in.
 //!
-//! It is kept beside the layer, by the layer's id, and signed with its release. It is no part of
-//! that id: another version of the checks changes no layer.
+//! It is kept beside the layer, by the layer's id, and signed with its release. It is not part
+//! of that id: another version of the checks changes no layer.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FormatError, from_canonical_json, to_canonical_json};
+use super::error::FormatError;
+use super::json::{from_canonical_json, to_canonical_json};
 use crate::id::{LayerId, ObjectId};
 
-/// What was so in the set that a layer was built and tested in: later checks call only what is not
-/// listed here news.
+/// The problems in the set that a layer was built and tested in: to later checks, only problems
+/// that are not listed here are new.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
@@ -22,7 +23,7 @@ pub struct Baseline {
     pub problems: Vec<String>,
     /// The same of the minor ones.
     pub notes: Vec<String>,
-    /// Ids of problems that were there and stay news, sorted: the layer had been sound before, and
+    /// Ids of problems that existed and stay new, sorted: the layer had been sound before, and
     /// was broken from outside. Kept so that looking again with later checks does not list them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broken: Vec<String>,
@@ -31,7 +32,7 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Says whether a problem was there, and as bad: one that was minor then is news when it is
+    /// Says whether a problem existed, and was as bad: one that was minor then is new when it is
     /// grave.
     pub fn lists(&self, id: &str, is_grave: bool) -> bool {
         let among = |ids: &[String]| ids.binary_search_by(|known| known.as_str().cmp(id)).is_ok();
@@ -83,9 +84,9 @@ pub fn decode_baseline(layer: &LayerId, bytes: &[u8]) -> Result<Baseline, Format
     let reason = if document.format != 1 {
         Some(format!("it has format {}", document.format))
     } else if document.layer != *layer {
-        Some(format!("it is that of layer {}", document.layer.short()))
+        Some(format!("it belongs to layer {}", document.layer.short()))
     } else if digest(&document.baseline)? != document.digest {
-        Some("it has another digest than it says".to_owned())
+        Some("its digest is not the one that it states".to_owned())
     } else {
         document.baseline.problem().map(str::to_owned)
     };

@@ -1,20 +1,23 @@
 //! The index of a delta: which objects it makes, and of what.
 //!
-//! A delta is a file: [`MAGIC`], the version as a 16-bit number, the sizes of the packed and of the unpacked index as 64-bit
-//! numbers (all little-endian), the index as a frame, the frames of the new manifest and of the new tree, and the frames of
-//! fresh data in order. Every frame is a [`crate::codec::patch`]. The prefix of the index's frame is the old tree: ids of what the
+//! A delta is a file: [`MAGIC`], the version as a 16-bit number, the sizes of the packed and of the
+//! unpacked index as 64-bit numbers (all little-endian), the index as a frame, the frames of the
+//! new manifest and of the new tree, and the frames of fresh data in order. Every frame is a
+//! [`crate::codec::patch`]. The prefix of the index's frame is the old tree: ids of what the
 //! receiver has stand there.
 //!
-//! The index is a list of numbers as LEB128 in the shortest form, and of ids as 32 bytes. GVariant, which the other formats
-//! use, writes each of these numbers with its full width and adds offsets: four times the bytes for what is read once, in order.
-//! Reader rule as there: decode, check, encode again, compare.
+//! The index is a list of numbers as LEB128 in the shortest form, and of ids as 32 bytes. GVariant,
+//! which the other formats use, writes each of these numbers with its full width and adds offsets:
+//! four times the bytes for what is read once, in order. Reader rule as there: decode, check,
+//! encode again, compare.
 //!
-//! **Fresh data** is one stream of bytes, cut into frames of at most [`MAX_FRAME`] bytes that are decoded one by one. Objects
-//! take from it in order, each byte once: nothing can ask for more work than the sizes that it declares.
+//! **Fresh data** is one stream of bytes, cut into frames of at most [`MAX_FRAME`] bytes that are
+//! decoded one by one. Objects take from it in order, each byte once: nothing can ask for more work
+//! than the sizes that it declares.
 
 use std::fmt::Write as _;
 
-use super::FormatError;
+use super::error::FormatError;
 use super::release::ReleaseId;
 use crate::codec::{Coding, Form, GzipCoding, XzCoding, ZstdCoding};
 use crate::id::{LayerId, ObjectId};
@@ -34,7 +37,7 @@ pub const MAX_DOCUMENT: u64 = 1 << 30;
 /// The most bytes of an object.
 pub const MAX_OBJECT: u64 = 1 << 44;
 
-/// What a delta says of itself; nothing of it is verified but its shape.
+/// What a delta says about itself; only its shape is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeltaIndex {
     /// What the receiver has.
@@ -42,9 +45,9 @@ pub struct DeltaIndex {
     /// What the delta leads to.
     pub to: ReleaseId,
     /// The new manifest.
-    pub manifest: Document,
+    pub manifest: DeltaDocument,
     /// The new tree or changeset.
-    pub tree: Document,
+    pub tree: DeltaDocument,
     /// Objects that the receiver has, in the order of their first use.
     pub bases: Vec<ObjectId>,
     /// Objects that the delta makes, in an order in which they can be made.
@@ -55,7 +58,7 @@ pub struct DeltaIndex {
 
 /// A manifest or a tree: one frame, with the old one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Document {
+pub struct DeltaDocument {
     /// Size in bytes.
     pub size: u64,
     /// Size of its frame in bytes.
@@ -340,7 +343,7 @@ impl Reader<'_> {
         let possible = (self.bytes.len() / least) as u64;
         if count > possible {
             return Err(fail(format!(
-                "it says that {count} things follow, and there is room for {possible}"
+                "it announces {count} items, and there is room for {possible}"
             )));
         }
         Ok(count as usize)
@@ -392,8 +395,8 @@ impl Reader<'_> {
         })
     }
 
-    fn document(&mut self) -> Result<Document, FormatError> {
-        Ok(Document {
+    fn document(&mut self) -> Result<DeltaDocument, FormatError> {
+        Ok(DeltaDocument {
             size: self.number()?,
             packed: self.number()?,
             offsets: self.number()?,
@@ -502,7 +505,8 @@ impl Reader<'_> {
     }
 }
 
-/// Checks what the encoding does not: sizes within bounds, sums that agree, sources that exist by then.
+/// Checks what decoding does not: sizes within bounds, sums that agree, sources that exist by
+/// then.
 fn check(index: &DeltaIndex) -> Result<(), FormatError> {
     for document in [&index.manifest, &index.tree] {
         if document.size > MAX_DOCUMENT || document.packed > bound(document.size) {
@@ -541,7 +545,7 @@ fn check(index: &DeltaIndex) -> Result<(), FormatError> {
         // The frames that this object reads from, in full or in part.
         while ready < fresh {
             let Some(frame) = frames.next() else {
-                return Err(fail("there is less fresh data than the objects take"));
+                return Err(fail("there is less fresh data than the objects need"));
             };
             if frame.size == 0 || frame.size > MAX_FRAME || frame.packed > bound(frame.size) {
                 return Err(fail("a frame has an impossible size"));
@@ -558,7 +562,7 @@ fn check(index: &DeltaIndex) -> Result<(), FormatError> {
         }
     }
     if ready != fresh || frames.next().is_some() {
-        return Err(fail("there is more fresh data than the objects take"));
+        return Err(fail("there is more fresh data than the objects need"));
     }
     Ok(())
 }
@@ -574,11 +578,12 @@ fn check_extent(extent: &Extent, made: u64) -> Result<(), FormatError> {
         return Ok(());
     }
     Err(fail(
-        "a part is taken from what is not there yet, or of an impossible size",
+        "a piece is taken from an object that does not exist yet, or has an impossible size",
     ))
 }
 
-/// The most bytes that a frame of `size` bytes has: what does not compress is stored with a few bytes more.
+/// The most bytes that a frame of `size` bytes has: what does not compress is stored with a few
+/// bytes more.
 const fn bound(size: u64) -> u64 {
     size + size / 128 + 1024
 }
@@ -608,7 +613,7 @@ pub fn dump_delta(index: &DeltaIndex) -> String {
     };
     line(format_args!("delta {} {}", index.from, index.to));
     for (what, document) in [("manifest", &index.manifest), ("tree", &index.tree)] {
-        let Document {
+        let DeltaDocument {
             size,
             packed,
             offsets,

@@ -1,19 +1,19 @@
 //! Trees and changesets as GVariant.
 //!
-//! A tree is `(sua(ay(yqayayxutaya(ayay)u)))`: the word `layerset.tree`, the format version, and the entries sorted by
-//! path bytes. An entry is its path and its inode: kind, mode, owner, group, seconds, nanoseconds, size, payload,
-//! extended attributes sorted by name, hard-link group. The payload is the 32-byte object id of a file, the target of
-//! a symlink, or the little-endian 64-bit `dev_t` of a device. A changeset is
-//! `(sua(aym(…)m(…)))` with the inode before and after.
+//! A tree is `(sua(ay(yqayayxutaya(ayay)u)))`: the word `layerset.tree`, the format version, and
+//! the entries sorted by path bytes. An entry is its path and its inode: kind, mode, owner, group,
+//! seconds, nanoseconds, size, payload, extended attributes sorted by name, hard-link group. The
+//! payload is the 32-byte object id of a file, the target of a symlink, or the little-endian 64-bit
+//! `dev_t` of a device. A changeset is `(sua(aym(…)m(…)))` with the inode before and after.
 //!
-//! Reader rule: decode, check, encode again, compare. Whatever is not byte-identical was not normal.
+//! Reader rule: decode, check, encode again, compare. Bytes that differ were not in normal form.
 
 use std::borrow::Cow;
 
 use gvariant::aligned_bytes::{AlignedSlice, Alignment, copy_to_align};
 use gvariant::{Marker, Structure, gv};
 
-use super::FormatError;
+use super::error::FormatError;
 use crate::id::ObjectId;
 use crate::path::{RelPath, escape};
 use crate::time::Timestamp;
@@ -31,8 +31,9 @@ const BLOCK: u8 = 4;
 const FIFO: u8 = 5;
 const SOCKET: u8 = 6;
 
-/// The inode as the tuple that the GVariant writer takes: only `Copy` fields, so all texts are borrowed from a [`Scratch`].
-type Flat<'a> = (
+/// The inode as the tuple that the GVariant writer takes: only `Copy` fields, so all texts are
+/// borrowed from a [`Scratch`].
+type InodeTuple<'a> = (
     u8,
     u16,
     &'a [u8],
@@ -45,7 +46,7 @@ type Flat<'a> = (
     u32,
 );
 
-/// Texts and payloads of an inode as bytes, for a [`Flat`] to borrow.
+/// Texts and payloads of an inode as bytes, for a [`InodeTuple`] to borrow.
 struct Scratch<'a> {
     inode: &'a Inode,
     owner: String,
@@ -76,7 +77,7 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    fn flat(&self) -> Flat<'_> {
+    fn flat(&self) -> InodeTuple<'_> {
         let (kind, size) = match &self.inode.node {
             Node::Directory => (DIRECTORY, 0),
             Node::File { size, .. } => (FILE, *size),
@@ -111,8 +112,8 @@ impl<'a> Scratch<'a> {
 /// Encodes a tree; its [`crate::id::TreeId`] is the digest of the result.
 pub fn encode_tree(tree: &Tree) -> Vec<u8> {
     let scratch: Vec<Scratch> = tree.iter().map(|(_, inode)| Scratch::new(inode)).collect();
-    let flat: Vec<Flat> = scratch.iter().map(Scratch::flat).collect();
-    let entries: Vec<(&[u8], &Flat)> = tree
+    let flat: Vec<InodeTuple> = scratch.iter().map(Scratch::flat).collect();
+    let entries: Vec<(&[u8], &InodeTuple)> = tree
         .iter()
         .zip(&flat)
         .map(|((path, _), flat)| (path.as_bytes(), flat))
@@ -136,13 +137,13 @@ pub fn encode_changeset(changeset: &Changeset) -> Vec<u8> {
         scratch(|change| change.pre.as_ref()),
         scratch(|change| change.post.as_ref()),
     );
-    fn flat<'a>(side: &'a [Option<Scratch<'a>>]) -> Vec<Option<Flat<'a>>> {
+    fn flat<'a>(side: &'a [Option<Scratch<'a>>]) -> Vec<Option<InodeTuple<'a>>> {
         side.iter()
             .map(|scratch| scratch.as_ref().map(Scratch::flat))
             .collect()
     }
     let (pre, post) = (flat(&pre), flat(&post));
-    let changes: Vec<(&[u8], Option<&Flat>, Option<&Flat>)> = changeset
+    let changes: Vec<(&[u8], Option<&InodeTuple>, Option<&InodeTuple>)> = changeset
         .iter()
         .zip(pre.iter().zip(&post))
         .map(|((path, _), (pre, post))| (path.as_bytes(), pre.as_ref(), post.as_ref()))
@@ -166,7 +167,7 @@ macro_rules! raise {
     }};
 }
 
-/// Returns `bytes` where GVariant can read them. No bytes at all are refused: the crate cannot align what has no place.
+/// Returns `bytes` where GVariant can read them. Empty input is refused: the crate cannot align it.
 pub(super) fn aligned<A: Alignment>(bytes: &[u8]) -> Result<Cow<'_, AlignedSlice<A>>, String> {
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
@@ -191,7 +192,7 @@ pub fn decode_tree(bytes: &[u8]) -> Result<Tree, FormatError> {
         let path = RelPath::new(path).map_err(|error| fail(error.to_string()))?;
         let inode = raise!(inode).map_err(|reason| fail(format!("'{path}' {reason}")))?;
         if tree.insert(path.clone(), inode).is_some() {
-            return Err(fail(format!("'{path}' stands there twice")));
+            return Err(fail(format!("'{path}' is listed twice")));
         }
     }
     tree.validate().map_err(|error| fail(error.to_string()))?;
@@ -247,7 +248,7 @@ fn check_header(magic: &str, version: u32, expected: &str) -> Result<(), String>
     Ok(())
 }
 
-fn raise_inode(flat: Flat<'_>) -> Result<Inode, String> {
+fn raise_inode(flat: InodeTuple<'_>) -> Result<Inode, String> {
     let (kind, mode, owner, group, sec, nsec, size, payload, xattrs, hardlink) = flat;
     let device = || {
         payload

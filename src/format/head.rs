@@ -1,8 +1,9 @@
 //! The head of a remote: its one mutable file, with all that is signed and current.
 //!
-//! A zstd frame that holds canonical JSON: the signed metadata by file name (`1.root.json` and later roots, `timestamp.json`,
-//! `snapshot.json`, `targets.json`, one for each delegated role), and the documents that they sign, by target name. One file,
-//! because an update should cost one round trip before its first byte arrives, and because one conditional put is a commit.
+//! A zstd frame that holds canonical JSON: the signed metadata by file name (`1.root.json` and
+//! later roots, `timestamp.json`, `snapshot.json`, `targets.json`, one for each delegated role),
+//! and the documents that they sign, by target name. One file, because an update should cost one
+//! round trip before its first byte arrives, and because one conditional put is a commit.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,8 @@ use std::io::Read as _;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{FormatError, from_canonical_json, to_canonical_json};
+use super::error::FormatError;
+use super::json::{from_canonical_json, to_canonical_json};
 
 /// The most bytes that a head has on the wire.
 pub const MAX_HEAD_BYTES: u64 = 8 << 20;

@@ -1,9 +1,10 @@
-//! Canonical JSON: sorted keys, two-space indent, no floats, one trailing newline; people read it and `jq` it.
+//! Canonical JSON: sorted keys, two-space indent, no floats, one trailing newline; people read it
+//! and `jq` it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::FormatError;
+use super::error::FormatError;
 
 /// Encodes a manifest; its id is the digest of the result.
 pub fn to_canonical_json<T: Serialize>(
@@ -11,7 +12,8 @@ pub fn to_canonical_json<T: Serialize>(
     value: &T,
 ) -> Result<Vec<u8>, FormatError> {
     let fail = |reason: String| FormatError::Manifest { what, reason };
-    // serde_json's own map is sorted by key as long as its `preserve_order` feature is off, which a test holds.
+    // serde_json's own map is sorted by key as long as its `preserve_order` feature is off, which a
+    // test holds.
     let value = serde_json::to_value(value).map_err(|error| fail(error.to_string()))?;
     if has_float(&value) {
         return Err(fail("it holds a fraction".to_owned()));

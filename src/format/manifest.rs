@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Baseline;
+use super::baseline::Baseline;
 use crate::id::{BuildKey, LayerId, ObjectId, TreeId};
 use crate::path::RelPath;
 use crate::time::Date;
@@ -172,11 +172,11 @@ impl TryFrom<WrittenCheck> for HealthCheck {
             },
             ("run" | "unit", Some(_)) => {
                 return Err(format!(
-                    "health check '{}' expects a text of what has none",
+                    "health check '{}' expects a text, but its kind has none",
                     written.name
                 ));
             }
-            (kind, _) => return Err(format!("a health check of an unknown kind '{kind}'")),
+            (kind, _) => return Err(format!("unknown kind of health check '{kind}'")),
         };
         Ok(Self {
             name: written.name,
@@ -194,7 +194,8 @@ pub struct RebuildRule {
     pub when: Vec<String>,
 }
 
-/// An image: ordered layers and the tree that they compose to. Its id is the digest of its canonical JSON.
+/// An image: ordered layers and the tree that they compose to. Its id is the digest of its
+/// canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {

@@ -1,12 +1,15 @@
-//! Canonical bytes: the only place that reads untrusted bytes, and the only one that writes what ids are made of.
+//! Canonical bytes: the only place that reads untrusted bytes, and the only one that writes what
+//! ids are made of.
 //!
-//! Trees and changesets are GVariant in normal form, little-endian ([`encode_tree`], [`decode_tree`]); manifests are
-//! canonical JSON ([`to_canonical_json`], [`from_canonical_json`]). A reader accepts exactly the bytes that the writer
-//! makes of the same value, so one value has one identity. Each binary format has a text twin ([`dump_tree`],
-//! [`parse_tree`], [`dump_changeset`]).
+//! Trees and changesets are GVariant in normal form, little-endian ([`encode_tree`],
+//! [`decode_tree`]); manifests are canonical JSON ([`to_canonical_json`], [`from_canonical_json`]).
+//! A reader accepts exactly the bytes that the writer makes of the same value, so one value has one
+//! identity. Each binary format has a text twin ([`dump_tree`], [`parse_tree`],
+//! [`dump_changeset`]).
 
 mod baseline;
 pub mod delta;
+mod error;
 mod gv;
 mod head;
 mod json;
@@ -16,6 +19,7 @@ pub mod release;
 mod text;
 
 pub use baseline::{Baseline, decode_baseline, encode_baseline};
+pub use error::FormatError;
 pub use gv::{decode_changeset, decode_tree, encode_changeset, encode_tree};
 pub use head::{HeadContents, MAX_HEAD_BYTES, decode_head, encode_head};
 pub use json::{from_canonical_json, to_canonical_json};
@@ -24,32 +28,3 @@ pub use manifest::{
     RebuildRule, Waiver,
 };
 pub use text::{dump_changeset, dump_tree, parse_tree};
-
-/// Why some bytes are not what they claim to be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FormatError {
-    /// The bytes are no canonical tree or changeset.
-    #[error("not a canonical {what}: {reason}")]
-    Binary {
-        /// `tree` or `changeset`.
-        what: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The bytes are no canonical manifest.
-    #[error("not a canonical {what} manifest: {reason}")]
-    Manifest {
-        /// `layer`, `image` or `baseline`.
-        what: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A line of a text twin does not parse.
-    #[error("line {line}: {reason}")]
-    Text {
-        /// Line number from 1.
-        line: usize,
-        /// What is wrong.
-        reason: String,
-    },
-}

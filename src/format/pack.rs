@@ -1,18 +1,20 @@
-//! The index of a pack: which contents are in which of its frames.
+//! The index of a pack: which frame holds which contents.
 //!
-//! A pack is a sequence of independent zstd frames, then the index, then 16 bytes: the size of the index (little-endian,
-//! 64 bits) and the word `lspack01`. The index is a zstd frame of the GVariant `(suatatayauatat)`: the word
-//! `layerset.pack`, the format version, for each frame its packed and its unpacked size in bytes; and, sorted by digest, for
-//! each content its 32-byte BLAKE3 digest, the number of its frame, its offset in the unpacked frame, its size. Columns, because
-//! they compress better than rows.
+//! A pack is a sequence of independent zstd frames, then the index, then 16 bytes: the size of the
+//! index (little-endian, 64 bits) and the word `lspack01`. The index is a zstd frame of the
+//! GVariant `(suatatayauatat)`: the word `layerset.pack`, the format version, for each frame its
+//! packed and its unpacked size in bytes; and, sorted by digest, for each content its 32-byte
+//! BLAKE3 digest, the number of its frame, its offset in the unpacked frame, its size. Columns,
+//! because they compress better than rows.
 //!
-//! What a content is, an object, a tree or a manifest, is known to whom asks for it by its digest.
+//! The index does not say whether a content is an object, a tree or a manifest: whoever asks for a
+//! digest knows.
 
 use std::io::Read as _;
 
 use gvariant::{Marker, Structure, gv};
 
-use super::FormatError;
+use super::error::FormatError;
 use super::gv::aligned;
 
 const MAGIC: &str = "layerset.pack";
@@ -22,7 +24,8 @@ const TAIL: &[u8; 8] = b"lspack01";
 /// Bytes after the index of a pack.
 pub const PACK_TAIL_BYTES: u64 = 16;
 
-/// The most bytes of several contents in one frame, unpacked; a larger content has a frame of its own.
+/// The most bytes of several contents in one frame, unpacked; a larger content has a frame of its
+/// own.
 pub const FRAME_BYTES: u64 = 256 << 10;
 
 /// The most bytes of an index on the wire.
@@ -31,7 +34,7 @@ pub const MAX_INDEX_BYTES: u64 = 256 << 20;
 /// The most contents in a pack.
 const MAX_CONTENTS: usize = 4 << 20;
 
-/// Bytes of an index for one content, unpacked, and more.
+/// An upper bound of an index's bytes for each content, unpacked.
 const BYTES_EACH: usize = 80;
 
 /// The binary logarithm of the memory that unpacking a frame takes at most.
@@ -40,7 +43,7 @@ pub const WINDOW_LOG: u32 = 23;
 /// A digest of contents, whatever kind they are of.
 pub type Digest = [u8; 32];
 
-/// What is where in a pack.
+/// The contents of a pack, and where they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PackIndex {
     /// The frames, in the order of the pack.
@@ -124,8 +127,8 @@ fn canonical(index: &PackIndex) -> Vec<u8> {
     ))
 }
 
-/// Decodes the index of a pack of which `data_bytes` are before the index, in bounded memory, and refuses anything but what
-/// [`encode_pack_index`] packs.
+/// Decodes the index of a pack of which `data_bytes` are before the index, in bounded memory, and
+/// refuses anything but what [`encode_pack_index`] packs.
 pub fn decode_pack_index(bytes: &[u8], data_bytes: u64) -> Result<PackIndex, FormatError> {
     let raw = unpack(bytes)?;
     let aligned = aligned(&raw).map_err(fail)?;
@@ -336,7 +339,8 @@ mod tests {
         );
     }
 
-    /// Where an empty vector is depends on the allocator: it took thousands of random cases to find this.
+    /// Where an empty vector is depends on the allocator: it took thousands of random cases to find
+    /// this.
     #[test]
     fn an_index_of_nothing_is_refused_wherever_it_is_in_memory() {
         let nothing = zstd::bulk::compress(&[], 1).unwrap();

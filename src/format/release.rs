@@ -1,15 +1,17 @@
 //! What is signed: releases of layers and images, and channels that point at them.
 //!
-//! Each is canonical JSON, and a target of the signed metadata (see `trust`), under the name that [`release_target`] and
-//! [`ChannelName`] give it. What a release names is verified by its own digests: contents by BLAKE3 after they were unpacked, the
-//! indexes of packs and whole deltas by SHA-256 before they are read.
+//! Each is canonical JSON, and a target of the signed metadata (see `trust`), under the name that
+//! [`release_target`] and [`ChannelName`] give it. What a release names is verified by its own
+//! digests: contents by BLAKE3 after they were unpacked, the indexes of packs and whole deltas by
+//! SHA-256 before they are read.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, ImageLayer};
+use super::baseline::Baseline;
+use super::manifest::ImageLayer;
 use crate::id::{ImageId, LayerId, TreeId};
 use crate::sha256::Sha256;
 
@@ -53,7 +55,8 @@ pub struct Release {
     pub name: String,
     /// The layer's version; an image has that of its topmost layer.
     pub version: String,
-    /// Which release of this name it is, from 1: a machine does not go to a lower one by itself.
+    /// The serial of this release of the name, from 1: a machine never goes to a lower one by
+    /// itself.
     pub serial: u64,
     /// When it was published first, in seconds since 1970.
     pub published: i64,
@@ -65,7 +68,8 @@ pub struct Release {
     pub tree: TreeId,
     /// Size of that, in bytes.
     pub tree_bytes: u64,
-    /// What makes the tree of an image of its layers, and is in the packs in its place; a layer's changeset is there itself.
+    /// What turns an image's layers into its tree; the packs hold it instead of the tree. A layer
+    /// has none: its changeset is packed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrections: Option<Corrections>,
     /// What the checks found when a layer was built: signed with it, and no part of its id. An
@@ -84,8 +88,8 @@ pub struct Release {
     pub deltas: Vec<DeltaRef>,
 }
 
-/// A changeset that makes the tree of an image when it is laid over the changesets of the image's layers, one over the other
-/// ([`crate::tree::lay`]).
+/// A changeset that makes the tree of an image when it is laid over the changesets of the image's
+/// layers, one over the other ([`crate::tree::lay`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Corrections {
@@ -198,7 +202,7 @@ pub struct Channel {
     pub published: i64,
     /// Which machines take it, and when.
     pub rollout: Rollout,
-    /// Set where a lower release than before is meant: machines refuse it otherwise.
+    /// Set for a deliberate step back to a lower release, which machines refuse otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub downgrade: Option<Downgrade>,
 }
@@ -207,7 +211,8 @@ pub struct Channel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rollout {
-    /// The share of the machines, 0 to 100; which ones depends on their machine ids, and more is always the same ones and others.
+    /// The share of the machines, 0 to 100. Their machine ids decide which; a larger share contains
+    /// every smaller one.
     pub percent: u8,
     /// The first second in which machines take it, since 1970; 0 for at once.
     pub not_before: i64,
@@ -248,19 +253,19 @@ pub struct ChannelName {
     pub channel: String,
 }
 
-/// A text that names no channel.
+/// A text that is not the name of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{text}' names no channel: write 'images/NAME/CHANNEL' or 'layers/NAME/CHANNEL', in lower-case letters, digits, '.', '-', '_' and '+'"
 )]
-pub struct BadChannelName {
-    /// What was given.
+pub struct ChannelNameError {
+    /// The text as given.
     pub text: String,
 }
 
 impl ChannelName {
     /// Makes a name of checked parts.
-    pub fn new(kind: Kind, name: &str, channel: &str) -> Result<Self, BadChannelName> {
+    pub fn new(kind: Kind, name: &str, channel: &str) -> Result<Self, ChannelNameError> {
         if is_word(name) && is_word(channel) {
             return Ok(Self {
                 kind,
@@ -268,7 +273,7 @@ impl ChannelName {
                 channel: channel.to_owned(),
             });
         }
-        Err(BadChannelName {
+        Err(ChannelNameError {
             text: format!("{}/{name}/{channel}", kind.plural()),
         })
     }
@@ -304,7 +309,7 @@ impl From<ChannelName> for String {
 }
 
 impl TryFrom<String> for ChannelName {
-    type Error = BadChannelName;
+    type Error = ChannelNameError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -318,10 +323,10 @@ impl fmt::Display for ChannelName {
 }
 
 impl FromStr for ChannelName {
-    type Err = BadChannelName;
+    type Err = ChannelNameError;
 
-    fn from_str(text: &str) -> Result<Self, BadChannelName> {
-        let fail = || BadChannelName {
+    fn from_str(text: &str) -> Result<Self, ChannelNameError> {
+        let fail = || ChannelNameError {
             text: text.to_owned(),
         };
         let parts: Vec<&str> = text.split('/').collect();

@@ -1,11 +1,12 @@
 //! The text twins: one line an entry, for people, diffs and tests.
 //!
-//! A line is `PATH KIND MODE OWNER GROUP SEC.NSEC PAYLOAD [SIZE] [XATTR=HEX …] [link=GROUP]`, with paths and targets
-//! escaped as [`crate::path::escape`] does. A changeset has a `-` line (before) and a `+` line (after) a path.
+//! A line is `PATH KIND MODE OWNER GROUP SEC.NSEC PAYLOAD [SIZE] [XATTR=HEX …] [link=GROUP]`, with
+//! paths and targets escaped as [`crate::path::escape`] does. A changeset has a `-` line (before)
+//! and a `+` line (after) a path.
 
 use std::fmt::Write as _;
 
-use super::FormatError;
+use super::error::FormatError;
 use crate::id::hex;
 use crate::path::{RelPath, escape, unescape};
 use crate::time::Timestamp;
@@ -83,7 +84,7 @@ pub fn parse_tree(text: &str) -> Result<Tree, FormatError> {
         };
         let (path, inode) = parse_entry(line).map_err(fail)?;
         if tree.insert(path, inode).is_some() {
-            return Err(fail("the path stands there twice"));
+            return Err(fail("the path is listed twice"));
         }
     }
     Ok(tree)

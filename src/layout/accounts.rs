@@ -13,7 +13,7 @@ pub const GSHADOW: &str = "etc/gshadow";
 
 /// Returns the names of a `passwd` or `group` file with their numbers, in file order.
 ///
-/// What is no record is passed over, as the C library does. A name can come twice: its first line counts.
+/// Other lines are skipped, as the C library does. Of two lines with one name, the first counts.
 pub fn numbers(file: &[u8]) -> impl Iterator<Item = (&str, u32)> {
     file.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b':');
@@ -23,7 +23,7 @@ pub fn numbers(file: &[u8]) -> impl Iterator<Item = (&str, u32)> {
     })
 }
 
-/// The same by name: the first line of a name counts, as the C library reads it.
+/// The same by name; the first line of a name counts, as in the C library.
 pub fn by_name(file: &[u8]) -> BTreeMap<&str, u32> {
     let mut found = BTreeMap::new();
     for (name, number) in numbers(file) {

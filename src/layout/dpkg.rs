@@ -2,9 +2,9 @@
 
 /// Its directory in an image; [`LINK`] leads there.
 pub const DIRECTORY: &str = "usr/lib/sysimage/var/lib/dpkg";
-/// Its directory as programs know it, and where a root that is not an image has it.
+/// Its directory as programs know it; in a root that is not an image it lies there.
 pub const LINK: &str = "var/lib/dpkg";
-/// Where it may be in a tree; the first that there is counts.
+/// Where it may be in a tree; the first one that exists counts.
 pub const DIRECTORIES: [&str; 2] = [DIRECTORY, LINK];
 /// The packages, one stanza each.
 pub const STATUS: &str = "usr/lib/sysimage/var/lib/dpkg/status";
@@ -12,7 +12,7 @@ pub const STATUS: &str = "usr/lib/sysimage/var/lib/dpkg/status";
 pub const INFO: &str = "usr/lib/sysimage/var/lib/dpkg/info";
 /// The groups of update-alternatives(1), one file each.
 pub const ALTERNATIVES: &str = "usr/lib/sysimage/var/lib/dpkg/alternatives";
-/// Which packages want to be told of which paths, below the directory of the database.
+/// The interests of packages in paths, below the directory of the database.
 pub const FILE_TRIGGERS: &str = "triggers/File";
 
 #[cfg(test)]

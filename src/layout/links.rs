@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::parent;
+use super::components::parent;
 
 /// The most symlinks followed in one path, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -11,9 +11,9 @@ const MAX_LINKS: usize = 40;
 /// image could ask for eighty thousand.
 const MAX_STEPS: usize = 4_096;
 
-/// What is at a path, as far as following it goes.
+/// The kind of an entry, as far as following a path needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen<'t> {
+pub enum EntryKind<'t> {
     /// A directory.
     Directory,
     /// A symlink with its target.
@@ -22,36 +22,38 @@ pub enum Seen<'t> {
     Other,
 }
 
-/// What a name means that nothing, or no directory, is at and that the path goes on after.
+/// What to do if the path goes on after a name that is not a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absent {
+pub enum OnMissing {
     /// The path leads nowhere, as in Linux.
     LeadsNowhere,
-    /// It stands for a directory: what is to come may bring it.
-    IsDirectory,
+    /// Treat it as a directory: something later may create it.
+    AssumeDirectory,
 }
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Walk {
-    /// To this path, no link in it. Something is there, unless [`Absent::IsDirectory`] was asked for.
+pub enum Resolution {
+    /// To this path, no link in it. Something is there, unless [`OnMissing::AssumeDirectory`] was
+    /// asked for.
     Found(Vec<u8>),
-    /// Nowhere: this is the path that it would lead to, as far as it can be told.
+    /// Nowhere: the path that it would lead to, as far as known.
     Lost(Vec<u8>),
-    /// In circles, or too far: this is where it was given up.
+    /// In a circle, or too far: the place where the walk ended.
     Loop(Vec<u8>),
 }
 
-/// Follows `path` from the real directory `dir`; an absolute path starts at the root, and `..` at the root stays there.
+/// Follows `path` from the real directory `dir`; an absolute path starts at the root, and `..` at
+/// the root stays there.
 ///
-/// `look` says what is at a path whose directories are real ones. After a slash at its end, and before `.` and `..`, a
-/// path has to be a directory.
+/// `look` says what is at a path whose directories are real ones. After a slash at its end, and
+/// before `.` and `..`, a path has to be a directory.
 pub fn walk<'t>(
-    look: &dyn Fn(&[u8]) -> Option<Seen<'t>>,
+    look: &dyn Fn(&[u8]) -> Option<EntryKind<'t>>,
     dir: &[u8],
     path: &[u8],
-    absent: Absent,
-) -> Walk {
+    absent: OnMissing,
+) -> Resolution {
     let mut at = if path.starts_with(b"/") {
         Vec::new()
     } else {
@@ -69,7 +71,7 @@ pub fn walk<'t>(
         let is_last = next > path.len();
         steps += 1;
         if steps > MAX_STEPS {
-            return Walk::Loop(at);
+            return Resolution::Loop(at);
         }
         let up = at.len();
         step(&mut at, name);
@@ -77,10 +79,10 @@ pub fn walk<'t>(
             continue;
         }
         match look(&at) {
-            Some(Seen::Link(target)) => {
+            Some(EntryKind::Link(target)) => {
                 links += 1;
                 if links > MAX_LINKS {
-                    return Walk::Loop(at);
+                    return Resolution::Loop(at);
                 }
                 at.truncate(if target.starts_with(b"/") { 0 } else { up });
                 path = match is_last {
@@ -89,19 +91,19 @@ pub fn walk<'t>(
                 };
                 next = 0;
             }
-            Some(Seen::Directory) => {}
-            Some(Seen::Other) if is_last => {}
-            _ if absent == Absent::IsDirectory => {}
+            Some(EntryKind::Directory) => {}
+            Some(EntryKind::Other) if is_last => {}
+            _ if absent == OnMissing::AssumeDirectory => {}
             _ => {
                 if !is_last {
                     let rest = path[next..].split(|byte| *byte == b'/');
                     rest.for_each(|name| step(&mut at, name));
                 }
-                return Walk::Lost(at);
+                return Resolution::Lost(at);
             }
         }
     }
-    Walk::Found(at)
+    Resolution::Found(at)
 }
 
 /// Takes one name of a path, no link followed.
@@ -133,18 +135,18 @@ mod tests {
         links.iter().map(pair).collect()
     }
 
-    fn follow(image: &Links, dir: &str, path: &str, absent: Absent) -> String {
+    fn follow(image: &Links, dir: &str, path: &str, absent: OnMissing) -> String {
         let look = |path: &[u8]| {
             Some(match image.get(path)?.as_slice() {
-                b"/" => Seen::Directory,
-                b"" => Seen::Other,
-                target => Seen::Link(target.into()),
+                b"/" => EntryKind::Directory,
+                b"" => EntryKind::Other,
+                target => EntryKind::Link(target.into()),
             })
         };
         let (mark, at) = match walk(&look, dir.as_bytes(), path.as_bytes(), absent) {
-            Walk::Found(at) => ("", at),
-            Walk::Lost(at) => ("?", at),
-            Walk::Loop(at) => ("~", at),
+            Resolution::Found(at) => ("", at),
+            Resolution::Lost(at) => ("?", at),
+            Resolution::Loop(at) => ("~", at),
         };
         format!("{mark}{}", String::from_utf8(at).unwrap())
     }
@@ -183,8 +185,8 @@ mod tests {
             ("loop", "~usr/lib/loop", "~usr/lib/loop"),
         ] {
             let found = |absent| follow(&image, "usr/lib", path, absent);
-            assert_eq!(found(Absent::LeadsNowhere), nowhere, "{path}");
-            assert_eq!(found(Absent::IsDirectory), directory, "{path}");
+            assert_eq!(found(OnMissing::LeadsNowhere), nowhere, "{path}");
+            assert_eq!(found(OnMissing::AssumeDirectory), directory, "{path}");
         }
     }
 
@@ -194,7 +196,7 @@ mod tests {
         for n in 1..=41 {
             image.insert(n.to_string().into(), (n - 1).to_string().into());
         }
-        let found = |path| follow(&image, "", path, Absent::LeadsNowhere);
+        let found = |path| follow(&image, "", path, OnMissing::LeadsNowhere);
         assert_eq!((found("40"), found("41")), ("0".into(), "~1".into()));
     }
 
@@ -202,7 +204,7 @@ mod tests {
     fn a_walk_ends_however_far_links_would_lead() {
         let long = format!("{}a", "./".repeat(2_000));
         let image = image(&[("a", "b"), ("b", &long), ("d", "/")]);
-        let found = |path: &str| follow(&image, "", path, Absent::IsDirectory);
+        let found = |path: &str| follow(&image, "", path, OnMissing::AssumeDirectory);
         assert_eq!(found("a"), "~");
         // The longest path that there can be, and no links, is walked to its end.
         assert_eq!(

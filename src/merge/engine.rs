@@ -10,7 +10,7 @@ use crate::tree::{Change, Changeset, Inode, Node, Tree, Xattrs};
 /// Files above this size are never merged as text, in bytes.
 const TEXT_LIMIT: u64 = 8 << 20;
 
-/// Where the merge gets and puts the contents of files.
+/// Where the merge reads and writes the contents of files.
 pub trait Blobs {
     /// Reads a whole object.
     fn read(&self, id: &ObjectId) -> Result<Vec<u8>, MergeError>;
@@ -18,7 +18,7 @@ pub trait Blobs {
     fn write(&self, bytes: &[u8]) -> Result<ObjectId, MergeError>;
 }
 
-/// The contents of a file could not be had or stored.
+/// The contents of a file could not be read or stored.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot merge the contents of {object}")]
 pub struct MergeError {
@@ -52,9 +52,9 @@ impl Conflict {
     }
 }
 
-/// What applying a changeset came to.
+/// The result of applying a changeset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct ApplyReport {
     /// Conflicts, in path order; each such path keeps what was there.
     pub conflicts: Vec<Conflict>,
     /// Paths whose contents were merged from both sides.
@@ -66,8 +66,8 @@ pub fn apply(
     tree: &mut Tree,
     changeset: &Changeset,
     blobs: &dyn Blobs,
-) -> Result<Applied, MergeError> {
-    let mut applied = Applied::default();
+) -> Result<ApplyReport, MergeError> {
+    let mut applied = ApplyReport::default();
     let first_group = tree
         .iter()
         .map(|(_, inode)| inode.hardlink)
@@ -77,10 +77,10 @@ pub fn apply(
     for (path, change) in changeset.iter() {
         let current = tree.get(path.as_bytes()).cloned();
         match merge_path(path, change, current.as_ref(), blobs)? {
-            Merged::Keep => {}
-            Merged::Conflict(conflicts) => applied.conflicts.extend(conflicts),
-            Merged::Take { inode: None, .. } => removed.push(path.clone()),
-            Merged::Take {
+            MergedPath::Keep => {}
+            MergedPath::Conflict(conflicts) => applied.conflicts.extend(conflicts),
+            MergedPath::Take { inode: None, .. } => removed.push(path.clone()),
+            MergedPath::Take {
                 inode: Some(mut inode),
                 merged,
             } => {
@@ -93,7 +93,7 @@ pub fn apply(
                     inode.hardlink = 0;
                 }
                 if !inode.is_dir() && change.pre.as_ref().is_some_and(Inode::is_dir) {
-                    // The layer replaced a directory: what others put into it has no place any more.
+                    // The layer replaced a directory: what others put into it has no place now.
                     let orphans: Vec<RelPath> = tree
                         .below(path.as_bytes())
                         .map(|(below, _)| below.clone())
@@ -111,7 +111,7 @@ pub fn apply(
             }
         }
     }
-    // Deepest first, and a directory only when nothing is left in it: others may have put files there.
+    // Deepest first, and a directory only when it is empty: others may have put files there.
     for path in removed.iter().rev() {
         let is_empty = tree.below(path.as_bytes()).next().is_none();
         if is_empty {
@@ -123,8 +123,9 @@ pub fn apply(
     Ok(applied)
 }
 
-/// Makes again the directories below `/usr` that a layer relies on and that the lower layers have no more, as root's with
-/// mode 0755: a directory there is as its packages' files need it. Elsewhere modes and owners matter.
+/// Restores the directories below `/usr` that a layer relies on and that the lower layers no longer
+/// have, owned by root with mode 0755, as packages have them there. Elsewhere modes and owners
+/// matter.
 fn make_parents(tree: &mut Tree, changeset: &Changeset, path: &RelPath) {
     let missing: Vec<RelPath> = std::iter::successors(path.parent(), RelPath::parent)
         .take_while(|dir| tree.get(dir.as_bytes()).is_none())
@@ -147,8 +148,8 @@ fn make_parents(tree: &mut Tree, changeset: &Changeset, path: &RelPath) {
     }
 }
 
-/// Takes back additions whose directory is not there (any more), and reports them.
-fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut Applied) {
+/// Undoes additions whose directory does not exist, and reports them.
+fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut ApplyReport) {
     for (path, _) in changeset.iter() {
         let Some(parent) = path.parent() else {
             continue;
@@ -162,14 +163,14 @@ fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut Applied) 
             tree.remove(path.as_bytes());
             applied.conflicts.push(Conflict::on(
                 path,
-                format!("'{parent}' is no directory here"),
+                format!("'{parent}' is not a directory here"),
             ));
         }
     }
     applied.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
 }
 
-enum Merged {
+enum MergedPath {
     Keep,
     Take { inode: Option<Inode>, merged: bool },
     Conflict(Vec<Conflict>),
@@ -188,16 +189,16 @@ fn merge_path(
     change: &Change,
     current: Option<&Inode>,
     blobs: &dyn Blobs,
-) -> Result<Merged, MergeError> {
+) -> Result<MergedPath, MergeError> {
     let (pre, post) = (change.pre.as_ref(), change.post.as_ref());
     if same(current, pre) {
-        return Ok(Merged::Take {
+        return Ok(MergedPath::Take {
             inode: post.cloned(),
             merged: false,
         });
     }
     if same(current, post) || same(pre, post) {
-        return Ok(Merged::Keep);
+        return Ok(MergedPath::Keep);
     }
     if let Some(driver) = drivers::driver_for(path.as_bytes())
         && [pre, current, post]
@@ -217,12 +218,12 @@ fn merge_path(
             "the layer removes it, and it was changed below",
         )),
         (_, Some(current), Some(post)) => merge_present(path, pre, current, post, blobs),
-        (None, None, _) | (_, None, None) | (None, Some(_), None) => Ok(Merged::Keep),
+        (None, None, _) | (_, None, None) | (None, Some(_), None) => Ok(MergedPath::Keep),
     }
 }
 
-fn conflict(path: &RelPath, reason: &str) -> Merged {
-    Merged::Conflict(vec![Conflict::on(path, reason)])
+fn conflict(path: &RelPath, reason: &str) -> MergedPath {
+    MergedPath::Conflict(vec![Conflict::on(path, reason)])
 }
 
 fn merge_by_driver(
@@ -230,7 +231,7 @@ fn merge_by_driver(
     driver: &dyn drivers::Driver,
     sides: [Option<&Inode>; 3],
     blobs: &dyn Blobs,
-) -> Result<Merged, MergeError> {
+) -> Result<MergedPath, MergeError> {
     let mut bytes: Vec<Option<Vec<u8>>> = Vec::with_capacity(3);
     for side in sides {
         bytes.push(
@@ -245,7 +246,7 @@ fn merge_by_driver(
         bytes[1].as_deref(),
         bytes[2].as_deref(),
     ) {
-        Err(conflicts) => Ok(Merged::Conflict(
+        Err(conflicts) => Ok(MergedPath::Conflict(
             conflicts
                 .into_iter()
                 .map(|found| Conflict {
@@ -256,7 +257,7 @@ fn merge_by_driver(
                 })
                 .collect(),
         )),
-        Ok(None) => Ok(Merged::Take {
+        Ok(None) => Ok(MergedPath::Take {
             inode: None,
             merged: true,
         }),
@@ -268,15 +269,15 @@ fn merge_by_driver(
             let inode = match (current, post) {
                 (Some(current), Some(post)) => match merge_metadata(path, pre, current, post) {
                     Ok(inode) => Inode { node, ..inode },
-                    Err(conflicts) => return Ok(Merged::Conflict(conflicts)),
+                    Err(conflicts) => return Ok(MergedPath::Conflict(conflicts)),
                 },
                 (Some(one), None) | (None, Some(one)) => Inode {
                     node,
                     ..one.clone()
                 },
-                (None, None) => return Ok(Merged::Keep),
+                (None, None) => return Ok(MergedPath::Keep),
             };
-            Ok(Merged::Take {
+            Ok(MergedPath::Take {
                 inode: Some(inode),
                 merged: true,
             })
@@ -290,10 +291,10 @@ fn merge_present(
     current: &Inode,
     post: &Inode,
     blobs: &dyn Blobs,
-) -> Result<Merged, MergeError> {
+) -> Result<MergedPath, MergeError> {
     let metadata = match merge_metadata(path, pre, current, post) {
         Ok(inode) => inode,
-        Err(conflicts) => return Ok(Merged::Conflict(conflicts)),
+        Err(conflicts) => return Ok(MergedPath::Conflict(conflicts)),
     };
     let pre_node = pre.map(|inode| &inode.node);
     let (node, merged) = if current.node == post.node || Some(&post.node) == pre_node {
@@ -345,7 +346,7 @@ fn merge_present(
             }
         }
     };
-    Ok(Merged::Take {
+    Ok(MergedPath::Take {
         inode: Some(Inode { node, ..metadata }),
         merged,
     })
@@ -411,7 +412,8 @@ fn merge_metadata(
         mode: *mode,
         owner: owner.clone(),
         group: group.clone(),
-        // As if the layer had been built here: the tree must not tell which layers were kept.
+        // The layer's time, as if it had been built here: the tree must not show which layers were
+        // kept.
         mtime: post.mtime,
         xattrs,
         hardlink: 0,

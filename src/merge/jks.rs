@@ -1,9 +1,11 @@
-//! Java key stores of trusted certificates (JKS), as `sun.security.provider.JavaKeyStore` of OpenJDK reads and writes them.
+//! Java key stores of trusted certificates (JKS), as `sun.security.provider.JavaKeyStore` of
+//! OpenJDK reads and writes them.
 //!
-//! Big-endian: magic `feedfeed`, version 2, the number of entries; each entry is its tag (2: a trusted certificate), the
-//! alias, the time it was made in milliseconds, the kind of certificate, and the certificate. Strings have their length
-//! in two bytes before them. The end is the SHA-1 of the password in UTF-16, of `Mighty Aphrodite`, and of all before it.
-//! Stores with keys in them, other versions, and other passwords than Debian's are not read.
+//! Big-endian: magic `feedfeed`, version 2, the number of entries; each entry is its tag (2: a
+//! trusted certificate), the alias, the time it was made in milliseconds, the kind of certificate,
+//! and the certificate. Strings have their length in two bytes before them. The end is the SHA-1 of
+//! the password in UTF-16, of `Mighty Aphrodite`, and of all before it. Stores with keys in them,
+//! other versions, and other passwords than Debian's are not read.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use sha1::{Digest as _, Sha1};
 const HEAD: [u8; 8] = [0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2];
 const TRUSTED: u32 = 2;
 const DIGEST_BYTES: usize = 20;
-/// The password that Debian's `cacerts` has: it keeps nobody out.
+/// The password of Debian's `cacerts`, which is no secret.
 const PASSWORD: &str = "changeit";
 
 /// A trusted certificate.
@@ -27,17 +29,17 @@ pub struct Certificate {
 }
 
 /// Trusted certificates by alias.
-pub type KeyStore = BTreeMap<Vec<u8>, Certificate>;
+pub type JavaKeyStore = BTreeMap<Vec<u8>, Certificate>;
 
-/// Reads a store; `None` says that it is none, damaged, or not one of trusted certificates alone.
-pub fn decode(bytes: &[u8]) -> Option<KeyStore> {
+/// Reads a store; `None` if it is not a store, damaged, or holds anything but trusted certificates.
+pub fn decode(bytes: &[u8]) -> Option<JavaKeyStore> {
     let (body, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST_BYTES)?)?;
     if sign(body) != *digest {
         return None;
     }
     let mut rest = body.strip_prefix(&HEAD)?;
     let count = number(&mut rest)?;
-    let mut store = KeyStore::new();
+    let mut store = JavaKeyStore::new();
     for _ in 0..count {
         if number(&mut rest)? != TRUSTED {
             return None;
@@ -58,7 +60,7 @@ pub fn decode(bytes: &[u8]) -> Option<KeyStore> {
 }
 
 /// Writes a store, sorted by alias.
-pub fn encode(store: &KeyStore) -> Vec<u8> {
+pub fn encode(store: &JavaKeyStore) -> Vec<u8> {
     let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     let mut out = HEAD.to_vec();
     out.extend(length(store.len()));
@@ -110,7 +112,7 @@ fn string(rest: &mut &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn store() -> KeyStore {
+    fn store() -> JavaKeyStore {
         let certificate = |made, der: &[u8]| Certificate {
             made,
             kind: b"X.509".to_vec(),
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_store_is_read_as_it_was_written() {
-        for store in [store(), KeyStore::new()] {
+        for store in [store(), JavaKeyStore::new()] {
             assert_eq!(decode(&encode(&store)).unwrap(), store);
         }
     }

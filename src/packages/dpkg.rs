@@ -1,21 +1,24 @@
 //! dpkg's `status`: each record is read wholly, or named as unreadable.
 //!
-//! The words of a state are in dpkg(1) and dpkg's lib/dpkg/pkg-namevalue.c, those of relations in deb-control(5).
+//! The words of a state are in dpkg(1) and dpkg's lib/dpkg/pkg-namevalue.c, those of relations in
+//! deb-control(5).
 
 use std::collections::HashSet;
 
 use super::relation;
-use super::{Database, Fault, Key, MultiArch, Package, Record, State};
+use super::{
+    InstallState, MultiArch, Package, PackageDatabase, PackageKey, PackageRecord, RecordFault,
+};
 use crate::deb822::{Stanza, stanzas};
 use crate::version::Version;
 
 /// Reads a `status` file.
-pub fn read(file: &[u8]) -> Database<'_> {
+pub fn read(file: &[u8]) -> PackageDatabase<'_> {
     let mut records = Vec::new();
     let mut faults = Vec::new();
     let mut seen = HashSet::new();
     for (raw, line, closed) in stanzas(file) {
-        let fault = |package, line, reason: String| Fault {
+        let fault = |package, line, reason: String| RecordFault {
             line,
             package,
             field: None,
@@ -48,7 +51,7 @@ pub fn read(file: &[u8]) -> Database<'_> {
         let mut unreadable = Vec::new();
         let value = |field: &[u8]| stanza.get(field).map(|field| field.value());
         match package(&stanza, key, &mut unreadable) {
-            Ok(package) => records.push(Record {
+            Ok(package) => records.push(PackageRecord {
                 raw,
                 key,
                 package,
@@ -57,18 +60,18 @@ pub fn read(file: &[u8]) -> Database<'_> {
             }),
             Err(reason) => faults.push(fault(Some(key), line, reason)),
         }
-        faults.extend(unreadable.into_iter().map(|(field, reason)| Fault {
+        faults.extend(unreadable.into_iter().map(|(field, reason)| RecordFault {
             line,
             package: Some(key),
             field: Some(field),
             reason,
         }));
     }
-    Database { records, faults }
+    PackageDatabase { records, faults }
 }
 
-/// Returns name and architecture; a package that is no more may have no architecture.
-fn identity<'a>(stanza: &Stanza<'a>) -> Result<Key<'a>, String> {
+/// Returns name and architecture; a removed package may have no architecture.
+fn identity<'a>(stanza: &Stanza<'a>) -> Result<PackageKey<'a>, String> {
     let word = |field, is_one: fn(&str) -> bool| {
         let value = stanza.require(field)?;
         let text = std::str::from_utf8(value).ok();
@@ -82,10 +85,11 @@ fn identity<'a>(stanza: &Stanza<'a>) -> Result<Key<'a>, String> {
     Ok((word("Package", relation::is_name)?, architecture))
 }
 
-/// Reads a package that is there; a field of relations that cannot be read goes to `faults`, and counts as empty.
+/// Reads a package that is there; a field of relations that cannot be read goes to `faults`, and
+/// counts as empty.
 fn package<'a>(
     stanza: &Stanza<'a>,
-    (name, architecture): Key<'a>,
+    (name, architecture): PackageKey<'a>,
     faults: &mut Vec<(&'static str, String)>,
 ) -> Result<Option<Package<'a>>, String> {
     let (Some(state), broken) = status(stanza.require("Status")?)? else {
@@ -100,7 +104,7 @@ fn package<'a>(
         Some(b"same") => MultiArch::Same,
         Some(b"foreign") => MultiArch::Foreign,
         Some(b"allowed") => MultiArch::Allowed,
-        Some(_) => return Err("its Multi-Arch field has a word that means nothing".to_owned()),
+        Some(_) => return Err("its Multi-Arch field has an unknown value".to_owned()),
     };
     let value = |field: &str| {
         let found = stanza.get(field.as_bytes());
@@ -141,8 +145,9 @@ pub fn is_gone(state: &[u8]) -> bool {
     matches!(state, b"not-installed" | b"config-files")
 }
 
-/// Reads a Status field: the state, if more than the configuration is there, and whether dpkg wants it installed again.
-fn status(field: &[u8]) -> Result<(Option<State>, bool), String> {
+/// Reads a Status field: the state, if more than the configuration is there, and whether dpkg wants
+/// it installed again.
+fn status(field: &[u8]) -> Result<(Option<InstallState>, bool), String> {
     let words: Vec<_> = field
         .split(u8::is_ascii_whitespace)
         .filter(|word| !word.is_empty())
@@ -154,16 +159,16 @@ fn status(field: &[u8]) -> Result<(Option<State>, bool), String> {
     let known: [&[u8]; 5] = [b"unknown", b"install", b"hold", b"deinstall", b"purge"];
     let state = match state {
         gone if is_gone(gone) => None,
-        b"half-installed" => Some(State::HalfInstalled),
-        b"unpacked" => Some(State::Unpacked),
-        b"half-configured" => Some(State::HalfConfigured),
-        b"triggers-awaited" | b"triggers-pending" => Some(State::Triggers),
-        b"installed" => Some(State::Installed),
-        _ => return Err("its Status field has no state that dpkg knows".to_owned()),
+        b"half-installed" => Some(InstallState::HalfInstalled),
+        b"unpacked" => Some(InstallState::Unpacked),
+        b"half-configured" => Some(InstallState::HalfConfigured),
+        b"triggers-awaited" | b"triggers-pending" => Some(InstallState::Triggers),
+        b"installed" => Some(InstallState::Installed),
+        _ => return Err("its Status field has a state that dpkg does not know".to_owned()),
     };
     match error {
         _ if !known.contains(&want) => {
-            Err("its Status field wants nothing that dpkg knows".to_owned())
+            Err("its Status field asks for an action that dpkg does not know".to_owned())
         }
         b"ok" => Ok((state, false)),
         b"reinstreq" => Ok((state, true)),

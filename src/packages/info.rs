@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-/// What is diverted, whereto, and for which package (dpkg-divert(1)).
+/// The diverted paths, where each goes, and for which package (dpkg-divert(1)).
 #[derive(Debug, Default)]
 pub struct Diversions<'a>(HashMap<&'a [u8], (&'a [u8], &'a [u8])>);
 
@@ -49,7 +49,8 @@ pub fn digests(file: &[u8]) -> HashMap<&[u8], &[u8]> {
         .collect()
 }
 
-/// Returns the name of the package whose list of files this is, by the list's own name below `info`.
+/// Returns the name of the package whose list of files this is, by the list's own name below
+/// `info`.
 pub fn package_of_list(name: &[u8]) -> Option<&[u8]> {
     let stem = name.strip_suffix(b".list")?;
     stem.split(|byte| *byte == b':').next()

@@ -1,20 +1,21 @@
-//! dpkg's file triggers: which packages want to be told of which paths.
+//! dpkg's file triggers: which packages are interested in which paths.
 //!
-//! The file is `triggers/File`, as dpkg's `lib/dpkg/triglib.c` reads and writes it: a line is an absolute path, a blank,
-//! a package, and `/noawait` or `/await` for whether somebody waits for it.
+//! The file is `triggers/File`, as dpkg's `lib/dpkg/triglib.c` reads and writes it: a line is an
+//! absolute path, a blank, a package, and `/noawait` or `/await` for whether somebody waits for it.
 
 use crate::path::RelPath;
 
 /// A package that wants to be told of changes at a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interest {
-    /// The path, without slashes around; what lies below counts, too.
+    /// The path, without slashes around it; it stands for everything below, too.
     pub path: RelPath,
     /// The package, with `:` and its architecture where it may be installed for several.
     pub package: String,
 }
 
-/// Reads dpkg's list of file triggers: the interests, sorted, and the lines that cannot be read, with their numbers.
+/// Reads dpkg's list of file triggers: the interests, sorted, and the lines that cannot be read,
+/// with their numbers.
 pub fn interests(file: &[u8]) -> (Vec<Interest>, Vec<(usize, &[u8])>) {
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     let body = file.strip_suffix(b"\n").unwrap_or(file);

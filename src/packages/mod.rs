@@ -1,8 +1,8 @@
 //! The package database of an image, as values.
 //!
-//! [`dpkg`] reads what dpkg keeps, all of it in one place: what a package is, how far it got, what it wants and has.
-//! What that means for a set of layers is the business of [`check`](crate::check) and [`merge`](crate::merge). Pure; any
-//! bytes are safe to give to it.
+//! [`dpkg`] reads what dpkg keeps, all of it in one place: what a package is, how far it got, what
+//! it wants and has. What that means for a set of layers is the business of [`check`](crate::check)
+//! and [`merge`](crate::merge). Pure; any bytes are safe to give to it.
 
 pub mod dpkg;
 mod info;
@@ -19,14 +19,14 @@ use crate::version::Version;
 
 /// The packages of an image.
 #[derive(Debug, Default)]
-pub struct Database<'a> {
+pub struct PackageDatabase<'a> {
     /// What could be read, in the order of the database.
-    pub records: Vec<Record<'a>>,
+    pub records: Vec<PackageRecord<'a>>,
     /// What could not.
-    pub faults: Vec<Fault<'a>>,
+    pub faults: Vec<RecordFault<'a>>,
 }
 
-impl<'a> Database<'a> {
+impl<'a> PackageDatabase<'a> {
     /// Iterates over the packages of which more than the configuration is there.
     pub fn packages(&self) -> impl Iterator<Item = &Package<'a>> {
         self.records
@@ -40,16 +40,16 @@ impl<'a> Database<'a> {
     }
 }
 
-/// Name and architecture; the latter is empty for what is long gone.
-pub type Key<'a> = (&'a str, &'a str);
+/// Name and architecture; the architecture is empty for packages that were removed long ago.
+pub type PackageKey<'a> = (&'a str, &'a str);
 
 /// What a database says of one package.
 #[derive(Debug)]
-pub struct Record<'a> {
+pub struct PackageRecord<'a> {
     /// The record as it stands there, without what ends it.
     pub raw: &'a [u8],
     /// Which package it is about.
-    pub key: Key<'a>,
+    pub key: PackageKey<'a>,
     /// The package, where more than its configuration is there.
     pub package: Option<Package<'a>>,
     /// Whether it may be there for several architectures at once.
@@ -57,7 +57,7 @@ pub struct Record<'a> {
     conffiles: &'a [u8],
 }
 
-impl<'a> Record<'a> {
+impl<'a> PackageRecord<'a> {
     /// Returns what the package's files below `info` are named by.
     ///
     /// The source is `pkg_infodb_get_file` in dpkg's lib/dpkg.
@@ -92,7 +92,7 @@ pub struct Package<'a> {
     /// Its version.
     pub version: Version<'a>,
     /// How far its installation got.
-    pub state: State,
+    pub state: InstallState,
     /// Whether it has to be installed again, because something went wrong.
     pub broken: bool,
     /// What it may be to packages of other architectures.
@@ -109,7 +109,7 @@ pub struct Package<'a> {
 
 /// How far the installation of a package got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub enum InstallState {
     /// Its files were being installed or removed.
     HalfInstalled,
     /// Its files are there.
@@ -122,7 +122,7 @@ pub enum State {
     Installed,
 }
 
-impl State {
+impl InstallState {
     /// Says whether others may rely on the package.
     pub fn is_configured(self) -> bool {
         self >= Self::Triggers
@@ -155,11 +155,11 @@ pub enum MultiArch {
 
 /// A record, or a field of one, that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault<'a> {
+pub struct RecordFault<'a> {
     /// The line, counted from 1.
     pub line: usize,
     /// Which package it is about, where that can be read.
-    pub package: Option<Key<'a>>,
+    pub package: Option<PackageKey<'a>>,
     /// The field, where it is one that the rest can be read without.
     pub field: Option<&'static str>,
     /// What is wrong.

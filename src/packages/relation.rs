@@ -1,4 +1,5 @@
-//! Relations between packages: the fields `Depends`, `Breaks`, `Provides` and the like (deb-control(5)).
+//! Relations between packages: the fields `Depends`, `Breaks`, `Provides` and the like
+//! (deb-control(5)).
 
 use std::fmt;
 
@@ -73,7 +74,8 @@ impl<'a> Relation<'a> {
         }
     }
 
-    /// Says whether `version` is what the relation asks for; none is only enough where none is asked for.
+    /// Says whether `version` is what the relation asks for; none is only enough where none is
+    /// asked for.
     pub fn allows(&self, version: Option<&Version<'_>>) -> bool {
         let Some((operator, bound)) = &self.version else {
             return true;
@@ -103,10 +105,10 @@ impl<'a> Relation<'a> {
             Some((name, architecture)) if is_architecture(architecture) => {
                 (name, Qualifier::Exact(architecture))
             }
-            Some(_) => return Err("an architecture that is none"),
+            Some(_) => return Err("an invalid architecture"),
         };
         if !is_name(name) {
-            return Err("something that is no package name");
+            return Err("something that is not a package name");
         }
         Ok(Self {
             name,
@@ -135,7 +137,7 @@ fn constraint(text: &str) -> Result<(Operator, Version<'_>), &'static str> {
             let version = Version::parse(version.trim_ascii().as_bytes());
             return match version {
                 Ok(version) => Ok((operator, version)),
-                Err(_) => Err("a version that is none"),
+                Err(_) => Err("an invalid version"),
             };
         }
     }
@@ -147,7 +149,7 @@ fn constraint(text: &str) -> Result<(Operator, Version<'_>), &'static str> {
 /// The error says what stands there instead of a relation.
 pub(super) fn parse(field: &[u8]) -> Result<Vec<Vec<Relation<'_>>>, &'static str> {
     let text = std::str::from_utf8(field)
-        .map_err(|_| "something that is no text")?
+        .map_err(|_| "something that is not text")?
         .trim_ascii();
     if text.is_empty() {
         return Ok(Vec::new());
@@ -157,7 +159,7 @@ pub(super) fn parse(field: &[u8]) -> Result<Vec<Vec<Relation<'_>>>, &'static str
 
 fn alternatives(clause: &str) -> Result<Vec<Relation<'_>>, &'static str> {
     if clause.split('|').nth(MAX_ALTERNATIVES).is_some() {
-        return Err("more alternatives than can be");
+        return Err("too many alternatives");
     }
     let all = clause.split('|');
     all.map(|one| Relation::parse(one.trim_ascii())).collect()
@@ -189,7 +191,8 @@ pub(super) fn parse_provides(field: &[u8]) -> Result<Vec<Relation<'_>>, &'static
     }
 }
 
-/// Says whether dpkg takes this as the name of a package (`pkg_name_is_illegal` in lib/dpkg/parsehelp.c).
+/// Says whether dpkg takes this as the name of a package (`pkg_name_is_illegal` in
+/// lib/dpkg/parsehelp.c).
 pub(super) fn is_name(name: &str) -> bool {
     let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-+._".contains(byte);
     let bytes = name.as_bytes();
@@ -198,7 +201,8 @@ pub(super) fn is_name(name: &str) -> bool {
         && bytes.iter().all(inner)
 }
 
-/// Says whether this can be the name of an architecture (`dpkg_arch_name_is_illegal` in lib/dpkg/arch.c).
+/// Says whether this can be the name of an architecture (`dpkg_arch_name_is_illegal` in
+/// lib/dpkg/arch.c).
 pub(super) fn is_architecture(name: &str) -> bool {
     let inner = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
     let bytes = name.as_bytes();

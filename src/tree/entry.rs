@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::id::ObjectId;
-use crate::layout::Seen;
+use crate::layout::EntryKind;
 use crate::time::Timestamp;
 
 /// An owner or group: by name where the image has one, else by number.
@@ -82,11 +82,11 @@ pub enum Node {
 
 impl Node {
     /// Returns what it is to a path that is followed.
-    pub fn seen(&self) -> Seen<'_> {
+    pub fn entry_kind(&self) -> EntryKind<'_> {
         match self {
-            Self::Directory => Seen::Directory,
-            Self::Symlink { target } => Seen::Link((&**target).into()),
-            _ => Seen::Other,
+            Self::Directory => EntryKind::Directory,
+            Self::Symlink { target } => EntryKind::Link((&**target).into()),
+            _ => EntryKind::Other,
         }
     }
 
@@ -170,7 +170,8 @@ impl Inode {
         matches!(self.node, Node::Directory)
     }
 
-    /// Says whether two inodes are the same but for time and hard-link numbering, which carry no meaning for a merge.
+    /// Says whether two inodes are the same but for time and hard-link numbering, which carry no
+    /// meaning for a merge.
     pub fn same_content(&self, other: &Inode) -> bool {
         self.node == other.node
             && self.mode == other.mode

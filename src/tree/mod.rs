@@ -17,7 +17,7 @@ pub use overlay::{corrections, lay};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::ObjectId;
-use crate::layout::{self, Absent, Walk};
+use crate::layout::{self, OnMissing, Resolution};
 use crate::path::RelPath;
 
 /// A filesystem tree: every path once, in byte order; the root is the empty path.
@@ -27,12 +27,11 @@ pub struct Tree {
 }
 
 /// A tree that is not a filesystem: the first problem found.
+#[allow(missing_docs, reason = "the names of the fields say it")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the tree is not a filesystem: '{path}' {problem}")]
 pub struct TreeError {
-    /// Where.
     pub path: RelPath,
-    /// What is wrong there.
     pub problem: &'static str,
 }
 
@@ -110,12 +109,13 @@ impl Tree {
         })
     }
 
-    /// Follows symlinks inside the image's root; returns the final path, or `None` when it dangles or loops.
+    /// Follows symlinks inside the image's root; returns the final path, or `None` when it dangles
+    /// or loops.
     pub fn resolve(&self, path: &[u8]) -> Option<RelPath> {
-        let look = |path: &[u8]| self.get(path).map(|inode| inode.node.seen());
-        match layout::walk(&look, b"", path, Absent::LeadsNowhere) {
-            Walk::Found(at) => self.get_key_value(&at).map(|(path, _)| path.clone()),
-            Walk::Lost(_) | Walk::Loop(_) => None,
+        let look = |path: &[u8]| self.get(path).map(|inode| inode.node.entry_kind());
+        match layout::walk(&look, b"", path, OnMissing::LeadsNowhere) {
+            Resolution::Found(at) => self.get_key_value(&at).map(|(path, _)| path.clone()),
+            Resolution::Lost(_) | Resolution::Loop(_) => None,
         }
     }
 
@@ -137,7 +137,8 @@ impl Tree {
             .sum()
     }
 
-    /// Checks that every entry but the root has a directory above it and that hard-link groups agree.
+    /// Checks that every entry but the root has a directory above it and that hard-link groups
+    /// agree.
     pub fn validate(&self) -> Result<(), TreeError> {
         let fail = |path: &RelPath, problem| {
             Err(TreeError {
@@ -169,7 +170,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Renumbers hard-link groups from 1 in path order; a group of one name is none.
+    /// Renumbers hard-link groups from 1 in path order; a group of one name gets no number.
     pub fn canonicalize_hardlinks(&mut self) {
         let mut count: BTreeMap<u32, u32> = BTreeMap::new();
         for inode in self.entries.values() {

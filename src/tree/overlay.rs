@@ -1,8 +1,8 @@
-//! Changesets laid one over the other without any merging: what most of a composed tree is.
+//! Changesets laid one over the other without merging, which gives most of a composed tree.
 
 use super::{Change, Changeset, Tree};
 
-/// Lays a changeset over a tree. What a change replaced is not looked at, and the result need not be a valid tree.
+/// Lays a changeset over a tree. Pre-images are ignored, and the result need not be a valid tree.
 pub fn lay(tree: &mut Tree, changeset: &Changeset) {
     for (path, change) in changeset.iter() {
         match &change.post {
@@ -12,7 +12,8 @@ pub fn lay(tree: &mut Tree, changeset: &Changeset) {
     }
 }
 
-/// Returns the changeset that makes `tree` when it is laid over `overlay`; what a change replaces is in it for removals only.
+/// Returns the changeset that makes `tree` when it is laid over `overlay`; what a change replaces
+/// is in it for removals only.
 pub fn corrections(overlay: &Tree, tree: &Tree) -> Changeset {
     let whole = Changeset::between(overlay, tree).into_iter();
     let lean = whole.map(|(path, change)| match change {

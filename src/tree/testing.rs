@@ -111,7 +111,7 @@ impl ImageView for MemoryView {
             Some(Node::File(contents)) => Ok(contents.clone()),
             _ => Err(ViewError::Read {
                 path: String::from_utf8_lossy(path).into_owned(),
-                source: "it is no file with contents".into(),
+                source: "it is not a regular file".into(),
             }),
         }
     }

@@ -1,4 +1,5 @@
-//! A read-only look at a composed tree with the contents of its files: what derivers and checks work on.
+//! A read-only look at a composed tree with the contents of its files: what derivers and checks
+//! work on.
 
 use std::io;
 use std::ops::Range;
@@ -7,7 +8,7 @@ use object::ReadRef;
 use serde::{Deserialize, Serialize};
 
 use crate::elf::{self, ElfFacts, Windows};
-use crate::layout::{self, Absent, Seen, Walk};
+use crate::layout::{self, EntryKind, OnMissing, Resolution};
 
 pub use crate::layout::{join, parent};
 
@@ -24,10 +25,10 @@ pub enum ViewNode {
     Other,
 }
 
-/// Why a file of an image cannot be looked at.
+/// Why a file of an image cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
-    /// Its bytes cannot be had.
+    /// Its contents cannot be read.
     #[error("cannot read '{path}' of the image")]
     Read {
         /// The path, escaped.
@@ -38,7 +39,8 @@ pub enum ViewError {
     },
 }
 
-/// The version of [`FileFacts`]' serialised form and meaning; cached facts of another version are to be thrown away.
+/// The version of [`FileFacts`]' serialised form and meaning; cached facts of another version are
+/// useless.
 pub const FACTS_VERSION: u32 = 200 + elf::FACTS_VERSION;
 
 /// What the content of one regular file says about itself; a function of its bytes alone.
@@ -46,7 +48,7 @@ pub const FACTS_VERSION: u32 = 200 + elf::FACTS_VERSION;
 pub enum FileFacts {
     /// A program or library.
     Elf(Box<ElfFacts>),
-    /// It starts like ELF, and is not readable as such, for this reason.
+    /// It starts like ELF, but cannot be read as ELF, for this reason.
     BrokenElf(String),
     /// It starts with `#!`.
     Script(Script),
@@ -57,15 +59,16 @@ pub enum FileFacts {
 /// The first line of a script, as the kernel reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
-    /// The interpreter's path, verbatim: a carriage return at its end belongs to it. Empty where the path is longer than
-    /// what the kernel reads, so that it starts nothing.
+    /// The interpreter's path, verbatim: a carriage return at its end belongs to it. Empty where
+    /// the path is longer than what the kernel reads, so that it starts nothing.
     pub interpreter: Vec<u8>,
     /// What follows it on the line, without blanks around; the kernel passes it as one argument.
     pub argument: Vec<u8>,
 }
 
 impl FileFacts {
-    /// Reads the facts of `data`, the content of one whole file, as bytes or as a file of which little is read.
+    /// Reads the facts of `data`, the content of one whole file, as bytes or as a file of which
+    /// little is read.
     pub fn of<'a>(data: impl ReadRef<'a>) -> Self {
         match elf::parse(data) {
             Ok(Some(facts)) => Self::Elf(Box::new(facts)),
@@ -78,7 +81,8 @@ impl FileFacts {
         }
     }
 
-    /// Reads the facts of a large file of `len` bytes, of which `read` returns ranges; few are asked for.
+    /// Reads the facts of a large file of `len` bytes, of which `read` returns ranges; few are
+    /// asked for.
     pub fn of_large(
         len: u64,
         mut read: impl FnMut(Range<u64>) -> io::Result<Vec<u8>>,
@@ -95,11 +99,12 @@ impl FileFacts {
 }
 
 impl Script {
-    /// The kernel looks at this many bytes (`BINPRM_BUF_SIZE`), and takes the last one for the end of a line at most.
+    /// The kernel looks at this many bytes (`BINPRM_BUF_SIZE`), and takes the last one for the end
+    /// of a line at most.
     const LIMIT: usize = 256;
 
-    /// Reads the first line of a file as `load_script` of Linux's `fs/binfmt_script.c` does; `None` says that it is no
-    /// script.
+    /// Reads the first line of a file as `load_script` of Linux's `fs/binfmt_script.c` does; `None`
+    /// says that it is no script.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let head = &bytes[..bytes.len().min(Self::LIMIT)];
         // Behind the end of a file the kernel sees zeros, which end a line too.
@@ -132,7 +137,8 @@ impl Script {
     }
 }
 
-/// A read-only look at a composed tree; paths are bytes relative to the root, without a leading slash, "" is the root.
+/// A read-only look at a composed tree; paths are bytes relative to the root, without a leading
+/// slash, "" is the root.
 pub trait ImageView {
     /// Returns what is at `path`, whose directories are real ones: no symlink in it is followed.
     fn node(&self, path: &[u8]) -> Option<ViewNode>;
@@ -143,8 +149,8 @@ pub trait ImageView {
     /// Returns what the regular file at `path` says about itself.
     fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError>;
 
-    /// Returns the ELF facts of the regular file at `path`; `None` says that it is not ELF, or broken, which a loader
-    /// could not use either.
+    /// Returns the ELF facts of the regular file at `path`; `None` says that it is not ELF, or
+    /// broken, which a loader could not use either.
     fn elf(&self, path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {
         Ok(match self.facts(path)? {
             FileFacts::Elf(facts) => Some(*facts),
@@ -153,20 +159,21 @@ pub trait ImageView {
     }
 }
 
-/// Follows every symlink of `path` inside the image and returns the path of what it leads to, if that exists.
+/// Follows every symlink of `path` inside the image and returns the path of what it leads to, if
+/// that exists.
 ///
 /// An absolute target starts at the image's root, and `..` at the root stays there.
 pub fn resolve(view: &dyn ImageView, path: &[u8]) -> Option<Vec<u8>> {
     let look = |path: &[u8]| {
         Some(match view.node(path)? {
-            ViewNode::Dir => Seen::Directory,
-            ViewNode::Symlink(target) => Seen::Link(target.into()),
-            ViewNode::File | ViewNode::Other => Seen::Other,
+            ViewNode::Dir => EntryKind::Directory,
+            ViewNode::Symlink(target) => EntryKind::Link(target.into()),
+            ViewNode::File | ViewNode::Other => EntryKind::Other,
         })
     };
-    match layout::walk(&look, b"", path, Absent::LeadsNowhere) {
-        Walk::Found(at) => Some(at),
-        Walk::Lost(_) | Walk::Loop(_) => None,
+    match layout::walk(&look, b"", path, OnMissing::LeadsNowhere) {
+        Resolution::Found(at) => Some(at),
+        Resolution::Lost(_) | Resolution::Loop(_) => None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The packages of a composed tree: do the relations that they declare hold?
 //!
-//! What a relation means is in deb-control(5) and, in detail, in dpkg's src/main/depcon.c; the words of a state are in
-//! dpkg(1). Nothing is guessed: a record that cannot be read is a problem by itself. The work is bounded, so that
-//! a hostile database costs seconds at most.
+//! What a relation means is in deb-control(5) and, in detail, in dpkg's src/main/depcon.c; the
+//! words of a state are in dpkg(1). Nothing is guessed: a record that cannot be read is a problem
+//! by itself. The work is bounded, so that a hostile database costs seconds at most.
 
 mod satisfy;
 
@@ -14,19 +14,20 @@ use std::collections::BTreeMap;
 use self::satisfy::Installed;
 use super::{FindingId, FindingKind, Problem, Subject, Weight};
 use crate::layout::dpkg;
-use crate::packages::{self, Fault, MultiArch, Package};
+use crate::packages::{self, MultiArch, Package, RecordFault};
 use crate::path::RelPath;
 
-/// More than this says nothing that fewer would not.
+/// A report with more problems would tell nobody more.
 const MAX_PROBLEMS: usize = 4_000;
 
-/// Finds what is wrong among the packages that `status`, the content of a dpkg status file, lists.
+/// Finds what is wrong among the packages in `status`, the content of a dpkg status file.
 ///
-/// `native` is dpkg's name of the image's architecture, e.g. `amd64`. The problems are sorted by id, each id once.
+/// `native` is dpkg's name of the image's architecture, e.g. `amd64`. The problems are sorted by
+/// id, each id once.
 pub fn problems(status: &[u8], native: &str) -> Vec<Problem> {
     let database = packages::dpkg::read(status);
     let packages: Vec<&Package<'_>> = database.packages().collect();
-    let mut found = Found {
+    let mut found = ProblemCollector {
         native,
         problems: BTreeMap::new(),
         is_full: false,
@@ -50,13 +51,13 @@ pub fn problems(status: &[u8], native: &str) -> Vec<Problem> {
 }
 
 /// The problems so far.
-struct Found<'n> {
+struct ProblemCollector<'n> {
     native: &'n str,
     problems: BTreeMap<FindingId, Problem>,
     is_full: bool,
 }
 
-impl Found<'_> {
+impl ProblemCollector<'_> {
     /// Names a package as ids do: with its architecture where that is foreign.
     fn label(&self, name: &str, architecture: &str) -> String {
         if [self.native, "all", ""].contains(&architecture) {
@@ -101,7 +102,7 @@ impl Found<'_> {
         }
     }
 
-    fn unreadable(&mut self, fault: &Fault<'_>) {
+    fn unreadable(&mut self, fault: &RecordFault<'_>) {
         let place = match fault.package {
             None => format!("line-{}", fault.line),
             Some((name, architecture)) => self.label(name, architecture),
@@ -134,7 +135,7 @@ impl Found<'_> {
             other: None,
             weight: Weight::Grave,
             reason,
-            hint: "build the layer again that this record comes from".to_owned(),
+            hint: "rebuild the layer that wrote this record".to_owned(),
         });
     }
 
@@ -143,7 +144,7 @@ impl Found<'_> {
         let wrong = if !package.state.is_configured() {
             format!("is {}", package.state.word())
         } else if package.broken {
-            "must be installed again, dpkg says".to_owned()
+            "must be reinstalled, according to dpkg".to_owned()
         } else {
             return;
         };
@@ -152,9 +153,7 @@ impl Found<'_> {
             package,
             None,
             format!("{name} {version} {wrong}"),
-            format!(
-                "build the layer again that brings '{name}': its installation did not end well"
-            ),
+            format!("rebuild the layer that brings '{name}': its installation failed"),
         );
     }
 
@@ -185,7 +184,9 @@ impl Found<'_> {
                     "{name} {wrong}, and {} for {there} and {version} for {here} are installed",
                     other.version
                 ),
-                format!("lock the layers that bring '{name}' again, so that they agree on it"),
+                format!(
+                    "lock the layers that bring '{name}' again, so that they agree on a version"
+                ),
             );
         }
     }
@@ -212,7 +213,7 @@ impl Found<'_> {
                     None,
                     reason,
                     format!(
-                        "lock the layer that brings '{name}' again on these lower layers, so that it gets what it needs"
+                        "lock the layer that brings '{name}' again on these lower layers, so that apt adds what it needs"
                     ),
                 );
             }
@@ -229,7 +230,7 @@ impl Found<'_> {
                         other.version
                     );
                     let hint = format!(
-                        "lock the layers of '{name}' and '{other_label}' again, so that their versions go together"
+                        "lock the layers of '{name}' and '{other_label}' again, so that their versions fit"
                     );
                     let id = FindingKind::Dpkg.at(format_args!("{kind}:{label}:{other_label}"));
                     self.push(id, package, Some(other_label), reason, hint);
@@ -246,7 +247,7 @@ impl Found<'_> {
             let path = RelPath::new(dpkg::STATUS.as_bytes()).unwrap_or_default();
             let problem = Problem {
                 id: FindingKind::DpkgUnreadable.at("too-much"),
-                reason: format!("'{path}' has more relations or problems than can be followed"),
+                reason: format!("'{path}' has more relations or problems than this check follows"),
                 subject: Subject::Path(path),
                 package: None,
                 other: None,

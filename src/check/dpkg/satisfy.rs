@@ -12,7 +12,7 @@ const MAX_LOOKS: u64 = 5_000_000;
 /// A package under its own name, or under one that it provides.
 struct Candidate<'p, 'a> {
     package: &'p Package<'a>,
-    /// The version that counts under this name.
+    /// The version that it has under this name.
     version: Option<Version<'a>>,
     /// The architecture that a `Provides` names.
     qualifier: Qualifier<'a>,
@@ -53,7 +53,7 @@ impl<'p, 'a> Installed<'p, 'a> {
         }
     }
 
-    /// Says whether there was more to look at than is sensible; answers since then mean nothing.
+    /// Says whether the limit was reached; answers since then mean nothing.
     pub fn is_exhausted(&self) -> bool {
         self.left.get() == 0
     }
@@ -78,9 +78,10 @@ impl<'p, 'a> Installed<'p, 'a> {
         })
     }
 
-    /// Returns the packages that a `Breaks` or `Conflicts` of `package` means; never one of its own name.
+    /// Returns the packages that a `Breaks` or `Conflicts` of `package` means; never one of its own
+    /// name.
     ///
-    /// That a package conflicts with what it provides itself says that no other may provide it.
+    /// A package that conflicts with a name it provides says that no other package may provide it.
     pub fn matching<'s>(
         &'s self,
         package: &'s Package<'_>,

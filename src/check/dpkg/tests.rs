@@ -270,9 +270,9 @@ fn what_cannot_be_read_is_a_problem_that_names_the_line() {
             "b",
             "the record of 'b' cannot be read: its Status",
         ),
-        ("install ok installed", "install ok broken", "b", "no state"),
+        ("install ok installed", "install ok broken", "b", "a state"),
         ("install ok", "install bad", "b", "an error flag"),
-        ("install ok", "maybe ok", "b", "wants nothing"),
+        ("install ok", "maybe ok", "b", "asks for an action"),
         (
             "amd64",
             "amd64 i386",
@@ -280,7 +280,12 @@ fn what_cannot_be_read_is_a_problem_that_names_the_line() {
             "its Architecture field is not a name",
         ),
         ("Architecture: amd64\n", "", "b", "no Architecture field"),
-        ("Version: 1\n", "Version: 1 2\n", "b", "'1 2' is no version"),
+        (
+            "Version: 1\n",
+            "Version: 1 2\n",
+            "b",
+            "'1 2' is not a version",
+        ),
         ("Version: 1\n", "", "b", "no Version field"),
         (
             "Version: 1\n",
@@ -298,16 +303,16 @@ fn what_cannot_be_read_is_a_problem_that_names_the_line() {
         check(&with(from, to), &[(&format!("dpkg:unreadable:{id}"), part)]);
     }
     for (field, value, part) in [
-        ("Depends", "a b", "no package name"),
-        ("Depends", "a,, c", "no package name"),
-        ("Depends", "a |", "no package name"),
+        ("Depends", "a b", "not a package name"),
+        ("Depends", "a,, c", "not a package name"),
+        ("Depends", "a |", "not a package name"),
         ("Depends", "a (>= 1", "without its ')'"),
         ("Depends", "a (1)", "without an operator"),
-        ("Pre-Depends", "a (>= )", "a version that is none"),
-        ("Depends", "a:@", "an architecture that is none"),
-        ("Depends", "\u{e9}", "no package name"),
+        ("Pre-Depends", "a (>= )", "an invalid version"),
+        ("Depends", "a:@", "an invalid architecture"),
+        ("Depends", "\u{e9}", "not a package name"),
         ("Breaks", "x | y", "alternatives"),
-        ("Conflicts", "x [amd64]", "no package name"),
+        ("Conflicts", "x [amd64]", "not a package name"),
         ("Provides", "x (>= 1)", "a range"),
     ] {
         let text = with("Version: 1\n", &format!("Version: 1\n{field}: {value}\n"));

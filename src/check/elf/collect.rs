@@ -1,13 +1,13 @@
-//! Which files of a tree are looked at.
+//! Which files of a tree are checked.
 
-use super::image::{Image, Kind, ObjectNo};
-use super::loaders::{self, Interp};
+use super::image::{FileKind, Image, ObjectNo};
+use super::loaders::{self, Interpreter};
 use super::names::Stop;
-use super::report::Report;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node, Tree};
 
-/// What no loader loads from: detached symbols, examples, copies of state, and what a boot loader loads.
+/// What no loader loads from: detached symbols, examples, copies of state, and what a boot loader
+/// loads.
 const LEFT_OUT: [&[u8]; 6] = [
     b"usr/lib/debug",
     b"usr/lib/sysimage/var",
@@ -28,7 +28,7 @@ const COMMAND_DIRS: [&[u8]; 7] = [
     b"usr/local/sbin",
 ];
 
-/// Endings of data, by which most files of an image need not be opened. Files that can be executed always are.
+/// Endings of data files, which are not opened. Executable files are opened whatever their ending.
 const DATA_ENDINGS: &str = "3pm.gz a afm al bmp c cc cmake cnf conf cpp crt css csv desktop dtd el elc eps f90 gif glade \
      gmo go gz h hh hpp htm html hxx in inc ini ix java js json la list lua m4 map md mo o otf page pc pem pfb ph php pl \
      plist pm png po pod properties ps py pyc pyi pyx rb rst rtf scm service sgml sql stub svg tcl tex tmac tmpl toml \
@@ -38,7 +38,7 @@ const DATA_ENDINGS: &str = "3pm.gz a afm al bmp c cc cmake cnf conf cpp crt css 
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) object: ObjectNo,
-    pub(super) interp: Interp,
+    pub(super) interp: Interpreter,
 }
 
 /// What is to be checked.
@@ -56,11 +56,12 @@ impl Collected {
     }
 }
 
-/// Reads the ELF files of a tree, in path order, and reports the broken ones.
+/// Reads the ELF files of a tree, in path order, and calls `broken` with each that is broken, and
+/// why.
 pub(super) fn collect(
     tree: &Tree,
     image: &mut Image,
-    report: &mut Report,
+    broken: &mut dyn FnMut(&RelPath, &str),
 ) -> Result<Collected, Stop> {
     let mut shared = Vec::new();
     for (path, inode) in tree.iter() {
@@ -68,9 +69,9 @@ pub(super) fn collect(
             continue;
         }
         match image.load(path.as_bytes())? {
-            Kind::Object(object) => shared.push(object),
-            Kind::Broken(why) if inode.mode & 0o111 != 0 || is_library_name(path.name()) => {
-                report.broken(path, &why);
+            FileKind::Object(object) => shared.push(object),
+            FileKind::Broken(why) if inode.mode & 0o111 != 0 || is_library_name(path.name()) => {
+                broken(path, &why);
             }
             _ => {}
         }

@@ -1,9 +1,9 @@
-//! The image as a loader meets it: directories, files in them, and objects; each looked at once.
+//! The image as a loader sees it: directories, files in them, and objects; each is read once.
 
 use std::collections::HashMap;
 
 use super::names::{Budget, Name, Names, Stop};
-use super::object::{Abi, Fit, Object};
+use super::object::{Abi, LoadResult, Object};
 use crate::elf::ElfKind;
 use crate::tree::view::{FileFacts, ImageView, ViewNode, join, parent, resolve};
 
@@ -18,14 +18,14 @@ pub(super) type InstanceNo = usize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Instance {
     pub(super) object: ObjectNo,
-    /// What `$ORIGIN` stands for. The loader takes the path as it opened it; without symlinks it leads to the same files
-    /// (elf/dl-object.c). Where it does not matter it is the root.
+    /// What `$ORIGIN` stands for. The loader takes the path as it opened it; without symlinks it
+    /// leads to the same files (elf/dl-object.c). Where it does not matter it is the root.
     pub(super) origin: Dir,
 }
 
-/// What a loader comes across at one place.
+/// What a loader finds at one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hit {
+pub(super) enum SearchHit {
     /// Nothing that it could use: it goes on searching.
     Nothing,
     /// Something that makes it give up.
@@ -49,14 +49,14 @@ pub(super) struct Image<'a> {
     dir_of_real: HashMap<Vec<u8>, Dir>,
     object_of: HashMap<Vec<u8>, Option<ObjectNo>>,
     instance_of: HashMap<Instance, InstanceNo>,
-    hits: HashMap<(Dir, Name, usize), Hit>,
+    hits: HashMap<(Dir, Name, usize), SearchHit>,
 }
 
 /// What one file of the image is to a loader.
-pub(super) enum Kind {
+pub(super) enum FileKind {
     /// An ELF file with a dynamic section.
     Object(ObjectNo),
-    /// It starts like ELF, and is broken in this way.
+    /// It starts like ELF, but is broken in this way.
     Broken(String),
     /// Nothing to load.
     Other,
@@ -94,7 +94,7 @@ impl<'a> Image<'a> {
     }
 
     /// Reads the regular file at the real path `path`, which must not have been read before.
-    pub(super) fn load(&mut self, path: &[u8]) -> Result<Kind, Stop> {
+    pub(super) fn load(&mut self, path: &[u8]) -> Result<FileKind, Stop> {
         self.budget.charge(1)?;
         let (kind, object) = match self.view.facts(path)? {
             FileFacts::Elf(facts)
@@ -105,10 +105,10 @@ impl<'a> Image<'a> {
                 let object = Object::new(path, abi, &facts, names, budget)?;
                 self.objects.push(object);
                 let number = self.objects.len() - 1;
-                (Kind::Object(number), Some(number))
+                (FileKind::Object(number), Some(number))
             }
-            FileFacts::BrokenElf(why) => (Kind::Broken(why), None),
-            _ => (Kind::Other, None),
+            FileFacts::BrokenElf(why) => (FileKind::Broken(why), None),
+            _ => (FileKind::Other, None),
         };
         self.object_of.insert(path.to_vec(), object);
         Ok(kind)
@@ -128,7 +128,7 @@ impl<'a> Image<'a> {
             return Ok(*known);
         }
         match self.load(path)? {
-            Kind::Object(number) => Ok(Some(number)),
+            FileKind::Object(number) => Ok(Some(number)),
             _ => Ok(None),
         }
     }
@@ -174,7 +174,7 @@ impl<'a> Image<'a> {
     }
 
     /// What a loader of an ABI comes across as `name` in `dir`.
-    pub(super) fn find_in(&mut self, dir: Dir, name: Name, abi: usize) -> Result<Hit, Stop> {
+    pub(super) fn find_in(&mut self, dir: Dir, name: Name, abi: usize) -> Result<SearchHit, Stop> {
         self.budget.charge(1)?;
         if let Some(hit) = self.hits.get(&(dir, name, abi)) {
             return Ok(*hit);
@@ -185,58 +185,59 @@ impl<'a> Image<'a> {
         Ok(hit)
     }
 
-    fn look_in(&mut self, dir: Dir, name: Name, abi: usize) -> Result<Hit, Stop> {
+    fn look_in(&mut self, dir: Dir, name: Name, abi: usize) -> Result<SearchHit, Stop> {
         let path = join(&self.dirs[dir], self.names.text(name));
         let path = match self.view.node(&path) {
-            None => return Ok(Hit::Nothing),
+            None => return Ok(SearchHit::Nothing),
             Some(ViewNode::File) => path,
             Some(ViewNode::Symlink(_)) => match resolve(self.view, &path) {
-                None => return Ok(Hit::Nothing),
+                None => return Ok(SearchHit::Nothing),
                 Some(real) => real,
             },
-            Some(_) => return Ok(Hit::Fatal),
+            Some(_) => return Ok(SearchHit::Fatal),
         };
         if self.view.node(&path) != Some(ViewNode::File) {
-            return Ok(Hit::Fatal);
+            return Ok(SearchHit::Fatal);
         }
         let Some(object) = self.object_at(&path)? else {
-            return Ok(Hit::Fatal);
+            return Ok(SearchHit::Fatal);
         };
         Ok(match self.fit(object, abi) {
-            Fit::Passes => Hit::Nothing,
-            Fit::Fails => Hit::Fatal,
-            Fit::Loads => Hit::Found(self.instance(object, dir)?),
+            LoadResult::Passes => SearchHit::Nothing,
+            LoadResult::Fails => SearchHit::Fatal,
+            LoadResult::Loads => SearchHit::Found(self.instance(object, dir)?),
         })
     }
 
-    /// What `open_verify` (elf/dl-load.c) makes of an object: the class is looked at first, then the byte order.
-    fn fit(&self, object: ObjectNo, abi: usize) -> Fit {
+    /// What `open_verify` (elf/dl-load.c) makes of an object: the class is looked at first, then
+    /// the byte order.
+    fn fit(&self, object: ObjectNo, abi: usize) -> LoadResult {
         let object = &self.objects[object];
         let (own, wanted) = (&self.abis[object.abi], &self.abis[abi]);
         if own.class != wanted.class {
-            Fit::Passes
+            LoadResult::Passes
         } else if own.order != wanted.order {
-            Fit::Fails
+            LoadResult::Fails
         } else if !own.accepts(wanted) {
-            Fit::Passes
+            LoadResult::Passes
         } else if object.is_shared {
-            Fit::Loads
+            LoadResult::Loads
         } else {
-            Fit::Fails
+            LoadResult::Fails
         }
     }
 
     /// What is at an absolute path, seen by a loader of an ABI.
-    pub(super) fn find_at(&mut self, path: &[u8], abi: usize) -> Result<Hit, Stop> {
+    pub(super) fn find_at(&mut self, path: &[u8], abi: usize) -> Result<SearchHit, Stop> {
         let name = &path[parent(path).len()..];
         let name = name.strip_prefix(b"/").unwrap_or(name);
         if matches!(name, b"" | b"." | b"..") {
-            return Ok(Hit::Fatal);
+            return Ok(SearchHit::Fatal);
         }
         let name = self.name(name)?;
         match self.dir(parent(path))? {
             Some(dir) => self.find_in(dir, name, abi),
-            None => Ok(Hit::Nothing),
+            None => Ok(SearchHit::Nothing),
         }
     }
 }

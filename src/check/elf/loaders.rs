@@ -20,7 +20,7 @@ pub(super) struct Loader {
 
 /// What a program's interpreter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Interp {
+pub(super) enum Interpreter {
     /// A loader for the program.
     Loader(ObjectNo),
     /// There is no such file.
@@ -29,27 +29,28 @@ pub(super) enum Interp {
     Unfit,
 }
 
-/// Where loaders are that no program of the image asks for, as with libraries of a second architecture alone.
+/// Where to find a loader that no program asks for, as when an image has only libraries of a second
+/// architecture.
 const USUAL_DIRS: [&[u8]; 4] = [b"lib", b"lib64", b"lib32", b"libx32"];
 
 /// Returns what the interpreter of the program `object` is.
-pub(super) fn interp(image: &mut Image, object: ObjectNo, path: &str) -> Result<Interp, Stop> {
+pub(super) fn interp(image: &mut Image, object: ObjectNo, path: &str) -> Result<Interpreter, Stop> {
     let Some(real) = resolve(image.view, path.as_bytes()) else {
-        return Ok(Interp::Missing);
+        return Ok(Interpreter::Missing);
     };
     if image.view.node(&real) != Some(ViewNode::File) {
-        return Ok(Interp::Unfit);
+        return Ok(Interpreter::Unfit);
     }
     let abi = image.objects[object].abi;
     Ok(match image.object_at(&real)? {
         Some(found) if image.abis[image.objects[found].abi].accepts(&image.abis[abi]) => {
-            Interp::Loader(found)
+            Interpreter::Loader(found)
         }
-        _ => Interp::Unfit,
+        _ => Interpreter::Unfit,
     })
 }
 
-/// Says whether an interpreter is musl's, whose rules are others.
+/// Says whether an interpreter is musl's, which has rules of its own.
 pub(super) fn is_musl(path: &[u8]) -> bool {
     path[parent(path).len()..]
         .windows(7)
@@ -59,11 +60,11 @@ pub(super) fn is_musl(path: &[u8]) -> bool {
 /// Chooses the loader of each ABI: the one that most of its programs ask for.
 pub(super) fn choose(
     image: &mut Image,
-    programs: &[(ObjectNo, Interp)],
+    programs: &[(ObjectNo, Interpreter)],
 ) -> Result<Vec<Option<Loader>>, Stop> {
     let mut votes: Vec<BTreeMap<ObjectNo, usize>> = vec![BTreeMap::new(); image.abis.len()];
     for (program, interp) in programs {
-        if let Interp::Loader(loader) = interp
+        if let Interpreter::Loader(loader) = interp
             && !is_musl(&image.objects[*loader].path)
         {
             *votes[image.objects[*program].abi]

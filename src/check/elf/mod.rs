@@ -1,17 +1,19 @@
-//! Whether all programs and libraries of a tree find what they need, by the rules of glibc's loader: man 8 ld.so,
-//! elf/dl-load.c, elf/dl-deps.c and elf/dl-version.c.
+//! Whether all programs and libraries of a tree find what they need, by the rules of glibc's
+//! loader: man 8 ld.so, elf/dl-load.c, elf/dl-deps.c and elf/dl-version.c.
 //!
-//! A program is wrong if the loader would not start it. A library is loaded by programs that cannot be known, so it is
-//! looked at by itself, and what it lacks there counts unless some process of the image has it: a program or another
-//! library that loads it with the paths or the companions that it relies on. One exception is made for what libraries of
-//! one private directory are to each other (`libjava.so` and `libjvm.so`): some program loads both by their paths.
+//! A program is wrong if the loader would not start it. A library is loaded by programs that cannot
+//! be known, so it is looked at by itself, and what it lacks there counts unless some process of
+//! the image has it: a program or another library that loads it with the paths or the companions
+//! that it relies on. One exception is made for what libraries of one private directory are to each
+//! other (`libjava.so` and `libjvm.so`): some program loads both by their paths.
 //!
-//! The steps: the files (`collect`), the image's loaders (`loaders`), what each object's needs lead to (`search`),
-//! which of them cannot go wrong (`plain`), the processes of the others (`process`), and the problems (`report`).
+//! The steps: the files (`collect`), the image's loaders (`loaders`), what each object's needs lead
+//! to (`search`), which of them cannot go wrong (`plain`), the processes of the others (`process`),
+//! and the problems (`report`).
 //!
-//! Left out: what is loaded by name while a program runs, filters (`DT_FILTER`, `DT_AUXILIARY`), `LD_LIBRARY_PATH` and
-//! its like, the restrictions on `$ORIGIN` in set-user-ID programs, and the rules of other loaders than glibc's, of which
-//! only the existence is looked at.
+//! Not checked: what is loaded by name while a program runs, filters (`DT_FILTER`, `DT_AUXILIARY`),
+//! `LD_LIBRARY_PATH` and its like, the restrictions on `$ORIGIN` in set-user-ID programs, and the
+//! rules of loaders other than glibc's: these only have to exist.
 
 mod collect;
 mod image;
@@ -31,49 +33,41 @@ use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError, parent};
 use collect::Collected;
 use image::{Image, InstanceNo, ObjectNo};
-use loaders::Interp;
+use loaders::Interpreter;
 use names::{Name, Stop};
-use plain::Plain;
-use process::{Lack, Process};
+use plain::PlainObjects;
+use process::{MissingNeed, Process};
 use report::Report;
 use search::Search;
 
-/// One line of the loader's cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Library {
-    /// The name that programs need.
-    pub soname: Vec<u8>,
-    /// Where the loader finds it: an absolute path.
-    pub path: Vec<u8>,
-    /// Which ABI it is for; see [`ElfFacts::cache_flags`](crate::elf::ElfFacts::cache_flags).
-    pub flags: u32,
-    /// The `glibc-hwcaps` subdirectory that it is in, such as `x86-64-v3`.
-    pub hwcaps: Option<Vec<u8>>,
-}
+pub use search::Library;
 
 /// Finds ELF files of `tree` that do not find what they need; sorted by id, each id once.
 ///
-/// `view` shows the same tree with its contents; `cache` has the lines of its `ld.so.cache` in the loader's order.
+/// `view` shows the same tree with its contents; `cache` has the lines of its `ld.so.cache` in the
+/// loader's order.
 ///
 /// - `elf:broken:<path>`: a program or library that is no readable ELF file.
-/// - `elf:interp:<path>`: a program whose interpreter is missing, or is none for it.
+/// - `elf:interp:<path>`: a program whose interpreter is missing, or is not an interpreter for it.
 /// - `elf:needed:<path>:<soname>`: a library that is not found, or cannot be loaded.
 /// - `elf:version:<path>:<soname>:<version>`: a version that the library found does not define.
-/// - `elf:unchecked`: the files need each other in more ways than can be followed; what was found until then is told.
+/// - `elf:unchecked`: the files need each other in more ways than this check follows; problems
+///   found until then are reported.
 pub fn problems(
     tree: &Tree,
     view: &dyn ImageView,
     cache: &[Library],
 ) -> Result<Vec<Problem>, ViewError> {
-    problems_of(tree, view, cache, Plain::is_plain)
+    problems_of(tree, view, cache, PlainObjects::is_plain)
 }
 
-/// As [`problems`]; `is_sound` says of which programs and libraries nothing needs to be loaded to know that they are.
+/// Like [`problems`]; `is_sound` says which programs and libraries are known to be sound without
+/// loading them.
 fn problems_of(
     tree: &Tree,
     view: &dyn ImageView,
     cache: &[Library],
-    is_sound: fn(&Plain, InstanceNo) -> bool,
+    is_sound: fn(&PlainObjects, InstanceNo) -> bool,
 ) -> Result<Vec<Problem>, ViewError> {
     let mut report = Report::default();
     match check(tree, view, cache, is_sound, &mut report) {
@@ -88,12 +82,12 @@ fn check(
     tree: &Tree,
     view: &dyn ImageView,
     cache: &[Library],
-    is_sound: fn(&Plain, InstanceNo) -> bool,
+    is_sound: fn(&PlainObjects, InstanceNo) -> bool,
     report: &mut Report,
 ) -> Result<(), Stop> {
     let mut image = Image::new(view);
-    let mut found = collect::collect(tree, &mut image, report)?;
-    let votes: Vec<(ObjectNo, Interp)> = found
+    let mut found = collect::collect(tree, &mut image, &mut |path, why| report.broken(path, why))?;
+    let votes: Vec<(ObjectNo, Interpreter)> = found
         .programs
         .iter()
         .map(|program| (program.object, program.interp))
@@ -113,29 +107,29 @@ fn check(
         let is_musl = |interp: &String| loaders::is_musl(interp.as_bytes());
         search.loaders[object.abi].is_some() && !object.interp.as_ref().is_some_and(is_musl)
     });
-    let mut lacks = Lacks::default();
+    let mut lacks = MissingNeeds::default();
     let result = lacks.find(&mut search, &found, is_sound);
     lacks.report(&search, &found, report);
     result
 }
 
-/// What is lacking, and where.
+/// What is missing, and where.
 #[derive(Default)]
-struct Lacks {
-    /// By key: the lack, and the first program that it keeps from starting.
-    of_programs: BTreeMap<(ObjectNo, Name, Option<Name>), (Lack, ObjectNo)>,
-    /// What libraries lack by themselves.
-    of_libraries: BTreeMap<(ObjectNo, Name, Option<Name>), Lack>,
-    /// What is there in some process, of what is not everywhere.
+struct MissingNeeds {
+    /// By key: what is missing, and the first program that does not start because of it.
+    of_programs: BTreeMap<(ObjectNo, Name, Option<Name>), (MissingNeed, ObjectNo)>,
+    /// What libraries miss when they are loaded alone.
+    of_libraries: BTreeMap<(ObjectNo, Name, Option<Name>), MissingNeed>,
+    /// What some process has, although others miss it.
     had: HashSet<(ObjectNo, Name, Option<Name>)>,
 }
 
-impl Lacks {
+impl MissingNeeds {
     fn find(
         &mut self,
         search: &mut Search,
         found: &Collected,
-        is_sound: fn(&Plain, InstanceNo) -> bool,
+        is_sound: fn(&PlainObjects, InstanceNo) -> bool,
     ) -> Result<(), Stop> {
         let mut programs = Vec::new();
         for program in &found.programs {
@@ -147,10 +141,10 @@ impl Lacks {
             libraries.push(instance(search, *object)?);
         }
         let roots: Vec<InstanceNo> = programs.iter().map(|(instance, _)| *instance).collect();
-        let plain = Plain::of(search, &[roots, libraries.clone()].concat())?;
+        let plain = PlainObjects::of(search, &[roots, libraries.clone()].concat())?;
         for (root, program) in programs {
             let interp = match program.interp {
-                Interp::Loader(interp) => Some(interp),
+                Interpreter::Loader(interp) => Some(interp),
                 _ => None,
             };
             let usual = search.loader(root).map(|loader| loader.instance);
@@ -178,9 +172,9 @@ impl Lacks {
         Ok(())
     }
 
-    /// Takes down what the suspects of a process do not lack in it.
-    fn remember(&mut self, search: &Search, plain: &Plain, process: &Process) {
-        let lacks: HashSet<_> = process.lacks.iter().map(Lack::key).collect();
+    /// Records what the suspects of a process do find in it.
+    fn remember(&mut self, search: &Search, plain: &PlainObjects, process: &Process) {
+        let lacks: HashSet<_> = process.lacks.iter().map(MissingNeed::key).collect();
         for (object, instance) in &process.members {
             if !plain.is_suspect_itself(*instance) {
                 continue;
@@ -193,7 +187,7 @@ impl Lacks {
                 .chain(wants)
                 .map(|(name, version)| (*object, name, version));
             self.had.extend(keys.filter(|key| {
-                // A version of a library that is not there at all is not had either.
+                // If a library is missing, so is each version of it.
                 !lacks.contains(key) && !lacks.contains(&(key.0, key.1, None))
             }));
         }
@@ -203,7 +197,7 @@ impl Lacks {
         for (lack, program) in self.of_programs.values() {
             report.lack(search, lack, Some(*program));
         }
-        let neighbours = report::Neighbours::of(search, found);
+        let neighbours = report::PrivateLibraries::of(search, found);
         for (key, lack) in &self.of_libraries {
             if !self.had.contains(key) && !neighbours.have(search, lack) {
                 report.lack(search, lack, None);

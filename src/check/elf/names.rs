@@ -7,8 +7,9 @@ use crate::tree::view::ViewError;
 /// The number of a name: a soname, a version, or the last part of a path.
 pub(super) type Name = u32;
 
-/// The most steps taken: looking at a need, at a directory, at a byte of a new name. A system of 2,400 ELF files takes half a million; files made
-/// to need each other's hundred thousand libraries would take forever.
+/// The most steps taken: looking at a need, at a directory, at a byte of a new name. A system of
+/// 2,400 ELF files takes half a million; files made to need each other's hundred thousand libraries
+/// would take forever.
 const STEPS_LIMIT: u64 = 10_000_000;
 
 /// Why a check ends early.

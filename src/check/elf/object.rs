@@ -15,9 +15,9 @@ pub(super) struct Abi {
     pub(super) flags: Option<u32>,
 }
 
-/// What the loader makes of a file that it comes across while it searches.
+/// How the loader treats a file that it finds while it searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(super) enum LoadResult {
     /// It loads it.
     Loads,
     /// It goes on searching.
@@ -26,7 +26,8 @@ pub(super) enum Fit {
     Fails,
 }
 
-/// ARM objects made before objects were marked with a float ABI, which the loader takes for either.
+/// ARM objects from before objects were marked with a float ABI; the loader takes them for either
+/// ABI.
 const ARM_UNMARKED: Option<u32> = Some(3);
 
 impl Abi {
@@ -142,7 +143,7 @@ impl Object {
         })
     }
 
-    /// Says whether it has a version. Of one without versions the loader does not ask any.
+    /// Says whether it has a version. An object without versions satisfies every request.
     pub(super) fn offers(&self, version: Name) -> bool {
         self.defines.is_empty() || self.defines.binary_search(&version).is_ok()
     }

@@ -1,9 +1,9 @@
-//! Which objects load well in every process that loads no other one of their names: most, and those need no process
-//! of their own to be looked at.
+//! Which objects load correctly in every process that loads no other object of the same name. Most
+//! do, and need not be looked at in a process of their own.
 //!
-//! An object is plain if all that it needs is found without inherited paths, has the versions, goes by names that mean the
-//! same file throughout the image, and is plain itself. What a plain program loads is then what each of its objects
-//! would load alone, and there is nothing to find out by loading it.
+//! An object is plain if all that it needs is found without inherited paths, has the versions, goes
+//! by names that mean the same file throughout the image, and is plain itself. What a plain program
+//! loads is then what each of its objects would load alone, so loading it would find nothing.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,16 @@ use super::search::Search;
 
 /// What is known of the instances reached.
 #[derive(Debug, Default)]
-pub(super) struct Plain {
+pub(super) struct PlainObjects {
     /// Those that are not plain by themselves.
     suspects: Vec<bool>,
-    /// Those that load one that is not.
+    /// Those that load one that is not plain.
     tainted: Vec<bool>,
     /// What each name means in each ABI; `None` if not the same everywhere.
     meanings: HashMap<(usize, Name), Option<InstanceNo>>,
 }
 
-impl Plain {
+impl PlainObjects {
     /// Follows all that `roots` need.
     pub(super) fn of(search: &mut Search, roots: &[InstanceNo]) -> Result<Self, Stop> {
         let mut plain = Self::default();
@@ -90,7 +90,7 @@ impl Plain {
         }
         let object = search.image.object(instance);
         let abi = object.abi;
-        // By its own name others of its process may mean something else.
+        // Other objects of the process may mean something else by its name.
         let mut names: Vec<Name> = object.soname.into_iter().collect();
         let mut provided: HashMap<Name, InstanceNo> = HashMap::new();
         for (name, target) in object.needed.iter().zip(&links.targets) {
@@ -128,7 +128,7 @@ impl Plain {
         Ok(false)
     }
 
-    /// Says whether nothing can be wrong with a process that starts with this instance.
+    /// Says whether a process that starts with this instance cannot fail.
     pub(super) fn is_plain(&self, instance: InstanceNo) -> bool {
         !self.tainted.get(instance).copied().unwrap_or(true)
     }

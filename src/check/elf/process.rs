@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use super::image::{Dir, Hit, InstanceNo, ObjectNo};
+use super::image::{Dir, InstanceNo, ObjectNo, SearchHit};
 use super::names::{Name, Stop};
 use super::search::Search;
 
@@ -12,7 +12,7 @@ const INHERITED_LIMIT: usize = 1024;
 
 /// Something that an object does not find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Lack {
+pub(super) enum MissingNeed {
     /// A library.
     Library {
         /// Who needs it.
@@ -33,14 +33,14 @@ pub(super) enum Lack {
     },
 }
 
-impl Lack {
+impl MissingNeed {
     pub(super) fn object(&self) -> ObjectNo {
         match self {
             Self::Library { object, .. } | Self::Version { object, .. } => *object,
         }
     }
 
-    /// What it is told by: what has the wrong version may differ.
+    /// What identifies it. The provider does not: it may differ from process to process.
     pub(super) fn key(&self) -> (ObjectNo, Name, Option<Name>) {
         match *self {
             Self::Library { object, name } => (object, name, None),
@@ -54,12 +54,12 @@ impl Lack {
     }
 }
 
-/// What became of one process.
+/// The result of loading one process.
 pub(super) struct Process {
     /// What was loaded.
     pub(super) members: Vec<(ObjectNo, InstanceNo)>,
     /// What was not found, in order.
-    pub(super) lacks: Vec<Lack>,
+    pub(super) lacks: Vec<MissingNeed>,
 }
 
 /// An object of the process.
@@ -111,21 +111,22 @@ pub(super) fn start(
         for (index, target) in links.targets.iter().enumerate() {
             search.image.budget.charge(1)?;
             let name = search.image.objects[object].needed[index];
-            // What one object lacks another one may have a path to; the loader itself gives up at the first.
+            // A name that was not found is searched for again: this object may have a path to it.
+            // The loader itself would have given up.
             if names.get(&name).is_some_and(Option::is_some) {
                 continue;
             }
             let mut found = target.found;
             if target.inherits && !inherited.is_empty() {
                 match search.image.first_of(&inherited, name, abi)? {
-                    Hit::Nothing => {}
-                    Hit::Fatal => found = None,
-                    Hit::Found(other) => found = Some(other),
+                    SearchHit::Nothing => {}
+                    SearchHit::Fatal => found = None,
+                    SearchHit::Found(other) => found = Some(other),
                 }
             }
             names.insert(name, found);
             let Some(found) = found else {
-                lacks.push(Lack::Library { object, name });
+                lacks.push(MissingNeed::Library { object, name });
                 continue;
             };
             if loaded.insert(search.image.instances[found].object) {
@@ -166,19 +167,19 @@ fn passed_on(own: &Rc<[Dir]>, inherited: &Rc<[Dir]>) -> Rc<[Dir]> {
         .collect()
 }
 
-/// Looks for the versions that an object needs in what its process has under the names of their files
-/// (`_dl_check_map_versions` in elf/dl-version.c).
+/// Looks for the versions that an object needs in what its process has under the names of their
+/// files (`_dl_check_map_versions` in elf/dl-version.c).
 fn versions(
     search: &mut Search,
     object: ObjectNo,
     names: &HashMap<Name, Option<InstanceNo>>,
-    lacks: &mut Vec<Lack>,
+    lacks: &mut Vec<MissingNeed>,
 ) -> Result<(), Stop> {
     for index in 0..search.image.objects[object].wants.len() {
         search.image.budget.charge(1)?;
         let (file, version) = search.image.objects[object].wants[index];
         let provider = match names.get(&file) {
-            // The library as such is what lacks.
+            // The library itself is missing, which is another problem.
             Some(None) => continue,
             Some(Some(instance)) => {
                 let provider = search.image.instances[*instance].object;
@@ -189,7 +190,7 @@ fn versions(
             }
             None => None,
         };
-        lacks.push(Lack::Version {
+        lacks.push(MissingNeed::Version {
             object,
             file,
             version,

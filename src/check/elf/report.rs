@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::collect::{Collected, Program};
 use super::image::{Image, ObjectNo};
-use super::loaders::Interp;
+use super::loaders::Interpreter;
 use super::names::Name;
-use super::process::Lack;
+use super::process::MissingNeed;
 use super::search::Search;
 use crate::check::{FindingId, FindingKind, Problem, Subject, Weight};
 use crate::path::RelPath;
@@ -53,9 +53,9 @@ impl Report {
     pub(super) fn interp(&mut self, image: &Image, program: &Program) {
         let object = &image.objects[program.object];
         let what = match program.interp {
-            Interp::Loader(_) => return,
-            Interp::Missing => "does not exist",
-            Interp::Unfit => "is no loader for it",
+            Interpreter::Loader(_) => return,
+            Interpreter::Missing => "does not exist",
+            Interpreter::Unfit => "is not a loader for it",
         };
         let path = rel(&object.path);
         let interp = line(object.interp.as_deref().unwrap_or_default());
@@ -67,24 +67,24 @@ impl Report {
         );
     }
 
-    pub(super) fn lack(&mut self, search: &Search, lack: &Lack, program: Option<ObjectNo>) {
+    pub(super) fn lack(&mut self, search: &Search, lack: &MissingNeed, program: Option<ObjectNo>) {
         let image = &search.image;
         let path = rel(&image.objects[lack.object()].path);
         let text = |name: Name| String::from_utf8_lossy(image.names.text(name)).into_owned();
         let place = word(&path.to_string());
         let (id, mut reason) = match *lack {
-            Lack::Library { name, .. } => {
+            MissingNeed::Library { name, .. } => {
                 let name = text(name);
                 let what = match name.contains('/') {
                     true => "which cannot be loaded from there",
-                    false => "which no directory that the loader searches has",
+                    false => "which is in no directory that the loader searches",
                 };
                 (
                     FindingKind::Elf.at(format_args!("needed:{place}:{}", word(&name))),
                     format!("'{path}' needs '{}', {what}", line(&name)),
                 )
             }
-            Lack::Version {
+            MissingNeed::Version {
                 file,
                 version,
                 provider,
@@ -96,7 +96,7 @@ impl Report {
                         let provider = rel(&image.objects[provider].path);
                         format!("which '{provider}' does not define")
                     }
-                    None => "which nothing that it needs loads".to_owned(),
+                    None => "which none of its libraries provides".to_owned(),
                 };
                 (
                     FindingKind::Elf.at(format_args!(
@@ -123,7 +123,7 @@ impl Report {
         self.add(
             FindingKind::Elf.at("unchecked"),
             RelPath::root(),
-            "the ELF files of the tree need each other in more ways than can be followed"
+            "the ELF files of the tree need each other in more ways than this check follows"
                 .to_owned(),
             "look for files made to need each other without end",
         );
@@ -157,13 +157,13 @@ fn escaped(text: &str, is_unwanted: impl Fn(char) -> bool) -> String {
 }
 
 /// Libraries of private directories, by their names.
-pub(super) struct Neighbours {
+pub(super) struct PrivateLibraries {
     by_name: HashMap<Vec<u8>, Vec<ObjectNo>>,
     /// Directories that loaders search for any program, and those above them.
     public: BTreeSet<Vec<u8>>,
 }
 
-impl Neighbours {
+impl PrivateLibraries {
     pub(super) fn of(search: &Search, found: &Collected) -> Self {
         let mut by_name: HashMap<Vec<u8>, Vec<ObjectNo>> = HashMap::new();
         for number in &found.libraries {
@@ -185,9 +185,10 @@ impl Neighbours {
         Self { by_name, public }
     }
 
-    /// Says whether a library that is lacking is private to a directory that also holds the one that needs it.
-    pub(super) fn have(&self, search: &Search, lack: &Lack) -> bool {
-        let Lack::Library { object, name } = *lack else {
+    /// Says whether a library that is lacking is private to a directory that also holds the one
+    /// that needs it.
+    pub(super) fn have(&self, search: &Search, lack: &MissingNeed) -> bool {
+        let MissingNeed::Library { object, name } = *lack else {
             return false;
         };
         let objects = &search.image.objects;

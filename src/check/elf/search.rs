@@ -1,10 +1,10 @@
-//! Where a loader looks for what an object needs (man 8 ld.so; `_dl_map_new_object` in elf/dl-load.c).
+//! Where a loader looks for what an object needs (man 8 ld.so; `_dl_map_new_object` in
+//! elf/dl-load.c).
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::Library;
-use super::image::{Dir, Hit, Image, InstanceNo, ObjectNo};
+use super::image::{Dir, Image, InstanceNo, ObjectNo, SearchHit};
 use super::loaders::Loader;
 use super::names::{Name, Stop};
 use super::tokens::Tokens;
@@ -13,9 +13,22 @@ use crate::tree::view::{parent, resolve};
 /// The most directories taken from one path list: more would be searched for each of its needs.
 const DIRS_LIMIT: usize = 1024;
 
-/// What one need of an instance leads to.
+/// One line of the loader's cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Library {
+    /// The name that programs need.
+    pub soname: Vec<u8>,
+    /// Where the loader finds it: an absolute path.
+    pub path: Vec<u8>,
+    /// Which ABI it is for; see [`ElfFacts::cache_flags`](crate::elf::ElfFacts::cache_flags).
+    pub flags: u32,
+    /// The `glibc-hwcaps` subdirectory that it is in, such as `x86-64-v3`.
+    pub hwcaps: Option<Vec<u8>>,
+}
+
+/// Where one needed name of an instance leads.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Target {
+pub(super) struct NeedTarget {
     /// What is found, unless an inherited `DT_RPATH` has it.
     pub(super) found: Option<InstanceNo>,
     /// Whether an inherited `DT_RPATH` is asked first.
@@ -26,7 +39,7 @@ pub(super) struct Target {
 #[derive(Debug)]
 pub(super) struct Links {
     /// One for each of the object's needs.
-    pub(super) targets: Vec<Target>,
+    pub(super) targets: Vec<NeedTarget>,
     /// The directories of its own `DT_RPATH`, which what it loads inherits.
     pub(super) rpath: Rc<[Dir]>,
 }
@@ -39,7 +52,7 @@ pub(super) struct Search<'a> {
     cache: HashMap<&'a [u8], Vec<&'a Library>>,
     has_hwcaps: bool,
     links: HashMap<InstanceNo, Rc<Links>>,
-    shared: HashMap<(usize, Name, bool), Hit>,
+    shared: HashMap<(usize, Name, bool), SearchHit>,
     copies: HashMap<(usize, Name), Rc<[ObjectNo]>>,
 }
 
@@ -89,25 +102,25 @@ impl<'a> Search<'a> {
                 true => (self.by_path(instance, name)?, false),
                 false => {
                     let own = self.image.first_of(&rpath, name, abi)?;
-                    (own, own == Hit::Nothing && !has_runpath)
+                    (own, own == SearchHit::Nothing && !has_runpath)
                 }
             };
             let mut hit = own;
-            if hit == Hit::Nothing && !slashed {
+            if hit == SearchHit::Nothing && !slashed {
                 hit = self.image.first_of(&runpath, name, abi)?;
             }
-            if hit == Hit::Nothing && !slashed {
+            if hit == SearchHit::Nothing && !slashed {
                 hit = self.in_system(abi, name, nodeflib)?;
             }
             // The loader itself is there before anything is searched for.
             if let Some(loader) = self.loaders.get(abi).and_then(Option::as_ref)
                 && loader.soname == Some(name)
             {
-                (hit, inherits) = (Hit::Found(loader.instance), false);
+                (hit, inherits) = (SearchHit::Found(loader.instance), false);
             }
-            targets.push(Target {
+            targets.push(NeedTarget {
                 found: match hit {
-                    Hit::Found(found) => Some(found),
+                    SearchHit::Found(found) => Some(found),
                     _ => None,
                 },
                 inherits,
@@ -131,7 +144,8 @@ impl<'a> Search<'a> {
         tokens.expand(text)
     }
 
-    /// The existing directories of a path list. Relative ones are left out: they depend on who starts the program where.
+    /// The existing directories of a path list. Relative ones are left out: they depend on who
+    /// starts the program where.
     fn path_list(&mut self, instance: InstanceNo, list: Option<&str>) -> Result<Rc<[Dir]>, Stop> {
         let mut dirs: Vec<Dir> = Vec::new();
         for text in list.unwrap_or_default().split(':') {
@@ -150,11 +164,11 @@ impl<'a> Search<'a> {
         Ok(dirs.into())
     }
 
-    fn by_path(&mut self, instance: InstanceNo, name: Name) -> Result<Hit, Stop> {
+    fn by_path(&mut self, instance: InstanceNo, name: Name) -> Result<SearchHit, Stop> {
         let abi = self.image.object(instance).abi;
         match self.expand(instance, self.image.names.text(name)) {
             Some(path) if path.starts_with(b"/") => self.image.find_at(&path, abi),
-            _ => Ok(Hit::Nothing),
+            _ => Ok(SearchHit::Nothing),
         }
     }
 
@@ -164,12 +178,12 @@ impl<'a> Search<'a> {
         abi: usize,
         name: Name,
         nodeflib: bool,
-    ) -> Result<Hit, Stop> {
+    ) -> Result<SearchHit, Stop> {
         if let Some(hit) = self.shared.get(&(abi, name, nodeflib)) {
             return Ok(*hit);
         }
         let Some(loader) = self.loaders.get(abi).and_then(Option::as_ref) else {
-            return Ok(Hit::Nothing);
+            return Ok(SearchHit::Nothing);
         };
         let system_dirs = loader.system_dirs.clone();
         let is_default = |path: &[u8]| {
@@ -185,9 +199,9 @@ impl<'a> Search<'a> {
             .filter(|path| !nodeflib || !is_default(path));
         let mut hit = match path {
             Some(path) => self.image.find_at(path, abi)?,
-            None => Hit::Nothing,
+            None => SearchHit::Nothing,
         };
-        if hit == Hit::Nothing && !nodeflib {
+        if hit == SearchHit::Nothing && !nodeflib {
             let mut dirs = Vec::new();
             for path in system_dirs.iter() {
                 dirs.extend(self.image.dir(path)?);
@@ -198,7 +212,8 @@ impl<'a> Search<'a> {
         Ok(hit)
     }
 
-    /// The lines of the cache that a loader of the ABI looks at, the exact ones first (elf/dl-cache.c).
+    /// The lines of the cache that a loader of the ABI looks at, the exact ones first
+    /// (elf/dl-cache.c).
     fn cached(
         &self,
         abi: usize,
@@ -230,7 +245,8 @@ impl<'a> Search<'a> {
             .collect()
     }
 
-    /// The copies of a library for better processors, which the loader of such a machine takes instead of `object`.
+    /// The copies of a library for newer processors, which the loader of such a machine takes
+    /// instead of `object`.
     pub(super) fn copies(
         &mut self,
         object: ObjectNo,
@@ -241,7 +257,7 @@ impl<'a> Search<'a> {
             return Ok(Rc::new([]));
         }
         match self.in_system(abi, soname, false)? {
-            Hit::Found(found) if self.image.instances[found].object == object => {}
+            SearchHit::Found(found) if self.image.instances[found].object == object => {}
             _ => return Ok(Rc::new([])),
         }
         if let Some(copies) = self.copies.get(&(abi, soname)) {
@@ -249,7 +265,7 @@ impl<'a> Search<'a> {
         }
         let mut copies = Vec::new();
         for library in self.cached(abi, soname, &|library| library.hwcaps.is_some()) {
-            if let Hit::Found(found) = self.image.find_at(&library.path, abi)? {
+            if let SearchHit::Found(found) = self.image.find_at(&library.path, abi)? {
                 copies.push(self.image.instances[found].object);
             }
         }
@@ -276,13 +292,18 @@ impl<'a> Search<'a> {
 
 impl Image<'_> {
     /// What a loader of an ABI finds as `name` in a list of directories.
-    pub(super) fn first_of(&mut self, dirs: &[Dir], name: Name, abi: usize) -> Result<Hit, Stop> {
+    pub(super) fn first_of(
+        &mut self,
+        dirs: &[Dir],
+        name: Name,
+        abi: usize,
+    ) -> Result<SearchHit, Stop> {
         for dir in dirs {
             let hit = self.find_in(*dir, name, abi)?;
-            if hit != Hit::Nothing {
+            if hit != SearchHit::Nothing {
                 return Ok(hit);
             }
         }
-        Ok(Hit::Nothing)
+        Ok(SearchHit::Nothing)
     }
 }

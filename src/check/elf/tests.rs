@@ -214,7 +214,7 @@ fn a_sound_image_has_no_problems_and_each_library_taken_out_makes_some() {
     let problems = without(&at("libb.so.1")).problems();
     assert_eq!(
         problems[1].reason,
-        "'/usr/lib/x86_64-linux-gnu/liba.so.1' needs 'libb.so.1', which no directory that the loader searches has, \
+        "'/usr/lib/x86_64-linux-gnu/liba.so.1' needs 'libb.so.1', which is in no directory that the loader searches, \
          so '/usr/bin/app' does not start"
     );
 }

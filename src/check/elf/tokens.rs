@@ -11,7 +11,8 @@ pub(super) struct Tokens<'a> {
 }
 
 impl Tokens<'_> {
-    /// Expands the tokens of one path as `_dl_dst_substitute` (elf/dl-load.c) does; `None` drops the path.
+    /// Expands the tokens of one path as `_dl_dst_substitute` (elf/dl-load.c) does; `None` drops
+    /// the path.
     pub(super) fn expand(&self, text: &[u8]) -> Option<Vec<u8>> {
         const LONGEST: usize = 4095;
         let mut expanded = Vec::new();
@@ -55,8 +56,8 @@ fn token_length(text: &[u8], name: &[u8]) -> Option<usize> {
     ends.then_some(name.len())
 }
 
-/// Reads the default directories that a loader has built in: its one run of strings that begin and end with a slash
-/// (`system_dirs` in elf/dl-load.c), in the order in which it searches them.
+/// Reads the default directories that a loader has built in: its one run of strings that begin and
+/// end with a slash (`system_dirs` in elf/dl-load.c), in the order in which it searches them.
 pub(super) fn system_dirs(loader: &[u8]) -> Vec<Vec<u8>> {
     let mut best: Vec<Vec<u8>> = Vec::new();
     let mut run: Vec<Vec<u8>> = Vec::new();

@@ -4,18 +4,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::look;
+use super::lookup;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::RelPath;
 use crate::tree::Tree;
 
-/// What stands in a place for any name, and for the version.
+/// Components of a place that match any name, and the version.
 const ANY: &str = "*";
 const VERSION: &str = "<version>";
 
-/// Which files of a place are told.
+/// Which files of a place are reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Granule {
+enum Granularity {
     /// Each file whose name ends so: what scripts need beside it comes from the same package.
     Ending(&'static str),
     /// The first file of each name in it.
@@ -23,32 +23,36 @@ enum Granule {
 }
 
 /// A program with the places that only one version of it looks at.
-struct Loader {
+struct ModuleLoader {
     kind: FindingKind,
     weight: Weight,
-    /// Directories as components, with what is told of them.
-    places: &'static [(&'static [&'static str], Granule)],
-    /// Says whether the version is there, or that cannot be told; the last argument is what `*` stood for.
+    /// Directories as components, with the files to report in them.
+    places: &'static [(&'static [&'static str], Granularity)],
+    /// Says whether the tree has the version, or may have it; the last argument is what `*` stood
+    /// for.
     is_there: fn(&Programs<'_>, &str, &str) -> bool,
 }
 
-const LIBRARY: Granule = Granule::Ending(".so");
+const LIBRARY: Granularity = Granularity::Ending(".so");
 
-const LOADERS: [Loader; 4] = [
-    Loader {
+const LOADERS: [ModuleLoader; 4] = [
+    ModuleLoader {
         kind: FindingKind::Perl,
         weight: Weight::Grave,
         places: &[
             (&["usr", "lib", ANY, "perl5", VERSION], LIBRARY),
             (
                 &["usr", "local", "lib", ANY, "perl", VERSION],
-                Granule::Name,
+                Granularity::Name,
             ),
-            (&["usr", "local", "share", "perl", VERSION], Granule::Name),
+            (
+                &["usr", "local", "share", "perl", VERSION],
+                Granularity::Name,
+            ),
         ],
         is_there: has_perl,
     },
-    Loader {
+    ModuleLoader {
         kind: FindingKind::Ruby,
         weight: Weight::Grave,
         places: &[
@@ -62,29 +66,32 @@ const LOADERS: [Loader; 4] = [
             ),
             (
                 &["usr", "lib", "ruby", "vendor_ruby", VERSION],
-                Granule::Name,
+                Granularity::Name,
             ),
             (
                 &["usr", "share", "rubygems-integration", VERSION],
-                Granule::Name,
+                Granularity::Name,
             ),
         ],
         is_there: has_ruby,
     },
-    Loader {
+    ModuleLoader {
         kind: FindingKind::Php,
         weight: Weight::Grave,
         places: &[(&["usr", "lib", "php", VERSION], LIBRARY)],
         is_there: has_php,
     },
-    Loader {
+    ModuleLoader {
         kind: FindingKind::Kernel,
         weight: Weight::Minor,
         places: &[
-            (&["usr", "lib", "modules", VERSION, "extra"], Granule::Name),
+            (
+                &["usr", "lib", "modules", VERSION, "extra"],
+                Granularity::Name,
+            ),
             (
                 &["usr", "lib", "modules", VERSION, "updates"],
-                Granule::Name,
+                Granularity::Name,
             ),
         ],
         is_there: has_kernel,
@@ -104,21 +111,21 @@ const PHP: [(&str, &str); 9] = [
     ("20250925", "8.5"),
 ];
 
-/// Finds modules for a version of their program that the tree does not have: `perl:PATH:abi`, `ruby:PATH:abi`,
-/// `php:PATH:abi`, and `kernel:PATH:abi`, which is [`Minor`](Weight::Minor).
+/// Finds modules for a version of their program that the tree does not have: `perl:PATH:abi`,
+/// `ruby:PATH:abi`, `php:PATH:abi`, and `kernel:PATH:abi`, which is [`Minor`](Weight::Minor).
 ///
-/// A program whose version cannot be told has all versions.
+/// A program of unknown version counts as having all versions.
 pub fn abi(tree: &Tree) -> Vec<Problem> {
     let programs = Programs::of(tree);
     let mut known: BTreeMap<(&str, &str, &str), bool> = BTreeMap::new();
     let mut problems: BTreeMap<_, Problem> = BTreeMap::new();
-    // Those below /var belong to the machine, and the others lie below /usr.
+    // Modules below /var belong to the machine; all others lie below /usr.
     for (path, _) in tree.below(b"usr").filter(|(_, inode)| !inode.is_dir()) {
         for loader in &LOADERS {
             let Some(found) = loader
                 .places
                 .iter()
-                .find_map(|(place, granule)| matching(path, place, *granule))
+                .find_map(|(place, granularity)| matching(path, place, *granularity))
             else {
                 continue;
             };
@@ -135,7 +142,7 @@ pub fn abi(tree: &Tree) -> Vec<Problem> {
                     other: None,
                     weight: loader.weight,
                     reason: format!("'{}' is for {} {version}, which this tree does not have", found.what, loader.kind.word()),
-                    hint: "rebuild the layer of the module on today's lower layers, or add the version that it is for".to_owned(),
+                    hint: "rebuild the layer of the module on today's lower layers, or add the version that it was made for".to_owned(),
                 });
             }
         }
@@ -144,14 +151,18 @@ pub fn abi(tree: &Tree) -> Vec<Problem> {
 }
 
 /// A file in one of the places.
-struct Found<'a> {
+struct ModuleMatch<'a> {
     version: &'a str,
     any: &'a str,
     what: RelPath,
 }
 
-fn matching<'a>(path: &'a RelPath, place: &[&str], granule: Granule) -> Option<Found<'a>> {
-    if let Granule::Ending(end) = granule
+fn matching<'a>(
+    path: &'a RelPath,
+    place: &[&str],
+    granularity: Granularity,
+) -> Option<ModuleMatch<'a>> {
+    if let Granularity::Ending(end) = granularity
         && !path.as_bytes().ends_with(end.as_bytes())
     {
         return None;
@@ -170,14 +181,14 @@ fn matching<'a>(path: &'a RelPath, place: &[&str], granule: Granule) -> Option<F
         }
         at = end + 1;
     }
-    let end = match granule {
-        Granule::Ending(_) => bytes.len(),
-        Granule::Name => {
+    let end = match granularity {
+        Granularity::Ending(_) => bytes.len(),
+        Granularity::Name => {
             let slash = bytes[at..].iter().position(|byte| *byte == b'/');
             slash.map_or(bytes.len(), |slash| at + slash)
         }
     };
-    Some(Found {
+    Some(ModuleMatch {
         version,
         any,
         what: RelPath::new(&bytes[..end]).ok()?,
@@ -224,11 +235,11 @@ impl<'a> Programs<'a> {
     }
 
     fn exists(&self, path: &str) -> bool {
-        let end = look::walk(self.tree, b"", path.as_bytes());
-        matches!(end, look::Walk::Found(..))
+        let end = lookup::walk(self.tree, b"", path.as_bytes());
+        matches!(end, lookup::Lookup::Found(..))
     }
 
-    /// Says whether there is a program of this name and version, or one that does not say which version it is.
+    /// Says whether there is a program of this name and version, or one of unknown version.
     fn has(&self, name: &'static str, wanted: &str) -> bool {
         let first = self.versions.range((name, String::new())..).next();
         let says = first.is_some_and(|(known, _)| *known == name);
@@ -264,7 +275,8 @@ fn has_php(programs: &Programs<'_>, api: &str, _: &str) -> bool {
             ];
             places.iter().any(|place| programs.exists(place))
         }
-        // `/usr/lib/php/8.4` holds settings, and other dates are of versions to come, which any PHP may be.
+        // `/usr/lib/php/8.4` holds settings, and other dates are of versions to come, which any PHP
+        // may be.
         None => api.len() != 8 || programs.has_php,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::look::{self, Walk};
+use super::lookup::{self, Lookup};
 use super::unit_file;
 use crate::layout::accounts::{GROUP, PASSWD};
 use crate::tree::Tree;
@@ -16,7 +16,7 @@ const SYSUSERS: [&[u8]; 3] = [
 ];
 const USERDB: [&[u8]; 3] = [b"etc/userdb", b"usr/local/lib/userdb", b"usr/lib/userdb"];
 
-/// Names of an image that exist, or will once it has been booted.
+/// Names that exist in an image, or will exist after its first boot.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     users: BTreeSet<Vec<u8>>,
@@ -64,7 +64,8 @@ impl Accounts {
         self.groups.insert(name.to_vec());
     }
 
-    /// Takes the names of sysusers.d(5): a user has a group of its name, a membership makes what it names.
+    /// Takes the names of sysusers.d(5): a user has a group of its name, a membership makes what it
+    /// names.
     fn add_sysusers(&mut self, bytes: &[u8]) {
         for line in String::from_utf8_lossy(bytes).lines() {
             let Some(words) = unit_file::words(line) else {
@@ -116,8 +117,8 @@ pub(super) fn contents(
     view: &dyn ImageView,
     path: &[u8],
 ) -> Result<Vec<u8>, ViewError> {
-    match look::walk(tree, b"", path) {
-        Walk::Found(at, inode) if inode.object().is_some() => view.read(&at),
+    match lookup::walk(tree, b"", path) {
+        Lookup::Found(at, inode) if inode.object().is_some() => view.read(&at),
         _ => Ok(Vec::new()),
     }
 }

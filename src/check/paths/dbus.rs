@@ -1,8 +1,9 @@
 //! Services that D-Bus starts by itself.
 
-use super::accounts::Accounts;
-use super::unit_file;
-use super::units::{Problems, settings_at};
+use super::accounts::{Accounts, contents};
+use super::unit_file::{self, Setting};
+use super::unit_problems::UnitProblems;
+use crate::path::RelPath;
 use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
 
@@ -12,15 +13,15 @@ const DIRS: [&[u8]; 2] = [
     b"usr/share/dbus-1/services",
 ];
 
-/// Programs that say that D-Bus is not to start the service.
+/// A service with one of these programs is never started by D-Bus.
 const NEVER: [&str; 2] = ["/bin/false", "/usr/bin/false"];
 
-/// Finds services whose program or user is not there, unless systemd is to start them.
+/// Finds services whose program or user is missing. Services that systemd starts are left out.
 pub(super) fn services(
     tree: &Tree,
     view: &dyn ImageView,
     accounts: &Accounts,
-    problems: &mut Problems,
+    problems: &mut UnitProblems,
 ) -> Result<(), ViewError> {
     for dir in DIRS {
         for (path, inode) in tree.below(dir) {
@@ -51,4 +52,14 @@ pub(super) fn services(
         }
     }
     Ok(())
+}
+
+/// Returns the settings of a file of D-Bus; nothing for what cannot be read as one.
+fn settings_at(
+    tree: &Tree,
+    view: &dyn ImageView,
+    path: &RelPath,
+) -> Result<Vec<Setting>, ViewError> {
+    let bytes = contents(tree, view, path.as_bytes())?;
+    Ok(unit_file::parse(&bytes).unwrap_or_default())
 }

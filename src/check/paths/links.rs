@@ -1,6 +1,6 @@
 //! Symlinks that lead nowhere in a composed tree, or in circles.
 
-use super::look::{self, Walk, comes_from_factory, is_of_machine, is_volatile, passes, within};
+use super::lookup::{self, Lookup, comes_from_factory, is_of_machine, is_volatile, passes, within};
 use super::unit_names::UnitNames;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
@@ -26,7 +26,7 @@ const PAPER: [&[u8]; 16] = [
     b"usr/local/man",
 ];
 
-/// Components that say the same wherever they stand.
+/// The same, as components anywhere in a path.
 const PAPER_NAMES: [&[u8]; 8] = [
     b"demo",
     b"demos",
@@ -38,19 +38,20 @@ const PAPER_NAMES: [&[u8]; 8] = [
     b"licenses",
 ];
 
-/// Settings that Debian's packages link to before anybody has made them: none of their programs needs them.
+/// Settings that Debian's packages link to before anybody has made them: none of their programs
+/// needs them.
 const SETTINGS: [&[u8]; 3] = [b"etc/default/keyboard", b"etc/locale.conf", b"etc/modules"];
 
 /// Finds the symlinks that dangle: `link:PATH`.
 ///
-/// What only a running system has is no target to miss, nor is content that is copied to `/var` at the first switch. Other
-/// targets that a machine or its users may make, and links between manual pages and the like, are
-/// [`Minor`](Weight::Minor).
+/// A target that only a running system has is not missing, nor is content that is copied to `/var`
+/// at the first switch. Other targets that a machine or its users may make, and links between
+/// manual pages and the like, are [`Minor`](Weight::Minor).
 pub fn links(tree: &Tree) -> Vec<Problem> {
     let units = UnitNames::of(tree);
     let has_systemd = matches!(
-        look::walk(tree, b"", b"usr/lib/systemd/systemd"),
-        Walk::Found(..)
+        lookup::walk(tree, b"", b"usr/lib/systemd/systemd"),
+        Lookup::Found(..)
     );
     let mut problems = Vec::new();
     for (path, inode) in tree.iter() {
@@ -61,11 +62,11 @@ pub fn links(tree: &Tree) -> Vec<Problem> {
         if is_volatile(bytes) {
             continue;
         }
-        // From the link itself, which counts among the links that are followed.
-        let (end, circles) = match look::walk(tree, b"", bytes) {
-            Walk::Found(..) => continue,
-            Walk::Lost(end) => (end, false),
-            Walk::Loop(end) => (end, true),
+        // The walk starts at the link itself, which counts as one of the links followed.
+        let (end, circles) = match lookup::walk(tree, b"", bytes) {
+            Lookup::Found(..) => continue,
+            Lookup::Lost(end) => (end, false),
+            Lookup::Loop(end) => (end, true),
         };
         if !circles && (is_volatile(&end) || comes_from_factory(tree, &end)) {
             continue;
@@ -85,7 +86,7 @@ pub fn links(tree: &Tree) -> Vec<Problem> {
 fn problem(path: &RelPath, target: &[u8], end: &[u8], circles: bool, harmless: bool) -> Problem {
     let (target, end) = (escape(target), escape(end));
     let reason = if circles {
-        format!("the link '{path}' leads to '{target}', and on in circles")
+        format!("the link '{path}' leads to '{target}', and from there in a circle")
     } else if target.trim_start_matches('/') == end {
         format!("the link '{path}' leads to '{target}', which does not exist")
     } else {
@@ -103,7 +104,7 @@ fn problem(path: &RelPath, target: &[u8], end: &[u8], circles: bool, harmless: b
         },
         reason,
         hint:
-            "rebuild the layer of the link on today's lower layers, or add what brings its target"
+            "rebuild the layer of the link on today's lower layers, or add the package of its target"
                 .to_owned(),
     }
 }
@@ -112,16 +113,17 @@ fn is_paper(path: &[u8]) -> bool {
     PAPER.iter().any(|dir| within(path, dir)) || passes(path, &PAPER_NAMES)
 }
 
-/// Says whether a link is about kernels that may not be installed: their sources, and names for the newest one's initrd.
+/// Says whether a link is about kernels that may not be installed: their sources, and names for the
+/// newest one's initrd.
 fn is_kernel_side(path: &[u8]) -> bool {
-    let name = look::name(path);
+    let name = lookup::name(path);
     let in_modules =
         path.starts_with(b"usr/lib/modules/") && [&b"build"[..], b"source"].contains(&name);
-    let at_root = matches!(look::parent(path), b"" | b"boot");
+    let at_root = matches!(lookup::parent(path), b"" | b"boot");
     in_modules || at_root && (name.starts_with(b"initrd.img") || name.ends_with(b".old"))
 }
 
-/// Says whether this is a link of a runlevel, which systemd does not look at.
+/// Says whether this is a link of a runlevel, which systemd ignores.
 fn is_runlevel_link(path: &[u8]) -> bool {
     path.strip_prefix(b"etc/rc")
         .is_some_and(|rest| rest.get(1..4) == Some(b".d/"))

@@ -1,13 +1,15 @@
-//! Checks of single paths of a composed tree: what a file names has to be there, in the form that it was made for.
+//! Checks of single paths of a composed tree: what a file names has to exist, in the version that
+//! it was made for.
 //!
-//! Each check looks at one tree alone. What was wrong already when a layer was built is told apart by id afterwards, so
-//! that what is always so does no harm, while a break that is not said would be the worst that can happen.
+//! Each check looks at one tree alone, and reports freely: problems that a layer had when it was
+//! built are recognised by id afterwards and do no harm, while a break that nobody reports would be
+//! the worst outcome.
 
 mod abi;
 mod accounts;
 mod dbus;
 mod links;
-mod look;
+mod lookup;
 mod php;
 mod python;
 mod scripts;
@@ -15,6 +17,7 @@ mod shadow;
 mod triggers;
 mod unit_file;
 mod unit_names;
+mod unit_problems;
 mod units;
 
 #[cfg(test)]
@@ -35,8 +38,8 @@ use crate::tree::view::{ImageView, ViewError};
 
 /// Runs all checks of paths and returns their problems, sorted by id.
 ///
-/// `view` has to look at `tree`: it gives the contents of the files that the tree lists. Fails only when a file that the
-/// tree lists cannot be read.
+/// `view` has to look at `tree`: it gives the contents of the files that the tree lists. Fails only
+/// when a file that the tree lists cannot be read.
 pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
     let mut problems = links(tree);
     problems.extend(scripts(tree, view)?);

@@ -1,7 +1,9 @@
-//! PHP's modules: what is enabled for one way of running PHP is enabled for all that are installed.
+//! PHP's modules: a module that is enabled for one SAPI has to be enabled for all that are
+//! installed.
 //!
-//! `phpenmod` links a module into `etc/php/VERSION/SAPI/conf.d` for the SAPIs that are there when its package is
-//! installed: two layers of which one brings a SAPI and the other a module leave the link out.
+//! `phpenmod` links a module into `etc/php/VERSION/SAPI/conf.d` for the SAPIs that are there when
+//! its package is installed. If one layer brings a SAPI and another one a module, nobody makes the
+//! link.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +14,8 @@ use crate::tree::Tree;
 /// The links of one version, by SAPI.
 type Sapis<'a> = BTreeMap<&'a [u8], BTreeSet<&'a [u8]>>;
 
-/// Finds modules that are enabled for one SAPI of a version and not for another: `php:PATH:enabled`, by the path of the link
-/// that is missing.
+/// Finds modules that are enabled for one SAPI of a version and not for another:
+/// `php:PATH:enabled`, by the path of the link that is missing.
 pub fn php(tree: &Tree) -> Vec<Problem> {
     let mut enabled: BTreeMap<&[u8], Sapis<'_>> = BTreeMap::new();
     for (path, inode) in tree.below(b"etc/php") {
@@ -33,7 +35,7 @@ pub fn php(tree: &Tree) -> Vec<Problem> {
             for name in all.difference(links) {
                 let place =
                     |sapi| RelPath::new(&[b"etc/php", version, sapi, b"conf.d", *name].join(&b'/'));
-                // It is about the layer that brings the module.
+                // The layer that brings the module is to blame.
                 let other = sapis.iter().find(|(_, links)| links.contains(name));
                 let (Ok(path), Some(Ok(there))) = (place(sapi), other.map(|(sapi, _)| place(sapi)))
                 else {
@@ -42,7 +44,7 @@ pub fn php(tree: &Tree) -> Vec<Problem> {
                 problems.push(Problem {
                     id: FindingKind::Php.at(format_args!("{path}:enabled")),
                     reason: format!(
-                        "'{}' is enabled for another way of running PHP {}, and not for '{}'",
+                        "'{}' is enabled for another SAPI of PHP {}, and not for '{}'",
                         escape(name),
                         escape(version),
                         escape(sapi)
@@ -51,7 +53,8 @@ pub fn php(tree: &Tree) -> Vec<Problem> {
                     package: None,
                     other: None,
                     weight: Weight::Grave,
-                    hint: "build the layer of the module on the one that brings this way of running PHP".to_owned(),
+                    hint: "build the layer of the module on the layer that brings this SAPI"
+                        .to_owned(),
                 });
             }
         }

@@ -1,11 +1,12 @@
-//! What was made for one minor version of Python, and whether the tree has an interpreter that takes it.
+//! Modules for one minor version of Python, and whether the tree has an interpreter for them.
 //!
-//! Extension modules and byte code say their version in their names (PEP 3147, PEP 3149); `lib/python3.N` is looked at by
-//! that version alone. Debian's `/usr/lib/python3/dist-packages` serves the default interpreter.
+//! Extension modules and byte code say their version in their names (PEP 3147, PEP 3149);
+//! `lib/python3.N` is looked at by that version alone. Debian's `/usr/lib/python3/dist-packages`
+//! serves the default interpreter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::look::{self, Walk};
+use super::lookup::{self, Lookup};
 use super::unit_file;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
@@ -24,11 +25,13 @@ struct Variants<'a> {
 /// Files of one directory by the names that `import` knows.
 type Modules<'a> = BTreeMap<(&'a [u8], &'a [u8]), Variants<'a>>;
 
-/// Finds modules that no interpreter of the tree can load: `python:DIR/MODULE:abi` for an extension module,
-/// `python:DIR/NAME:path` and `python:DIR:path` for what lies where only a missing version looks, and
-/// `python:DIR:bytecode`, which is [`Minor`](Weight::Minor), for a package with byte code of missing versions only.
+/// Finds modules that no interpreter of the tree can load: `python:DIR/MODULE:abi` for an extension
+/// module, `python:DIR/NAME:path` and `python:DIR:path` for what lies where only a missing version
+/// looks, and `python:DIR:bytecode`, which is [`Minor`](Weight::Minor), for a package with byte
+/// code of missing versions only.
 ///
-/// Below `/usr` and `/usr/local`, which layers share, each name is a problem of its own; elsewhere each directory is.
+/// Below `/usr` and `/usr/local`, which layers share, each name is a problem of its own; elsewhere
+/// each directory is.
 pub fn python(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
     let mut extensions = Modules::new();
     let mut bytecode = Modules::new();
@@ -36,25 +39,25 @@ pub fn python(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErr
     let mut embedded = BTreeSet::new();
     for (path, inode) in tree.iter() {
         let bytes = path.as_bytes();
-        let name = look::name(bytes);
+        let name = lookup::name(bytes);
         if inode.is_dir() {
             if let b"dist-packages" | b"site-packages" = name
-                && let Some(home) = Home::of(bytes)
+                && let Some(home) = ModuleHome::of(bytes)
             {
                 versioned.insert(path, home);
             }
         } else if let Some((module, minor)) = extension(name) {
-            add(&mut extensions, look::parent(bytes), module, minor, path);
+            add(&mut extensions, lookup::parent(bytes), module, minor, path);
         } else if let Some((module, minor)) = compiled(name) {
-            let cache = look::parent(bytes);
-            if look::name(cache) == b"__pycache__" {
-                add(&mut bytecode, look::parent(cache), module, minor, path);
+            let cache = lookup::parent(bytes);
+            if lookup::name(cache) == b"__pycache__" {
+                add(&mut bytecode, lookup::parent(cache), module, minor, path);
             }
         } else if let Some(minor) = library(name) {
             embedded.insert(minor);
         }
     }
-    let mut pythons = Pythons::of(tree, view, embedded);
+    let mut pythons = Interpreters::of(tree, view, embedded);
     let mut problems = Vec::new();
     for (path, home) in versioned {
         if !pythons.serve(&home)? {
@@ -91,7 +94,8 @@ fn add<'a>(
     variants.minors.insert(minor);
 }
 
-/// Reads `NAME.cpython-311-x86_64-linux-gnu.so`; builds for debugging or without the global lock are no variants of it.
+/// Reads `NAME.cpython-311-x86_64-linux-gnu.so`; builds for debugging or without the global lock
+/// are no variants of it.
 fn extension(name: &[u8]) -> Option<(&[u8], u32)> {
     tagged(name.strip_suffix(b".so")?, b'-')
 }
@@ -133,24 +137,24 @@ fn number(digits: &[u8]) -> Option<u32> {
 
 /// Where a version's own modules lie: `PREFIX/lib/python3.N`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Home<'a> {
+struct ModuleHome<'a> {
     prefix: &'a [u8],
     minor: u32,
 }
 
-impl<'a> Home<'a> {
+impl<'a> ModuleHome<'a> {
     /// Returns the innermost one that `path` lies in.
     fn of(path: &'a [u8]) -> Option<Self> {
         let mut at = path;
         while !at.is_empty() {
-            if let Some(minor) = versioned(look::name(at))
-                && let lib = look::parent(at)
-                && let b"lib" | b"lib64" = look::name(lib)
+            if let Some(minor) = versioned(lookup::name(at))
+                && let lib = lookup::parent(at)
+                && let b"lib" | b"lib64" = lookup::name(lib)
             {
-                let prefix = look::parent(lib);
+                let prefix = lookup::parent(lib);
                 return Some(Self { prefix, minor });
             }
-            at = look::parent(at);
+            at = lookup::parent(at);
         }
         None
     }
@@ -161,7 +165,7 @@ impl<'a> Home<'a> {
 }
 
 /// The interpreters of a tree.
-struct Pythons<'a> {
+struct Interpreters<'a> {
     tree: &'a Tree,
     view: &'a dyn ImageView,
     minors: BTreeSet<u32>,
@@ -170,16 +174,16 @@ struct Pythons<'a> {
     served: BTreeMap<(Vec<u8>, u32), bool>,
 }
 
-impl<'a> Pythons<'a> {
+impl<'a> Interpreters<'a> {
     fn of(tree: &'a Tree, view: &'a dyn ImageView, embedded: BTreeSet<u32>) -> Self {
         let mut minors = embedded;
         for dir in [&b"usr/bin"[..], b"usr/local/bin", b"bin"] {
             minors.extend(programs(tree, dir).filter_map(|(name, target)| {
-                versioned(look::name(&target)).or_else(|| versioned(name))
+                versioned(lookup::name(&target)).or_else(|| versioned(name))
             }));
         }
-        let default = match look::walk(tree, b"", b"usr/bin/python3") {
-            Walk::Found(at, _) => versioned(look::name(&at)),
+        let default = match lookup::walk(tree, b"", b"usr/bin/python3") {
+            Lookup::Found(at, _) => versioned(lookup::name(&at)),
             _ => None,
         };
         Self {
@@ -196,7 +200,7 @@ impl<'a> Pythons<'a> {
     }
 
     /// Says whether an interpreter of that version looks into its home.
-    fn serve(&mut self, home: &Home<'_>) -> Result<bool, ViewError> {
+    fn serve(&mut self, home: &ModuleHome<'_>) -> Result<bool, ViewError> {
         if home.is_shared() {
             return Ok(self.minors.contains(&home.minor));
         }
@@ -209,8 +213,9 @@ impl<'a> Pythons<'a> {
         Ok(serves)
     }
 
-    /// Asks the interpreters of a prefix of its own: a virtual environment, or a Python that an application brings.
-    fn serve_prefix(&self, home: &Home<'_>) -> Result<bool, ViewError> {
+    /// Asks the interpreters of a prefix of its own: a virtual environment, or a Python that an
+    /// application brings.
+    fn serve_prefix(&self, home: &ModuleHome<'_>) -> Result<bool, ViewError> {
         let mut any = false;
         // No listing of the directory: one look for each name, however many homes there are.
         for name in [
@@ -218,28 +223,29 @@ impl<'a> Pythons<'a> {
             "python".to_owned(),
             format!("python3.{}", home.minor),
         ] {
-            let path = look::join(&look::join(home.prefix, b"bin"), name.as_bytes());
-            let Ok(target) = look::program(self.tree, &path) else {
+            let path = lookup::join(&lookup::join(home.prefix, b"bin"), name.as_bytes());
+            let Ok(target) = lookup::program(self.tree, &path) else {
                 continue;
             };
             any = true;
-            // A copy is called 'python3' and does not say what it is.
-            let minor = versioned(look::name(&target)).or_else(|| versioned(name.as_bytes()));
+            // A copy is called 'python3', which does not tell its version.
+            let minor = versioned(lookup::name(&target)).or_else(|| versioned(name.as_bytes()));
             if minor.is_none_or(|minor| minor == home.minor) {
                 return Ok(minor.is_some() || self.is_version_of_environment(home)?);
             }
         }
         let is_environment = self
             .tree
-            .get(&look::join(home.prefix, b"pyvenv.cfg"))
+            .get(&lookup::join(home.prefix, b"pyvenv.cfg"))
             .is_some();
         // Else a program embeds the interpreter.
         Ok(!any && !is_environment && self.minors.contains(&home.minor))
     }
 
-    /// Says whether a `pyvenv.cfg` names the version of the home; without one, nothing says that it is another.
-    fn is_version_of_environment(&self, home: &Home<'_>) -> Result<bool, ViewError> {
-        let path = look::join(home.prefix, b"pyvenv.cfg");
+    /// Says whether a `pyvenv.cfg` names the version of the home; without one, nothing says that it
+    /// is another.
+    fn is_version_of_environment(&self, home: &ModuleHome<'_>) -> Result<bool, ViewError> {
+        let path = lookup::join(home.prefix, b"pyvenv.cfg");
         if self.tree.get(&path).and_then(Inode::object).is_none() {
             return Ok(true);
         }
@@ -253,11 +259,11 @@ impl<'a> Pythons<'a> {
 
     /// Says whether an interpreter that looks into `dir` takes one of these versions.
     fn load(&mut self, dir: &[u8], minors: &BTreeSet<u32>) -> Result<bool, ViewError> {
-        if let Some(home) = Home::of(dir) {
-            // Where none looks, that is what is said.
+        if let Some(home) = ModuleHome::of(dir) {
+            // If no interpreter looks there, that is the problem to report.
             return Ok(minors.contains(&home.minor) || !self.serve(&home)?);
         }
-        let of_default = look::within(dir, b"usr/lib/python3");
+        let of_default = lookup::within(dir, b"usr/lib/python3");
         Ok(match self.default {
             Some(default) if of_default => minors.contains(&default),
             _ => !minors.is_disjoint(&self.minors),
@@ -265,9 +271,10 @@ impl<'a> Pythons<'a> {
     }
 }
 
-/// Iterates over the interpreters in a directory that can be started: their names and what these lead to.
+/// Iterates over the interpreters in a directory that can be started: their names and what these
+/// lead to.
 fn programs<'a>(tree: &'a Tree, dir: &[u8]) -> impl Iterator<Item = (&'a [u8], Vec<u8>)> {
-    let prefix = look::join(dir, b"python");
+    let prefix = lookup::join(dir, b"python");
     let skip = prefix.len() - b"python".len();
     tree.below(dir).filter_map(move |(path, _)| {
         let name = &path.as_bytes()[skip..];
@@ -275,16 +282,17 @@ fn programs<'a>(tree: &'a Tree, dir: &[u8]) -> impl Iterator<Item = (&'a [u8], V
         if !path.as_bytes().starts_with(&prefix) || !is_python {
             return None;
         }
-        Some((name, look::program(tree, path.as_bytes()).ok()?))
+        Some((name, lookup::program(tree, path.as_bytes()).ok()?))
     })
 }
 
-/// Returns the package that a directory belongs to: the name below `dist-packages`, itself elsewhere.
+/// Returns the package that a directory belongs to: the name below `dist-packages`, itself
+/// elsewhere.
 fn package_of(dir: &[u8]) -> &[u8] {
     let mut at = dir;
     while !at.is_empty() {
-        let above = look::parent(at);
-        if let b"dist-packages" | b"site-packages" = look::name(above) {
+        let above = lookup::parent(at);
+        if let b"dist-packages" | b"site-packages" = lookup::name(above) {
             return at;
         }
         at = above;
@@ -295,7 +303,7 @@ fn package_of(dir: &[u8]) -> &[u8] {
 /// An extension module for the stable interface, or without a version in its name.
 fn has_plain_variant(tree: &Tree, dir: &[u8], module: &[u8]) -> bool {
     [&b".abi3.so"[..], b".so"].iter().any(|end| {
-        tree.get(&look::join(dir, &[module, end].concat()))
+        tree.get(&lookup::join(dir, &[module, end].concat()))
             .is_some()
     })
 }
@@ -313,7 +321,7 @@ fn unloadable(dir: &[u8], module: &[u8], variants: &Variants<'_>) -> Problem {
         other: None,
         weight: Weight::Grave,
         reason: format!(
-            "the module '{}' is compiled for Python {} only, which does not read it in this tree",
+            "the module '{}' is compiled only for Python {}, which does not load it in this tree",
             variants.first,
             list(&variants.minors)
         ),
@@ -330,20 +338,20 @@ fn stale_bytecode(dir: &[u8], variants: &Variants<'_>) -> Problem {
         other: None,
         weight: Weight::Minor,
         reason: format!(
-            "the byte code of '/{dir}' is for Python {}, which does not read it in this tree: modules load more slowly",
+            "the byte code of '/{dir}' is for Python {}, which does not load it in this tree: modules load more slowly",
             list(&variants.minors)
         ),
         hint: HINT.to_owned(),
     }
 }
 
-/// Says what of a directory is no longer found.
-fn vanished(tree: &Tree, dir: &RelPath, home: &Home<'_>, problems: &mut Vec<Problem>) {
+/// Reports what is no longer found in a directory.
+fn vanished(tree: &Tree, dir: &RelPath, home: &ModuleHome<'_>, problems: &mut Vec<Problem>) {
     let mut last: &[u8] = b"";
     for (path, inode) in tree.below(dir.as_bytes()) {
         let rest = &path.as_bytes()[dir.as_bytes().len() + 1..];
         let top = rest.split(|byte| *byte == b'/').next().unwrap_or(rest);
-        // A directory counts by the first file in it, whose layer is the one to name.
+        // The first file of a directory stands for it: its layer is the one to name.
         if inode.is_dir() || top == last || is_beside(top) {
             continue;
         }
@@ -360,7 +368,7 @@ fn vanished(tree: &Tree, dir: &RelPath, home: &Home<'_>, problems: &mut Vec<Prob
             other: None,
             weight: Weight::Grave,
             reason: format!(
-                "only Python 3.{} looks for '{place}', and there is none for it",
+                "only Python 3.{} looks for '{place}', and this tree does not have it",
                 home.minor
             ),
             hint: HINT.to_owned(),
@@ -371,7 +379,7 @@ fn vanished(tree: &Tree, dir: &RelPath, home: &Home<'_>, problems: &mut Vec<Prob
     }
 }
 
-/// Says whether a name among modules is none itself.
+/// Says whether a name among modules is not a module.
 fn is_beside(name: &[u8]) -> bool {
     name == b"__pycache__"
         || name.ends_with(b".dist-info")

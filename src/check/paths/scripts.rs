@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::look::{self, NoProgram, passes, within};
+use super::lookup::{self, ProgramError, passes, within};
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 use crate::tree::view::{FileFacts, ImageView, Script, ViewError};
@@ -18,14 +18,14 @@ const PATH: [&str; 6] = [
     "/bin",
 ];
 
-/// So many scripts may be each other's interpreters, as in Linux.
+/// The most scripts that may be each other's interpreters, as in Linux.
 const MAX_SCRIPTS: usize = 5;
 
 /// Places whose scripts are there to be read.
 const PAPER: [&[u8]; 3] = [b"usr/share/doc", b"usr/src", b"usr/include"];
 
-/// Components that say the same wherever they stand; `info` below the package database are maintainer scripts, which an
-/// image has run already.
+/// Components that say the same wherever they stand; `info` below the package database are
+/// maintainer scripts, which an image has run already.
 const PAPER_NAMES: [&[u8]; 8] = [
     b"contrib",
     b"demo",
@@ -39,8 +39,9 @@ const PAPER_NAMES: [&[u8]; 8] = [
 
 /// Finds executable scripts that the kernel cannot start: `script:PATH`.
 ///
-/// The interpreter has to be an executable file, and the program that `/usr/bin/env` is asked for has to be in Debian's
-/// default PATH. Scripts among documentation, examples and tests are [`Minor`](Weight::Minor).
+/// The interpreter has to be an executable file, and the program that `/usr/bin/env` is asked for
+/// has to be in Debian's default PATH. Scripts among documentation, examples and tests are
+/// [`Minor`](Weight::Minor).
 pub fn scripts(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
     let mut known = BTreeMap::new();
     let mut problems = Vec::new();
@@ -64,7 +65,8 @@ pub fn scripts(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewEr
     Ok(problems)
 }
 
-/// Says what is wrong with a script's first line, or with that of a script which is its interpreter, and so on.
+/// Says what is wrong with a script's first line, or with that of a script which is its
+/// interpreter, and so on.
 fn fault_in_chain(
     tree: &Tree,
     view: &dyn ImageView,
@@ -75,7 +77,7 @@ fn fault_in_chain(
         if let Some(fault) = fault(tree, &script.interpreter, &script.argument) {
             return Ok(Some(asked + &fault));
         }
-        let Ok(found) = look::program(tree, &script.interpreter) else {
+        let Ok(found) = lookup::program(tree, &script.interpreter) else {
             return Ok(None);
         };
         // What comes as factory content has another place in the tree.
@@ -90,7 +92,8 @@ fn fault_in_chain(
         script = next;
     }
     Ok(Some(
-        "asks for a script as interpreter, which asks for another one, and so on in circles or too often".to_owned(),
+        "asks for an interpreter that is itself a script, and so on in a circle or too often"
+            .to_owned(),
     ))
 }
 
@@ -98,19 +101,21 @@ fn fault_in_chain(
 fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
     let shown = escape(interpreter);
     if interpreter.is_empty() {
-        return Some("asks for an interpreter by a longer path than the kernel reads".to_owned());
+        return Some(
+            "asks for an interpreter whose path is longer than the kernel reads".to_owned(),
+        );
     }
     if !interpreter.starts_with(b"/") {
         return Some(format!(
-            "asks for the interpreter '{shown}', which is no absolute path"
+            "asks for the interpreter '{shown}', which is not an absolute path"
         ));
     }
-    let found = match look::program(tree, interpreter) {
+    let found = match lookup::program(tree, interpreter) {
         Ok(found) => found,
         Err(none) => {
             return Some(match interpreter.strip_suffix(b"\r") {
                 Some(plain) => format!(
-                    "asks for the interpreter '{}' with a carriage return at its end: the line ends as in DOS",
+                    "asks for the interpreter '{}' with a carriage return at its end: the file has DOS line endings",
                     escape(plain)
                 ),
                 None => format!(
@@ -120,31 +125,30 @@ fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
             });
         }
     };
-    // Multi-call binaries are asked by the name of the link, so the name in the script counts, too.
-    if look::name(interpreter) != b"env" && look::name(&found) != b"env" {
+    // A multi-call binary goes by the name of its link, so the name in the script counts, too.
+    if lookup::name(interpreter) != b"env" && lookup::name(&found) != b"env" {
         return None;
     }
     if argument.is_empty() {
         return Some(
-            "asks env for no program, so that env starts the script again, and so on for ever"
-                .to_owned(),
+            "asks env for no program, so that env starts the script again, forever".to_owned(),
         );
     }
     let wanted = wanted_of_env(argument)?;
     let none = if wanted.starts_with(b"/") {
-        look::program(tree, wanted).err()?
+        lookup::program(tree, wanted).err()?
     } else if wanted.contains(&b'/') {
         return None;
     } else {
-        look::search(tree, &PATH, wanted).err()?
+        lookup::search(tree, &PATH, wanted).err()?
     };
     let shown = escape(wanted);
     Some(match none {
-        NoProgram::Missing(_) if wanted.ends_with(b"\r") => format!(
-            "asks env for '{}' with a carriage return at its end: the line ends as in DOS",
+        ProgramError::Missing(_) if wanted.ends_with(b"\r") => format!(
+            "asks env for '{}' with a carriage return at its end: the file has DOS line endings",
             escape(&wanted[..wanted.len() - 1])
         ),
-        NoProgram::Missing(_) if !wanted.starts_with(b"/") => {
+        ProgramError::Missing(_) if !wanted.starts_with(b"/") => {
             format!("asks env for '{shown}', which is not in the default PATH")
         }
         none => format!("asks env for '{shown}', which {}", none.reason()),
@@ -154,7 +158,8 @@ fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
 /// Returns the program that env(1) starts with this one argument; `None` where that cannot be told.
 fn wanted_of_env(argument: &[u8]) -> Option<&[u8]> {
     if !argument.starts_with(b"-") {
-        // The whole of it is one argument: a name with blanks in it, or else a variable for nothing.
+        // The whole of it is one argument: a name with blanks in it, or else a variable for
+        // nothing.
         return Some(argument).filter(|name| !name.is_empty() && !name.contains(&b'='));
     }
     let line = split_string(argument)?;
@@ -269,8 +274,8 @@ mod tests {
             Some("'python3' with a carriage return"),
         );
         check("#!/usr/bin/env -S python3\r\n", None);
-        check("#!/bin/env", Some("for ever"));
-        check("#!python3", Some("no absolute path"));
+        check("#!/bin/env", Some("forever"));
+        check("#!python3", Some("not an absolute path"));
         check("#!/usr/bin/env ruby", Some("asks env for 'ruby'"));
         check("#!/usr/bin/env python3 -u", Some("'python3\\x20-u'"));
         check("#!/usr/bin/env -S ruby -w", Some("asks env for 'ruby'"));

@@ -1,4 +1,5 @@
-//! Libraries of packages that the loader does not take, for another file of the same soname comes first.
+//! Libraries of packages that the loader never takes, because another file of the same soname comes
+//! first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,9 +23,10 @@ pub type OwnerOf<'a> = dyn Fn(&[u8]) -> Option<(String, String)> + 'a;
 /// Finds libraries of no package that hide one of a package: `shadow:library:PATH:VERSION`,
 /// [`Minor`](Weight::Minor).
 ///
-/// Such a copy keeps its faults when the package's library is patched: each version of that is a problem of its own. `entries` are all lines of the cache in its
-/// order; `owner` gives package and version of the file at an absolute path as the cache has it, links followed as it
-/// sees fit. A line of a `glibc-hwcaps` directory hides others only on some machines, and is told all the same.
+/// Such a copy keeps its faults when the package's library is patched: each version of that is a
+/// problem of its own. `entries` are all lines of the cache in its order; `owner` gives package and
+/// version of the file at an absolute path as the cache has it, links followed as it sees fit. A
+/// line of a `glibc-hwcaps` directory hides others only on some machines, and is told all the same.
 pub fn libraries<'a>(
     entries: impl IntoIterator<Item = CachedLibrary<'a>>,
     owner: &OwnerOf<'_>,
@@ -58,12 +60,14 @@ pub fn libraries<'a>(
 pub fn replaced(path: &RelPath, package: &str, version: &str) -> Problem {
     Problem {
         id: FindingKind::Shadow.at(format_args!("file:{path}:{version}")),
-        reason: format!("'{path}' is the layer's own, and hides that of {package} {version}"),
+        reason: format!(
+            "'{path}' belongs to the layer itself and hides the file of {package} {version}"
+        ),
         subject: Subject::Path(path.clone()),
         package: Some(package.to_owned()),
         other: None,
         weight: Weight::Minor,
-        hint: format!("remove the copy, so that programs get what {package} brings"),
+        hint: format!("remove the copy, so that programs use the file of {package}"),
     }
 }
 
@@ -85,7 +89,7 @@ fn problem(
         other: None,
         weight: Weight::Minor,
         hint: format!(
-            "remove the copy, so that programs get the library of {package}, or rebuild its layer"
+            "remove the copy, so that programs use the library of {package}, or rebuild its layer"
         ),
     })
 }

@@ -1,7 +1,7 @@
-//! dpkg's file triggers: which packages want to be told of which paths, and which of these a layer has.
+//! dpkg's file triggers: which packages wait for which paths, and which of these paths a layer has.
 //!
-//! A package of a lower layer that gains such an interest after an upper layer was built has never been told of that
-//! layer's files.
+//! If a package of a lower layer gains such an interest after an upper layer was built, its trigger
+//! has never seen that layer's files.
 
 use std::collections::BTreeMap;
 
@@ -86,7 +86,8 @@ pub fn touched<'a>(
     hit.into_iter().map(|index| &interests[index]).collect()
 }
 
-/// Returns where a path lies once `/usr` has been merged: interests are written as packages named their files then.
+/// Returns where a path lies once `/usr` has been merged: interests are written as packages named
+/// their files then.
 fn merged(path: &[u8]) -> Vec<u8> {
     let first = path.split(|byte| *byte == b'/').next().unwrap_or(path);
     if MERGED.contains(&first) {

@@ -1,7 +1,8 @@
 //! Reads unit files, and files of the same shape, as far as the checks need them.
 //!
-//! The grammar is that of systemd.syntax(7), and of `src/shared/conf-parser.c` and `src/basic/extract-word.c` of systemd
-//! where the page is silent. What systemd would warn of and skip is skipped.
+//! The grammar is that of systemd.syntax(7), and of `src/shared/conf-parser.c` and
+//! `src/basic/extract-word.c` of systemd where the page is silent. What systemd warns about and
+//! skips is skipped here, too.
 
 /// One assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +76,8 @@ fn take_line(line: &str, section: &mut String, settings: &mut Vec<Setting>) {
     }
 }
 
-/// Splits a value into words; `None` says that a quote is not closed, for which systemd ignores the whole of it.
+/// Splits a value into words; `None` if a quote is not closed, for then systemd ignores the whole
+/// value.
 pub(super) fn words(value: &str) -> Option<Vec<Word>> {
     let mut words = Vec::new();
     let mut word: Option<Word> = None;
@@ -108,7 +110,7 @@ pub(super) fn words(value: &str) -> Option<Vec<Word>> {
     Some(words)
 }
 
-/// Reads what follows a backslash, as in C; what is no escape stays as it is.
+/// Reads what follows a backslash, as in C; anything but an escape stays as it is.
 fn unescape(chars: &mut std::str::Chars<'_>, out: &mut String) {
     let before = chars.clone();
     let Some(c) = chars.next() else {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::look::{self, Walk};
+use super::lookup::{self, Lookup};
 use crate::path::RelPath;
 use crate::tree::{Node, Tree};
 
@@ -15,7 +15,7 @@ pub(super) enum Scope {
     User,
 }
 
-/// Where units lie, the directory first that goes before the others (systemd.unit(5)).
+/// Where units lie, in order of precedence (systemd.unit(5)).
 const DIRS: [(Scope, &[u8]); 10] = [
     (Scope::System, b"etc/systemd/system"),
     (Scope::System, b"usr/local/lib/systemd/system"),
@@ -30,7 +30,8 @@ const DIRS: [(Scope, &[u8]); 10] = [
     (Scope::User, b"lib/systemd/user"),
 ];
 
-/// The files that make units, by their names below the unit directories: `a.service`, `a.service.d/b.conf`.
+/// The files that make units, by their names below the unit directories: `a.service`,
+/// `a.service.d/b.conf`.
 #[derive(Debug, Default)]
 pub(super) struct UnitNames<'a> {
     files: BTreeMap<(Scope, &'a [u8]), &'a RelPath>,
@@ -38,7 +39,7 @@ pub(super) struct UnitNames<'a> {
 }
 
 impl<'a> UnitNames<'a> {
-    /// Collects the units of a tree; links that dangle make none.
+    /// Collects the units of a tree; dangling links do not count.
     pub(super) fn of(tree: &'a Tree) -> Self {
         let mut files = BTreeMap::new();
         for (scope, dir) in DIRS {
@@ -48,8 +49,8 @@ impl<'a> UnitNames<'a> {
                     continue;
                 }
                 if let Node::Symlink { target } = &inode.node {
-                    let end = look::walk(tree, look::parent(path.as_bytes()), target);
-                    let exists = matches!(end, Walk::Found(..)) || **target == *b"/dev/null";
+                    let end = lookup::walk(tree, lookup::parent(path.as_bytes()), target);
+                    let exists = matches!(end, Lookup::Found(..)) || **target == *b"/dev/null";
                     if !exists {
                         continue;
                     }
@@ -64,7 +65,8 @@ impl<'a> UnitNames<'a> {
         }
     }
 
-    /// Iterates over the files that systemd takes: scope, name of the unit, whether it is a drop-in, path.
+    /// Iterates over the files that systemd takes: scope, name of the unit, whether it is a
+    /// drop-in, path.
     pub(super) fn files(&self) -> impl Iterator<Item = (Scope, &'a [u8], bool, &'a RelPath)> {
         self.files.iter().filter_map(|((scope, rest), path)| {
             let mut parts = rest.split(|byte| *byte == b'/');
@@ -79,7 +81,8 @@ impl<'a> UnitNames<'a> {
         })
     }
 
-    /// Says whether there is a unit of this name: a file, a template, a script that systemd makes a service of.
+    /// Says whether there is a unit of this name: a file, a template, a script that systemd makes a
+    /// service of.
     pub(super) fn has(&self, scope: Scope, name: &[u8]) -> bool {
         if self.files.contains_key(&(scope, name)) {
             return true;
@@ -95,17 +98,17 @@ impl<'a> UnitNames<'a> {
                 && script().is_some_and(|name| self.init_scripts.binary_search(&name).is_ok())
     }
 
-    /// Says whether `path` is a link of `*.wants` or `*.requires` whose unit exists, if not where the link says: the link's
-    /// name counts.
+    /// Says whether `path` is a link of `*.wants` or `*.requires` whose unit exists, if not where
+    /// the link says: the link's name counts.
     pub(super) fn is_served_elsewhere(&self, path: &[u8]) -> bool {
-        let dir = look::parent(path);
+        let dir = lookup::parent(path);
         if !dir.ends_with(b".wants") && !dir.ends_with(b".requires") {
             return false;
         }
-        let above = look::parent(dir);
+        let above = lookup::parent(dir);
         DIRS.iter()
             .find(|(_, dir)| *dir == above)
-            .is_some_and(|(scope, _)| self.has(*scope, look::name(path)))
+            .is_some_and(|(scope, _)| self.has(*scope, lookup::name(path)))
     }
 }
 

@@ -2,24 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::accounts::{Accounts, contents};
-use super::look;
+use super::accounts::Accounts;
 use super::unit_file::{self, Setting};
 use super::unit_names::{Scope, UnitNames};
-use crate::check::{FindingId, FindingKind, Problem, Subject, Weight};
+use super::unit_problems::UnitProblems;
+use crate::check::{Problem, Weight};
 use crate::path::{RelPath, escape};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
-
-/// Where systemd looks for a program without a path (`DEFAULT_PATH` of its build).
-pub(super) const PATH: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
 
 /// The types of units that are files; the others exist by name alone.
 const TYPES: [&str; 10] = [
@@ -65,21 +55,21 @@ struct UnitFile<'a> {
 
 /// What all files of one unit say together.
 #[derive(Default)]
-struct Whole {
+struct UnitSummary {
     /// Files without which the unit is skipped in silence.
     conditions: BTreeSet<String>,
     /// Those of which one suffices (`|`).
     alternatives: BTreeSet<String>,
     dynamic_user: bool,
-    /// Lists that a drop-in starts anew.
+    /// Lists that a drop-in clears.
     resets: BTreeSet<String>,
 }
 
-/// Finds units and services of D-Bus that cannot start: `unit:PATH:EXECUTABLE`, `unit:PATH:requires:UNIT`,
-/// `unit:PATH:user:NAME` and `unit:PATH:group:NAME`.
+/// Finds units and services of D-Bus that cannot start: `unit:PATH:EXECUTABLE`,
+/// `unit:PATH:requires:UNIT`, `unit:PATH:user:NAME` and `unit:PATH:group:NAME`.
 ///
-/// Each is said of the file that names what is missing. A file that another one of its name overrides is not looked at,
-/// nor is a program that a condition of its unit asks for.
+/// The problem belongs to the file that names what is missing. Files that another file of the same
+/// name overrides are skipped, and so are programs that a condition of the unit asks for.
 pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
     let names = UnitNames::of(tree);
     let accounts = Accounts::of(tree, view)?;
@@ -104,24 +94,27 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
             });
         }
     }
-    let mut wholes: BTreeMap<(Scope, &[u8]), Whole> = BTreeMap::new();
+    let mut summaries: BTreeMap<(Scope, &[u8]), UnitSummary> = BTreeMap::new();
     for file in &files {
-        wholes.entry((file.scope, file.unit)).or_default().add(file);
+        summaries
+            .entry((file.scope, file.unit))
+            .or_default()
+            .add(file);
     }
-    let mut problems = Problems::default();
+    let mut problems = UnitProblems::default();
     for file in &files {
-        let whole = &wholes[&(file.scope, file.unit)];
-        programs(tree, file, whole, &mut problems);
+        let summary = &summaries[&(file.scope, file.unit)];
+        programs(tree, file, summary, &mut problems);
         requirements(file, &names, &mut problems);
-        if file.scope == Scope::System && !whole.dynamic_user {
+        if file.scope == Scope::System && !summary.dynamic_user {
             owners(file, &accounts, &mut problems);
         }
     }
     super::dbus::services(tree, view, &accounts, &mut problems)?;
-    Ok(problems.0.into_values().collect())
+    Ok(problems.into_sorted())
 }
 
-impl Whole {
+impl UnitSummary {
     fn add(&mut self, file: &UnitFile<'_>) {
         for Setting { key, value, .. } in &file.settings {
             match key.as_str() {
@@ -154,99 +147,13 @@ impl Whole {
     }
 }
 
-/// Problems by id, of equal ones the one that weighs most.
-#[derive(Default)]
-pub(super) struct Problems(BTreeMap<FindingId, Problem>);
-
-impl Problems {
-    /// Adds what is missing for the file at `path`; `what` ends the id.
-    pub(super) fn add(
-        &mut self,
-        path: &RelPath,
-        what: &str,
-        weight: Weight,
-        reason: String,
-        hint: &str,
-    ) {
-        let id = FindingKind::Unit.at(format_args!("{path}:{what}"));
-        let heavier = self.0.get(&id).is_none_or(|known| known.weight < weight);
-        if heavier {
-            let problem = Problem {
-                id: id.clone(),
-                subject: Subject::Path(path.clone()),
-                package: None,
-                other: None,
-                weight,
-                reason,
-                hint: hint.to_owned(),
-            };
-            self.0.insert(id, problem);
-        }
-    }
-
-    /// Adds a program that cannot be started, if so.
-    pub(super) fn add_program(
-        &mut self,
-        tree: &Tree,
-        path: &RelPath,
-        program: &str,
-        may_fail: bool,
-    ) {
-        let found = if program.starts_with('/') {
-            look::program(tree, program.as_bytes())
-        } else if !program.is_empty() && !program.contains('/') {
-            look::search(tree, &PATH, program.as_bytes())
-        } else {
-            return;
-        };
-        let Err(none) = found else {
-            return;
-        };
-        let weight = if may_fail || none.may_appear() {
-            Weight::Minor
-        } else {
-            Weight::Grave
-        };
-        let program = escape(program.as_bytes());
-        self.add(
-            path,
-            &program,
-            weight,
-            format!("'{path}' starts '{program}', which {}", none.reason()),
-            "rebuild the layer of the unit on today's lower layers, or add the package of the program",
-        );
-    }
-
-    /// Adds a user that nothing makes, if so.
-    pub(super) fn add_user(&mut self, accounts: &Accounts, path: &RelPath, name: &str) {
-        if !accounts.has_user(name) {
-            self.add_account(path, "user", name);
-        }
-    }
-
-    fn add_account(&mut self, path: &RelPath, kind: &str, name: &str) {
-        let name = escape(name.as_bytes());
-        self.add(
-            path,
-            &format!("{kind}:{name}"),
-            Weight::Grave,
-            format!("'{path}' runs as the {kind} '{name}', which neither /etc/{} nor sysusers.d has", database(kind)),
-            "rebuild the layer of the unit on today's lower layers, or declare the account in sysusers.d",
-        );
-    }
-}
-
-fn database(kind: &str) -> &'static str {
-    if kind == "user" { "passwd" } else { "group" }
-}
-
-/// Expands the one specifier that stands for itself; `None` where a running system has to say.
+/// Expands `%%`; `None` for other specifiers, whose value only a running system knows.
 fn expand(text: &str) -> Option<String> {
     let plain = text.replace("%%", "\0");
     (!plain.contains('%')).then(|| plain.replace('\0', "%"))
 }
 
-fn programs(tree: &Tree, file: &UnitFile<'_>, whole: &Whole, problems: &mut Problems) {
+fn programs(tree: &Tree, file: &UnitFile<'_>, summary: &UnitSummary, problems: &mut UnitProblems) {
     let mut lists: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Setting { key, value, .. } in &file.settings {
         let is_command = matches!(
@@ -261,7 +168,7 @@ fn programs(tree: &Tree, file: &UnitFile<'_>, whole: &Whole, problems: &mut Prob
                 | "ExecStopPost"
                 | "ExecStopPre"
         );
-        if !is_command || (!file.drop_in && whole.resets.contains(key)) {
+        if !is_command || (!file.drop_in && summary.resets.contains(key)) {
             continue;
         }
         let list = lists.entry(key).or_default();
@@ -273,14 +180,14 @@ fn programs(tree: &Tree, file: &UnitFile<'_>, whole: &Whole, problems: &mut Prob
     }
     for command in lists.into_values().flatten().flat_map(unit_file::commands) {
         if let Some(program) = expand(&command.program)
-            && !whole.asks_for(&program)
+            && !summary.asks_for(&program)
         {
             problems.add_program(tree, file.path, &program, command.may_fail);
         }
     }
 }
 
-fn requirements(file: &UnitFile<'_>, names: &UnitNames<'_>, problems: &mut Problems) {
+fn requirements(file: &UnitFile<'_>, names: &UnitNames<'_>, problems: &mut UnitProblems) {
     for Setting {
         section,
         key,
@@ -310,7 +217,8 @@ fn requirements(file: &UnitFile<'_>, names: &UnitNames<'_>, problems: &mut Probl
     }
 }
 
-/// Returns the unit that must be a file for this requirement; an instance by a specifier stands for its template.
+/// Returns the unit that must be a file for this requirement; an instance by a specifier stands for
+/// its template.
 fn needed_unit(name: &str) -> Option<String> {
     if MADE_TYPES.iter().any(|made| name.ends_with(made))
         || MADE_PREFIXES.iter().any(|made| name.starts_with(made))
@@ -326,7 +234,7 @@ fn needed_unit(name: &str) -> Option<String> {
         .then(|| format!("{prefix}@{}", &rest[dot..]))
 }
 
-fn owners(file: &UnitFile<'_>, accounts: &Accounts, problems: &mut Problems) {
+fn owners(file: &UnitFile<'_>, accounts: &Accounts, problems: &mut UnitProblems) {
     let mut last: BTreeMap<&str, &str> = BTreeMap::new();
     for Setting { key, value, .. } in &file.settings {
         match key.as_str() {
@@ -350,20 +258,10 @@ fn owners(file: &UnitFile<'_>, accounts: &Accounts, problems: &mut Problems) {
     }
 }
 
-fn check_group(path: &RelPath, name: &str, accounts: &Accounts, problems: &mut Problems) {
+fn check_group(path: &RelPath, name: &str, accounts: &Accounts, problems: &mut UnitProblems) {
     if !name.is_empty() && !name.contains('%') && !accounts.has_group(name) {
         problems.add_account(path, "group", name);
     }
-}
-
-/// Returns the settings of a file of D-Bus; nothing for what cannot be read as one.
-pub(super) fn settings_at(
-    tree: &Tree,
-    view: &dyn ImageView,
-    path: &RelPath,
-) -> Result<Vec<Setting>, ViewError> {
-    let bytes = contents(tree, view, path.as_bytes())?;
-    Ok(unit_file::parse(&bytes).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The links of update-alternatives(1): functions of its database, in automatic mode.
 //!
-//! For each group the choice of the highest priority is linked from `/etc/alternatives`, with those of its slaves whose
-//! files exist; of equal priorities the first path counts (`alternative_set_best` in dpkg's utils/update-alternatives.c).
-//! A group in manual mode is somebody's decision: its link is content, and stays as it is.
+//! For each group the choice of the highest priority is linked from `/etc/alternatives`, with those
+//! of its slaves whose files exist; of equal priorities the first path wins
+//! (`alternative_set_best` in dpkg's utils/update-alternatives.c). A group in manual mode is
+//! somebody's decision: its link is content, and stays as it is.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +14,11 @@ use crate::tree::view::{ImageView, ViewError, join, resolve};
 
 /// The links that the databases of an image ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Alternatives {
-    /// Links that must be there, `/etc/alternatives` and the names that programs use alike; sorted.
+pub struct DerivedAlternatives {
+    /// Links that must exist, in `/etc/alternatives` and at the names that programs use; sorted.
     pub links: Vec<DerivedLink>,
-    /// Links below `/etc/alternatives` that no choice has, with the names that point at them; sorted.
+    /// Links below `/etc/alternatives` that no choice has, with the names that point at them;
+    /// sorted.
     pub absent: Vec<Vec<u8>>,
     /// Names below `/etc/alternatives` that are derived, whether or not they are there.
     pub derived: BTreeSet<Vec<u8>>,
@@ -24,10 +26,10 @@ pub struct Alternatives {
     pub public: BTreeSet<Vec<u8>>,
 }
 
-/// Derives the links of all groups in automatic mode. A database that does not parse has none: the dpkg driver or the
-/// package's own script reports it.
-pub fn derive(view: &dyn ImageView) -> Result<Alternatives, ViewError> {
-    let mut found = Alternatives::default();
+/// Derives the links of all groups in automatic mode. A database that does not parse has none: the
+/// dpkg driver or the package's own script reports it.
+pub fn derive(view: &dyn ImageView) -> Result<DerivedAlternatives, ViewError> {
+    let mut found = DerivedAlternatives::default();
     for name in view.names(dpkg::ALTERNATIVES.as_bytes()) {
         let database = view.read(&join(dpkg::ALTERNATIVES.as_bytes(), &name))?;
         let Some(best) = best_choice(&database) else {
@@ -44,7 +46,7 @@ pub fn derive(view: &dyn ImageView) -> Result<Alternatives, ViewError> {
     Ok(found)
 }
 
-impl Alternatives {
+impl DerivedAlternatives {
     fn add(&mut self, name: &[u8], link: &[u8], path: Option<&[u8]>) {
         let inner = join(ALTERNATIVES.as_bytes(), name);
         let public = link.strip_prefix(b"/").unwrap_or(link).to_vec();
@@ -77,7 +79,7 @@ mod tests {
         b"auto\n/usr/bin/editor\neditor.1.gz\n/usr/share/man/man1/editor.1.gz\n\n\
         /bin/nano\n40\n/usr/share/man/man1/nano.1.gz\n/usr/bin/vim.tiny\n15\n\n\n";
 
-    fn derived(database: &[u8]) -> Alternatives {
+    fn derived(database: &[u8]) -> DerivedAlternatives {
         let view = MemoryView::new()
             .file(
                 "usr/lib/sysimage/var/lib/dpkg/alternatives/editor",
@@ -135,7 +137,7 @@ mod tests {
             .unwrap()
             .replacen("auto", "manual", 1);
         for database in [manual.as_bytes(), &EDITOR[..40], b""] {
-            assert_eq!(derived(database), Alternatives::default());
+            assert_eq!(derived(database), DerivedAlternatives::default());
         }
     }
 }

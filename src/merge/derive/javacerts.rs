@@ -1,15 +1,17 @@
-//! Java's list of trusted certificates, `/etc/ssl/certs/java/cacerts`, as far as it follows the system's.
+//! Java's list of trusted certificates, `/etc/ssl/certs/java/cacerts`, as far as it follows the
+//! system's.
 //!
-//! The postinst of ca-certificates-java enters each certificate of `/etc/ssl/certs` under the alias `debian:` and the
-//! name of its link, in the order of a hash table and with the time of the installation. Here they come sorted and dated
-//! 0, so that equal certificates give equal bytes. Entries with other aliases are somebody's own, made by keytool(1):
-//! they are content, which layers carry and a driver merges, and stay as they are.
+//! The postinst of ca-certificates-java enters each certificate of `/etc/ssl/certs` under the alias
+//! `debian:` and the name of its link, in the order of a hash table and with the time of the
+//! installation. Here they come sorted and dated 0, so that equal certificates give equal bytes.
+//! Entries with other aliases are somebody's own, made by keytool(1): they are content, which
+//! layers carry and a driver merges, and stay as they are.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Derived;
-use crate::merge::jks::{self, Certificate, KeyStore};
+use crate::merge::jks::{self, Certificate, JavaKeyStore};
 use crate::tree::view::{ImageView, ViewError, ViewNode, join, resolve};
 
 /// Where the store is.
@@ -24,7 +26,8 @@ const HOMES: [&[u8]; 2] = [
 ];
 const PREFIX: &[u8] = b"debian:";
 
-/// Says whether the image follows the system's certificates: a Java runtime, the package, and its settings.
+/// Says whether the image follows the system's certificates: a Java runtime, the package, and its
+/// settings.
 pub fn is_derived(view: &dyn ImageView) -> Result<bool, ViewError> {
     let is_file = |path: &[u8]| matches!(view.node(path), Some(ViewNode::File));
     if !is_file(PROGRAM) || !is_file(SETTINGS) || resolve(view, b"usr/bin/java").is_none() {
@@ -35,11 +38,13 @@ pub fn is_derived(view: &dyn ImageView) -> Result<bool, ViewError> {
     Ok(lines.any(|line| line == b"cacerts_updates=yes"))
 }
 
-/// Returns a store without what is derived, dates no later than `epoch` (seconds), or `None` when nothing is left.
+/// Returns a store without what is derived, dates no later than `epoch` (seconds), or `None` when
+/// nothing is left.
 ///
-/// A store that cannot be read, as one with keys or another password, is an error: it is content as a whole.
-pub fn own_entries(cacerts: &[u8], epoch: i64) -> Result<Option<Vec<u8>>, Unreadable> {
-    let mut store = jks::decode(cacerts).ok_or(Unreadable)?;
+/// A store that cannot be read, for example one with keys or another password, is an error: all of
+/// it is content.
+pub fn own_entries(cacerts: &[u8], epoch: i64) -> Result<Option<Vec<u8>>, UnreadableKeyStore> {
+    let mut store = jks::decode(cacerts).ok_or(UnreadableKeyStore)?;
     store.retain(|alias, _| !alias.starts_with(PREFIX));
     let epoch = u64::try_from(epoch).unwrap_or(0).saturating_mul(1000);
     for certificate in store.values_mut() {
@@ -48,17 +53,18 @@ pub fn own_entries(cacerts: &[u8], epoch: i64) -> Result<Option<Vec<u8>>, Unread
     Ok((!store.is_empty()).then(|| jks::encode(&store)))
 }
 
-/// A key store that is not one of trusted certificates alone, with Debian's password.
+/// A key store with another password than Debian's, or with anything but trusted certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unreadable;
+pub struct UnreadableKeyStore;
 
-/// Derives the store; `None` says that the image does not follow the system's certificates, or has a store of its own.
+/// Derives the store; `None` says that the image does not follow the system's certificates, or has
+/// a store of its own.
 pub fn derive(view: &dyn ImageView) -> Result<Option<Derived>, ViewError> {
     if !is_derived(view)? {
         return Ok(None);
     }
     let mut store = match view.node(CACERTS) {
-        None => KeyStore::new(),
+        None => JavaKeyStore::new(),
         Some(ViewNode::File) => match jks::decode(&view.read(CACERTS)?) {
             Some(store) => store,
             None => return Ok(None),
@@ -169,7 +175,7 @@ mod tests {
             .link("etc/ssl/certs/other.pem", "/opt/c.crt")
     }
 
-    fn own() -> KeyStore {
+    fn own() -> JavaKeyStore {
         let certificate = |byte| Certificate {
             made: 5_000,
             kind: b"X.509".to_vec(),
@@ -217,6 +223,6 @@ mod tests {
         let store = jks::decode(&carried).unwrap();
         assert_eq!(store.len(), 1);
         assert_eq!(store[&b"own"[..]].made, 3_000);
-        assert_eq!(own_entries(b"", 3), Err(Unreadable));
+        assert_eq!(own_entries(b"", 3), Err(UnreadableKeyStore));
     }
 }

@@ -1,13 +1,14 @@
-//! The derivation of `/etc/ld.so.cache`, and of the links that go with it, as glibc's `ldconfig` does it.
+//! The derivation of `/etc/ld.so.cache`, and of the links that go with it, as glibc's `ldconfig`
+//! does it.
 //!
-//! The cache maps sonames to files, so that the loader need not search directories. [`derive()`] gives, byte for byte,
-//! what the image's own `ldconfig` would write, without running it; where it cannot know which of several equal names a
-//! directory listing would give first, it takes them in byte order. Followed are glibc 2.37 and later, and 2.33 to 2.36
-//! except for their legacy hardware subdirectories (`tls`, `haswell`, …), which Debian's libraries no longer use.
-//! Three things are left out on purpose: objects of machines that the image is not for, a.out files, and links that
-//! a soname would make outside its directory.
-//! The steps: which directories (`conf`), which libraries in them (`scan`), in which order (`order`) and how
-//! written down (`encode`).
+//! The cache maps sonames to files, so that the loader need not search directories. [`derive()`]
+//! gives, byte for byte, what the image's own `ldconfig` would write, without running it; where it
+//! cannot know which of several equal names a directory listing would give first, it takes them in
+//! byte order. Followed are glibc 2.37 and later, and 2.33 to 2.36 except for their legacy hardware
+//! subdirectories (`tls`, `haswell`, …), which Debian's libraries no longer use. Three things are
+//! left out on purpose: objects of machines that the image is not for, a.out files, and links that
+//! a soname would make outside its directory. The steps: which directories (`conf`), which
+//! libraries in them (`scan`), in which order (`order`) and how written down (`encode`).
 
 mod conf;
 mod encode;
@@ -63,13 +64,15 @@ pub struct LdSoCache {
     pub entries: Vec<CacheEntry>,
     /// The cache itself.
     pub file: Derived,
-    /// Links from sonames to the files that have them, where they are missing or point elsewhere; sorted.
+    /// Links from sonames to the files that have them, where they are missing or point elsewhere;
+    /// sorted.
     pub links: Vec<DerivedLink>,
-    /// Links to libraries that are gone, which `ldconfig` removes; sorted.
+    /// Links to missing libraries, which `ldconfig` removes; sorted.
     pub stale: Vec<Vec<u8>>,
 }
 
-/// Derives the loader's cache of an image; `None` says that it has no `ldconfig`, hence no glibc that wants a cache.
+/// Derives the loader's cache of an image; `None` says that it has no `ldconfig`, hence no glibc
+/// that wants a cache.
 pub fn derive(view: &dyn ImageView) -> Result<Option<LdSoCache>, LdSoCacheError> {
     match LdConfig::of_image(view)? {
         Some(ldconfig) => derive_as(view, &ldconfig).map(Some),

@@ -1,9 +1,12 @@
-//! Files that are functions of the rest of the tree, computed again after every merge; a layer never carries one.
+//! Files that are functions of the rest of the tree, computed again after every merge; a layer
+//! never carries one.
 //!
-//! A deriver is pure: it looks at a composed tree through [`ImageView`](crate::tree::view::ImageView) and says what should be there. Equal trees give
+//! A deriver is pure: it looks at a composed tree through
+//! [`ImageView`](crate::tree::view::ImageView) and says what should be there. Equal trees give
 //! equal bytes, in whatever order their layers came.
 
-/// The version of what is derived, and how: raised with every change that gives another tree for the same layers.
+/// The version of what is derived, and how: raised with every change that gives another tree for
+/// the same layers.
 pub const DERIVE_VERSION: u32 = 1;
 
 pub mod alternatives;

@@ -5,53 +5,53 @@
 //! keeps them too: what follows such a line may be overruled by it.
 
 use super::DriverConflict;
-use super::columns::{self, Column, Kind};
+use super::columns::{self, Column, ColumnKind};
 use super::fields;
-use super::linefile::{LineFile, Repeats};
-use super::record::{Outcome, Records, Sides};
+use super::linefile::{LineFile, RepeatedLines};
+use super::record::{MergedRecord, Records, Sides};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 const PASSWD: [Column; 7] = [
-    Column::new("name", Kind::Value),
-    Column::new("password", Kind::Secret),
-    Column::new("uid", Kind::Number),
-    Column::new("gid", Kind::Number),
-    Column::new("gecos", Kind::Value),
-    Column::new("home", Kind::Value),
-    Column::new("shell", Kind::Value),
+    Column::new("name", ColumnKind::Value),
+    Column::new("password", ColumnKind::Secret),
+    Column::new("uid", ColumnKind::Number),
+    Column::new("gid", ColumnKind::Number),
+    Column::new("gecos", ColumnKind::Value),
+    Column::new("home", ColumnKind::Value),
+    Column::new("shell", ColumnKind::Value),
 ];
 const GROUP: [Column; 4] = [
-    Column::new("name", Kind::Value),
-    Column::new("password", Kind::Secret),
-    Column::new("gid", Kind::Number),
-    Column::new("members", Kind::Names),
+    Column::new("name", ColumnKind::Value),
+    Column::new("password", ColumnKind::Secret),
+    Column::new("gid", ColumnKind::Number),
+    Column::new("members", ColumnKind::Names),
 ];
 const SHADOW: [Column; 9] = [
-    Column::new("name", Kind::Value),
-    Column::new("password", Kind::Secret),
-    Column::new("last change", Kind::Changed),
-    Column::new("minimum age", Kind::Value),
-    Column::new("maximum age", Kind::Value),
-    Column::new("warning period", Kind::Value),
-    Column::new("inactivity period", Kind::Value),
-    Column::new("expiration", Kind::Value),
-    Column::new("reserved", Kind::Value),
+    Column::new("name", ColumnKind::Value),
+    Column::new("password", ColumnKind::Secret),
+    Column::new("last change", ColumnKind::Changed),
+    Column::new("minimum age", ColumnKind::Value),
+    Column::new("maximum age", ColumnKind::Value),
+    Column::new("warning period", ColumnKind::Value),
+    Column::new("inactivity period", ColumnKind::Value),
+    Column::new("expiration", ColumnKind::Value),
+    Column::new("reserved", ColumnKind::Value),
 ];
 const GSHADOW: [Column; 4] = [
-    Column::new("name", Kind::Value),
-    Column::new("password", Kind::Secret),
-    Column::new("administrators", Kind::Names),
-    Column::new("members", Kind::Names),
+    Column::new("name", ColumnKind::Value),
+    Column::new("password", ColumnKind::Secret),
+    Column::new("administrators", ColumnKind::Names),
+    Column::new("members", ColumnKind::Names),
 ];
 const SUBID: [Column; 3] = [
-    Column::new("name", Kind::Value),
-    Column::new("start", Kind::Number),
-    Column::new("count", Kind::Number),
+    Column::new("name", ColumnKind::Value),
+    Column::new("start", ColumnKind::Number),
+    Column::new("count", ColumnKind::Number),
 ];
 
 const ACCOUNTS: LineFile = LineFile {
-    repeats: Repeats::Refused,
+    repeats: RepeatedLines::Refused,
     last: is_compat,
     ..LineFile::SET
 };
@@ -140,8 +140,12 @@ fn number(line: &[u8]) -> Option<u32> {
 /// Finds names that share a number only because of the merge.
 ///
 /// Two names that share one on one side (`root` and `toor`) were made to by someone who saw both.
-fn shared_numbers(what: &str, outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> {
-    let mut owners: BTreeMap<u32, Vec<&Outcome<'_>>> = BTreeMap::new();
+fn shared_numbers(
+    what: &str,
+    outcomes: &[MergedRecord<'_>],
+    sides: &Sides<'_>,
+) -> Vec<DriverConflict> {
+    let mut owners: BTreeMap<u32, Vec<&MergedRecord<'_>>> = BTreeMap::new();
     for outcome in outcomes.iter().filter(|o| !o.raw.starts_with(b"#")) {
         if let Some(number) = number(outcome.raw) {
             owners.entry(number).or_default().push(outcome);
@@ -155,11 +159,11 @@ fn shared_numbers(what: &str, outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Ve
             continue;
         }
         // The names that current does not have with this number are the ones that came in.
-        let (old, new): (Vec<&Outcome<'_>>, Vec<&Outcome<'_>>) = owners
+        let (old, new): (Vec<&MergedRecord<'_>>, Vec<&MergedRecord<'_>>) = owners
             .iter()
             .copied()
             .partition(|o| on(&sides.current, o.key) == Some(*id));
-        let (owner, rest): (&Outcome<'_>, &[_]) = match (old.first(), new.split_first()) {
+        let (owner, rest): (&MergedRecord<'_>, &[_]) = match (old.first(), new.split_first()) {
             (Some(owner), _) => (*owner, &new[..]),
             (None, Some((owner, rest))) => (*owner, rest),
             (None, None) => continue,
@@ -174,8 +178,8 @@ fn shared_numbers(what: &str, outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Ve
 }
 
 /// Finds ranges that overlap only because of the merge.
-fn overlaps(outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> {
-    let mut ranges: Vec<(u64, u64, &Outcome<'_>)> = outcomes
+fn overlaps(outcomes: &[MergedRecord<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> {
+    let mut ranges: Vec<(u64, u64, &MergedRecord<'_>)> = outcomes
         .iter()
         .filter_map(|outcome| {
             let mut parts = outcome.raw.split(|&byte| byte == b':').skip(1);
@@ -186,12 +190,12 @@ fn overlaps(outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> 
         .collect();
     ranges.sort_by_key(|(start, end, outcome)| (*start, *end, outcome.key));
     let holds =
-        |side: &Records<'_>, o: &Outcome<'_>| side.get(o.key).is_some_and(|r| r.raw == o.raw);
+        |side: &Records<'_>, o: &MergedRecord<'_>| side.get(o.key).is_some_and(|r| r.raw == o.raw);
     let mut conflicts = Vec::new();
     // The range that reaches furthest so far, apart for each group: those that only current holds,
     // that only post holds, that are merged and known to neither, that both hold. An overlap within
     // one side is that side's own business and must not hide another.
-    let mut furthest: [Option<(u64, &Outcome<'_>)>; 4] = [None; 4];
+    let mut furthest: [Option<(u64, &MergedRecord<'_>)>; 4] = [None; 4];
     for (start, end, outcome) in ranges {
         let (now, then) = (holds(&sides.current, outcome), holds(&sides.post, outcome));
         let (slot, rivals): (usize, &[usize]) = match (now, then) {

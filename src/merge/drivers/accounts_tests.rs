@@ -243,7 +243,7 @@ fn overlapping_subordinate_ranges_are_a_conflict() {
             ["", "a:1:1\na:5:100\nb:6:1\n", "c:50:1\n"],
             Err("record 'c:50': the range overlaps 'a:5:100'"),
         ),
-        // Overlaps that one side made on its own are not news.
+        // Overlaps that one side made on its own are not new.
         (
             ["", "a:0:100\nb:0:100\n", "c:100:1\n"],
             Ok("a:0:100\nb:0:100\nc:100:1\n"),

@@ -5,15 +5,15 @@
 //! the end. The program writes slaves and choices sorted and drops slaves that no choice has
 //! (`alternative_save` in utils/update-alternatives.c), so the merge does the same.
 
-use super::fields::{self, Clash};
-use super::{Driver, DriverConflict, Unreadable, linefile, parse_sides};
+use super::fields::{self, FieldConflict};
+use super::{Driver, DriverConflict, UnreadableRecord, linefile, parse_sides};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Merges a file under `/var/lib/dpkg/alternatives`.
-pub(super) static ALTERNATIVES: Alternatives = Alternatives;
+pub(super) static ALTERNATIVES: AlternativesDriver = AlternativesDriver;
 
 /// The driver of `alternatives/*`.
-pub(super) struct Alternatives;
+pub(super) struct AlternativesDriver;
 
 /// Slave name to link, or to path.
 type Slaves<'a> = BTreeMap<&'a [u8], &'a [u8]>;
@@ -22,7 +22,7 @@ type Slaves<'a> = BTreeMap<&'a [u8], &'a [u8]>;
 struct Choice<'a> {
     line: usize,
     priority: &'a [u8],
-    /// A slave that this choice has not is absent.
+    /// Slaves that this choice lacks are absent.
     slaves: Slaves<'a>,
 }
 
@@ -42,7 +42,7 @@ struct Cursor<'a, I> {
 }
 
 impl<'a, I: Iterator<Item = &'a [u8]>> Cursor<'a, I> {
-    fn line(&mut self, what: &str) -> Result<&'a [u8], Unreadable> {
+    fn line(&mut self, what: &str) -> Result<&'a [u8], UnreadableRecord> {
         self.next += 1;
         match self.lines.next() {
             Some(line) if line.contains(&0) => Err(self.fault("a NUL byte")),
@@ -51,7 +51,7 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Cursor<'a, I> {
         }
     }
 
-    fn path(&mut self, what: &str) -> Result<&'a [u8], Unreadable> {
+    fn path(&mut self, what: &str) -> Result<&'a [u8], UnreadableRecord> {
         let line = self.line(what)?;
         if line.starts_with(b"/") {
             Ok(line)
@@ -60,12 +60,12 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Cursor<'a, I> {
         }
     }
 
-    fn fault(&self, reason: &str) -> Unreadable {
-        Unreadable::at(self.next, reason)
+    fn fault(&self, reason: &str) -> UnreadableRecord {
+        UnreadableRecord::at(self.next, reason)
     }
 }
 
-fn parse(file: &[u8]) -> Result<Group<'_>, Unreadable> {
+fn parse(file: &[u8]) -> Result<Group<'_>, UnreadableRecord> {
     let end = file
         .iter()
         .rposition(|&byte| byte == b'\n')
@@ -130,7 +130,7 @@ fn parse(file: &[u8]) -> Result<Group<'_>, Unreadable> {
     }
     if from.lines.next().is_some() || from.whole.len() < file.len() {
         from.next += 1;
-        return Err(from.fault("text behind the end"));
+        return Err(from.fault("text after the end"));
     }
     Ok(Group {
         status,
@@ -153,7 +153,8 @@ pub(in crate::merge) struct Best<'a> {
     pub(in crate::merge) slaves: Vec<BestSlave<'a>>,
 }
 
-/// Returns the choice of the highest priority; `None` in manual mode, without choices, and when the file does not parse.
+/// Returns the choice of the highest priority; `None` in manual mode, without choices, and when the
+/// file does not parse.
 pub(in crate::merge) fn best_choice(file: &[u8]) -> Option<Best<'_>> {
     let group = parse(file).ok()?;
     if group.status != b"auto" {
@@ -187,7 +188,7 @@ type Groups<'g, 'a> = [Option<&'g Group<'a>>; 3];
 
 /// Merges what exists because choices exist: it goes with the last of them, never on its own, so
 /// its absence on one side is not a change.
-fn lasting([pre, current, post]: [Option<&[u8]>; 3]) -> Result<Option<&[u8]>, Clash> {
+fn lasting([pre, current, post]: [Option<&[u8]>; 3]) -> Result<Option<&[u8]>, FieldConflict> {
     match (current, post) {
         (Some(_), Some(_)) => fields::three(pre, current, post),
         _ => Ok(current.or(post)),
@@ -219,10 +220,11 @@ fn choice<'a>(
         (_, None, None) => return None,
     };
     let (low, high) = (Some(now.priority), Some(then.priority));
-    let priority = fields::three(pre.map(|was| was.priority), low, high).unwrap_or_else(|Clash| {
-        refuse(fields::clash("priority", false, low, high));
-        None
-    });
+    let priority =
+        fields::three(pre.map(|was| was.priority), low, high).unwrap_or_else(|FieldConflict| {
+            refuse(fields::clash("priority", false, low, high));
+            None
+        });
     let names: BTreeSet<_> = now.slaves.keys().chain(then.slaves.keys()).collect();
     let mut slaves = BTreeMap::new();
     for name in names {
@@ -230,7 +232,7 @@ fn choice<'a>(
         let (low, high) = (now.slaves.get(name), then.slaves.get(name));
         match fields::three(was, low, high) {
             Ok(target) => slaves.extend(target.map(|target| (*name, *target))),
-            Err(Clash) => {
+            Err(FieldConflict) => {
                 let label = format!("slave '{}'", String::from_utf8_lossy(name));
                 let [low, high] = [low, high].map(|target| target.copied());
                 refuse(fields::clash(&label, false, low, high));
@@ -254,7 +256,7 @@ fn merge(groups: Groups<'_, '_>) -> Result<Option<Vec<u8>>, Vec<DriverConflict>>
         .collect();
     let mut part = |name: &str, line, sides: [Option<_>; 3]| match lasting(sides) {
         Ok(value) => value.unwrap_or_default(),
-        Err(Clash) => {
+        Err(FieldConflict) => {
             let reason = fields::clash("it", false, sides[1], sides[2]);
             conflicts.push(DriverConflict::on(name.as_bytes(), line, reason));
             Default::default()
@@ -297,12 +299,12 @@ fn merge(groups: Groups<'_, '_>) -> Result<Option<Vec<u8>>, Vec<DriverConflict>>
     Ok(Some(lines.join(&b'\n')))
 }
 
-impl Driver for Alternatives {
+impl Driver for AlternativesDriver {
     fn name(&self) -> &'static str {
         "alternatives"
     }
 
-    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+    fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>> {
         parse(file).map(drop).map_err(|unreadable| vec![unreadable])
     }
 

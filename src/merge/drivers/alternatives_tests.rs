@@ -123,5 +123,5 @@ fn every_truncation_is_refused_and_none_panics() {
         assert!(conflict.contains("': current: "), "{cut}: {conflict}");
     }
     let conflict = run([Some(PAGER), Some(&format!("{PAGER}x")), Some(&post)]).unwrap_err();
-    assert_eq!(conflict, "record 'line 13': current: text behind the end");
+    assert_eq!(conflict, "record 'line 13': current: text after the end");
 }

@@ -1,13 +1,15 @@
-//! Catalogues of XML entities, as update-xmlcatalog(8) writes them: a header, one entry a line, one closing line.
+//! Catalogues of XML entities, as update-xmlcatalog(8) writes them: a header, one entry a line, one
+//! closing line.
 //!
-//! The program keeps the entries in `/var/lib/xml-core` and writes `/etc/xml` from them, both sorted where it is asked to,
-//! as packages do. The order means nothing to readers, who take the longest match, so a merge sorts the entries: then
-//! it does not matter which layer came first. Catalogues in another layout are somebody's own, and are not taken apart.
+//! The program keeps the entries in `/var/lib/xml-core` and writes `/etc/xml` from them, both
+//! sorted where it is asked to, as packages do. The order means nothing to readers, who take the
+//! longest match, so a merge sorts the entries: then it does not matter which layer came first.
+//! Catalogues in another layout are not read.
 
 use std::borrow::Cow;
 
 use super::linefile::{self, LineFile};
-use super::{Driver, DriverConflict, Unreadable};
+use super::{Driver, DriverConflict, UnreadableRecord};
 
 /// Merges `/etc/xml/catalog` and the catalogues beside it.
 pub(super) static XML: Sorted = Sorted(LineFile {
@@ -43,7 +45,7 @@ impl Driver for Sorted {
         self.0.name
     }
 
-    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+    fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>> {
         self.0.check(file)
     }
 

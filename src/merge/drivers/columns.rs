@@ -1,17 +1,17 @@
 //! Field-by-field merge of a line that is split into named columns.
 
-use super::fields::{self, Clash};
-use super::record::BothResult;
+use super::fields::{self, FieldConflict};
+use super::record::RecordMerge;
 
 /// A named column and how it merges.
 pub(super) struct Column {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: ColumnKind,
 }
 
 /// How a column merges.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ColumnKind {
     /// One value, changed by one side or to the same value by both.
     Value,
     /// One value that must not be quoted in a message.
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 }
 
 impl Column {
-    pub const fn new(name: &'static str, kind: Kind) -> Self {
+    pub const fn new(name: &'static str, kind: ColumnKind) -> Self {
         Self { name, kind }
     }
 }
@@ -43,7 +43,7 @@ pub(super) fn split<'a>(
         return Err(format!("{found} fields, {what} has {wanted}"));
     }
     for (column, part) in columns.iter().zip(&parts) {
-        if column.kind == Kind::Number && fields::number::<u32>(part).is_none() {
+        if column.kind == ColumnKind::Number && fields::number::<u32>(part).is_none() {
             let part = String::from_utf8_lossy(part);
             return Err(format!("{} '{part}' is not a number", column.name));
         }
@@ -58,7 +58,7 @@ pub(super) fn merge(
     pre: Option<&[u8]>,
     current: &[u8],
     post: &[u8],
-) -> BothResult {
+) -> RecordMerge {
     // Each side went through `split`, so that all have the same columns.
     let parts = |line| <[u8]>::split(line, |&byte| byte == delimiter).collect::<Vec<_>>();
     let (pre, current, post) = (pre.map(parts), parts(current), parts(post));
@@ -70,7 +70,7 @@ pub(super) fn merge(
         }
         let was = pre.as_ref().map(|pre| pre[at]);
         let (now, then) = (current[at], post[at]);
-        if column.kind == Kind::Names {
+        if column.kind == ColumnKind::Names {
             let names = |list| fields::members(list, b',');
             let set = fields::set(&names(was.unwrap_or_default()), &names(now), &names(then));
             merged.extend_from_slice(&set.join(&b','));
@@ -78,10 +78,10 @@ pub(super) fn merge(
         }
         match fields::three(was, Some(now), Some(then)) {
             Ok(value) => merged.extend_from_slice(value.unwrap_or_default()),
-            Err(Clash) => match later(column.kind, &current, &post, at) {
+            Err(FieldConflict) => match later(column.kind, &current, &post, at) {
                 Some(value) => merged.extend_from_slice(value),
                 None => {
-                    let secret = column.kind == Kind::Secret;
+                    let secret = column.kind == ColumnKind::Secret;
                     reasons.push(fields::clash(column.name, secret, Some(now), Some(then)));
                 }
             },
@@ -98,8 +98,13 @@ pub(super) fn merge(
 ///
 /// Two layers that each create the same locked system account on different days do not disagree
 /// about anything. Day 0 is not a date ("must change it at the next login"), so it never gives way.
-fn later<'a>(kind: Kind, current: &[&'a [u8]], post: &[&'a [u8]], at: usize) -> Option<&'a [u8]> {
-    if kind != Kind::Changed || current[1] != post[1] {
+fn later<'a>(
+    kind: ColumnKind,
+    current: &[&'a [u8]],
+    post: &[&'a [u8]],
+    at: usize,
+) -> Option<&'a [u8]> {
+    if kind != ColumnKind::Changed || current[1] != post[1] {
         return None;
     }
     let day = |text| fields::number::<u64>(text).filter(|&day| day > 0);

@@ -5,9 +5,9 @@
 //! field follows the one that it follows in post.
 
 use super::fields;
-use super::record::{self, BothResult, Outcome, Record, Records, Sides};
+use super::record::{self, MergedRecord, Record, RecordMerge, Records, Sides};
 use super::rules::{self, Refusal, Rule};
-use super::{Driver, DriverConflict, Unreadable, parse_sides};
+use super::{Driver, DriverConflict, UnreadableRecord, parse_sides};
 use crate::deb822::{Field, Stanza, stanzas};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -27,7 +27,7 @@ pub(super) struct Format {
     /// Whether the merged stanza still stands for anything.
     pub alive: fn(&Stanza<'_>) -> bool,
     /// Finds what is wrong with the result as a whole.
-    pub check: fn(&[Outcome<'_>], &Sides<'_>) -> Vec<DriverConflict>,
+    pub check: fn(&[MergedRecord<'_>], &Sides<'_>) -> Vec<DriverConflict>,
 }
 
 impl Format {
@@ -41,11 +41,12 @@ impl Format {
         check: |_, _| Vec::new(),
     };
 
-    fn parse<'a>(&self, file: &'a [u8]) -> Result<Records<'a>, Vec<Unreadable>> {
+    fn parse<'a>(&self, file: &'a [u8]) -> Result<Records<'a>, Vec<UnreadableRecord>> {
         let mut records = Records::default();
         let mut unreadable = Vec::new();
         for (raw, line, closed) in stanzas(file) {
-            let mut refuse = |line, reason: String| unreadable.push(Unreadable::at(line, reason));
+            let mut refuse =
+                |line, reason: String| unreadable.push(UnreadableRecord::at(line, reason));
             if !closed {
                 refuse(line, "the stanza is truncated".to_owned());
                 continue;
@@ -75,7 +76,7 @@ impl Format {
         }
     }
 
-    fn both(&self, pre: Option<&[u8]>, current: &[u8], post: &[u8]) -> BothResult {
+    fn both(&self, pre: Option<&[u8]>, current: &[u8], post: &[u8]) -> RecordMerge {
         // All three were parsed before, so that a failure here has nothing to say.
         let parse = |raw| Stanza::parse(raw).map_err(|(_, reason)| vec![reason]);
         let pre = pre.map(parse).transpose()?.unwrap_or_default();
@@ -112,7 +113,7 @@ impl Format {
         let label = || format!("field '{}'", String::from_utf8_lossy(name));
         let value = match rules::merge_value(rule, values) {
             Ok(value) => value,
-            Err(Refusal::Clash) => {
+            Err(Refusal::FieldConflict) => {
                 return Err(fields::clash(
                     &label(),
                     rule == Rule::Secret,
@@ -160,7 +161,7 @@ impl Driver for Format {
         self.name
     }
 
-    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+    fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>> {
         self.parse(file).map(drop)
     }
 
@@ -184,7 +185,7 @@ impl Driver for Format {
         if absent && outcomes.is_empty() {
             return Ok(None);
         }
-        // A file that another program left in its own order is not turned over by a merge.
+        // A merge does not reorder a file that another program wrote in an order of its own.
         let keys = sides.current.list();
         if let Some(order) = self.order
             && keys.is_sorted_by(|a, b| order(&a.key, &b.key).is_le())

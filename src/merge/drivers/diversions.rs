@@ -1,14 +1,14 @@
 //! dpkg's `diversions` and `statoverride`.
 //!
 //! `diversions` has three lines a record: the diverted path, where it goes, and the package that
-//! asked for it (`:` for the admin). `statoverride` has `owner group mode path`. dpkg keeps no order
-//! in either.
+//! asked for it (`:` for the admin). `statoverride` has `owner group mode path`. dpkg keeps no
+//! order in either.
 
-use super::columns::{self, Column, Kind};
-use super::fields::{self, Clash};
-use super::linefile::{self, LineFile, Repeats};
-use super::record::{self, BothResult, Outcome, Record, Records, Sides};
-use super::{Driver, DriverConflict, Unreadable, parse_sides};
+use super::columns::{self, Column, ColumnKind};
+use super::fields::{self, FieldConflict};
+use super::linefile::{self, LineFile, RepeatedLines};
+use super::record::{self, MergedRecord, Record, RecordMerge, Records, Sides};
+use super::{Driver, DriverConflict, UnreadableRecord, parse_sides};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -24,14 +24,14 @@ pub(super) static STATOVERRIDE: LineFile = LineFile {
         let merged = columns::merge(&OVERRIDE, b' ', was, now, then)?;
         Ok(merged.map(|merged| [&merged, path].join(&b' ')))
     },
-    repeats: Repeats::Refused,
+    repeats: RepeatedLines::Refused,
     ..LineFile::SET
 };
 
 const OVERRIDE: [Column; 3] = [
-    Column::new("owner", Kind::Value),
-    Column::new("group", Kind::Value),
-    Column::new("mode", Kind::Value),
+    Column::new("owner", ColumnKind::Value),
+    Column::new("group", ColumnKind::Value),
+    Column::new("mode", ColumnKind::Value),
 ];
 
 /// Splits an override into `owner group mode` and the path, which may hold blanks.
@@ -57,12 +57,12 @@ fn override_parts(line: &[u8]) -> Result<(&[u8], &[u8]), String> {
 }
 
 /// Merges `/var/lib/dpkg/diversions`.
-pub(super) static DIVERSIONS: Diversions = Diversions;
+pub(super) static DIVERSIONS: DiversionsDriver = DiversionsDriver;
 
 /// The driver of `diversions`.
-pub(super) struct Diversions;
+pub(super) struct DiversionsDriver;
 
-fn parse(file: &[u8]) -> Result<Records<'_>, Vec<Unreadable>> {
+fn parse(file: &[u8]) -> Result<Records<'_>, Vec<UnreadableRecord>> {
     let mut records = Records::default();
     let mut unreadable = Vec::new();
     let mut rest = file;
@@ -71,16 +71,16 @@ fn parse(file: &[u8]) -> Result<Records<'_>, Vec<Unreadable>> {
         // A record ends with the third newline: what has fewer is cut off.
         let ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         let Some((end, _)) = ends.into_iter().nth(2) else {
-            unreadable.push(Unreadable::at(line, "the diversion is truncated"));
+            unreadable.push(UnreadableRecord::at(line, "the diversion is truncated"));
             break;
         };
         let (raw, tail) = (&rest[..end], &rest[end + 1..]);
         let [from, to, package] = parts(raw);
         let path = |path: &[u8]| path.starts_with(b"/") && !path.contains(&0);
         if !path(from) || !path(to) || package.is_empty() || package.contains(&b'/') {
-            // Where the lines of one record are out of step, those of the next ones mean nothing.
+            // After one record with a wrong number of lines, the rest cannot be read.
             let reason = "not two absolute paths and a package";
-            unreadable.push(Unreadable::at(line, reason));
+            unreadable.push(UnreadableRecord::at(line, reason));
             break;
         }
         let key = Cow::Borrowed(from);
@@ -88,7 +88,7 @@ fn parse(file: &[u8]) -> Result<Records<'_>, Vec<Unreadable>> {
             let first = records.list()[first].line;
             let from = String::from_utf8_lossy(from);
             let reason = format!("duplicate of '{from}' on line {first}");
-            unreadable.push(Unreadable::at(line, reason));
+            unreadable.push(UnreadableRecord::at(line, reason));
         }
         rest = tail;
         line += 3;
@@ -105,7 +105,7 @@ fn parts(raw: &[u8]) -> [&[u8]; 3] {
     [(); 3].map(|()| lines.next().unwrap_or_default())
 }
 
-fn both(pre: Option<&[u8]>, current: &[u8], post: &[u8]) -> BothResult {
+fn both(pre: Option<&[u8]>, current: &[u8], post: &[u8]) -> RecordMerge {
     let (pre, current, post) = (pre.map(parts), parts(current), parts(post));
     let mut merged = vec![current[0]];
     let mut reasons = Vec::new();
@@ -113,7 +113,7 @@ fn both(pre: Option<&[u8]>, current: &[u8], post: &[u8]) -> BothResult {
         let (now, then) = (Some(current[at]), Some(post[at]));
         match fields::three(pre.map(|pre| pre[at]), now, then) {
             Ok(value) => merged.extend(value),
-            Err(Clash) => reasons.push(fields::clash(name, false, now, then)),
+            Err(FieldConflict) => reasons.push(fields::clash(name, false, now, then)),
         }
     }
     if reasons.is_empty() {
@@ -124,8 +124,8 @@ fn both(pre: Option<&[u8]>, current: &[u8], post: &[u8]) -> BothResult {
 }
 
 /// Finds paths that two diversions claim, which dpkg would refuse to load.
-fn contested(outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> {
-    let mut claims: HashMap<&[u8], &Outcome<'_>> = HashMap::new();
+fn contested(outcomes: &[MergedRecord<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> {
+    let mut claims: HashMap<&[u8], &MergedRecord<'_>> = HashMap::new();
     let mut conflicts = Vec::new();
     for outcome in outcomes {
         let [from, to, _] = parts(outcome.raw);
@@ -135,7 +135,7 @@ fn contested(outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Vec<DriverConflict>
             };
             let pair = [other, outcome];
             let both = |side: &Records<'_>| {
-                let same = |o: &&Outcome<'_>| side.get(o.key).is_some_and(|r| r.raw == o.raw);
+                let same = |o: &&MergedRecord<'_>| side.get(o.key).is_some_and(|r| r.raw == o.raw);
                 pair.iter().all(same)
             };
             if both(&sides.current) || both(&sides.post) {
@@ -150,12 +150,12 @@ fn contested(outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Vec<DriverConflict>
     conflicts
 }
 
-impl Driver for Diversions {
+impl Driver for DiversionsDriver {
     fn name(&self) -> &'static str {
         "dpkg-diversions"
     }
 
-    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+    fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>> {
         parse(file).map(drop)
     }
 

@@ -1,12 +1,12 @@
 //! Stanza databases of packages: dpkg's `status` and `available`, apt's `extended_states`.
 //!
 //! dpkg writes its databases sorted by package name, then by architecture, both in byte order
-//! (`writedb_records` in lib/dpkg/dump.c sorts with `pkg_sorter_by_nonambig_name_arch`), with a blank
-//! line after each stanza. apt keeps `extended_states` in the order of events.
+//! (`writedb_records` in lib/dpkg/dump.c sorts with `pkg_sorter_by_nonambig_name_arch`), with a
+//! blank line after each stanza. apt keeps `extended_states` in the order of events.
 
 use super::DriverConflict;
 use super::deb822::Format;
-use super::record::{Outcome, Sides};
+use super::record::{MergedRecord, Sides};
 use super::rules::Rule;
 use crate::deb822::Stanza;
 use crate::packages::dpkg::is_gone;
@@ -89,8 +89,8 @@ fn by_name(a: &[u8], b: &[u8]) -> Ordering {
 
 /// Finds packages installed for two architectures that may not be, as when one side installed
 /// `foo:all` and the other `foo:amd64`.
-fn twice(outcomes: &[Outcome<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> {
-    let mut first: HashMap<&[u8], &Outcome<'_>> = HashMap::with_capacity(outcomes.len());
+fn twice(outcomes: &[MergedRecord<'_>], sides: &Sides<'_>) -> Vec<DriverConflict> {
+    let mut first: HashMap<&[u8], &MergedRecord<'_>> = HashMap::with_capacity(outcomes.len());
     let mut conflicts = Vec::new();
     for outcome in outcomes {
         let Some(other) = first.get(name(outcome.key)) else {

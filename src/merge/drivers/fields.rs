@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Two different changes of one value.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Clash;
+pub(super) struct FieldConflict;
 
 /// Merges one value; an absent part is `None` for the caller who has one.
-pub(super) fn three<T: PartialEq>(pre: T, current: T, post: T) -> Result<T, Clash> {
+pub(super) fn three<T: PartialEq>(pre: T, current: T, post: T) -> Result<T, FieldConflict> {
     if current == post || post == pre {
         Ok(current)
     } else if current == pre {
         Ok(post)
     } else {
-        Err(Clash)
+        Err(FieldConflict)
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn map<'a>(
     for (key, _) in current.iter().chain(fresh) {
         match three(was.get(key), now.get(key), then.get(key)) {
             Ok(value) => merged.extend(value.map(|value| (*key, *value))),
-            Err(Clash) => clashes.push(*key),
+            Err(FieldConflict) => clashes.push(*key),
         }
     }
     if clashes.is_empty() {
@@ -112,7 +112,7 @@ mod tests {
             (1, 2, 1, Ok(2)),
             (1, 1, 2, Ok(2)),
             (1, 2, 2, Ok(2)),
-            (1, 2, 3, Err(Clash)),
+            (1, 2, 3, Err(FieldConflict)),
         ] {
             assert_eq!(three(pre, current, post), expect);
         }

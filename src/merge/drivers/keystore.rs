@@ -1,19 +1,20 @@
-//! The driver for Java's list of trusted certificates: one record for each alias, binary, sorted when merged.
+//! The driver for Java's list of trusted certificates: one record for each alias, binary, sorted
+//! when merged.
 
-use super::{Driver, DriverConflict, Unreadable, fields, parse_sides};
-use crate::merge::jks::{self, KeyStore};
+use super::{Driver, DriverConflict, UnreadableRecord, fields, parse_sides};
+use crate::merge::jks::{self, JavaKeyStore};
 
 /// Merges `/etc/ssl/certs/java/cacerts`.
-pub(super) static CACERTS: Cacerts = Cacerts;
+pub(super) static CACERTS: CacertsDriver = CacertsDriver;
 
-pub(super) struct Cacerts;
+pub(super) struct CacertsDriver;
 
-impl Driver for Cacerts {
+impl Driver for CacertsDriver {
     fn name(&self) -> &'static str {
         "java-cacerts"
     }
 
-    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+    fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>> {
         parse(file).map(drop)
     }
 
@@ -26,7 +27,7 @@ impl Driver for Cacerts {
         let absent = current.is_none() || post.is_none();
         let [pre, current, post] =
             parse_sides([pre, current, post], |file| parse(file.unwrap_or_default()))?;
-        let mut merged = KeyStore::new();
+        let mut merged = JavaKeyStore::new();
         let mut conflicts = Vec::new();
         let mut aliases: Vec<_> = current.keys().chain(post.keys()).collect();
         aliases.sort_unstable();
@@ -58,13 +59,13 @@ impl Driver for Cacerts {
     }
 }
 
-fn parse(file: &[u8]) -> Result<KeyStore, Vec<Unreadable>> {
+fn parse(file: &[u8]) -> Result<JavaKeyStore, Vec<UnreadableRecord>> {
     if file.is_empty() {
-        return Ok(KeyStore::new());
+        return Ok(JavaKeyStore::new());
     }
     jks::decode(file).ok_or_else(|| {
         let reason = "not a key store of trusted certificates with the usual password";
-        vec![Unreadable::at(1, reason)]
+        vec![UnreadableRecord::at(1, reason)]
     })
 }
 

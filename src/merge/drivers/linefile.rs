@@ -3,14 +3,14 @@
 //! Comments are records keyed by their own text; blank lines stay where current has them, and those
 //! directly before a new record of post come along with it.
 
-use super::record::{self, BothResult, Merged, Outcome, Record, Records, Sides};
-use super::{Driver, DriverConflict, Unreadable, parse_sides};
+use super::record::{self, MergedRecord, MergedRecords, Record, RecordMerge, Records, Sides};
+use super::{Driver, DriverConflict, UnreadableRecord, parse_sides};
 use std::borrow::Cow;
 
 /// Finds the key in a line.
 type Key = fn(&[u8]) -> Result<Cow<'_, [u8]>, String>;
 /// Merges the three forms of a line.
-type Both = fn(Option<&[u8]>, &[u8], &[u8]) -> BothResult;
+type MergeLine = fn(Option<&[u8]>, &[u8], &[u8]) -> RecordMerge;
 
 /// A database with one record per line, described by what its lines mean.
 pub(super) struct LineFile {
@@ -18,30 +18,30 @@ pub(super) struct LineFile {
     /// Reads the key of a line, or says what is wrong with it.
     pub key: Key,
     /// Merges a line that both sides changed.
-    pub both: Both,
+    pub both: MergeLine,
     /// Finds what is wrong with the result as a whole.
-    pub check: fn(&[Outcome<'_>], &Sides<'_>) -> Vec<DriverConflict>,
+    pub check: fn(&[MergedRecord<'_>], &Sides<'_>) -> Vec<DriverConflict>,
     /// Whether a line may occur more than once, as in hand-kept sets.
-    pub repeats: Repeats,
+    pub repeats: RepeatedLines,
     /// Tells the lines that must stay behind all new ones.
     pub last: fn(&[u8]) -> bool,
 }
 
-/// What a second line that equals the first means.
+/// Whether a line may occur twice.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeats {
+pub(super) enum RepeatedLines {
     Refused,
     Tolerated,
 }
 
 impl LineFile {
-    /// A set of lines: each is its own key, so that there is nothing in it to merge.
+    /// A set of lines: each line is its own key, so no line is ever merged.
     pub const SET: LineFile = LineFile {
         name: "lines",
         key: |line| Ok(Cow::Borrowed(line)),
         both: |_, _, _| Err(vec!["changed differently in current and post".to_owned()]),
         check: |_, _| Vec::new(),
-        repeats: Repeats::Tolerated,
+        repeats: RepeatedLines::Tolerated,
         last: |_| false,
     };
 }
@@ -58,7 +58,7 @@ struct Lines<'a> {
 }
 
 impl LineFile {
-    fn parse<'a>(&self, file: &'a [u8]) -> Result<Lines<'a>, Vec<Unreadable>> {
+    fn parse<'a>(&self, file: &'a [u8]) -> Result<Lines<'a>, Vec<UnreadableRecord>> {
         let mut lines = Lines {
             records: Records::default(),
             layout: Vec::new(),
@@ -70,7 +70,7 @@ impl LineFile {
                 lines.layout.push(Item::Blank);
                 continue;
             }
-            let mut refuse = |reason: &str| unreadable.push(Unreadable::at(line, reason));
+            let mut refuse = |reason: &str| unreadable.push(UnreadableRecord::at(line, reason));
             if raw.contains(&0) {
                 refuse("a NUL byte");
                 continue;
@@ -91,7 +91,7 @@ impl LineFile {
                 Ok(index) => lines.layout.push(Item::Record(index)),
                 Err(index) => {
                     let first = &lines.records.list()[index];
-                    let tolerated = comment || self.repeats == Repeats::Tolerated;
+                    let tolerated = comment || self.repeats == RepeatedLines::Tolerated;
                     if tolerated && first.raw == raw {
                         lines.layout.push(Item::Record(index));
                     } else {
@@ -108,7 +108,12 @@ impl LineFile {
         }
     }
 
-    fn render(&self, merged: &Merged<'_>, sides: &Sides<'_>, layout: [&[Item]; 2]) -> Vec<u8> {
+    fn render(
+        &self,
+        merged: &MergedRecords<'_>,
+        sides: &Sides<'_>,
+        layout: [&[Item]; 2],
+    ) -> Vec<u8> {
         let [current, post] = layout;
         let mut out = Vec::new();
         let is_last = |item: &Item| match item {
@@ -155,7 +160,7 @@ impl Driver for LineFile {
         self.name
     }
 
-    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>> {
+    fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>> {
         self.parse(file).map(drop)
     }
 

@@ -1,8 +1,8 @@
 //! Databases that are sets of lines, or nearly so: shells, CA selection, modules, dpkg's triggers.
 
 use super::fields;
-use super::linefile::{LineFile, Repeats};
-use super::record::BothResult;
+use super::linefile::{LineFile, RepeatedLines};
+use super::record::RecordMerge;
 use std::borrow::Cow;
 
 /// Merges a set of lines, such as `/etc/shells` or a `.dsh-also` file.
@@ -60,7 +60,7 @@ pub(super) static TRIGGERS_UNINCORP: LineFile = LineFile {
 const TRIGGERS: LineFile = LineFile {
     name: "dpkg-triggers",
     both: |_, _, _| Err(vec!["awaited on one side, not on the other".to_owned()]),
-    repeats: Repeats::Refused,
+    repeats: RepeatedLines::Refused,
     ..LineFile::SET
 };
 
@@ -73,7 +73,7 @@ fn options(package: &[u8]) -> &[u8] {
     &package[at.unwrap_or(package.len())..]
 }
 
-fn waiting(pre: Option<&[u8]>, current: &[u8], post: &[u8]) -> BothResult {
+fn waiting(pre: Option<&[u8]>, current: &[u8], post: &[u8]) -> RecordMerge {
     let words = |line| fields::members(line, b' ');
     let (pre, current, post) = (words(pre.unwrap_or_default()), words(current), words(post));
     let packages = fields::set(pre.get(1..).unwrap_or_default(), &current[1..], &post[1..]);

@@ -1,9 +1,10 @@
 //! Record-merge drivers: three-way merge of the shared databases whose record structure is known.
 //!
-//! A driver takes the changes of both sides, keyed by record and, where that is meaningful, field by
-//! field. It is pure and it never guesses: what it cannot parse, or what both sides changed
+//! A driver takes the changes of both sides, keyed by record and, where that is meaningful, field
+//! by field. It is pure and it never guesses: what it cannot parse, or what both sides changed
 //! differently, is a [`DriverConflict`]. If one side changed nothing the result is the other side,
-//! byte for byte, and nothing is parsed at all: a file that is damaged but untouched stays as it is.
+//! byte for byte, and nothing is parsed at all: a file that is damaged but untouched stays as it
+//! is.
 //!
 //! An absent file counts as a file without records, so removing a database removes the records the
 //! layer saw in it and keeps those that others added.
@@ -52,8 +53,8 @@ impl DriverConflict {
         }
     }
 
-    fn unparsed(side: &str, unreadable: Unreadable) -> Self {
-        let Unreadable { line, reason } = unreadable;
+    fn unparsed(side: &str, unreadable: UnreadableRecord) -> Self {
+        let UnreadableRecord { line, reason } = unreadable;
         Self {
             record: format!("line {line}"),
             line: Some(line),
@@ -64,14 +65,14 @@ impl DriverConflict {
 
 /// What of a file a driver cannot read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
+pub struct UnreadableRecord {
     /// The line, counted from 1, where the record begins.
     pub line: usize,
     /// What is wrong.
     pub reason: String,
 }
 
-impl Unreadable {
+impl UnreadableRecord {
     fn at(line: usize, reason: impl Into<String>) -> Self {
         Self {
             line,
@@ -82,13 +83,14 @@ impl Unreadable {
 
 /// Merges one kind of database by its records.
 ///
-/// Where only one side changed, nothing is read: a file that is damaged but untouched stays as it is.
+/// Where only one side changed, nothing is read: a file that is damaged but untouched stays as it
+/// is.
 pub trait Driver: Sync + Send {
     /// Returns the name of the driver, as findings show it.
     fn name(&self) -> &'static str;
 
-    /// Says what of a file cannot be read: a merge that has to read it would be refused.
-    fn check(&self, file: &[u8]) -> Result<(), Vec<Unreadable>>;
+    /// Names the records of a file that cannot be read: a merge that has to read them fails.
+    fn check(&self, file: &[u8]) -> Result<(), Vec<UnreadableRecord>>;
 
     /// Merges by record a file that both sides changed, differently.
     fn merge_changed(
@@ -118,7 +120,7 @@ pub trait Driver: Sync + Send {
 /// Runs one parse per side, so that a caller sees the problems of all sides at once.
 fn parse_sides<'a, T>(
     inputs: [Option<&'a [u8]>; 3],
-    parse: impl Fn(Option<&'a [u8]>) -> Result<T, Vec<Unreadable>>,
+    parse: impl Fn(Option<&'a [u8]>) -> Result<T, Vec<UnreadableRecord>>,
 ) -> Result<[T; 3], Vec<DriverConflict>> {
     let names = ["pre", "current", "post"];
     let mut parsed = Vec::with_capacity(3);

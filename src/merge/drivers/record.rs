@@ -54,9 +54,9 @@ pub(super) struct Sides<'a> {
     pub post: Records<'a>,
 }
 
-/// What becomes of the records: nothing is in it twice, and order is the caller's business.
+/// What becomes of the records: each is listed once, and the caller decides their order.
 #[derive(Debug)]
-pub(super) struct Merged<'a> {
+pub(super) struct MergedRecords<'a> {
     /// For each record of current its merged bytes, or `None` if it is gone.
     pub kept: Vec<Option<Cow<'a, [u8]>>>,
     /// The indices of post's records that are new, in post's order.
@@ -65,19 +65,19 @@ pub(super) struct Merged<'a> {
 
 /// A record of the result.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome<'m> {
+pub(super) struct MergedRecord<'m> {
     pub key: &'m [u8],
     pub raw: &'m [u8],
     /// The line of the record in current, or in post if it is new.
     pub line: usize,
 }
 
-impl<'a> Merged<'a> {
+impl<'a> MergedRecords<'a> {
     /// Lists the records of the result: current's in its order, then the new ones in post's.
-    pub fn outcomes<'m>(&'m self, sides: &'m Sides<'a>) -> Vec<Outcome<'m>> {
+    pub fn outcomes<'m>(&'m self, sides: &'m Sides<'a>) -> Vec<MergedRecord<'m>> {
         let kept = sides.current.list.iter().zip(&self.kept);
         let kept = kept.filter_map(|(record, raw)| {
-            raw.as_ref().map(|raw| Outcome {
+            raw.as_ref().map(|raw| MergedRecord {
                 key: &record.key,
                 raw,
                 line: record.line,
@@ -85,7 +85,7 @@ impl<'a> Merged<'a> {
         });
         let added = self.added.iter().map(|&at| {
             let record = &sides.post.list[at];
-            Outcome {
+            MergedRecord {
                 key: &record.key,
                 raw: record.raw,
                 line: record.line,
@@ -96,15 +96,15 @@ impl<'a> Merged<'a> {
 }
 
 /// Merges one record that both sides changed: `Ok(None)` drops it, `Err` lists the reasons why not.
-pub(super) type Both<'f> = &'f dyn Fn(Option<&[u8]>, &[u8], &[u8]) -> BothResult;
+pub(super) type MergeRecord<'f> = &'f dyn Fn(Option<&[u8]>, &[u8], &[u8]) -> RecordMerge;
 /// The merged bytes of a record, nothing if it is gone, or the reasons why it cannot be merged.
-pub(super) type BothResult = Result<Option<Vec<u8>>, Vec<String>>;
+pub(super) type RecordMerge = Result<Option<Vec<u8>>, Vec<String>>;
 
 /// Merges the three sides by key.
 pub(super) fn merge<'a>(
     sides: &Sides<'a>,
-    both: Both<'_>,
-) -> Result<Merged<'a>, Vec<DriverConflict>> {
+    both: MergeRecord<'_>,
+) -> Result<MergedRecords<'a>, Vec<DriverConflict>> {
     let mut conflicts = Vec::new();
     let mut kept = Vec::with_capacity(sides.current.list.len());
     for current in &sides.current.list {
@@ -147,7 +147,7 @@ pub(super) fn merge<'a>(
         }
     }
     if conflicts.is_empty() {
-        Ok(Merged { kept, added })
+        Ok(MergedRecords { kept, added })
     } else {
         Err(conflicts)
     }

@@ -1,6 +1,6 @@
 //! The rules by which one field of a stanza merges when both sides changed it.
 
-use super::fields::{self, Clash};
+use super::fields::{self, FieldConflict};
 use super::linefile;
 
 /// How one field merges.
@@ -25,14 +25,14 @@ pub(super) enum Rule {
 /// Why a field does not merge.
 pub(super) enum Refusal {
     /// The two values clash as a whole.
-    Clash,
+    FieldConflict,
     /// These keys of a map clash.
     Keys(String),
 }
 
-impl From<Clash> for Refusal {
-    fn from(_: Clash) -> Self {
-        Refusal::Clash
+impl From<FieldConflict> for Refusal {
+    fn from(_: FieldConflict) -> Self {
+        Refusal::FieldConflict
     }
 }
 
@@ -46,11 +46,11 @@ pub(super) fn merge_value(
         (!set.is_empty()).then(|| [b" ".as_slice(), &set.join(by)].concat())
     };
     match rule {
-        Rule::Value | Rule::Secret => Err(Refusal::Clash),
+        Rule::Value | Rule::Secret => Err(Refusal::FieldConflict),
         Rule::Places => {
             let [pre, current, post] = [pre, current, post].map(|side| fields::members(side, b' '));
             if current.len() != post.len() {
-                return Err(Refusal::Clash);
+                return Err(Refusal::FieldConflict);
             }
             let words = (0..current.len())
                 .map(|at| fields::three(pre.get(at), Some(&current[at]), Some(&post[at])))
@@ -85,12 +85,12 @@ fn lines(
     for (side, map) in sides.iter().zip(&mut maps) {
         // The first line is what stands beside the name of the field: nothing.
         for line in linefile::split(side.unwrap_or_default()).skip(1) {
-            map.push(line.split_at(key(line).ok_or(Refusal::Clash)?));
+            map.push(line.split_at(key(line).ok_or(Refusal::FieldConflict)?));
         }
         let mut keys: Vec<_> = map.iter().map(|(key, _)| *key).collect();
         keys.sort_unstable();
         if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Refusal::Clash);
+            return Err(Refusal::FieldConflict);
         }
     }
     let [pre, current, post] = &maps;
@@ -110,7 +110,8 @@ fn lines(
     Ok((!merged.is_empty()).then_some(value))
 }
 
-/// Finds the end of the path in ` path digest [flag]`: paths hold blanks, so it is read from behind.
+/// Finds the end of the path in ` path digest [flag]`: paths hold blanks, so it is read from
+/// behind.
 fn conffile(line: &[u8]) -> Option<usize> {
     let mut end = line.len();
     loop {

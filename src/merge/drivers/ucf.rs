@@ -1,7 +1,7 @@
 //! Databases of ucf(1): `hashfile` (`hash  path`) and `registry` (`package <tab> path`), by path.
 
-use super::linefile::{LineFile, Repeats};
-use super::{fields, record::BothResult};
+use super::linefile::{LineFile, RepeatedLines};
+use super::{fields, record::RecordMerge};
 use std::borrow::Cow;
 
 /// Merges `/var/lib/ucf/hashfile`.
@@ -15,7 +15,7 @@ pub(super) static HASHFILE: LineFile = LineFile {
         Ok(Cow::Borrowed(path))
     },
     both: |_, current, post| clash("digest", current, post),
-    repeats: Repeats::Refused,
+    repeats: RepeatedLines::Refused,
     ..LineFile::SET
 };
 
@@ -24,7 +24,7 @@ pub(super) static REGISTRY: LineFile = LineFile {
     name: "ucf-registry",
     key: |line| Ok(Cow::Borrowed(halves(line)?.1)),
     both: |_, current, post| clash("package", current, post),
-    repeats: Repeats::Refused,
+    repeats: RepeatedLines::Refused,
     ..LineFile::SET
 };
 
@@ -40,7 +40,7 @@ fn halves(line: &[u8]) -> Result<(&[u8], &[u8]), String> {
 }
 
 /// Only the blanks between word and path may differ: then current's line stands.
-fn clash(what: &str, current: &[u8], post: &[u8]) -> BothResult {
+fn clash(what: &str, current: &[u8], post: &[u8]) -> RecordMerge {
     match (halves(current), halves(post)) {
         (Ok((now, _)), Ok((then, _))) if now == then => Ok(Some(current.to_vec())),
         (Ok((now, _)), Ok((then, _))) => {

@@ -1,24 +1,25 @@
-//! Where the files of packages are: lists of paths, diversions, and the links of an image that lead elsewhere.
+//! Where the files of packages are: lists of paths, diversions, and the links of an image that lead
+//! elsewhere.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::layout::{self, Absent, FACTORY, SYSIMAGE, Walk, join, parent};
+use crate::layout::{self, FACTORY, OnMissing, Resolution, SYSIMAGE, join, parent};
 use crate::packages::Diversions;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
 
 /// What is at a path on one side.
-pub(super) type At<'s> = &'s dyn Fn(&[u8]) -> Option<&'s Inode>;
+pub(super) type InodeLookup<'s> = &'s dyn Fn(&[u8]) -> Option<&'s Inode>;
 
 /// Finds the places of listed paths on one side; directories are resolved once.
-pub(super) struct Places<'s> {
-    at: At<'s>,
+pub(super) struct FileLocator<'s> {
+    at: InodeLookup<'s>,
     diversions: &'s Diversions<'s>,
     directories: HashMap<Vec<u8>, Option<RelPath>>,
 }
 
-impl<'s> Places<'s> {
-    pub fn new(at: At<'s>, diversions: &'s Diversions<'s>) -> Self {
+impl<'s> FileLocator<'s> {
+    pub fn new(at: InodeLookup<'s>, diversions: &'s Diversions<'s>) -> Self {
         Self {
             at,
             diversions,
@@ -26,7 +27,8 @@ impl<'s> Places<'s> {
         }
     }
 
-    /// Calls `found` with each place that a path of `list`, the list of `package`, may be at, and the path as listed.
+    /// Calls `found` with each place that a path of `list`, the list of `package`, may be at, and
+    /// the path as listed.
     pub fn each(&mut self, list: &[u8], package: &[u8], found: &mut dyn FnMut(RelPath, &[u8])) {
         let lines = || list.split(|byte| *byte == b'\n');
         let directories: HashSet<&[u8]> = lines().map(parent).collect();
@@ -35,7 +37,8 @@ impl<'s> Places<'s> {
             let Some(path) = path.strip_prefix(b"/") else {
                 continue;
             };
-            // Like dpkg: a directory may be a link on the system, and that link is not the package's.
+            // As in dpkg: a listed directory may be a link on the system, and that link does not
+            // belong to the package.
             let place = if directories.contains(line) {
                 resolve(self.at, path)
             } else {
@@ -56,7 +59,8 @@ impl<'s> Places<'s> {
         }
     }
 
-    /// Says whether a path is the root, or a directory or link in it, as `/lib` and `/opt`: those stay, whoever lists them.
+    /// Says whether a path is the root, or a directory or link in it, as `/lib` and `/opt`: those
+    /// stay, whoever lists them.
     fn is_frame(&self, path: &RelPath) -> bool {
         let is_frame = |inode: &Inode| matches!(inode.node, Node::Directory | Node::Symlink { .. });
         !path.as_bytes().contains(&b'/') && (self.at)(path.as_bytes()).is_some_and(is_frame)
@@ -80,11 +84,11 @@ impl<'s> Places<'s> {
 }
 
 /// Follows symlinks inside the image; what is not there (yet) stays as it is written.
-fn resolve(at: At<'_>, path: &[u8]) -> Option<RelPath> {
-    let look = |path: &[u8]| at(path).map(|inode| inode.node.seen());
-    match layout::walk(&look, b"", path, Absent::IsDirectory) {
-        Walk::Found(at) => RelPath::new(&at).ok(),
-        Walk::Lost(_) | Walk::Loop(_) => None,
+fn resolve(at: InodeLookup<'_>, path: &[u8]) -> Option<RelPath> {
+    let look = |path: &[u8]| at(path).map(|inode| inode.node.entry_kind());
+    match layout::walk(&look, b"", path, OnMissing::AssumeDirectory) {
+        Resolution::Found(at) => RelPath::new(&at).ok(),
+        Resolution::Lost(_) | Resolution::Loop(_) => None,
     }
 }
 
@@ -97,9 +101,11 @@ pub(super) fn source_of_bytecode(path: &RelPath) -> Option<RelPath> {
     is_bytecode.then(|| cache.parent()?.join(&[stem, b".py"].concat()).ok())?
 }
 
-/// Replaces the lines of some packages in a file of dpkg's `triggers` directory by those that `from` has of them.
+/// Replaces the lines of some packages in a file of dpkg's `triggers` directory by those that
+/// `from` has of them.
 ///
-/// A line ends with the package, as `info` has its name, and perhaps `/noawait` (lib/dpkg/trigdeferred.l, trignote.c).
+/// A line ends with the package, as `info` has its name, and perhaps `/noawait`
+/// (lib/dpkg/trigdeferred.l, trignote.c).
 pub(super) fn swap_interests(file: &[u8], from: &[u8], is_one: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
     let package = |line: &'_ [u8]| -> Vec<u8> {
         let word = line.rsplit(|byte| *byte == b' ').next().unwrap_or(line);

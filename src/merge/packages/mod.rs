@@ -1,67 +1,44 @@
-//! Arbitration: a package that the tree and a layer both brought, at different versions, is decided as a whole.
+//! Arbitration: one side wins for each package that the tree and a layer both brought at different
+//! versions.
 //!
-//! The newer version counts (deb-version(7)), never the later layer: all files of the package, its records in dpkg's
-//! `status` and `triggers`, and its files below `info` are those of one side. The other side is made to look as if it
-//! had never touched the package; then [`apply`](super::apply) has nothing to decide. What cannot be decided that way,
-//! for the bytes of some file are not known or a database cannot be read, is left alone: the versions in `status`
-//! make it a conflict.
+//! The newer version wins (deb-version(7)), not the later layer: all files of the package, its
+//! records in dpkg's `status` and `triggers`, and its files below `info` are those of one side. The
+//! other side is made to look as if it had never touched the package; then [`apply`](super::apply)
+//! has nothing to decide. Where that is impossible, because the bytes of some file are unknown or a
+//! database cannot be read, nothing is done: the versions in `status` then make a conflict.
 //!
-//! Left to their drivers, which keep the records of both sides: `diversions` and `statoverride` (the files that they
-//! moved belong to others, and stay where they were moved), alternatives, debconf, ucf and `extended_states` (none has
-//! a version). `available` is empty where apt installs.
+//! Left to their drivers, which keep the records of both sides: `diversions` and `statoverride`
+//! (the files that they moved belong to others, and stay where they were moved), alternatives,
+//! debconf, ucf and `extended_states` (none has a version). `available` is empty where apt
+//! installs.
 
-mod case;
+mod arbitration;
+mod edits;
 mod files;
-mod sides;
 mod status;
+mod withdraw;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
-use self::case::Case;
-use self::status::{Database, may_collide};
+use self::arbitration::Arbitration;
+pub use self::arbitration::{PackageDecision, Winner};
+use self::status::{IndexedDatabase, may_collide};
 use super::{Blobs, MergeError};
 use crate::layout::dpkg;
-use crate::path::RelPath;
-use crate::tree::{Change, Changeset, Inode, Tree};
+use crate::tree::{Changeset, Inode, Tree};
 
-/// Who brought the version that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The tree that the layer is applied to.
-    Tree,
-    /// The layer.
-    Layer,
-}
-
-/// What was decided about one package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// Its name.
-    pub package: String,
-    /// The architecture that the layer has it for.
-    pub architecture: String,
-    /// The version in the tree.
-    pub tree_version: String,
-    /// The version that the layer brings.
-    pub layer_version: String,
-    /// Whose version counts.
-    pub winner: Side,
-}
-
-/// Decides every package that `tree` and `changeset` both brought at different versions, each since the tree that the
-/// changeset was made on. To be called before `changeset` is applied.
+/// Decides every package that `tree` and `changeset` both brought at different versions, each since
+/// the tree that the changeset was made on. To be called before `changeset` is applied.
 ///
-/// Where the tree's version counts, the package goes out of `changeset`; where the layer's does, the tree gets what the
-/// layer found. The decisions come in the order of the layer's database. Nothing is read where no package database was
-/// changed on both sides.
+/// If the tree's version wins, the package leaves `changeset`; if the layer's wins, the tree gets
+/// what the layer was built on. The decisions come in the order of the layer's database. Nothing is
+/// read where no package database was changed on both sides.
 pub fn arbitrate(
     tree: &mut Tree,
     changeset: &mut Changeset,
     blobs: &dyn Blobs,
-) -> Result<Vec<Decision>, MergeError> {
+) -> Result<Vec<PackageDecision>, MergeError> {
     for dpkg in dpkg::DIRECTORIES {
         let status = format!("{dpkg}/status");
         let object = |inode: Option<&Inode>| inode.and_then(Inode::object);
@@ -84,50 +61,17 @@ pub fn arbitrate(
         if !may_collide(&pre, &current, &post) {
             continue;
         }
-        let all = [&pre, &current, &post].map(|file| Database::read(file));
+        let all = [&pre, &current, &post].map(|file| IndexedDatabase::read(file));
         let [Some(pre), Some(current), Some(post)] = all else {
             continue;
         };
         let databases = [pre, current, post];
-        let case = Case::new(dpkg, (tree, changeset), blobs, databases);
-        let Some((edits, decisions)) = case.decide()? else {
+        let arbitration = Arbitration::new(dpkg, (tree, changeset), blobs, databases);
+        let Some((edits, decisions)) = arbitration.decide()? else {
             continue;
         };
-        for (path, change) in edits.changes {
-            changeset.remove(path.as_bytes());
-            if let Some(change) = change {
-                changeset.insert(path, change);
-            }
-        }
-        for (path, inode) in edits.inodes {
-            match inode {
-                Some(inode) => drop(tree.insert(path, inode)),
-                None => drop(tree.remove(path.as_bytes())),
-            }
-        }
-        // Deepest first: a directory that nothing is left in, and that the layer puts nothing into.
-        let used: BTreeSet<_> = changeset
-            .iter()
-            .filter(|(_, change)| change.post.is_some())
-            .filter_map(|(path, _)| path.parent())
-            .collect();
-        for path in edits.directories.into_iter().rev() {
-            if !used.contains(&path) && tree.below(path.as_bytes()).next().is_none() {
-                tree.remove(path.as_bytes());
-            }
-        }
+        edits.apply(tree, changeset);
         return Ok(decisions);
     }
     Ok(Vec::new())
-}
-
-/// What is to be done to the two sides.
-#[derive(Default)]
-struct Edits {
-    /// New changes; none takes the layer's change out.
-    changes: Vec<(RelPath, Option<Change>)>,
-    /// New inodes of the tree; none removes what is there.
-    inodes: Vec<(RelPath, Option<Inode>)>,
-    /// Directories of the tree to remove where they end up empty, in path order.
-    directories: BTreeSet<RelPath>,
 }

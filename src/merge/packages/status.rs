@@ -1,21 +1,21 @@
-//! The packages of one side as arbitration looks at them: which there is, and what stands in its place on another side.
+//! The packages of one side, by name, and the counterpart of each on another side.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::deb822::stanzas;
 use crate::packages::dpkg;
 
-pub(super) use crate::packages::{Key, Record};
+pub(super) use crate::packages::{PackageKey, PackageRecord};
 
 /// A whole database.
-pub(super) struct Database<'a> {
-    pub records: Vec<Record<'a>>,
-    keys: HashMap<Key<'a>, usize>,
+pub(super) struct IndexedDatabase<'a> {
+    pub records: Vec<PackageRecord<'a>>,
+    keys: HashMap<PackageKey<'a>, usize>,
     /// What is there, by name.
     names: HashMap<&'a str, Vec<usize>>,
 }
 
-impl<'a> Database<'a> {
+impl<'a> IndexedDatabase<'a> {
     /// Reads a `status` file; `None` says that some record of it cannot be read.
     pub fn read(file: &'a [u8]) -> Option<Self> {
         let read = dpkg::read(file);
@@ -38,13 +38,17 @@ impl<'a> Database<'a> {
     }
 
     /// Returns the record of exactly this package.
-    pub fn get(&self, key: Key<'_>) -> Option<&Record<'a>> {
+    pub fn get(&self, key: PackageKey<'_>) -> Option<&PackageRecord<'a>> {
         self.keys.get(&key).map(|at| &self.records[*at])
     }
 
-    /// Returns the installed package that stands where `record`, one of `side`, stands: of the same architecture, or
-    /// the only one of the name where there cannot be two.
-    pub fn counterpart(&self, record: &Record<'_>, side: &Database<'_>) -> Option<&Record<'a>> {
+    /// Returns the installed package that stands where `record`, one of `side`, stands: of the same
+    /// architecture, or the only one of the name where there cannot be two.
+    pub fn counterpart(
+        &self,
+        record: &PackageRecord<'_>,
+        side: &IndexedDatabase<'_>,
+    ) -> Option<&PackageRecord<'a>> {
         let exact = self.get(record.key);
         if exact.is_some_and(|found| found.package.is_some()) {
             return exact;
@@ -62,10 +66,15 @@ impl<'a> Database<'a> {
         }
     }
 
-    /// Writes the database with the records of some groups of packages replaced by those that `from` has of them.
+    /// Writes the database with the records of some groups of packages replaced by those that
+    /// `from` has of them.
     ///
     /// `groups` says which group a package is in.
-    pub fn with(&self, groups: &HashMap<Key<'_>, usize>, from: &Database<'_>) -> Vec<u8> {
+    pub fn with(
+        &self,
+        groups: &HashMap<PackageKey<'_>, usize>,
+        from: &IndexedDatabase<'_>,
+    ) -> Vec<u8> {
         let mut out = Vec::new();
         let mut put = |raw: &[u8]| {
             out.extend_from_slice(raw);
@@ -80,7 +89,7 @@ impl<'a> Database<'a> {
         for record in &self.records {
             match groups.get(&record.key) {
                 None => put(record.raw),
-                // At the first one of the group stand all.
+                // All records of a group stand where its first one was.
                 Some(group) => {
                     let all = replacements.remove(group).unwrap_or_default();
                     all.into_iter().for_each(&mut put);
@@ -91,7 +100,8 @@ impl<'a> Database<'a> {
     }
 }
 
-/// Says whether some package has a record on both sides that `pre` does not have; cheap, and wrong only by saying yes.
+/// Says whether some package may have a record on both sides that `pre` lacks. It is cheap; only a
+/// yes can be wrong.
 pub(super) fn may_collide(pre: &[u8], current: &[u8], post: &[u8]) -> bool {
     let before: HashSet<&[u8]> = stanzas(pre).map(|(raw, ..)| raw).collect();
     let new = |file| stanzas(file).filter(|(raw, ..)| !before.contains(raw));

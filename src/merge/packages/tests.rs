@@ -1,4 +1,5 @@
-//! Arbitration held against what installing the chosen versions in one go gives: whole trees are compared.
+//! Arbitration held against what installing the chosen versions in one go gives: whole trees are
+//! compared.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
@@ -7,7 +8,7 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
-use super::{Decision, Side, arbitrate};
+use super::{PackageDecision, Winner, arbitrate};
 use crate::id::ObjectId;
 use crate::merge::{Blobs, Conflict, MergeError, apply};
 use crate::path::RelPath;
@@ -46,8 +47,9 @@ fn put(memory: &Memory, tree: &mut Tree, path: &str, inode: Option<Inode>, text:
 
 /// Installs packages: each line is `name[:architecture[:same]] version` and its files.
 ///
-/// A file is `path=content`, `path->target` or `path/`; `a@b=content` is listed as `a` and lies at `b`. `*path=content` is
-/// a file that is not listed. The package `-` stands for what belongs to none.
+/// A file is `path=content`, `path->target` or `path/`; `a@b=content` is listed as `a` and lies at
+/// `b`. `*path=content` is a file that is not listed. The package `-` stands for what belongs to
+/// none.
 fn image(memory: &Memory, lines: &str) -> Tree {
     let mut tree = Tree::new();
     let mut status = BTreeMap::new();
@@ -119,7 +121,7 @@ fn image(memory: &Memory, lines: &str) -> Tree {
     tree
 }
 
-type Composed = (Tree, Vec<Conflict>, Vec<Decision>);
+type Composed = (Tree, Vec<Conflict>, Vec<PackageDecision>);
 
 fn compose(memory: &Memory, base: &Tree, layers: &[Changeset]) -> Composed {
     let mut tree = base.clone();
@@ -152,8 +154,9 @@ fn listing(memory: &Memory, tree: &Tree) -> String {
     out
 }
 
-/// A layer made on `old` that made it `made` goes onto `new`: that must be as if `expect` had been installed.
-fn check(old: &str, made: &str, new: &str, expect: &str, winners: &[Side]) {
+/// A layer made on `old` that made it `made` goes onto `new`: that must be as if `expect` had been
+/// installed.
+fn check(old: &str, made: &str, new: &str, expect: &str, winners: &[Winner]) {
     let memory = Memory::default();
     let [old, made, new, expect] = [old, made, new, expect].map(|lines| image(&memory, lines));
     let layer = Changeset::between(&old, &made);
@@ -192,14 +195,14 @@ fn the_newer_version_counts_wherever_it_is() {
         &from(&[old, Z1, app]),
         &from(&[new, Z2]),
         &from(&[new, Z2, app]),
-        &[Side::Tree],
+        &[Winner::Tree],
     );
     check(
         old,
         &from(&[old, Z2, app]),
         &from(&[new, Z1]),
         &from(&[new, Z2, app]),
-        &[Side::Layer],
+        &[Winner::Layer],
     );
     // Nothing to decide: the layer alone, the base alone, or the same version.
     check(
@@ -232,12 +235,12 @@ fn a_decision_names_both_versions() {
     let [one, two] =
         [Z1, Z2].map(|z| Changeset::between(&base, &image(&memory, &format!("core 1 a=1\n{z}"))));
     let (_, _, decisions) = compose(&memory, &base, &[one, two]);
-    let decision = Decision {
+    let decision = PackageDecision {
         package: "libz".to_owned(),
         architecture: "amd64".to_owned(),
         tree_version: "1".to_owned(),
         layer_version: "2".to_owned(),
-        winner: Side::Layer,
+        winner: Winner::Layer,
     };
     assert_eq!(decisions, [decision]);
 }
@@ -327,7 +330,7 @@ fn what_another_package_owns_stays() {
         &with(&format!("p 1 usr/share/p/f=1\n{q}")),
         &with("p 2 usr/share/other/f=2"),
         &with(&format!("p 2 usr/share/other/f=2\n{q}")),
-        &[Side::Tree],
+        &[Winner::Tree],
     );
     // A file that two packages list, as those of two architectures do.
     let q = "q 1 s/both/f=x g=1\n";
@@ -358,7 +361,7 @@ fn links_between_directories_are_followed() {
     let old = "p 1 lib/m/f@usr/lib/m/f=1 lib/m/old@usr/lib/m/old=1 usr/lib/m/g=1\n";
     let new = "p 2 usr/lib/m/f=2 lib/m/g@usr/lib/m/g=2\n";
     siblings(base, &with(old), &with(new), &with(new));
-    check(base, &with(old), &with(new), &with(new), &[Side::Tree]);
+    check(base, &with(old), &with(new), &with(new), &[Winner::Tree]);
     // A package may list the link as its directory; the image needs it.
     siblings(
         base,
@@ -375,7 +378,7 @@ fn links_between_directories_are_followed() {
         &with(old),
         &with("p 2 usr/lib/x=2"),
         &with("p 2 usr/lib/x=2"),
-        &[Side::Tree],
+        &[Winner::Tree],
     );
 }
 
@@ -465,30 +468,30 @@ fn a_package_that_both_sides_upgraded_is_decided_where_its_files_are_known() {
         &p(2, "g=2"),
         &p(3, "h=3"),
         &p(3, "h=3"),
-        &[Side::Tree],
+        &[Winner::Tree],
     );
     check(
         &p(1, ""),
         &p(3, "g=3"),
         &p(2, "h=2"),
         &p(3, "g=3"),
-        &[Side::Layer],
+        &[Winner::Layer],
     );
     check(
         &p(1, "g=1"),
         &p(3, "h=3"),
         &p(2, "g=2"),
         &p(3, "h=3"),
-        &[Side::Layer],
+        &[Winner::Layer],
     );
     check(
         &p(1, "g=1"),
         &p(3, "g=3"),
         &p(2, ""),
         &p(3, "g=3"),
-        &[Side::Layer],
+        &[Winner::Layer],
     );
-    // A file that the layer left as it was is not the tree's any more: its bytes cannot be had.
+    // A file that the layer left alone is no longer in the tree: its bytes are unknown.
     let memory = Memory::default();
     for tree in ["p 2 f=2 doc=other", "p 2 f=2"] {
         let [old, made, new] =
@@ -552,7 +555,8 @@ fn nothing_is_read_where_one_side_has_the_database_alone() {
     assert_eq!(memory.reads.get(), 3);
 }
 
-/// A package at a version, with files that follow from both: `files` has a bit for each that it has.
+/// A package at a version, with files that follow from both: `files` has a bit for each that it
+/// has.
 fn package(name: char, version: u32, files: u8) -> String {
     let places = [
         "shared/NAME-a",

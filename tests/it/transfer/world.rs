@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use layerset::compose::{CannotGenerate, Member, compose};
+use layerset::compose::{Member, UnavailableGenerator, compose};
 use layerset::durable::RealDisk;
 use layerset::format::release::{Channel, ChannelName, Kind, Release, ReleaseId, release_target};
 use layerset::format::{
@@ -352,7 +352,7 @@ pub fn image(repository: &Repository, layers: &[LayerId]) -> ImageId {
     let members: Vec<Member> = members.collect();
     let transaction = repository.begin().unwrap();
     let index = repository.index();
-    let composed = compose(&members, &transaction, &index, &CannotGenerate).unwrap();
+    let composed = compose(&members, &transaction, &index, &UnavailableGenerator).unwrap();
     assert_eq!(composed.findings, []);
     let layers = members.iter().zip(layers).map(|(member, id)| ImageLayer {
         name: member.layer.name.clone(),

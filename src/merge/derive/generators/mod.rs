@@ -1,10 +1,12 @@
-//! Files that programs of the image make from the rest of it: which, from what, and by which command.
+//! Files that programs of the image make from the rest of it: which, from what, and by which
+//! command.
 //!
-//! This says what is to be run; it runs nothing. The caller takes the outputs of all [`jobs`] out of the tree, computes
-//! the [`Job::key`] of each on what is left, and runs those whose results it does not have. Results are functions of what
-//! the key covers: the table's line, the program's own bytes, and path, kind, mode and content of what it reads, links
-//! followed. Not covered are the libraries and the shell under a program: where they matter (a module that cannot be
-//! loaded), the image is broken, and a check says so.
+//! This says what is to be run; it runs nothing. The caller takes the outputs of all [`jobs`] out
+//! of the tree, computes the [`Job::key`] of each on what is left, and runs those whose results it
+//! does not have. Results are functions of what the key covers: the table's line, the program's own
+//! bytes, and path, kind, mode and content of what it reads, links followed. Not covered are the
+//! libraries and the shell under a program: where they matter (a module that cannot be loaded), the
+//! image is broken, and a check says so.
 //!
 //! | file | how |
 //! |---|---|
@@ -57,10 +59,11 @@ pub struct Job {
     program: RelPath,
 }
 
-/// Returns whose outputs in a tree are derived, in the order in which to run them.
+/// Returns the jobs whose output in a tree is derived, in the order in which they run.
 ///
-/// Where the program is missing, or what its line of the table needs, nobody derives: what stands there is content like
-/// any other. A job with the program and without [`Job::has_work`] makes nothing, not even an empty cache.
+/// Without the program, or without what its line of the table needs, there is no job: its files
+/// are content like any other. A job with the program and without [`Job::has_work`] makes
+/// nothing, not even an empty cache.
 pub fn jobs(tree: &Tree) -> Vec<Job> {
     TABLE.iter().flat_map(|line| line.jobs(tree)).collect()
 }
@@ -70,7 +73,8 @@ impl Generator {
         let each = Pattern::new(self.each, b"");
         let mut instances = BTreeSet::new();
         for (path, inode) in each.find(tree) {
-            // An instance that holds a blank or a control byte is no name that any package has, and scripts split words.
+            // An instance that holds a blank or a control byte is no name that any package has, and
+            // scripts split words.
             let instance = each.instance_in(path.as_bytes()).unwrap_or_default();
             let is_place = !matches!(inode.node, Node::Symlink { .. }) || instance.is_empty();
             if is_place && instance.iter().all(u8::is_ascii_graphic) {
@@ -88,7 +92,8 @@ impl Generator {
         jobs.take(if self.once { 1 } else { usize::MAX }).collect()
     }
 
-    /// Finds the program. A file goes before a link to it: some write their own name into what they make.
+    /// Finds the program. A file goes before a link to it: some write their own name into what they
+    /// make.
     fn program(&self, instance: &[u8], tree: &Tree) -> Option<RelPath> {
         let found = Pattern::new(self.program, instance).find(tree);
         let is_program = |path: &RelPath| {
@@ -202,9 +207,11 @@ impl Job {
         JobKey(hasher.finalize())
     }
 
-    /// Returns the newest time of what the job reads, and of the directories that its outputs are in.
+    /// Returns the newest time of what the job reads, and of the directories that its outputs are
+    /// in.
     ///
-    /// GTK takes no icon cache that is older than its directory, and GIO no module cache that is older than a module.
+    /// GTK takes no icon cache that is older than its directory, and GIO no module cache that is
+    /// older than a module.
     pub fn mtime(&self, tree: &Tree, outputs: &[RelPath]) -> Timestamp {
         let dirs = outputs.iter().filter_map(RelPath::parent);
         let of = |path: &RelPath| tree.get(path.as_bytes()).map(|inode| inode.mtime);

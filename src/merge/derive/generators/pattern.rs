@@ -1,8 +1,10 @@
-//! Path patterns of the table: `*` within a component, `**` for any number of components, `{}` for the instance.
+//! Path patterns of the table: `*` within a component, `**` for any number of components, `{}` for
+//! the instance.
 //!
-//! The instance is one whole component, taken literally: a directory of the image that is called `*` matches itself only.
+//! The instance is one whole component, taken literally: a directory of the image that is called
+//! `*` matches itself only.
 
-use crate::glob::{Part, Reach, path_matches};
+use crate::glob::{GlobPart, MatchScope, path_matches};
 use crate::path::RelPath;
 use crate::tree::{Inode, Tree};
 
@@ -19,26 +21,26 @@ impl<'a> Pattern<'a> {
         Self { text, instance }
     }
 
-    fn parts(self) -> impl Iterator<Item = Part<'a>> {
+    fn parts(self) -> impl Iterator<Item = GlobPart<'a>> {
         self.text.split('/').map(move |part| match part {
-            "{}" => Part::Name(self.instance),
-            part => Part::of(part.as_bytes()),
+            "{}" => GlobPart::Name(self.instance),
+            part => GlobPart::of(part.as_bytes()),
         })
     }
 
     /// Says whether a path matches.
     pub fn matches(self, path: &[u8]) -> bool {
-        let parts: Vec<Part<'_>> = self.parts().collect();
-        path_matches(&parts, path, Reach::Itself)
+        let parts: Vec<GlobPart<'_>> = self.parts().collect();
+        path_matches(&parts, path, MatchScope::Itself)
     }
 
     /// Returns what matches in a tree, in path order.
     pub fn find(self, tree: &Tree) -> Vec<(&RelPath, &Inode)> {
-        let parts: Vec<Part<'_>> = self.parts().collect();
+        let parts: Vec<GlobPart<'_>> = self.parts().collect();
         let plain: Vec<&[u8]> = parts
             .iter()
             .map_while(|part| match part {
-                Part::Name(name) => Some(*name),
+                GlobPart::Name(name) => Some(*name),
                 _ => None,
             })
             .collect();
@@ -47,7 +49,7 @@ impl<'a> Pattern<'a> {
             return tree.get_key_value(&prefix).into_iter().collect();
         }
         tree.below(&prefix)
-            .filter(|(path, _)| path_matches(&parts, path.as_bytes(), Reach::Itself))
+            .filter(|(path, _)| path_matches(&parts, path.as_bytes(), MatchScope::Itself))
             .collect()
     }
 
@@ -55,7 +57,7 @@ impl<'a> Pattern<'a> {
     pub fn instance_in(self, path: &[u8]) -> Option<Vec<u8>> {
         let star = self
             .parts()
-            .position(|part| matches!(part, Part::Stars(_)))?;
+            .position(|part| matches!(part, GlobPart::Stars(_)))?;
         path.split(|byte| *byte == b'/')
             .nth(star)
             .map(<[u8]>::to_vec)

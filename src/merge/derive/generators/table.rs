@@ -1,14 +1,15 @@
-//! What is generated in an image, by which of its own programs, and from what.
+//! The files that programs of an image generate in it: by which program, and from which input.
 //!
-//! Scripts run by `/bin/sh -e` with the program's path as `$1` and the instance as `$2`, and do what the postinst or the
-//! trigger of the package named does. Where that ignores a failure, so does the script: one unreadable module must not
-//! keep the others from being found.
+//! Scripts run by `/bin/sh -e` with the program's path as `$1` and the instance as `$2`, and do
+//! what the postinst or the trigger of the package named does. Where that ignores a failure, so
+//! does the script: one unreadable module must not keep the others from being found.
 
 use super::pattern::Pattern;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node};
 
-/// The version of the table: raised when a line of it changes in meaning, which makes all results anew.
+/// The version of the table: raised when a line of it changes in meaning, which makes all results
+/// anew.
 pub const TABLE_VERSION: u32 = 1;
 
 /// A program of the image that makes files from the rest of the image.
@@ -16,9 +17,10 @@ pub const TABLE_VERSION: u32 = 1;
 pub struct Generator {
     /// Its name, as messages show it.
     pub name: &'static str,
-    /// A pattern: for each path that matches, the program runs once, with the name of its first `*` as the instance.
+    /// A pattern: for each path that matches, the program runs once, with the name of its first `*`
+    /// as the instance.
     pub(super) each: &'static str,
-    /// Run for the first match only: for what several architectures have, and make alike.
+    /// Run for the first match only: several architectures have it, and all generate the same.
     pub(super) once: bool,
     /// The program.
     pub(super) program: &'static str,
@@ -156,7 +158,8 @@ pub(super) static TABLE: &[Generator] = &[
 done"#,
         ..NONE
     },
-    // hicolor-icon-theme.postinst and update-icon-caches(8), which dh_icons(1) runs for themes with icons.
+    // hicolor-icon-theme.postinst and update-icon-caches(8), which dh_icons(1) runs for themes with
+    // icons.
     Generator {
         name: "icon-cache",
         each: "usr/share/icons/*/index.theme",
@@ -229,7 +232,8 @@ for file in "/etc/X11/fonts/$2"/*.alias; do
 done"#,
         ..NONE
     },
-    // install-info.postinst runs update-info-dir(8), which takes the files as the directory lists them.
+    // install-info.postinst runs update-info-dir(8), which takes the files as the directory lists
+    // them.
     Generator {
         name: "info-dir",
         each: "usr/sbin/update-info-dir",
@@ -244,8 +248,9 @@ done"#,
 done"#,
         ..NONE
     },
-    // dictionaries-common.postinst, on the triggers of its dictionaries. Which of them is the default is asked by debconf,
-    // and the links in /etc/dictionaries-common that say so are content.
+    // dictionaries-common.postinst, on the triggers of its dictionaries. Which of them is the
+    // default is asked by debconf, and the links in /etc/dictionaries-common that say so are
+    // content.
     Generator {
         name: "dictionaries",
         each: "usr/sbin/update-default-wordlist",
@@ -293,7 +298,8 @@ update-dictcommon-hunspell"#,
         script: r#""/$1" "$2""#,
         ..NONE
     },
-    // udev.postinst. A machine's own entries below /etc go into /etc/udev/hwdb.bin, by systemd-hwdb-update.service.
+    // udev.postinst. A machine's own entries below /etc go into /etc/udev/hwdb.bin, by
+    // systemd-hwdb-update.service.
     Generator {
         name: "hwdb",
         each: "usr/bin/systemd-hwdb",
@@ -306,8 +312,8 @@ update-dictcommon-hunspell"#,
     },
 ];
 
-/// Says which of `/etc/ssl/certs` is not somebody else's: the bundle, links to certificates, and links by hash, which
-/// `openssl rehash` makes for other people's certificates as well.
+/// Says which of `/etc/ssl/certs` is not somebody else's: the bundle, links to certificates, and
+/// links by hash, which `openssl rehash` makes for other people's certificates as well.
 fn is_of_ca_certificates(path: &RelPath, inode: &Inode) -> bool {
     let name = path.name();
     let Node::Symlink { target } = &inode.node else {

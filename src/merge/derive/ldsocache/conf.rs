@@ -1,4 +1,5 @@
-//! Which directories hold libraries: `/etc/ld.so.conf`, the built-in ones, and their `glibc-hwcaps` subdirectories.
+//! Which directories hold libraries: `/etc/ld.so.conf`, the built-in ones, and their `glibc-hwcaps`
+//! subdirectories.
 
 use std::collections::HashSet;
 
@@ -12,7 +13,8 @@ const INCLUDE_LIMIT: usize = 4096;
 /// A directory to search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LibraryDir {
-    /// The path as configured, which the cache's paths start with: `/lib/…` even where `/lib` is a symlink.
+    /// The path as configured, which the cache's paths start with: `/lib/…` even where `/lib` is a
+    /// symlink.
     pub(super) path: Vec<u8>,
     /// The path without symlinks, relative to the root.
     pub(super) real: Vec<u8>,
@@ -24,7 +26,8 @@ pub(super) struct LibraryDir {
 #[derive(Debug, Default)]
 pub(super) struct LibraryDirs {
     pub(super) dirs: Vec<LibraryDir>,
-    /// The names of all hwcaps subdirectories come across, which go into the cache's strings even if nothing is in them.
+    /// The names of all hwcaps subdirectories come across, which go into the cache's strings even
+    /// if nothing is in them.
     pub(super) hwcaps_names: Vec<Vec<u8>>,
     seen: HashSet<Vec<u8>>,
 }
@@ -60,7 +63,8 @@ impl Reader<'_> {
         let Some(real) = resolve(self.view, path) else {
             return Ok(());
         };
-        // A file that includes itself would be read until ldconfig runs out of file descriptors: to the same effect.
+        // A file that includes itself would be read until ldconfig runs out of file descriptors: to
+        // the same effect.
         if self.view.node(&real) != Some(ViewNode::File) || self.open.contains(&real) {
             return Ok(());
         }
@@ -145,7 +149,8 @@ impl Reader<'_> {
         (self.view.node(&real) == Some(ViewNode::Dir)).then_some(real)
     }
 
-    /// Adds a directory unless it is there by another name, as `/lib` and `/usr/lib` are in a merged-/usr system.
+    /// Adds a directory unless it is there by another name, as `/lib` and `/usr/lib` are in a
+    /// merged-/usr system.
     fn add(&mut self, path: &[u8], real: Vec<u8>, hwcaps: Option<Vec<u8>>) -> bool {
         let new = self.found.seen.insert(real.clone());
         if new {

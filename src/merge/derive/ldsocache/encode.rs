@@ -1,7 +1,9 @@
-//! The bytes of the cache: the format `glibc-ld.so.cache1.1` with extensions, written since glibc 2.33.
+//! The bytes of the cache: the format `glibc-ld.so.cache1.1` with extensions, written since glibc
+//! 2.33.
 //!
-//! Header, one record per entry, strings, padding to four bytes, directory of extensions, their data. All offsets are
-//! from the start of the file. The format is described in glibc's `sysdeps/generic/dl-cache.h`.
+//! Header, one record per entry, strings, padding to four bytes, directory of extensions, their
+//! data. All offsets are from the start of the file. The format is described in glibc's
+//! `sysdeps/generic/dl-cache.h`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,7 +19,8 @@ const EXTENSION_GENERATOR: u32 = 0;
 const EXTENSION_HWCAPS: u32 = 1;
 const EXTENSION_HEADER_BYTES: usize = 8;
 const EXTENSION_SECTION_BYTES: usize = 16;
-/// Says that the lower half of an entry's hwcap field is an index into the names of the hwcaps directories.
+/// Says that the lower half of an entry's hwcap field is an index into the names of the hwcaps
+/// directories.
 const HWCAP_BY_NAME: u64 = 1 << 62;
 
 pub(super) fn encode(
@@ -67,7 +70,7 @@ pub(super) fn encode(
         out.u32(entry.flags);
         out.size(string_at(&entry.soname));
         out.size(string_at(&entry.path));
-        // Once the oldest kernel it runs on, which nobody reads any more.
+        // Formerly the oldest kernel that it runs on; no loader reads it now.
         out.u32(0);
         let index = entry
             .hwcaps
@@ -136,7 +139,8 @@ struct Strings<'a> {
 
 impl<'a> Strings<'a> {
     fn new(strings: impl Iterator<Item = &'a [u8]>) -> Self {
-        // Compared from their ends and in descending order, a string directly follows those that end in it.
+        // Compared from their ends and in descending order, a string directly follows those that
+        // end in it.
         let mut sorted: Vec<&[u8]> = strings.collect();
         sorted.sort_by(|left, right| right.iter().rev().cmp(left.iter().rev()));
         sorted.dedup();

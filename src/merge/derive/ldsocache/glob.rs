@@ -1,9 +1,10 @@
 //! The paths of an image that match a shell pattern, as glob(3) finds them.
 
-use crate::glob::{Syntax, name_matches};
+use crate::glob::{GlobSyntax, name_matches};
 use crate::tree::view::{ImageView, join, resolve};
 
-/// Returns the paths of the image that match `pattern`, an absolute one, in byte order; they are absolute as well.
+/// Returns the paths of the image that match `pattern`, an absolute one, in byte order; they are
+/// absolute as well.
 pub(super) fn glob(view: &dyn ImageView, pattern: &[u8]) -> Vec<Vec<u8>> {
     let mut found = vec![Vec::new()];
     for part in pattern.split(|byte| *byte == b'/').skip(1) {
@@ -22,7 +23,7 @@ fn step(view: &dyn ImageView, dir: &[u8], part: &[u8]) -> Vec<Vec<u8>> {
     };
     let names = if part.iter().any(|byte| b"*?[".contains(byte)) {
         let mut names = view.names(&real);
-        names.retain(|name| name_matches(part, name, Syntax::Shell));
+        names.retain(|name| name_matches(part, name, GlobSyntax::Shell));
         names
     } else {
         let name = unescape(part);

@@ -4,10 +4,12 @@ use std::cmp::Ordering;
 
 use super::CacheEntry;
 
-/// Compares names as the loader does: byte by byte, but runs of digits by their value, and after everything else.
+/// Compares names as the loader does: byte by byte, but runs of digits by their value, and after
+/// everything else.
 ///
-/// The loader's arithmetic is kept where it shows: bytes are signed, and numbers wrap at 32 bits. Two long numbers
-/// that wrap are compared by value, not by their difference, so that this is an order in all cases.
+/// The loader's arithmetic is kept where it shows: bytes are signed, and numbers wrap at 32 bits.
+/// Two long numbers that wrap are compared by value, not by their difference, so that this is an
+/// order in all cases.
 pub(super) fn compare_names(left: &[u8], right: &[u8]) -> Ordering {
     let (mut left, mut right) = (left, right);
     loop {
@@ -48,7 +50,8 @@ fn value(digits: &[u8]) -> i32 {
     })
 }
 
-/// Compares entries: names and flags descending, of equal ones those with hwcaps first, by the name of their directory.
+/// Compares entries: names and flags descending, of equal ones those with hwcaps first, by the name
+/// of their directory.
 pub(super) fn compare_entries(left: &CacheEntry, right: &CacheEntry) -> Ordering {
     compare_names(&right.soname, &left.soname)
         .then_with(|| right.flags.cmp(&left.flags))

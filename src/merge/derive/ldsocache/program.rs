@@ -1,4 +1,5 @@
-//! What an image's own `ldconfig` has built in: the directories it always searches, and what it signs its work with.
+//! What is built into an image's own `ldconfig`: the directories it always searches, and the
+//! generator string that it writes into the cache.
 
 use object::elf;
 
@@ -16,7 +17,8 @@ const PROGRAM_PATHS: [&[u8]; 4] = [
 /// One build of `ldconfig`, as far as its work depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LdConfig {
-    /// The text it signs its caches with, such as `ldconfig (Debian GLIBC 2.41-12) stable release version 2.41`.
+    /// The text it signs its caches with, such as `ldconfig (Debian GLIBC 2.41-12) stable release
+    /// version 2.41`.
     pub generator: Vec<u8>,
     /// The directories it searches after the configured ones.
     pub system_dirs: Vec<Vec<u8>>,
@@ -27,7 +29,8 @@ pub struct LdConfig {
 }
 
 impl LdConfig {
-    /// Reads what the `ldconfig` of an image has built in; `None` if it has none that writes the current format.
+    /// Reads what the `ldconfig` of an image has built in; `None` if it has none that writes the
+    /// current format.
     pub fn of_image(view: &dyn ImageView) -> Result<Option<Self>, ViewError> {
         for path in PROGRAM_PATHS {
             let Some(path) = resolve(view, path) else {
@@ -46,7 +49,8 @@ impl LdConfig {
         Ok(None)
     }
 
-    /// Reads what `program`, the bytes of an `ldconfig`, has built in; `None` if it is none since glibc 2.33.
+    /// Reads what `program`, the bytes of an `ldconfig`, has built in; `None` if it is none since
+    /// glibc 2.33.
     pub fn of_program(program: &[u8], facts: &ElfFacts) -> Option<Self> {
         let generator = generator(program)?;
         Some(Self {
@@ -59,14 +63,16 @@ impl LdConfig {
 
     /// Returns the flags under which this `ldconfig` lists an object, `None` if it leaves it out.
     ///
-    /// glibc's x86 builds check for the machine; the others take any object of the right class for one of theirs.
-    /// That would only ever list libraries that cannot be loaded, so foreign machines are left out here.
+    /// glibc's x86 builds check for the machine; the others take any object of the right class for
+    /// one of theirs. That would only ever list libraries that cannot be loaded, so foreign
+    /// machines are left out here.
     pub(super) fn flags_of(&self, facts: &ElfFacts) -> Option<u32> {
         let flags = facts.cache_flags()?;
         if family(self.machine) != family(facts.machine) || facts.order != self.order {
             return None;
         }
-        // Before 2.37, an i386 library that needs neither libc nor libm was put down as plain ELF of unknown libc.
+        // Before 2.37, an i386 library that needs neither libc nor libm was put down as plain ELF
+        // of unknown libc.
         let knows_libc = |name: &String| name == "libc.so.6" || name == "libm.so.6";
         let old = self.release().is_some_and(|release| release < (2, 37));
         if old
@@ -98,7 +104,8 @@ fn family(machine: u16) -> u16 {
     }
 }
 
-/// The signature is one string of the program: "ldconfig ", the packager's name for it, and the release.
+/// The signature is one string of the program: "ldconfig ", the packager's name for it, and the
+/// release.
 fn generator(program: &[u8]) -> Option<&[u8]> {
     const START: &[u8] = b"ldconfig (";
     const MIDDLE: &[u8] = b" release version ";
@@ -117,9 +124,11 @@ fn generator(program: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// Debian's builds search the multiarch directories and `/lib`, `/usr/lib`; others have variants of the latter two.
+/// Debian's builds search the multiarch directories and `/lib`, `/usr/lib`; others have variants of
+/// the latter two.
 ///
-/// A static program contains the loader's list of default directories, which tells the two kinds apart.
+/// A static program contains the loader's list of default directories, which tells the two kinds
+/// apart.
 fn system_dirs(program: &[u8], facts: &ElfFacts) -> Vec<Vec<u8>> {
     let multiarch = triplets(facts)
         .iter()
@@ -129,7 +138,8 @@ fn system_dirs(program: &[u8], facts: &ElfFacts) -> Vec<Vec<u8>> {
         let (lib, usr) = (format!("/lib/{triplet}"), format!("/usr/lib/{triplet}"));
         return dirs(&[&lib, &usr, "/lib", "/usr/lib"]);
     }
-    // Each port's list is built from its two library directories, whose suffix does not change the outcome.
+    // Each port's list is built from its two library directories, whose suffix does not change the
+    // outcome.
     let suffixes: &[&str] = match elf::Machine(facts.machine) {
         elf::EM_X86_64 => &["", "64", "x32"],
         elf::EM_AARCH64 | elf::EM_SPARCV9 | elf::EM_PPC64 | elf::EM_S390 => &["", "64"],
@@ -145,7 +155,8 @@ fn system_dirs(program: &[u8], facts: &ElfFacts) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The names of Debian's library directories for a machine; the flags would tell more, the program itself does too.
+/// The names of Debian's library directories for a machine; the flags would tell more, the program
+/// itself does too.
 fn triplets(facts: &ElfFacts) -> &'static [&'static str] {
     match (elf::Machine(facts.machine), facts.class) {
         (elf::EM_X86_64, ElfClass::Elf64) => &["x86_64-linux-gnu"],

@@ -1,4 +1,4 @@
-//! Which files of a directory go into the cache, under which names, and which links they lack.
+//! Which files of a directory go into the cache, under which names, and which links are missing.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::tree::view::{ImageView, ViewError, ViewNode, join, resolve};
 
 /// What was found, in the order of the directories.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct LibraryScan {
     pub(super) entries: Vec<CacheEntry>,
     pub(super) links: Vec<DerivedLink>,
     pub(super) stale: Vec<Vec<u8>>,
@@ -30,12 +30,13 @@ pub(super) fn scan(
     view: &dyn ImageView,
     ldconfig: &LdConfig,
     dirs: &LibraryDirs,
-) -> Result<Found, ViewError> {
-    let mut found = Found::default();
+) -> Result<LibraryScan, ViewError> {
+    let mut found = LibraryScan::default();
     for dir in &dirs.dirs {
         let libraries = libraries(view, ldconfig, dir, &mut found.stale)?;
         for (soname, library) in libraries {
-            // Elsewhere the path ends in the soname, a link, so that it stays true when a new file takes over.
+            // Elsewhere the path ends in the soname, a link, so that it stays true when a new file
+            // takes over.
             let file = match dir.hwcaps {
                 Some(_) => &library.name,
                 None => &soname,
@@ -57,7 +58,8 @@ pub(super) fn scan(
     Ok(found)
 }
 
-/// Chooses one file for each soname in a directory: rather a file than a link, else the highest version.
+/// Chooses one file for each soname in a directory: rather a file than a link, else the highest
+/// version.
 fn libraries(
     view: &dyn ImageView,
     ldconfig: &LdConfig,
@@ -71,7 +73,8 @@ fn libraries(
             continue;
         };
         let is_link = matches!(node, ViewNode::Symlink(_));
-        // A symlink in a hwcaps directory needs no library's name; ldconfig may not have meant it, but does so.
+        // A symlink in a hwcaps directory needs no library's name; ldconfig may not have meant it,
+        // but does so.
         let wanted = is_library_name(&name) || (is_link && dir.hwcaps.is_some());
         if !wanted || is_temporary_name(&name) {
             continue;
@@ -135,8 +138,8 @@ fn loadable(
 
 /// Tells the name under which a file is listed, and whether it is a link to the real thing.
 ///
-/// A link may bear the soname itself, or be what compilers look for: `libfoo.so` for `libfoo.so.1`. Any other link is
-/// taken for a file of its own.
+/// A link may bear the soname itself, or be what compilers look for: `libfoo.so` for `libfoo.so.1`.
+/// Any other link is taken for a file of its own.
 fn known_as(name: &[u8], is_link: bool, soname: Option<&str>) -> (Vec<u8>, bool) {
     let soname = soname.map_or(name, str::as_bytes);
     let developer = name.ends_with(b".so") && soname.starts_with(name);
@@ -147,15 +150,16 @@ fn known_as(name: &[u8], is_link: bool, soname: Option<&str>) -> (Vec<u8>, bool)
     }
 }
 
-/// Returns the link from the soname to the file, unless the right one is there or a file is in its place.
+/// Returns the link from the soname to the file, unless the right one is there or a file is in its
+/// place.
 fn missing_link(
     view: &dyn ImageView,
     dir: &LibraryDir,
     soname: &[u8],
     name: &[u8],
 ) -> Option<DerivedLink> {
-    // A soname is the word of a file's maker: it must not lead out of the directory. Debian's ldconfig leaves the
-    // links of the loader alone, since at no moment may they be missing.
+    // A soname is the word of a file's maker: it must not lead out of the directory. Debian's
+    // ldconfig leaves the links of the loader alone, since at no moment may they be missing.
     let unfit = soname.contains(&b'/') || matches!(soname, b"" | b"." | b"..");
     if unfit || soname.starts_with(b"ld-") {
         return None;

@@ -11,7 +11,8 @@ version 2.41\0/lib/x86_64-linux-gnu/\0/usr/lib/x86_64-linux-gnu/\0/lib/\0/usr/li
 
 const LIBS: &str = "usr/lib/x86_64-linux-gnu";
 
-/// What `ldconfig` has built in is read from the program's bytes; in memory it is ELF and has contents.
+/// What `ldconfig` has built in is read from the program's bytes; in memory it is ELF and has
+/// contents.
 struct WithProgram<'a> {
     view: &'a MemoryView,
     machine: u16,

@@ -1,11 +1,11 @@
-//! How the checks of paths find their way in a composed tree: links followed inside it, and what a dead end means.
+//! How the checks of paths follow a path in a composed tree, and what a dead end means.
 
-use crate::layout::{self, Absent, FACTORY};
+use crate::layout::{self, FACTORY, OnMissing};
 use crate::tree::{Inode, Tree};
 
 pub(super) use crate::layout::{join, name, parent, within};
 
-/// What only a running system fills; what is not there in an image says nothing.
+/// What only a running system fills: nothing follows from what an image lacks here.
 const VOLATILE: [&[u8]; 10] = [
     b"dev",
     b"proc",
@@ -20,30 +20,32 @@ const VOLATILE: [&[u8]; 10] = [
     b"etc/machine-id",
 ];
 
-/// What belongs to a machine and its users: programs and administrators put there what an image lacks.
+/// What belongs to a machine and its users: programs and administrators put there what an image
+/// lacks.
 const MACHINE: [&[u8]; 6] = [b"home", b"media", b"mnt", b"root", b"srv", b"var"];
 
 /// Where a path leads, every symlink in it followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Walk<'a> {
+pub(super) enum Lookup<'a> {
     /// To this inode.
     Found(Vec<u8>, &'a Inode),
-    /// Nowhere: this is the path that it would lead to, as far as it can be told.
+    /// Nowhere: the path that it would lead to, as far as known.
     Lost(Vec<u8>),
-    /// In circles: this is where it was given up.
+    /// In a circle: the place where the walk ended.
     Loop(Vec<u8>),
 }
 
-/// Follows `path` inside the tree, as Linux does, from the real directory `dir`; an absolute path starts at the root.
-pub(super) fn walk<'a>(tree: &'a Tree, dir: &[u8], path: &[u8]) -> Walk<'a> {
-    let look = |path: &[u8]| tree.get(path).map(|inode| inode.node.seen());
-    match layout::walk(&look, dir, path, Absent::LeadsNowhere) {
-        layout::Walk::Found(at) => match tree.get(&at) {
-            Some(inode) => Walk::Found(at, inode),
-            None => Walk::Lost(at),
+/// Follows `path` inside the tree, as Linux does, from the real directory `dir`; an absolute path
+/// starts at the root.
+pub(super) fn walk<'a>(tree: &'a Tree, dir: &[u8], path: &[u8]) -> Lookup<'a> {
+    let look = |path: &[u8]| tree.get(path).map(|inode| inode.node.entry_kind());
+    match layout::walk(&look, dir, path, OnMissing::LeadsNowhere) {
+        layout::Resolution::Found(at) => match tree.get(&at) {
+            Some(inode) => Lookup::Found(at, inode),
+            None => Lookup::Lost(at),
         },
-        layout::Walk::Lost(at) => Walk::Lost(at),
-        layout::Walk::Loop(at) => Walk::Loop(at),
+        layout::Resolution::Lost(at) => Lookup::Lost(at),
+        layout::Resolution::Loop(at) => Lookup::Loop(at),
     }
 }
 
@@ -68,20 +70,20 @@ pub(super) fn comes_from_factory(tree: &Tree, path: &[u8]) -> bool {
     within(path, b"var")
         && matches!(
             walk(tree, b"", &join(FACTORY.as_bytes(), path)),
-            Walk::Found(..)
+            Lookup::Found(..)
         )
 }
 
 /// What keeps a program from being started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NoProgram {
-    /// It is not there; the path that it should have, links followed.
+pub(super) enum ProgramError {
+    /// It does not exist. The path is the one that it should have, links followed.
     Missing(Vec<u8>),
-    /// What is there is no file that may be executed.
+    /// Something else than an executable file is there.
     NotExecutable(Vec<u8>),
 }
 
-impl NoProgram {
+impl ProgramError {
     /// Says what is wrong, after the name of the program.
     pub(super) fn reason(&self) -> &'static str {
         match self {
@@ -99,20 +101,21 @@ impl NoProgram {
     }
 }
 
-/// Looks whether the program at an absolute path can be started: a regular file that somebody may execute.
-pub(super) fn program(tree: &Tree, path: &[u8]) -> Result<Vec<u8>, NoProgram> {
+/// Finds out whether the program at an absolute path can be started: a regular file that somebody
+/// may execute.
+pub(super) fn program(tree: &Tree, path: &[u8]) -> Result<Vec<u8>, ProgramError> {
     match walk(tree, b"", path) {
-        Walk::Found(at, inode) if inode.object().is_some() && inode.mode & 0o111 != 0 => Ok(at),
-        Walk::Found(at, _) => Err(NoProgram::NotExecutable(at)),
-        Walk::Lost(at) if comes_from_factory(tree, &at) => Ok(at),
-        Walk::Lost(at) | Walk::Loop(at) => Err(NoProgram::Missing(at)),
+        Lookup::Found(at, inode) if inode.object().is_some() && inode.mode & 0o111 != 0 => Ok(at),
+        Lookup::Found(at, _) => Err(ProgramError::NotExecutable(at)),
+        Lookup::Lost(at) if comes_from_factory(tree, &at) => Ok(at),
+        Lookup::Lost(at) | Lookup::Loop(at) => Err(ProgramError::Missing(at)),
     }
 }
 
 /// Looks for a program by name in these directories, as execvp(3) does.
-pub(super) fn search(tree: &Tree, dirs: &[&str], name: &[u8]) -> Result<Vec<u8>, NoProgram> {
+pub(super) fn search(tree: &Tree, dirs: &[&str], name: &[u8]) -> Result<Vec<u8>, ProgramError> {
     let at = |dir: &&str| program(tree, &[dir.as_bytes(), b"/", name].concat()).ok();
     dirs.iter()
         .find_map(at)
-        .ok_or_else(|| NoProgram::Missing(name.to_vec()))
+        .ok_or_else(|| ProgramError::Missing(name.to_vec()))
 }

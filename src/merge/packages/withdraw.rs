@@ -1,28 +1,29 @@
-//! Making one side look as if it had never touched some packages.
+//! Makes one side look as if it had never touched some packages.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::Edits;
-use super::case::{Case, Contest, Sight};
+use super::arbitration::{Arbitration, Contest, SideView};
+use super::edits::Edits;
 use super::files::{source_of_bytecode, swap_interests};
-use super::status::{Key, Record};
+use super::status::{PackageKey, PackageRecord};
 use crate::id::ObjectId;
 use crate::merge::MergeError;
 use crate::packages;
 use crate::path::RelPath;
 use crate::tree::{Change, Inode, Node};
 
-/// Larger text files have no pre-images, in bytes.
+/// The size in bytes above which a file has no pre-image.
 const PRE_IMAGE_LIMIT: u64 = 1 << 20;
 
 type Paths = HashSet<RelPath>;
 
-impl Case<'_> {
-    /// Takes packages out of the changeset.
+impl Arbitration<'_> {
+    /// Takes packages out of the changeset, so that the layer looks as if it had never touched
+    /// them.
     pub fn take_out(
         &self,
         contests: &[Contest<'_, '_>],
-        there: &mut Sight<'_, '_>,
+        there: &mut SideView<'_, '_>,
         edits: &mut Edits,
     ) -> Result<(), MergeError> {
         let stems = stems_of(
@@ -30,6 +31,21 @@ impl Case<'_> {
                 .iter()
                 .flat_map(|c| c.pre.into_iter().chain([c.layer])),
         );
+        let own = self.paths_of_layer(contests, there)?;
+        self.drop_changes(&own, &stems, edits);
+        let status = format!("{}/status", self.dpkg);
+        let text = self.post.with(&groups(contests), &self.pre);
+        self.rewrite(status.as_bytes(), &text, edits)?;
+        self.restore_triggers_of_layer(&stems, edits)
+    }
+
+    /// Returns the paths that these packages have, and had before the layer was made, and that no
+    /// other package of the layer has.
+    fn paths_of_layer(
+        &self,
+        contests: &[Contest<'_, '_>],
+        there: &mut SideView<'_, '_>,
+    ) -> Result<Paths, MergeError> {
         let mut own = Paths::new();
         for contest in contests {
             there.paths(contest.layer, &mut |path, _| {
@@ -43,20 +59,27 @@ impl Case<'_> {
             let is_kept = |inode: &&Inode| matches!(inode.node, Node::File { size, .. } if size <= PRE_IMAGE_LIMIT);
             let list = self.read(list.filter(is_kept))?;
             there
-                .places
+                .locator
                 .each(&list, pre.key.0.as_bytes(), &mut |path, _| {
                     own.insert(path);
                 });
         }
-        let ours: HashSet<Key<'_>> = contests.iter().map(|c| c.layer.key).collect();
+        let ours: HashSet<PackageKey<'_>> = contests.iter().map(|c| c.layer.key).collect();
         there.without_others(&self.post, &ours, &mut own)?;
+        Ok(own)
+    }
+
+    /// Drops the changes of the packages' paths, of their files below `info` and of their byte
+    /// code. A directory stays where the tree lacks it and another change needs it.
+    fn drop_changes(&self, own: &Paths, stems: &HashSet<Vec<u8>>, edits: &mut Edits) {
         let is_own = |path: &RelPath| {
             own.contains(path)
-                || self.is_info(path, &stems)
+                || self.is_info(path, stems)
                 || source_of_bytecode(path).is_some_and(|source| own.contains(&source))
         };
-        let caches = bytecode_directories(&own);
-        // From the end: whether a directory is needed shows at what is in it.
+        let caches = bytecode_directories(own);
+        // Last path first: what is in a directory comes before the directory, and shows whether
+        // the directory is needed.
         let mut needed = Paths::new();
         let changes: Vec<_> = self.changeset.iter().collect();
         for (path, change) in changes.into_iter().rev() {
@@ -71,10 +94,15 @@ impl Case<'_> {
                 needed.extend(path.parent());
             }
         }
-        let status = format!("{}/status", self.dpkg);
-        let text = self.post.with(&groups(contests), &self.pre);
-        self.rewrite(status.as_bytes(), &text, edits)?;
-        let directory = format!("{}/triggers", self.dpkg).into_bytes();
+    }
+
+    /// Gives the packages the interests in triggers that they had before the layer was made.
+    fn restore_triggers_of_layer(
+        &self,
+        stems: &HashSet<Vec<u8>>,
+        edits: &mut Edits,
+    ) -> Result<(), MergeError> {
+        let directory = self.triggers();
         for (path, change) in self.changeset.iter() {
             let Some(post) = change
                 .post
@@ -92,6 +120,10 @@ impl Case<'_> {
             }
         }
         Ok(())
+    }
+
+    fn triggers(&self) -> Vec<u8> {
+        format!("{}/triggers", self.dpkg).into_bytes()
     }
 
     /// Says whether `path` is a file below `info` of one of the packages.
@@ -126,12 +158,13 @@ impl Case<'_> {
         })
     }
 
-    /// Makes the tree what the layer found, as far as some packages go.
+    /// Makes the tree what the layer was built on, as far as these packages go: their changes then
+    /// apply without a conflict.
     pub fn make_room(
         &self,
         contests: &[Contest<'_, '_>],
-        here: &mut Sight<'_, '_>,
-        there: &mut Sight<'_, '_>,
+        here: &mut SideView<'_, '_>,
+        there: &mut SideView<'_, '_>,
         edits: &mut Edits,
     ) -> Result<(), MergeError> {
         let stems = stems_of(
@@ -148,9 +181,25 @@ impl Case<'_> {
                 new.insert(path);
             })?;
         }
-        let ours: HashSet<Key<'_>> = contests.iter().map(|c| c.tree.key).collect();
+        let ours: HashSet<PackageKey<'_>> = contests.iter().map(|c| c.tree.key).collect();
         here.without_others(&self.current, &ours, &mut old)?;
-        for cache in bytecode_directories(&old) {
+        self.add_bytecode(&mut old, &new, edits);
+        for stem in &stems {
+            old.extend(self.info_files(stem).iter().copied().cloned());
+        }
+        // Changes that `take_out` drops are not applied, so nothing has to make room for them.
+        let dropped = edits.changes.iter().filter(|(_, change)| change.is_none());
+        let dropped: Paths = dropped.map(|(path, _)| path.clone()).collect();
+        self.remove_old_files(&old, &new, &dropped, edits);
+        self.restore_missing_files(&new, &stems, &dropped, edits);
+        self.restore_status_of_tree(contests, edits)?;
+        self.restore_triggers_of_tree(contests, &stems, edits)
+    }
+
+    /// Adds the byte code of Python sources in `old` to it; its directories go if they end up
+    /// empty.
+    fn add_bytecode(&self, old: &mut Paths, new: &Paths, edits: &mut Edits) {
+        for cache in bytecode_directories(old) {
             for (path, _) in self.tree.below(cache.as_bytes()) {
                 if source_of_bytecode(path).is_some_and(|source| old.contains(&source)) {
                     old.insert(path.clone());
@@ -160,22 +209,17 @@ impl Case<'_> {
                 edits.directories.insert(cache);
             }
         }
-        for stem in &stems {
-            old.extend(self.info_files(stem).iter().copied().cloned());
-        }
-        // What goes out of the changeset for other packages is no change any more.
-        let dropped = edits.changes.iter().filter(|(_, change)| change.is_none());
-        let dropped: Paths = dropped.map(|(path, _)| path.clone()).collect();
-        let change = |path: &RelPath| {
-            let found = self.changeset.get(path.as_bytes());
-            found.filter(|_| !dropped.contains(path))
-        };
-        for path in &old {
+    }
+
+    /// Gives each path of the tree's version what the layer found there, or nothing.
+    fn remove_old_files(&self, old: &Paths, new: &Paths, dropped: &Paths, edits: &mut Edits) {
+        for path in old {
             let Some(inode) = self.tree.get(path.as_bytes()) else {
                 continue;
             };
-            match change(path) {
-                // What is in a directory may belong to others: it is not taken away under them.
+            let change = self.changeset.get(path.as_bytes());
+            match change.filter(|_| !dropped.contains(path)) {
+                // Other packages may have files in a directory: it is never emptied.
                 Some(change) if inode.is_dir() => match &change.post {
                     Some(post) if post.is_dir() => {
                         edits.inodes.push((path.clone(), Some(post.clone())));
@@ -195,23 +239,50 @@ impl Case<'_> {
                 None => edits.inodes.push((path.clone(), None)),
             }
         }
-        // What the tree's version no longer has and the layer changes.
+    }
+
+    /// Puts back what the layer changes and the tree's version no longer has.
+    fn restore_missing_files(
+        &self,
+        new: &Paths,
+        stems: &HashSet<Vec<u8>>,
+        dropped: &Paths,
+        edits: &mut Edits,
+    ) {
         for (path, change) in self.changeset.iter() {
             let is_ours =
-                !dropped.contains(path) && (new.contains(path) || self.is_info(path, &stems));
+                !dropped.contains(path) && (new.contains(path) || self.is_info(path, stems));
             if let Some(pre) = change.pre.as_ref().filter(|_| is_ours)
                 && self.tree.get(path.as_bytes()).is_none()
             {
                 edits.inodes.push((path.clone(), Some(alone(pre))));
             }
         }
+    }
+
+    /// Gives the packages the records in the tree's `status` that the layer found.
+    fn restore_status_of_tree(
+        &self,
+        contests: &[Contest<'_, '_>],
+        edits: &mut Edits,
+    ) -> Result<(), MergeError> {
         let text = self.current.with(&groups(contests), &self.pre);
-        let directory = format!("{}/triggers", self.dpkg).into_bytes();
         let status = RelPath::new(format!("{}/status", self.dpkg).as_bytes()).unwrap_or_default();
         if let Some(inode) = self.tree.get(status.as_bytes()) {
             let inode = self.with_content(inode, &text)?;
             edits.inodes.push((status, Some(inode)));
         }
+        Ok(())
+    }
+
+    /// Gives the packages the interests in triggers that the layer found.
+    fn restore_triggers_of_tree(
+        &self,
+        contests: &[Contest<'_, '_>],
+        stems: &HashSet<Vec<u8>>,
+        edits: &mut Edits,
+    ) -> Result<(), MergeError> {
+        let directory = self.triggers();
         let fresh = contests.iter().filter(|contest| contest.pre.is_none());
         let fresh = stems_of(fresh.map(|contest| contest.tree));
         for (path, inode) in self.tree.below(&directory) {
@@ -221,7 +292,8 @@ impl Case<'_> {
             }
             let is = self.read(Some(inode))?;
             let was = self.read(change.and_then(|change| change.pre.as_ref()))?;
-            // Where the layer changed nothing, only what a new package brought is known to go.
+            // Without a change there is no pre-image: only the lines of packages that are new in
+            // the tree are known not to have been there.
             let text = match change {
                 Some(_) => swap_interests(&is, &was, &|stem| stems.contains(stem)),
                 None => swap_interests(&is, b"", &|stem| fresh.contains(stem)),
@@ -239,12 +311,12 @@ impl Case<'_> {
 }
 
 /// Returns what the files of packages below `info` are named by.
-fn stems_of<'r, 'a: 'r>(records: impl Iterator<Item = &'r Record<'a>>) -> HashSet<Vec<u8>> {
+fn stems_of<'r, 'a: 'r>(records: impl Iterator<Item = &'r PackageRecord<'a>>) -> HashSet<Vec<u8>> {
     records.map(|record| record.stem().into_bytes()).collect()
 }
 
 /// Numbers of groups of one package in all its records: it may have changed its architecture.
-fn groups<'c>(contests: &'c [Contest<'_, '_>]) -> HashMap<Key<'c>, usize> {
+fn groups<'c>(contests: &'c [Contest<'_, '_>]) -> HashMap<PackageKey<'c>, usize> {
     let mut groups = HashMap::new();
     for (number, contest) in contests.iter().enumerate() {
         for record in contest.pre.into_iter().chain([contest.layer, contest.tree]) {
@@ -254,7 +326,7 @@ fn groups<'c>(contests: &'c [Contest<'_, '_>]) -> HashMap<Key<'c>, usize> {
     groups
 }
 
-/// A hard-link group of another tree means nothing here.
+/// Drops the number of the hard-link group, which means nothing in another tree.
 fn alone(inode: &Inode) -> Inode {
     Inode {
         hardlink: 0,

@@ -1,29 +1,53 @@
-//! The two sides, what they both brought, and which of it can be decided.
+//! The two sides, the packages that both brought, and which of these can be decided.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use super::files::{self, Places};
-use super::status::{Database, Key, Record};
-use super::{Decision, Edits, Side};
+use super::edits::Edits;
+use super::files::{self, FileLocator};
+use super::status::{IndexedDatabase, PackageKey, PackageRecord};
 use crate::merge::{Blobs, MergeError};
 use crate::packages::{self, Diversions, digests};
 use crate::path::RelPath;
 use crate::tree::{Changeset, Inode, Tree};
 use crate::version::Version;
 
+/// Who brought the version that wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Winner {
+    /// The tree that the layer is applied to.
+    Tree,
+    /// The layer.
+    Layer,
+}
+
+/// What was decided about one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageDecision {
+    /// Its name.
+    pub package: String,
+    /// The architecture that the layer has it for.
+    pub architecture: String,
+    /// The version in the tree.
+    pub tree_version: String,
+    /// The version that the layer brings.
+    pub layer_version: String,
+    /// Whose version wins.
+    pub winner: Winner,
+}
+
 /// One package that both sides brought.
 pub(super) struct Contest<'c, 'a> {
-    pub layer: &'c Record<'a>,
-    pub tree: &'c Record<'a>,
-    pub pre: Option<&'c Record<'a>>,
-    pub winner: Side,
+    pub layer: &'c PackageRecord<'a>,
+    pub tree: &'c PackageRecord<'a>,
+    pub pre: Option<&'c PackageRecord<'a>>,
+    pub winner: Winner,
 }
 
 impl Contest<'_, '_> {
-    fn decision(&self) -> Decision {
+    fn decision(&self) -> PackageDecision {
         let text = |record| version(record).map_or(String::new(), |version| version.to_string());
-        Decision {
+        PackageDecision {
             package: self.layer.key.0.to_owned(),
             architecture: self.layer.key.1.to_owned(),
             tree_version: text(self.tree),
@@ -33,30 +57,30 @@ impl Contest<'_, '_> {
     }
 }
 
-fn version<'a>(record: &Record<'a>) -> Option<Version<'a>> {
+fn version<'a>(record: &PackageRecord<'a>) -> Option<Version<'a>> {
     record.package.as_ref().map(|package| package.version)
 }
 
 /// The two sides and their databases.
-pub(super) struct Case<'c> {
+pub(super) struct Arbitration<'c> {
     pub dpkg: &'c str,
     pub tree: &'c Tree,
     pub changeset: &'c Changeset,
     pub blobs: &'c dyn Blobs,
     /// The tree's files below `info`, by package.
     pub info: HashMap<&'c [u8], Vec<&'c RelPath>>,
-    pub pre: Database<'c>,
-    pub current: Database<'c>,
-    pub post: Database<'c>,
+    pub pre: IndexedDatabase<'c>,
+    pub current: IndexedDatabase<'c>,
+    pub post: IndexedDatabase<'c>,
 }
 
-impl<'c> Case<'c> {
-    /// Puts the databases of both sides together with what they are of.
+impl<'c> Arbitration<'c> {
+    /// Combines the databases with the sides that they are from.
     pub fn new(
         dpkg: &'c str,
         (tree, changeset): (&'c Tree, &'c Changeset),
         blobs: &'c dyn Blobs,
-        [pre, current, post]: [Database<'c>; 3],
+        [pre, current, post]: [IndexedDatabase<'c>; 3],
     ) -> Self {
         let mut info: HashMap<&[u8], Vec<&RelPath>> = HashMap::new();
         for (path, _) in tree.below(format!("{dpkg}/info").as_bytes()) {
@@ -77,7 +101,7 @@ impl<'c> Case<'c> {
         }
     }
     /// Returns what to do, if there is anything.
-    pub fn decide(&self) -> Result<Option<(Edits, Vec<Decision>)>, MergeError> {
+    pub fn decide(&self) -> Result<Option<(Edits, Vec<PackageDecision>)>, MergeError> {
         let mut contests = self.contests();
         if contests.is_empty() {
             return Ok(None);
@@ -95,26 +119,26 @@ impl<'c> Case<'c> {
         let [Some(here), Some(there)] = texts.each_ref().map(|text| Diversions::read(text)) else {
             return Ok(None);
         };
-        let mut here = Sight {
-            case: self,
+        let mut here = SideView {
+            arbitration: self,
             at: &below,
-            places: Places::new(&below, &here),
+            locator: FileLocator::new(&below, &here),
         };
-        let mut there = Sight {
-            case: self,
+        let mut there = SideView {
+            arbitration: self,
             at: &above,
-            places: Places::new(&above, &there),
+            locator: FileLocator::new(&above, &there),
         };
         let mut knowable = Vec::new();
         for contest in &contests {
-            knowable.push(contest.winner == Side::Tree || self.is_known(contest, &mut there)?);
+            knowable.push(contest.winner == Winner::Tree || self.is_known(contest, &mut there)?);
         }
         let mut known = knowable.into_iter();
         contests.retain(|_| known.next().unwrap_or(false));
         let decisions = contests.iter().map(Contest::decision).collect();
         let (kept, taken): (Vec<_>, Vec<_>) = contests
             .into_iter()
-            .partition(|contest| contest.winner == Side::Tree);
+            .partition(|contest| contest.winner == Winner::Tree);
         let mut edits = Edits::default();
         if !kept.is_empty() {
             self.take_out(&kept, &mut there, &mut edits)?;
@@ -135,12 +159,13 @@ impl<'c> Case<'c> {
             if before == Some(brought.as_str()) || before == Some(present.as_str()) {
                 return None;
             }
-            // Two spellings of one version must be decided too, in the same way from either side.
+            // Two spellings of one version need a winner, too: the same one whichever side is the
+            // layer.
             let order = brought.cmp(&present);
             let winner = match order.then_with(|| brought.as_str().cmp(present.as_str())) {
-                Ordering::Less => Side::Tree,
+                Ordering::Less => Winner::Tree,
                 Ordering::Equal => return None,
-                Ordering::Greater => Side::Layer,
+                Ordering::Greater => Winner::Layer,
             };
             Some(Contest {
                 layer,
@@ -158,7 +183,7 @@ impl<'c> Case<'c> {
     }
 
     /// Returns the path of one of the package's files below `info`.
-    pub fn info(&self, record: &Record<'_>, extension: &str) -> Vec<u8> {
+    pub fn info(&self, record: &PackageRecord<'_>, extension: &str) -> Vec<u8> {
         let stem = record.stem();
         [
             self.dpkg.as_bytes(),
@@ -170,12 +195,12 @@ impl<'c> Case<'c> {
         .concat()
     }
 
-    /// Says whether the whole package as the layer has it can be had: files that the layer left alone are only in the
-    /// tree, where they may have changed.
+    /// Says whether all files of the layer's version are known. Files that the layer did not change
+    /// are only in the tree, where they may be of another version.
     fn is_known(
         &self,
         contest: &Contest<'_, '_>,
-        there: &mut Sight<'_, '_>,
+        there: &mut SideView<'_, '_>,
     ) -> Result<bool, MergeError> {
         let list = self.info(contest.layer, "list");
         if self
@@ -205,7 +230,7 @@ impl<'c> Case<'c> {
             let name = listed.strip_prefix(b"/").unwrap_or(listed);
             is_known &= self.changeset.get(path.as_bytes()).is_some()
                 || match self.tree.get(path.as_bytes()) {
-                    // What is listed below /var may be in one of several places.
+                    // A path below /var may be in one of several places.
                     None => listed.starts_with(b"/var/"),
                     Some(inode) if inode.is_dir() => true,
                     Some(_) => {
@@ -223,30 +248,32 @@ impl<'c> Case<'c> {
     }
 }
 
-/// One side as the files of packages are looked for on it.
-pub(super) struct Sight<'c, 's> {
-    pub case: &'c Case<'c>,
-    pub at: files::At<'s>,
-    pub places: Places<'s>,
+/// One side, and where the files of packages are on it.
+pub(super) struct SideView<'c, 's> {
+    pub arbitration: &'c Arbitration<'c>,
+    pub at: files::InodeLookup<'s>,
+    pub locator: FileLocator<'s>,
 }
 
-impl Sight<'_, '_> {
+impl SideView<'_, '_> {
     /// Calls `found` with each place of a package's files, and the path as listed.
     pub fn paths(
         &mut self,
-        record: &Record<'_>,
+        record: &PackageRecord<'_>,
         found: &mut dyn FnMut(RelPath, &[u8]),
     ) -> Result<(), MergeError> {
-        let list = self.case.read((self.at)(&self.case.info(record, "list")))?;
-        self.places.each(&list, record.key.0.as_bytes(), found);
+        let list = self
+            .arbitration
+            .read((self.at)(&self.arbitration.info(record, "list")))?;
+        self.locator.each(&list, record.key.0.as_bytes(), found);
         Ok(())
     }
 
-    /// Takes the paths that any other package of `database` has out of `paths`.
+    /// Removes from `paths` all that belong to other packages of `database`.
     pub fn without_others(
         &mut self,
-        database: &Database<'_>,
-        ours: &HashSet<Key<'_>>,
+        database: &IndexedDatabase<'_>,
+        ours: &HashSet<PackageKey<'_>>,
         paths: &mut HashSet<RelPath>,
     ) -> Result<(), MergeError> {
         let others = database.records.iter();
