@@ -38,7 +38,7 @@ const ISOLATED: [&str; 10] = [
     r#"hostname localhost && exec "$@""#,
 ];
 
-/// How often a wish to stop is looked for.
+/// How often the cancel flag is polled.
 const POLL: Duration = Duration::from_millis(50);
 
 /// Undoes what mmdebstrap copies from the host "to allow network access from within".
@@ -67,7 +67,7 @@ pub struct Bootstrapper<'a> {
     pub epoch: i64,
     /// Where all output goes.
     pub log: &'a Path,
-    /// Set when the work is to stop.
+    /// Set by the caller to stop the bootstrap.
     pub cancel: &'a AtomicBool,
 }
 
@@ -102,9 +102,9 @@ impl Bootstrapper<'_> {
             "--format=directory",
             "--verbose",
         ]);
-        // Essential packages first, by dpkg alone, for that order is mmdebstrap's art; then the
-        // rest by apt. Every package is named with its version: what is not locked cannot be
-        // chosen, nor can any be left out.
+        // mmdebstrap installs essential packages first, by dpkg alone and in an order that it
+        // knows, then the rest by apt. Every package is named with its version: what is not locked
+        // cannot be chosen, nor can any be left out.
         command
             .arg("--variant=essential")
             .arg(format!("--architectures={}", self.arch));

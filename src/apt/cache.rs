@@ -1,7 +1,8 @@
 //! The cache of package files: `<sha256>.deb`, and beside them the control data of packages.
 //!
 //! A file appears here by a rename after its size and digest were verified. It is verified again
-//! whenever it is used, for disks and people change files. Everything may be deleted at any time.
+//! whenever it is used, because disks and people change files. Everything may be deleted at any
+//! time.
 
 use super::command::run;
 use super::deb822::{self, ControlStanza};
@@ -141,7 +142,7 @@ impl DebCache {
         let mut stanza = stanza.clone();
         stanza.remove(&INDEX_FIELDS);
         let kept = self.index_path(package);
-        // Indexes agree with the digest, so what is there is as good.
+        // All indexes agree about a digest, so an entry that exists is as good.
         if kept.exists() {
             Ok(())
         } else {

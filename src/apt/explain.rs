@@ -83,14 +83,13 @@ impl FailedRequest<'_> {
         removed: &[String],
     ) -> Result<Vec<UnmetRelation>, AptError> {
         let mut arguments = self.wanted.to_vec();
-        // Where apt would rather remove a lower package, insisting on that package makes it say
-        // why.
+        // apt would rather remove a lower package: asking for that package makes it say why.
         if unmet.is_empty() && !removed.is_empty() {
             arguments.extend(removed.iter().cloned());
             unmet = reason::unmet(&self.ask(&arguments, LowerPolicy::Held)?.stdout);
         }
-        // apt names only the end of a chain: ask for what it left out as well until a cause shows
-        // up.
+        // apt names only the end of a chain: ask for the packages that it left out as well, until
+        // a cause shows up.
         for _ in 0..CHAIN_STEPS {
             if unmet.iter().any(|relation| !relation.is_consequence()) {
                 break;

@@ -57,7 +57,7 @@ impl InstallPlan {
 }
 
 /// Writes apt's configuration. `Dir::Etc` leads away from the image's `/etc/apt`; `extended_states`
-/// and dpkg's own database stay where they are, for they belong to the image.
+/// and dpkg's own database stay where they are, because they belong to the image.
 fn apt_conf(arch: &str) -> String {
     let (dir, state) = (InstallPlan::DIR, InstallPlan::STATE);
     format!(

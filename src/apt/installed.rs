@@ -1,4 +1,4 @@
-//! Compares what a root's dpkg says with what locks say.
+//! Compares the installed packages of a root with the locked ones.
 
 use super::deb822;
 use super::package::LockedPackage;

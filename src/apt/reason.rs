@@ -114,7 +114,7 @@ pub fn no_such_version(output: &str) -> Option<(String, String)> {
     })
 }
 
-/// Returns the name of which apt says that there is nothing to install.
+/// Returns the name for which apt has no version to install.
 pub fn no_candidate(output: &str) -> Option<String> {
     output.lines().find_map(|line| {
         let (name, rest) = line.strip_prefix("E: Package '")?.split_once('\'')?;
@@ -152,7 +152,7 @@ pub fn removed(output: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns what apt chose in place of a virtual name.
+/// Returns the packages that apt chose in place of virtual ones.
 pub fn selected_instead(output: &str) -> Vec<String> {
     let notes = output.lines().filter_map(|l| {
         l.strip_prefix("Note, selecting '")?

@@ -42,8 +42,7 @@ impl<'a> Resolver<'a> {
 
     /// Returns the packages that `request` adds to what is in `lower`, sorted by name.
     ///
-    /// The packages of lower layers are installed and stay as they are, even where the archives
-    /// have moved on.
+    /// Packages of lower layers keep their versions, even where the archives have newer ones.
     pub fn resolve(
         &self,
         request: PackageRequest<'_>,

@@ -4,7 +4,7 @@
 //! <work>/default-sources/…      what mmdebstrap answered, by suite and components
 //! <work>/<key>/apt.conf         key = digest of sources and configuration
 //!              sources.list
-//!              archives         label, tab, root: kept by `update`, so that fetching works without it
+//!              archives         label, tab, root: kept by `update` for later fetches
 //!              lists/ cache/ status …
 //! ```
 

@@ -1,4 +1,4 @@
-//! Finds the known name that a mistyped one was meant to be.
+//! Finds the known name that is nearest to a mistyped one.
 
 /// Returns the closest of `known`, if it is close enough to be what was meant; the first in order
 /// wins a draw.

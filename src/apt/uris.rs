@@ -13,7 +13,7 @@ pub struct ChosenPackage {
     pub address: String,
 }
 
-/// Reads `'address' name_version_arch.deb size digest` lines; all others are talk.
+/// Reads `'address' name_version_arch.deb size digest` lines; other lines are skipped.
 pub fn parse_uris(output: &str) -> Result<Vec<ChosenPackage>, AptError> {
     let lines = output
         .lines()

@@ -33,7 +33,7 @@ const EPOCH: i64 = 0;
 pub struct SandboxedGenerator<'a> {
     /// Where results are remembered.
     pub repository: &'a Repository,
-    /// Set when the work is to stop.
+    /// Set by the caller to stop the programs.
     pub cancel: &'a AtomicBool,
     /// Held while generators run, so that layers built at the same time do not run the same ones.
     pub turn: &'a Mutex<()>,

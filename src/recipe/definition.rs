@@ -1,4 +1,4 @@
-//! Layer definitions as values: what `layers/<name>/layer.toml` says, already valid on its own.
+//! Layer definitions as values: the content of `layers/<name>/layer.toml`, valid on its own.
 //!
 //! A base and a layer on top of others are different variants, so no [`Definition`] has both
 //! `[bootstrap]` and `on`. What needs the folder beside the file or the other layers is checked by

@@ -122,7 +122,7 @@ impl Diagnostic for RecipeFault {
     }
 }
 
-/// A text file with the path people know it by: what faults point into.
+/// A text file with the path that people know it by. Faults point into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
     path: PathBuf,
@@ -192,8 +192,8 @@ impl SourceFile {
     }
 }
 
-/// Says which of `candidates` was probably meant by `word`, as a hint; lists them when none is near
-/// and they are few.
+/// Says as a hint which of `candidates` was probably meant by `word`. Lists them all when none is
+/// near and they are few.
 pub(super) fn suggest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,

@@ -46,7 +46,7 @@ pub(super) fn optional(
     Ok(text.map(str::to_owned))
 }
 
-/// Returns the places of a list's elements.
+/// Returns where a list's elements stand.
 pub(super) fn spans(value: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {
     Ok(value.list()?.iter().map(Value::span).collect())
 }

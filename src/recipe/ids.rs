@@ -1,9 +1,9 @@
 //! `layers/ids.toml`: the numbers of the users and groups that layers create, the same on every
 //! machine.
 //!
-//! adduser and sysusers choose numbers by what is there already, so they depend on the order of
-//! installation; this table, which is committed, does not. Allocation is deterministic: the lowest
-//! number free from 100 on.
+//! adduser and sysusers choose numbers that are free on the system, so their choice depends on the
+//! order of installation. This table does not: people commit it, and allocation takes the lowest
+//! free number from 100 on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -40,8 +40,8 @@ pub enum AllocateError {
     /// The name could not stand in `passwd` or `group`.
     #[error("'{name}' is not the name of a user or group")]
     BadName { name: String },
-    /// A layer that is kept uses a number which the table gives to another name.
-    #[error("'{name}' has the number {number}, which the ids table gives to '{holder}'")]
+    /// A kept layer uses a number that the table gives to another name.
+    #[error("'{name}' has the number {number}, but the ids table gives that to '{holder}'")]
     Taken {
         name: String,
         /// The number.
@@ -76,7 +76,7 @@ impl Default for IdTable {
 }
 
 impl IdTable {
-    /// Reads the table at `path`; one that does not exist is empty.
+    /// Reads the table at `path`. A missing one is empty.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
         match SourceFile::read(path) {
             Ok(source) => Self::parse(&source),

@@ -18,7 +18,7 @@ use super::state::StateRule;
 use crate::format::HealthCheck;
 use crate::glob::Glob;
 
-/// The BLAKE3 key derivation context; another format of the key needs another.
+/// The BLAKE3 key derivation context. A new format of the key needs a new context.
 const CONTEXT: &str = "layerset 2026-01 layer build key v1";
 
 /// One path that `[files]` copies.
@@ -32,7 +32,7 @@ pub struct FileInput {
     pub content: FileContent,
 }
 
-/// What one path that `[files]` copies is.
+/// The content of a path that `[files]` copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileContent {
     /// A regular file.
@@ -187,7 +187,7 @@ fn content_value(content: &LayerContent) -> Value {
 fn packages_value(lock: &LayerLock) -> Value {
     let mut packages: Vec<_> = lock.packages.iter().collect();
     packages.sort_by_key(|package| (&package.name, &package.architecture));
-    // Where the file was found does not change what is in it.
+    // The archive in which a file was found does not change its content.
     let rows = packages.into_iter().map(|package| {
         json!([
             package.name,
@@ -223,7 +223,7 @@ fn set<'a>(items: impl Iterator<Item = &'a str>) -> Value {
     items.into()
 }
 
-/// Turns a value whose maps have string keys into JSON; such a value always can be.
+/// Turns a value into JSON. This cannot fail, because all its maps have string keys.
 fn plain(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }

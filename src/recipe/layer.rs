@@ -1,5 +1,4 @@
-//! One layer as a recipe finds it: its folder, read and checked against the recipe and against what
-//! lies in the folder.
+//! Reads a layer's folder, and checks the definition against the recipe and the folder's content.
 
 use std::io;
 use std::ops::Range;
@@ -25,8 +24,8 @@ pub struct RecipeLayer {
     pub(super) packages: Vec<Range<usize>>,
 }
 
-/// Finds the folder of the layers; where there is none, returns where it should be, so that the
-/// error names that.
+/// Finds the folder of the layers. Where there is none, returns where it should be, for the error
+/// message.
 pub(super) fn find_layers(recipe_path: &Path) -> PathBuf {
     let folder = recipe_path.parent().unwrap_or(Path::new(""));
     let beside = folder.join("layers");
@@ -171,8 +170,8 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Returns the layers that a folder holds, by name; for hints only, so a folder that cannot be read
-/// holds none.
+/// Returns the names of the layers in a folder. They are for hints only, so a folder that cannot be
+/// read counts as empty.
 fn layer_names(layers_dir: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(layers_dir) else {
         return Vec::new();

@@ -1,8 +1,8 @@
 //! The lock, `recipes/<name>.lock`: exactly which package files each layer is built from.
 //!
-//! It is written by us, one package a line so that diffs read well, and committed; so it is read as
-//! strictly as anything that people edit. Writing sorts packages by name and architecture: equal
-//! locks are equal bytes.
+//! Layerset writes it, one package a line so that diffs read well. People commit and merge it, so
+//! it is read as strictly as a file that they write. Writing sorts packages by name and
+//! architecture: equal locks are equal bytes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

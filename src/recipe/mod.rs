@@ -1,4 +1,4 @@
-//! Layer definitions, recipes, locks and the table of ids: what people write, read strictly.
+//! Layer definitions, recipes, locks and the ids table: files that people write, read strictly.
 //!
 //! [`Workspace::open`] reads a recipe and the layers it names; whatever is wrong in a file is a
 //! [`RecipeError`] that points at the place. Parsing, rules and keys are pure; only [`Workspace`],

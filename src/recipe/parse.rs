@@ -25,7 +25,7 @@ const KEYS: [&str; 13] = [
     "rebuild",
 ];
 
-/// A definition with the places of what only its surroundings can judge.
+/// A definition, and where it names things that only the recipe or the folder can confirm.
 pub(super) struct ParsedLayer {
     /// The definition.
     pub(super) definition: Definition,
@@ -33,7 +33,7 @@ pub(super) struct ParsedLayer {
     pub(super) places: LayerSpans,
 }
 
-/// Where a definition names what lies outside it.
+/// Where a definition names things outside of it.
 #[derive(Default)]
 pub(super) struct LayerSpans {
     /// Each element of `on`.

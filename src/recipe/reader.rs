@@ -32,7 +32,7 @@ impl<'a> Document<'a> {
         Table {
             source: self.source,
             key: String::new(),
-            // The whole text is no place to point at.
+            // The whole text is too long to point at.
             span: 0..0,
             table: self.root.get_ref(),
         }

@@ -1,10 +1,10 @@
 //! What becomes of files that a build leaves below `/var`: part of the image, copied once, dropped,
 //! or not known.
 //!
-//! Only files are classified: directories and symbolic links are the skeleton and always stay. A
-//! layer's own rules come first, the most specific of them; then the table below, made from what
-//! Debian's packages leave there. What neither knows is [`StateClass::Unclassified`], which fails
-//! the build: data must not be lost or published by a guess.
+//! Only files are classified: directories and symbolic links are the skeleton and always stay. The
+//! most specific of a layer's own rules wins. Where none matches, the table below decides; it was
+//! made from what Debian's packages leave there. Any other file is [`StateClass::Unclassified`] and
+//! fails the build, because a guess could lose data or publish it.
 
 use crate::glob::Glob;
 
@@ -18,7 +18,7 @@ pub enum StateClass {
     Factory,
     /// It is not kept: caches, logs, backups, what belongs to one machine.
     Drop,
-    /// Nobody said: the build fails and lists it.
+    /// No rule matches: the build fails and lists it.
     Unclassified,
 }
 
@@ -131,7 +131,7 @@ pub struct Classification<'a> {
     pub class: StateClass,
     /// The pattern that said so.
     pub pattern: &'a str,
-    /// Why; for a layer's own rule, that it is one.
+    /// Why. For a layer's own rule this says that it is one.
     pub reason: &'a str,
 }
 

@@ -117,12 +117,12 @@ impl Workspace {
         self.layers_dir.join("ids.toml")
     }
 
-    /// Reads the ids table; one that does not exist is empty.
+    /// Reads the ids table. A missing one is empty.
     pub fn read_ids(&self) -> Result<IdTable, RecipeError> {
         IdTable::read(&self.ids_path())
     }
 
-    /// Reads the lock as it is, `None` where there is none: what `layerset lock` starts from.
+    /// Reads the lock as it is, or `None` where there is none. `layerset lock` starts from it.
     pub fn read_lock(&self) -> Result<Option<RecipeLock>, RecipeError> {
         match SourceFile::read(self.lock_path()) {
             Ok(source) => RecipeLock::parse(&source).map(Some),
@@ -133,8 +133,7 @@ impl Workspace {
         }
     }
 
-    /// Reads the lock and checks that it is one of this recipe as it is now: what a build starts
-    /// from.
+    /// Reads the lock and checks that it fits the recipe as it is now. A build starts from it.
     pub fn require_lock(&self) -> Result<RecipeLock, RecipeError> {
         let path = self.lock_path();
         let source = match SourceFile::read(path.as_path()) {

@@ -1,9 +1,9 @@
-//! Turns what happened in a view into a changeset: the upper directory says where to look, the
-//! merged view says what is there.
+//! Turns the changes in a view into a changeset. The upper directory says where to look, the merged
+//! view says what is there.
 //!
 //! Two things are not changes: a directory whose time alone differs, and a hard link that overlayfs
 //! broke by copying one of its names up while contents, metadata and time stayed what they were
-//! (nothing a package does looks like that).
+//! (packages do nothing that looks like that).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
@@ -58,8 +58,8 @@ pub fn capture(
     })
 }
 
-/// Reads a file inside the image, whose own links cannot lead out of it; nothing when it does not
-/// exist.
+/// Reads a file inside the image. Links of the image cannot lead out of it. A missing file is
+/// empty.
 fn read_inside(root: &Path, name: &str) -> Result<Vec<u8>, SandboxError> {
     let fail = |verb| SandboxError::io::<Errno>(verb, root.join(name));
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -78,7 +78,7 @@ fn read_inside(root: &Path, name: &str) -> Result<Vec<u8>, SandboxError> {
     Ok(bytes)
 }
 
-/// Passes to the store only what the lower tree does not have.
+/// Stores only contents that the lower tree does not have.
 struct KnownContents<'a> {
     lower: &'a Tree,
     touched: &'a TouchedPaths,
@@ -219,8 +219,8 @@ fn is_noop(
     pre.mtime == post.mtime && linked_as_before
 }
 
-/// Numbers the hard-link groups of the changed names from 1 in path order; a group of one name is
-/// none.
+/// Numbers the hard-link groups of the changed names from 1 in path order. A single name is no
+/// group.
 fn renumber(changes: &mut BTreeMap<RelPath, Change>) {
     let mut posts: Tree = changes
         .iter()

@@ -1,4 +1,4 @@
-//! Why a build in the sandbox did not come to its end.
+//! Errors of the sandbox.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use crate::materialise::MaterialiseError;
 
-/// Why a build in the sandbox did not come to its end.
+/// Why a build in the sandbox failed.
 #[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {

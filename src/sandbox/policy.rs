@@ -25,7 +25,7 @@ const DIRECTORY: &str = "usr/sbin";
 const NAME: &str = "policy-rc.d";
 const ANSWER: &[u8] = b"#!/bin/sh\nexit 101\n";
 
-/// The answer in place for one run; dropping it takes it away again.
+/// The answer in place for one run. Dropping it removes the answer.
 pub(super) struct ServicePolicy {
     script: PathBuf,
     /// The view's directory in which an empty file was made to be covered.
@@ -67,7 +67,7 @@ impl ServicePolicy {
         &self.script
     }
 
-    /// Removes the covered file, unless a package put its own there meanwhile.
+    /// Removes the covered file, unless a package has put its own there.
     pub(super) fn remove(mut self) -> Result<(), SandboxError> {
         self.uncover().map_err(SandboxError::io("remove", ASKED_AT))
     }
@@ -90,8 +90,7 @@ impl ServicePolicy {
 
 impl Drop for ServicePolicy {
     fn drop(&mut self) {
-        // Reached without `remove` only when the run failed, and then the view is thrown away
-        // anyway.
+        // Without a call of `remove` the run has failed, and the view is thrown away anyway.
         let _ = self.uncover();
     }
 }

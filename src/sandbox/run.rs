@@ -100,7 +100,7 @@ impl Sandbox {
         self
     }
 
-    /// Runs one command to its end; anything but exit status 0 is an error.
+    /// Runs one command to its end. An exit status other than 0 is an error.
     pub fn run(&self, run: SandboxRun<'_>) -> Result<(), SandboxError> {
         let policy = ServicePolicy::install(&self.root, &self.scratch)?;
         let result = self.run_with(run, policy.as_ref());
@@ -228,8 +228,8 @@ impl Sandbox {
     }
 }
 
-/// A child that does not outlive this value: its process group, and with it the sandbox's process
-/// namespace, is killed.
+/// A child that does not outlive this value. Dropping it kills the process group, and with it the
+/// sandbox's process namespace.
 struct KillOnDrop(Child);
 
 impl Drop for KillOnDrop {

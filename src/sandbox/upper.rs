@@ -1,9 +1,9 @@
-//! Reads the upper directory of an overlay for one purpose: which paths could differ from the tree
+//! Reads the upper directory of an overlay only to find which paths could differ from the tree
 //! below.
 //!
-//! Nothing of what lies there is taken for the truth. A path is touched when it exists in the upper
-//! directory at all, be it a whiteout, a metadata-only copy or a whole file; below an opaque or a
-//! renamed directory everything is. The attributes are those of
+//! Its contents are not trusted further. A path is touched when it exists in the upper directory at
+//! all: as a whiteout, a metadata-only copy or a whole file. Below an opaque or a renamed
+//! directory, every path is touched. The attributes are those of
 //! `Documentation/filesystems/overlayfs.rst`.
 
 use std::collections::HashSet;
@@ -25,7 +25,7 @@ const OPAQUE: &str = "trusted.overlay.opaque";
 const REDIRECT: &str = "trusted.overlay.redirect";
 const METACOPY: &str = "trusted.overlay.metacopy";
 
-/// What an upper directory says.
+/// Paths that an upper directory touches.
 #[derive(Debug, Default)]
 pub(super) struct TouchedPaths {
     /// What to look at in the merged view.
@@ -132,8 +132,8 @@ impl UpperWalk<'_> {
                 }
                 self.select(path, ScanDepth::InodeOnly);
             }
-            // A file system that does not tell kinds: look at everything below, which is slower and
-            // as right.
+            // The file system does not tell kinds: look at everything below, which is slower but
+            // correct.
             FileType::Unknown => self.select(path, ScanDepth::Subtree),
             _ => self.select(path, ScanDepth::InodeOnly),
         }

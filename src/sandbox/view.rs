@@ -127,8 +127,8 @@ struct UnmountOnDrop(PathBuf);
 
 impl Drop for UnmountOnDrop {
     fn drop(&mut self) {
-        // Lazily when something still has a file open: the namespace ends with this thread and
-        // takes the mount with it.
+        // Something may still have a file open. A lazy unmount is enough then, because the
+        // namespace ends with this thread and takes the mount with it.
         if unmount(&self.0).is_err() {
             let _ = unmount_lazily(&self.0);
         }
@@ -200,7 +200,7 @@ fn remove_parts(work: &Path) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Removes a file or a directory with everything in it, also what a package marked immutable.
+/// Removes a file or a directory with everything in it, including immutable files.
 fn remove(path: &Path) -> Result<(), SandboxError> {
     let stat = match std::fs::symlink_metadata(path) {
         Ok(stat) => stat,
@@ -222,7 +222,7 @@ fn remove(path: &Path) -> Result<(), SandboxError> {
 /// Takes away immutable and append-only flags below `dir`, and the modes that keep a plain user out
 /// of his own directories.
 ///
-/// What fails here fails again, with its path, in the removal that follows.
+/// Errors are ignored: the removal that follows reports them with their paths.
 fn unlock(dir: &Path) {
     let unlock_one = |path: &Path| {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
