@@ -34,15 +34,15 @@ pub struct CliError {
 }
 
 /// Something failed.
-pub const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// A check refused.
-pub const REFUSED: u8 = 3;
+pub(super) const REFUSED: u8 = 3;
 /// Data is damaged.
-pub const INTEGRITY: u8 = 4;
+pub(super) const INTEGRITY: u8 = 4;
 const BUG: u8 = 70;
 /// An interrupt ended the work.
-pub const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 const MAKE_ROOM: &str =
     "free some space; `layerset gc` removes what no image and no deployment needs";

@@ -10,7 +10,7 @@ use crate::remote::{OpenOptions, Remark};
 use crate::trust::TrustError;
 
 /// Opens remotes as commands do: an interrupt ends their waiting.
-pub fn open_options(context: &Context) -> OpenOptions {
+pub(super) fn open_options(context: &Context) -> OpenOptions {
     OpenOptions {
         cancel: Arc::clone(&context.cancel),
         remark: Remark(Arc::new({
@@ -22,13 +22,13 @@ pub fn open_options(context: &Context) -> OpenOptions {
 }
 
 /// Returns where the trust policy is unless it is named.
-pub fn default_policy() -> Result<PathBuf, CliError> {
+pub(super) fn default_policy() -> Result<PathBuf, CliError> {
     config_dir().map(|dir| dir.join("trust.toml"))
 }
 
 /// Finds the directory of what is remembered of remotes: in the repository if there is one, else
 /// where programs keep such things.
-pub fn states(context: &Context) -> Result<PathBuf, CliError> {
+pub(super) fn states(context: &Context) -> Result<PathBuf, CliError> {
     let dir = if context.repo.join("config.toml").exists() {
         context.repo.join("trust")
     } else {

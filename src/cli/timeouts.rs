@@ -7,7 +7,7 @@ use super::CliError;
 use crate::remote::OpenOptions;
 
 /// Takes over `LAYERSET_TIMEOUT`, `LAYERSET_MIN_RATE` and `LAYERSET_TRIES`.
-pub fn with_timeouts(options: OpenOptions) -> Result<OpenOptions, CliError> {
+pub(super) fn with_timeouts(options: OpenOptions) -> Result<OpenOptions, CliError> {
     adjusted(options, &|name| std::env::var(name).ok())
 }
 

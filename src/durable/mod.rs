@@ -15,6 +15,8 @@
 //!    contents.
 //! 5. `flock` is released when its holder dies.
 
+#![warn(unreachable_pub)]
+
 mod latch;
 mod lock;
 mod real;

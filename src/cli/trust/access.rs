@@ -167,7 +167,7 @@ impl ChangeArgs {
 }
 
 /// Writes a pending change to a new file, and tells whose signatures it lacks.
-pub fn write_pending(
+pub(in crate::cli) fn write_pending(
     context: &Context,
     pending: &Pending,
     path: &Path,
