@@ -1,4 +1,4 @@
-//! What commands share that sign: the remote, the keys, and the root that they trust themselves.
+//! Shared by commands that sign: the remote, the keys, and the trusted root.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

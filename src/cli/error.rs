@@ -93,7 +93,7 @@ impl CliError {
         }
     }
 
-    /// Makes this the consequence of an interrupt, whatever it was.
+    /// Turns any error into the consequence of an interrupt.
     pub fn interrupted(self) -> Self {
         Self {
             hint: Some("finished steps were kept; run the command again to continue".to_owned()),
@@ -281,7 +281,7 @@ impl From<RemoteError> for CliError {
 impl From<TrustError> for CliError {
     fn from(error: TrustError) -> Self {
         match error {
-            // Of this machine, not of whom it trusts.
+            // This is about the disk of this machine, not about trust.
             TrustError::Durable(error) => StoreError::Durable(error).into(),
             error => Self::from_error(&error, REFUSED).hinted(error.hint()),
         }

@@ -1,4 +1,4 @@
-//! What commands share that follow a channel of a remote: the options, and how a pull is described.
+//! Shared by commands that follow a channel of a remote: the options, and how a pull is described.
 
 use std::path::PathBuf;
 use std::sync::Arc;

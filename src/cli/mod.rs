@@ -196,7 +196,7 @@ impl Context {
         }
     }
 
-    /// From now on an interrupt asks the work to stop in good order; a second one ends it at once.
+    /// From now on, one interrupt asks the work to stop cleanly; a second one kills it.
     fn catch_interrupts(&self) -> Result<(), CliError> {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             let install =

@@ -1,5 +1,5 @@
-//! What commands share that open remotes: options, the trust policy, and what is remembered of
-//! them.
+//! Shared by commands that open remotes: options, the trust policy, and where remotes are
+//! remembered.
 
 use std::path::PathBuf;
 use std::sync::Arc;

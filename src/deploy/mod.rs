@@ -6,7 +6,8 @@
 //!   target.json            format, id, repository
 //!   lock                   exclusive for every change of the target
 //!   current -> deployments/<n>    the one pointer: its rename is the commit point of a switch
-//!   deployments/<n>/       image.json deployment.json etc.tree meta.erofs etc/ root/ etc-conflicts/ var-new/ pinned bad
+//!   deployments/<n>/       image.json deployment.json etc.tree meta.erofs etc/ root/
+//!                          etc-conflicts/ var-new/ pinned bad
 //!   state/var/             shared by all deployments
 //!   history.jsonl          append-only, each record with the hash of the one before
 //! ```

@@ -1,4 +1,4 @@
-//! What these commands share: finding a remote, its root and the keys, and the change itself.
+//! Shared by these commands: finding a remote, its root and the keys, and making the change.
 
 use std::path::{Path, PathBuf};
 

@@ -120,8 +120,8 @@ impl Sign {
         }
     }
 
-    /// Says what changes against what the file says was published, as far as a trusted root vouches
-    /// for that.
+    /// Describes the changes against the state that the file was made from, if a trusted root
+    /// vouches for that state.
     fn compare_with_itself(
         &self,
         context: &Context,
