@@ -1,4 +1,4 @@
-//! What commands share that sign: the remote, the keys, and the root that they trust themselves.
+//! Shared by commands that sign: the remote, the keys, and the trusted root.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::trust::{KeyStore, Policy, TrustState};
 
 /// Where keys are.
 #[derive(Debug, Args)]
-pub struct KeyArgs {
+pub(super) struct KeyArgs {
     /// The directory of the keys [default: /etc/layerset/keys for root,
     /// $XDG_CONFIG_HOME/layerset/keys for others]
     #[arg(long, env = "LAYERSET_KEYS", value_name = "DIR")]
@@ -24,7 +24,7 @@ pub struct KeyArgs {
 
 impl KeyArgs {
     /// Opens the keys.
-    pub fn open(&self) -> Result<KeyStore, CliError> {
+    pub(super) fn open(&self) -> Result<KeyStore, CliError> {
         let dir = match &self.keys {
             Some(dir) => dir.clone(),
             None => config_dir()?.join("keys"),
@@ -35,7 +35,7 @@ impl KeyArgs {
 
 /// By which root a remote is trusted.
 #[derive(Debug, Args)]
-pub struct TrustedArgs {
+pub(super) struct TrustedArgs {
     /// The trusted root of the remote [default: what the trust policy names for it]
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub struct TrustedArgs {
 
 /// Where to publish, and who signs.
 #[derive(Debug, Args)]
-pub struct PublisherArgs {
+pub(super) struct PublisherArgs {
     /// The remote: a directory, s3://BUCKET/PREFIX, oci://HOST/REPOSITORY, or its name in the trust
     /// policy
     #[arg(long, value_name = "LOCATION")]
@@ -58,7 +58,7 @@ pub struct PublisherArgs {
 }
 
 /// An open remote to publish to, with all that signing needs.
-pub struct Publisher {
+pub(super) struct Publisher {
     /// The remote.
     pub remote: Box<dyn WritableRemote>,
     /// The keys.
@@ -73,7 +73,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// Returns what signing needs.
-    pub fn authority(&self) -> SigningAuthority<'_> {
+    pub(super) fn authority(&self) -> SigningAuthority<'_> {
         SigningAuthority {
             remote: self.remote.as_ref(),
             root: &self.root,
@@ -86,7 +86,7 @@ impl Publisher {
 
 impl PublisherArgs {
     /// Opens everything.
-    pub fn open(&self, context: &Context) -> Result<Publisher, CliError> {
+    pub(super) fn open(&self, context: &Context) -> Result<Publisher, CliError> {
         let (location, root, name) = self.trusted.find(&self.to)?;
         Ok(Publisher {
             remote: writable(context, &location)?,
@@ -100,13 +100,13 @@ impl PublisherArgs {
 
 impl TrustedArgs {
     /// Returns the root that was named on the command line.
-    pub fn root(&self) -> Option<&Path> {
+    pub(super) fn root(&self) -> Option<&Path> {
         self.root.as_deref()
     }
 
     /// Returns the roots that can vouch for a change that names no remote: the one named on the
     /// command line, or else those of the trust policy.
-    pub fn roots(&self) -> Result<Vec<Vec<u8>>, CliError> {
+    pub(super) fn roots(&self) -> Result<Vec<Vec<u8>>, CliError> {
         if let Some(root) = &self.root {
             return Ok(vec![read(root)?]);
         }
@@ -133,7 +133,7 @@ impl TrustedArgs {
     }
 
     /// Returns location, root and a name for what is remembered of a remote.
-    pub fn find(&self, remote: &str) -> Result<(String, PathBuf, String), CliError> {
+    pub(super) fn find(&self, remote: &str) -> Result<(String, PathBuf, String), CliError> {
         let (path, policy) = self.policy()?;
         let known = policy
             .remotes
@@ -165,20 +165,23 @@ impl TrustedArgs {
 }
 
 /// Opens a remote to write to it.
-pub fn writable(context: &Context, location: &str) -> Result<Box<dyn WritableRemote>, CliError> {
+pub(super) fn writable(
+    context: &Context,
+    location: &str,
+) -> Result<Box<dyn WritableRemote>, CliError> {
     let location: Location = location.parse()?;
     let options = with_timeouts(open_options(context))?;
     Ok(crate::remote::open_writable(&location, &options)?)
 }
 
 /// Reads a file that was named on the command line.
-pub fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     std::fs::read(path)
         .map_err(|error| CliError::io(format!("cannot read '{}'", path.display()), error))
 }
 
 /// Opens what is remembered of a remote.
-pub fn state(context: &Context, name: &str) -> Result<TrustState, CliError> {
+pub(super) fn state(context: &Context, name: &str) -> Result<TrustState, CliError> {
     let dir = states(context)?.join(name);
     Ok(TrustState::open(Arc::clone(&context.disk), &dir)?)
 }

@@ -19,7 +19,7 @@ use crate::time::SystemClock;
   layerset build recipes/web.toml --verify-reproducible
 
 Builds install exactly what the lock says, offline. A layer whose inputs did not change is kept.")]
-pub struct Build {
+pub(super) struct Build {
     #[command(flatten)]
     pub(super) workspace: WorkspaceArgs,
     /// Say for every layer why it was kept or built

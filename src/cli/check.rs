@@ -24,7 +24,7 @@ The verdict is the worst finding: safe, rebuild-needed or refused. Only new find
 also lists those that a layer had when it was built. Nothing is built, and nothing is changed.
 
 Exit status: 0 safe, 3 rebuild-needed or refused.")]
-pub struct Check {
+pub(super) struct Check {
     /// A recipe file, or a name or id of an image
     set: String,
     /// Check with another build of a layer, or another layer in its place; may be given more than

@@ -21,7 +21,7 @@ use crate::time::{Clock as _, Date, SystemClock};
 
 Nothing is built and no image is kept. The oracle installs what the layers lock in one go, on the
 base as built, and compares: what it cannot explain is a defect of a layer, or of layerset.")]
-pub struct Compose {
+pub(super) struct Compose {
     #[command(flatten)]
     workspace: WorkspaceArgs,
     /// Install the same lock in one go, and print every difference that nothing explains

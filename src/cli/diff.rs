@@ -19,7 +19,7 @@ use crate::tree::{Inode, Node, diff};
   layerset diff web data                       # the newest images of two recipes
   layerset diff 1 2 --target /srv/web          # two generations of a target
   layerset diff b3:1f2e b3:77aa --files")]
-pub struct Diff {
+pub(super) struct Diff {
     /// An image, or with --target a generation
     from: String,
     /// What to compare it with

@@ -34,15 +34,15 @@ pub struct CliError {
 }
 
 /// Something failed.
-pub const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// A check refused.
-pub const REFUSED: u8 = 3;
+pub(super) const REFUSED: u8 = 3;
 /// Data is damaged.
-pub const INTEGRITY: u8 = 4;
+pub(super) const INTEGRITY: u8 = 4;
 const BUG: u8 = 70;
 /// An interrupt ended the work.
-pub const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 const MAKE_ROOM: &str =
     "free some space; `layerset gc` removes what no image and no deployment needs";
@@ -93,7 +93,7 @@ impl CliError {
         }
     }
 
-    /// Makes this the consequence of an interrupt, whatever it was.
+    /// Turns any error into the consequence of an interrupt.
     pub fn interrupted(self) -> Self {
         Self {
             hint: Some("finished steps were kept; run the command again to continue".to_owned()),
@@ -281,7 +281,7 @@ impl From<RemoteError> for CliError {
 impl From<TrustError> for CliError {
     fn from(error: TrustError) -> Self {
         match error {
-            // Of this machine, not of whom it trusts.
+            // This is about the disk of this machine, not about trust.
             TrustError::Durable(error) => StoreError::Durable(error).into(),
             error => Self::from_error(&error, REFUSED).hinted(error.hint()),
         }

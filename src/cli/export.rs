@@ -14,7 +14,7 @@ use crate::transfer::{self, BundleOptions, Connection};
 
 /// Writes images for use elsewhere.
 #[derive(Debug, Args)]
-pub struct Export {
+pub(super) struct Export {
     #[command(subcommand)]
     what: ExportCommand,
 }

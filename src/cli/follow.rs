@@ -1,4 +1,4 @@
-//! What commands share that follow a channel of a remote: the options, and how a pull is described.
+//! Shared by commands that follow a channel of a remote: the options, and how a pull is described.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::transfer::{
 };
 
 /// How many requests at once.
-pub const THREADS: usize = 6;
+pub(super) const THREADS: usize = 6;
 
 /// Which remote, where, and whom to trust.
 #[derive(Debug, Clone, Args)]
-pub struct OriginArgs {
+pub(super) struct OriginArgs {
     /// The remote, by its name in the trust policy [default: the first that may have the channel]
     #[arg(long, value_name = "NAME")]
     remote: Option<String>,
@@ -35,7 +35,7 @@ pub struct OriginArgs {
 
 /// How to follow a channel.
 #[derive(Debug, Clone, Args)]
-pub struct FollowArgs {
+pub(super) struct FollowArgs {
     #[command(flatten)]
     origin: OriginArgs,
     /// Take a release that is being rolled out before it is this machine's turn
@@ -50,7 +50,7 @@ pub struct FollowArgs {
 }
 
 /// Reads a channel as people write it: `web/stable` stands for the image's.
-pub fn channel_name(text: &str) -> Result<ChannelName, CliError> {
+pub(super) fn channel_name(text: &str) -> Result<ChannelName, CliError> {
     let full = if text.matches('/').count() == 1 {
         format!("images/{text}")
     } else {
@@ -65,7 +65,7 @@ pub fn channel_name(text: &str) -> Result<ChannelName, CliError> {
 
 impl OriginArgs {
     /// Says where to look, and whom to trust.
-    pub fn origins(&self, context: &Context) -> Result<Origins, CliError> {
+    pub(super) fn origins(&self, context: &Context) -> Result<Origins, CliError> {
         Ok(Origins {
             policy: match &self.trust {
                 Some(path) => path.clone(),
@@ -83,7 +83,7 @@ impl OriginArgs {
 
 impl FollowArgs {
     /// Says how to pull.
-    pub fn pull<'a>(&self, context: &'a Context, meter: &'a Meter) -> PullOptions<'a> {
+    pub(super) fn pull<'a>(&self, context: &'a Context, meter: &'a Meter) -> PullOptions<'a> {
         PullOptions {
             threads: THREADS,
             deltas: !self.no_deltas,
@@ -97,7 +97,7 @@ impl FollowArgs {
     }
 
     /// Says how to follow a channel.
-    pub fn options<'a>(
+    pub(super) fn options<'a>(
         &self,
         context: &Context,
         pull: &'a PullOptions<'a>,
@@ -115,7 +115,7 @@ impl FollowArgs {
 }
 
 /// Describes a pull for people.
-pub fn describe(pulled: &Pulled) -> String {
+pub(super) fn describe(pulled: &Pulled) -> String {
     let rows: Vec<Vec<String>> = pulled
         .report
         .parts
@@ -165,7 +165,7 @@ pub fn describe(pulled: &Pulled) -> String {
 }
 
 /// Describes for people what a pull would fetch.
-pub fn describe_forecast(channel: &ChannelForecast) -> String {
+pub(super) fn describe_forecast(channel: &ChannelForecast) -> String {
     let rows = channel.forecast.parts.iter().map(|part| {
         let how = match part.how {
             Delivery::Present => "here".to_owned(),

@@ -15,7 +15,7 @@ use crate::store::RefName;
 
 A repository keeps what targets have deployed, even when a target's directory was removed by
 hand. Never forget a target that still exists: gc would remove its files.")]
-pub struct Forget {
+pub(super) struct Forget {
     /// The target's id, 16 hexadecimal digits
     target: String,
 }

@@ -13,7 +13,7 @@ use crate::store::{Damage, FsckOptions};
   layerset fsck --json | jq '.damaged[].name'
 
 It ends with status 4 when something is damaged, and says what uses it.")]
-pub struct Fsck {}
+pub(super) struct Fsck {}
 
 impl Fsck {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {

@@ -12,7 +12,7 @@ use crate::durable::LockMode;
   layerset gc
 
 It waits until no other layerset command uses the repository.")]
-pub struct Gc {
+pub(super) struct Gc {
     /// Print what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,

@@ -14,7 +14,7 @@ use crate::store::Repository;
   layerset --repo ./repo init
 
 An existing repository is left as it is.")]
-pub struct Init {}
+pub(super) struct Init {}
 
 impl Init {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {

@@ -10,7 +10,7 @@ use crate::durable::LockMode;
 #[command(after_help = "Examples:
   layerset list
   layerset list --json | jq '.images'")]
-pub struct List {}
+pub(super) struct List {}
 
 impl List {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {

@@ -17,7 +17,7 @@ use crate::recipe::Workspace;
 
 Signatures of the archives are verified by apt. The package files are fetched, so that
 builds need no network.")]
-pub struct Lock {
+pub(super) struct Lock {
     /// The recipe
     recipe: PathBuf,
     /// Move only this layer's packages; may be given more than once

@@ -12,7 +12,7 @@ use super::{Cli, CliError, Context};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   layerset completions bash > /etc/bash_completion.d/layerset")]
-pub struct Completions {
+pub(super) struct Completions {
     /// The shell
     shell: Shell,
 }
@@ -21,7 +21,7 @@ pub struct Completions {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   layerset man /usr/local/share/man/man1")]
-pub struct Man {
+pub(super) struct Man {
     /// The directory to write to; it is made when absent
     dir: PathBuf,
 }

@@ -10,7 +10,7 @@ use crate::transfer::TransferProgress;
 const EVERY: Duration = Duration::from_millis(100);
 
 /// Draws the progress of transfers.
-pub struct Meter {
+pub(super) struct Meter {
     ui: Ui,
     state: Mutex<Phase>,
 }
@@ -25,7 +25,7 @@ struct Phase {
 
 impl Meter {
     /// Makes a meter that draws through `ui`.
-    pub fn new(ui: &Ui) -> Self {
+    pub(super) fn new(ui: &Ui) -> Self {
         let now = Instant::now();
         Self {
             ui: ui.clone(),

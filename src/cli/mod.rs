@@ -1,5 +1,7 @@
 //! The command line: parses, calls, prints. [`ui`] is the only printing, `error` the only exit.
 
+#![warn(unreachable_pub)]
+
 mod authority;
 mod build;
 mod check;
@@ -194,7 +196,7 @@ impl Context {
         }
     }
 
-    /// From now on an interrupt asks the work to stop in good order; a second one ends it at once.
+    /// From now on, one interrupt asks the work to stop cleanly; a second one kills it.
     fn catch_interrupts(&self) -> Result<(), CliError> {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             let install =

@@ -34,7 +34,7 @@ the last step replaces one signed file. Several publishers may work at once.
 A remote is given up after 3 tries in which it was silent for 30 seconds, or sent less than 1024
 bytes a second for that long. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
 LAYERSET_TRIES change these limits.")]
-pub struct Publish {
+pub(super) struct Publish {
     /// The image or layer: a recipe's name, a ref, an id or an abbreviation of one
     what: String,
     #[command(flatten)]

@@ -27,7 +27,7 @@ than to recompress come on top of its estimate.
 A remote is given up after 3 tries in which it was silent for 30 seconds, or sent less than 1024
 bytes a second for that long. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
 LAYERSET_TRIES change these limits.")]
-pub struct Pull {
+pub(super) struct Pull {
     /// The channel: NAME/CHANNEL of an image, or layers/NAME/CHANNEL
     channel: String,
     /// Say what would be fetched, and change nothing

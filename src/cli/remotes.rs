@@ -1,5 +1,5 @@
-//! What commands share that open remotes: options, the trust policy, and what is remembered of
-//! them.
+//! Shared by commands that open remotes: options, the trust policy, and where remotes are
+//! remembered.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::remote::{RemarkHandler, RemoteOptions};
 use crate::trust::TrustError;
 
 /// Opens remotes as commands do: an interrupt ends their waiting.
-pub fn open_options(context: &Context) -> RemoteOptions {
+pub(super) fn open_options(context: &Context) -> RemoteOptions {
     RemoteOptions {
         cancel: Arc::clone(&context.cancel),
         remark: RemarkHandler(Arc::new({
@@ -22,13 +22,13 @@ pub fn open_options(context: &Context) -> RemoteOptions {
 }
 
 /// Returns where the trust policy is unless it is named.
-pub fn default_policy() -> Result<PathBuf, CliError> {
+pub(super) fn default_policy() -> Result<PathBuf, CliError> {
     config_dir().map(|dir| dir.join("trust.toml"))
 }
 
 /// Finds the directory of what is remembered of remotes: in the repository if there is one, else
 /// where programs keep such things.
-pub fn states(context: &Context) -> Result<PathBuf, CliError> {
+pub(super) fn states(context: &Context) -> Result<PathBuf, CliError> {
     let dir = if context.repo.join("config.toml").exists() {
         context.repo.join("trust")
     } else {

@@ -19,7 +19,7 @@ use crate::serve::{ServeLimits, ServeOptions, Server};
 For labs: in production a web server or an object store serves the same files. Only what is
 published is served, to whoever asks. SIGINT or SIGTERM ends it; answers that have begun get 5
 seconds. The log is in the combined format, with milliseconds at the end of the line.")]
-pub struct Serve {
+pub(super) struct Serve {
     /// The directory of a remote, as `layerset publish` makes it
     dir: PathBuf,
     /// The address to listen on; port 0 for one that is free

@@ -16,7 +16,7 @@ use crate::store::ResolvedId;
   layerset show web --dump                # the tree of an image
 
 Ids may be abbreviated where they stay unique.")]
-pub struct Show {
+pub(super) struct Show {
     /// A ref, an id or an abbreviation of one
     id: String,
     /// Print the text form of the tree or changeset

@@ -7,7 +7,7 @@ use super::CliError;
 use crate::remote::RemoteOptions;
 
 /// Takes over `LAYERSET_TIMEOUT`, `LAYERSET_MIN_RATE` and `LAYERSET_TRIES`.
-pub fn with_timeouts(options: RemoteOptions) -> Result<RemoteOptions, CliError> {
+pub(super) fn with_timeouts(options: RemoteOptions) -> Result<RemoteOptions, CliError> {
     adjusted(options, &|name| std::env::var(name).ok())
 }
 

@@ -6,7 +6,8 @@
 //!   target.json            format, id, repository
 //!   lock                   exclusive for every change of the target
 //!   current -> deployments/<n>    the one pointer: its rename is the commit point of a switch
-//!   deployments/<n>/       image.json deployment.json etc.tree meta.erofs etc/ root/ etc-conflicts/ var-new/ pinned bad
+//!   deployments/<n>/       image.json deployment.json etc.tree meta.erofs etc/ root/
+//!                          etc-conflicts/ var-new/ pinned bad
 //!   state/var/             shared by all deployments
 //!   history.jsonl          append-only, each record with the hash of the one before
 //! ```
@@ -16,6 +17,8 @@
 //! and completes the history. A deployment is built as `.new-<n>` and gets its name by one rename;
 //! it is removed by first renaming it to `.old-<n>`. Readers ignore both kinds of names, and the
 //! next command removes them.
+
+#![warn(unreachable_pub)]
 
 mod activate;
 mod change;

@@ -11,7 +11,7 @@ use crate::id::hex;
 use crate::materialise::{BindAccess, bind, is_mountpoint, mount_readonly, unmount_lazily};
 
 impl Target {
-    /// Mounts what is not mounted yet of a deployment; says whether anything was.
+    /// Mounts the parts of a deployment that are not mounted yet; says whether there were any.
     pub(super) fn mount(&self, deployment: &DeploymentDir) -> Result<bool, DeployError> {
         let root = deployment.root();
         let mut changed = false;

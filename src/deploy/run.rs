@@ -37,7 +37,7 @@ pub enum DeployMode {
     Switch,
 }
 
-/// A release that the image is of: what is written down once it is current.
+/// The release that the image comes from: what is recorded once the image is current.
 #[derive(Debug, Clone)]
 pub struct SourceRelease {
     /// The channel that the target follows from then on.
@@ -60,7 +60,7 @@ pub struct DeployOptions<'a> {
     pub keep: Option<u32>,
     /// Who asked for it, why, and what the checks said.
     pub note: Note,
-    /// The release that the image is of, if it is of one.
+    /// The release that the image comes from, if any.
     pub release: Option<SourceRelease>,
     /// Ends the work between stage and switch.
     pub cancel: &'a AtomicBool,

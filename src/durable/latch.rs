@@ -1,9 +1,9 @@
 //! A disk that takes no more after a sync that failed.
 //!
-//! The kernel reports a write that it could not finish once, to the next sync, and may drop what it
-//! could not write. A second sync says that all is well and nothing is (PostgreSQL's fsync bug of
-//! 2018). So a handle whose sync failed once must not commit again: only what is read from the disk
-//! anew is known to be there.
+//! The kernel reports a failed write only once, to the next sync, and may drop the data. A second
+//! sync then reports success although the data is lost (PostgreSQL's fsync bug of 2018). So a
+//! handle whose sync failed once must not commit again: only what is read from the disk anew is
+//! known to be there.
 
 use std::fs::File;
 use std::io;

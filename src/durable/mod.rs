@@ -15,6 +15,8 @@
 //!    contents.
 //! 5. `flock` is released when its holder dies.
 
+#![warn(unreachable_pub)]
+
 mod latch;
 mod lock;
 mod real;
@@ -106,7 +108,7 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Renames, and replaces what stands at `to`.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DurableError>;
 
-    /// Removes a file, a symlink or an empty directory; what is absent is removed.
+    /// Removes a file, a symlink or an empty directory; removing what is absent succeeds.
     fn remove(&self, path: &Path) -> Result<(), DurableError>;
 
     /// Appends to a file, which is made with mode 0644 when absent, and waits until the bytes are
@@ -126,7 +128,8 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// Removes `path` with all that is below it, through the primitives; what is absent is removed.
+/// Removes `path` with all that is below it, through the primitives; removing what is absent
+/// succeeds.
 pub fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<(), DurableError> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -157,7 +157,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes a ref, durably; one that is absent is removed.
+    /// Removes a ref, durably; removing an absent one succeeds.
     pub fn remove_ref(&self, name: &RefName) -> Result<(), StoreError> {
         self.require_writable()?;
         let path = self.ref_path(name);

@@ -29,7 +29,7 @@ use crate::path::RelPath;
 The switch is one rename of /srv/web/layerset/current. Edits in /etc are merged, and conflicts
 are reported before anything is switched. The earlier deployment stays: `layerset rollback`
 goes back to it.")]
-pub struct Deploy {
+pub(in crate::cli) struct Deploy {
     /// The image: a recipe's name, a ref, an id or an abbreviation of one
     #[arg(required_unless_present = "channel", conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas", "least_bytes"])]
     image: Option<String>,

@@ -13,7 +13,7 @@ use crate::time::rfc3339;
 #[command(after_help = "Examples:
   layerset status --target /srv/web
   layerset status --target /srv/web --json | jq .current")]
-pub struct Status {
+pub(in crate::cli) struct Status {
     /// The target
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
@@ -124,7 +124,7 @@ fn row(deployment: &DeploymentStatus) -> Vec<String> {
   layerset history --target /srv/web --json | jq '.records[-1]'
 
 Each record carries the digest of the one before it: an edited history ends with status 4.")]
-pub struct History {
+pub(in crate::cli) struct History {
     /// The target
     #[arg(long, value_name = "DIR")]
     target: PathBuf,

@@ -6,11 +6,11 @@ mod mounts;
 mod rollback;
 mod update;
 
-pub use deploy::Deploy;
-pub use look::{History, Status};
-pub use mounts::{Activate, Deactivate};
-pub use rollback::{Pin, Rollback};
-pub use update::Update;
+pub(super) use deploy::Deploy;
+pub(super) use look::{History, Status};
+pub(super) use mounts::{Activate, Deactivate};
+pub(super) use rollback::{Pin, Rollback};
+pub(super) use update::Update;
 
 use std::path::Path;
 use std::sync::Arc;

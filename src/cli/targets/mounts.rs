@@ -13,7 +13,7 @@ use crate::deploy::activation_unit;
   layerset activate --target /srv/web
   layerset activate --target /srv/web --print-unit > /etc/systemd/system/layerset-web.service
   systemctl enable layerset-web.service")]
-pub struct Activate {
+pub(in crate::cli) struct Activate {
     /// The target
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
@@ -67,7 +67,7 @@ impl Activate {
   layerset deactivate --target /srv/web       # e.g. before the directory is removed
 
 What still runs from a deployment keeps its files.")]
-pub struct Deactivate {
+pub(in crate::cli) struct Deactivate {
     /// The target
     #[arg(long, value_name = "DIR")]
     target: PathBuf,

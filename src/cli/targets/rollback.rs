@@ -16,7 +16,7 @@ use crate::deploy::RecordedVerdict;
   layerset rollback --target /srv/web --to 3
 
 Nothing is copied and nothing is fetched; the repository is not needed.")]
-pub struct Rollback {
+pub(in crate::cli) struct Rollback {
     /// The target
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
@@ -75,7 +75,7 @@ impl Rollback {
 #[command(after_help = "Examples:
   layerset pin 3 --target /srv/web
   layerset pin 3 --target /srv/web --remove")]
-pub struct Pin {
+pub(in crate::cli) struct Pin {
     /// The deployment
     generation: u64,
     /// The target

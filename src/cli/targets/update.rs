@@ -27,7 +27,7 @@ use crate::time::SystemClock;
 Without a layer, the release of the target's channel is pulled and switched to, unless it was
 marked bad on the target. With a layer, its packages are locked anew first (--locked leaves the
 lock as it is), and only this layer is built.")]
-pub struct Update {
+pub(in crate::cli) struct Update {
     /// The layer to rebuild [default: none; the target's channel is followed]
     #[arg(conflicts_with_all = ["channel", "remote", "from", "ahead", "no_deltas", "least_bytes"])]
     layer: Option<String>,

@@ -1,4 +1,4 @@
-//! What these commands share: finding a remote, its root and the keys, and the change itself.
+//! Shared by these commands: finding a remote, its root and the keys, and making the change.
 
 use std::path::{Path, PathBuf};
 
@@ -169,7 +169,7 @@ impl ChangeArgs {
 }
 
 /// Writes a pending change to a new file, and tells whose signatures it lacks.
-pub fn write_pending(
+pub(in crate::cli) fn write_pending(
     context: &Context,
     pending: &PendingChange,
     path: &Path,

@@ -12,7 +12,12 @@ use crate::durable::replace_file;
 use crate::format::MAX_HEAD_BYTES;
 use crate::remote::{Location, WritableRemote};
 use crate::time::{Clock as _, SystemClock};
-use crate::trust::{Editor, InitOptions, PublicKey, TOP_ROLES, TrustError, Validity, first_root};
+use crate::trust::{
+    Editor, InitOptions, KeyStore, PublicKey, TOP_ROLES, TrustError, Validity, first_root,
+};
+
+/// The keys of a role, and how many of them must sign.
+type RoleKeys = (Vec<PublicKey>, u64);
 
 /// Makes a new remote, with its keys and the root to give to machines.
 #[derive(Debug, Args)]
@@ -24,7 +29,7 @@ use crate::trust::{Editor, InitOptions, PublicKey, TOP_ROLES, TrustError, Validi
 Each role without a --key gets a new key, written to the directory of keys; move the keys of root
 and targets to a safe place. Machines trust the remote by FILE. It holds public keys only, and
 must reach machines by another way than the remote, e.g. in the image.")]
-pub struct Init {
+pub(in crate::cli) struct Init {
     /// Where the remote will be
     location: String,
     /// Where to write the root to give to machines
@@ -80,25 +85,7 @@ impl Init {
             .with_hint("choose another place; `layerset trust rotate` gives this one other keys"));
         }
         let mut store = self.change.keys.open()?;
-        let mut keys: BTreeMap<&'static str, (Vec<PublicKey>, u64)> = BTreeMap::new();
-        for role in TOP_ROLES {
-            let of_role = match given.get(role) {
-                Some(given) => given.clone(),
-                None => {
-                    let count = if role == "root" { self.root_keys } else { 1 };
-                    (0..count)
-                        .map(|_| store.generate(&*context.disk, role))
-                        .collect::<Result<_, _>>()?
-                }
-            };
-            let default = if role == "root" {
-                self.root_threshold
-            } else {
-                1
-            };
-            let threshold = thresholds.get(role).copied().unwrap_or(default);
-            keys.insert(role, (of_role, threshold));
-        }
+        let keys = self.role_keys(context, &mut store, &given, &thresholds)?;
         let ids = |keys: &[PublicKey]| keys.iter().map(|key| key.id().to_string()).collect();
         let by_role = keys.iter().map(|(role, (keys, _))| (*role, ids(keys)));
         let by_role: BTreeMap<&str, Vec<String>> = by_role.collect();
@@ -115,13 +102,50 @@ impl Init {
         }
         let head = pending.finish(None, &store, now)?;
         establish(context, remote.as_ref(), &head, &self.root)?;
+        self.report(context, remote.location(), &store, by_role)
+    }
+
+    /// Takes the keys that were given for each role, and makes the others.
+    fn role_keys(
+        &self,
+        context: &Context,
+        store: &mut KeyStore,
+        given: &BTreeMap<&'static str, Vec<PublicKey>>,
+        thresholds: &BTreeMap<&'static str, u64>,
+    ) -> Result<BTreeMap<&'static str, RoleKeys>, CliError> {
+        let mut keys = BTreeMap::new();
+        for role in TOP_ROLES {
+            let (count, default) = if role == "root" {
+                (self.root_keys, self.root_threshold)
+            } else {
+                (1, 1)
+            };
+            let of_role = match given.get(role) {
+                Some(given) => given.clone(),
+                None => (0..count)
+                    .map(|_| store.generate(&*context.disk, role))
+                    .collect::<Result<_, _>>()?,
+            };
+            let threshold = thresholds.get(role).copied().unwrap_or(default);
+            keys.insert(role, (of_role, threshold));
+        }
+        Ok(keys)
+    }
+
+    fn report(
+        &self,
+        context: &Context,
+        remote: &str,
+        store: &KeyStore,
+        by_role: BTreeMap<&str, Vec<String>>,
+    ) -> Result<(), CliError> {
         let all: Vec<&String> = by_role.values().flatten().collect();
         let made = store
             .public_keys()
             .filter(|(key, _)| all.contains(&&key.id().to_string()));
         let made: Vec<PathBuf> = made.map(|(_, path)| path.to_owned()).collect();
         context.ui.print_json(&Report {
-            remote: remote.location(),
+            remote,
             root: &self.root,
             keys: by_role,
             made: made.clone(),
@@ -132,8 +156,8 @@ impl Init {
             .collect();
         context.ui.print(&format!(
             "made a remote at {}\nkeys, which nobody else may read:\n{made}{}",
-            remote.location(),
-            advice(remote.location(), &self.root.display().to_string()),
+            remote,
+            advice(remote, &self.root.display().to_string()),
         ));
         Ok(())
     }

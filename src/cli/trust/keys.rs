@@ -19,7 +19,7 @@ use crate::trust::PendingChange;
 Send the public key to whoever has the keys of role 'targets': `layerset trust delegate` takes it.
 The private key stays in its file, unencrypted, readable by its owner only: put it where backups
 and other people do not reach.")]
-pub struct Keygen {
+pub(in crate::cli) struct Keygen {
     /// What to call the file, e.g. the name of a role or a person
     #[arg(default_value = "key")]
     label: String,
@@ -76,7 +76,7 @@ Read what is printed before you pass the file on: your signature says that you m
 --compare it shows the changes against the state that the file was made from; the root of --root,
 or one of the trust policy, must vouch for that state. --publish needs all signatures, and the
 keys of snapshot and timestamp. What others published meanwhile stays.")]
-pub struct Sign {
+pub(in crate::cli) struct Sign {
     /// The pending change
     file: PathBuf,
     /// Publish it to this remote
@@ -120,8 +120,8 @@ impl Sign {
         }
     }
 
-    /// Says what changes against what the file says was published, as far as a trusted root vouches
-    /// for that.
+    /// Describes the changes against the state that the file was made from, if a trusted root
+    /// vouches for that state.
     fn compare_with_itself(
         &self,
         context: &Context,

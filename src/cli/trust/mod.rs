@@ -6,7 +6,7 @@ mod keys;
 mod roles;
 mod show;
 
-pub use access::write_pending;
+pub(super) use access::write_pending;
 
 use clap::{Args, Subcommand};
 
@@ -27,7 +27,7 @@ The roles: 'root' says whose keys count; 'targets' signs releases and channels, 
 names; 'layer.NAME' and 'image.NAME' sign those of one name; 'snapshot' and 'timestamp' say what
 is current, and their keys are on the build servers. Keep the keys of root and targets elsewhere."
 )]
-pub struct Trust {
+pub(super) struct Trust {
     #[command(subcommand)]
     command: TrustCommand,
 }

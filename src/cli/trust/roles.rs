@@ -19,7 +19,7 @@ Without --add and --remove a new key is made for each role, in place of those of
 in the directory of keys; remove the old files once machines have the new head. A new root needs
 the keys of the old one and its own. Rotate stolen keys of snapshot
 and timestamp together: machines then forget the versions that a thief made up.")]
-pub struct Rotate {
+pub(in crate::cli) struct Rotate {
     #[command(flatten)]
     remote: RemoteArgs,
     /// The roles: root, targets, snapshot, timestamp, layer.NAME, image.NAME
@@ -94,7 +94,7 @@ impl Rotate {
 
 The keys of role 'targets' are needed, and those of the new role: if they are somebody else's,
 write a pending file and let them run `layerset trust sign`.")]
-pub struct Delegate {
+pub(in crate::cli) struct Delegate {
     #[command(flatten)]
     remote: RemoteArgs,
     /// What: layers/NAME or images/NAME
@@ -139,7 +139,7 @@ When the key of a role is in wrong hands, revoke the key. Its roles are signed a
 keys; if there are not enough, run `layerset trust rotate` for the role instead. What a thief may
 have published stays until you remove it: look at it with `layerset trust show` and the
 channels.")]
-pub struct Revoke {
+pub(in crate::cli) struct Revoke {
     #[command(flatten)]
     remote: RemoteArgs,
     /// What: layers/NAME, images/NAME, or the id of a key or its first digits
@@ -184,7 +184,7 @@ impl Revoke {
   layerset trust refresh main --role root --role targets
 
 Machines refuse a remote whose timestamp expired; what is deployed on them is not touched.")]
-pub struct Refresh {
+pub(in crate::cli) struct Refresh {
     #[command(flatten)]
     remote: RemoteArgs,
     /// A role to sign anew beside snapshot and timestamp

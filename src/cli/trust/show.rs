@@ -17,7 +17,7 @@ use crate::trust::{RoleOverview, Verified};
   layerset trust show s3://images/prod --root root.json --json
 
 A key that is in the directory of keys is marked with '*'.")]
-pub struct Show {
+pub(in crate::cli) struct Show {
     #[command(flatten)]
     remote: RemoteArgs,
     #[command(flatten)]
