@@ -309,7 +309,7 @@ fn a_change_that_was_made_on_another_remote_is_not_signed() {
     );
     at.trust("sign DIR/p.json --keys DIR/evil-keys --trust DIR/trust.toml")
         .expect(3)
-        .says(&["cannot be believed"]);
+        .says(&["cannot be trusted about what was published"]);
     assert_eq!(std::fs::read(at.dir.path().join("p.json")).unwrap(), before);
     at.write(
         "trust.toml",
