@@ -107,6 +107,8 @@ const ORDERED_BY_LAYER: [&str; 5] = [
 fn records(at: &World, facts: &str) -> (String, BTreeSet<String>) {
     let mut words: Vec<&str> = facts.split(' ').collect();
     let object = words.remove(5);
+    // The time of a merged file is that of the layer that came last, and each layer has its own.
+    words.remove(4);
     let contents = at.session.run_words(&["show", object]).expect(0).stdout;
     let separator = if contents.contains("\n\n") {
         "\n\n"
