@@ -194,7 +194,7 @@ fn a_staged_rollout_waits_for_this_machine_and_can_be_gone_ahead_of() {
 
     fleet.release("3", "--not-before 2100-01-01");
     let text = with_id(update);
-    assert!(text.contains("which has release 2 already"), "{text}");
+    assert!(text.contains("already has release 2"), "{text}");
     assert_eq!(fleet.page(), "page 2\n");
     fleet.publish("--not-before 2020-01-01T06:00:00Z");
     with_id(update);
