@@ -217,7 +217,10 @@ fn after_a_failed_sync_a_repository_takes_nothing_until_it_is_opened_again() {
 
         let refused = |result: Result<(), StoreError>| {
             let text = result.unwrap_err().to_string();
-            assert!(text.contains("start the command again"), "{context}: {text}");
+            assert!(
+                text.contains("start the command again"),
+                "{context}: {text}"
+            );
         };
         refused(commit(&repository, 2).map(drop));
         refused(repository.set_ref(&other, &old.to_string()));

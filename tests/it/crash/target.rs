@@ -232,7 +232,10 @@ fn after_a_failed_sync_a_target_takes_nothing_until_it_is_opened_again() {
         switch(&target, 1).unwrap_err();
         let after = (target.current().unwrap(), disk.calls());
         let refused = switch(&target, 1).unwrap_err().to_string();
-        assert!(refused.contains("start the command again"), "{context}: {refused}");
+        assert!(
+            refused.contains("start the command again"),
+            "{context}: {refused}"
+        );
         assert_eq!(
             (target.current().unwrap(), disk.calls()),
             after,
