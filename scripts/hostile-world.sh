@@ -289,7 +289,8 @@ done
 
 mkdir -p "$work"
 build "$work/programs"
-status=0
+status=0 run=
+trap '[ -z "$run" ] || rm -rf --one-file-system -- "$run"' EXIT
 for worlds in "${runs[@]}"; do
     run=$(mktemp -d "$work/run.XXXXXX")
     log=$work/${worlds//,/_}.log
