@@ -255,7 +255,10 @@ fn what_is_derived_is_what_packages_make() {
             );
             std::fs::remove_file(inside).unwrap();
         }
-        (None, _) => skip(test, "of Java's certificates: the root has no Java"),
+        // The root that is made here has no Java, which would double its size, and so nothing is
+        // derived for it. LAYERSET_DERIVE_ROOT names one that has: then its keytool is the judge.
+        (None, false) => {}
         (Some(_), false) => panic!("derived without a Java runtime"),
+        (None, true) => panic!("there is a Java runtime, and nothing is derived for it"),
     }
 }
