@@ -9,6 +9,7 @@ use rustix::process::{Signal, kill_process, kill_process_group};
 
 use super::shared::{copy, world};
 use super::world::{World, actions, ends_within, layer_ids, pid, text};
+use crate::support::AT_ONCE;
 
 /// Interrupts a build while it unpacks packages, and looks at what is left.
 fn interrupt(at: &World, signal: impl FnOnce(&Child)) {
@@ -16,7 +17,7 @@ fn interrupt(at: &World, signal: impl FnOnce(&Child)) {
     at.forget("debian");
     let child = at.spawn_bootstrap();
     signal(&child);
-    let output = ends_within(child, Duration::from_secs(5));
+    let output = ends_within(child, AT_ONCE);
     at.session
         .ran("build recipes/web.toml", output)
         .expect(130)
@@ -80,7 +81,7 @@ fn a_killed_build_is_cleared_away_and_another_repository_gives_the_same_ids() {
     child.wait().unwrap();
     assert!(fs::read_dir(at.path("repo/tmp")).unwrap().count() > 0);
     // What it ran must not outlive it: the next build removes the directory that they write to.
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + AT_ONCE;
     while !processes_about(at.dir.path()).is_empty() {
         if Instant::now() > deadline {
             let left = processes_about(at.dir.path());

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use crate::session::{Ran, Session};
+use crate::support::PATIENCE;
 
 /// A test's own copy of everything; what is mounted in it goes with it.
 pub struct World {
@@ -192,7 +193,7 @@ impl World {
         let log = self.path("repo/cache/logs/web.debian.log");
         let _ = fs::remove_file(&log);
         let child = self.spawn("build recipes/web.toml");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         while !fs::read_to_string(&log).is_ok_and(|text| text.contains("Unpacking ")) {
             assert!(Instant::now() < deadline, "no package was unpacked");
             std::thread::sleep(Duration::from_millis(20));
