@@ -2,6 +2,8 @@
 //!
 //! The map of the code is in ARCHITECTURE.md; a module uses only modules of a lower level, which a test holds.
 
+#![warn(unreachable_pub)]
+
 pub mod agent;
 pub mod apt;
 pub mod builder;

@@ -4,8 +4,6 @@
 //! neither knows the other. Commands, the timer and a machine that boots ask for the same thing
 //! here. Nothing here prints, or reads the environment.
 
-#![warn(unreachable_pub)]
-
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 /// Ties an archive's label to one of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Archive {
+pub(super) struct Archive {
     /// The label, as locks name it.
     pub label: String,
     /// The root's address, with a slash at its end.
@@ -12,7 +12,7 @@ pub struct Archive {
 impl Archive {
     /// Reads `root<TAB>Label`. The label is in the signed Release file, so it is the same on every
     /// mirror; an archive without one goes by the last part of its path.
-    pub fn from_target(line: &str) -> Option<Self> {
+    pub(super) fn from_target(line: &str) -> Option<Self> {
         let (root, label) = line.split_once('\t')?;
         let root = format!("{}/", root.trim_end_matches('/'));
         let last = root

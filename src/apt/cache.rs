@@ -165,7 +165,7 @@ impl DebCache {
 }
 
 /// Says whether a stanza describes exactly this package; guards against cache files cut short.
-pub fn is_about(stanza: &ControlStanza, package: &LockedPackage) -> bool {
+pub(super) fn is_about(stanza: &ControlStanza, package: &LockedPackage) -> bool {
     stanza.get("Package") == Some(package.name.as_str())
         && stanza.get("Version") == Some(package.version.as_str())
         && stanza.get("Architecture") == Some(package.architecture.as_str())

@@ -4,7 +4,7 @@ use super::error::AptError;
 use std::process::{Command, Stdio};
 
 /// Holds the outcome of a tool that ran to its end.
-pub struct ToolOutput {
+pub(super) struct ToolOutput {
     /// Whether it exited with zero.
     pub success: bool,
     /// Standard output.
@@ -15,7 +15,7 @@ pub struct ToolOutput {
 
 impl ToolOutput {
     /// Returns standard output, or an error with the end of the tool's messages.
-    pub fn checked(self, command: &str) -> Result<String, AptError> {
+    pub(super) fn checked(self, command: &str) -> Result<String, AptError> {
         if self.success {
             return Ok(self.stdout);
         }
@@ -26,7 +26,7 @@ impl ToolOutput {
     }
 
     /// Returns the lines by which apt and dpkg report errors, or else the last lines of all output.
-    pub fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         let all = format!("{}\n{}", self.stdout, self.stderr);
         let errors: Vec<&str> = all
             .lines()
@@ -41,7 +41,7 @@ impl ToolOutput {
 }
 
 /// Runs `command` to its end with no input, its output captured and its messages in the C locale.
-pub fn run(command: &mut Command) -> Result<ToolOutput, AptError> {
+pub(super) fn run(command: &mut Command) -> Result<ToolOutput, AptError> {
     let output = in_plain_words(command)
         .stdin(Stdio::null())
         .output()
@@ -58,17 +58,17 @@ pub fn run(command: &mut Command) -> Result<ToolOutput, AptError> {
 
 /// Makes a tool print untranslated messages, so that they can be parsed. `LANGUAGE` overrides
 /// `LC_ALL`.
-pub fn in_plain_words(command: &mut Command) -> &mut Command {
+pub(super) fn in_plain_words(command: &mut Command) -> &mut Command {
     command.env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE")
 }
 
 /// Returns the program's name, for messages.
-pub fn program(command: &Command) -> String {
+pub(super) fn program(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
 }
 
 /// Returns the last `count` lines that are not blank.
-pub fn tail(text: &str, count: usize) -> String {
+pub(super) fn tail(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }

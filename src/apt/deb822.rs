@@ -3,13 +3,13 @@
 
 /// Holds one stanza: its fields in their order, each value with its continuation lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ControlStanza {
+pub(super) struct ControlStanza {
     fields: Vec<(String, String)>,
 }
 
 impl ControlStanza {
     /// Returns the value of a field; names are compared without case.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.fields
             .iter()
             .find(|(n, _)| n.eq_ignore_ascii_case(name))
@@ -17,7 +17,7 @@ impl ControlStanza {
     }
 
     /// Sets a field, in its place if it is there, else at the end.
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         match self
             .fields
             .iter_mut()
@@ -29,13 +29,13 @@ impl ControlStanza {
     }
 
     /// Drops the named fields.
-    pub fn remove(&mut self, names: &[&str]) {
+    pub(super) fn remove(&mut self, names: &[&str]) {
         self.fields
             .retain(|(n, _)| !names.iter().any(|name| n.eq_ignore_ascii_case(name)));
     }
 
     /// Returns the stanza's text, with the blank line that ends it.
-    pub fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.fields {
             text.push_str(name);
@@ -52,7 +52,7 @@ impl ControlStanza {
 }
 
 /// Splits text into stanzas; comment lines and lines of no known form are skipped.
-pub fn parse(text: &str) -> Vec<ControlStanza> {
+pub(super) fn parse(text: &str) -> Vec<ControlStanza> {
     let mut stanzas = Vec::new();
     let mut current = ControlStanza::default();
     for line in text.lines() {

@@ -14,7 +14,7 @@ const CHAIN_STEPS: usize = 6;
 const OLDER_VERSIONS: usize = 4;
 
 /// A request that apt could not satisfy.
-pub struct FailedRequest<'a> {
+pub(super) struct FailedRequest<'a> {
     /// The private apt.
     pub root: &'a AptRoot,
     /// The lower layers, as apt sees them.
@@ -29,7 +29,7 @@ pub struct FailedRequest<'a> {
 
 impl FailedRequest<'_> {
     /// Finds the most useful reason why apt failed with `outcome`.
-    pub fn explain(&self, outcome: &ToolOutput) -> Result<AptError, AptError> {
+    pub(super) fn explain(&self, outcome: &ToolOutput) -> Result<AptError, AptError> {
         let output = format!("{}\n{}", outcome.stdout, outcome.stderr);
         if let Some(error) = self.name_without_version(&output)? {
             return Ok(error);
@@ -180,7 +180,7 @@ impl FailedRequest<'_> {
 }
 
 /// Returns the lower layer that has the package, and its version there.
-pub fn holder<'l>(lower: &[LowerPackages<'l>], name: &str) -> Option<(&'l str, &'l str)> {
+pub(super) fn holder<'l>(lower: &[LowerPackages<'l>], name: &str) -> Option<(&'l str, &'l str)> {
     let held = |l: &LowerPackages<'l>| {
         l.packages
             .iter()
@@ -191,7 +191,7 @@ pub fn holder<'l>(lower: &[LowerPackages<'l>], name: &str) -> Option<(&'l str, &
 }
 
 /// Makes the error for a package of a lower layer that stands in the way.
-pub fn held_error(
+pub(super) fn held_error(
     request: PackageRequest<'_>,
     need: String,
     holder: &str,

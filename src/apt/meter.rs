@@ -1,7 +1,7 @@
 //! How far a running mmdebstrap is, read from its output.
 
 /// Follows mmdebstrap's progress by its output.
-pub struct BootstrapMeter {
+pub(super) struct BootstrapMeter {
     packages: usize,
     steps: usize,
     phase: &'static str,
@@ -9,7 +9,7 @@ pub struct BootstrapMeter {
 
 impl BootstrapMeter {
     /// Expects `packages` to be unpacked and set up.
-    pub fn new(packages: usize) -> Self {
+    pub(super) fn new(packages: usize) -> Self {
         Self {
             packages,
             steps: 0,
@@ -18,7 +18,7 @@ impl BootstrapMeter {
     }
 
     /// Takes one line in and says whether anything changed.
-    pub fn see(&mut self, line: &str) -> bool {
+    pub(super) fn see(&mut self, line: &str) -> bool {
         const PHASES: [(&str, &str); 4] = [
             ("I: extracting archives", "extracting"),
             (
@@ -42,12 +42,12 @@ impl BootstrapMeter {
     }
 
     /// Returns what is being done, in words.
-    pub fn phase(&self) -> &'static str {
+    pub(super) fn phase(&self) -> &'static str {
         self.phase
     }
 
     /// Counts unpacking and setting up each package as one step of equal length.
-    pub fn fraction(&self) -> f64 {
+    pub(super) fn fraction(&self) -> f64 {
         let all = (2 * self.packages).max(1) as f64;
         (self.steps as f64 / all).min(1.0)
     }

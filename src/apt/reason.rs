@@ -2,7 +2,7 @@
 
 /// Holds one line of apt's "unmet dependencies".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnmetRelation {
+pub(super) struct UnmetRelation {
     /// The package that has the relation.
     pub package: String,
     /// `Depends`, `PreDepends`, `Breaks`, `Conflicts`, `Recommends` …
@@ -17,24 +17,24 @@ pub struct UnmetRelation {
 
 impl UnmetRelation {
     /// Says whether the other package was left out only because one of its own relations failed.
-    pub fn is_consequence(&self) -> bool {
+    pub(super) fn is_consequence(&self) -> bool {
         self.problem.contains("not going to be installed")
     }
 
     /// Says whether the relation forbids the other package, rather than asking for it.
-    pub fn forbids(&self) -> bool {
+    pub(super) fn forbids(&self) -> bool {
         matches!(self.relation.as_str(), "Breaks" | "Conflicts")
     }
 
     /// Returns the other package with its version condition.
-    pub fn wanted(&self) -> String {
+    pub(super) fn wanted(&self) -> String {
         format!("{} {}", self.target, self.condition)
             .trim_end()
             .to_owned()
     }
 
     /// Returns the line for people.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let verb = match self.relation.as_str() {
             "Depends" | "PreDepends" => "depends on",
             "Recommends" => "recommends",
@@ -49,7 +49,7 @@ impl UnmetRelation {
 }
 
 /// Reads the block after "The following packages have unmet dependencies:".
-pub fn unmet(output: &str) -> Vec<UnmetRelation> {
+pub(super) fn unmet(output: &str) -> Vec<UnmetRelation> {
     let mut all: Vec<UnmetRelation> = Vec::new();
     let mut package = String::new();
     let block = output
@@ -93,7 +93,7 @@ pub fn unmet(output: &str) -> Vec<UnmetRelation> {
 }
 
 /// Returns the text of all lines, root causes only where there are any.
-pub fn text(all: &[UnmetRelation]) -> String {
+pub(super) fn text(all: &[UnmetRelation]) -> String {
     let causes: Vec<&UnmetRelation> = all.iter().filter(|u| !u.is_consequence()).collect();
     let shown: Vec<String> = if causes.is_empty() {
         all.iter().map(UnmetRelation::text).collect()
@@ -104,7 +104,7 @@ pub fn text(all: &[UnmetRelation]) -> String {
 }
 
 /// Returns the version or suite that apt says a package does not have, and the package.
-pub fn no_such_version(output: &str) -> Option<(String, String)> {
+pub(super) fn no_such_version(output: &str) -> Option<(String, String)> {
     output.lines().find_map(|line| {
         let rest = line
             .strip_prefix("E: Version '")
@@ -115,7 +115,7 @@ pub fn no_such_version(output: &str) -> Option<(String, String)> {
 }
 
 /// Returns the name for which apt has no version to install.
-pub fn no_candidate(output: &str) -> Option<String> {
+pub(super) fn no_candidate(output: &str) -> Option<String> {
     output.lines().find_map(|line| {
         let (name, rest) = line.strip_prefix("E: Package '")?.split_once('\'')?;
         rest.contains("no installation candidate")
@@ -124,7 +124,7 @@ pub fn no_candidate(output: &str) -> Option<String> {
 }
 
 /// Returns the packages that apt lists as providing a virtual one.
-pub fn providers(output: &str) -> Vec<String> {
+pub(super) fn providers(output: &str) -> Vec<String> {
     let block = output
         .lines()
         .skip_while(|l| !l.contains("is a virtual package provided by:"))
@@ -139,7 +139,7 @@ pub fn providers(output: &str) -> Vec<String> {
 }
 
 /// Returns the packages that apt would remove.
-pub fn removed(output: &str) -> Vec<String> {
+pub(super) fn removed(output: &str) -> Vec<String> {
     let block = output
         .lines()
         .skip_while(|l| !l.contains("packages will be REMOVED:"))
@@ -153,7 +153,7 @@ pub fn removed(output: &str) -> Vec<String> {
 }
 
 /// Returns the packages that apt chose in place of virtual ones.
-pub fn selected_instead(output: &str) -> Vec<String> {
+pub(super) fn selected_instead(output: &str) -> Vec<String> {
     let notes = output.lines().filter_map(|l| {
         l.strip_prefix("Note, selecting '")?
             .split_once("' instead of '")

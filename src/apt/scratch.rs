@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Owns a directory that disappears with the value.
-pub struct ScratchDir(PathBuf);
+pub(super) struct ScratchDir(PathBuf);
 
 impl ScratchDir {
     /// Makes a new directory below `parent`; its name is unique among running processes.
-    pub fn new(parent: &Path, purpose: &str) -> Result<Self, AptError> {
+    pub(super) fn new(parent: &Path, purpose: &str) -> Result<Self, AptError> {
         fs::create_dir_all(parent).map_err(AptError::io("create", parent))?;
         loop {
             let path = unique(parent, purpose);
@@ -26,7 +26,7 @@ impl ScratchDir {
     }
 
     /// Returns the directory.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -42,7 +42,7 @@ impl Drop for ScratchDir {
 /// Writes a small file so that readers see the old content or the new, never a part.
 ///
 /// It is not synced: everything written this way is a cache, and its readers check what they read.
-pub fn write_atomic(path: &Path, content: &[u8]) -> Result<(), AptError> {
+pub(super) fn write_atomic(path: &Path, content: &[u8]) -> Result<(), AptError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(AptError::io("create", parent))?;
     let temporary = unique(parent, ".new");

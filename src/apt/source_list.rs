@@ -4,7 +4,7 @@ use super::deb822;
 
 /// Names one archive suite, as a `deb` line does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArchiveSource {
+pub(super) struct ArchiveSource {
     /// Options between brackets, in their order.
     pub options: Vec<(String, String)>,
     /// The archive's root.
@@ -33,12 +33,12 @@ impl ArchiveSource {
 }
 
 /// Writes sources as a one-line-style file.
-pub fn render(sources: &[ArchiveSource]) -> String {
+pub(super) fn render(sources: &[ArchiveSource]) -> String {
     sources.iter().map(|s| s.render() + "\n").collect()
 }
 
 /// Reads a file of either style; the error is a one-based line and what is wrong there.
-pub fn parse(text: &str) -> Result<Vec<ArchiveSource>, (usize, String)> {
+pub(super) fn parse(text: &str) -> Result<Vec<ArchiveSource>, (usize, String)> {
     let mut sources = Vec::new();
     let mut block = String::new();
     let mut block_start = 0;

@@ -12,7 +12,7 @@ use std::process::Command;
 
 /// Returns the sources for `spec`: from `file` if the user gave one, else mmdebstrap's, asked once
 /// and kept in `work`.
-pub fn sources(
+pub(super) fn sources(
     work: &Path,
     spec: &Bootstrap,
     file: Option<&Path>,

@@ -11,7 +11,7 @@ use std::fs;
 
 /// Says whether apt may change packages of lower layers. It may only to find out if that helps.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum LowerPolicy {
+pub(super) enum LowerPolicy {
     /// They stay at their versions.
     Held,
     /// They may move.
@@ -19,14 +19,14 @@ pub enum LowerPolicy {
 }
 
 /// Holds the files that make apt see the lower layers as installed.
-pub struct InstalledState<'a> {
+pub(super) struct InstalledState<'a> {
     root: &'a AptRoot,
     scratch: ScratchDir,
 }
 
 impl<'a> InstalledState<'a> {
     /// Writes the state for `lower`, of which `stanzas` are the control data.
-    pub fn new(
+    pub(super) fn new(
         root: &'a AptRoot,
         stanzas: &[ControlStanza],
         lower: &[LowerPackages<'_>],
@@ -69,7 +69,7 @@ impl<'a> InstalledState<'a> {
     }
 
     /// Asks apt to install `wanted` and returns what it would download; nothing is changed.
-    pub fn install(
+    pub(super) fn install(
         &self,
         wanted: &[String],
         recommends: bool,

@@ -4,7 +4,7 @@ use super::error::AptError;
 
 /// Holds one line of `--print-uris`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ChosenPackage {
+pub(super) struct ChosenPackage {
     /// The package.
     pub name: String,
     /// Its version.
@@ -14,7 +14,7 @@ pub struct ChosenPackage {
 }
 
 /// Reads `'address' name_version_arch.deb size digest` lines; other lines are skipped.
-pub fn parse_uris(output: &str) -> Result<Vec<ChosenPackage>, AptError> {
+pub(super) fn parse_uris(output: &str) -> Result<Vec<ChosenPackage>, AptError> {
     let lines = output
         .lines()
         .filter_map(|line| line.strip_prefix('\'')?.split_once("' "));

@@ -17,7 +17,7 @@ use crate::tree::{Inode, Node, Tree};
 
 /// Names that a layer created, with their numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct CreatedNames {
+pub(super) struct CreatedNames {
     /// Users.
     pub users: BTreeMap<String, u32>,
     /// Groups.
@@ -27,7 +27,7 @@ pub struct CreatedNames {
 const DYNAMIC: std::ops::RangeInclusive<u32> = 100..=999;
 
 /// Gives new names in `after` their numbers from the table. Names that the table lacks are added.
-pub fn renumber(
+pub(super) fn renumber(
     lower: &Tree,
     after: &mut Tree,
     ids: &mut IdTable,
@@ -148,7 +148,7 @@ fn renumbered_passwd(
 
 /// Returns the names that a finished layer created, with their numbers. `both` reads a file twice:
 /// as it is below the layer, and as the layer has it.
-pub fn created(
+pub(super) fn created(
     both: impl Fn(&str) -> Result<(String, String), BuildError>,
 ) -> Result<CreatedNames, BuildError> {
     let (passwd_master, group_master) = (both(PASSWD_MASTER)?.1, both(GROUP_MASTER)?.1);

@@ -14,7 +14,7 @@ use crate::store::Transaction;
 /// and the judgement says so.
 ///
 /// New baselines go into `transaction`, for the next time.
-pub fn recall(
+pub(super) fn recall(
     composer: &Composer<'_>,
     members: &mut [Member],
     transaction: &Transaction<'_>,

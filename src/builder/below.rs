@@ -11,7 +11,7 @@ use crate::tree::{Changeset, Inode, Tree};
 
 /// Composed layers.
 #[derive(Debug)]
-pub struct LayersBelow {
+pub(super) struct LayersBelow {
     /// Their tree, without its derived files.
     pub merged: Tree,
     /// The same with its derived files: what a build sees.
@@ -20,7 +20,7 @@ pub struct LayersBelow {
 
 impl LayersBelow {
     /// Returns empty trees, for a base, which has no layers below it.
-    pub fn nothing() -> Self {
+    pub(super) fn nothing() -> Self {
         Self {
             merged: Tree::new(),
             lower: Tree::new(),
@@ -29,7 +29,7 @@ impl LayersBelow {
 
     /// Composes `members`, lowest first, and reports progress under `name`. Layers that do not
     /// merge are an error.
-    pub fn compose(
+    pub(super) fn compose(
         composer: &Composer<'_>,
         name: &str,
         members: &[Member],
@@ -47,7 +47,7 @@ impl LayersBelow {
     }
 
     /// Runs `change` on a writable view in `work`, and returns the tree as it left it.
-    pub fn change(
+    pub(super) fn change(
         &self,
         work: &WorkDir,
         sink: &BuildSink<'_>,

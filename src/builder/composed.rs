@@ -70,7 +70,7 @@ pub fn compose_built(
 }
 
 /// Returns the layers of a recipe as they were last built for it.
-pub fn built_members(
+pub(super) fn built_members(
     workspace: &Workspace,
     repository: &Repository,
 ) -> Result<Vec<Member>, BuildError> {

@@ -11,11 +11,11 @@ use crate::recipe::LockedPackage;
 
 /// The epoch of a layer without packages, and the earliest of any: 2000-01-01. A layer's own files
 /// are dated differently on each machine, and zip archives cannot hold dates before 1980.
-pub const EARLIEST: i64 = 946_684_800;
+pub(super) const EARLIEST: i64 = 946_684_800;
 
 /// Returns the epoch of a layer with these packages, whose files are in the cache: the date of the
 /// newest.
-pub fn epoch_of(cache: &DebCache, packages: &[LockedPackage]) -> Result<i64, BuildError> {
+pub(super) fn epoch_of(cache: &DebCache, packages: &[LockedPackage]) -> Result<i64, BuildError> {
     let mut newest = EARLIEST;
     for package in packages {
         newest = newest.max(cache.date(package)?);

@@ -13,18 +13,19 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 
 use super::BuildError;
+use crate::durable::write_program;
 use crate::materialise::{IdLookup as _, PasswdIds};
 use crate::path::RelPath;
 use crate::recipe::{Definition, FileContent, FileInput};
 use crate::tree::Owner;
 
 /// Says whether `path` is executable for anybody.
-pub fn is_executable(path: &Path) -> bool {
+pub(super) fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// Copies `files` from the layer's folder to the view at `root`, dated `epoch`, owned by root.
-pub fn copy(
+pub(super) fn copy(
     files: &[FileInput],
     layer_dir: &Path,
     definition: &Definition,
@@ -50,7 +51,7 @@ pub fn copy(
 
 /// When owners are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnerPass {
+pub(super) enum OwnerPass {
     /// Before scripts run: only users and groups that exist already.
     Known,
     /// After scripts ran, which may have created the others.
@@ -59,7 +60,7 @@ pub enum OwnerPass {
 
 /// Gives files their owners; those that have them already are left alone, because a change of owner
 /// takes privileges away that a script may have given since.
-pub fn own(
+pub(super) fn own(
     owners: &BTreeMap<RelPath, (Owner, Owner)>,
     root: &Path,
     which: OwnerPass,
@@ -140,6 +141,8 @@ impl ViewWriter<'_> {
     fn file(&self, file: &FileInput, source: &Path) -> Result<(), BuildError> {
         let path = self.place(&file.path)?;
         self.clear(&path)?;
+        // A script of this layer may start it.
+        let _writes = write_program();
         fs::copy(source, &path).map_err(io("copy to", &path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(file.mode.into()))
             .map_err(io("set the mode of", &path))?;

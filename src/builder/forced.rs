@@ -6,14 +6,14 @@ use crate::check::{Finding, Severity};
 
 /// Why a layer is built although it is known.
 #[derive(Debug, Clone, Default)]
-pub struct ForcedRebuild {
+pub(super) struct ForcedRebuild {
     /// The findings that ask for it; none when somebody asked.
     pub findings: Vec<Finding>,
 }
 
 impl ForcedRebuild {
     /// Says why, in one line.
-    pub fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         match self.findings.as_slice() {
             [] => "asked for".to_owned(),
             [only] => format!("it must be rebuilt: {}", only.reason),
@@ -29,7 +29,7 @@ impl ForcedRebuild {
 }
 
 /// Returns the layers that findings ask to rebuild and that were not tried yet.
-pub fn forced_by(
+pub(super) fn forced_by(
     findings: &[Finding],
     tried: &BTreeSet<String>,
 ) -> BTreeMap<String, ForcedRebuild> {

@@ -17,7 +17,7 @@ use crate::time::Date;
 use crate::tree::Tree;
 
 /// What became of the image.
-pub struct ComposedImage {
+pub(super) struct ComposedImage {
     /// The image.
     pub id: ImageId,
     /// Whether it differs from the one before.

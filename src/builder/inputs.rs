@@ -23,7 +23,7 @@ pub const BUILDER_VERSION: u32 = 2;
 
 /// One layer's inputs.
 #[derive(Debug, Clone)]
-pub struct LayerInputs {
+pub(super) struct LayerInputs {
     /// The layer's name.
     pub name: String,
     /// The definition.
@@ -46,7 +46,7 @@ pub struct LayerInputs {
 
 impl LayerInputs {
     /// Returns the size of the files that `[files]` copies, in bytes.
-    pub fn file_bytes(&self) -> u64 {
+    pub(super) fn file_bytes(&self) -> u64 {
         let Some(wanted) = self.definition.files() else {
             return 0;
         };
@@ -61,7 +61,7 @@ impl LayerInputs {
     }
 
     /// Reads what a layer is built from.
-    pub fn read(layer: &recipe::RecipeLayer, lock: &RecipeLock) -> Result<Self, BuildError> {
+    pub(super) fn read(layer: &recipe::RecipeLayer, lock: &RecipeLock) -> Result<Self, BuildError> {
         let definition = layer.definition.clone();
         let lock_entry = lock
             .layer(&definition.name)

@@ -21,7 +21,7 @@ use crate::time::Date;
 
 /// A layer that was built from a key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CachedLayer {
+pub(super) struct CachedLayer {
     /// The layer.
     pub layer: LayerId,
     /// The accounts that it created, with their numbers.
@@ -30,7 +30,7 @@ pub struct CachedLayer {
 
 /// An image that was composed of certain layers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CachedImage {
+pub(super) struct CachedImage {
     /// The image.
     pub image: ImageId,
     /// What its checks found.
@@ -40,11 +40,16 @@ pub struct CachedImage {
 /// Identifies a composition: its layers, their baselines and waivers, and the version of the code
 /// that composes and checks.
 #[derive(Debug, Clone)]
-pub struct ImageKey(String);
+pub(super) struct ImageKey(String);
 
 impl ImageKey {
     /// Makes the key of the composition of `layers`.
-    pub fn new(repository: &Repository, recipe: &Recipe, layers: &[LayerId], today: Date) -> Self {
+    pub(super) fn new(
+        repository: &Repository,
+        recipe: &Recipe,
+        layers: &[LayerId],
+        today: Date,
+    ) -> Self {
         let Recipe {
             name,
             architecture,
@@ -78,7 +83,7 @@ impl ImageKey {
 
 /// Finds the layer that was built from the key of `input`, here or where it was pulled from, if it
 /// is still in the repository.
-pub fn find(
+pub(super) fn find(
     repository: &Repository,
     input: &LayerInputs,
 ) -> Result<Option<CachedLayer>, BuildError> {
@@ -96,7 +101,7 @@ pub fn find(
 }
 
 /// Remembers what was built, and from what.
-pub fn remember(
+pub(super) fn remember(
     repository: &Repository,
     recipe: &str,
     input: &LayerInputs,
@@ -111,7 +116,7 @@ pub fn remember(
 }
 
 /// Remembers what a layer of a recipe was last built from, for [`why_new`].
-pub fn remember_inputs(
+pub(super) fn remember_inputs(
     repository: &Repository,
     recipe: &str,
     input: &LayerInputs,
@@ -129,7 +134,7 @@ pub fn remember_inputs(
 }
 
 /// Finds the image that was composed for `key`, if it is still in the repository.
-pub fn find_image(
+pub(super) fn find_image(
     repository: &Repository,
     key: &ImageKey,
 ) -> Result<Option<CachedImage>, BuildError> {
@@ -138,7 +143,7 @@ pub fn find_image(
 }
 
 /// Remembers a composition.
-pub fn remember_image(
+pub(super) fn remember_image(
     repository: &Repository,
     key: &ImageKey,
     image: &ImageId,
@@ -183,7 +188,7 @@ fn save<T: Serialize>(
 }
 
 /// Says what changed since the layer was last built for this recipe.
-pub fn why_new(
+pub(super) fn why_new(
     repository: &Repository,
     recipe: &str,
     input: &LayerInputs,

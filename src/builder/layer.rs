@@ -31,7 +31,7 @@ const SPARE_BYTES: u64 = 64 << 20;
 
 /// A built layer.
 #[derive(Debug)]
-pub struct BuiltLayer {
+pub(super) struct BuiltLayer {
     /// Its id.
     pub id: LayerId,
     /// Its version.
@@ -44,7 +44,7 @@ pub struct BuiltLayer {
 
 /// What a build left behind, not settled yet.
 #[derive(Debug)]
-pub struct PreparedLayer<'r> {
+pub(super) struct PreparedLayer<'r> {
     /// What the layer was built on.
     ground: LayersBelow,
     /// The tree as the build left it.
@@ -54,7 +54,7 @@ pub struct PreparedLayer<'r> {
 }
 
 /// Fails unless there is room to install `packages` and to copy `file_bytes` of files.
-pub fn require_space(
+pub(super) fn require_space(
     build: &BuildSession<'_>,
     packages: &[LockedPackage],
     file_bytes: u64,
@@ -70,7 +70,7 @@ pub fn require_space(
 }
 
 /// Runs one layer's build; layers that do not stand on each other may do this at the same time.
-pub fn prepare<'r>(
+pub(super) fn prepare<'r>(
     build: &BuildSession<'r>,
     input: &LayerInputs,
 ) -> Result<PreparedLayer<'r>, BuildError> {
@@ -104,7 +104,7 @@ pub fn prepare<'r>(
 
 /// Settles what a build left behind, and commits the layer. Layers are finished one at a time, in
 /// the recipe's order, so that new accounts get their numbers in a fixed order.
-pub fn finish(
+pub(super) fn finish(
     build: &mut BuildSession<'_>,
     input: &LayerInputs,
     prepared: PreparedLayer<'_>,
@@ -135,7 +135,7 @@ struct LayerContext<'a> {
 }
 
 /// Returns the path of a new log, and removes the old one.
-pub fn log_path(build: &BuildSession<'_>, of: &str) -> Result<PathBuf, BuildError> {
+pub(super) fn log_path(build: &BuildSession<'_>, of: &str) -> Result<PathBuf, BuildError> {
     let name = format!("{}.{of}.log", build.workspace.recipe().name);
     let path = build.repository.cache_dir("logs")?.join(name);
     build.repository.disk().remove(&path)?;
@@ -143,7 +143,7 @@ pub fn log_path(build: &BuildSession<'_>, of: &str) -> Result<PathBuf, BuildErro
 }
 
 /// Fetches the packages that the cache lacks. Progress is reported under `layer`.
-pub fn fetch(
+pub(super) fn fetch(
     build: &BuildSession<'_>,
     layer: &str,
     cache: &DebCache,

@@ -110,7 +110,7 @@ pub fn lock(
 }
 
 /// Opens the private apt state of a recipe's base.
-pub fn open_apt(
+pub(super) fn open_apt(
     workspace: &Workspace,
     repository: &Repository,
     sources: Option<&Path>,

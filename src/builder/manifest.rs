@@ -13,7 +13,7 @@ use crate::store::Transaction;
 use crate::tree::Changeset;
 
 /// Makes the manifest and puts the changeset. The baseline is kept beside it.
-pub fn manifest(
+pub(super) fn manifest(
     input: &LayerInputs,
     below: &[Member],
     transaction: &Transaction<'_>,

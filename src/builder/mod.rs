@@ -53,8 +53,7 @@ pub use inputs::BUILDER_VERSION;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
 pub use options::BuildOptions;
 pub use oracle::{
-    AllowError, AllowRule, ExplainedDifference, InodeFacts, LineSample, OracleDifference,
-    OracleReport, oracle,
+    AllowError, AllowRule, ExplainedDifference, InodeFacts, OracleDifference, OracleReport, oracle,
 };
 pub use progress::{BuildProgress, SilentBuild};
 pub use report::{BuildReport, LayerAction, LayerReport};

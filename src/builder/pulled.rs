@@ -13,7 +13,7 @@ use crate::tree::Inode;
 ///
 /// The name must match because remotes' keys are trusted by name: whoever may sign `app` must not
 /// be able to supply another `debian`.
-pub fn find(
+pub(super) fn find(
     repository: &Repository,
     input: &LayerInputs,
 ) -> Result<Option<(LayerId, CreatedNames)>, BuildError> {

@@ -4,7 +4,7 @@ use super::BuildError;
 use crate::check::{Finding, FindingKind, Severity, Verdict, verdict};
 
 /// Returns the findings of a sound set.
-pub fn refuse(findings: Vec<Finding>) -> Result<Vec<Finding>, BuildError> {
+pub(super) fn refuse(findings: Vec<Finding>) -> Result<Vec<Finding>, BuildError> {
     match verdict(&findings) {
         Verdict::Safe => Ok(findings),
         Verdict::Refused => Err(BuildError::Refused {

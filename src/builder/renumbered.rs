@@ -10,13 +10,13 @@ use crate::store::Repository;
 use crate::tree::{Inode, Tree};
 
 /// Reads a file of an image. A missing file is empty.
-pub type ReadImageFile<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>, BuildError>;
+pub(super) type ReadImageFile<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<u8>, BuildError>;
 
 /// Finds accounts whose numbers differ from those in the image `before`. Such a change would give
 /// files in a machine's `/var` to somebody else, because they keep their numbers.
 ///
 /// `read` reads a file of the new image; `members` are its layers.
-pub fn renumbered_since(
+pub(super) fn renumbered_since(
     repository: &Repository,
     before: Option<&str>,
     members: &[Member],
@@ -64,7 +64,11 @@ fn maker_of(
 }
 
 /// Reads a file of a stored tree. A missing file is empty.
-pub fn read_file(repository: &Repository, tree: &Tree, path: &[u8]) -> Result<Vec<u8>, BuildError> {
+pub(super) fn read_file(
+    repository: &Repository,
+    tree: &Tree,
+    path: &[u8],
+) -> Result<Vec<u8>, BuildError> {
     let object = tree.get(path).and_then(Inode::object);
     Ok(object
         .map(|id| repository.read_object(&id))

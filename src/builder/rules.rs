@@ -7,7 +7,7 @@ use crate::recipe::{Definition, SecretRule, StateRule};
 
 /// Rules for the files that a build makes.
 #[derive(Debug, Clone, Copy)]
-pub struct SettleRules<'a> {
+pub(super) struct SettleRules<'a> {
     /// The layer, for messages.
     pub layer: &'a str,
     /// Its `[state]`.
@@ -18,7 +18,7 @@ pub struct SettleRules<'a> {
 
 impl<'a> SettleRules<'a> {
     /// Returns what a definition says.
-    pub fn of(definition: &'a Definition) -> Self {
+    pub(super) fn of(definition: &'a Definition) -> Self {
         Self {
             layer: &definition.name,
             state: &definition.state,

@@ -16,7 +16,7 @@ use crate::tree::{Inode, Node, Tree};
 
 /// Something that each machine makes for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FirstBootWork {
+pub(super) struct FirstBootWork {
     /// The path that is made. The work is done when it is missing.
     pub path: RelPath,
     /// The shell command.
@@ -62,7 +62,7 @@ const ACCOUNTS: [&str; 4] = [PASSWD, GROUP, SHADOW, GSHADOW];
 const KEY_LIMIT: u64 = 64 << 10;
 
 /// Takes secrets out of `after`, adds the units that make them, and refuses what nobody declared.
-pub fn take_out(
+pub(super) fn take_out(
     rules: SettleRules<'_>,
     lower: &Tree,
     after: &mut Tree,

@@ -11,7 +11,7 @@ use crate::recipe::{IdTable, Workspace};
 use crate::store::Repository;
 
 /// What all steps of one build share.
-pub struct BuildSession<'a> {
+pub(super) struct BuildSession<'a> {
     /// The recipe.
     pub workspace: &'a Workspace,
     /// Where layers and images go.
@@ -32,7 +32,7 @@ pub struct BuildSession<'a> {
 
 impl BuildSession<'_> {
     /// Fails once somebody asked to stop.
-    pub fn check_cancel(&self) -> Result<(), BuildError> {
+    pub(super) fn check_cancel(&self) -> Result<(), BuildError> {
         if self.options.cancel.load(Ordering::Relaxed) {
             return Err(BuildError::Interrupted);
         }
@@ -40,7 +40,7 @@ impl BuildSession<'_> {
     }
 
     /// Returns the built or kept layers with these names, in order.
-    pub fn members<'n>(
+    pub(super) fn members<'n>(
         &self,
         names: impl IntoIterator<Item = &'n str>,
     ) -> Result<Vec<Member>, BuildError> {

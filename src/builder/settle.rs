@@ -39,7 +39,7 @@ const PRE_IMAGE_LIMIT: u64 = 1 << 20;
 
 /// What a layer holds.
 #[derive(Debug, Clone, Default)]
-pub struct SettledLayer {
+pub(super) struct SettledLayer {
     /// The changes.
     pub changeset: Changeset,
     /// Contents that a merge may need to see again.
@@ -56,7 +56,7 @@ pub struct SettledLayer {
 /// carry those, and the next composition applies changes before it derives. `after` is the tree as
 /// the build left it; contents are read and written through `sink`; `ids` gains the numbers of new
 /// names.
-pub fn settle(
+pub(super) fn settle(
     rules: SettleRules<'_>,
     ground: &LayersBelow,
     after: Tree,

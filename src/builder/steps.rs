@@ -10,7 +10,7 @@ use crate::recipe::{LayerContent, LayerLock};
 use crate::sandbox::{MountedView, ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
 
 /// Runs the steps of a build in one view.
-pub struct StepRunner<'a> {
+pub(super) struct StepRunner<'a> {
     /// How to build.
     pub options: &'a BuildOptions<'a>,
     /// Where output goes.
@@ -52,7 +52,7 @@ impl StepRunner<'_> {
     }
 
     /// Installs the locked packages.
-    pub fn packages(
+    pub(super) fn packages(
         &self,
         lock: &LayerLock,
         architecture: &str,
@@ -90,7 +90,7 @@ impl StepRunner<'_> {
     }
 
     /// Applies what a layer has beside its packages: files, their owners, scripts.
-    pub fn own(&self, input: &LayerInputs) -> Result<(), BuildError> {
+    pub(super) fn own(&self, input: &LayerInputs) -> Result<(), BuildError> {
         let LayerContent::Upper(upper) = &input.definition.content else {
             return Ok(());
         };

@@ -9,7 +9,10 @@ use crate::sandbox::LowerKind;
 use crate::store::WorkDir;
 
 /// Says how a view gets at the tree below it: mounted where the system can, else checked out.
-pub fn lower_kind<'o>(work: &WorkDir, objects: &'o Path) -> Result<LowerKind<'o>, BuildError> {
+pub(super) fn lower_kind<'o>(
+    work: &WorkDir,
+    objects: &'o Path,
+) -> Result<LowerKind<'o>, BuildError> {
     Ok(if Capabilities::probe(work.path())?.composefs.works() {
         LowerKind::Image(objects)
     } else {
@@ -18,7 +21,7 @@ pub fn lower_kind<'o>(work: &WorkDir, objects: &'o Path) -> Result<LowerKind<'o>
 }
 
 /// Directories whose contents belong to the running system.
-pub fn volatile() -> ScanOptions {
+pub(super) fn volatile() -> ScanOptions {
     let closed = ["dev", "proc", "run", "sys", "tmp"];
     let closed = closed
         .iter()

@@ -1,7 +1,5 @@
 //! The command line: parses, calls, prints. [`ui`] is the only printing, `error` the only exit.
 
-#![warn(unreachable_pub)]
-
 mod authority;
 mod build;
 mod check;

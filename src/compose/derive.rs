@@ -9,7 +9,7 @@ use crate::store::{Index, Transaction};
 use crate::tree::{Inode, Node, Tree};
 
 /// Derives links, then the loader's cache, which depends on them; returns the lines of the cache.
-pub fn derive_files(
+pub(super) fn derive_files(
     tree: &mut Tree,
     transaction: &Transaction<'_>,
     index: &Index,
@@ -59,7 +59,7 @@ pub fn derive_files(
 }
 
 /// Derives Java's certificates, which follow the links that a generator made.
-pub fn derive_java_certificates(
+pub(super) fn derive_java_certificates(
     tree: &mut Tree,
     transaction: &Transaction<'_>,
     index: &Index,

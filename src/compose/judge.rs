@@ -10,7 +10,7 @@ use super::member::Member;
 use crate::check::{CHECKS_VERSION, Finding, FindingKind, Problem, Severity, Subject, Weight};
 
 /// Returns how bad a problem of `member` is in the set `members`.
-pub fn severity(member: &Member, members: &[Member]) -> Severity {
+pub(super) fn severity(member: &Member, members: &[Member]) -> Severity {
     if member.is_moved(members) {
         Severity::Rebuild
     } else {

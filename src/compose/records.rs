@@ -10,7 +10,7 @@ use crate::tree::view::{ImageView as _, ViewError};
 
 /// Finds databases that their driver cannot read: a merge would refuse them, and so might their
 /// programs.
-pub fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewError> {
+pub(super) fn damaged(tree: &Tree, view: &TreeView<'_>) -> Result<Vec<Problem>, ViewError> {
     let databases = join(SYSIMAGE.as_bytes(), b"var");
     let files = [&b"etc"[..], &databases];
     let files = files.into_iter().flat_map(|place| tree.below(place));

@@ -47,7 +47,7 @@ const DERIVED: &[&[u8]] = &[
 
 /// Finds, for each layer, the packages with triggers for files that it has. Their triggers ran in
 /// the build of the layer, unless the packages came later.
-pub fn unheard(
+pub(super) fn unheard(
     tree: &Tree,
     members: &[Member],
     view: &TreeView<'_>,

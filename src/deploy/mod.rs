@@ -18,8 +18,6 @@
 //! it is removed by first renaming it to `.old-<n>`. Readers ignore both kinds of names, and the
 //! next command removes them.
 
-#![warn(unreachable_pub)]
-
 mod activate;
 mod change;
 mod contents;

@@ -15,14 +15,14 @@
 //!    contents.
 //! 5. `flock` is released when its holder dies.
 
-#![warn(unreachable_pub)]
-
 mod latch;
 mod lock;
+mod programs;
 mod real;
 
 pub use latch::LatchingDisk;
 pub use lock::{Lock, LockMode};
+pub use programs::{WritesProgram, spawn, write_program};
 pub use real::RealDisk;
 
 use std::fs::File;

@@ -5,8 +5,6 @@
 //! given, or fails and names the path. Owners are names in trees and numbers on disk: [`IdLookup`]
 //! and [`PasswdIds`] are the only place where the two meet.
 
-#![warn(unreachable_pub)]
-
 mod attach;
 mod checkout;
 mod copy;

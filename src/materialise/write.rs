@@ -13,6 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::durable::write_program;
 use crate::id::ObjectId;
 use crate::materialise::copy::copy;
 use crate::materialise::plan::{CheckoutItem, CheckoutPlan};
@@ -168,6 +169,8 @@ impl<'a> Writer<'a> {
             |kind, device| rustix::fs::mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, device);
         let made = match &item.inode.node {
             Node::File { object, size } => {
+                // Somebody may start it, in a view that a layer is built in.
+                let _writes = write_program();
                 let file = self.write_file(dir, name, &item.path, object, *size)?;
                 return self.finish_file(file.as_fd(), item);
             }

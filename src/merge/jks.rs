@@ -19,7 +19,7 @@ const PASSWORD: &str = "changeit";
 
 /// A trusted certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
+pub(super) struct Certificate {
     /// When the entry was made, in milliseconds since 1970.
     pub made: u64,
     /// The kind, such as `X.509`.
@@ -29,10 +29,10 @@ pub struct Certificate {
 }
 
 /// Trusted certificates by alias.
-pub type JavaKeyStore = BTreeMap<Vec<u8>, Certificate>;
+pub(super) type JavaKeyStore = BTreeMap<Vec<u8>, Certificate>;
 
 /// Reads a store; `None` if it is not a store, damaged, or holds anything but trusted certificates.
-pub fn decode(bytes: &[u8]) -> Option<JavaKeyStore> {
+pub(super) fn decode(bytes: &[u8]) -> Option<JavaKeyStore> {
     let (body, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST_BYTES)?)?;
     if sign(body) != *digest {
         return None;
@@ -60,7 +60,7 @@ pub fn decode(bytes: &[u8]) -> Option<JavaKeyStore> {
 }
 
 /// Writes a store, sorted by alias.
-pub fn encode(store: &JavaKeyStore) -> Vec<u8> {
+pub(super) fn encode(store: &JavaKeyStore) -> Vec<u8> {
     let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     let mut out = HEAD.to_vec();
     out.extend(length(store.len()));

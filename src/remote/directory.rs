@@ -33,7 +33,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Names a directory; nothing is touched yet. A directory to write to is made when something is
     /// written.
-    pub fn new(root: &Path, options: &RemoteOptions, writable: bool) -> Self {
+    pub(super) fn new(root: &Path, options: &RemoteOptions, writable: bool) -> Self {
         Self {
             root: root.to_owned(),
             endpoint: Endpoint {
@@ -320,7 +320,7 @@ pub(super) struct BlobReader<'a> {
 }
 
 impl<'a> BlobReader<'a> {
-    pub fn new(blob: &Sha256, file: &'a mut File, size: u64) -> Result<Self, RemoteError> {
+    pub(super) fn new(blob: &Sha256, file: &'a mut File, size: u64) -> Result<Self, RemoteError> {
         file.rewind().map_err(|error| unread(blob, error))?;
         Ok(Self {
             blob: *blob,
@@ -333,7 +333,7 @@ impl<'a> BlobReader<'a> {
 
     /// Returns the next bytes, or none after the last one, when all were those that the digest
     /// names.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, RemoteError> {
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, RemoteError> {
         if self.left == 0 {
             let found: [u8; 32] = std::mem::take(&mut self.hasher).finalize().into();
             let found = Sha256::from_bytes(found);

@@ -52,14 +52,14 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub fn unreachable(&self, reason: impl Into<String>) -> RemoteError {
+    pub(super) fn unreachable(&self, reason: impl Into<String>) -> RemoteError {
         RemoteError::Unreachable {
             location: self.name.clone(),
             reason: printable(&reason.into()),
         }
     }
 
-    pub fn untrusted(&self, reason: impl Into<String>, hint: &'static str) -> RemoteError {
+    pub(super) fn untrusted(&self, reason: impl Into<String>, hint: &'static str) -> RemoteError {
         RemoteError::Untrusted {
             location: self.name.clone(),
             reason: printable(&reason.into()),
@@ -67,21 +67,21 @@ impl Endpoint {
         }
     }
 
-    pub fn protocol(&self, reason: impl Into<String>) -> RemoteError {
+    pub(super) fn protocol(&self, reason: impl Into<String>) -> RemoteError {
         RemoteError::Protocol {
             location: self.name.clone(),
             reason: printable(&reason.into()),
         }
     }
 
-    pub fn full(&self, reason: impl Into<String>) -> RemoteError {
+    pub(super) fn full(&self, reason: impl Into<String>) -> RemoteError {
         RemoteError::Full {
             location: self.name.clone(),
             reason: printable(&reason.into()),
         }
     }
 
-    pub fn denied(&self, reason: impl Into<String>, hint: &str) -> RemoteError {
+    pub(super) fn denied(&self, reason: impl Into<String>, hint: &str) -> RemoteError {
         RemoteError::Denied {
             location: self.name.clone(),
             reason: printable(&reason.into()),
@@ -89,13 +89,13 @@ impl Endpoint {
         }
     }
 
-    pub fn moved(&self) -> RemoteError {
+    pub(super) fn moved(&self) -> RemoteError {
         RemoteError::Moved {
             location: self.name.clone(),
         }
     }
 
-    pub fn interrupted(&self) -> Result<(), RemoteError> {
+    pub(super) fn interrupted(&self) -> Result<(), RemoteError> {
         if self.options.cancel.load(Ordering::Relaxed) {
             return Err(RemoteError::Interrupted);
         }
@@ -104,7 +104,7 @@ impl Endpoint {
 
     /// Waits for a future, at most `limit`; an interrupt ends the wait early. `doing` completes "no
     /// answer to …".
-    pub async fn within<T>(
+    pub(super) async fn within<T>(
         &self,
         limit: Duration,
         doing: &str,
@@ -127,7 +127,7 @@ impl Endpoint {
     }
 
     /// Waits for a future as for the start of an answer.
-    pub async fn answer<T>(
+    pub(super) async fn answer<T>(
         &self,
         doing: &str,
         future: impl Future<Output = T>,
@@ -137,7 +137,7 @@ impl Endpoint {
 
     /// Sleeps before the try after `failures` failures: 0.2 s, 0.4 s and so on up to 5 s, plus or
     /// minus half of it.
-    pub fn back_off(&self, failures: u32) -> Result<(), RemoteError> {
+    pub(super) fn back_off(&self, failures: u32) -> Result<(), RemoteError> {
         let longest = 200u64.saturating_mul(1 << failures.saturating_sub(1).min(10));
         let around = longest.min(5000);
         let wait = Duration::from_millis(around / 2 + random() % around.max(1));
@@ -151,7 +151,7 @@ impl Endpoint {
 
     /// Does something that may be done twice, and does it again after [`RemoteError::Unreachable`],
     /// as often as the options say.
-    pub fn retry<T>(
+    pub(super) fn retry<T>(
         &self,
         mut attempt: impl FnMut() -> Result<T, RemoteError>,
     ) -> Result<T, RemoteError> {
@@ -173,7 +173,7 @@ impl Endpoint {
 
     /// Reads a range of something into a sink by attempts, each of which continues from the byte
     /// that arrived.
-    pub fn read_range(
+    pub(super) fn read_range(
         &self,
         range: Range<u64>,
         sink: &mut BlobSink<'_>,
@@ -217,7 +217,7 @@ impl Endpoint {
     /// Moves a body of exactly `length` bytes into a sink, after `skip` bytes that are dropped.
     ///
     /// What follows is not read when `open_ended`; else it is an error.
-    pub async fn pump(
+    pub(super) async fn pump(
         &self,
         mut body: Body,
         mut skip: u64,
@@ -259,7 +259,7 @@ impl Endpoint {
     }
 
     /// Collects a body of at most `limit` bytes.
-    pub async fn collect(
+    pub(super) async fn collect(
         &self,
         mut body: Body,
         limit: u64,
@@ -276,7 +276,7 @@ impl Endpoint {
         Ok(bytes)
     }
 
-    pub fn too_big(&self, what: &str, limit: u64) -> RemoteError {
+    pub(super) fn too_big(&self, what: &str, limit: u64) -> RemoteError {
         self.protocol(format!("{what} has more than {limit} bytes"))
     }
 

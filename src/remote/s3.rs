@@ -51,7 +51,7 @@ pub(super) struct S3 {
 }
 
 impl S3 {
-    pub fn new(
+    pub(super) fn new(
         bucket: &str,
         prefix: &str,
         name: String,

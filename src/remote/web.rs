@@ -25,7 +25,11 @@ pub(super) struct Web {
 }
 
 impl Web {
-    pub fn new(base: &Url, name: String, options: &RemoteOptions) -> Result<Self, RemoteError> {
+    pub(super) fn new(
+        base: &Url,
+        name: String,
+        options: &RemoteOptions,
+    ) -> Result<Self, RemoteError> {
         let endpoint = Endpoint {
             name,
             options: options.clone(),

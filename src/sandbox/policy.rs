@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::durable::write_program;
 use crate::sandbox::SandboxError;
 
 /// Where packages ask.
@@ -96,6 +97,7 @@ impl Drop for ServicePolicy {
 }
 
 fn write_script(path: &Path) -> std::io::Result<()> {
+    let _writes = write_program();
     let mut file = File::create(path)?;
     file.write_all(ANSWER)?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(0o755))?;

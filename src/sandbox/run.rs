@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::durable;
 use crate::path::escape;
 use crate::sandbox::SandboxError;
 use crate::sandbox::policy::{ASKED_AT, ServicePolicy};
@@ -134,7 +135,7 @@ impl Sandbox {
             .stdout(writer)
             .stderr(errors)
             .process_group(0);
-        let child = command.spawn().map_err(|source| SandboxError::Missing {
+        let child = durable::spawn(&mut command).map_err(|source| SandboxError::Missing {
             program: "bwrap",
             source,
         })?;

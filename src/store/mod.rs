@@ -15,8 +15,6 @@
 //! point. An object's modification time is always 0, so that a later write to it shows without
 //! reading it ([`Repository::check_object`]).
 
-#![warn(unreachable_pub)]
-
 mod baseline;
 mod config;
 mod fsck;

@@ -8,7 +8,7 @@ use super::fetch::FetchObserver;
 use crate::sha256::Sha256;
 
 /// Pieces of blobs that are worked on as soon as all of their bytes arrived.
-pub struct Arrivals {
+pub(super) struct Arrivals {
     pieces: Vec<(Sha256, Range<u64>)>,
     state: Mutex<ArrivalState>,
     changed: Condvar,
@@ -30,7 +30,7 @@ struct ArrivalState {
 
 impl Arrivals {
     /// Waits for `pieces`.
-    pub fn new(pieces: Vec<(Sha256, Range<u64>)>) -> Self {
+    pub(super) fn new(pieces: Vec<(Sha256, Range<u64>)>) -> Self {
         Self {
             pieces,
             state: Mutex::default(),
@@ -43,7 +43,7 @@ impl Arrivals {
     }
 
     /// Waits for a piece to arrive and returns its number; `None` once no more will come.
-    pub fn next(&self) -> Option<usize> {
+    pub(super) fn next(&self) -> Option<usize> {
         let mut state = self.lock();
         loop {
             if state.stopped {
@@ -62,7 +62,7 @@ impl Arrivals {
 
     /// Says that the fetch ended. Pieces that did not arrive are handed out too, so that whoever
     /// unpacks them finds them damaged.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         let mut state = self.lock();
         let left = (0..state.waits.len()).filter(|piece| state.waits[*piece] > 0);
         let left: Vec<usize> = left.collect();
@@ -72,19 +72,19 @@ impl Arrivals {
     }
 
     /// Ends the work when it is dropped, unless [`Arrivals::close`] came before.
-    pub fn stopping(&self) -> Stopping<'_> {
+    pub(super) fn stopping(&self) -> Stopping<'_> {
         Stopping(self)
     }
 
     /// Ends the work and the fetch.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
     }
 }
 
 /// See [`Arrivals::stopping`].
-pub struct Stopping<'a>(&'a Arrivals);
+pub(super) struct Stopping<'a>(&'a Arrivals);
 
 impl Drop for Stopping<'_> {
     fn drop(&mut self) {

@@ -7,7 +7,7 @@ use crate::store::{Repository, Transaction};
 
 /// Returns what is signed with a layer: the baseline that lies beside it. One that its manifest
 /// holds travels with that.
-pub fn to_publish(
+pub(super) fn to_publish(
     repository: &Repository,
     kind: Kind,
     id: &ReleaseId,
@@ -20,7 +20,7 @@ pub fn to_publish(
 
 /// Returns the baseline that a release goes on with: the published one, unless later checks made
 /// the other.
-pub fn later(published: Option<&Baseline>, ours: Option<Baseline>) -> Option<Baseline> {
+pub(super) fn later(published: Option<&Baseline>, ours: Option<Baseline>) -> Option<Baseline> {
     let version = published.map_or(0, |published| published.checks);
     ours.filter(|ours| ours.checks > version)
         .or_else(|| published.cloned())
@@ -28,7 +28,7 @@ pub fn later(published: Option<&Baseline>, ours: Option<Baseline>) -> Option<Bas
 
 /// Takes over the baselines of signed releases of layers, those of layers that were here before
 /// among them; one that is here and no older stays.
-pub fn take_over<'r>(
+pub(super) fn take_over<'r>(
     repository: &Repository,
     releases: impl Iterator<Item = &'r Release>,
     transaction: &Transaction<'_>,

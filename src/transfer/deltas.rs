@@ -25,7 +25,7 @@ const MAX_THREADS: usize = 2;
 
 /// Makes a delta from each of the releases `from`, but none that is as large as the `full` bytes of
 /// packs.
-pub fn make(
+pub(super) fn make(
     repository: &Repository,
     outgoing: &Path,
     inventory: &Inventory,
@@ -119,7 +119,7 @@ fn items(objects: &ObjectMap) -> Vec<DeltaItem> {
 }
 
 /// The layer or image that a delta starts from.
-pub struct DeltaBase {
+pub(super) struct DeltaBase {
     /// The canonical bytes of the manifest.
     pub manifest: Vec<u8>,
     /// The canonical bytes of a layer's changeset, of an image's tree or of what corrects that.
@@ -129,7 +129,7 @@ pub struct DeltaBase {
 
 impl DeltaBase {
     /// Reads a stored layer or image; `corrected` says what stands for the tree of an image.
-    pub fn read(
+    pub(super) fn read(
         repository: &Repository,
         kind: Kind,
         id: &ReleaseId,
@@ -171,7 +171,7 @@ impl ObjectReader for StoredObjects<'_> {
 }
 
 /// Objects that are stored or arriving.
-pub struct ArrivingObjects<'a, 'r>(pub &'a Transaction<'r>);
+pub(super) struct ArrivingObjects<'a, 'r>(pub &'a Transaction<'r>);
 
 impl ObjectReader for ArrivingObjects<'_, '_> {
     fn open(&self, id: &ObjectId) -> io::Result<Box<dyn ReadSeek + '_>> {

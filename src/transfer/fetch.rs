@@ -19,7 +19,7 @@ use sha2::Digest as _;
 const REQUEST_BYTES: u64 = 16 << 20;
 
 /// Fetches ranges of blobs.
-pub struct Fetcher<'a> {
+pub(super) struct Fetcher<'a> {
     /// From where.
     pub remote: &'a dyn Remote,
     /// Where the spools are.
@@ -35,7 +35,7 @@ pub struct Fetcher<'a> {
 }
 
 /// Watches a fetch while it goes on.
-pub trait FetchObserver: Sync {
+pub(super) trait FetchObserver: Sync {
     /// The requests that will be made, sorted by blob and start; everything else that is wanted is
     /// here already.
     fn planned(&self, requests: &[(Sha256, Range<u64>)]);
@@ -54,11 +54,11 @@ impl FetchObserver for () {
 }
 
 /// Ranges of blobs that are wanted.
-pub type Ranges = BTreeMap<Sha256, Vec<Range<u64>>>;
+pub(super) type Ranges = BTreeMap<Sha256, Vec<Range<u64>>>;
 
 impl Fetcher<'_> {
     /// Returns the spool of a blob.
-    pub fn spool(&self, blob: &Sha256) -> Spool {
+    pub(super) fn spool(&self, blob: &Sha256) -> Spool {
         Spool::of(&self.incoming, blob)
     }
 
@@ -77,19 +77,19 @@ impl Fetcher<'_> {
     }
 
     /// Returns how many bytes of `wanted` did not arrive yet.
-    pub fn missing_bytes(&self, wanted: &Ranges) -> Result<u64, TransferError> {
+    pub(super) fn missing_bytes(&self, wanted: &Ranges) -> Result<u64, TransferError> {
         let requests = self.requests(wanted)?;
         Ok(requests.iter().map(|(_, part)| part.end - part.start).sum())
     }
 
     /// Fetches what of `wanted` did not arrive yet. What came before an error stays.
-    pub fn fetch(&self, what: &str, wanted: &Ranges) -> Result<(), TransferError> {
+    pub(super) fn fetch(&self, what: &str, wanted: &Ranges) -> Result<(), TransferError> {
         self.fetch_watched(what, wanted, &())
     }
 
     /// Does the same, and tells `watch` what has arrived. When `watch` wants no more, the rest is
     /// left out.
-    pub fn fetch_watched(
+    pub(super) fn fetch_watched(
         &self,
         what: &str,
         wanted: &Ranges,
@@ -145,7 +145,7 @@ impl Fetcher<'_> {
     }
 
     /// Says whether a blob whose `bytes` bytes all arrived has the digest that its name says.
-    pub fn is_whole(&self, blob: &Sha256, bytes: u64) -> Result<bool, TransferError> {
+    pub(super) fn is_whole(&self, blob: &Sha256, bytes: u64) -> Result<bool, TransferError> {
         let mut reader = self.spool(blob).reader(0..bytes)?;
         let mut hasher = sha2::Sha256::default();
         let mut buffer = vec![0; 128 << 10];
@@ -215,7 +215,7 @@ fn of_blob(error: RemoteError, blob: &Sha256) -> RemoteError {
 
 /// The places that sent damaged bytes, while those are asked for again.
 #[derive(Debug, Default)]
-pub struct DamagedSenders {
+pub(super) struct DamagedSenders {
     places: Vec<String>,
     rounds: usize,
 }
@@ -223,7 +223,7 @@ pub struct DamagedSenders {
 impl DamagedSenders {
     /// Makes the remote ask other places for `blobs`, which arrived damaged. An error once every
     /// place was asked.
-    pub fn again(
+    pub(super) fn again(
         &mut self,
         fetcher: &Fetcher<'_>,
         blobs: &BTreeSet<Sha256>,
@@ -266,7 +266,7 @@ impl DamagedSenders {
 }
 
 /// Cuts a range into what one request asks for.
-pub fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+pub(super) fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let mut start = range.start;
     std::iter::from_fn(move || {
         let end = range.end.min(start.saturating_add(REQUEST_BYTES));
@@ -278,7 +278,7 @@ pub fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
 
 /// Joins ranges that touch, overlap, or are at most `gap` bytes apart: another request would cost
 /// more than those bytes.
-pub fn merge(mut ranges: Vec<Range<u64>>, gap: u64) -> Vec<Range<u64>> {
+pub(super) fn merge(mut ranges: Vec<Range<u64>>, gap: u64) -> Vec<Range<u64>> {
     ranges.sort_by_key(|range| range.start);
     let mut merged: Vec<Range<u64>> = Vec::new();
     for range in ranges {
@@ -293,7 +293,7 @@ pub fn merge(mut ranges: Vec<Range<u64>>, gap: u64) -> Vec<Range<u64>> {
 }
 
 /// The wanted ranges of whole blobs.
-pub fn whole(blobs: impl IntoIterator<Item = (Sha256, u64)>) -> Ranges {
+pub(super) fn whole(blobs: impl IntoIterator<Item = (Sha256, u64)>) -> Ranges {
     let ranges = blobs
         .into_iter()
         .map(|(blob, bytes)| (blob, std::iter::once(0..bytes).collect()));

@@ -6,14 +6,14 @@ use std::io::{self, Write};
 use sha2::{Digest as _, Sha256 as Hasher};
 
 /// A file that is hashed and counted while it is written.
-pub struct HashingFile {
+pub(super) struct HashingFile {
     pub file: io::BufWriter<File>,
     pub hasher: Hasher,
     pub bytes: u64,
 }
 
 impl HashingFile {
-    pub fn new(file: File) -> Self {
+    pub(super) fn new(file: File) -> Self {
         Self {
             file: io::BufWriter::with_capacity(1 << 20, file),
             hasher: Hasher::new(),

@@ -118,7 +118,7 @@ impl Inventory {
 }
 
 /// Returns what makes the tree of a stored image of its layers: the canonical bytes of a changeset.
-pub fn corrections_of(
+pub(super) fn corrections_of(
     repository: &Repository,
     image: &Image,
     tree: &Tree,
@@ -132,14 +132,17 @@ pub fn corrections_of(
 }
 
 /// Returns the version of an image: that of its topmost layer.
-pub fn image_version(image: &Image) -> String {
+pub(super) fn image_version(image: &Image) -> String {
     let top = image.layers.last();
     top.map_or(String::new(), |layer| layer.version.clone())
 }
 
 /// Lists the objects that a layer consists of: what its changes put in place, and the pre-images
 /// that merges need.
-pub fn layer_objects(layer: &Layer, changeset: &Changeset) -> Result<ObjectMap, TransferError> {
+pub(super) fn layer_objects(
+    layer: &Layer,
+    changeset: &Changeset,
+) -> Result<ObjectMap, TransferError> {
     let mut objects = ObjectMap::new();
     let mut before = BTreeMap::new();
     for (path, change) in changeset.iter() {
@@ -168,7 +171,7 @@ pub fn layer_objects(layer: &Layer, changeset: &Changeset) -> Result<ObjectMap, 
 }
 
 /// Lists the objects of a tree.
-pub fn image_objects(tree: &Tree) -> ObjectMap {
+pub(super) fn image_objects(tree: &Tree) -> ObjectMap {
     let mut objects = ObjectMap::new();
     for (path, inode) in tree.iter() {
         add(&mut objects, path, inode);

@@ -15,7 +15,7 @@ const TELLING_BYTES: u64 = 256 << 10;
 
 /// The delay and the rate of a link.
 #[derive(Debug, Default)]
-pub struct LinkStats {
+pub(super) struct LinkStats {
     /// The shortest time from a request to the first byte of its answer, in microseconds; 0 when
     /// unknown.
     delay: AtomicU64,
@@ -28,7 +28,7 @@ pub struct LinkStats {
 impl LinkStats {
     /// Starts with the rate that a file remembers from a try that ended early: its deltas are not
     /// fetched again, so they cannot be measured.
-    pub fn remembered(file: &Path) -> Self {
+    pub(super) fn remembered(file: &Path) -> Self {
         let link = Self::default();
         let text = std::fs::read_to_string(file).unwrap_or_default();
         link.rate
@@ -37,24 +37,24 @@ impl LinkStats {
     }
 
     /// Remembers the rate in a file; where that cannot be written, it is measured again.
-    pub fn remember(&self, file: &Path) {
+    pub(super) fn remember(&self, file: &Path) {
         if let Some(rate) = self.rate() {
             let _ = std::fs::write(file, rate.to_string());
         }
     }
 
     /// Counts bytes that arrived.
-    pub fn count(&self, bytes: u64) {
+    pub(super) fn count(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Returns all bytes that arrived, of fetches that failed as well.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// Records how long the first byte of an answer took.
-    pub fn first_byte(&self, after: Duration) {
+    pub(super) fn first_byte(&self, after: Duration) {
         let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1);
         let _ = self
             .delay
@@ -64,7 +64,7 @@ impl LinkStats {
     }
 
     /// Records how much arrived in which time.
-    pub fn arrived(&self, bytes: u64, within: Duration) {
+    pub(super) fn arrived(&self, bytes: u64, within: Duration) {
         if bytes >= TELLING_BYTES {
             let rate = bytes as f64 / within.as_secs_f64().max(1e-6);
             self.rate.fetch_max(rate as u64, Ordering::Relaxed);
@@ -72,7 +72,7 @@ impl LinkStats {
     }
 
     /// Returns the bytes a second that arrive, as far as that is known.
-    pub fn rate(&self) -> Option<u64> {
+    pub(super) fn rate(&self) -> Option<u64> {
         match self.rate.load(Ordering::Relaxed) {
             0 => None,
             rate => Some(rate),
@@ -81,7 +81,7 @@ impl LinkStats {
 
     /// Returns the bytes that arrive while one answer is on its way, 4 KiB to 8 MiB. It is quicker
     /// to fetch a gap of that size than to make another request.
-    pub fn delay_bytes(&self) -> u64 {
+    pub(super) fn delay_bytes(&self) -> u64 {
         let delay = self.delay.load(Ordering::Relaxed);
         if delay == 0 {
             return USUAL_BYTES;

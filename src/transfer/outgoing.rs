@@ -33,7 +33,7 @@ pub struct PrepareOptions<'a> {
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// Removes blobs that were prepared so long ago that nobody is still sending them.
-pub fn trim(outgoing: &Path) {
+pub(super) fn trim(outgoing: &Path) {
     let is_old = |file: &fs::DirEntry| {
         let modified = file.metadata().and_then(|metadata| metadata.modified());
         let age = modified.map(|modified| modified.elapsed().unwrap_or_default());
@@ -47,7 +47,7 @@ pub fn trim(outgoing: &Path) {
 }
 
 /// Names what is made of some contents.
-pub fn cache_key(what: &str, digests: &[Digest]) -> String {
+pub(super) fn cache_key(what: &str, digests: &[Digest]) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(what.as_bytes());
     for digest in digests {
@@ -57,7 +57,7 @@ pub fn cache_key(what: &str, digests: &[Digest]) -> String {
 }
 
 /// Finds what was made before, if its blob is still there.
-pub fn cached<T: for<'de> Deserialize<'de>>(
+pub(super) fn cached<T: for<'de> Deserialize<'de>>(
     outgoing: &Path,
     key: &str,
     blob: impl Fn(&T) -> (Sha256, u64),
@@ -71,7 +71,11 @@ pub fn cached<T: for<'de> Deserialize<'de>>(
 }
 
 /// Gives a finished blob its name.
-pub fn keep(outgoing: &Path, scratch: &Path, blob: &Sha256) -> Result<PathBuf, TransferError> {
+pub(super) fn keep(
+    outgoing: &Path,
+    scratch: &Path,
+    blob: &Sha256,
+) -> Result<PathBuf, TransferError> {
     let path = outgoing.join(blob.to_string());
     let fail = |error| TransferError::io("write", &path, error);
     // A blob that has its name must be whole, even after a crash.
@@ -83,7 +87,7 @@ pub fn keep(outgoing: &Path, scratch: &Path, blob: &Sha256) -> Result<PathBuf, T
 }
 
 /// Remembers what was made.
-pub fn remember<T: Serialize>(
+pub(super) fn remember<T: Serialize>(
     repository: &Repository,
     outgoing: &Path,
     key: &str,

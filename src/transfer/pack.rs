@@ -17,7 +17,7 @@ use crate::format::release::PackRef;
 use crate::sha256::Sha256;
 
 /// Contents that go into a pack, in the order in which they are laid.
-pub struct PackInput<'a> {
+pub(super) struct PackInput<'a> {
     /// The BLAKE3 digest.
     pub digest: Digest,
     /// Size in bytes.
@@ -28,7 +28,7 @@ pub struct PackInput<'a> {
 
 /// Packs `ingredients` into the file `path`, and returns how to name the pack. `level` is zstd's, 1
 /// to 19; `advance` is told the unpacked bytes as they go. The same ingredients give the same pack.
-pub fn write_pack(
+pub(super) fn write_pack(
     path: &Path,
     ingredients: &[PackInput<'_>],
     level: i32,
@@ -150,7 +150,7 @@ fn pack_frame(
 }
 
 /// Makes a file without a name, on the filesystem of `beside`.
-pub fn unnamed_file(beside: &Path) -> Result<File, TransferError> {
+pub(super) fn unnamed_file(beside: &Path) -> Result<File, TransferError> {
     let dir = beside.parent().unwrap_or(Path::new("."));
     let flags =
         rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
@@ -194,21 +194,21 @@ fn fill_frame<W: Write>(
 }
 
 /// Returns where the index of a pack is.
-pub fn index_range(pack: &PackRef) -> Option<std::ops::Range<u64>> {
+pub(super) fn index_range(pack: &PackRef) -> Option<std::ops::Range<u64>> {
     let end = pack.bytes.checked_sub(PACK_TAIL_BYTES)?;
     let start = end.checked_sub(pack.index_bytes)?;
     Some(start..end)
 }
 
 /// Reads the contents of one frame in order, in bounded memory.
-pub struct FrameReader<R: io::BufRead> {
+pub(super) struct FrameReader<R: io::BufRead> {
     decoder: zstd::stream::read::Decoder<'static, R>,
     at: Cell<u64>,
 }
 
 impl<R: io::BufRead> FrameReader<R> {
     /// Opens a frame.
-    pub fn new(packed: R) -> io::Result<Self> {
+    pub(super) fn new(packed: R) -> io::Result<Self> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?.single_frame();
         decoder.window_log_max(WINDOW_LOG)?;
         Ok(Self {
@@ -218,7 +218,7 @@ impl<R: io::BufRead> FrameReader<R> {
     }
 
     /// Goes forward to `offset` of the unpacked frame, and copies `size` bytes into `out`.
-    pub fn copy(&mut self, offset: u64, size: u64, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn copy(&mut self, offset: u64, size: u64, out: &mut dyn Write) -> io::Result<()> {
         let skip = offset
             .checked_sub(self.at.get())
             .ok_or(io::ErrorKind::InvalidInput)?;

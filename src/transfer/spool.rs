@@ -16,13 +16,13 @@ use crate::sha256::Sha256;
 
 /// The ranges of one blob that arrived.
 #[derive(Debug)]
-pub struct Spool {
+pub(super) struct Spool {
     dir: PathBuf,
 }
 
 impl Spool {
     /// Names the spool of a blob below `incoming`; it is made when something arrives.
-    pub fn of(incoming: &Path, blob: &Sha256) -> Self {
+    pub(super) fn of(incoming: &Path, blob: &Sha256) -> Self {
         let dir = incoming.join(blob.to_string());
         Self { dir }
     }
@@ -54,7 +54,7 @@ impl Spool {
     }
 
     /// Returns what of `range` did not arrive yet, in order.
-    pub fn missing(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, TransferError> {
+    pub(super) fn missing(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, TransferError> {
         let parts = self.parts()?.into_iter();
         let arrived = parts.map(|(start, length)| start..start.saturating_add(length));
         Ok(without(range, arrived))
@@ -62,7 +62,7 @@ impl Spool {
 
     /// Opens the part that takes what arrives from `start` on; what it held is kept only when it
     /// ends there.
-    pub fn part(&self, start: u64) -> Result<Part, TransferError> {
+    pub(super) fn part(&self, start: u64) -> Result<Part, TransferError> {
         self.make_dir()?;
         // What ends exactly here goes on.
         let before = self
@@ -78,7 +78,7 @@ impl Spool {
     }
 
     /// Forgets a range; what arrived around it stays.
-    pub fn drop_range(&self, range: Range<u64>) -> Result<(), TransferError> {
+    pub(super) fn drop_range(&self, range: Range<u64>) -> Result<(), TransferError> {
         for (start, length) in self.parts()? {
             let end = start.saturating_add(length);
             if start >= range.end || end <= range.start {
@@ -110,7 +110,7 @@ impl Spool {
     }
 
     /// Reads `range`, all of which arrived.
-    pub fn reader(&self, range: Range<u64>) -> Result<RangeReader, TransferError> {
+    pub(super) fn reader(&self, range: Range<u64>) -> Result<RangeReader, TransferError> {
         let mut pieces = Vec::new();
         let mut at = range.start;
         for (start, length) in self.parts()? {
@@ -129,7 +129,7 @@ impl Spool {
     }
 
     /// Joins what arrived of a blob of `bytes` bytes into one file.
-    pub fn whole(&self, bytes: u64) -> Result<File, TransferError> {
+    pub(super) fn whole(&self, bytes: u64) -> Result<File, TransferError> {
         let first = self.dir.join("0");
         let fail = |error| TransferError::io("read", &first, error);
         if self.parts()?.get(&0) == Some(&bytes) {
@@ -151,7 +151,10 @@ impl Spool {
 }
 
 /// Returns what of `range` is in none of `others`, which come by their starts; in order.
-pub fn without(range: Range<u64>, others: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+pub(super) fn without(
+    range: Range<u64>,
+    others: impl IntoIterator<Item = Range<u64>>,
+) -> Vec<Range<u64>> {
     let mut rest = Vec::new();
     let mut at = range.start;
     for other in others {
@@ -171,26 +174,26 @@ pub fn without(range: Range<u64>, others: impl IntoIterator<Item = Range<u64>>) 
 
 /// The end of a spool that grows.
 #[derive(Debug)]
-pub struct Part {
+pub(super) struct Part {
     file: File,
     path: PathBuf,
 }
 
 impl Part {
     /// Appends bytes that arrived.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
     }
 
     /// Returns where it is.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }
 
 /// Reads a range across the parts that hold it.
 #[derive(Debug)]
-pub struct RangeReader {
+pub(super) struct RangeReader {
     /// Path, offset and length, the last one first.
     pieces: Vec<(PathBuf, u64, u64)>,
     current: Option<io::Take<File>>,

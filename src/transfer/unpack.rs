@@ -20,20 +20,24 @@ use sha2::Digest as _;
 
 /// The packs of some releases, with their indexes.
 #[derive(Default)]
-pub struct Packs {
+pub(super) struct Packs {
     packs: Vec<(PackRef, PackIndex, Vec<u64>)>,
     known: BTreeSet<Sha256>,
 }
 
 /// Takes one content, whose bytes `fill` writes; it checks digest and size, and says whether they
 /// were right.
-pub type ContentSink<'a> = dyn Fn(&PackContent, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), TransferError>
+pub(super) type ContentSink<'a> = dyn Fn(&PackContent, &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), TransferError>
     + Sync
     + 'a;
 
 impl Packs {
     /// Fetches the indexes of packs that are not known yet.
-    pub fn learn(&mut self, fetcher: &Fetcher<'_>, packs: &[PackRef]) -> Result<(), TransferError> {
+    pub(super) fn learn(
+        &mut self,
+        fetcher: &Fetcher<'_>,
+        packs: &[PackRef],
+    ) -> Result<(), TransferError> {
         let mut wanted = Ranges::new();
         let mut new = Vec::new();
         for pack in packs {
@@ -67,7 +71,7 @@ impl Packs {
 
     /// Returns the packs that are worth being named by a new release, and takes what they hold out
     /// of `lacking`: a pack of which little is needed costs others more than it saves.
-    pub fn reuse(&self, lacking: &mut BTreeSet<Digest>) -> Vec<PackRef> {
+    pub(super) fn reuse(&self, lacking: &mut BTreeSet<Digest>) -> Vec<PackRef> {
         let mut used = Vec::new();
         for (pack, index, _) in &self.packs {
             let needed = |content: &&PackContent| lacking.contains(&content.digest);
@@ -87,7 +91,7 @@ impl Packs {
     /// the second part.
     ///
     /// Each content comes from the pack that has most of what is wanted: fewer ranges.
-    pub fn plan(&self, wanted: &BTreeSet<Digest>) -> (UnpackPlan, Vec<Digest>) {
+    pub(super) fn plan(&self, wanted: &BTreeSet<Digest>) -> (UnpackPlan, Vec<Digest>) {
         let count = |index: &PackIndex| {
             wanted
                 .iter()
@@ -124,7 +128,7 @@ impl Packs {
     }
 
     /// Returns the ranges that a plan needs, those at most `gap` bytes apart joined.
-    pub fn ranges(&self, plan: &UnpackPlan, gap: u64) -> Ranges {
+    pub(super) fn ranges(&self, plan: &UnpackPlan, gap: u64) -> Ranges {
         let mut ranges = Ranges::new();
         for (number, frame) in plan.frames.keys() {
             let (pack, range) = self.frame_range(*number, *frame);
@@ -137,7 +141,10 @@ impl Packs {
     }
 
     /// Returns what packs hold, of those whose indexes are known.
-    pub fn held_by<'a>(&'a self, packs: &'a [PackRef]) -> impl Iterator<Item = &'a PackContent> {
+    pub(super) fn held_by<'a>(
+        &'a self,
+        packs: &'a [PackRef],
+    ) -> impl Iterator<Item = &'a PackContent> {
         let known = self.packs.iter();
         let named = known.filter(|(pack, ..)| packs.iter().any(|named| named.blob == pack.blob));
         named.flat_map(|(_, index, _)| &index.contents)
@@ -151,7 +158,7 @@ impl Packs {
 
     /// Fetches what a plan needs and gives every content to `take`; what arrives damaged is asked
     /// of others.
-    pub fn unpack(
+    pub(super) fn unpack(
         &self,
         fetcher: &Fetcher<'_>,
         what: &str,
@@ -276,7 +283,7 @@ impl Packs {
 
 /// What to unpack: contents by number of the pack and of the frame.
 #[derive(Debug, Clone, Default)]
-pub struct UnpackPlan {
+pub(super) struct UnpackPlan {
     frames: BTreeMap<(usize, u32), Vec<PackContent>>,
 }
 
@@ -330,6 +337,6 @@ fn read_index(
 }
 
 /// Returns the object that a content of a pack would be.
-pub fn object_of(content: &PackContent) -> ObjectId {
+pub(super) fn object_of(content: &PackContent) -> ObjectId {
     ObjectId::from_digest(content.digest)
 }

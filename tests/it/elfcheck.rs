@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::debian::{OwnDebian, amd64_debian, architecture, run};
 use crate::dirview::DirView;
-use crate::support::skip;
+use crate::support::{copy_program, skip};
 
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
@@ -198,7 +198,7 @@ impl Small {
             "usr/lib/x86_64-linux-gnu/libc.so.6",
             "usr/sbin/ldconfig",
         ] {
-            std::fs::copy(debian.join(name), small.at(name)).unwrap();
+            copy_program(&debian.join(name), &small.at(name));
         }
         small
     }

@@ -12,7 +12,7 @@ use layerset::materialise::{HashSink, ScanOptions};
 use layerset::sandbox::{ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
 
 use crate::debian;
-use crate::support::{AT_ONCE, PATIENCE, is_root, skip, wait_until};
+use crate::support::{AT_ONCE, PATIENCE, copy_program, is_root, skip, wait_until};
 
 /// Copies a few of Debian's programs, with the libraries that they need, into a root of their own.
 fn small_root(debian: &Path, root: &Path) {
@@ -31,13 +31,13 @@ fn small_root(debian: &Path, root: &Path) {
                 .map(PathBuf::from),
         );
         let from = debian.join(&at[1..]);
-        fs::copy(from, root.join("usr/bin").join(program)).unwrap();
+        copy_program(&from, &root.join("usr/bin").join(program));
     }
     assert!(files.len() > 2, "{files:?}");
     for file in files {
         let to = root.join(file.strip_prefix("/").unwrap());
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(debian.join(file.strip_prefix("/").unwrap()), to).unwrap();
+        copy_program(&debian.join(file.strip_prefix("/").unwrap()), &to);
     }
     for dir in ["usr/sbin", "etc", "dev", "proc", "tmp", "run"] {
         fs::create_dir_all(root.join(dir)).unwrap();

@@ -39,6 +39,16 @@ pub fn is_root(test: &str) -> bool {
     root
 }
 
+/// Copies a program that is to be started, with its mode.
+///
+/// Another process copies: were it this one, a child that another test starts could hold the descriptor open for
+/// writing for a moment, and Linux starts no such file (`ETXTBSY`).
+pub fn copy_program(from: &Path, to: &Path) {
+    let mut cp = std::process::Command::new("cp");
+    let status = cp.arg("-Lp").arg("--").arg(from).arg(to).status();
+    assert!(status.unwrap().success(), "{}", to.display());
+}
+
 /// How long a test waits for what must happen: more than a loaded machine or a slow disk needs, and not for ever.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -56,7 +56,7 @@ pub enum AllowRule {
 
 /// Explains some differences.
 #[derive(Debug, Clone)]
-pub struct AllowEntry {
+pub(super) struct AllowEntry {
     /// Where.
     pub paths: Vec<Glob>,
     /// What must hold.
@@ -67,7 +67,7 @@ pub struct AllowEntry {
 
 /// Explains differences.
 #[derive(Debug, Clone)]
-pub struct AllowList {
+pub(super) struct AllowList {
     entries: Vec<AllowEntry>,
 }
 
@@ -87,12 +87,12 @@ struct AllowEntryText {
 
 impl AllowList {
     /// Returns the list that belongs to this program.
-    pub fn built_in() -> Result<Self, AllowError> {
+    pub(super) fn built_in() -> Result<Self, AllowError> {
         Self::parse(BUILT_IN)
     }
 
     /// Parses a list: tables `[[allow]]` of `paths`, `rule` and `reason`.
-    pub fn parse(text: &str) -> Result<Self, AllowError> {
+    pub(super) fn parse(text: &str) -> Result<Self, AllowError> {
         let text: AllowListText = toml::from_str(text).map_err(|source| AllowError::Toml {
             source: Box::new(source),
         })?;
@@ -117,7 +117,7 @@ impl AllowList {
     }
 
     /// Returns the first entry that explains `difference`.
-    pub fn explain(
+    pub(super) fn explain(
         &self,
         difference: &OracleDifference,
         read: &ReadObject<'_>,

@@ -64,10 +64,10 @@ pub struct LineSample {
 }
 
 /// Reads contents.
-pub type ReadObject<'a> = dyn Fn(&ObjectId) -> Result<Vec<u8>, StoreError> + 'a;
+pub(super) type ReadObject<'a> = dyn Fn(&ObjectId) -> Result<Vec<u8>, StoreError> + 'a;
 
 /// Compares a composed tree with an installed one; differences come in path order.
-pub fn compare(
+pub(crate) fn compare(
     composed: &Tree,
     installed: &Tree,
     read: &ReadObject<'_>,

@@ -20,7 +20,7 @@ use crate::version::Version;
 /// Installs the packages of all other layers on the first of `members`, and returns the tree.
 ///
 /// `members` are the built layers of `inputs`, in the recipe's order.
-pub fn install(
+pub(super) fn install(
     build: &BuildSession<'_>,
     inputs: &[LayerInputs],
     members: &[Member],

@@ -12,7 +12,8 @@ mod installation;
 
 use allow::AllowList;
 pub use allow::{AllowError, AllowRule};
-pub use compare::{InodeFacts, LineSample, OracleDifference, compare};
+pub(super) use compare::compare;
+pub use compare::{InodeFacts, OracleDifference};
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -27,7 +27,7 @@ pub(super) struct Installed<'p, 'a> {
 }
 
 impl<'p, 'a> Installed<'p, 'a> {
-    pub fn new(packages: &[&'p Package<'a>], native: &'p str) -> Self {
+    pub(super) fn new(packages: &[&'p Package<'a>], native: &'p str) -> Self {
         let mut names: HashMap<&str, Vec<Candidate<'_, '_>>> =
             HashMap::with_capacity(packages.len());
         for package in packages.iter().copied() {
@@ -54,7 +54,7 @@ impl<'p, 'a> Installed<'p, 'a> {
     }
 
     /// Says whether the limit was reached; answers since then mean nothing.
-    pub fn is_exhausted(&self) -> bool {
+    pub(super) fn is_exhausted(&self) -> bool {
         self.left.get() == 0
     }
 
@@ -68,7 +68,7 @@ impl<'p, 'a> Installed<'p, 'a> {
     }
 
     /// Says whether one of the alternatives is there, and configured.
-    pub fn satisfies(&self, depender: &Package<'_>, clause: &[Relation<'_>]) -> bool {
+    pub(super) fn satisfies(&self, depender: &Package<'_>, clause: &[Relation<'_>]) -> bool {
         clause.iter().any(|relation| {
             self.candidates(relation.name).any(|candidate| {
                 candidate.package.state.is_configured()
@@ -82,7 +82,7 @@ impl<'p, 'a> Installed<'p, 'a> {
     /// name.
     ///
     /// A package that conflicts with a name it provides says that no other package may provide it.
-    pub fn matching<'s>(
+    pub(super) fn matching<'s>(
         &'s self,
         package: &'s Package<'_>,
         relation: &'s Relation<'_>,
@@ -137,7 +137,7 @@ impl<'p, 'a> Installed<'p, 'a> {
     }
 
     /// Says in words why no alternative will do.
-    pub fn why_not(&self, depender: &Package<'_>, clause: &[Relation<'_>]) -> String {
+    pub(super) fn why_not(&self, depender: &Package<'_>, clause: &[Relation<'_>]) -> String {
         let mut near = Vec::new();
         for relation in clause {
             for candidate in self.candidates(relation.name).take(3) {

@@ -25,7 +25,7 @@ pub(super) enum ColumnKind {
 }
 
 impl Column {
-    pub const fn new(name: &'static str, kind: ColumnKind) -> Self {
+    pub(super) const fn new(name: &'static str, kind: ColumnKind) -> Self {
         Self { name, kind }
     }
 }

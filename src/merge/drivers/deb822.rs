@@ -32,7 +32,7 @@ pub(super) struct Format {
 
 impl Format {
     /// A format whose fields are values and whose order is that of the file.
-    pub const PLAIN: Format = Format {
+    pub(super) const PLAIN: Format = Format {
         name: "deb822",
         key: |stanza| stanza.require("Package").map(Cow::Borrowed),
         rule: |_| Rule::Value,

@@ -36,7 +36,7 @@ pub(super) enum RepeatedLines {
 
 impl LineFile {
     /// A set of lines: each line is its own key, so no line is ever merged.
-    pub const SET: LineFile = LineFile {
+    pub(super) const SET: LineFile = LineFile {
         name: "lines",
         key: |line| Ok(Cow::Borrowed(line)),
         both: |_, _, _| Err(vec!["changed differently in current and post".to_owned()]),

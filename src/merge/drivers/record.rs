@@ -26,7 +26,7 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     /// Adds a record at the end; a key that exists already is refused with its index.
-    pub fn push(&mut self, record: Record<'a>) -> Result<usize, usize> {
+    pub(super) fn push(&mut self, record: Record<'a>) -> Result<usize, usize> {
         let next = self.list.len();
         match self.index.entry(record.key.clone()) {
             std::collections::hash_map::Entry::Occupied(found) => Err(*found.get()),
@@ -38,11 +38,11 @@ impl<'a> Records<'a> {
         }
     }
 
-    pub fn get(&self, key: &[u8]) -> Option<&Record<'a>> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Record<'a>> {
         self.index.get(key).map(|&at| &self.list[at])
     }
 
-    pub fn list(&self) -> &[Record<'a>] {
+    pub(super) fn list(&self) -> &[Record<'a>] {
         &self.list
     }
 }
@@ -74,7 +74,7 @@ pub(super) struct MergedRecord<'m> {
 
 impl<'a> MergedRecords<'a> {
     /// Lists the records of the result: current's in its order, then the new ones in post's.
-    pub fn outcomes<'m>(&'m self, sides: &'m Sides<'a>) -> Vec<MergedRecord<'m>> {
+    pub(super) fn outcomes<'m>(&'m self, sides: &'m Sides<'a>) -> Vec<MergedRecord<'m>> {
         let kept = sides.current.list.iter().zip(&self.kept);
         let kept = kept.filter_map(|(record, raw)| {
             raw.as_ref().map(|raw| MergedRecord {

@@ -76,7 +76,7 @@ pub(super) struct Arbitration<'c> {
 
 impl<'c> Arbitration<'c> {
     /// Combines the databases with the sides that they are from.
-    pub fn new(
+    pub(super) fn new(
         dpkg: &'c str,
         (tree, changeset): (&'c Tree, &'c Changeset),
         blobs: &'c dyn Blobs,
@@ -101,7 +101,7 @@ impl<'c> Arbitration<'c> {
         }
     }
     /// Returns what to do, if there is anything.
-    pub fn decide(&self) -> Result<Option<(Edits, Vec<PackageDecision>)>, MergeError> {
+    pub(super) fn decide(&self) -> Result<Option<(Edits, Vec<PackageDecision>)>, MergeError> {
         let mut contests = self.contests();
         if contests.is_empty() {
             return Ok(None);
@@ -177,13 +177,13 @@ impl<'c> Arbitration<'c> {
         self.post.records.iter().filter_map(contest).collect()
     }
 
-    pub fn read(&self, inode: Option<&Inode>) -> Result<Vec<u8>, MergeError> {
+    pub(super) fn read(&self, inode: Option<&Inode>) -> Result<Vec<u8>, MergeError> {
         let object = inode.and_then(Inode::object);
         object.map_or(Ok(Vec::new()), |id| self.blobs.read(&id))
     }
 
     /// Returns the path of one of the package's files below `info`.
-    pub fn info(&self, record: &PackageRecord<'_>, extension: &str) -> Vec<u8> {
+    pub(super) fn info(&self, record: &PackageRecord<'_>, extension: &str) -> Vec<u8> {
         let stem = record.stem();
         [
             self.dpkg.as_bytes(),
@@ -243,7 +243,7 @@ impl<'c> Arbitration<'c> {
     }
 
     /// Returns the tree's files below `info` of one package.
-    pub fn info_files(&self, stem: &[u8]) -> &[&'c RelPath] {
+    pub(super) fn info_files(&self, stem: &[u8]) -> &[&'c RelPath] {
         self.info.get(stem).map_or(&[][..], Vec::as_slice)
     }
 }
@@ -257,7 +257,7 @@ pub(super) struct SideView<'c, 's> {
 
 impl SideView<'_, '_> {
     /// Calls `found` with each place of a package's files, and the path as listed.
-    pub fn paths(
+    pub(super) fn paths(
         &mut self,
         record: &PackageRecord<'_>,
         found: &mut dyn FnMut(RelPath, &[u8]),
@@ -270,7 +270,7 @@ impl SideView<'_, '_> {
     }
 
     /// Removes from `paths` all that belong to other packages of `database`.
-    pub fn without_others(
+    pub(super) fn without_others(
         &mut self,
         database: &IndexedDatabase<'_>,
         ours: &HashSet<PackageKey<'_>>,

@@ -18,7 +18,7 @@ pub(super) struct Edits {
 
 impl Edits {
     /// Changes both sides.
-    pub fn apply(self, tree: &mut Tree, changeset: &mut Changeset) {
+    pub(super) fn apply(self, tree: &mut Tree, changeset: &mut Changeset) {
         for (path, change) in self.changes {
             changeset.remove(path.as_bytes());
             if let Some(change) = change {

@@ -19,7 +19,7 @@ pub(super) struct FileLocator<'s> {
 }
 
 impl<'s> FileLocator<'s> {
-    pub fn new(at: InodeLookup<'s>, diversions: &'s Diversions<'s>) -> Self {
+    pub(super) fn new(at: InodeLookup<'s>, diversions: &'s Diversions<'s>) -> Self {
         Self {
             at,
             diversions,
@@ -29,7 +29,12 @@ impl<'s> FileLocator<'s> {
 
     /// Calls `found` with each place that a path of `list`, the list of `package`, may be at, and
     /// the path as listed.
-    pub fn each(&mut self, list: &[u8], package: &[u8], found: &mut dyn FnMut(RelPath, &[u8])) {
+    pub(super) fn each(
+        &mut self,
+        list: &[u8],
+        package: &[u8],
+        found: &mut dyn FnMut(RelPath, &[u8]),
+    ) {
         let lines = || list.split(|byte| *byte == b'\n');
         let directories: HashSet<&[u8]> = lines().map(parent).collect();
         for line in lines() {

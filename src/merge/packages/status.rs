@@ -17,7 +17,7 @@ pub(super) struct IndexedDatabase<'a> {
 
 impl<'a> IndexedDatabase<'a> {
     /// Reads a `status` file; `None` says that some record of it cannot be read.
-    pub fn read(file: &'a [u8]) -> Option<Self> {
+    pub(super) fn read(file: &'a [u8]) -> Option<Self> {
         let read = dpkg::read(file);
         if !read.is_whole() {
             return None;
@@ -38,13 +38,13 @@ impl<'a> IndexedDatabase<'a> {
     }
 
     /// Returns the record of exactly this package.
-    pub fn get(&self, key: PackageKey<'_>) -> Option<&PackageRecord<'a>> {
+    pub(super) fn get(&self, key: PackageKey<'_>) -> Option<&PackageRecord<'a>> {
         self.keys.get(&key).map(|at| &self.records[*at])
     }
 
     /// Returns the installed package that stands where `record`, one of `side`, stands: of the same
     /// architecture, or the only one of the name where there cannot be two.
-    pub fn counterpart(
+    pub(super) fn counterpart(
         &self,
         record: &PackageRecord<'_>,
         side: &IndexedDatabase<'_>,
@@ -70,7 +70,7 @@ impl<'a> IndexedDatabase<'a> {
     /// `from` has of them.
     ///
     /// `groups` says which group a package is in.
-    pub fn with(
+    pub(super) fn with(
         &self,
         groups: &HashMap<PackageKey<'_>, usize>,
         from: &IndexedDatabase<'_>,

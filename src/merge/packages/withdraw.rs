@@ -20,7 +20,7 @@ type Paths = HashSet<RelPath>;
 impl Arbitration<'_> {
     /// Takes packages out of the changeset, so that the layer looks as if it had never touched
     /// them.
-    pub fn take_out(
+    pub(super) fn take_out(
         &self,
         contests: &[Contest<'_, '_>],
         there: &mut SideView<'_, '_>,
@@ -160,7 +160,7 @@ impl Arbitration<'_> {
 
     /// Makes the tree what the layer was built on, as far as these packages go: their changes then
     /// apply without a conflict.
-    pub fn make_room(
+    pub(super) fn make_room(
         &self,
         contests: &[Contest<'_, '_>],
         here: &mut SideView<'_, '_>,

@@ -42,7 +42,7 @@ pub(super) struct Request {
 
 impl Request {
     /// Asks something of the repository: `manifests/head`.
-    pub fn new(method: Method, what: String) -> Self {
+    pub(super) fn new(method: Method, what: String) -> Self {
         Self {
             method,
             to: Err(what),
@@ -54,38 +54,42 @@ impl Request {
     }
 
     /// Asks something of a URL that the registry named.
-    pub fn to(method: Method, url: Url) -> Self {
+    pub(super) fn to(method: Method, url: Url) -> Self {
         Self {
             to: Ok(url),
             ..Self::new(method, String::new())
         }
     }
 
-    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub(super) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
-    pub fn body(mut self, bytes: Vec<u8>) -> Self {
+    pub(super) fn body(mut self, bytes: Vec<u8>) -> Self {
         self.body = bytes;
         self
     }
 
-    pub fn stream(mut self, body: Body) -> Self {
+    pub(super) fn stream(mut self, body: Body) -> Self {
         self.stream = Some(body);
         self
     }
 
     /// Follows the registry's redirects: blobs often lie with a content network. The caller checks
     /// their digest.
-    pub fn redirected(mut self) -> Self {
+    pub(super) fn redirected(mut self) -> Self {
         self.redirected = true;
         self
     }
 }
 
 impl Api {
-    pub fn new(host: &str, repository: &str, endpoint: Endpoint) -> Result<Self, RemoteError> {
+    pub(super) fn new(
+        host: &str,
+        repository: &str,
+        endpoint: Endpoint,
+    ) -> Result<Self, RemoteError> {
         let host = match host {
             // Docker's own registry has another name than its images.
             "docker.io" => "registry-1.docker.io",
@@ -117,7 +121,7 @@ impl Api {
     }
 
     /// Sends a request; none says that what it asks for is not there.
-    pub async fn found(&self, request: Request) -> Result<Option<Response>, RemoteError> {
+    pub(super) async fn found(&self, request: Request) -> Result<Option<Response>, RemoteError> {
         let response = self.send(request).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(None),
@@ -128,17 +132,17 @@ impl Api {
         }
     }
 
-    pub async fn refused(&self, response: Response) -> RemoteError {
+    pub(super) async fn refused(&self, response: Response) -> RemoteError {
         refused(&self.endpoint, response, HINT).await
     }
 
-    pub async fn send(&self, request: Request) -> Result<Response, RemoteError> {
+    pub(super) async fn send(&self, request: Request) -> Result<Response, RemoteError> {
         self.send_within(request, self.endpoint.options.stall_timeout)
             .await
     }
 
     /// Sends a request whose body takes its time; who feeds the body watches over its progress.
-    pub async fn send_patiently(&self, request: Request) -> Result<Response, RemoteError> {
+    pub(super) async fn send_patiently(&self, request: Request) -> Result<Response, RemoteError> {
         self.send_within(request, UPLOAD_TIMEOUT).await
     }
 
@@ -294,7 +298,7 @@ impl Api {
 
     /// Returns the registry's own time, in seconds since 1970: publishers' clocks may differ. An
     /// answer without one gives this machine's.
-    pub fn time(response: &Response) -> u64 {
+    pub(super) fn time(response: &Response) -> u64 {
         let said = header(response, DATE).and_then(challenge::http_date);
         said.unwrap_or_else(|| {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

@@ -32,7 +32,7 @@ pub(super) struct Descriptor {
 }
 
 impl Descriptor {
-    pub fn of(media_type: &str, blob: &Sha256, size: u64) -> Self {
+    pub(super) fn of(media_type: &str, blob: &Sha256, size: u64) -> Self {
         Self {
             media_type: media_type.to_owned(),
             digest: format!("sha256:{blob}"),
@@ -43,7 +43,7 @@ impl Descriptor {
         }
     }
 
-    pub fn blob(&self) -> Option<Sha256> {
+    pub(super) fn blob(&self) -> Option<Sha256> {
         self.digest.strip_prefix("sha256:")?.parse().ok()
     }
 }
@@ -65,7 +65,7 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    pub fn new(artifact_type: &str, empty: Descriptor, layers: Vec<Descriptor>) -> Self {
+    pub(super) fn new(artifact_type: &str, empty: Descriptor, layers: Vec<Descriptor>) -> Self {
         Self {
             schema_version: 2,
             media_type: MANIFEST.to_owned(),
@@ -77,7 +77,7 @@ impl Manifest {
         }
     }
 
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         // Strings, numbers and lists of them: there is nothing that JSON cannot say.
         serde_json::to_vec(self).unwrap_or_default()
     }

@@ -53,7 +53,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub fn new(
+    pub(super) fn new(
         host: &str,
         repository: &str,
         name: String,

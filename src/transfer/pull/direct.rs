@@ -19,7 +19,7 @@ const LEAST_GAP: u64 = 4 << 10;
 
 /// Objects that are fetched in full because that is quicker than making them.
 #[derive(Default)]
-pub struct DirectFetches {
+pub(super) struct DirectFetches {
     /// The objects.
     pub objects: BTreeSet<ObjectId>,
     /// The gap at which to join ranges, in bytes, so that they cost what was reckoned; `None` for

@@ -1,6 +1,7 @@
 //! Deployments as plain files, with and without privileges.
 
 use super::*;
+use crate::support::copy_program;
 
 #[test]
 fn a_copied_deployment_has_the_same_contents_and_joins() {
@@ -31,7 +32,7 @@ fn an_ordinary_user_gets_copies_joined_by_links() {
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
     let exe = dir.path().join("it");
-    fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), &exe);
     let output = Command::new(&exe)
         .args([
             "--exact",

@@ -11,6 +11,10 @@ use layerset::tree::Tree;
 
 use super::view::{DirView, tree_of};
 use crate::debian::{PATH, inside};
+use crate::support::wait_until;
+
+/// The file is open for writing somewhere.
+const ETXTBSY: i32 = 26;
 
 /// How the start of a program ended: its exit status, or the number of the kernel's error.
 pub type Started = Result<i32, i32>;
@@ -26,7 +30,7 @@ pub fn start(root: &Path, paths: &[String]) -> Vec<Started> {
     // There may be no such device inside.
     let nothing = File::options().read(true).write(true).open("/dev/null");
     let nothing = nothing.unwrap();
-    let one = |path: &String| {
+    let once = |path: &String| {
         let status = Command::new(path)
             .env_clear()
             .env("PATH", PATH)
@@ -36,6 +40,17 @@ pub fn start(root: &Path, paths: &[String]) -> Vec<Started> {
             .status();
         let status = status.map_err(number)?;
         Ok(status.code().unwrap_or(-1))
+    };
+    let one = |path: &String| {
+        let mut started = once(path);
+        // A child that another test starts may hold, for a moment, the descriptor it was written by.
+        wait_until("a program stays open for writing", || {
+            if started == Err(ETXTBSY) {
+                started = once(path);
+            }
+            started != Err(ETXTBSY)
+        });
+        started
     };
     inside(root, || paths.iter().map(one).collect())
 }

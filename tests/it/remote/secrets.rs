@@ -4,7 +4,7 @@ use layerset::remote::{Remote as _, RemoteError, RemoteOptions, open};
 
 use super::servers::{Registry, S3_KEY, S3_SECRET, S3Server, Step, WebServer};
 use super::{digest, noise, options, put, read, reader, writer};
-use crate::support::Nobody;
+use crate::support::{Nobody, copy_program};
 
 const SECRET: &str = "registry-secret-that-must-not-show";
 
@@ -180,8 +180,14 @@ fn a_registry_with_passwords_gets_them() {
         "#!/bin/sh\nread server\n[ \"$server\" = {} ] || exit 1\necho '{{\"Username\": \"ann\", \"Secret\": \"{SECRET}\"}}'\n",
         registry.host
     );
-    std::fs::write(&helper, script).unwrap();
-    std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let written = users.path().join("written");
+    std::fs::write(&written, script).unwrap();
+    std::fs::set_permissions(
+        &written,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    copy_program(&written, &helper);
     std::fs::write(
         &config,
         format!(r#"{{"credHelpers": {{"{}": "test"}}}}"#, registry.host),

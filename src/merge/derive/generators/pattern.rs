@@ -17,7 +17,7 @@ pub(super) struct Pattern<'a> {
 
 impl<'a> Pattern<'a> {
     /// Fills the `{}` of `text`.
-    pub fn new(text: &'static str, instance: &'a [u8]) -> Self {
+    pub(super) fn new(text: &'static str, instance: &'a [u8]) -> Self {
         Self { text, instance }
     }
 
@@ -29,13 +29,13 @@ impl<'a> Pattern<'a> {
     }
 
     /// Says whether a path matches.
-    pub fn matches(self, path: &[u8]) -> bool {
+    pub(super) fn matches(self, path: &[u8]) -> bool {
         let parts: Vec<GlobPart<'_>> = self.parts().collect();
         path_matches(&parts, path, MatchScope::Itself)
     }
 
     /// Returns what matches in a tree, in path order.
-    pub fn find(self, tree: &Tree) -> Vec<(&RelPath, &Inode)> {
+    pub(super) fn find(self, tree: &Tree) -> Vec<(&RelPath, &Inode)> {
         let parts: Vec<GlobPart<'_>> = self.parts().collect();
         let plain: Vec<&[u8]> = parts
             .iter()
@@ -54,7 +54,7 @@ impl<'a> Pattern<'a> {
     }
 
     /// Returns the name that the first `*` stands for.
-    pub fn instance_in(self, path: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn instance_in(self, path: &[u8]) -> Option<Vec<u8>> {
         let star = self
             .parts()
             .position(|part| matches!(part, GlobPart::Stars(_)))?;

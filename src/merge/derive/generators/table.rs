@@ -10,11 +10,11 @@ use crate::tree::{Inode, Node};
 
 /// The version of the table: raised when a line of it changes in meaning, which makes all results
 /// anew.
-pub const TABLE_VERSION: u32 = 1;
+pub(super) const TABLE_VERSION: u32 = 1;
 
 /// A program of the image that makes files from the rest of the image.
 #[derive(Debug)]
-pub struct Generator {
+pub(super) struct Generator {
     /// Its name, as messages show it.
     pub name: &'static str,
     /// A pattern: for each path that matches, the program runs once, with the name of its first `*`
