@@ -53,7 +53,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(start_others);
             scope.spawn(start_others);
-            for number in 0..200 {
+            let write_and_start = |number: usize| {
                 let path = dir.path().join(format!("{number}"));
                 let mut new = std::fs::File::options();
                 {
@@ -66,10 +66,11 @@ mod tests {
                         .unwrap();
                     io::Write::write_all(&mut file, b"#!/bin/sh\n").unwrap();
                 }
-                let started = spawn(&mut Command::new(&path)).and_then(|mut child| child.wait());
-                assert!(started.unwrap().success());
-            }
+                spawn(&mut Command::new(&path)).and_then(|mut child| child.wait())
+            };
+            let all: io::Result<Vec<_>> = (0..200).map(write_and_start).collect();
             stop.store(true, Ordering::Relaxed);
+            assert!(all.unwrap().iter().all(std::process::ExitStatus::success));
         });
     }
 }
