@@ -68,7 +68,7 @@ fn a_missing_key_is_one_sentence() {
             store.dir().display()
         )
     );
-    assert!(error.hint().unwrap().contains("layerset trust sign"));
+    assert!(matches!(error, TrustError::MissingKeys { .. }));
 }
 
 #[test]
@@ -316,30 +316,5 @@ fn what_expires_first_is_told_of_what_is_needed() {
     ] {
         let channels = [stable(kind, name)];
         assert_eq!(verified.expires_for(&channels).unwrap(), *first, "{name}");
-    }
-}
-
-#[test]
-fn hints_name_commands_that_can_be_run() {
-    let expired = |role: &str| TrustError::Expired {
-        role: role.to_owned(),
-        expired_at: NOW - DAY,
-        now: NOW,
-    };
-    let back = TrustError::Downgrade {
-        channel: "images/web/stable".to_owned(),
-        offered: 1,
-        accepted: 2,
-    };
-    for (error, command) in [
-        (expired("timestamp"), "`layerset trust refresh REMOTE`"),
-        (
-            expired("layer.nginx"),
-            "`layerset trust refresh REMOTE --role layer.nginx`",
-        ),
-        (back, "`--rollback REASON`"),
-    ] {
-        let hint = error.hint().unwrap();
-        assert!(hint.contains(command), "{hint}");
     }
 }
