@@ -3,7 +3,7 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 
-.PHONY: build demo test fuzz bench oracle swap deps install clean
+.PHONY: build demo test fuzz bench oracle swap mutate witness deps install clean
 
 build: deps
 	$(CARGO) build --release --locked
@@ -33,6 +33,15 @@ oracle: build
 # Needs root, 16 GB of room, and the network the first time.
 swap: build
 	fixtures/corpus/swap.sh
+
+# Needs root, 16 GB of room, and the network the first time.
+mutate: build
+	$(CARGO) build --release --locked --example mutations
+	fixtures/corpus/mutate.sh
+
+# Needs root, 16 GB of room, and the network the first time.
+witness: build
+	fixtures/corpus/witness.sh
 
 # Installs what is missing as root, else says what is; does nothing when nothing is.
 deps:
