@@ -61,6 +61,12 @@ pub enum BuildError {
     /// Private keys or password hashes that nobody declared.
     #[error("layer '{layer}' holds {} undeclared secret{}:{}", paths.len(), plural(paths.len()), listed(paths))]
     Secrets { layer: String, paths: Vec<RelPath> },
+    /// A layer that gives every machine the same identity.
+    #[error("layer '{layer}' holds a fixed /etc/machine-id, which all machines would share")]
+    MachineId { layer: String },
+    /// A layer ships files to directories that each start of a machine makes anew.
+    #[error("layer '{layer}' ships {} file{} that no machine would see:{}", paths.len(), plural(paths.len()), listed(paths))]
+    Volatile { layer: String, paths: Vec<RelPath> },
     /// The ids table has no room for a name.
     #[error("cannot number the accounts of a layer")]
     Ids { source: AllocateError },
@@ -178,6 +184,14 @@ impl BuildError {
                     path.trim_start_matches('/')
                 ))
             }
+            Self::MachineId { layer } => Some(format!(
+                "leave /etc/machine-id out of '{layer}', or ship it empty or with the word 'uninitialized': \
+                 each machine makes its own at its first boot"
+            )),
+            Self::Volatile { layer, .. } => Some(format!(
+                "/dev, /proc, /run, /sys, /tmp and /var/tmp belong to the running machine: ship a file below \
+                 /usr/lib/tmpfiles.d in '{layer}', which makes them at each boot"
+            )),
             Self::NeedsLock { findings } => {
                 let mut layers: Vec<&str> = Vec::new();
                 for finding in findings.iter().filter(|finding| finding.needs_lock()) {

@@ -39,6 +39,7 @@ mod session;
 mod settle;
 mod sink;
 mod steps;
+mod transient;
 mod verify;
 mod views;
 mod waves;

@@ -13,7 +13,7 @@ use super::below::LayersBelow;
 use super::parents::insert_with_parents;
 use super::rules::SettleRules;
 use super::secrets::{self, FirstBootWork};
-use super::{BuildError, BuildSink};
+use super::{BuildError, BuildSink, transient};
 use crate::compose::TreeView;
 use crate::id::ObjectId;
 use crate::layout::{FACTORY, SYSIMAGE};
@@ -23,17 +23,6 @@ use crate::path::RelPath;
 use crate::recipe::{IdTable, StateClass, StateClassifier};
 use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
-/// Directories whose contents belong to the running system.
-const VOLATILE: [&[u8]; 6] = [b"dev", b"proc", b"run", b"sys", b"tmp", b"var/tmp"];
-/// Files that are made by a deriver, by the machine, or by the act of building.
-const TRANSIENT: [&[u8]; 6] = [
-    b"etc/ld.so.cache",
-    b"etc/machine-id",
-    b"etc/.pwd.lock",
-    b"usr/sbin/policy-rc.d",
-    b"etc/resolv.conf",
-    b"etc/mtab",
-];
 /// Pre-images up to this size are kept for text merges, in bytes.
 const PRE_IMAGE_LIMIT: u64 = 1 << 20;
 
@@ -66,7 +55,7 @@ pub(super) fn settle(
 ) -> Result<SettledLayer, BuildError> {
     let lower = &ground.lower;
     let mut work = Settler { lower, after };
-    work.drop_transient();
+    transient::drop(rules, lower, &mut work.after, sink)?;
     work.sort_var(rules)?;
     // Before the links go: a program may be one of them, as java is.
     work.drop_generated();
@@ -110,30 +99,6 @@ impl Settler<'_> {
             .below(below)
             .filter(|(path, inode)| self.is_changed(path, inode));
         changed.map(|(path, _)| path.clone()).collect()
-    }
-
-    fn drop_transient(&mut self) {
-        let mut drop = Vec::new();
-        for (path, inode) in self.after.iter() {
-            let bytes = path.as_bytes();
-            let volatile = VOLATILE
-                .iter()
-                .any(|dir| path.starts_with(dir) && bytes != *dir);
-            if volatile
-                || TRANSIENT.contains(&bytes)
-                || drivers::is_backup(bytes) && inode.object().is_some()
-            {
-                drop.push(path.clone());
-            }
-        }
-        drop.iter().for_each(|path| self.revert(path));
-        // A transient file that the build removed is still there for other layers.
-        for path in TRANSIENT {
-            if let Some((inode, path)) = self.lower.get(path).cloned().zip(RelPath::new(path).ok())
-            {
-                self.after.insert(path, inode);
-            }
-        }
     }
 
     fn sort_var(&mut self, rules: SettleRules<'_>) -> Result<(), BuildError> {

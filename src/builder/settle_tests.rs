@@ -95,6 +95,7 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
             layer: &definition.name,
             state: &definition.state,
             secrets: &definition.secrets,
+            shipped: &[],
         };
         let ground = LayersBelow {
             merged: below.clone(),
