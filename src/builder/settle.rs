@@ -16,7 +16,7 @@ use super::secrets::{self, FirstBootWork};
 use super::{BuildError, BuildSink, transient};
 use crate::compose::TreeView;
 use crate::id::ObjectId;
-use crate::layout::{FACTORY, SYSIMAGE};
+use crate::layout::{ALTERNATIVES, FACTORY, SYSIMAGE, dpkg, join};
 use crate::merge::derive::{alternatives, generators, javacerts};
 use crate::merge::drivers;
 use crate::path::RelPath;
@@ -54,7 +54,11 @@ pub(super) fn settle(
     sink: &BuildSink<'_>,
 ) -> Result<SettledLayer, BuildError> {
     let lower = &ground.lower;
-    let mut work = Settler { lower, after };
+    let mut work = Settler {
+        lower,
+        after,
+        by_hand: BTreeSet::new(),
+    };
     transient::drop(rules, lower, &mut work.after, sink)?;
     work.sort_var(rules)?;
     // Before the links go: a program may be one of them, as java is.
@@ -76,6 +80,9 @@ pub(super) fn settle(
 struct Settler<'a> {
     lower: &'a Tree,
     after: Tree,
+    /// Links that this layer chose by hand. They may lead where a derived one below leads, which
+    /// makes them no less its decision.
+    by_hand: BTreeSet<RelPath>,
 }
 
 impl Settler<'_> {
@@ -140,7 +147,8 @@ impl Settler<'_> {
         }
     }
 
-    /// Puts back links that are derived from the alternatives database: layers carry the database.
+    /// Puts back links that are derived from the alternatives database: layers carry the database,
+    /// and the links that somebody chose.
     fn drop_derived_links(&mut self, sink: &BuildSink<'_>) -> Result<(), BuildError> {
         let index = sink.transaction().repository().index();
         let view = TreeView::new(&self.after, sink.transaction(), &index);
@@ -167,6 +175,14 @@ impl Settler<'_> {
         }
         for path in &derived {
             self.revert(path);
+        }
+        for name in &found.manual {
+            let database = path_in(dpkg::ALTERNATIVES, name)?;
+            let now = self.after.get(database.as_bytes());
+            if now.is_some_and(|now| self.is_changed(&database, now)) {
+                let link = path_in(ALTERNATIVES, name)?;
+                self.by_hand.insert(link);
+            }
         }
         // What this layer removed from the links is derived anew as well.
         for path in &found.derived {
@@ -291,7 +307,7 @@ impl Settler<'_> {
                 (Some(here), Some(below)) => here.same_content(below),
                 (here, below) => here.is_none() && below.is_none(),
             };
-            if is_untouched {
+            if is_untouched && !self.by_hand.contains(&path) {
                 match merged.get(path.as_bytes()) {
                     Some(inode) => drop(self.after.insert(path, inode.clone())),
                     None => drop(self.after.remove(path.as_bytes())),
@@ -350,6 +366,10 @@ fn is_below_own_drop(rules: SettleRules<'_>, path: &RelPath) -> bool {
         own.any(|rule| rule.class == StateClass::Drop && rule.pattern.matches(dir.as_bytes()))
     };
     path.parent().is_some_and(|dir| dropped(&dir))
+}
+
+fn path_in(dir: &str, name: &[u8]) -> Result<RelPath, BuildError> {
+    RelPath::new(&join(dir.as_bytes(), name)).map_err(|source| BuildError::Path { source })
 }
 
 fn below(dir: &str, path: &RelPath) -> Result<RelPath, BuildError> {

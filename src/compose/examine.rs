@@ -4,7 +4,7 @@ use super::composition::Composition;
 use super::error::ComposeError;
 use super::member::Member;
 use super::view::TreeView;
-use super::{packages, records, triggers};
+use super::{choices, packages, records, triggers};
 use crate::check::{self, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
 use crate::layout::{ALTERNATIVES, dpkg, join};
@@ -50,8 +50,11 @@ pub fn examine(
     index: &Index,
 ) -> Result<Vec<MemberProblem>, ComposeError> {
     let view = TreeView::new(&composition.tree, transaction, index);
-    let problems = problems(composition, members, &view)?;
+    let mut problems = problems(composition, members, &view)?;
     view.remember();
+    let merged = TreeView::new(&composition.merged, transaction, index);
+    let overruled = choices::overruled(composition, &merged);
+    problems.extend(overruled.map_err(|source| ComposeError::Check { source })?);
     let mut found: Vec<MemberProblem> = problems
         .into_iter()
         .map(|problem| MemberProblem {

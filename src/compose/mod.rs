@@ -5,6 +5,7 @@
 //! the given transaction.
 
 mod baseline;
+mod choices;
 mod composition;
 mod derive;
 mod error;
