@@ -260,21 +260,11 @@ fn commit(
     settled: SettledLayer,
     transaction: Transaction<'_>,
 ) -> Result<BuiltLayer, BuildError> {
-    let SettledLayer {
-        changeset,
-        pre_images,
-        first_boot,
-        created,
-    } = settled;
     let mut members = build.members(build.workspace.closure(&input.name))?;
-    let layer = manifest(
-        input,
-        &members,
-        &transaction,
-        &changeset,
-        pre_images,
-        first_boot,
-    )?;
+    let layer = manifest(input, &members, &transaction, &settled)?;
+    let SettledLayer {
+        changeset, created, ..
+    } = settled;
     let name = RefName::layer(&build.workspace.recipe().name, &input.name)?;
     build.options.progress.step(&input.name, "checking", None);
     let composer = build.composer;

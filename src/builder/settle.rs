@@ -15,12 +15,13 @@ use super::rules::SettleRules;
 use super::secrets::{self, FirstBootWork};
 use super::{BuildError, BuildSink, transient};
 use crate::compose::TreeView;
+use crate::format::Sweep;
 use crate::id::ObjectId;
 use crate::layout::{ALTERNATIVES, FACTORY, SYSIMAGE, dpkg, join};
 use crate::merge::derive::{alternatives, generators, javacerts};
-use crate::merge::drivers;
+use crate::merge::{Blobs, MergeError, drivers, sweeps};
 use crate::path::RelPath;
-use crate::recipe::{IdTable, StateClass, StateClassifier};
+use crate::recipe::{FileContent, IdTable, StateClass, StateClassifier};
 use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
 /// Pre-images up to this size are kept for text merges, in bytes.
@@ -37,6 +38,10 @@ pub(super) struct SettledLayer {
     pub first_boot: Vec<FirstBootWork>,
     /// Users and groups with their numbers.
     pub created: CreatedNames,
+    /// What the build did to all that directories of the layers below held.
+    pub sweeps: Vec<Sweep>,
+    /// What the definition ships in the place of files and links of the layers below.
+    pub shipped: BTreeMap<RelPath, ObjectId>,
 }
 
 /// Settles what a build made of `ground`.
@@ -72,7 +77,11 @@ pub(super) fn settle(
         pre_images: Vec::new(),
         first_boot,
         created,
+        sweeps: Vec::new(),
+        shipped: shipped(rules, &ground.merged),
     };
+    settled.sweeps = sweeps(&ground.merged, &settled.changeset, &SinkBlobs(sink))
+        .map_err(|source| BuildError::Compose(source.into()))?;
     settled.pre_images = pre_images(&settled.changeset, sink)?;
     Ok(settled)
 }
@@ -357,6 +366,41 @@ impl Settler<'_> {
         }
         changeset
     }
+}
+
+struct SinkBlobs<'a, 'r>(&'a BuildSink<'r>);
+
+impl Blobs for SinkBlobs<'_, '_> {
+    fn read(&self, id: &ObjectId) -> Result<Vec<u8>, MergeError> {
+        self.0.read(id).map_err(|error| MergeError {
+            object: id.to_string(),
+            source: Box::new(error),
+        })
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<ObjectId, MergeError> {
+        self.0.write(bytes).map_err(|error| MergeError {
+            object: "a file of a layer".to_owned(),
+            source: Box::new(error),
+        })
+    }
+}
+
+/// Returns what the definition ships where the layers below have a file or link, with what it holds:
+/// it stays the same, whatever becomes of that.
+fn shipped(rules: SettleRules<'_>, merged: &Tree) -> BTreeMap<RelPath, ObjectId> {
+    let shipped = rules.shipped.iter().filter_map(|file| {
+        let content = match &file.content {
+            FileContent::File(object) => *object,
+            FileContent::Link(target) => ObjectId::of(target),
+            FileContent::Directory => return None,
+        };
+        let dir = merged.resolve(file.path.parent()?.as_bytes())?;
+        let path = dir.join(file.path.name()).ok()?;
+        let below = merged.get(path.as_bytes())?;
+        (!below.is_dir()).then_some((path, content))
+    });
+    shipped.collect()
 }
 
 /// Says whether one of the layer's own rules drops a directory above `path`. Then `path` goes too.

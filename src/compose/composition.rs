@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::covered::covered;
 use super::error::ComposeError;
 use super::generate::{self, Generate, GenerateError};
 use super::member::Member;
@@ -96,6 +97,8 @@ pub fn compose(
                 .findings
                 .extend(decided.map(|decision| package_finding(&member.layer.name, decision)));
         }
+        let otherwise = covered(&composition, members, number, &blobs);
+        composition.findings.extend(otherwise);
         let applied = apply(&mut composition.tree, &changeset, &blobs)?;
         for (path, change) in changeset.iter() {
             if change.post.is_some() {

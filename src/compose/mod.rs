@@ -7,6 +7,7 @@
 mod baseline;
 mod choices;
 mod composition;
+mod covered;
 mod derive;
 mod error;
 mod examine;

@@ -42,6 +42,8 @@ fn member(name: &str, build: &str, on: &[(&str, &str)]) -> Member {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule::default(),
+        sweeps: Vec::new(),
+        shipped: BTreeMap::new(),
         baseline: Baseline::default(),
     };
     Member {
@@ -419,4 +421,67 @@ fn a_program_that_fails_on_a_moved_layer_asks_to_rebuild_it_and_is_an_error_else
         let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(found, ids, "built on {on}, ran {ran}");
     }
+}
+
+/// Composes `members` in a repository of their own, and returns the findings of one kind.
+fn composed(members: &[Member], kind: check::FindingKind) -> Vec<String> {
+    use crate::durable::RealDisk;
+    use crate::store::{Repository, RepositoryOptions};
+    use std::sync::Arc;
+    let dir = tempfile::tempdir().unwrap();
+    Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+    let repository =
+        Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+    let transaction = repository.begin().unwrap();
+    let generate = UnavailableGenerator;
+    let composition = compose(members, &transaction, &repository.index(), &generate).unwrap();
+    let found = composition.findings;
+    summary(
+        &found
+            .into_iter()
+            .filter(|f| f.id.kind() == kind)
+            .collect::<Vec<_>>(),
+    )
+}
+
+#[test]
+fn what_a_layer_removed_as_a_whole_and_is_more_today_asks_for_a_rebuild() {
+    let object = ObjectId::of(b"x");
+    let tree = |names: &[&str]| {
+        let mut text = "/ dir 0755 root root 0.0 -\n/srv dir 0755 root root 0.0 -\n".to_owned();
+        for name in names {
+            let line = match name.contains('.') {
+                true => format!("/srv/{name} file 0644 root root 0.0 {object} 1\n"),
+                false => format!("/srv/{name} dir 0755 root root 0.0 -\n"),
+            };
+            text.push_str(&line);
+        }
+        parse_tree(&text).unwrap()
+    };
+    let base = |name: &str, names: &[&str]| Member {
+        changeset: Changeset::between(&Tree::new(), &tree(names)),
+        ..member(name, &names.join(" "), &[])
+    };
+    let old = ["d", "d/a.conf", "k.conf"];
+    let mut app = member("app", "app", &[("base", &old.join(" "))]);
+    app.changeset = Changeset::between(&tree(&old), &tree(&["k.conf"]));
+    app.layer.sweeps = vec![crate::format::Sweep {
+        dir: RelPath::from_text("srv/d").unwrap(),
+        what: crate::format::Swept::Removed,
+        suffix: String::new(),
+        to: None,
+        own: Vec::new(),
+    }];
+    let kind = check::FindingKind::Covered;
+    let asked = ["app Rebuild covered:app:/srv/d"];
+    let with = |members: &[Member]| composed(&[members, &[app.clone()]].concat(), kind);
+    assert!(with(&[base("base", &old)]).is_empty());
+    let more = [&old[..], &["d/b.conf"]].concat();
+    assert_eq!(with(&[base("base", &more)]), asked);
+    let elsewhere = [&old[..], &["l.conf"]].concat();
+    assert!(with(&[base("base", &elsewhere)]).is_empty());
+    // A sibling's file is none of its business, whoever moved.
+    let mut sibling = member("sibling", "sibling", &[("base", "x")]);
+    sibling.changeset = Changeset::between(&tree(&old), &tree(&more));
+    assert!(with(&[base("base", &elsewhere), sibling]).is_empty());
 }

@@ -118,6 +118,8 @@ impl Shelf {
             health: Health::default(),
             restart: Vec::new(),
             rebuild: RebuildRule::default(),
+            sweeps: Vec::new(),
+            shipped: Default::default(),
             baseline: Baseline::default(),
         };
         let id = transaction.put_layer(&layer).unwrap();
