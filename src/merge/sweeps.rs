@@ -180,10 +180,16 @@ impl<'a> SweepFinder<'a> {
             );
             !(link && what == Swept::Mode)
         };
+        // What became something else, or went, may have been given it before.
+        let is_other = |path: &RelPath| {
+            let (pre, post) = (self.lower.get(path.as_bytes()), self.post(path));
+            pre.map(|inode| inode.node.kind()) != post.map(|inode| inode.node.kind())
+        };
+        let has_other = class.iter().any(|path| is_other(path));
         let class: Vec<&RelPath> = class.iter().filter(counts).copied().collect();
         let (given, rest): (Vec<&RelPath>, Vec<&RelPath>) =
             class.into_iter().partition(|path| is_given(path));
-        if given.is_empty() || given.len() == 1 && !is_given(dir) {
+        if given.is_empty() || given.len() == 1 && !has_other && !is_given(dir) {
             return false;
         }
         rest.iter().all(|path| {
