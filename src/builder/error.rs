@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::check::Finding;
-use crate::compose::ComposeError;
+use crate::compose::{ComposeError, lock_again, waiver_block};
 use crate::durable::DurableError;
 use crate::materialise::MaterialiseError;
 use crate::path::{PathError, RelPath};
@@ -88,6 +88,12 @@ pub enum BuildError {
     /// The composed layers do not make a sound image.
     #[error("the layers do not make a sound image:{}", findings_listed(findings))]
     Refused { findings: Vec<Finding> },
+    /// A layer breaks what the layers below it bring.
+    #[error("layer '{layer}' breaks what is below it:{}", reasons_listed(findings))]
+    Damage {
+        layer: String,
+        findings: Vec<Finding>,
+    },
     /// Layers that are there do not hold on today's lower layers, and were not rebuilt.
     #[error("some layers must be rebuilt:{}", findings_listed(findings))]
     RebuildNeeded { findings: Vec<Finding> },
@@ -142,10 +148,23 @@ fn listed(paths: &[RelPath]) -> String {
 }
 
 fn findings_listed(findings: &[Finding]) -> String {
+    listed_by(findings, |finding| {
+        format!("[{}] {}", finding.place(), finding.reason)
+    })
+}
+
+/// Lists findings of one layer with their ids, which waivers name.
+fn reasons_listed(findings: &[Finding]) -> String {
+    listed_by(findings, |finding| {
+        format!("{}\n    {}", finding.reason, finding.id)
+    })
+}
+
+fn listed_by(findings: &[Finding], line: impl Fn(&Finding) -> String) -> String {
     let lines = findings
         .iter()
         .take(20)
-        .map(|finding| format!("\n  [{}] {}", finding.place(), finding.reason));
+        .map(|finding| format!("\n  {}", line(finding)));
     let mut text: String = lines.collect();
     if findings.len() > 20 {
         text.push_str(&format!("\n  … and {} more", findings.len() - 20));
@@ -185,13 +204,16 @@ impl BuildError {
                         layers.push(&finding.layer);
                     }
                 }
-                let options: Vec<String> = layers.iter().map(|layer| format!("--update {layer}")).collect();
-                Some(format!(
-                    "run `layerset lock RECIPE {}`, then build again",
-                    options.join(" ")
-                ))
+                Some(lock_again(&layers))
             }
-            Self::Refused { findings } | Self::RebuildNeeded { findings } => findings.first().map(|finding| finding.hint.clone()),
+            Self::Refused { findings } | Self::Damage { findings, .. } | Self::RebuildNeeded { findings } => {
+                let finding = findings.first()?;
+                let mut hint = finding.hint.clone();
+                if finding.is_waivable() {
+                    hint.push_str(&format!(";\n{}", waiver_block(&finding.id)));
+                }
+                Some(hint)
+            }
             Self::AnotherChanged { layer, .. } => Some(format!(
                 "update '{layer}' first, or run `layerset build` and `layerset deploy` to take all changes"
             )),

@@ -24,6 +24,8 @@ pub enum FindingKind {
     Kernel,
     /// A symlink dangles: `link:PATH`.
     Link,
+    /// Something else is in the place of a link to a directory: `merged:PATH`.
+    Merged,
     /// Files have an owner without an account in the image: `owner:passwd:NAME`.
     Owner,
     /// One of two versions of a package gave way: `package:NAME`.
@@ -56,7 +58,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::DpkgUnreadable,
         Self::Baseline,
         Self::Conflict,
@@ -65,6 +67,7 @@ impl FindingKind {
         Self::Elf,
         Self::Kernel,
         Self::Link,
+        Self::Merged,
         Self::Owner,
         Self::Package,
         Self::Perl,
@@ -92,6 +95,7 @@ impl FindingKind {
             Self::Elf => "elf",
             Self::Kernel => "kernel",
             Self::Link => "link",
+            Self::Merged => "merged",
             Self::Owner => "owner",
             Self::Package => "package",
             Self::Perl => "perl",

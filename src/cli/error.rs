@@ -225,6 +225,7 @@ impl From<BuildError> for CliError {
             error => {
                 let exit = match &error {
                     BuildError::Refused { .. }
+                    | BuildError::Damage { .. }
                     | BuildError::RebuildNeeded { .. }
                     | BuildError::NeedsLock { .. }
                     | BuildError::Unclassified { .. }
