@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::check::Finding;
-use crate::compose::{ComposeError, lock_again, waiver_block};
+use crate::compose::ComposeError;
 use crate::durable::DurableError;
 use crate::materialise::MaterialiseError;
 use crate::path::{PathError, RelPath};
@@ -170,71 +170,4 @@ fn listed_by(findings: &[Finding], line: impl Fn(&Finding) -> String) -> String 
         text.push_str(&format!("\n  … and {} more", findings.len() - 20));
     }
     text
-}
-
-impl BuildError {
-    /// Says what to do next, where that is known.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Unclassified { layer, paths } => {
-                let dir = paths.first()?.parent()?;
-                let dir = dir.to_string();
-                Some(format!(
-                    "add to layers/{layer}/layer.toml:\n  [state]\n  \"{}\" = \"factory\"   # copied once to a machine's /var; \
-                     \"image\" if it changes with the image, \"drop\" if each machine makes its own, as databases should",
-                    dir.trim_start_matches('/')
-                ))
-            }
-            Self::Secrets { paths, .. } if paths.iter().any(|path| path.as_bytes() == b"etc/shadow") => Some(
-                "an image must not hold a password: lock it in a script (`passwd --lock USER`), and set it on each machine"
-                    .to_owned(),
-            ),
-            Self::Secrets { layer, paths } => {
-                let path = paths.first()?.to_string();
-                Some(format!(
-                    "remove it in a script, or declare in layers/{layer}/layer.toml how each machine makes its own:\n  \
-                     [secrets]\n  \"{}\" = {{ run = \"…\" }}",
-                    path.trim_start_matches('/')
-                ))
-            }
-            Self::NeedsLock { findings } => {
-                let mut layers: Vec<&str> = Vec::new();
-                for finding in findings.iter().filter(|finding| finding.needs_lock()) {
-                    if !layers.contains(&finding.layer.as_str()) {
-                        layers.push(&finding.layer);
-                    }
-                }
-                Some(lock_again(&layers))
-            }
-            Self::Refused { findings } | Self::Damage { findings, .. } | Self::RebuildNeeded { findings } => {
-                let finding = findings.first()?;
-                let mut hint = finding.hint.clone();
-                if finding.is_waivable() {
-                    hint.push_str(&format!(";\n{}", waiver_block(&finding.id)));
-                }
-                Some(hint)
-            }
-            Self::AnotherChanged { layer, .. } => Some(format!(
-                "update '{layer}' first, or run `layerset build` and `layerset deploy` to take all changes"
-            )),
-            Self::Step { source, .. } | Self::Generator { source, .. } => source.hint(),
-            Self::GeneratingNeedsRoot => Some(
-                "run `layerset build` as root once; the results are kept until their inputs change".to_owned(),
-            ),
-            Self::Compose(ComposeError::Generate(error)) => error.hint.clone(),
-            Self::Sandbox(source) => source.hint(),
-            Self::Apt(error) => error.hint(),
-            Self::NeedsRoot { .. } => Some(
-                "run `layerset build` as root; only `layerset lock`, and a build that keeps all layers, work without root".to_owned(),
-            ),
-            Self::NotBuilt { recipe, .. } => {
-                Some(format!("run `layerset build {}` first", recipe.display()))
-            }
-            Self::OracleNeedsRoot => Some("run it as root, like `layerset build`".to_owned()),
-            Self::Durable(DurableError::Full { .. }) | Self::Store(StoreError::TooSmall { .. }) => {
-                Some("free some space, or run `layerset gc` to remove what no image and no deployment needs".to_owned())
-            }
-            _ => None,
-        }
-    }
 }

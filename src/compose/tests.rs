@@ -362,7 +362,6 @@ impl Generate for Failing {
         Err(GenerateError {
             generator: jobs[0].name(),
             source: "exit status: 2".into(),
-            hint: None,
             ran: self.ran,
         })
     }
