@@ -18,7 +18,7 @@ use layerset::format::delta::{
 };
 use layerset::format::pack::{PackContent, PackFrame, PackIndex, encode_pack_index};
 use layerset::format::release::{
-    Channel, DeltaRef, Downgrade, Kind, PackRef, Release, ReleaseId, Rollout,
+    Channel, DeltaRef, Downgrade, PackRef, Release, ReleaseId, ReleaseKind, Rollout,
 };
 use layerset::format::{
     Baseline, HeadContents, Image, Layer, decode_changeset, decode_tree, encode_changeset,
@@ -158,7 +158,7 @@ impl Seeds {
         let (blob, id) = (Sha256::from_bytes([4; 32]), ReleaseId::from(id));
         let release = Release {
             format: 1,
-            kind: Kind::Layer,
+            kind: ReleaseKind::Layer,
             name: name.to_owned(),
             version: "1.26.3-3+deb13u1".to_owned(),
             serial: 7,
@@ -190,7 +190,7 @@ impl Seeds {
         };
         let channel = Channel {
             format: 1,
-            kind: Kind::Layer,
+            kind: ReleaseKind::Layer,
             name: name.to_owned(),
             channel: "stable".to_owned(),
             release: id,

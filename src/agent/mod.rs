@@ -11,7 +11,7 @@ use crate::deploy::{
     self, DeployError, DeployOptions, DeployReport, HistoryAction, Note, SourceRelease,
     Subscription, TargetLocation,
 };
-use crate::format::release::{ChannelName, Kind, Release};
+use crate::format::release::{ChannelName, Release, ReleaseKind};
 use crate::store::Repository;
 use crate::transfer::{FollowOptions, FollowOutcome, NoUpdate, Pulled, TransferError, follow};
 
@@ -111,7 +111,7 @@ pub fn deploy_channel(
     following: &FollowOptions<'_>,
     deploying: &DeployOptions<'_>,
 ) -> Result<ChannelReport, AgentError> {
-    if channel.kind != Kind::Image {
+    if channel.kind != ReleaseKind::Image {
         return Err(AgentError::LayerChannel {
             channel: channel.clone(),
         });

@@ -173,36 +173,6 @@ pub enum AptError {
 }
 
 impl AptError {
-    /// Says what to do next, where that is known.
-    pub fn hint(&self) -> Option<String> {
-        let text = match self {
-            Self::Spawn { program, .. } => {
-                format!("install the Debian package that has '{program}', or run `make deps`")
-            }
-            Self::HashMismatch { path, .. } => {
-                format!(
-                    "remove '{}' to fetch it again; if the digest is still wrong, do not trust its archive",
-                    path.display()
-                )
-            }
-            Self::Gone { .. } => {
-                "run `layerset lock --update LAYER` for the layer that has them".to_owned()
-            }
-            Self::NotCached { .. } | Self::Download { .. } => {
-                "check the network, then run the command again; finished downloads are kept"
-                    .to_owned()
-            }
-            Self::UnknownArchive { .. } | Self::NoSource { .. } => {
-                "give the archives with --apt-sources FILE, or lock the recipe again".to_owned()
-            }
-            Self::UnknownPackage { .. } => {
-                "correct the name in the layer's packages; nothing was changed".to_owned()
-            }
-            _ => return None,
-        };
-        Some(text)
-    }
-
     /// Makes the mapping from an I/O error on `path` while doing `action`.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();

@@ -78,18 +78,15 @@ impl Generate for SandboxedGenerator<'_> {
 }
 
 fn failed(first: &Job, error: BuildError) -> GenerateError {
-    let hint = error.hint();
     match error {
         BuildError::Generator { generator, source } => GenerateError {
             ran: matches!(*source, SandboxError::Failed { .. }),
             generator,
             source,
-            hint,
         },
         error => GenerateError {
             generator: first.name(),
             source: Box::new(error),
-            hint,
             ran: false,
         },
     }

@@ -94,6 +94,12 @@ pub enum BuildError {
     /// The composed layers do not make a sound image.
     #[error("the layers do not make a sound image:{}", findings_listed(findings))]
     Refused { findings: Vec<Finding> },
+    /// A layer breaks what the layers below it bring.
+    #[error("layer '{layer}' breaks what is below it:{}", reasons_listed(findings))]
+    Damage {
+        layer: String,
+        findings: Vec<Finding>,
+    },
     /// Layers that are there do not hold on today's lower layers, and were not rebuilt.
     #[error("some layers must be rebuilt:{}", findings_listed(findings))]
     RebuildNeeded { findings: Vec<Finding> },
@@ -148,85 +154,26 @@ fn listed(paths: &[RelPath]) -> String {
 }
 
 fn findings_listed(findings: &[Finding]) -> String {
+    listed_by(findings, |finding| {
+        format!("[{}] {}", finding.place(), finding.reason)
+    })
+}
+
+/// Lists findings of one layer with their ids, which waivers name.
+fn reasons_listed(findings: &[Finding]) -> String {
+    listed_by(findings, |finding| {
+        format!("{}\n    {}", finding.reason, finding.id)
+    })
+}
+
+fn listed_by(findings: &[Finding], line: impl Fn(&Finding) -> String) -> String {
     let lines = findings
         .iter()
         .take(20)
-        .map(|finding| format!("\n  [{}] {}", finding.place(), finding.reason));
+        .map(|finding| format!("\n  {}", line(finding)));
     let mut text: String = lines.collect();
     if findings.len() > 20 {
         text.push_str(&format!("\n  … and {} more", findings.len() - 20));
     }
     text
-}
-
-impl BuildError {
-    /// Says what to do next, where that is known.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Unclassified { layer, paths } => {
-                let dir = paths.first()?.parent()?;
-                let dir = dir.to_string();
-                Some(format!(
-                    "add to layers/{layer}/layer.toml:\n  [state]\n  \"{}\" = \"factory\"   # copied once to a machine's /var; \
-                     \"image\" if it changes with the image, \"drop\" if each machine makes its own, as databases should",
-                    dir.trim_start_matches('/')
-                ))
-            }
-            Self::Secrets { paths, .. } if paths.iter().any(|path| path.as_bytes() == b"etc/shadow") => Some(
-                "an image must not hold a password: lock it in a script (`passwd --lock USER`), and set it on each machine"
-                    .to_owned(),
-            ),
-            Self::Secrets { layer, paths } => {
-                let path = paths.first()?.to_string();
-                Some(format!(
-                    "remove it in a script, or declare in layers/{layer}/layer.toml how each machine makes its own:\n  \
-                     [secrets]\n  \"{}\" = {{ run = \"…\" }}",
-                    path.trim_start_matches('/')
-                ))
-            }
-            Self::MachineId { layer } => Some(format!(
-                "leave /etc/machine-id out of '{layer}', or ship it empty or with the word 'uninitialized': \
-                 each machine makes its own at its first boot"
-            )),
-            Self::Volatile { layer, .. } => Some(format!(
-                "/dev, /proc, /run, /sys, /tmp and /var/tmp belong to the running machine: ship a file below \
-                 /usr/lib/tmpfiles.d in '{layer}', which makes them at each boot"
-            )),
-            Self::NeedsLock { findings } => {
-                let mut layers: Vec<&str> = Vec::new();
-                for finding in findings.iter().filter(|finding| finding.needs_lock()) {
-                    if !layers.contains(&finding.layer.as_str()) {
-                        layers.push(&finding.layer);
-                    }
-                }
-                let options: Vec<String> = layers.iter().map(|layer| format!("--update {layer}")).collect();
-                Some(format!(
-                    "run `layerset lock RECIPE {}`, then build again",
-                    options.join(" ")
-                ))
-            }
-            Self::Refused { findings } | Self::RebuildNeeded { findings } => findings.first().map(|finding| finding.hint.clone()),
-            Self::AnotherChanged { layer, .. } => Some(format!(
-                "update '{layer}' first, or run `layerset build` and `layerset deploy` to take all changes"
-            )),
-            Self::Step { source, .. } | Self::Generator { source, .. } => source.hint(),
-            Self::GeneratingNeedsRoot => Some(
-                "run `layerset build` as root once; the results are kept until their inputs change".to_owned(),
-            ),
-            Self::Compose(ComposeError::Generate(error)) => error.hint.clone(),
-            Self::Sandbox(source) => source.hint(),
-            Self::Apt(error) => error.hint(),
-            Self::NeedsRoot { .. } => Some(
-                "run `layerset build` as root; only `layerset lock`, and a build that keeps all layers, work without root".to_owned(),
-            ),
-            Self::NotBuilt { recipe, .. } => {
-                Some(format!("run `layerset build {}` first", recipe.display()))
-            }
-            Self::OracleNeedsRoot => Some("run it as root, like `layerset build`".to_owned()),
-            Self::Durable(DurableError::Full { .. }) | Self::Store(StoreError::TooSmall { .. }) => {
-                Some("free some space, or run `layerset gc` to remove what no image and no deployment needs".to_owned())
-            }
-            _ => None,
-        }
-    }
 }

@@ -273,10 +273,18 @@ fn commit(
         id: None,
         layer: layer.clone(),
         changeset,
-        baseline: Baseline::default(),
+        baseline: Baseline {
+            files_only: input.is_files_only(),
+            ..Baseline::default()
+        },
     });
-    let composition = composer.compose(&input.name, &members, &transaction)?;
-    let found = composer.examine(&composition, &members, &transaction)?;
+    let whole = composer.look(&input.name, &members, &transaction)?;
+    let damage = composer.damage(&input.name, &members, &whole, &transaction)?;
+    damage.refuse(
+        &input.name,
+        &build.workspace.recipe().waivers,
+        build.options.today(),
+    )?;
     let previous = build.repository.read_ref(&name)?;
     // A layer that is damaged or gone counts as no earlier one.
     let previous = previous
@@ -285,7 +293,8 @@ fn commit(
     let mut previous: Vec<Member> = previous.into_iter().collect();
     recall(composer, &mut previous, &transaction)?;
     let id = transaction.put_layer(&layer)?;
-    transaction.put_baseline(&id, &baseline(&found, &members, previous.first()))?;
+    let baseline = baseline(&whole.found, &members, &damage.problems, previous.first());
+    transaction.put_baseline(&id, &baseline)?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;
     let cached = CachedLayer { layer: id, created };

@@ -29,6 +29,8 @@ pub enum FindingKind {
     Kernel,
     /// A symlink dangles: `link:PATH`.
     Link,
+    /// Something else is in the place of a link to a directory: `merged:PATH`.
+    Merged,
     /// Files have an owner without an account in the image: `owner:passwd:NAME`.
     Owner,
     /// One of two versions of a package gave way: `package:NAME`.
@@ -63,7 +65,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 26] = [
         Self::DpkgUnreadable,
         Self::Alternative,
         Self::Baseline,
@@ -74,6 +76,7 @@ impl FindingKind {
         Self::Elf,
         Self::Kernel,
         Self::Link,
+        Self::Merged,
         Self::Owner,
         Self::Package,
         Self::Perl,
@@ -104,6 +107,7 @@ impl FindingKind {
             Self::Elf => "elf",
             Self::Kernel => "kernel",
             Self::Link => "link",
+            Self::Merged => "merged",
             Self::Owner => "owner",
             Self::Package => "package",
             Self::Perl => "perl",

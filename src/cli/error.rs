@@ -3,21 +3,21 @@
 //!
 //! Exit statuses are only here, and so is every hint that names a command or an option of it.
 
+mod build;
 mod deploy;
+mod trust;
 
 use std::error::Error;
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use crate::agent::AgentError;
-use crate::builder::BuildError;
 use crate::durable::DurableError;
 use crate::recipe::RecipeError;
 use crate::remote::RemoteError;
 use crate::serve::ServeError;
 use crate::store::StoreError;
 use crate::transfer::TransferError;
-use crate::trust::TrustError;
 
 /// What a person is told when a command fails.
 #[derive(Debug)]
@@ -215,32 +215,6 @@ impl From<RecipeError> for CliError {
     }
 }
 
-impl From<BuildError> for CliError {
-    fn from(error: BuildError) -> Self {
-        let hint = error.hint();
-        match error {
-            BuildError::Recipe(error) => error.into(),
-            BuildError::Store(error) => error.into(),
-            BuildError::Interrupted => Self::new("interrupted", INTERRUPTED),
-            error => {
-                let exit = match &error {
-                    BuildError::Refused { .. }
-                    | BuildError::RebuildNeeded { .. }
-                    | BuildError::NeedsLock { .. }
-                    | BuildError::Unclassified { .. }
-                    | BuildError::Secrets { .. } => REFUSED,
-                    BuildError::Apt(crate::apt::AptError::HashMismatch { .. }) => INTEGRITY,
-                    _ => FAILED,
-                };
-                Self {
-                    hint,
-                    ..Self::from_error(&error, exit)
-                }
-            }
-        }
-    }
-}
-
 impl From<RemoteError> for CliError {
     fn from(error: RemoteError) -> Self {
         let (exit, hint) = match &error {
@@ -275,16 +249,6 @@ impl From<RemoteError> for CliError {
             RemoteError::Local { .. } => (FAILED, None),
         };
         Self::from_error(&error, exit).hinted(hint)
-    }
-}
-
-impl From<TrustError> for CliError {
-    fn from(error: TrustError) -> Self {
-        match error {
-            // This is about the disk of this machine, not about trust.
-            TrustError::Durable(error) => StoreError::Durable(error).into(),
-            error => Self::from_error(&error, REFUSED).hinted(error.hint()),
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::meter::Meter;
 use super::trust::write_pending;
 use super::{CliError, Context, ui};
 use crate::durable::LockMode;
-use crate::format::release::{ChannelName, Kind};
+use crate::format::release::{ChannelName, ReleaseKind};
 use crate::store::{Repository, ResolvedId};
 use crate::time::{parse_moment, rfc3339};
 use crate::transfer::{
@@ -79,7 +79,7 @@ fn moment(text: &str) -> Result<i64, String> {
 
 #[derive(Serialize)]
 struct ReleaseLine<'a> {
-    kind: Kind,
+    kind: ReleaseKind,
     name: &'a str,
     id: String,
     serial: u64,
@@ -147,27 +147,30 @@ impl Publish {
     fn layer_channels(&self, prepared: &[PreparedRelease]) -> Result<Vec<ChannelName>, CliError> {
         let layers = prepared
             .iter()
-            .filter(|prepared| self.with_layers && prepared.release.kind == Kind::Layer);
+            .filter(|prepared| self.with_layers && prepared.release.kind == ReleaseKind::Layer);
         let names = layers.flat_map(|layer| {
             let name = &layer.release.name;
             self.channel
                 .iter()
-                .map(|channel| ChannelName::new(Kind::Layer, name, channel))
+                .map(|channel| ChannelName::new(ReleaseKind::Layer, name, channel))
         });
         names
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CliError::usage(error.to_string()))
     }
 
-    fn resolve(&self, repository: &Repository) -> Result<(ReleaseSubject, Kind, String), CliError> {
+    fn resolve(
+        &self,
+        repository: &Repository,
+    ) -> Result<(ReleaseSubject, ReleaseKind, String), CliError> {
         match repository.resolve(&self.what)? {
             ResolvedId::Image(id) => {
                 let name = repository.read_image(&id)?.name;
-                Ok((ReleaseSubject::Image(id), Kind::Image, name))
+                Ok((ReleaseSubject::Image(id), ReleaseKind::Image, name))
             }
             ResolvedId::Layer(id) => {
                 let name = repository.read_layer(&id)?.name;
-                Ok((ReleaseSubject::Layer(id), Kind::Layer, name))
+                Ok((ReleaseSubject::Layer(id), ReleaseKind::Layer, name))
             }
             _ => Err(CliError::usage(format!(
                 "'{}' is neither an image nor a layer",

@@ -14,8 +14,6 @@ pub struct GenerateError {
     pub generator: String,
     /// Why.
     pub source: Box<dyn std::error::Error + Send + Sync>,
-    /// What to do next, where that is known.
-    pub hint: Option<String>,
     /// Whether the program ran and failed. Then the tree is at fault, else the machine is.
     pub ran: bool,
 }
@@ -49,7 +47,6 @@ impl Generate for UnavailableGenerator {
             Err(GenerateError {
                 generator: job.name(),
                 source: "programs of the image cannot run here".into(),
-                hint: None,
                 ran: false,
             })
         })

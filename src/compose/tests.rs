@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+mod laws;
+
 use super::*;
 use crate::check::{self, Finding, Problem, Severity, Subject, Weight};
 use crate::format::{
@@ -97,7 +99,11 @@ fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> MemberPro
         reason: format!("{id} is wrong"),
         hint: "mend it".to_owned(),
     };
-    MemberProblem { problem, member }
+    MemberProblem {
+        problem,
+        member,
+        owner: member,
+    }
 }
 
 fn at(path: &str) -> Subject {
@@ -232,13 +238,13 @@ fn a_baseline_lists_what_lower_layers_do_not() {
         found("elf:b", at("usr/b"), 1, Weight::Grave),
         found("link:a", at("usr/a"), 0, Weight::Minor),
     ];
-    let made = baseline(&problems, &[base.clone(), app], None);
+    let made = baseline(&problems, &[base.clone(), app], &[], None);
     assert_eq!(
         (made.problems, made.notes.len()),
         (vec!["elf:b".to_owned()], 0),
         "unmet relations are never normal"
     );
-    let made = baseline(&problems[..1], &[base], None);
+    let made = baseline(&problems[..1], &[base], &[], None);
     assert_eq!(
         made.problems,
         ["dpkg:depends:p:q"],
@@ -270,12 +276,12 @@ fn what_is_broken_from_outside_stays_news_when_the_layer_is_built_again() {
             &files(object),
         );
         let mut members = [base.clone(), now];
-        let made = baseline(&problems, &members, Some(previous));
+        let made = baseline(&problems, &members, &[], Some(previous));
         assert_eq!(made.problems, expect);
         // Looked at again, by other checks and without what was there before, it stays so.
         members[1].baseline = made.clone();
         members[1].baseline.checks += 1;
-        assert_eq!(baseline(&problems, &members, None), made);
+        assert_eq!(baseline(&problems, &members, &[], None), made);
     };
     check("same", "1", &before, &[]);
     check("other", "1", &before, &["elf:tool"]);
@@ -364,7 +370,6 @@ impl Generate for Failing {
         Err(GenerateError {
             generator: jobs[0].name(),
             source: "exit status: 2".into(),
-            hint: None,
             ran: self.ran,
         })
     }

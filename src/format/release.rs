@@ -18,14 +18,14 @@ use crate::sha256::Sha256;
 /// Layer or image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ReleaseKind {
     /// A layer.
     Layer,
     /// An image.
     Image,
 }
 
-impl Kind {
+impl ReleaseKind {
     /// Returns the first part of the names of such things: `layers`, `images`.
     pub const fn plural(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ pub struct Release {
     /// Format version of this document: 1.
     pub format: u32,
     /// Layer or image.
-    pub kind: Kind,
+    pub kind: ReleaseKind,
     /// The name of the layer, or of the image's recipe.
     pub name: String,
     /// The layer's version; an image has that of its topmost layer.
@@ -189,7 +189,7 @@ pub struct Channel {
     /// Format version of this document: 1.
     pub format: u32,
     /// Layer or image.
-    pub kind: Kind,
+    pub kind: ReleaseKind,
     /// The name of the layer, or of the image's recipe.
     pub name: String,
     /// The channel's own name: `stable`.
@@ -246,7 +246,7 @@ pub struct Downgrade {
 #[serde(try_from = "String", into = "String")]
 pub struct ChannelName {
     /// Layer or image.
-    pub kind: Kind,
+    pub kind: ReleaseKind,
     /// The name of the layer, or of the image's recipe.
     pub name: String,
     /// The channel's own name.
@@ -265,7 +265,7 @@ pub struct ChannelNameError {
 
 impl ChannelName {
     /// Makes a name of checked parts.
-    pub fn new(kind: Kind, name: &str, channel: &str) -> Result<Self, ChannelNameError> {
+    pub fn new(kind: ReleaseKind, name: &str, channel: &str) -> Result<Self, ChannelNameError> {
         if is_word(name) && is_word(channel) {
             return Ok(Self {
                 kind,
@@ -290,7 +290,7 @@ impl ChannelName {
 }
 
 /// Returns the name of a release's document among the signed targets.
-pub fn release_target(kind: Kind, name: &str, id: &ReleaseId) -> String {
+pub fn release_target(kind: ReleaseKind, name: &str, id: &ReleaseId) -> String {
     let hex = id.layer().to_hex();
     format!("{}/{name}/releases/{hex}.json", kind.plural())
 }
@@ -334,8 +334,8 @@ impl FromStr for ChannelName {
             return Err(fail());
         };
         let kind = match *kind {
-            "layers" => Kind::Layer,
-            "images" => Kind::Image,
+            "layers" => ReleaseKind::Layer,
+            "images" => ReleaseKind::Image,
             _ => return Err(fail()),
         };
         Self::new(kind, name, channel).map_err(|_| fail())

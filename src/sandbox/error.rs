@@ -45,20 +45,6 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
-    /// Says what to do next, where that is known.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Missing { program, .. } => Some(format!(
-                "install the Debian package that has '{program}', or run `make deps`"
-            )),
-            Self::Failed { last_lines, .. } if !last_lines.is_empty() => Some(format!(
-                "its last lines were:\n  {}",
-                last_lines.join("\n  ")
-            )),
-            _ => None,
-        }
-    }
-
     /// Makes the mapper for `map_err` that adds verb and path.
     pub(super) fn io<E: Into<io::Error>>(
         verb: &'static str,

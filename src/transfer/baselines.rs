@@ -2,19 +2,19 @@
 
 use super::TransferError;
 use crate::format::Baseline;
-use crate::format::release::{Kind, Release, ReleaseId};
+use crate::format::release::{Release, ReleaseId, ReleaseKind};
 use crate::store::{Repository, Transaction};
 
 /// Returns what is signed with a layer: the baseline that lies beside it. One that its manifest
 /// holds travels with that.
 pub(super) fn to_publish(
     repository: &Repository,
-    kind: Kind,
+    kind: ReleaseKind,
     id: &ReleaseId,
 ) -> Result<Option<Baseline>, TransferError> {
     Ok(match kind {
-        Kind::Layer => repository.read_baseline(&id.layer())?,
-        Kind::Image => None,
+        ReleaseKind::Layer => repository.read_baseline(&id.layer())?,
+        ReleaseKind::Image => None,
     })
 }
 
@@ -33,7 +33,7 @@ pub(super) fn take_over<'r>(
     releases: impl Iterator<Item = &'r Release>,
     transaction: &Transaction<'_>,
 ) -> Result<(), TransferError> {
-    for layer in releases.filter(|release| release.kind == Kind::Layer) {
+    for layer in releases.filter(|release| release.kind == ReleaseKind::Layer) {
         let Some(baseline) = &layer.baseline else {
             continue;
         };

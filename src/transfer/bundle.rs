@@ -12,7 +12,7 @@ use super::link::LinkStats;
 use super::{TransferError, TransferProgress, VerifiedRemote};
 use crate::durable;
 use crate::format::MAX_HEAD_BYTES;
-use crate::format::release::{ChannelName, Kind, Release, ReleaseId};
+use crate::format::release::{ChannelName, Release, ReleaseId, ReleaseKind};
 use crate::remote::WritableRemote;
 use crate::sha256::Sha256;
 use crate::store::StoreError;
@@ -97,7 +97,7 @@ pub fn bundle(
 fn releases(
     source: &VerifiedRemote,
     channels: &[ChannelName],
-) -> Result<BTreeMap<(Kind, ReleaseId), Release>, TransferError> {
+) -> Result<BTreeMap<(ReleaseKind, ReleaseId), Release>, TransferError> {
     let signed = &source.verified;
     let mut found = BTreeMap::new();
     for name in channels {
@@ -108,8 +108,8 @@ fn releases(
             for layer in &release.layers {
                 let id = ReleaseId::from(layer.id);
                 found.insert(
-                    (Kind::Layer, id),
-                    signed.release(Kind::Layer, &layer.name, &id)?,
+                    (ReleaseKind::Layer, id),
+                    signed.release(ReleaseKind::Layer, &layer.name, &id)?,
                 );
             }
             found.insert((name.kind, id), release);

@@ -2,7 +2,7 @@
 
 use super::{Catalogue, TransferError, TransferProgress};
 use crate::format::MAX_HEAD_BYTES;
-use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
+use crate::format::release::{Channel, ChannelName, Release, ReleaseId, ReleaseKind};
 use crate::remote::{CountingRemote, Mirrors, Remote as _, RemoteError};
 use crate::trust::{TrustError, TrustState, Verified, verify};
 
@@ -174,11 +174,16 @@ fn read(remote: &CountingRemote<Mirrors>, index: usize) -> Result<Vec<u8>, Trans
 }
 
 impl Catalogue for Verified {
-    fn release(&self, kind: Kind, name: &str, id: &ReleaseId) -> Result<Release, TransferError> {
+    fn release(
+        &self,
+        kind: ReleaseKind,
+        name: &str,
+        id: &ReleaseId,
+    ) -> Result<Release, TransferError> {
         Ok(Self::release(self, kind, name, id)?)
     }
 
-    fn releases(&self, kind: Kind, name: &str) -> Result<Vec<Release>, TransferError> {
+    fn releases(&self, kind: ReleaseKind, name: &str) -> Result<Vec<Release>, TransferError> {
         let ids = Self::releases(self, kind, name).into_iter();
         let all: Result<Vec<Release>, TrustError> =
             ids.map(|id| Self::release(self, kind, name, &id)).collect();
@@ -187,7 +192,7 @@ impl Catalogue for Verified {
         Ok(all)
     }
 
-    fn names(&self, kind: Kind) -> Result<Vec<String>, TransferError> {
+    fn names(&self, kind: ReleaseKind) -> Result<Vec<String>, TransferError> {
         Ok(Self::names(self, kind))
     }
 
@@ -198,7 +203,7 @@ impl Catalogue for Verified {
         }
     }
 
-    fn channels(&self, kind: Kind, name: &str) -> Result<Vec<Channel>, TransferError> {
+    fn channels(&self, kind: ReleaseKind, name: &str) -> Result<Vec<Channel>, TransferError> {
         let all = Self::channels(self).into_iter();
         let names = all.filter(|channel| channel.kind == kind && channel.name == name);
         let found: Result<Vec<Channel>, TrustError> =

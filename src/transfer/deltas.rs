@@ -13,7 +13,7 @@ use super::outgoing::{PrepareOptions, cache_key, cached, keep, remember};
 use crate::delta::{self, DeltaItem, DeltaRequest, DeltaSink, ObjectReader, PutError, ReadSeek};
 use crate::durable::DurableError;
 use crate::format;
-use crate::format::release::{DeltaRef, Kind, Release, ReleaseId};
+use crate::format::release::{DeltaRef, Release, ReleaseId, ReleaseKind};
 use crate::id::ObjectId;
 use crate::sha256::Sha256;
 use crate::store::{Repository, StoreError, Transaction};
@@ -68,7 +68,7 @@ fn encode(
 ) -> Result<DeltaRef, TransferError> {
     let old = DeltaBase::read(repository, inventory.kind, &from, true)?;
     let mut also = ObjectMap::new();
-    if inventory.kind == Kind::Image {
+    if inventory.kind == ReleaseKind::Image {
         let of_layers = others.iter().flat_map(|layer| &layer.objects);
         let unknown = of_layers.filter(|(id, _)| !old.objects.contains_key(id));
         also.extend(unknown.map(|(id, content)| (*id, content.clone())));
@@ -131,12 +131,12 @@ impl DeltaBase {
     /// Reads a stored layer or image; `corrected` says what stands for the tree of an image.
     pub(super) fn read(
         repository: &Repository,
-        kind: Kind,
+        kind: ReleaseKind,
         id: &ReleaseId,
         corrected: bool,
     ) -> Result<Self, TransferError> {
         match kind {
-            Kind::Layer => {
+            ReleaseKind::Layer => {
                 let layer = repository.read_layer(&id.layer())?;
                 let changeset = repository.read_changeset(&layer.changeset)?;
                 Ok(Self {
@@ -145,7 +145,7 @@ impl DeltaBase {
                     objects: layer_objects(&layer, &changeset)?,
                 })
             }
-            Kind::Image => {
+            ReleaseKind::Image => {
                 let image = repository.read_image(&id.image())?;
                 let tree = repository.read_tree(&image.tree)?;
                 Ok(Self {

@@ -12,7 +12,7 @@ use super::{
     VerifiedRemote, connect, forecast, pull,
 };
 use crate::durable::Disk;
-use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
+use crate::format::release::{Channel, ChannelName, Release, ReleaseId, ReleaseKind};
 use crate::remote::{Location, Mirrors, RemoteOptions};
 use crate::store::{RefName, Repository};
 use crate::time::rfc3339;
@@ -120,7 +120,7 @@ fn needed(verified: &Verified, channel: &ChannelName) -> Result<(), TransferErro
     for id in std::iter::once(found.release).chain(found.rollout.others) {
         let release = verified.release(channel.kind, &channel.name, &id)?;
         for layer in &release.layers {
-            verified.release(Kind::Layer, &layer.name, &layer.id.into())?;
+            verified.release(ReleaseKind::Layer, &layer.name, &layer.id.into())?;
         }
     }
     Ok(())
@@ -256,7 +256,7 @@ impl Serialize for Pulled {
         #[derive(Serialize)]
         struct Summary<'a> {
             channel: String,
-            kind: Kind,
+            kind: ReleaseKind,
             id: &'a ReleaseId,
             serial: u64,
             version: &'a str,
@@ -309,7 +309,7 @@ impl Serialize for ChannelForecast {
         struct Summary<'a> {
             dry_run: bool,
             channel: String,
-            kind: Kind,
+            kind: ReleaseKind,
             id: &'a ReleaseId,
             serial: u64,
             version: &'a str,

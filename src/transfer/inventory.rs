@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::TransferError;
 use crate::format::pack::Digest;
-use crate::format::release::{Corrections, Kind, ReleaseId};
+use crate::format::release::{Corrections, ReleaseId, ReleaseKind};
 use crate::format::{self, Image, ImageLayer, Layer};
 use crate::id::{ImageId, LayerId, ObjectId, TreeId};
 use crate::path::RelPath;
@@ -28,7 +28,7 @@ pub type ObjectMap = BTreeMap<ObjectId, ObjectEntry>;
 #[derive(Debug, Clone)]
 pub struct Inventory {
     /// Layer or image.
-    pub kind: Kind,
+    pub kind: ReleaseKind,
     /// The name of the layer or recipe.
     pub name: String,
     /// The version, for people.
@@ -55,7 +55,7 @@ impl Inventory {
         let layer = repository.read_layer(id)?;
         let changeset = repository.read_changeset(&layer.changeset)?;
         Ok(Self {
-            kind: Kind::Layer,
+            kind: ReleaseKind::Layer,
             objects: layer_objects(&layer, &changeset)?,
             manifest: format::to_canonical_json("layer", &layer)?,
             tree_bytes: format::encode_changeset(&changeset),
@@ -80,7 +80,7 @@ impl Inventory {
         let mut objects = image_objects(&tree);
         objects.retain(|id, _| !of_layers.contains(id));
         Ok(Self {
-            kind: Kind::Image,
+            kind: ReleaseKind::Image,
             objects,
             manifest: format::to_canonical_json("image", &image)?,
             tree_bytes: format::encode_tree(&tree),

@@ -45,24 +45,29 @@ pub use pull::{
 pub use signing::{HeadSigner, SigningAuthority};
 pub use verify::verify_composition;
 
-use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId};
+use crate::format::release::{Channel, ChannelName, Release, ReleaseId, ReleaseKind};
 
 /// What is signed on a remote.
 pub trait Catalogue: Sync {
     /// Finds a release; one that nobody signed, or not the right one, is an error.
-    fn release(&self, kind: Kind, name: &str, id: &ReleaseId) -> Result<Release, TransferError>;
+    fn release(
+        &self,
+        kind: ReleaseKind,
+        name: &str,
+        id: &ReleaseId,
+    ) -> Result<Release, TransferError>;
 
     /// Returns all releases of a name, by serial.
-    fn releases(&self, kind: Kind, name: &str) -> Result<Vec<Release>, TransferError>;
+    fn releases(&self, kind: ReleaseKind, name: &str) -> Result<Vec<Release>, TransferError>;
 
     /// Finds a channel; none where it does not exist yet.
     fn channel(&self, name: &ChannelName) -> Result<Option<Channel>, TransferError>;
 
     /// Returns the names of all layers or images that have releases.
-    fn names(&self, kind: Kind) -> Result<Vec<String>, TransferError>;
+    fn names(&self, kind: ReleaseKind) -> Result<Vec<String>, TransferError>;
 
     /// Returns all channels of a name.
-    fn channels(&self, kind: Kind, name: &str) -> Result<Vec<Channel>, TransferError>;
+    fn channels(&self, kind: ReleaseKind, name: &str) -> Result<Vec<Channel>, TransferError>;
 }
 
 /// Hears how a transfer goes.

@@ -16,7 +16,7 @@ use super::pack::{PackInput, write_pack};
 use super::unpack::Packs;
 use super::{Catalogue, TransferError};
 use crate::format::pack::Digest;
-use crate::format::release::{DeltaRef, Kind, PackRef, Release, ReleaseId};
+use crate::format::release::{DeltaRef, PackRef, Release, ReleaseId, ReleaseKind};
 use crate::id::{ImageId, LayerId, ObjectId};
 use crate::remote::Remote;
 use crate::sha256::Sha256;
@@ -323,8 +323,8 @@ impl Preparer<'_> {
         });
         sources.truncate(self.options.deltas);
         let is_here = |release: &Release| match kind {
-            Kind::Layer => self.repository.has_layer(&release.id.layer()),
-            Kind::Image => self.repository.read_image(&release.id.image()).is_ok(),
+            ReleaseKind::Layer => self.repository.has_layer(&release.id.layer()),
+            ReleaseKind::Image => self.repository.read_image(&release.id.image()).is_ok(),
         };
         let (here, absent): (Vec<_>, Vec<_>) = sources.into_iter().partition(is_here);
         for release in absent {

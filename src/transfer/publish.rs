@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::prepare::PreparedRelease;
 use super::{Catalogue, TransferError, TransferProgress, baselines};
 use crate::format::release::{
-    Channel, ChannelName, Downgrade, Kind, Release, ReleaseId, Rollout, release_target,
+    Channel, ChannelName, Downgrade, Release, ReleaseId, ReleaseKind, Rollout, release_target,
 };
 use crate::format::to_canonical_json;
 use crate::remote::{Artifact, RemoteError, WritableRemote};
@@ -314,7 +314,7 @@ impl Publication {
         catalogue: &dyn Catalogue,
         change: &mut DocumentChanges,
     ) -> Result<(), TransferError> {
-        let names: BTreeSet<(Kind, String)> = self
+        let names: BTreeSet<(ReleaseKind, String)> = self
             .prepared
             .iter()
             .map(|prepared| (prepared.release.kind, prepared.release.name.clone()))
@@ -329,7 +329,7 @@ impl Publication {
     fn forget_of(
         &self,
         catalogue: &dyn Catalogue,
-        (kind, name): &(Kind, String),
+        (kind, name): &(ReleaseKind, String),
         change: &mut DocumentChanges,
     ) -> Result<(), TransferError> {
         let releases = catalogue.releases(*kind, name)?;
@@ -338,8 +338,8 @@ impl Publication {
             return Ok(());
         }
         let needed = match kind {
-            Kind::Image => Some(BTreeSet::new()),
-            Kind::Layer => self.layers_in_use(catalogue, change)?,
+            ReleaseKind::Image => Some(BTreeSet::new()),
+            ReleaseKind::Layer => self.layers_in_use(catalogue, change)?,
         };
         let Some(mut needed) = needed else {
             return Ok(());
@@ -369,13 +369,13 @@ impl Publication {
         let new = self.prepared.iter().map(|prepared| &prepared.release);
         let layers = new.flat_map(|release| &release.layers);
         used.extend(layers.map(|layer| ReleaseId::from(layer.id)));
-        for name in catalogue.names(Kind::Image)? {
-            let releases = match catalogue.releases(Kind::Image, &name) {
+        for name in catalogue.names(ReleaseKind::Image)? {
+            let releases = match catalogue.releases(ReleaseKind::Image, &name) {
                 Err(TransferError::Trust(_)) => return Ok(None),
                 releases => releases?,
             };
             for release in releases {
-                let target = release_target(Kind::Image, &name, &release.id);
+                let target = release_target(ReleaseKind::Image, &name, &release.id);
                 if change.0.get(&target) != Some(&None) {
                     used.extend(release.layers.iter().map(|layer| ReleaseId::from(layer.id)));
                 }

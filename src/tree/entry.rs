@@ -107,7 +107,7 @@ impl Node {
 /// Everything at one path but its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inode {
-    /// Kind and contents.
+    /// ReleaseKind and contents.
     pub node: Node,
     /// Permission bits with setuid, setgid and sticky: 0 to 0o7777.
     pub mode: u16,

@@ -209,6 +209,11 @@ fn is_doubtful(expired_at: i64, now: i64) -> bool {
 }
 
 impl TrustError {
+    /// Says whether something expired so long ago that this machine's clock is rather wrong.
+    pub fn is_of_a_wrong_clock(&self) -> bool {
+        matches!(self, Self::Expired { expired_at, now, .. } if is_doubtful(*expired_at, *now))
+    }
+
     /// Says whether another mirror of the same remote may do better.
     pub const fn is_of_mirror(&self) -> bool {
         matches!(
@@ -226,57 +231,5 @@ impl TrustError {
                 | Self::Malformed { .. }
                 | Self::Expired { .. }
         )
-    }
-
-    /// Says what to do next, where that is known.
-    pub fn hint(&self) -> Option<String> {
-        let text = match self {
-            Self::Expired {
-                expired_at, now, ..
-            } if is_doubtful(*expired_at, *now) => {
-                "set the clock, or let it be set by NTP, and try again; what is deployed is not touched"
-            }
-            Self::Expired { role, .. } if role == "timestamp" || role == "snapshot" => {
-                "whoever publishes there has to run `layerset trust refresh REMOTE`; a mirror may also serve an old state: try another; what is deployed is not touched"
-            }
-            Self::Expired { role, .. } => {
-                return Some(format!(
-                    "whoever has the keys of that role has to run `layerset trust refresh REMOTE --role {role}`; what is deployed is not touched"
-                ));
-            }
-            Self::Signature { .. }
-            | Self::Altered { .. }
-            | Self::Mixed { .. }
-            | Self::Missing { .. }
-            | Self::Damaged(_)
-            | Self::TooLarge { .. } => {
-                "nothing was taken from there; try another mirror, and tell whoever runs this one"
-            }
-            Self::Rollback { .. } | Self::Dropped { .. } => {
-                "nothing was taken from there; a mirror that lags behind does this too: try another one, or later"
-            }
-            Self::Foreign { .. } | Self::Misnamed { .. } => {
-                "whoever publishes there made a mistake, or one of their keys is in the wrong hands: ask them"
-            }
-            Self::Downgrade { .. } => {
-                "if that is meant, publish with `--rollback REASON`, which says so in the signed channel"
-            }
-            Self::TrustedRoot { .. } => {
-                "put the root.json that `layerset trust init` made onto this machine"
-            }
-            Self::MissingKeys { .. } => {
-                "name the right directory with --keys, or write a pending file with --pending and let the others run `layerset trust sign`"
-            }
-            Self::KeyFile { .. } => "`chmod 600` it, or move what is not a key elsewhere",
-            Self::Outdated { .. } => "make the change again on what is published now",
-            Self::Unvouched { .. } => {
-                "name the root that its machines have with --root, or compare with what is published now, with --compare REMOTE; if that was the right root, somebody changed the file: do not sign it"
-            }
-            Self::State { .. } => {
-                "move the file away: the next pull starts again from the trusted root"
-            }
-            _ => return None,
-        };
-        Some(text.to_owned())
     }
 }

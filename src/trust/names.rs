@@ -2,23 +2,23 @@
 
 use std::str::FromStr as _;
 
-use crate::format::release::{ChannelName, Kind, ReleaseId, is_word, release_target};
+use crate::format::release::{ChannelName, ReleaseId, ReleaseKind, is_word, release_target};
 use crate::id::LayerId;
 
 /// The roles that every remote has.
 pub const TOP_ROLES: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
 
 /// Returns the role that a layer's or an image's documents can be delegated to: `layer.nginx`.
-pub fn role_of(kind: Kind, name: &str) -> String {
+pub fn role_of(kind: ReleaseKind, name: &str) -> String {
     format!("{}.{name}", kind.word())
 }
 
 /// Returns the layer or image that a delegated role is for.
-pub(super) fn subject_of(role: &str) -> Option<(Kind, &str)> {
+pub(super) fn subject_of(role: &str) -> Option<(ReleaseKind, &str)> {
     let (kind, name) = role.split_once('.')?;
     let kind = match kind {
-        "layer" => Kind::Layer,
-        "image" => Kind::Image,
+        "layer" => ReleaseKind::Layer,
+        "image" => ReleaseKind::Image,
         _ => return None,
     };
     is_word(name).then_some((kind, name))
@@ -28,7 +28,7 @@ pub(super) fn subject_of(role: &str) -> Option<(Kind, &str)> {
 ///
 /// Two, so that they mean the same to readers for which `*` stops at a `/` (the specification's)
 /// and for which it does not (tough's).
-pub(super) fn paths_of(kind: Kind, name: &str) -> [String; 2] {
+pub(super) fn paths_of(kind: ReleaseKind, name: &str) -> [String; 2] {
     let plural = kind.plural();
     [
         format!("{plural}/{name}/channels/*"),
@@ -40,7 +40,7 @@ pub(super) fn paths_of(kind: Kind, name: &str) -> [String; 2] {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Document {
     Channel(ChannelName),
-    Release(Kind, String, ReleaseId),
+    Release(ReleaseKind, String, ReleaseId),
 }
 
 impl Document {
@@ -51,8 +51,8 @@ impl Document {
             return None;
         };
         let kind = match *kind {
-            "layers" => Kind::Layer,
-            "images" => Kind::Image,
+            "layers" => ReleaseKind::Layer,
+            "images" => ReleaseKind::Image,
             _ => return None,
         };
         let stem = file.strip_suffix(".json")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::signing::keys_of;
 use super::verify::expiry;
 use super::{RoleKeys, TOP_ROLES, TrustError, Verified, layout, role_of};
-use crate::format::release::{ChannelName, Kind};
+use crate::format::release::{ChannelName, ReleaseKind};
 
 /// A role as it is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Verified {
                 let Some(id) = id else { continue };
                 let release = self.release(name.kind, &name.name, &id)?;
                 let layers = release.layers.iter();
-                needed.extend(layers.map(|layer| role_of(Kind::Layer, &layer.name)));
+                needed.extend(layers.map(|layer| role_of(ReleaseKind::Layer, &layer.name)));
             }
         }
         Ok(self.first_to_expire(|role| needed.contains(role)))

@@ -17,7 +17,9 @@ use super::names::Document;
 use super::start::{StartingPoint, digest, root_of};
 use super::state::{StoredMetadata, TrustState};
 use super::transport::{HeadTransport, METADATA_URL, TARGETS_URL};
-use crate::format::release::{Channel, ChannelName, Kind, Release, ReleaseId, release_target};
+use crate::format::release::{
+    Channel, ChannelName, Release, ReleaseId, ReleaseKind, release_target,
+};
 use crate::format::{HeadContents, MAX_HEAD_BYTES, decode_head, from_canonical_json};
 use crate::time::rfc3339;
 
@@ -160,7 +162,12 @@ impl Verified {
     }
 
     /// Returns a release of a layer or an image.
-    pub fn release(&self, kind: Kind, name: &str, id: &ReleaseId) -> Result<Release, TrustError> {
+    pub fn release(
+        &self,
+        kind: ReleaseKind,
+        name: &str,
+        id: &ReleaseId,
+    ) -> Result<Release, TrustError> {
         let target = release_target(kind, name, id);
         let found: Option<Release> = self.document(&target, "release")?;
         let release = found.ok_or_else(|| TrustError::NoRelease {
@@ -193,7 +200,7 @@ impl Verified {
     }
 
     /// Returns the releases of a layer or an image, sorted by id.
-    pub fn releases(&self, kind: Kind, name: &str) -> Vec<ReleaseId> {
+    pub fn releases(&self, kind: ReleaseKind, name: &str) -> Vec<ReleaseId> {
         let mut ids: Vec<ReleaseId> = self
             .documents()
             .filter_map(|document| match document {
@@ -206,7 +213,7 @@ impl Verified {
     }
 
     /// Returns the names of the layers or images that have releases or channels, sorted.
-    pub fn names(&self, kind: Kind) -> Vec<String> {
+    pub fn names(&self, kind: ReleaseKind) -> Vec<String> {
         let names = self.documents().filter_map(|document| match document {
             Document::Channel(channel) => (channel.kind == kind).then_some(channel.name),
             Document::Release(k, name, _) => (k == kind).then_some(name),
@@ -236,7 +243,7 @@ impl Verified {
     }
 
     /// Returns the role that signs a layer's or an image's documents.
-    pub fn signer(&self, kind: Kind, name: &str) -> String {
+    pub fn signer(&self, kind: ReleaseKind, name: &str) -> String {
         let role = super::names::role_of(kind, name);
         let delegated = layout::roles(self.targets()).iter().any(|d| d.name == role);
         if delegated {

@@ -5,7 +5,7 @@ use clap::Args;
 use super::access::{ChangeArgs, RemoteArgs};
 use super::init::days_to_seconds;
 use crate::cli::{CliError, Context};
-use crate::format::release::Kind;
+use crate::format::release::ReleaseKind;
 use crate::trust::{DocumentPolicy, KeyId, PublicKey, TrustError, Verified, role_of};
 
 /// Gives roles other keys: an old key alone can sign no longer.
@@ -207,10 +207,10 @@ impl Refresh {
 }
 
 /// Reads `layers/NAME` or `images/NAME`.
-fn subject(text: &str) -> Result<(Kind, &str), CliError> {
+fn subject(text: &str) -> Result<(ReleaseKind, &str), CliError> {
     let found = match text.split_once('/') {
-        Some(("layers", name)) => Some((Kind::Layer, name)),
-        Some(("images", name)) => Some((Kind::Image, name)),
+        Some(("layers", name)) => Some((ReleaseKind::Layer, name)),
+        Some(("images", name)) => Some((ReleaseKind::Image, name)),
         _ => None,
     };
     found

@@ -28,7 +28,7 @@ pub(in crate::cli) struct Show {
 struct Report<'a> {
     remote: &'a str,
     roles: Vec<RoleReport>,
-    channels: Vec<ChannelReport>,
+    channels: Vec<ShownChannel>,
     warnings: &'a [String],
 }
 
@@ -44,7 +44,7 @@ struct RoleReport {
 }
 
 #[derive(Serialize)]
-struct ChannelReport {
+struct ShownChannel {
     channel: String,
     signer: String,
     #[serde(flatten)]
@@ -122,12 +122,12 @@ impl Show {
 
 /// Returns the channels that can be read, and warns of the others: whoever looks after the remote
 /// has to find them.
-fn channels(verified: &Verified, warnings: &mut Vec<String>) -> Vec<ChannelReport> {
+fn channels(verified: &Verified, warnings: &mut Vec<String>) -> Vec<ShownChannel> {
     let mut reports = Vec::new();
     for name in verified.channels() {
         let signer = verified.signer(name.kind, &name.name);
         match verified.channel(&name) {
-            Ok(says) => reports.push(ChannelReport {
+            Ok(says) => reports.push(ShownChannel {
                 channel: name.to_string(),
                 signer,
                 says,

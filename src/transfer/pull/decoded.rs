@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::TransferError;
 use super::super::inventory::{ObjectMap, image_objects, layer_objects};
 use super::plan::{PullPlan, is_made_of_layers};
-use crate::format::release::{Kind, Release, ReleaseId};
+use crate::format::release::{Release, ReleaseId, ReleaseKind};
 use crate::format::{self, Image, Layer};
 use crate::id::TreeId;
 use crate::store::Repository;
@@ -101,7 +101,7 @@ fn decode(release: &Release, roots: &Roots) -> Result<Decoded, TransferError> {
         return Err(fail("its tree has another digest"));
     }
     let (name, tree) = match release.kind {
-        Kind::Layer => {
+        ReleaseKind::Layer => {
             let layer: Layer = format::from_canonical_json("layer", &roots.manifest)?;
             let names = (layer.name.clone(), layer.changeset);
             let changeset = format::decode_changeset(&roots.tree)?;
@@ -110,7 +110,7 @@ fn decode(release: &Release, roots: &Roots) -> Result<Decoded, TransferError> {
             }
             names
         }
-        Kind::Image => {
+        ReleaseKind::Image => {
             let image: Image = format::from_canonical_json("image", &roots.manifest)?;
             let names = (image.name.clone(), image.tree);
             let is_right =

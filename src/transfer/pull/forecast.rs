@@ -21,7 +21,7 @@ use super::decoded::{decode_all, objects_of};
 use super::plan::{PlannedPart, PullPlan, Route, is_made_of_layers, roots_in_packs};
 use super::{Delivery, PullOptions, survey};
 use crate::format::pack::Digest;
-use crate::format::release::{Kind, PackRef, Release, ReleaseId};
+use crate::format::release::{PackRef, Release, ReleaseId, ReleaseKind};
 use crate::remote::Remote;
 use crate::sha256::Sha256;
 use crate::store::{RefName, Repository};
@@ -44,7 +44,7 @@ pub struct PullForecast {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ForecastPart {
     /// Layer or image.
-    pub kind: Kind,
+    pub kind: ReleaseKind,
     /// Its name.
     pub name: String,
     /// Its version.

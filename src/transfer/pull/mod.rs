@@ -36,7 +36,7 @@ use super::link::LinkStats;
 use super::unpack::Packs;
 use super::{Catalogue, TransferError, TransferProgress};
 use crate::format::Image;
-use crate::format::release::{Kind, Release, ReleaseId};
+use crate::format::release::{Release, ReleaseId, ReleaseKind};
 use crate::remote::Remote;
 use crate::store::{CommitReport, LockWait, RefName, Repository, Transaction};
 
@@ -98,7 +98,7 @@ pub enum Delivery {
 #[derive(Debug, Clone, Serialize)]
 pub struct PulledPart {
     /// Layer or image.
-    pub kind: Kind,
+    pub kind: ReleaseKind,
     /// Its name.
     pub name: String,
     /// Its version.

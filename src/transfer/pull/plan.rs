@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::inventory::ObjectMap;
 use super::{Delivery, PulledPart};
 use crate::format::pack::Digest;
-use crate::format::release::{DeltaRef, Kind, PackRef, Release, ReleaseId};
+use crate::format::release::{DeltaRef, PackRef, Release, ReleaseId, ReleaseKind};
 use crate::id::ObjectId;
 
 /// What the repository has of what a pull is about.
@@ -329,7 +329,7 @@ pub(super) fn roots_in_packs(release: &Release) -> [(Digest, u64); 2] {
 
 /// Says whether the tree of a release is made of those of its layers.
 pub(super) fn is_made_of_layers(release: &Release) -> bool {
-    release.kind == Kind::Image && release.corrections.is_some()
+    release.kind == ReleaseKind::Image && release.corrections.is_some()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ fn release(name: &str, deltas: &[(&str, u64)]) -> Release {
     });
     Release {
         format: 1,
-        kind: Kind::Layer,
+        kind: ReleaseKind::Layer,
         name: name.to_owned(),
         version: "1".to_owned(),
         serial: 1,

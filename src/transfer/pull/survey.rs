@@ -8,7 +8,7 @@ use super::super::{Catalogue, TransferError, TransferProgress};
 use super::PullOptions;
 use super::plan::{Holdings, PlannedPart, PullPlan, Route};
 use crate::causes::chain;
-use crate::format::release::{DeltaRef, Kind, Release, ReleaseId};
+use crate::format::release::{DeltaRef, Release, ReleaseId, ReleaseKind};
 use crate::id::ObjectId;
 use crate::store::{RefName, Repository};
 
@@ -43,7 +43,7 @@ fn with_layers(
     let mut all = Vec::new();
     for layer in &release.layers {
         let id = ReleaseId::from(layer.id);
-        all.push(catalogue.release(Kind::Layer, &layer.name, &id)?);
+        all.push(catalogue.release(ReleaseKind::Layer, &layer.name, &id)?);
     }
     all.push(release.clone());
     Ok(all)
@@ -51,8 +51,8 @@ fn with_layers(
 
 fn present(repository: &Repository, releases: &[Release], is_settled: bool) -> BTreeSet<ReleaseId> {
     let has_manifest = |release: &&Release| match release.kind {
-        Kind::Layer => repository.has_layer(&release.id.layer()),
-        Kind::Image => repository.read_image(&release.id.image()).is_ok(),
+        ReleaseKind::Layer => repository.has_layer(&release.id.layer()),
+        ReleaseKind::Image => repository.read_image(&release.id.image()).is_ok(),
     };
     let named = releases.iter().filter(has_manifest);
     let whole = named.filter(|release| is_settled || is_whole(repository, release));
@@ -63,11 +63,11 @@ fn present(repository: &Repository, releases: &[Release], is_settled: bool) -> B
 /// power can end a pull, and files can be damaged later.
 fn is_whole(repository: &Repository, release: &Release) -> bool {
     let objects = match release.kind {
-        Kind::Layer => repository
+        ReleaseKind::Layer => repository
             .read_layer(&release.id.layer())
             .map_err(TransferError::from)
             .and_then(|layer| layer_objects(&layer, &repository.read_changeset(&layer.changeset)?)),
-        Kind::Image => repository
+        ReleaseKind::Image => repository
             .read_tree(&release.tree)
             .map(|tree| image_objects(&tree))
             .map_err(TransferError::from),
@@ -80,8 +80,8 @@ fn is_whole(repository: &Repository, release: &Release) -> bool {
 fn bases(repository: &Repository, releases: &[Release]) -> BTreeSet<ReleaseId> {
     let each = releases.iter().flat_map(|release| {
         let is_here = |delta: &&DeltaRef| match release.kind {
-            Kind::Layer => repository.has_layer(&delta.from.layer()),
-            Kind::Image => repository.has_image(&delta.from.image()),
+            ReleaseKind::Layer => repository.has_layer(&delta.from.layer()),
+            ReleaseKind::Image => repository.has_image(&delta.from.image()),
         };
         release.deltas.iter().filter(is_here)
     });

@@ -15,7 +15,7 @@ use super::super::signing::{SPEC_VERSION, internal, keys_of, moment, version};
 use super::super::validity::VALIDITY;
 use super::super::{KeyId, PublicKey, RoleKeys, TrustError};
 use super::{DocumentPolicy, Editor, no_role, role_of_target};
-use crate::format::release::Kind;
+use crate::format::release::ReleaseKind;
 
 impl Editor {
     /// Returns the keys of a role as they are now.
@@ -96,7 +96,7 @@ impl Editor {
     /// What the targets role signed of it goes over.
     pub fn delegate(
         &mut self,
-        kind: Kind,
+        kind: ReleaseKind,
         name: &str,
         keys: &[PublicKey],
         threshold: u64,
@@ -158,7 +158,7 @@ impl Editor {
     /// Takes a layer's or image's role away.
     pub fn revoke(
         &mut self,
-        kind: Kind,
+        kind: ReleaseKind,
         name: &str,
         documents: DocumentPolicy,
     ) -> Result<(), TrustError> {

@@ -20,17 +20,21 @@ fn an_honest_head_is_taken_and_read() {
             "images/web/stable"
         ]
     );
-    let channel = verified.channel(&stable(Kind::Layer, "nginx")).unwrap();
+    let channel = verified
+        .channel(&stable(ReleaseKind::Layer, "nginx"))
+        .unwrap();
     let release = verified
-        .release(Kind::Layer, "nginx", &channel.release)
+        .release(ReleaseKind::Layer, "nginx", &channel.release)
         .unwrap();
     assert_eq!((release.serial, channel.serial), (1, 1));
-    assert_eq!(verified.releases(Kind::Layer, "nginx"), [release.id]);
-    assert_eq!(verified.names(Kind::Layer), ["base", "nginx"]);
-    assert_eq!(verified.signer(Kind::Layer, "nginx"), "layer.nginx");
-    assert_eq!(verified.signer(Kind::Layer, "base"), "targets");
+    assert_eq!(verified.releases(ReleaseKind::Layer, "nginx"), [release.id]);
+    assert_eq!(verified.names(ReleaseKind::Layer), ["base", "nginx"]);
+    assert_eq!(verified.signer(ReleaseKind::Layer, "nginx"), "layer.nginx");
+    assert_eq!(verified.signer(ReleaseKind::Layer, "base"), "targets");
     assert_eq!(verified.clock_warning(), None);
-    let missing = verified.channel(&stable(Kind::Layer, "other")).unwrap_err();
+    let missing = verified
+        .channel(&stable(ReleaseKind::Layer, "other"))
+        .unwrap_err();
     assert_eq!(
         missing.to_string(),
         "the remote has no channel 'layers/other/stable'"
@@ -45,7 +49,7 @@ fn an_honest_head_is_taken_and_read() {
 fn a_changed_document_is_refused_by_name() {
     let mut world = World::busy();
     let machine = world.watcher();
-    let target = stable(Kind::Image, "web").target();
+    let target = stable(ReleaseKind::Image, "web").target();
     let changed = "'images/web/channels/stable.json' was changed after it was signed";
     let longer = "'images/web/channels/stable.json' is larger than the 263 bytes that it may have";
     for (old, new, message) in [
@@ -59,7 +63,9 @@ fn a_changed_document_is_refused_by_name() {
         });
         assert_ne!(head, world.head);
         let verified = machine.verify(&head).unwrap();
-        let error = verified.channel(&stable(Kind::Image, "web")).unwrap_err();
+        let error = verified
+            .channel(&stable(ReleaseKind::Image, "web"))
+            .unwrap_err();
         assert_eq!(error.to_string(), message);
     }
 }
@@ -69,17 +75,17 @@ fn a_release_in_place_of_another_is_refused() {
     let mut world = World::busy();
     let machine = world.watcher();
     let (nginx, base) = (
-        release(Kind::Layer, "nginx", 1),
-        release(Kind::Layer, "base", 1),
+        release(ReleaseKind::Layer, "nginx", 1),
+        release(ReleaseKind::Layer, "base", 1),
     );
     let head = tampered(&world.head, |head| {
-        let text = head.targets[&release_target(Kind::Layer, "base", &base.id)].clone();
+        let text = head.targets[&release_target(ReleaseKind::Layer, "base", &base.id)].clone();
         head.targets
-            .insert(release_target(Kind::Layer, "nginx", &nginx.id), text);
+            .insert(release_target(ReleaseKind::Layer, "nginx", &nginx.id), text);
     });
     let verified = machine.verify(&head).unwrap();
     let error = verified
-        .release(Kind::Layer, "nginx", &nginx.id)
+        .release(ReleaseKind::Layer, "nginx", &nginx.id)
         .unwrap_err();
     assert!(
         error
@@ -128,7 +134,7 @@ fn an_older_head_is_refused_as_a_rollback() {
     let mut world = World::busy();
     let machine = world.watcher();
     let old = world.head.clone();
-    world.publish(Kind::Layer, "nginx", 2);
+    world.publish(ReleaseKind::Layer, "nginx", 2);
     machine.verify(&world.head).unwrap();
     let message = machine.refuses(&old);
     assert_eq!(
@@ -202,15 +208,19 @@ fn an_expired_delegated_role_stops_its_own_documents_only() {
     let mut world = World::new();
     let team = world.key("team", "nginx");
     world.edit(&["targets", "team", "build"], |editor| {
-        editor.delegate(Kind::Layer, "nginx", &[team], 1, Some(2 * DAY))
+        editor.delegate(ReleaseKind::Layer, "nginx", &[team], 1, Some(2 * DAY))
     });
-    world.publish(Kind::Layer, "nginx", 1);
-    world.publish(Kind::Layer, "base", 1);
+    world.publish(ReleaseKind::Layer, "nginx", 1);
+    world.publish(ReleaseKind::Layer, "base", 1);
     let mut machine = world.watcher();
     machine.now = NOW + 3 * DAY;
     let verified = machine.verify(&world.head).unwrap();
-    verified.channel(&stable(Kind::Layer, "base")).unwrap();
-    let error = verified.channel(&stable(Kind::Layer, "nginx")).unwrap_err();
+    verified
+        .channel(&stable(ReleaseKind::Layer, "base"))
+        .unwrap();
+    let error = verified
+        .channel(&stable(ReleaseKind::Layer, "nginx"))
+        .unwrap_err();
     assert!(
         error
             .to_string()
@@ -219,9 +229,11 @@ fn an_expired_delegated_role_stops_its_own_documents_only() {
     );
     // Who is going to sign anew, or to look after others' mistakes, reads it.
     let verified = verify_to_edit(&world.head, &world.root, &machine.state, machine.now).unwrap();
-    let nginx = verified.channel(&stable(Kind::Layer, "nginx")).unwrap();
+    let nginx = verified
+        .channel(&stable(ReleaseKind::Layer, "nginx"))
+        .unwrap();
     verified
-        .release(Kind::Layer, "nginx", &nginx.release)
+        .release(ReleaseKind::Layer, "nginx", &nginx.release)
         .unwrap();
 }
 
@@ -317,8 +329,8 @@ fn damage_of_every_kind_is_refused() {
 fn parts_of_different_states_are_refused_as_mixed() {
     let mut world = World::busy();
     let old = world.contents();
-    world.publish(Kind::Layer, "nginx", 2);
-    world.publish(Kind::Layer, "base", 2);
+    world.publish(ReleaseKind::Layer, "nginx", 2);
+    world.publish(ReleaseKind::Layer, "base", 2);
     let machine = world.watcher();
     for file in ["targets.json", "layer.nginx.json", "snapshot.json"] {
         let head = tampered(&world.head, |head| {
@@ -352,19 +364,23 @@ fn missing_files_are_refused_by_name() {
             format!("the remote's head lacks '{file}'")
         );
     }
-    let target = stable(Kind::Layer, "nginx").target();
+    let target = stable(ReleaseKind::Layer, "nginx").target();
     let head = tampered(&world.head, |head| {
         head.targets.remove(&target).unwrap();
     });
     let verified = machine.verify(&head).unwrap();
-    let error = verified.channel(&stable(Kind::Layer, "nginx")).unwrap_err();
+    let error = verified
+        .channel(&stable(ReleaseKind::Layer, "nginx"))
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("the remote's head lacks '{target}'")
     );
     // And a mirror that has it delivers.
     let verified = machine.verify(&world.head).unwrap();
-    verified.channel(&stable(Kind::Layer, "nginx")).unwrap();
+    verified
+        .channel(&stable(ReleaseKind::Layer, "nginx"))
+        .unwrap();
 }
 
 #[test]
@@ -383,10 +399,10 @@ fn another_remote_is_refused_by_the_root_of_this_one() {
 #[test]
 fn the_root_of_another_remote_starts_afresh() {
     let mut world = World::busy();
-    world.publish(Kind::Layer, "nginx", 7);
+    world.publish(ReleaseKind::Layer, "nginx", 7);
     let mut machine = world.watcher();
     let verified = machine.verify(&world.head).unwrap();
-    let nginx = stable(Kind::Layer, "nginx");
+    let nginx = stable(ReleaseKind::Layer, "nginx");
     machine
         .state
         .record(&verified.channel(&nginx).unwrap())

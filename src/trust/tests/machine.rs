@@ -9,7 +9,11 @@ fn a_machine_does_not_go_back_unless_that_is_signed() {
     let mut world = World::busy();
     let machine = world.watcher();
     let state = &machine.state;
-    let mut channel = channel(Kind::Layer, "nginx", &release(Kind::Layer, "nginx", 5));
+    let mut channel = channel(
+        ReleaseKind::Layer,
+        "nginx",
+        &release(ReleaseKind::Layer, "nginx", 5),
+    );
     state.accept(&channel, None).unwrap();
     state.record(&channel).unwrap();
     state.accept(&channel, None).unwrap();
@@ -27,7 +31,10 @@ fn a_machine_does_not_go_back_unless_that_is_signed() {
     // What is deployed counts too.
     assert!(state.accept(&channel, Some(6)).is_err());
     state.record(&channel).unwrap();
-    assert_eq!(state.taken(&stable(Kind::Layer, "nginx")).unwrap(), Some(3));
+    assert_eq!(
+        state.taken(&stable(ReleaseKind::Layer, "nginx")).unwrap(),
+        Some(3)
+    );
     channel.serial = 4;
     channel.downgrade = None;
     state.accept(&channel, None).unwrap();
@@ -130,7 +137,11 @@ fn faults_of_a_policy_have_a_place() {
 }
 
 fn staged(percent: u8, not_before: i64) -> Channel {
-    let mut channel = channel(Kind::Image, "web", &release(Kind::Image, "web", 1));
+    let mut channel = channel(
+        ReleaseKind::Image,
+        "web",
+        &release(ReleaseKind::Image, "web", 1),
+    );
     channel.rollout.percent = percent;
     channel.rollout.not_before = not_before;
     channel
@@ -172,7 +183,7 @@ fn a_choice_says_why() {
         machine.choose(&channel, NOW + 5),
         RolloutChoice::Release(channel.release)
     );
-    let others = release(Kind::Image, "web", 7).id;
+    let others = release(ReleaseKind::Image, "web", 7).id;
     channel.rollout.others = Some(others);
     assert_eq!(machine.choose(&channel, NOW), RolloutChoice::Others(others));
     channel = staged(0, 0);

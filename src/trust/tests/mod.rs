@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::durable::RealDisk;
 use crate::format::release::{
-    Channel, ChannelName, Downgrade, Kind, Release, ReleaseId, Rollout, release_target,
+    Channel, ChannelName, Downgrade, Release, ReleaseId, ReleaseKind, Rollout, release_target,
 };
 use crate::format::{HeadContents, decode_head, encode_head, to_canonical_json};
 use crate::id::{LayerId, TreeId};
@@ -76,12 +76,12 @@ impl World {
         let mut world = Self::new();
         let team = world.key("team", "nginx");
         world.edit(&["targets", "team", "build"], |editor| {
-            editor.delegate(Kind::Layer, "nginx", &[team], 1, None)
+            editor.delegate(ReleaseKind::Layer, "nginx", &[team], 1, None)
         });
         for (kind, name) in [
-            (Kind::Layer, "base"),
-            (Kind::Layer, "nginx"),
-            (Kind::Image, "web"),
+            (ReleaseKind::Layer, "base"),
+            (ReleaseKind::Layer, "nginx"),
+            (ReleaseKind::Image, "web"),
         ] {
             world.publish(kind, name, 1);
         }
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Publishes release `serial` to the channel `stable`.
-    fn publish(&mut self, kind: Kind, name: &str, serial: u64) {
+    fn publish(&mut self, kind: ReleaseKind, name: &str, serial: u64) {
         let release = release(kind, name, serial);
         let channel = channel(kind, name, &release);
         self.edit(&["targets", "team", "build"], |editor| {
@@ -185,7 +185,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-fn release(kind: Kind, name: &str, serial: u64) -> Release {
+fn release(kind: ReleaseKind, name: &str, serial: u64) -> Release {
     let id = LayerId::of(format!("{kind:?} {name} {serial}").as_bytes());
     Release {
         format: 1,
@@ -208,7 +208,7 @@ fn release(kind: Kind, name: &str, serial: u64) -> Release {
     }
 }
 
-fn channel(kind: Kind, name: &str, release: &Release) -> Channel {
+fn channel(kind: ReleaseKind, name: &str, release: &Release) -> Channel {
     Channel {
         format: 1,
         kind,
@@ -222,7 +222,7 @@ fn channel(kind: Kind, name: &str, release: &Release) -> Channel {
     }
 }
 
-fn stable(kind: Kind, name: &str) -> ChannelName {
+fn stable(kind: ReleaseKind, name: &str) -> ChannelName {
     ChannelName::new(kind, name, "stable").unwrap()
 }
 

@@ -206,7 +206,7 @@ fn what_a_thief_of_online_keys_listed_goes_with_their_rotation() {
     let mut editor = world.editor();
     let team = std::slice::from_ref(&later);
     editor
-        .delegate(Kind::Layer, "later", team, 1, None)
+        .delegate(ReleaseKind::Layer, "later", team, 1, None)
         .unwrap();
     let error = editor
         .sign(&world.keys(&["targets", "later", "build"]))
@@ -239,7 +239,7 @@ fn what_a_thief_of_online_keys_listed_goes_with_their_rotation() {
         ["layer.nginx.json", "targets.json"]
     );
     world.edit(&["targets", "later", "new"], |editor| {
-        editor.delegate(Kind::Layer, "later", &[later], 1, None)
+        editor.delegate(ReleaseKind::Layer, "later", &[later], 1, None)
     });
     machine.verify(&world.head).unwrap();
 }
@@ -254,7 +254,7 @@ fn a_rotation_and_a_delegation_of_a_run_up_name_can_be_one_change() {
     world.edit(&["root", "targets", "later", "new"], |editor| {
         editor.set_keys("snapshot", std::slice::from_ref(&new), 1)?;
         editor.set_keys("timestamp", &[new], 1)?;
-        editor.delegate(Kind::Layer, "later", &[later], 1, None)
+        editor.delegate(ReleaseKind::Layer, "later", &[later], 1, None)
     });
     machine.verify(&world.head).unwrap();
 }
@@ -278,8 +278,11 @@ fn rotation_long_ago_does_not_make_machines_forget_versions() {
 fn a_role_cannot_sign_for_another_name() {
     let mut world = World::busy();
     let machine = world.watcher();
-    let bad = release(Kind::Layer, "base", 9);
-    let (name, bytes) = (release_target(Kind::Layer, "base", &bad.id), json(&bad));
+    let bad = release(ReleaseKind::Layer, "base", 9);
+    let (name, bytes) = (
+        release_target(ReleaseKind::Layer, "base", &bad.id),
+        json(&bad),
+    );
     let mut thief = Thief::new(&world, &["team", "build"]);
     thief.change("layer.nginx", |targets: &mut Targets| {
         targets
@@ -297,8 +300,12 @@ fn a_role_cannot_sign_for_another_name() {
 fn the_targets_role_cannot_sign_what_it_delegated() {
     let mut world = World::busy();
     let machine = world.watcher();
-    let name = stable(Kind::Layer, "nginx").target();
-    let evil = channel(Kind::Layer, "nginx", &release(Kind::Layer, "nginx", 9));
+    let name = stable(ReleaseKind::Layer, "nginx").target();
+    let evil = channel(
+        ReleaseKind::Layer,
+        "nginx",
+        &release(ReleaseKind::Layer, "nginx", 9),
+    );
     let mut thief = Thief::new(&world, &["targets", "build"]);
     thief.change("targets", |targets: &mut Targets| {
         targets
@@ -317,7 +324,7 @@ fn a_team_cannot_sign_with_the_key_of_another() {
     let mut world = World::busy();
     let other = world.key("other", "web");
     world.edit(&["targets", "other", "build"], |editor| {
-        editor.delegate(Kind::Image, "web", &[other], 1, None)
+        editor.delegate(ReleaseKind::Image, "web", &[other], 1, None)
     });
     let machine = world.watcher();
     let mut thief = Thief::new(&world, &["other", "build"]);
@@ -344,19 +351,19 @@ fn a_document_signed_under_a_wrong_name_is_refused() {
     let mut world = World::busy();
     // A publisher's own mistake, or a stolen key: bytes of one thing under the name of another.
     let (base, nginx) = (
-        release(Kind::Layer, "base", 1),
-        release(Kind::Layer, "nginx", 2),
+        release(ReleaseKind::Layer, "base", 1),
+        release(ReleaseKind::Layer, "nginx", 2),
     );
-    let target = release_target(Kind::Layer, "nginx", &nginx.id);
-    let wrong = channel(Kind::Layer, "base", &base);
+    let target = release_target(ReleaseKind::Layer, "nginx", &nginx.id);
+    let wrong = channel(ReleaseKind::Layer, "base", &base);
     world.edit(&["team", "build"], |editor| {
         editor.put(&target, &json(&base))?;
-        editor.put(&stable(Kind::Layer, "nginx").target(), &json(&wrong))
+        editor.put(&stable(ReleaseKind::Layer, "nginx").target(), &json(&wrong))
     });
     let machine = world.watcher();
     let verified = machine.verify(&world.head).unwrap();
     let error = verified
-        .release(Kind::Layer, "nginx", &nginx.id)
+        .release(ReleaseKind::Layer, "nginx", &nginx.id)
         .unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -365,7 +372,9 @@ fn a_document_signed_under_a_wrong_name_is_refused() {
             base.id
         )
     );
-    let error = verified.channel(&stable(Kind::Layer, "nginx")).unwrap_err();
+    let error = verified
+        .channel(&stable(ReleaseKind::Layer, "nginx"))
+        .unwrap_err();
     assert!(
         error
             .to_string()
@@ -377,16 +386,18 @@ fn a_document_signed_under_a_wrong_name_is_refused() {
 #[test]
 fn a_channel_reaches_releases_of_its_own_name_only() {
     let mut world = World::busy();
-    let nginx = release(Kind::Layer, "nginx", 1);
-    let wrong = channel(Kind::Image, "web", &nginx);
+    let nginx = release(ReleaseKind::Layer, "nginx", 1);
+    let wrong = channel(ReleaseKind::Image, "web", &nginx);
     world.edit(&["targets", "build"], |editor| {
-        editor.put(&stable(Kind::Image, "web").target(), &json(&wrong))
+        editor.put(&stable(ReleaseKind::Image, "web").target(), &json(&wrong))
     });
     let machine = world.watcher();
     let verified = machine.verify(&world.head).unwrap();
-    let channel = verified.channel(&stable(Kind::Image, "web")).unwrap();
+    let channel = verified
+        .channel(&stable(ReleaseKind::Image, "web"))
+        .unwrap();
     let error = verified
-        .release(Kind::Image, "web", &channel.release)
+        .release(ReleaseKind::Image, "web", &channel.release)
         .unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -546,7 +557,7 @@ fn two_of_three_keys_are_needed_where_the_threshold_says_so() {
     let mut world = World::busy();
     let team = ["ann", "bob", "eve"].map(|person| world.key(person, "web"));
     world.edit(&["targets", "ann", "eve", "build"], |editor| {
-        editor.delegate(Kind::Image, "web", &team, 2, None)
+        editor.delegate(ReleaseKind::Image, "web", &team, 2, None)
     });
     let machine = world.watcher();
     machine.verify(&world.head).unwrap();

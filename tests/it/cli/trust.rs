@@ -344,7 +344,7 @@ fn edited(at: &Empty, days: i64, edit: impl FnOnce(&mut layerset::trust::Editor)
 
 #[test]
 fn what_a_team_left_expired_or_wrong_is_shown() {
-    use layerset::format::release::{Channel, Kind};
+    use layerset::format::release::{Channel, ReleaseKind};
     let at = remote();
     let short = at
         .trust("delegate REMOTE layers/nginx --days 2 --keys DIR/all")
@@ -358,7 +358,7 @@ fn what_a_team_left_expired_or_wrong_is_shown() {
     );
     let channel = Channel {
         format: 1,
-        kind: Kind::Layer,
+        kind: ReleaseKind::Layer,
         name: "nginx".to_owned(),
         channel: "stable".to_owned(),
         release: layerset::id::LayerId::of(b"nginx").into(),

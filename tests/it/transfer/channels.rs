@@ -1,6 +1,6 @@
 //! What channels say after several publications: who wins, what is staged, given up and forgotten.
 
-use layerset::format::release::{Channel, Kind};
+use layerset::format::release::{Channel, ReleaseKind};
 use layerset::transfer::{Catalogue as _, NoProgress, Publication, ReleaseSubject, publish};
 
 use super::world::*;
@@ -155,7 +155,7 @@ fn old_releases_are_forgotten_with_the_layers_that_no_listed_image_needs() {
         publish(&remote, &mut ledger, &next, &NoProgress).unwrap();
     }
     let ledger = Ledger::read(&remote);
-    let images = ledger.releases(Kind::Image, "web").unwrap();
+    let images = ledger.releases(ReleaseKind::Image, "web").unwrap();
     let listed: Vec<_> = images.iter().map(|release| release.id.image()).collect();
     assert_eq!(listed.first(), Some(&ids[1]));
     assert_eq!(listed.last(), Some(&ids[4]));
@@ -164,7 +164,7 @@ fn old_releases_are_forgotten_with_the_layers_that_no_listed_image_needs() {
         .iter()
         .flat_map(|image| image.layers.iter().map(|layer| layer.id.to_string()))
         .collect();
-    let layers = ledger.releases(Kind::Layer, "app").unwrap();
+    let layers = ledger.releases(ReleaseKind::Layer, "app").unwrap();
     assert!(layers.len() < 5, "{} layers", layers.len());
     let there: Vec<String> = layers.iter().map(|layer| layer.id.to_string()).collect();
     for layer in publisher.read_image(&ids[1]).unwrap().layers {
@@ -195,7 +195,9 @@ fn while_some_image_cannot_be_read_others_publish_and_no_layer_is_forgotten() {
         );
         next.keep = 1;
         publish(&remote, &mut ledger, &next, &layerset::transfer::NoProgress).unwrap();
-        let layers = Ledger::read(&remote).releases(Kind::Layer, "app").unwrap();
+        let layers = Ledger::read(&remote)
+            .releases(ReleaseKind::Layer, "app")
+            .unwrap();
         layers.len()
     };
     for version in 1..=3 {

@@ -1,6 +1,6 @@
 //! Updates by deltas, of which some are damaged, gone, or start from what is damaged.
 
-use layerset::format::release::Kind;
+use layerset::format::release::ReleaseKind;
 use layerset::transfer::{Catalogue as _, Delivery};
 
 use super::world::*;
@@ -26,9 +26,9 @@ pub fn two_versions(
     let ledger = Ledger::read(&remote);
     let mut deltas = Vec::new();
     for (kind, name) in [
-        (Kind::Layer, "base"),
-        (Kind::Layer, "app"),
-        (Kind::Image, "web"),
+        (ReleaseKind::Layer, "base"),
+        (ReleaseKind::Layer, "app"),
+        (ReleaseKind::Image, "web"),
     ] {
         let releases = ledger.releases(kind, name).unwrap();
         deltas.extend(

@@ -6,7 +6,7 @@ mod forecast;
 mod labour;
 pub mod world;
 
-use layerset::format::release::Kind;
+use layerset::format::release::ReleaseKind;
 use layerset::store::{FsckOptions, RefName};
 use layerset::transfer::{
     Catalogue as _, Delivery, PullOptions, PullReport, PulledPart, TransferError, pull,
@@ -331,7 +331,9 @@ fn layers_and_corrections_that_make_another_tree_are_refused() {
     let id = build(&publisher, 1);
     publish_image(&publisher, &remote, id);
     let ledger = Ledger::read(&remote);
-    let mut release = ledger.release(Kind::Image, "web", &id.into()).unwrap();
+    let mut release = ledger
+        .release(ReleaseKind::Image, "web", &id.into())
+        .unwrap();
     release.tree = layerset::id::TreeId::of(b"another");
     let name = RefName::new("remotes/main/images/web/stable").unwrap();
     let error = pull(&machine, &remote, &ledger, &release, &name, &pull_options()).unwrap_err();

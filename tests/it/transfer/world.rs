@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use layerset::compose::{Member, UnavailableGenerator, compose};
 use layerset::durable::RealDisk;
-use layerset::format::release::{Channel, ChannelName, Kind, Release, ReleaseId, release_target};
+use layerset::format::release::{
+    Channel, ChannelName, Release, ReleaseId, ReleaseKind, release_target,
+};
 use layerset::format::{
     Baseline, BuildFacts, HeadContents, Health, Image, ImageLayer, Layer, RebuildRule, decode_head,
     encode_head, from_canonical_json,
@@ -205,7 +207,12 @@ impl<'a> Ledger<'a> {
 }
 
 impl Catalogue for Ledger<'_> {
-    fn release(&self, kind: Kind, name: &str, id: &ReleaseId) -> Result<Release, TransferError> {
+    fn release(
+        &self,
+        kind: ReleaseKind,
+        name: &str,
+        id: &ReleaseId,
+    ) -> Result<Release, TransferError> {
         let found = self.all(&release_target(kind, name, id)).pop();
         found.ok_or_else(|| {
             TransferError::from(TrustError::NoRelease {
@@ -216,8 +223,8 @@ impl Catalogue for Ledger<'_> {
         })
     }
 
-    fn releases(&self, kind: Kind, name: &str) -> Result<Vec<Release>, TransferError> {
-        if kind == Kind::Image && self.unreadable.as_deref() == Some(name) {
+    fn releases(&self, kind: ReleaseKind, name: &str) -> Result<Vec<Release>, TransferError> {
+        if kind == ReleaseKind::Image && self.unreadable.as_deref() == Some(name) {
             return Err(TransferError::from(TrustError::Malformed {
                 what: format!("a release of '{name}'"),
                 reason: "it is empty".to_owned(),
@@ -228,13 +235,17 @@ impl Catalogue for Ledger<'_> {
         Ok(all)
     }
 
-    fn names(&self, kind: Kind) -> Result<Vec<String>, TransferError> {
+    fn names(&self, kind: ReleaseKind) -> Result<Vec<String>, TransferError> {
         let releases = self
             .all::<serde_json::Value>(&format!("{}/", kind.plural()))
             .into_iter();
         let names = releases.map(|release| release["name"].as_str().unwrap().to_owned());
         let mut names: std::collections::BTreeSet<String> = names.collect();
-        names.extend(self.unreadable.clone().filter(|_| kind == Kind::Image));
+        names.extend(
+            self.unreadable
+                .clone()
+                .filter(|_| kind == ReleaseKind::Image),
+        );
         Ok(names.into_iter().collect())
     }
 
@@ -242,7 +253,7 @@ impl Catalogue for Ledger<'_> {
         Ok(self.all(&name.target()).pop())
     }
 
-    fn channels(&self, kind: Kind, name: &str) -> Result<Vec<Channel>, TransferError> {
+    fn channels(&self, kind: ReleaseKind, name: &str) -> Result<Vec<Channel>, TransferError> {
         Ok(self.all(&format!("{}/{name}/channels/", kind.plural())))
     }
 }
@@ -503,7 +514,7 @@ pub fn forecast_stable(
 ) -> PullForecast {
     let ledger = Ledger::read(remote);
     let channel = ledger.channel(&stable()).unwrap().unwrap();
-    let release = ledger.release(Kind::Image, "web", &channel.release);
+    let release = ledger.release(ReleaseKind::Image, "web", &channel.release);
     let name = RefName::new("remotes/main/images/web/stable").unwrap();
     forecast(
         repository,
@@ -524,7 +535,7 @@ pub fn pull_stable(
 ) -> Result<PullReport, TransferError> {
     let ledger = Ledger::read(remote);
     let channel = ledger.channel(&stable())?.unwrap();
-    let release = ledger.release(Kind::Image, "web", &channel.release)?;
+    let release = ledger.release(ReleaseKind::Image, "web", &channel.release)?;
     let name = RefName::new("remotes/main/images/web/stable").unwrap();
     pull(repository, remote, &ledger, &release, &name, options)
 }

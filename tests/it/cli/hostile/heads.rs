@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use layerset::durable::RealDisk;
-use layerset::format::release::{Channel, Kind};
+use layerset::format::release::{Channel, ReleaseKind};
 use layerset::format::{decode_head, encode_head, from_canonical_json, to_canonical_json};
 use layerset::store::{RefName, Repository};
 use layerset::tree::Inode;
@@ -82,7 +82,7 @@ const LIES: [Lie; 13] = [
     (
         "extraneous layer: a release that lists one more",
         |world, mirror| {
-            let target = release_target(world, Kind::Image);
+            let target = release_target(world, ReleaseKind::Image);
             let layer = format!(
                 "\"layers\": [\n    {{\n      \"id\": \"b3:{}\",\n      \"name\": \"evil\",\n      \"version\": \"1\"\n    }},",
                 "0".repeat(64)
@@ -100,9 +100,9 @@ const LIES: [Lie; 13] = [
         "wrong software: a layer's release as the image's",
         |world, mirror| {
             mirror.tamper(|head| {
-                let layer = head.targets[&release_target(world, Kind::Layer)].clone();
+                let layer = head.targets[&release_target(world, ReleaseKind::Layer)].clone();
                 head.targets
-                    .insert(release_target(world, Kind::Image), layer);
+                    .insert(release_target(world, ReleaseKind::Image), layer);
             });
         },
     ),
@@ -249,12 +249,12 @@ fn a_clock_that_is_behind_is_told_and_stops_nothing() {
 }
 
 /// Returns the name of the newest release's document.
-fn release_target(world: &World, kind: Kind) -> String {
+fn release_target(world: &World, kind: ReleaseKind) -> String {
     let head = std::fs::read(world.path("remote/head")).unwrap();
     let head = decode_head(&head).unwrap();
     let prefix = match kind {
-        Kind::Image => "images/web/releases/",
-        Kind::Layer => "layers/app/releases/",
+        ReleaseKind::Image => "images/web/releases/",
+        ReleaseKind::Layer => "layers/app/releases/",
     };
     let newest = head
         .targets

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use layerset::durable::RealDisk;
-use layerset::format::release::{ChannelName, Kind};
+use layerset::format::release::{ChannelName, ReleaseKind};
 use layerset::id::ImageId;
 use layerset::remote::RemoteOptions;
 use layerset::store::Repository;
@@ -371,7 +371,7 @@ impl Drop for World {
 }
 
 pub fn stable() -> ChannelName {
-    ChannelName::new(Kind::Image, "web", "stable").unwrap()
+    ChannelName::new(ReleaseKind::Image, "web", "stable").unwrap()
 }
 
 pub fn now() -> i64 {

@@ -1,0 +1,169 @@
+//! What to do when a build or a lock fails, in terms of the command line.
+
+use std::error::Error;
+
+use super::{CliError, FAILED, INTEGRITY, INTERRUPTED, MAKE_ROOM, REFUSED};
+use crate::apt::AptError;
+use crate::builder::BuildError;
+use crate::check::Finding;
+use crate::compose::{ComposeError, lock_again, waiver_block};
+use crate::durable::DurableError;
+use crate::sandbox::SandboxError;
+use crate::store::StoreError;
+
+impl From<BuildError> for CliError {
+    fn from(error: BuildError) -> Self {
+        let hint = hint(&error);
+        match error {
+            BuildError::Recipe(error) => error.into(),
+            BuildError::Store(error) => error.into(),
+            BuildError::Interrupted => Self::new("interrupted", INTERRUPTED),
+            error => {
+                let exit = match &error {
+                    BuildError::Refused { .. }
+                    | BuildError::Damage { .. }
+                    | BuildError::RebuildNeeded { .. }
+                    | BuildError::NeedsLock { .. }
+                    | BuildError::Unclassified { .. }
+                    | BuildError::MachineId { .. }
+                    | BuildError::Volatile { .. }
+                    | BuildError::Secrets { .. } => REFUSED,
+                    BuildError::Apt(crate::apt::AptError::HashMismatch { .. }) => INTEGRITY,
+                    _ => FAILED,
+                };
+                Self {
+                    hint,
+                    ..Self::from_error(&error, exit)
+                }
+            }
+        }
+    }
+}
+
+/// Says what to do next, where that is known.
+fn hint(error: &BuildError) -> Option<String> {
+    match error {
+        BuildError::MachineId { layer } => Some(format!(
+            "leave /etc/machine-id out of '{layer}', or ship it empty or with the word 'uninitialized': \
+             each machine makes its own at its first boot"
+        )),
+        BuildError::Volatile { layer, .. } => Some(format!(
+            "/dev, /proc, /run, /sys, /tmp and /var/tmp belong to the running machine: ship a file below \
+             /usr/lib/tmpfiles.d in '{layer}', which makes them at each boot"
+        )),
+        BuildError::Unclassified { layer, paths } => {
+            let dir = paths.first()?.parent()?;
+            let dir = dir.to_string();
+            Some(format!(
+                "add to layers/{layer}/layer.toml:\n  [state]\n  \"{}\" = \"factory\"   # copied once to a machine's /var; \
+                 \"image\" if it changes with the image, \"drop\" if each machine makes its own, as databases should",
+                dir.trim_start_matches('/')
+            ))
+        }
+        BuildError::Secrets { paths, .. } if paths.iter().any(|path| path.as_bytes() == b"etc/shadow") => Some(
+            "an image must not hold a password: lock it in a script (`passwd --lock USER`), and set it on each machine"
+                .to_owned(),
+        ),
+        BuildError::Secrets { layer, paths } => {
+            let path = paths.first()?.to_string();
+            Some(format!(
+                "remove it in a script, or declare in layers/{layer}/layer.toml how each machine makes its own:\n  \
+                 [secrets]\n  \"{}\" = {{ run = \"…\" }}",
+                path.trim_start_matches('/')
+            ))
+        }
+        BuildError::NeedsLock { findings } => {
+            let mut layers: Vec<&str> = Vec::new();
+            for finding in findings.iter().filter(|finding| finding.needs_lock()) {
+                if !layers.contains(&finding.layer.as_str()) {
+                    layers.push(&finding.layer);
+                }
+            }
+            Some(lock_again(&layers))
+        }
+        BuildError::Refused { findings }
+        | BuildError::Damage { findings, .. }
+        | BuildError::RebuildNeeded { findings } => of_finding(findings.first()?),
+        BuildError::AnotherChanged { layer, .. } => Some(format!(
+            "update '{layer}' first, or run `layerset build` and `layerset deploy` to take all changes"
+        )),
+        BuildError::Step { source, .. } | BuildError::Generator { source, .. } => of_sandbox(source),
+        BuildError::GeneratingNeedsRoot => Some(
+            "run `layerset build` as root once; the results are kept until their inputs change".to_owned(),
+        ),
+        BuildError::Compose(ComposeError::Generate(error)) => of_generator(error.source.as_ref()),
+        BuildError::Sandbox(source) => of_sandbox(source),
+        BuildError::Apt(error) => of_apt(error),
+        BuildError::NeedsRoot { .. } => Some(
+            "run `layerset build` as root; only `layerset lock`, and a build that keeps all layers, work without root".to_owned(),
+        ),
+        BuildError::NotBuilt { recipe, .. } => {
+            Some(format!("run `layerset build {}` first", recipe.display()))
+        }
+        BuildError::OracleNeedsRoot => Some("run it as root, like `layerset build`".to_owned()),
+        BuildError::Durable(DurableError::Full { .. }) | BuildError::Store(StoreError::TooSmall { .. }) => {
+            Some(MAKE_ROOM.to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Says what helps against a finding, and how to accept it.
+fn of_finding(finding: &Finding) -> Option<String> {
+    let mut hint = finding.hint.clone();
+    if finding.is_waivable() {
+        hint.push_str(&format!(";\n{}", waiver_block(&finding.id)));
+    }
+    Some(hint)
+}
+
+/// Says what to do next, where that is known.
+fn of_apt(error: &AptError) -> Option<String> {
+    let text = match error {
+        AptError::Spawn { program, .. } => {
+            format!("install the Debian package that has '{program}', or run `make deps`")
+        }
+        AptError::HashMismatch { path, .. } => {
+            format!(
+                "remove '{}' to fetch it again; if the digest is still wrong, do not trust its archive",
+                path.display()
+            )
+        }
+        AptError::Gone { .. } => {
+            "run `layerset lock --update LAYER` for the layer that has them".to_owned()
+        }
+        AptError::NotCached { .. } | AptError::Download { .. } => {
+            "check the network, then run the command again; finished downloads are kept".to_owned()
+        }
+        AptError::UnknownArchive { .. } | AptError::NoSource { .. } => {
+            "give the archives with --apt-sources FILE, or lock the recipe again".to_owned()
+        }
+        AptError::UnknownPackage { .. } => {
+            "correct the name in the layer's packages; nothing was changed".to_owned()
+        }
+        _ => return None,
+    };
+    Some(text)
+}
+
+/// Says what to do next, where that is known.
+fn of_sandbox(error: &SandboxError) -> Option<String> {
+    match error {
+        SandboxError::Missing { program, .. } => Some(format!(
+            "install the Debian package that has '{program}', or run `make deps`"
+        )),
+        SandboxError::Failed { last_lines, .. } if !last_lines.is_empty() => Some(format!(
+            "its last lines were:\n  {}",
+            last_lines.join("\n  ")
+        )),
+        _ => None,
+    }
+}
+
+/// The cause of a generator's failure is a build's, or that of its sandbox.
+fn of_generator(cause: &(dyn Error + 'static)) -> Option<String> {
+    match cause.downcast_ref() {
+        Some(error) => of_sandbox(error),
+        None => hint(cause.downcast_ref()?),
+    }
+}

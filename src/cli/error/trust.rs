@@ -1,0 +1,99 @@
+//! What to do when something cannot be trusted, in terms of the command line.
+
+use super::{CliError, REFUSED};
+use crate::store::StoreError;
+use crate::trust::TrustError;
+
+impl From<TrustError> for CliError {
+    fn from(error: TrustError) -> Self {
+        match error {
+            // This is about the disk of this machine, not about trust.
+            TrustError::Durable(error) => StoreError::Durable(error).into(),
+            error => Self::from_error(&error, REFUSED).hinted(hint(&error)),
+        }
+    }
+}
+
+/// Says what to do next, where that is known.
+fn hint(error: &TrustError) -> Option<String> {
+    let text = match error {
+        TrustError::Expired { .. } if error.is_of_a_wrong_clock() => {
+            "set the clock, or let it be set by NTP, and try again; what is deployed is not touched"
+        }
+        TrustError::Expired { role, .. } if role == "timestamp" || role == "snapshot" => {
+            "whoever publishes there has to run `layerset trust refresh REMOTE`; a mirror may also serve an old state: try another; what is deployed is not touched"
+        }
+        TrustError::Expired { role, .. } => {
+            return Some(format!(
+                "whoever has the keys of that role has to run `layerset trust refresh REMOTE --role {role}`; what is deployed is not touched"
+            ));
+        }
+        TrustError::Signature { .. }
+        | TrustError::Altered { .. }
+        | TrustError::Mixed { .. }
+        | TrustError::Missing { .. }
+        | TrustError::Damaged(_)
+        | TrustError::TooLarge { .. } => {
+            "nothing was taken from there; try another mirror, and tell whoever runs this one"
+        }
+        TrustError::Rollback { .. } | TrustError::Dropped { .. } => {
+            "nothing was taken from there; a mirror that lags behind does this too: try another one, or later"
+        }
+        TrustError::Foreign { .. } | TrustError::Misnamed { .. } => {
+            "whoever publishes there made a mistake, or one of their keys is in the wrong hands: ask them"
+        }
+        TrustError::Downgrade { .. } => {
+            "if that is meant, publish with `--rollback REASON`, which says so in the signed channel"
+        }
+        TrustError::TrustedRoot { .. } => {
+            "put the root.json that `layerset trust init` made onto this machine"
+        }
+        TrustError::MissingKeys { .. } => {
+            "name the right directory with --keys, or write a pending file with --pending and let the others run `layerset trust sign`"
+        }
+        TrustError::KeyFile { .. } => "`chmod 600` it, or move what is not a key elsewhere",
+        TrustError::Outdated { .. } => "make the change again on what is published now",
+        TrustError::Unvouched { .. } => {
+            "name the root that its machines have with --root, or compare with what is published now, with --compare REMOTE; if that was the right root, somebody changed the file: do not sign it"
+        }
+        TrustError::State { .. } => {
+            "move the file away: the next pull starts again from the trusted root"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Some second of 2026.
+    const NOW: i64 = 1_790_000_000;
+
+    #[test]
+    fn hints_name_commands_that_can_be_run() {
+        let expired = |role: &str| TrustError::Expired {
+            role: role.to_owned(),
+            expired_at: NOW - 86_400,
+            now: NOW,
+        };
+        let back = TrustError::Downgrade {
+            channel: "images/web/stable".to_owned(),
+            offered: 1,
+            accepted: 2,
+        };
+        for (error, command) in [
+            (expired("timestamp"), "`layerset trust refresh REMOTE`"),
+            (
+                expired("layer.nginx"),
+                "`layerset trust refresh REMOTE --role layer.nginx`",
+            ),
+            (back, "`--rollback REASON`"),
+        ] {
+            let hint = hint(&error).unwrap();
+            assert!(hint.contains(command), "{hint}");
+        }
+    }
+}
