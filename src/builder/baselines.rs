@@ -71,11 +71,11 @@ impl BaselineRecall<'_> {
         }
         let name = member.layer.name.clone();
         set.push(member);
-        let composition = self.composer.compose(&name, &set, self.transaction)?;
-        let found = self
+        let whole = self.composer.look(&name, &set, self.transaction)?;
+        let damage = self
             .composer
-            .examine(&composition, &set, self.transaction)?;
-        let made = baseline(&found, &set, None);
+            .damage(&name, &set, &whole, self.transaction)?;
+        let made = baseline(&whole.found, &set, &damage.problems, None);
         self.transaction.put_baseline(id, &made)?;
         Ok(Some(made))
     }

@@ -1,12 +1,12 @@
 //! The build of a recipe's image: its layers, then the layers composed.
 //!
 //! When a kept layer does not work on today's lower layers, the build starts over and builds that
-//! layer too. Each layer is forced at most once, so this ends.
+//! layer too. Each layer is forced a few times at most, so this ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::forced::{ForcedRebuild, forced_by};
+use super::forced::{ForcedRebuild, forced_by, tell_tried};
 use super::inputs::LayerInputs;
 use super::session::BuildSession;
 use super::{BuildError, BuildOptions, BuildReport, Composer, LayerAction, LayerReport};
@@ -39,7 +39,11 @@ pub fn build(
         .iter()
         .map(|name| (name.clone(), ForcedRebuild::default()))
         .collect();
-    let mut tried: BTreeSet<String> = options.rebuild.iter().cloned().collect();
+    let mut tried: BTreeMap<String, usize> = options
+        .rebuild
+        .iter()
+        .map(|name| (name.clone(), 1))
+        .collect();
     let composer = Composer::new(repository, options.cancel, options.progress);
     let mut built: BTreeMap<String, LayerReport> = BTreeMap::new();
     let known_ids = workspace.read_ids()?;
@@ -60,13 +64,20 @@ pub fn build(
                 report.seconds = started.elapsed().as_secs_f64();
                 return Ok(report);
             }
-            // Some kept layers do not work on today's lower layers: build those layers again, once.
-            Err(BuildError::RebuildNeeded { findings }) => {
+            // Some kept layers do not work on today's lower layers: build those layers again.
+            Err(BuildError::RebuildNeeded { mut findings }) => {
                 forced = forced_by(&findings, &tried);
                 if forced.is_empty() {
+                    tell_tried(&mut findings, &tried);
                     return Err(BuildError::Refused { findings });
                 }
-                tried.extend(forced.keys().cloned());
+                for name in forced.keys() {
+                    *tried.entry(name.clone()).or_default() += 1;
+                }
+            }
+            Err(BuildError::Refused { mut findings }) => {
+                tell_tried(&mut findings, &tried);
+                return Err(BuildError::Refused { findings });
             }
             Err(error) => return Err(error),
         }

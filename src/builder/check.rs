@@ -3,11 +3,13 @@
 use serde::Serialize;
 
 use super::baselines::recall;
+use super::blame::blame;
 use super::inputs::LayerInputs;
+use super::lost::Comparison;
 use super::renumbered::renumbered_since;
 use super::{BuildError, Composer, keys};
-use crate::check::{Finding, Verdict, verdict};
-use crate::compose::{Composition, Judgement, Member, MemberProblem, WaiverOutcome, judge, waive};
+use crate::check::{Finding, Severity, Verdict, verdict};
+use crate::compose::{Composition, Judgement, Member, WaiverOutcome, judge, waive};
 use crate::format::{ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
@@ -91,15 +93,41 @@ impl Examination {
         let members = &*members;
         let mut composition = composer.compose(&set.name, members, transaction)?;
         let mut found = composer.examine(&composition, members, transaction)?;
-        blame(&mut found, set, members, composer, transaction)?;
-        let Judgement { new, known } = judge(found, members);
+        blame(
+            &mut found,
+            &mut composition,
+            &set.name,
+            members,
+            composer,
+            transaction,
+        )?;
+        let before = repository.read_ref(&RefName::image(&set.name)?)?;
+        let Judgement { new, mut known } = judge(found.clone(), members);
+        let mut findings = Vec::new();
+        // What a rebuild may mend is asked for first: the next look is at what came of it.
+        if new.iter().all(|f| f.severity != Severity::Rebuild) {
+            let comparison = Comparison {
+                name: &set.name,
+                before: before.as_deref(),
+                members,
+                tree: &composition.tree,
+                composer,
+                transaction,
+            };
+            findings = comparison.lost(&found)?;
+            known.retain(|known| findings.iter().all(|lost| lost.id != known.id));
+        }
         let read = |path: &[u8]| {
             let object = composition.tree.get(path).and_then(Inode::object);
             let bytes = object.map(|id| transaction.read_object(&id)).transpose()?;
             Ok(bytes.unwrap_or_default())
         };
-        let before = repository.read_ref(&RefName::image(&set.name)?)?;
-        let mut findings = renumbered_since(repository, before.as_deref(), members, &read)?;
+        findings.extend(renumbered_since(
+            repository,
+            before.as_deref(),
+            members,
+            &read,
+        )?);
         findings.append(&mut composition.findings);
         findings.extend(new);
         findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
@@ -109,47 +137,6 @@ impl Examination {
             known,
         })
     }
-}
-
-/// Blames the right layer. Some problems show in a layer that stands on what it was built on, but
-/// were caused by a layer above it. The cause is the lowest layer with which the problem shows.
-/// Where there is such a problem, this costs a composition for each layer above.
-fn blame(
-    found: &mut [MemberProblem],
-    set: &CheckedSet,
-    members: &[Member],
-    composer: &Composer<'_>,
-    transaction: &Transaction<'_>,
-) -> Result<(), BuildError> {
-    let mut doubtful: Vec<&mut MemberProblem> = found
-        .iter_mut()
-        .filter(|found| {
-            let (own, above) = members[found.member..].split_at(1);
-            found.is_new_and_grave(members)
-                && !own.iter().any(|member| member.is_moved(members))
-                && above.iter().any(|member| member.is_moved(members))
-        })
-        .collect();
-    let lowest = doubtful.iter().map(|found| found.member).min();
-    for top in lowest.unwrap_or(members.len())..members.len() {
-        let below = &members[..=top];
-        let composition = composer.compose(&set.name, below, transaction)?;
-        let so_far = composer.examine(&composition, below, transaction)?;
-        doubtful.retain_mut(|found| {
-            let is_so = found.member <= top
-                && so_far
-                    .iter()
-                    .any(|other| other.problem.id == found.problem.id);
-            if is_so {
-                found.member = top;
-            }
-            !is_so
-        });
-        if doubtful.is_empty() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Composes a set and checks it, on the day `today`. Nothing is committed.

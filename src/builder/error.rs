@@ -61,6 +61,12 @@ pub enum BuildError {
     /// Private keys or password hashes that nobody declared.
     #[error("layer '{layer}' holds {} undeclared secret{}:{}", paths.len(), plural(paths.len()), listed(paths))]
     Secrets { layer: String, paths: Vec<RelPath> },
+    /// A layer that gives every machine the same identity.
+    #[error("layer '{layer}' holds a fixed /etc/machine-id, which all machines would share")]
+    MachineId { layer: String },
+    /// A layer ships files to directories that each start of a machine makes anew.
+    #[error("layer '{layer}' ships {} file{} that no machine would see:{}", paths.len(), plural(paths.len()), listed(paths))]
+    Volatile { layer: String, paths: Vec<RelPath> },
     /// The ids table has no room for a name.
     #[error("cannot number the accounts of a layer")]
     Ids { source: AllocateError },
@@ -88,6 +94,12 @@ pub enum BuildError {
     /// The composed layers do not make a sound image.
     #[error("the layers do not make a sound image:{}", findings_listed(findings))]
     Refused { findings: Vec<Finding> },
+    /// A layer breaks what the layers below it bring.
+    #[error("layer '{layer}' breaks what is below it:{}", reasons_listed(findings))]
+    Damage {
+        layer: String,
+        findings: Vec<Finding>,
+    },
     /// Layers that are there do not hold on today's lower layers, and were not rebuilt.
     #[error("some layers must be rebuilt:{}", findings_listed(findings))]
     RebuildNeeded { findings: Vec<Finding> },
@@ -142,10 +154,23 @@ fn listed(paths: &[RelPath]) -> String {
 }
 
 fn findings_listed(findings: &[Finding]) -> String {
+    listed_by(findings, |finding| {
+        format!("[{}] {}", finding.place(), finding.reason)
+    })
+}
+
+/// Lists findings of one layer with their ids, which waivers name.
+fn reasons_listed(findings: &[Finding]) -> String {
+    listed_by(findings, |finding| {
+        format!("{}\n    {}", finding.reason, finding.id)
+    })
+}
+
+fn listed_by(findings: &[Finding], line: impl Fn(&Finding) -> String) -> String {
     let lines = findings
         .iter()
         .take(20)
-        .map(|finding| format!("\n  [{}] {}", finding.place(), finding.reason));
+        .map(|finding| format!("\n  {}", line(finding)));
     let mut text: String = lines.collect();
     if findings.len() > 20 {
         text.push_str(&format!("\n  … and {} more", findings.len() - 20));

@@ -4,10 +4,9 @@ use super::BuildError;
 use super::check::{CheckedSet, Examination};
 use super::keys::{self, ImageKey};
 use super::refuse::refuse;
-use super::renumbered::{read_file, renumbered_since};
 use super::session::BuildSession;
 use crate::check::{Finding, FindingId, FindingKind};
-use crate::compose::{Member, ids_of, waive};
+use crate::compose::{Member, ids_of};
 use crate::format::{Image, Waiver};
 use crate::id::ImageId;
 use crate::materialise::MetadataImage;
@@ -36,16 +35,17 @@ impl BuildSession<'_> {
         let ids: Vec<_> = recipe.layers.iter().map(|name| self.built[name]).collect();
         let name = RefName::image(&recipe.name)?;
         let before = repository.read_ref(&name)?;
-        let members = || self.members(recipe.layers.iter().map(String::as_str));
-        let today = Date::of_sec(self.options.clock.now_sec()).unwrap_or(Date::LAST);
+        let today = self.options.today();
         let key = || ImageKey::new(repository, recipe, &ids, today);
-        if let Some(cached) = keys::find_image(repository, &key())? {
-            let changed = before.as_deref() != Some(&cached.image.to_string());
+        let cached = keys::find_image(repository, &key())?;
+        // Another image than the present one is compared with that first.
+        let is_current = |id: &ImageId| {
+            let id = id.to_string();
+            before.as_ref().is_none_or(|before| *before == id)
+        };
+        if let Some(cached) = cached.filter(|cached| is_current(&cached.image)) {
+            let changed = before.is_none();
             if changed {
-                let tree = repository.read_tree(&repository.read_image(&cached.image)?.tree)?;
-                let read = |path: &[u8]| read_file(repository, &tree, path);
-                let found = renumbered_since(repository, before.as_deref(), &members()?, &read)?;
-                refuse(waive(found, &recipe.waivers, today).findings)?;
                 repository.set_ref(&name, &cached.image.to_string())?;
             }
             return Ok(ComposedImage {
@@ -57,7 +57,7 @@ impl BuildSession<'_> {
         }
         let progress = self.options.progress;
         progress.step(&recipe.name, "composing and checking", None);
-        let mut members = members()?;
+        let mut members = self.members(recipe.layers.iter().map(String::as_str))?;
         let transaction = repository.begin()?;
         let set = CheckedSet {
             name: recipe.name.clone(),
@@ -77,7 +77,12 @@ impl BuildSession<'_> {
         let disk = repository.disk().as_ref();
         MetadataImage::find_or_make(&erofs, &image.tree, &tree, &numbers)?.remember(disk);
         // Checking may have made baselines, which are part of the key.
-        keys::remember_image(repository, &key(), &id, &findings)?;
+        let is_said_once = |finding: &Finding| {
+            finding.id.kind() == FindingKind::Baseline && finding.layer.is_empty()
+        };
+        let mut lasting = findings.clone();
+        lasting.retain(|finding| !is_said_once(finding));
+        keys::remember_image(repository, &key(), &id, &lasting)?;
         Ok(ComposedImage {
             id,
             changed: before.as_deref() != Some(&id.to_string()),

@@ -60,6 +60,12 @@ impl LayerInputs {
         sizes.sum()
     }
 
+    /// Says whether the layer is files of its own and nothing else.
+    pub(super) fn is_files_only(&self) -> bool {
+        let definition = &self.definition;
+        definition.bootstrap().is_none() && definition.apt().is_none() && definition.run().is_none()
+    }
+
     /// Reads what a layer is built from.
     pub(super) fn read(layer: &recipe::RecipeLayer, lock: &RecipeLock) -> Result<Self, BuildError> {
         let definition = layer.definition.clone();

@@ -117,7 +117,7 @@ pub(super) fn finish(
     build.options.progress.step(&input.name, "settling", None);
     let sink = BuildSink::new(&transaction);
     let settled = settle(
-        SettleRules::of(&input.definition),
+        SettleRules::of(input),
         &ground,
         after,
         input.epoch,
@@ -260,21 +260,11 @@ fn commit(
     settled: SettledLayer,
     transaction: Transaction<'_>,
 ) -> Result<BuiltLayer, BuildError> {
-    let SettledLayer {
-        changeset,
-        pre_images,
-        first_boot,
-        created,
-    } = settled;
     let mut members = build.members(build.workspace.closure(&input.name))?;
-    let layer = manifest(
-        input,
-        &members,
-        &transaction,
-        &changeset,
-        pre_images,
-        first_boot,
-    )?;
+    let layer = manifest(input, &members, &transaction, &settled)?;
+    let SettledLayer {
+        changeset, created, ..
+    } = settled;
     let name = RefName::layer(&build.workspace.recipe().name, &input.name)?;
     build.options.progress.step(&input.name, "checking", None);
     let composer = build.composer;
@@ -283,10 +273,18 @@ fn commit(
         id: None,
         layer: layer.clone(),
         changeset,
-        baseline: Baseline::default(),
+        baseline: Baseline {
+            files_only: input.is_files_only(),
+            ..Baseline::default()
+        },
     });
-    let composition = composer.compose(&input.name, &members, &transaction)?;
-    let found = composer.examine(&composition, &members, &transaction)?;
+    let whole = composer.look(&input.name, &members, &transaction)?;
+    let damage = composer.damage(&input.name, &members, &whole, &transaction)?;
+    damage.refuse(
+        &input.name,
+        &build.workspace.recipe().waivers,
+        build.options.today(),
+    )?;
     let previous = build.repository.read_ref(&name)?;
     // A layer that is damaged or gone counts as no earlier one.
     let previous = previous
@@ -295,7 +293,8 @@ fn commit(
     let mut previous: Vec<Member> = previous.into_iter().collect();
     recall(composer, &mut previous, &transaction)?;
     let id = transaction.put_layer(&layer)?;
-    transaction.put_baseline(&id, &baseline(&found, &members, previous.first()))?;
+    let baseline = baseline(&whole.found, &members, &damage.problems, previous.first());
+    transaction.put_baseline(&id, &baseline)?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;
     let cached = CachedLayer { layer: id, created };

@@ -1,25 +1,19 @@
 //! The manifest of a layer that was built: its facts for people, checks and later builds.
 
-use std::collections::BTreeMap;
-
 use super::BuildError;
 use super::inputs::{BUILDER_VERSION, LayerInputs};
 use super::secrets::FirstBootWork;
+use super::settle::SettledLayer;
 use crate::compose::Member;
 use crate::format::{Baseline, BuildFacts, FirstBoot, Health, Layer, LayerPackage, RebuildRule};
-use crate::id::ObjectId;
-use crate::path::RelPath;
 use crate::store::Transaction;
-use crate::tree::Changeset;
 
 /// Makes the manifest and puts the changeset. The baseline is kept beside it.
 pub(super) fn manifest(
     input: &LayerInputs,
     below: &[Member],
     transaction: &Transaction<'_>,
-    changeset: &Changeset,
-    pre_images: Vec<ObjectId>,
-    first_boot: Vec<FirstBootWork>,
+    settled: &SettledLayer,
 ) -> Result<Layer, BuildError> {
     let definition = &input.definition;
     let mut packages: Vec<LayerPackage> = input
@@ -34,18 +28,13 @@ pub(super) fn manifest(
         })
         .collect();
     packages.sort();
-    let first_boot: BTreeMap<RelPath, FirstBoot> = first_boot
-        .into_iter()
-        .map(|work| {
-            (
-                work.path,
-                FirstBoot {
-                    run: work.run,
-                    also: work.also,
-                },
-            )
-        })
-        .collect();
+    let first_boot = |work: &FirstBootWork| {
+        let boot = FirstBoot {
+            run: work.run.clone(),
+            also: work.also.clone(),
+        };
+        (work.path.clone(), boot)
+    };
     let on = below.iter().filter_map(Member::named).collect();
     Ok(Layer {
         format: 1,
@@ -55,8 +44,8 @@ pub(super) fn manifest(
             .unwrap_or("0")
             .to_owned(),
         architecture: input.architecture.clone(),
-        changeset: transaction.put_changeset(changeset)?,
-        pre_images,
+        changeset: transaction.put_changeset(&settled.changeset)?,
+        pre_images: settled.pre_images.clone(),
         build: BuildFacts {
             key: input.key,
             on,
@@ -64,7 +53,7 @@ pub(super) fn manifest(
             builder: BUILDER_VERSION,
         },
         packages,
-        first_boot,
+        first_boot: settled.first_boot.iter().map(first_boot).collect(),
         health: Health {
             checks: definition.health.clone(),
         },
@@ -76,6 +65,8 @@ pub(super) fn manifest(
                 .map(|glob| glob.as_str().to_owned())
                 .collect(),
         },
+        sweeps: settled.sweeps.clone(),
+        shipped: settled.shipped.clone(),
         baseline: Baseline::default(),
     })
 }

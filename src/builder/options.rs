@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::progress::BuildProgress;
 use crate::store::LockWait;
-use crate::time::Clock;
+use crate::time::{Clock, Date};
 
 /// Options of [`build`](super::build()).
 pub struct BuildOptions<'a> {
@@ -24,4 +24,11 @@ pub struct BuildOptions<'a> {
     pub cancel: &'a AtomicBool,
     /// Where progress goes.
     pub progress: &'a dyn BuildProgress,
+}
+
+impl BuildOptions<'_> {
+    /// Returns the day on which the build runs.
+    pub(super) fn today(&self) -> Date {
+        Date::of_sec(self.clock.now_sec()).unwrap_or(Date::LAST)
+    }
 }

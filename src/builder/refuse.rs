@@ -32,8 +32,16 @@ fn grave(mut findings: Vec<Finding>) -> Vec<Finding> {
         finding.severity > Severity::Note || finding.id.kind() == FindingKind::Waiver
     };
     findings.retain(is_said);
+    worst_first(findings)
+}
+
+/// Sorts findings: the worst first, and of those the ones that cause others.
+pub(super) fn worst_first(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by_key(|finding| {
-        let is_cause = finding.id.kind() == FindingKind::DpkgUnreadable;
+        let is_cause = matches!(
+            finding.id.kind(),
+            FindingKind::DpkgUnreadable | FindingKind::Merged
+        );
         std::cmp::Reverse((finding.severity, is_cause))
     });
     findings

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::inputs::LayerInputs;
 use crate::path::RelPath;
-use crate::recipe::{Definition, SecretRule, StateRule};
+use crate::recipe::{FileContent, FileInput, SecretRule, StateRule};
 
 /// Rules for the files that a build makes.
 #[derive(Debug, Clone, Copy)]
@@ -14,15 +15,27 @@ pub(super) struct SettleRules<'a> {
     pub state: &'a [StateRule],
     /// Its `[secrets]`.
     pub secrets: &'a BTreeMap<RelPath, SecretRule>,
+    /// What its `[files]` copies.
+    pub shipped: &'a [FileInput],
 }
 
 impl<'a> SettleRules<'a> {
-    /// Returns what a definition says.
-    pub(super) fn of(definition: &'a Definition) -> Self {
+    /// Returns what a layer's definition says.
+    pub(super) fn of(input: &'a LayerInputs) -> Self {
+        let definition = &input.definition;
         Self {
             layer: &definition.name,
             state: &definition.state,
             secrets: &definition.secrets,
+            shipped: &input.files,
         }
+    }
+
+    /// Says whether the definition ships a file or link at `path`.
+    pub(super) fn ships(&self, path: &[u8]) -> bool {
+        let is_it = |file: &FileInput| {
+            file.path.as_bytes() == path && file.content != FileContent::Directory
+        };
+        self.shipped.iter().any(is_it)
     }
 }

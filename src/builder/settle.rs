@@ -13,27 +13,17 @@ use super::below::LayersBelow;
 use super::parents::insert_with_parents;
 use super::rules::SettleRules;
 use super::secrets::{self, FirstBootWork};
-use super::{BuildError, BuildSink};
+use super::{BuildError, BuildSink, transient};
 use crate::compose::TreeView;
+use crate::format::Sweep;
 use crate::id::ObjectId;
-use crate::layout::{FACTORY, SYSIMAGE};
+use crate::layout::{ALTERNATIVES, FACTORY, SYSIMAGE, dpkg, join};
 use crate::merge::derive::{alternatives, generators, javacerts};
-use crate::merge::drivers;
+use crate::merge::{Blobs, MergeError, drivers, sweeps};
 use crate::path::RelPath;
-use crate::recipe::{IdTable, StateClass, StateClassifier};
+use crate::recipe::{FileContent, IdTable, StateClass, StateClassifier};
 use crate::tree::{Change, Changeset, Inode, Node, Tree, diff};
 
-/// Directories whose contents belong to the running system.
-const VOLATILE: [&[u8]; 6] = [b"dev", b"proc", b"run", b"sys", b"tmp", b"var/tmp"];
-/// Files that are made by a deriver, by the machine, or by the act of building.
-const TRANSIENT: [&[u8]; 6] = [
-    b"etc/ld.so.cache",
-    b"etc/machine-id",
-    b"etc/.pwd.lock",
-    b"usr/sbin/policy-rc.d",
-    b"etc/resolv.conf",
-    b"etc/mtab",
-];
 /// Pre-images up to this size are kept for text merges, in bytes.
 const PRE_IMAGE_LIMIT: u64 = 1 << 20;
 
@@ -48,6 +38,10 @@ pub(super) struct SettledLayer {
     pub first_boot: Vec<FirstBootWork>,
     /// Users and groups with their numbers.
     pub created: CreatedNames,
+    /// What the build did to all that directories of the layers below held.
+    pub sweeps: Vec<Sweep>,
+    /// What the definition ships in the place of files and links of the layers below.
+    pub shipped: BTreeMap<RelPath, ObjectId>,
 }
 
 /// Settles what a build made of `ground`.
@@ -65,8 +59,12 @@ pub(super) fn settle(
     sink: &BuildSink<'_>,
 ) -> Result<SettledLayer, BuildError> {
     let lower = &ground.lower;
-    let mut work = Settler { lower, after };
-    work.drop_transient();
+    let mut work = Settler {
+        lower,
+        after,
+        by_hand: BTreeSet::new(),
+    };
+    transient::drop(rules, lower, &mut work.after, sink)?;
     work.sort_var(rules)?;
     // Before the links go: a program may be one of them, as java is.
     work.drop_generated();
@@ -79,7 +77,11 @@ pub(super) fn settle(
         pre_images: Vec::new(),
         first_boot,
         created,
+        sweeps: Vec::new(),
+        shipped: shipped(rules, &ground.merged),
     };
+    settled.sweeps = sweeps(&ground.merged, &settled.changeset, &SinkBlobs(sink))
+        .map_err(|source| BuildError::Compose(source.into()))?;
     settled.pre_images = pre_images(&settled.changeset, sink)?;
     Ok(settled)
 }
@@ -87,6 +89,9 @@ pub(super) fn settle(
 struct Settler<'a> {
     lower: &'a Tree,
     after: Tree,
+    /// Links that this layer chose by hand. They may lead where a derived one below leads, which
+    /// makes them no less its decision.
+    by_hand: BTreeSet<RelPath>,
 }
 
 impl Settler<'_> {
@@ -110,30 +115,6 @@ impl Settler<'_> {
             .below(below)
             .filter(|(path, inode)| self.is_changed(path, inode));
         changed.map(|(path, _)| path.clone()).collect()
-    }
-
-    fn drop_transient(&mut self) {
-        let mut drop = Vec::new();
-        for (path, inode) in self.after.iter() {
-            let bytes = path.as_bytes();
-            let volatile = VOLATILE
-                .iter()
-                .any(|dir| path.starts_with(dir) && bytes != *dir);
-            if volatile
-                || TRANSIENT.contains(&bytes)
-                || drivers::is_backup(bytes) && inode.object().is_some()
-            {
-                drop.push(path.clone());
-            }
-        }
-        drop.iter().for_each(|path| self.revert(path));
-        // A transient file that the build removed is still there for other layers.
-        for path in TRANSIENT {
-            if let Some((inode, path)) = self.lower.get(path).cloned().zip(RelPath::new(path).ok())
-            {
-                self.after.insert(path, inode);
-            }
-        }
     }
 
     fn sort_var(&mut self, rules: SettleRules<'_>) -> Result<(), BuildError> {
@@ -175,7 +156,8 @@ impl Settler<'_> {
         }
     }
 
-    /// Puts back links that are derived from the alternatives database: layers carry the database.
+    /// Puts back links that are derived from the alternatives database: layers carry the database,
+    /// and the links that somebody chose.
     fn drop_derived_links(&mut self, sink: &BuildSink<'_>) -> Result<(), BuildError> {
         let index = sink.transaction().repository().index();
         let view = TreeView::new(&self.after, sink.transaction(), &index);
@@ -202,6 +184,14 @@ impl Settler<'_> {
         }
         for path in &derived {
             self.revert(path);
+        }
+        for name in &found.manual {
+            let database = path_in(dpkg::ALTERNATIVES, name)?;
+            let now = self.after.get(database.as_bytes());
+            if now.is_some_and(|now| self.is_changed(&database, now)) {
+                let link = path_in(ALTERNATIVES, name)?;
+                self.by_hand.insert(link);
+            }
         }
         // What this layer removed from the links is derived anew as well.
         for path in &found.derived {
@@ -326,7 +316,7 @@ impl Settler<'_> {
                 (Some(here), Some(below)) => here.same_content(below),
                 (here, below) => here.is_none() && below.is_none(),
             };
-            if is_untouched {
+            if is_untouched && !self.by_hand.contains(&path) {
                 match merged.get(path.as_bytes()) {
                     Some(inode) => drop(self.after.insert(path, inode.clone())),
                     None => drop(self.after.remove(path.as_bytes())),
@@ -378,6 +368,41 @@ impl Settler<'_> {
     }
 }
 
+struct SinkBlobs<'a, 'r>(&'a BuildSink<'r>);
+
+impl Blobs for SinkBlobs<'_, '_> {
+    fn read(&self, id: &ObjectId) -> Result<Vec<u8>, MergeError> {
+        self.0.read(id).map_err(|error| MergeError {
+            object: id.to_string(),
+            source: Box::new(error),
+        })
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<ObjectId, MergeError> {
+        self.0.write(bytes).map_err(|error| MergeError {
+            object: "a file of a layer".to_owned(),
+            source: Box::new(error),
+        })
+    }
+}
+
+/// Returns what the definition ships where the layers below have a file or link, with what it holds:
+/// it stays the same, whatever becomes of that.
+fn shipped(rules: SettleRules<'_>, merged: &Tree) -> BTreeMap<RelPath, ObjectId> {
+    let shipped = rules.shipped.iter().filter_map(|file| {
+        let content = match &file.content {
+            FileContent::File(object) => *object,
+            FileContent::Link(target) => ObjectId::of(target),
+            FileContent::Directory => return None,
+        };
+        let dir = merged.resolve(file.path.parent()?.as_bytes())?;
+        let path = dir.join(file.path.name()).ok()?;
+        let below = merged.get(path.as_bytes())?;
+        (!below.is_dir()).then_some((path, content))
+    });
+    shipped.collect()
+}
+
 /// Says whether one of the layer's own rules drops a directory above `path`. Then `path` goes too.
 fn is_below_own_drop(rules: SettleRules<'_>, path: &RelPath) -> bool {
     let dropped = |dir: &RelPath| {
@@ -385,6 +410,10 @@ fn is_below_own_drop(rules: SettleRules<'_>, path: &RelPath) -> bool {
         own.any(|rule| rule.class == StateClass::Drop && rule.pattern.matches(dir.as_bytes()))
     };
     path.parent().is_some_and(|dir| dropped(&dir))
+}
+
+fn path_in(dir: &str, name: &[u8]) -> Result<RelPath, BuildError> {
+    RelPath::new(&join(dir.as_bytes(), name)).map_err(|source| BuildError::Path { source })
 }
 
 fn below(dir: &str, path: &RelPath) -> Result<RelPath, BuildError> {

@@ -43,6 +43,7 @@ fn layers_carry_no_cache_that_a_program_of_the_image_makes() {
     let mut work = Settler {
         lower: &lower,
         after,
+        by_hand: BTreeSet::new(),
     };
     work.drop_generated();
     let changes = work.changes(&merged, 0);
@@ -95,6 +96,7 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
             layer: &definition.name,
             state: &definition.state,
             secrets: &definition.secrets,
+            shipped: &[],
         };
         let ground = LayersBelow {
             merged: below.clone(),
@@ -107,4 +109,77 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
     for path in ["/etc/ssl/certs/java/cacerts", "/usr/bin/java"] {
         assert!(!changes.contains(&path.to_owned()), "{path}");
     }
+}
+
+#[test]
+fn a_layer_carries_what_somebody_chose_and_no_other_link_of_alternatives() {
+    let dir = tempfile::tempdir().unwrap();
+    Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+    let repository =
+        Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+    let transaction = repository.begin().unwrap();
+    let sink = BuildSink::new(&transaction);
+    let database = "usr/lib/sysimage/var/lib/dpkg/alternatives/editor";
+    let group = |status: &str| {
+        let slave = "editor.1.gz\n/usr/share/man/man1/editor.1.gz\n\n";
+        let choices = "/bin/nano\n40\n/usr/share/man/man1/nano.1.gz\n/usr/bin/vim\n15\n\n\n";
+        format!("{status}\n/usr/bin/editor\n{slave}{choices}")
+    };
+    let mut merged = root();
+    let manual = "usr/share/man/man1/nano.1.gz";
+    for (path, contents) in [
+        (database, group("auto").as_str()),
+        ("bin/nano", "nano"),
+        ("usr/bin/vim", "vim"),
+        (manual, "nano"),
+    ] {
+        sink.write(contents.as_bytes()).unwrap();
+        put(&mut merged, path, contents);
+    }
+    let link = |tree: &mut Tree, at: &str, target: &str| {
+        insert_with_parents(tree, &path(at), Inode::symlink(target));
+    };
+    let mut lower = merged.clone();
+    let page = "usr/share/man/man1/editor.1.gz";
+    for (at, target) in [
+        ("etc/alternatives/editor", "/bin/nano"),
+        ("usr/bin/editor", "/etc/alternatives/editor"),
+        (
+            "etc/alternatives/editor.1.gz",
+            "/usr/share/man/man1/nano.1.gz",
+        ),
+        (page, "/etc/alternatives/editor.1.gz"),
+    ] {
+        link(&mut lower, at, target);
+    }
+    let ground = LayersBelow { merged, lower };
+    let settled = |status: &str, target: &str| {
+        let mut after = ground.lower.clone();
+        sink.write(group(status).as_bytes()).unwrap();
+        put(&mut after, database, &group(status));
+        link(&mut after, "etc/alternatives/editor", target);
+        if target != "/bin/nano" {
+            after.remove(b"etc/alternatives/editor.1.gz");
+            after.remove(page.as_bytes());
+        }
+        let rules = SettleRules {
+            layer: "app",
+            state: &[],
+            secrets: &BTreeMap::new(),
+            shipped: &[],
+        };
+        let mut ids = IdTable::default();
+        let settled = settle(rules, &ground, after, 0, &mut ids, &sink).unwrap();
+        changed(&settled.changeset)
+    };
+    let chosen = ["/etc/alternatives", "/etc/alternatives/editor"];
+    let both = ["/etc/alternatives/editor", &format!("/{database}")];
+    // The directory itself is derived here, for nothing else is in it.
+    let plain = |paths: Vec<String>| -> Vec<String> {
+        paths.into_iter().filter(|path| path != chosen[0]).collect()
+    };
+    assert_eq!(plain(settled("manual", "/usr/bin/vim")), both);
+    // The same as automatic mode links below, and yet a decision.
+    assert_eq!(plain(settled("manual", "/bin/nano")), both);
+    assert!(settled("auto", "/bin/nano").is_empty());
 }

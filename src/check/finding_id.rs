@@ -8,12 +8,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What a finding is about: the first word of its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
+    /// Somebody chose an alternative that is gone: `alternative:NAME`.
+    Alternative,
     /// Nobody knows what was wrong when a layer was built: `baseline:LAYER`.
     Baseline,
     /// Two sides changed something differently: `conflict:PATH[#RECORD]`.
     Conflict,
     /// A program of the image could not make what it makes: `derive:LAYER:GENERATOR`.
     Derive,
+    /// A layer dealt with all that a directory held below it, and there is more now:
+    /// `covered:LAYER:PATH`.
+    Covered,
     /// Relations of packages do not hold: `dpkg:depends:PACKAGE:WANTED` and the like.
     Dpkg,
     /// The database of packages, or a record of it, cannot be read: `dpkg:unreadable:PACKAGE`.
@@ -24,10 +29,14 @@ pub enum FindingKind {
     Kernel,
     /// A symlink dangles: `link:PATH`.
     Link,
+    /// Something else is in the place of a link to a directory: `merged:PATH`.
+    Merged,
     /// Files have an owner without an account in the image: `owner:passwd:NAME`.
     Owner,
     /// One of two versions of a package gave way: `package:NAME`.
     Package,
+    /// A file stands in a directory for a version of a package that is not there: `place:DIRECTORY`.
+    Place,
     /// A module is for a Perl that is not there: `perl:PATH:abi`.
     Perl,
     /// A module is for another PHP, or not enabled for each SAPI: `php:PATH:abi`.
@@ -56,19 +65,23 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 26] = [
         Self::DpkgUnreadable,
+        Self::Alternative,
         Self::Baseline,
         Self::Conflict,
+        Self::Covered,
         Self::Derive,
         Self::Dpkg,
         Self::Elf,
         Self::Kernel,
         Self::Link,
+        Self::Merged,
         Self::Owner,
         Self::Package,
         Self::Perl,
         Self::Php,
+        Self::Place,
         Self::Python,
         Self::Rebuild,
         Self::Record,
@@ -84,18 +97,22 @@ impl FindingKind {
     /// Returns the word that ids of the kind start with.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Alternative => "alternative",
             Self::Baseline => "baseline",
             Self::Conflict => "conflict",
+            Self::Covered => "covered",
             Self::Derive => "derive",
             Self::Dpkg => "dpkg",
             Self::DpkgUnreadable => "dpkg:unreadable",
             Self::Elf => "elf",
             Self::Kernel => "kernel",
             Self::Link => "link",
+            Self::Merged => "merged",
             Self::Owner => "owner",
             Self::Package => "package",
             Self::Perl => "perl",
             Self::Php => "php",
+            Self::Place => "place",
             Self::Python => "python",
             Self::Rebuild => "rebuild",
             Self::Record => "record",

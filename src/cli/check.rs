@@ -7,6 +7,7 @@ use clap::Args;
 use super::{CliError, Context, error, host_architecture};
 use crate::builder::{self, CheckReport, CheckedSet, Composer};
 use crate::check::{Finding, Severity, Verdict};
+use crate::compose::{lock_again, waiver_block};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
 use crate::store::{Repository, ResolvedId};
@@ -130,14 +131,7 @@ fn rebuild_hint(report: &CheckReport) -> String {
     if locks.is_empty() {
         return "`layerset build` rebuilds exactly those".to_owned();
     }
-    let options: Vec<String> = locks
-        .iter()
-        .map(|layer| format!("--update {layer}"))
-        .collect();
-    format!(
-        "run `layerset lock RECIPE {}`, then `layerset build`",
-        options.join(" ")
-    )
+    lock_again(&locks)
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -230,10 +224,7 @@ fn explain(context: &Context, report: &CheckReport, id: &str) -> Result<(), CliE
     }
     row("to do", finding.hint.clone());
     if finding.severity > Severity::Note && finding.is_waivable() {
-        text.push_str(&format!(
-            "to accept it, add to the recipe:\n  [[waivers]]\n  finding = {}\n  reason = \"…\"\n  expires = YYYY-MM-DD\n",
-            crate::recipe::quote(finding.id.as_str())
-        ));
+        text.push_str(&format!("{}\n", waiver_block(&finding.id)));
     }
     context.ui.print(&text);
     Ok(())

@@ -13,12 +13,14 @@ use crate::tree::{Inode, Node};
 
 /// Makes the baseline of the last of `members`, in whose set the problems `found` were found.
 ///
+/// `damage` are the problems among them that the layer made in what is below it: they stay new.
 /// `previous` is the same layer as it was built before. If something is unchanged in it and
 /// had no problem then, it was broken from outside. Such a problem is new, and stays new however
 /// often the layer is built, and whichever checks look at it.
 pub fn baseline(
     found: &[MemberProblem],
     members: &[Member],
+    damage: &[MemberProblem],
     previous: Option<&Member>,
 ) -> Baseline {
     let Some((member, below)) = members.split_last() else {
@@ -38,16 +40,23 @@ pub fn baseline(
         !is_base && (was_broken || is_broken_now)
     };
     // Package tools leave no relation unmet: such a problem is never the normal state.
-    // Nor is an unreadable database: it is reported until somebody repairs it.
+    // Nor is an unreadable database, or a file that nothing reads: each is reported until somebody
+    // repairs it.
     let is_normal = |found: &&MemberProblem| {
         let kind = found.problem.id.kind();
-        is_base || !(kind.is_of_packages() || kind == FindingKind::Record)
+        is_base
+            || !(kind.is_of_packages() || matches!(kind, FindingKind::Place | FindingKind::Record))
     };
     let is_new = |found: &&MemberProblem| !below.iter().any(|lower| found.is_listed(lower));
-    let all_new = || found.iter().filter(is_new);
-    let broken = all_new().filter(is_broken).collect();
-    let (problems, notes): (Vec<&MemberProblem>, Vec<&MemberProblem>) = all_new()
-        .filter(|found| is_normal(found) && !is_broken(found))
+    let is_damage = |found: &&MemberProblem| {
+        let mut damage = damage.iter();
+        damage.any(|damage| damage.problem.id == found.problem.id)
+    };
+    let stays_new = |found: &&MemberProblem| is_damage(found) || is_new(found) && is_broken(found);
+    let broken = found.iter().filter(stays_new).collect();
+    let (problems, notes): (Vec<&MemberProblem>, Vec<&MemberProblem>) = found
+        .iter()
+        .filter(|found| is_new(found) && is_normal(found) && !stays_new(found))
         .partition(|found| found.problem.weight == Weight::Grave);
     let ids = |found: Vec<&MemberProblem>| {
         found
@@ -61,6 +70,8 @@ pub fn baseline(
         notes: ids(notes),
         broken: ids(broken),
         watched: watched(member, below),
+        // It follows from the definition, which is not at hand here.
+        files_only: member.baseline.files_only,
     }
 }
 

@@ -3,17 +3,19 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::covered::covered;
 use super::error::ComposeError;
 use super::generate::{self, Generate, GenerateError};
 use super::member::Member;
-use super::{derive, judge};
+use super::remedy::stand_on;
+use super::{derive, judge, places};
 use crate::check::{self, Finding, FindingKind, Severity, Verdict};
 use crate::id::ObjectId;
 use crate::layout::dpkg;
 use crate::materialise::{IdLookup as _, PasswdIds};
 use crate::merge::derive::ldsocache::CacheEntry;
 use crate::merge::packages::{PackageDecision, Winner, arbitrate};
-use crate::merge::{ApplyReport, Blobs, MergeError, apply};
+use crate::merge::{ApplyReport, Blobs, Conflict, MergeError, apply};
 use crate::path::RelPath;
 use crate::store::{Index, StoreError, Transaction};
 use crate::tree::{Changeset, Inode, Tree};
@@ -96,16 +98,21 @@ pub fn compose(
                 .findings
                 .extend(decided.map(|decision| package_finding(&member.layer.name, decision)));
         }
+        let otherwise = covered(&composition, members, number, &blobs);
+        composition.findings.extend(otherwise);
         let applied = apply(&mut composition.tree, &changeset, &blobs)?;
+        let severity = judge::severity(member, members);
+        let tree = &composition.tree;
+        let found = conflict_findings(member, severity, applied, tree, &|path| {
+            let other = composition.origin.get(path)?;
+            members.get(*other).map(|other| other.layer.name.as_str())
+        });
+        composition.findings.extend(found);
         for (path, change) in changeset.iter() {
             if change.post.is_some() {
                 composition.origin.insert(path.clone(), number);
             }
         }
-        let severity = judge::severity(member, members);
-        composition
-            .findings
-            .extend(conflict_findings(&member.layer.name, severity, applied));
     }
     composition.merged = composition.tree.clone();
     let tree = &mut composition.tree;
@@ -172,12 +179,16 @@ fn package_finding(layer: &str, decision: PackageDecision) -> Finding {
     }
 }
 
-fn conflict_findings(
-    layer: &str,
+/// Makes findings of conflicts; `whose` names the lower layer that a path comes from.
+fn conflict_findings<'m>(
+    member: &Member,
     severity: Severity,
     applied: ApplyReport,
-) -> impl Iterator<Item = Finding> {
-    applied.conflicts.into_iter().map(move |conflict| {
+    tree: &Tree,
+    whose: &dyn Fn(&RelPath) -> Option<&'m str>,
+) -> Vec<Finding> {
+    let layer = &member.layer.name;
+    let finding = |conflict: Conflict| {
         let place = conflict
             .record
             .as_ref()
@@ -185,19 +196,28 @@ fn conflict_findings(
         let line = conflict
             .line
             .map_or(String::new(), |line| format!(", line {line}"));
-        Finding {
+        let sibling = whose(&conflict.path).filter(|other| !member.stands_on(other));
+        let mut finding = Finding {
             id: FindingKind::Conflict.at(format_args!("{}{place}", conflict.path)),
             severity,
-            layer: layer.to_owned(),
+            layer: layer.clone(),
             package: None,
             reason: format!("'{}'{line}: {}", conflict.path, conflict.reason),
-            hint: format!(
-                "build '{layer}' on the layer that it conflicts with, so that it sees its files"
-            ),
-            path: Some(conflict.path),
+            hint: match sibling {
+                Some(other) if other != layer => stand_on(layer, other),
+                _ => format!(
+                    "build '{layer}' on the layer that it conflicts with, so that it sees its files"
+                ),
+            },
+            path: Some(conflict.path.clone()),
             waived: None,
+        };
+        if let Some(missing) = &conflict.missing {
+            places::ask(&mut finding, member, missing, tree);
         }
-    })
+        finding
+    };
+    applied.conflicts.into_iter().map(finding).collect()
 }
 
 /// Reports a program of the image that fails on today's layers. A failure does not tell whose fault

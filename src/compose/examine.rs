@@ -4,7 +4,7 @@ use super::composition::Composition;
 use super::error::ComposeError;
 use super::member::Member;
 use super::view::TreeView;
-use super::{packages, records, triggers};
+use super::{choices, kernels, packages, places, records, triggers, usrmerge};
 use crate::check::{self, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
 use crate::layout::{ALTERNATIVES, dpkg, join};
@@ -19,8 +19,10 @@ use crate::tree::view::{ImageView as _, ViewError};
 pub struct MemberProblem {
     /// The problem.
     pub problem: Problem,
-    /// Whose it is.
+    /// Whose doing it is, as far as known.
     pub member: usize,
+    /// Whose thing it is about.
+    pub owner: usize,
 }
 
 impl MemberProblem {
@@ -31,9 +33,15 @@ impl MemberProblem {
         member.is_known() && member.baseline.lists(self.problem.id.as_str(), is_grave)
     }
 
-    /// Says whether it existed, and was as bad, when one of the layers was built.
-    pub(super) fn is_known(&self, members: &[Member]) -> bool {
-        members.iter().any(|member| self.is_listed(member))
+    /// Says whether it existed, and was as bad, when one of the layers was built, and no later
+    /// layer was found to make it again.
+    pub fn is_known(&self, members: &[Member]) -> bool {
+        let is_broken_by = |member: &Member| {
+            let id = self.problem.id.as_str();
+            member.is_known() && member.baseline.broken.iter().any(|broken| broken == id)
+        };
+        let listed = members.iter().rposition(|member| self.is_listed(member));
+        listed.is_some_and(|listed| !members[listed..].iter().any(is_broken_by))
     }
 
     /// Says whether it is grave, and did not exist when the layers were built.
@@ -50,13 +58,21 @@ pub fn examine(
     index: &Index,
 ) -> Result<Vec<MemberProblem>, ComposeError> {
     let view = TreeView::new(&composition.tree, transaction, index);
-    let problems = problems(composition, members, &view)?;
+    let mut problems = problems(composition, members, &view)?;
+    kernels::weigh(&mut problems, composition, members);
     view.remember();
+    let merged = TreeView::new(&composition.merged, transaction, index);
+    let overruled = choices::overruled(composition, &merged);
+    problems.extend(overruled.map_err(|source| ComposeError::Check { source })?);
     let mut found: Vec<MemberProblem> = problems
         .into_iter()
-        .map(|problem| MemberProblem {
-            member: owner(&problem, composition, members),
-            problem,
+        .map(|problem| {
+            let owner = owner(&problem, composition, members);
+            MemberProblem {
+                problem,
+                member: owner,
+                owner,
+            }
         })
         .collect();
     found.sort_by(|a, b| a.problem.id.cmp(&b.problem.id));
@@ -88,7 +104,9 @@ fn problems(
     problems.extend(packages::hidden_libraries(composition, view).map_err(fail)?);
     problems.extend(packages::replaced_files(composition, members, view).map_err(fail)?);
     problems.extend(records::damaged(tree, view).map_err(fail)?);
+    problems.extend(places::stale(tree, view).map_err(fail)?);
     problems.extend(triggers::unheard(tree, members, view).map_err(fail)?);
+    problems.extend(usrmerge::replaced_links(composition, members));
     Ok(problems)
 }
 
@@ -141,7 +159,8 @@ fn owner(problem: &Problem, composition: &Composition, members: &[Member]) -> us
     }
 }
 
-fn owner_of_path(path: &RelPath, composition: &Composition) -> usize {
+/// Returns the number of the member that has a path.
+pub(super) fn owner_of_path(path: &RelPath, composition: &Composition) -> usize {
     let known = |path: &[u8]| composition.origin.get(path).copied();
     let of_alternative = |path: &[u8]| {
         let name = path

@@ -2,11 +2,13 @@
 //!
 //! A problem is new when no baseline of a member lists it; an unknown baseline lists nothing. A
 //! grave new problem means that its layer must be rebuilt, if that layer stands on other layers
-//! than those it was built on. Otherwise a rebuild would not help, and the set is refused.
+//! than those it was built on, and building it again can give something else. Otherwise a rebuild
+//! would not help, and the set is refused.
 
 use super::baseline::watched;
 use super::examine::MemberProblem;
 use super::member::Member;
+use super::remedy::remedy;
 use crate::check::{CHECKS_VERSION, Finding, FindingKind, Problem, Severity, Subject, Weight};
 
 /// Returns how bad a problem of `member` is in the set `members`.
@@ -16,6 +18,19 @@ pub(super) fn severity(member: &Member, members: &[Member]) -> Severity {
     } else {
         Severity::Refuse
     }
+}
+
+/// Returns how bad a grave problem of a kind is. Files of a layer that installs nothing and runs
+/// nothing come out the same, however often it is built: only what they meet below is another.
+fn severity_of(kind: FindingKind, member: &Member, members: &[Member]) -> Severity {
+    let is_about_below = matches!(
+        kind,
+        FindingKind::Conflict | FindingKind::Rebuild | FindingKind::Shadow | FindingKind::Trigger
+    );
+    if member.baseline.files_only && !is_about_below {
+        return Severity::Refuse;
+    }
+    severity(member, members)
 }
 
 /// What the problems of a set mean.
@@ -34,7 +49,7 @@ pub fn judge(found: Vec<MemberProblem>, members: &[Member]) -> Judgement {
     let new = new.into_iter().map(|found| {
         let severity = match found.problem.weight {
             Weight::Minor => Severity::Note,
-            Weight::Grave => severity(&members[found.member], members),
+            Weight::Grave => severity_of(found.problem.id.kind(), &members[found.member], members),
         };
         finding(found, severity, members)
     });
@@ -111,7 +126,9 @@ fn changed_below(member: &Member, members: &[Member]) -> Vec<Finding> {
         .collect()
 }
 
-fn finding(found: MemberProblem, severity: Severity, members: &[Member]) -> Finding {
+/// Makes the finding about a problem.
+pub fn finding(found: MemberProblem, severity: Severity, members: &[Member]) -> Finding {
+    let remedy = remedy(&found, members);
     let Problem {
         id,
         subject,
@@ -122,9 +139,7 @@ fn finding(found: MemberProblem, severity: Severity, members: &[Member]) -> Find
     } = found.problem;
     let layer = members[found.member].layer.name.clone();
     let hint = match severity {
-        Severity::Refuse => format!(
-            "rebuilding '{layer}' would change nothing: add what is missing to it or to a layer below, or waive the finding"
-        ),
+        Severity::Refuse => remedy,
         _ => hint,
     };
     let path = match subject {

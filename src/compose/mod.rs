@@ -5,16 +5,23 @@
 //! the given transaction.
 
 mod baseline;
+mod choices;
 mod composition;
+mod covered;
+mod damage;
 mod derive;
 mod error;
 mod examine;
 mod generate;
 mod judge;
+mod kernels;
 mod member;
 mod packages;
+mod places;
 mod records;
+mod remedy;
 mod triggers;
+mod usrmerge;
 mod view;
 mod waive;
 
@@ -24,10 +31,12 @@ mod tests;
 
 pub use baseline::{baseline, watched};
 pub use composition::{Composition, compose, ids_of};
+pub use damage::{CheckedGround, damage, lost_owners, may_damage};
 pub use error::ComposeError;
 pub use examine::{MemberProblem, examine};
 pub use generate::{Generate, GenerateError, UnavailableGenerator, clear, fill};
-pub use judge::{Judgement, judge};
+pub use judge::{Judgement, finding, judge};
 pub use member::Member;
+pub use remedy::{leave_alone, lock_again, waiver_block};
 pub use view::TreeView;
 pub use waive::{WaiverOutcome, waive};

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+mod laws;
+
 use super::*;
 use crate::check::{self, Finding, Problem, Severity, Subject, Weight};
 use crate::format::{
@@ -42,6 +44,8 @@ fn member(name: &str, build: &str, on: &[(&str, &str)]) -> Member {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule::default(),
+        sweeps: Vec::new(),
+        shipped: BTreeMap::new(),
         baseline: Baseline::default(),
     };
     Member {
@@ -95,7 +99,11 @@ fn found(id: &str, subject: Subject, member: usize, weight: Weight) -> MemberPro
         reason: format!("{id} is wrong"),
         hint: "mend it".to_owned(),
     };
-    MemberProblem { problem, member }
+    MemberProblem {
+        problem,
+        member,
+        owner: member,
+    }
 }
 
 fn at(path: &str) -> Subject {
@@ -230,13 +238,13 @@ fn a_baseline_lists_what_lower_layers_do_not() {
         found("elf:b", at("usr/b"), 1, Weight::Grave),
         found("link:a", at("usr/a"), 0, Weight::Minor),
     ];
-    let made = baseline(&problems, &[base.clone(), app], None);
+    let made = baseline(&problems, &[base.clone(), app], &[], None);
     assert_eq!(
         (made.problems, made.notes.len()),
         (vec!["elf:b".to_owned()], 0),
         "unmet relations are never normal"
     );
-    let made = baseline(&problems[..1], &[base], None);
+    let made = baseline(&problems[..1], &[base], &[], None);
     assert_eq!(
         made.problems,
         ["dpkg:depends:p:q"],
@@ -268,12 +276,12 @@ fn what_is_broken_from_outside_stays_news_when_the_layer_is_built_again() {
             &files(object),
         );
         let mut members = [base.clone(), now];
-        let made = baseline(&problems, &members, Some(previous));
+        let made = baseline(&problems, &members, &[], Some(previous));
         assert_eq!(made.problems, expect);
         // Looked at again, by other checks and without what was there before, it stays so.
         members[1].baseline = made.clone();
         members[1].baseline.checks += 1;
-        assert_eq!(baseline(&problems, &members, None), made);
+        assert_eq!(baseline(&problems, &members, &[], None), made);
     };
     check("same", "1", &before, &[]);
     check("other", "1", &before, &["elf:tool"]);
@@ -418,4 +426,67 @@ fn a_program_that_fails_on_a_moved_layer_asks_to_rebuild_it_and_is_an_error_else
         let ids = ids.map(|ids| ids.into_iter().map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(found, ids, "built on {on}, ran {ran}");
     }
+}
+
+/// Composes `members` in a repository of their own, and returns the findings of one kind.
+fn composed(members: &[Member], kind: check::FindingKind) -> Vec<String> {
+    use crate::durable::RealDisk;
+    use crate::store::{Repository, RepositoryOptions};
+    use std::sync::Arc;
+    let dir = tempfile::tempdir().unwrap();
+    Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+    let repository =
+        Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+    let transaction = repository.begin().unwrap();
+    let generate = UnavailableGenerator;
+    let composition = compose(members, &transaction, &repository.index(), &generate).unwrap();
+    let found = composition.findings;
+    summary(
+        &found
+            .into_iter()
+            .filter(|f| f.id.kind() == kind)
+            .collect::<Vec<_>>(),
+    )
+}
+
+#[test]
+fn what_a_layer_removed_as_a_whole_and_is_more_today_asks_for_a_rebuild() {
+    let object = ObjectId::of(b"x");
+    let tree = |names: &[&str]| {
+        let mut text = "/ dir 0755 root root 0.0 -\n/srv dir 0755 root root 0.0 -\n".to_owned();
+        for name in names {
+            let line = match name.contains('.') {
+                true => format!("/srv/{name} file 0644 root root 0.0 {object} 1\n"),
+                false => format!("/srv/{name} dir 0755 root root 0.0 -\n"),
+            };
+            text.push_str(&line);
+        }
+        parse_tree(&text).unwrap()
+    };
+    let base = |name: &str, names: &[&str]| Member {
+        changeset: Changeset::between(&Tree::new(), &tree(names)),
+        ..member(name, &names.join(" "), &[])
+    };
+    let old = ["d", "d/a.conf", "k.conf"];
+    let mut app = member("app", "app", &[("base", &old.join(" "))]);
+    app.changeset = Changeset::between(&tree(&old), &tree(&["k.conf"]));
+    app.layer.sweeps = vec![crate::format::Sweep {
+        dir: RelPath::from_text("srv/d").unwrap(),
+        what: crate::format::Swept::Removed,
+        suffix: String::new(),
+        to: None,
+        own: Vec::new(),
+    }];
+    let kind = check::FindingKind::Covered;
+    let asked = ["app Rebuild covered:app:/srv/d"];
+    let with = |members: &[Member]| composed(&[members, &[app.clone()]].concat(), kind);
+    assert!(with(&[base("base", &old)]).is_empty());
+    let more = [&old[..], &["d/b.conf"]].concat();
+    assert_eq!(with(&[base("base", &more)]), asked);
+    let elsewhere = [&old[..], &["l.conf"]].concat();
+    assert!(with(&[base("base", &elsewhere)]).is_empty());
+    // A sibling's file is none of its business, whoever moved.
+    let mut sibling = member("sibling", "sibling", &[("base", "x")]);
+    sibling.changeset = Changeset::between(&tree(&old), &tree(&more));
+    assert!(with(&[base("base", &elsewhere), sibling]).is_empty());
 }

@@ -24,11 +24,16 @@ pub struct Baseline {
     /// The same of the minor ones.
     pub notes: Vec<String>,
     /// Ids of problems that existed and stay new, sorted: the layer had been sound before, and
-    /// was broken from outside. Kept so that looking again with later checks does not list them.
+    /// was broken from outside, or the layer broke what is below it. Kept so that looking again
+    /// with later checks does not list them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broken: Vec<String>,
     /// For each pattern of `rebuild.when`, the digest of what it matched in the layers below.
     pub watched: BTreeMap<String, ObjectId>,
+    /// Whether the layer is files of its own and nothing else: it installs nothing and runs
+    /// nothing, so building it again changes nothing but what it meets below.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub files_only: bool,
 }
 
 impl Baseline {
@@ -115,6 +120,7 @@ mod tests {
             notes: vec!["link:/usr/c".to_owned()],
             broken: Vec::new(),
             watched: BTreeMap::from([("usr/*".to_owned(), ObjectId::of(b"x"))]),
+            files_only: false,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
+use super::sweep::Sweep;
 use crate::id::{BuildKey, LayerId, ObjectId, TreeId};
 use crate::path::RelPath;
 use crate::time::Date;
@@ -37,6 +38,13 @@ pub struct Layer {
     pub restart: Vec<String>,
     /// Paths in lower layers whose change means rebuild.
     pub rebuild: RebuildRule,
+    /// What its build did to all that directories of the layers below held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<Sweep>,
+    /// What its definition ships in the place of files and links of the layers below: the contents
+    /// of a file, or the digest of a link's target.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shipped: BTreeMap<RelPath, ObjectId>,
     /// Its baseline, in layers that layerset 0.1 built. Today it lies beside the manifest, for what
     /// a layer is does not depend on what the checks of a day say about it: see
     /// [`encode_baseline`](super::encode_baseline).

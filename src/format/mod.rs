@@ -16,6 +16,7 @@ mod json;
 mod manifest;
 pub mod pack;
 pub mod release;
+mod sweep;
 mod text;
 
 pub use baseline::{Baseline, decode_baseline, encode_baseline};
@@ -27,4 +28,5 @@ pub use manifest::{
     BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage, Probe,
     RebuildRule, Waiver,
 };
+pub use sweep::{Sweep, Swept};
 pub use text::{dump_changeset, dump_tree, parse_tree};

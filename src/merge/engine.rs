@@ -37,6 +37,8 @@ pub struct Conflict {
     pub record: Option<String>,
     /// The line in the file, where known.
     pub line: Option<usize>,
+    /// The directory that it needs and that is none here.
+    pub missing: Option<RelPath>,
     /// What happened, for people.
     pub reason: String,
 }
@@ -47,6 +49,7 @@ impl Conflict {
             path: path.clone(),
             record: None,
             line: None,
+            missing: None,
             reason: reason.into(),
         }
     }
@@ -161,10 +164,10 @@ fn check_parents(tree: &mut Tree, changeset: &Changeset, applied: &mut ApplyRepo
             && !tree.get(parent.as_bytes()).is_some_and(Inode::is_dir)
         {
             tree.remove(path.as_bytes());
-            applied.conflicts.push(Conflict::on(
-                path,
-                format!("'{parent}' is not a directory here"),
-            ));
+            applied.conflicts.push(Conflict {
+                missing: Some(parent.clone()),
+                ..Conflict::on(path, format!("'{parent}' is not a directory here"))
+            });
         }
     }
     applied.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
@@ -253,6 +256,7 @@ fn merge_by_driver(
                     path: path.clone(),
                     record: Some(found.record),
                     line: found.line,
+                    missing: None,
                     reason: format!("{} ({} driver)", found.reason, driver.name()),
                 })
                 .collect(),
@@ -365,6 +369,7 @@ fn merge_metadata(
             path: path.clone(),
             record: Some(field.to_owned()),
             line: None,
+            missing: None,
             reason: format!("{field} is {here} here and {there} in the layer"),
         });
     };

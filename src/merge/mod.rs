@@ -8,6 +8,9 @@
 
 mod engine;
 mod jks;
+mod overwritten;
+mod sweeps;
+mod uncovered;
 
 pub mod derive;
 pub mod drivers;
@@ -15,3 +18,9 @@ pub mod packages;
 pub mod text;
 
 pub use engine::{ApplyReport, Blobs, Conflict, MergeError, apply};
+pub use overwritten::{content_of, overwritten};
+pub use sweeps::sweeps;
+pub use uncovered::{Uncovered, uncovered};
+
+#[cfg(test)]
+mod laws;

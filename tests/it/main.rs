@@ -3,6 +3,7 @@
 //! What needs root or a tool that is missing calls `support::skip`, and is counted as skipped by `scripts/test.sh`.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod alternatives;
 mod apt;
 mod architecture;
 mod archive;

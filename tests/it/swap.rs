@@ -25,6 +25,7 @@ const SOUND: Baseline = Baseline {
     notes: Vec::new(),
     broken: Vec::new(),
     watched: BTreeMap::new(),
+    files_only: false,
 };
 
 /// A repository to put layers into.
@@ -118,6 +119,8 @@ impl Shelf {
             health: Health::default(),
             restart: Vec::new(),
             rebuild: RebuildRule::default(),
+            sweeps: Vec::new(),
+            shipped: Default::default(),
             baseline: Baseline::default(),
         };
         let id = transaction.put_layer(&layer).unwrap();

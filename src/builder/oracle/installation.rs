@@ -13,8 +13,10 @@ use crate::builder::steps::StepRunner;
 use crate::builder::{BuildError, BuildSink};
 use crate::compose::Member;
 use crate::format::{Baseline, FirstBoot, Layer};
-use crate::recipe::{LayerLock, LockedPackage};
-use crate::tree::Tree;
+use crate::merge::drivers;
+use crate::path::RelPath;
+use crate::recipe::{FileContent, LayerLock, LockedPackage};
+use crate::tree::{Inode, Tree};
 use crate::version::Version;
 
 /// Installs the packages of all other layers on the first of `members`, and returns the tree.
@@ -64,13 +66,16 @@ pub(super) fn install(
     progress.step(&lock.name, "settling", None);
     let state: Vec<_> = definitions(upper).flat_map(|d| d.state.clone()).collect();
     let secrets = definitions(upper).flat_map(|d| d.secrets.clone()).collect();
+    let shipped: Vec<_> = upper.iter().flat_map(|input| input.files.clone()).collect();
     let rules = SettleRules {
         layer: &lock.name,
         state: &state,
         secrets: &secrets,
+        shipped: &shipped,
     };
     // New numbers go into this copy of the table and are forgotten with it.
     let mut ids = build.ids.clone();
+    let copied = as_copied(rules, &after);
     let settled = settle(rules, &ground, after, lock.epoch, &mut ids, &sink)?;
     // As one layer it is merged, derived and checked by the very code that composes layers.
     let whole = Layer {
@@ -88,7 +93,45 @@ pub(super) fn install(
         changeset: settled.changeset,
         baseline: Baseline::default(),
     };
-    Ok(LayersBelow::compose(build.composer, "oracle", &[base.clone(), whole])?.lower)
+    let composed = LayersBelow::compose(build.composer, "oracle", &[base.clone(), whole])?;
+    let mut tree = composed.lower;
+    for (path, inode) in copied {
+        tree.insert(path, inode);
+    }
+    Ok(tree)
+}
+
+/// Returns what definitions ship, as the installation left it before it was settled: settling is
+/// part of what the oracle judges.
+///
+/// Content of `/var`, secrets and databases are left out: settling gives them other places, takes
+/// them away or merges them.
+fn as_copied(rules: SettleRules<'_>, after: &Tree) -> Vec<(RelPath, Inode)> {
+    let is_settled = |path: &RelPath| {
+        path.starts_with(b"var")
+            || rules.secrets.contains_key(path)
+            || drivers::driver_for(path.as_bytes()).is_some()
+    };
+    let place = |path: &RelPath| {
+        let dir = after.resolve(path.parent()?.as_bytes())?;
+        dir.join(path.name()).ok()
+    };
+    let shipped = rules.shipped.iter();
+    let files = shipped.filter(|file| file.content != FileContent::Directory);
+    files
+        .filter_map(|file| place(&file.path))
+        .filter(|path| !is_settled(path))
+        .filter_map(|path| {
+            let inode = after.get(path.as_bytes())?.clone();
+            Some((
+                path,
+                Inode {
+                    hardlink: 0,
+                    ..inode
+                },
+            ))
+        })
+        .collect()
 }
 
 fn definitions(inputs: &[LayerInputs]) -> impl Iterator<Item = &crate::recipe::Definition> {
@@ -130,5 +173,52 @@ fn is_newer(version: &str, than: &str) -> bool {
     ) {
         (Ok(version), Ok(than)) => version > than,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::id::ObjectId;
+    use crate::recipe::FileInput;
+
+    #[test]
+    fn what_definitions_ship_is_compared_as_it_was_before_settling() {
+        let object = ObjectId::of(b"nameserver 192.0.2.1\n");
+        let mut after = Tree::new();
+        for dir in ["", "etc", "var", "var/x"] {
+            after.insert(RelPath::from_text(dir).unwrap(), Inode::directory(0o755));
+        }
+        let paths = [
+            "etc/resolv.conf",
+            "etc/passwd",
+            "etc/key",
+            "var/x/f",
+            "etc/gone",
+        ];
+        for path in &paths[..4] {
+            let inode = Inode::file(object, 1, 0o644);
+            after.insert(RelPath::from_text(path).unwrap(), inode);
+        }
+        let shipped = paths.map(|path| FileInput {
+            path: RelPath::from_text(path).unwrap(),
+            mode: 0o644,
+            content: FileContent::File(object),
+        });
+        let secret = crate::recipe::SecretRule {
+            run: "make".to_owned(),
+            also: Vec::new(),
+        };
+        let secrets = [(RelPath::from_text("etc/key").unwrap(), secret)].into();
+        let rules = SettleRules {
+            layer: "oracle",
+            state: &[],
+            secrets: &secrets,
+            shipped: &shipped,
+        };
+        let copied = as_copied(rules, &after);
+        let copied: Vec<String> = copied.iter().map(|(path, _)| path.to_string()).collect();
+        assert_eq!(copied, ["/etc/resolv.conf"]);
     }
 }

@@ -20,6 +20,8 @@ enum Granularity {
     Ending(&'static str),
     /// The first file of each name in it.
     Name,
+    /// The first kernel module of each name in it.
+    Module,
 }
 
 /// A program with the places that only one version of it looks at.
@@ -32,6 +34,9 @@ struct ModuleLoader {
     /// for.
     is_there: fn(&Programs<'_>, &str, &str) -> bool,
 }
+
+/// How the names of kernel modules end.
+const MODULES: [&[u8]; 4] = [b".ko", b".ko.gz", b".ko.xz", b".ko.zst"];
 
 const LIBRARY: Granularity = Granularity::Ending(".so");
 
@@ -93,6 +98,8 @@ const LOADERS: [ModuleLoader; 4] = [
                 &["usr", "lib", "modules", VERSION, "updates"],
                 Granularity::Name,
             ),
+            // Packages have theirs here, and take them along with their kernel.
+            (&["usr", "lib", "modules", VERSION], Granularity::Module),
         ],
         is_there: has_kernel,
     },
@@ -162,12 +169,15 @@ fn matching<'a>(
     place: &[&str],
     granularity: Granularity,
 ) -> Option<ModuleMatch<'a>> {
-    if let Granularity::Ending(end) = granularity
-        && !path.as_bytes().ends_with(end.as_bytes())
-    {
+    let bytes = path.as_bytes();
+    let is_wanted = match granularity {
+        Granularity::Ending(end) => bytes.ends_with(end.as_bytes()),
+        Granularity::Name => true,
+        Granularity::Module => MODULES.iter().any(|end| bytes.ends_with(end)),
+    };
+    if !is_wanted {
         return None;
     }
-    let bytes = path.as_bytes();
     let (mut version, mut any) = ("", "");
     let mut at = 0;
     for part in place {
@@ -183,7 +193,7 @@ fn matching<'a>(
     }
     let end = match granularity {
         Granularity::Ending(_) => bytes.len(),
-        Granularity::Name => {
+        Granularity::Name | Granularity::Module => {
             let slash = bytes[at..].iter().position(|byte| *byte == b'/');
             slash.map_or(bytes.len(), |slash| at + slash)
         }
@@ -282,9 +292,21 @@ fn has_php(programs: &Programs<'_>, api: &str, _: &str) -> bool {
 }
 
 fn has_kernel(programs: &Programs<'_>, version: &str, _: &str) -> bool {
-    programs.exists(&format!("boot/vmlinuz-{version}"))
-        || programs.exists(&format!("boot/vmlinux-{version}"))
-        || programs.exists(&format!("usr/lib/modules/{version}/vmlinuz"))
+    kernel_of(programs.tree, version)
+}
+
+/// Says whether a tree has the kernel of a version.
+pub fn kernel_of(tree: &Tree, version: &str) -> bool {
+    let places = [
+        format!("boot/vmlinuz-{version}"),
+        format!("boot/vmlinux-{version}"),
+        format!("usr/lib/modules/{version}/vmlinuz"),
+    ];
+    let exists = |path: &String| {
+        let end = lookup::walk(tree, b"", path.as_bytes());
+        matches!(end, lookup::Lookup::Found(..))
+    };
+    places.iter().any(exists)
 }
 
 #[cfg(test)]
@@ -372,5 +394,13 @@ mod tests {
             &["boot/vmlinuz-6.1.0-10-amd64"],
             &["kernel:/usr/lib/modules/6.1.0-9-amd64/updates/dkms:abi"],
         );
+        let own = "usr/lib/modules/6.1.0-9-amd64/kernel/drivers/net/card.ko";
+        check(own, &["boot/vmlinuz-6.1.0-9-amd64"], &[]);
+        check(
+            own,
+            &[],
+            &["kernel:/usr/lib/modules/6.1.0-9-amd64/kernel:abi"],
+        );
+        check("usr/lib/modules/6.1.0-9-amd64/modules.dep", &[], &[]);
     }
 }

@@ -23,7 +23,7 @@ mod units;
 #[cfg(test)]
 mod testing;
 
-pub use abi::abi;
+pub use abi::{abi, kernel_of};
 pub use links::links;
 pub use php::php;
 pub use python::python;

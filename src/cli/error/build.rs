@@ -5,7 +5,8 @@ use std::error::Error;
 use super::{CliError, FAILED, INTEGRITY, INTERRUPTED, MAKE_ROOM, REFUSED};
 use crate::apt::AptError;
 use crate::builder::BuildError;
-use crate::compose::ComposeError;
+use crate::check::Finding;
+use crate::compose::{ComposeError, lock_again, waiver_block};
 use crate::durable::DurableError;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
@@ -20,9 +21,12 @@ impl From<BuildError> for CliError {
             error => {
                 let exit = match &error {
                     BuildError::Refused { .. }
+                    | BuildError::Damage { .. }
                     | BuildError::RebuildNeeded { .. }
                     | BuildError::NeedsLock { .. }
                     | BuildError::Unclassified { .. }
+                    | BuildError::MachineId { .. }
+                    | BuildError::Volatile { .. }
                     | BuildError::Secrets { .. } => REFUSED,
                     BuildError::Apt(crate::apt::AptError::HashMismatch { .. }) => INTEGRITY,
                     _ => FAILED,
@@ -39,6 +43,14 @@ impl From<BuildError> for CliError {
 /// Says what to do next, where that is known.
 fn hint(error: &BuildError) -> Option<String> {
     match error {
+        BuildError::MachineId { layer } => Some(format!(
+            "leave /etc/machine-id out of '{layer}', or ship it empty or with the word 'uninitialized': \
+             each machine makes its own at its first boot"
+        )),
+        BuildError::Volatile { layer, .. } => Some(format!(
+            "/dev, /proc, /run, /sys, /tmp and /var/tmp belong to the running machine: ship a file below \
+             /usr/lib/tmpfiles.d in '{layer}', which makes them at each boot"
+        )),
         BuildError::Unclassified { layer, paths } => {
             let dir = paths.first()?.parent()?;
             let dir = dir.to_string();
@@ -67,13 +79,11 @@ fn hint(error: &BuildError) -> Option<String> {
                     layers.push(&finding.layer);
                 }
             }
-            let options: Vec<String> = layers.iter().map(|layer| format!("--update {layer}")).collect();
-            Some(format!(
-                "run `layerset lock RECIPE {}`, then build again",
-                options.join(" ")
-            ))
+            Some(lock_again(&layers))
         }
-        BuildError::Refused { findings } | BuildError::RebuildNeeded { findings } => findings.first().map(|finding| finding.hint.clone()),
+        BuildError::Refused { findings }
+        | BuildError::Damage { findings, .. }
+        | BuildError::RebuildNeeded { findings } => of_finding(findings.first()?),
         BuildError::AnotherChanged { layer, .. } => Some(format!(
             "update '{layer}' first, or run `layerset build` and `layerset deploy` to take all changes"
         )),
@@ -96,6 +106,15 @@ fn hint(error: &BuildError) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Says what helps against a finding, and how to accept it.
+fn of_finding(finding: &Finding) -> Option<String> {
+    let mut hint = finding.hint.clone();
+    if finding.is_waivable() {
+        hint.push_str(&format!(";\n{}", waiver_block(&finding.id)));
+    }
+    Some(hint)
 }
 
 /// Says what to do next, where that is known.

@@ -7,7 +7,7 @@
 
 /// The version of what is derived, and how: raised with every change that gives another tree for
 /// the same layers.
-pub const DERIVE_VERSION: u32 = 1;
+pub const DERIVE_VERSION: u32 = 2;
 
 pub mod alternatives;
 pub mod generators;

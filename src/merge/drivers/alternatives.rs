@@ -140,26 +140,71 @@ fn parse(file: &[u8]) -> Result<Group<'_>, UnreadableRecord> {
     })
 }
 
-/// Name, link and path of a slave.
-type BestSlave<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+/// Name, link and path of a slave; no path where the choice has none.
+type ChosenSlave<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
 
-/// What update-alternatives would choose of a group in automatic mode.
-pub(in crate::merge) struct Best<'a> {
+/// What a group's links are to lead to.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::merge) struct Chosen<'a> {
     /// The master link.
     pub(in crate::merge) link: &'a [u8],
-    /// The chosen path.
-    pub(in crate::merge) path: &'a [u8],
-    /// Name, link and path of every slave of the group; no path where the choice has none.
-    pub(in crate::merge) slaves: Vec<BestSlave<'a>>,
+    /// The path; `None` where somebody chose it, and `/etc/alternatives` alone says what it is.
+    pub(in crate::merge) path: Option<&'a [u8]>,
+    /// Every slave of the group. Nothing is known of them where the chosen path is no choice of the
+    /// group.
+    pub(in crate::merge) slaves: Vec<ChosenSlave<'a>>,
+    /// Whether somebody chose a path that is gone.
+    pub(in crate::merge) is_overruled: bool,
 }
 
-/// Returns the choice of the highest priority; `None` in manual mode, without choices, and when the
-/// file does not parse.
-pub(in crate::merge) fn best_choice(file: &[u8]) -> Option<Best<'_>> {
+/// Returns what update-alternatives makes of a group; `None` without choices, and when the file does
+/// not parse.
+///
+/// `current` is the target of the group's link in `/etc/alternatives`. In manual mode it is
+/// somebody's decision. Without it, or when what it names is neither a choice that exists nor any
+/// other file, the program goes back to automatic mode (`alternative_select_mode` in
+/// utils/update-alternatives.c).
+pub(in crate::merge) fn chosen<'a>(
+    file: &'a [u8],
+    current: Option<&[u8]>,
+    exists: &dyn Fn(&[u8]) -> bool,
+) -> Option<Chosen<'a>> {
     let group = parse(file).ok()?;
-    if group.status != b"auto" {
-        return None;
-    }
+    let is_manual = group.status == b"manual";
+    let by_hand = current.filter(|path| is_manual && exists(path));
+    let is_overruled = is_manual && by_hand.is_none() && current.is_some();
+    let slaves_of = |choice: Option<&Choice<'a>>| -> Vec<ChosenSlave<'a>> {
+        let Some(choice) = choice else {
+            return Vec::new();
+        };
+        let slaves = group.slaves.iter();
+        slaves
+            .map(|(name, link)| (*name, *link, choice.slaves.get(name).copied()))
+            .collect()
+    };
+    let (path, slaves) = match by_hand {
+        Some(path) => (None, slaves_of(group.choices.get(path))),
+        None => {
+            // Loading its database in order to leave manual mode, the program forgets choices whose
+            // files are gone.
+            let best = best_choice(&group, &|path| !is_overruled || exists(path));
+            let (path, choice) = best.or_else(|| best_choice(&group, &|_| true))?;
+            (Some(path), slaves_of(Some(choice)))
+        }
+    };
+    Some(Chosen {
+        link: group.link,
+        path,
+        slaves,
+        is_overruled,
+    })
+}
+
+/// Returns the choice of the highest priority among those that `counts`.
+fn best_choice<'g, 'a>(
+    group: &'g Group<'a>,
+    counts: &dyn Fn(&[u8]) -> bool,
+) -> Option<(&'a [u8], &'g Choice<'a>)> {
     let priority = |choice: &Choice<'_>| -> i64 {
         std::str::from_utf8(choice.priority)
             .ok()
@@ -167,20 +212,11 @@ pub(in crate::merge) fn best_choice(file: &[u8]) -> Option<Best<'_>> {
             .unwrap_or(i64::MIN)
     };
     // `max_by_key` would take the last of equal ones.
-    let (path, choice) = group
-        .choices
-        .iter()
-        .rev()
-        .max_by_key(|(_, choice)| priority(choice))?;
-    let slaves = group
-        .slaves
-        .iter()
-        .map(|(name, link)| (*name, *link, choice.slaves.get(name).copied()));
-    Some(Best {
-        link: group.link,
-        path,
-        slaves: slaves.collect(),
-    })
+    let choices = group.choices.iter().rev();
+    choices
+        .filter(|(path, _)| counts(path))
+        .max_by_key(|(_, choice)| priority(choice))
+        .map(|(path, choice)| (*path, choice))
 }
 
 /// The three sides, where an absent file has no choices.

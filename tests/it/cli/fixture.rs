@@ -128,6 +128,8 @@ fn web(repository: &Repository, version: &str, page_bytes: &[u8]) -> Web {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule::default(),
+        sweeps: Vec::new(),
+        shipped: Default::default(),
         baseline: Baseline::default(),
     };
     let layer = transaction.put_layer(&layer).unwrap();

@@ -279,6 +279,8 @@ fn layer(transaction: &Transaction<'_>, version: &str) -> LayerId {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule::default(),
+        sweeps: Vec::new(),
+        shipped: Default::default(),
         baseline: Baseline::default(),
     };
     transaction.put_layer(&layer).unwrap()

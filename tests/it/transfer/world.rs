@@ -347,6 +347,8 @@ pub fn layer(repository: &Repository, name: &str, below: &Tree, files: &Files) -
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule::default(),
+        sweeps: Vec::new(),
+        shipped: Default::default(),
         baseline: Baseline::default(),
     };
     let id = transaction.put_layer(&layer).unwrap();
