@@ -31,9 +31,10 @@ impl MemberProblem {
         member.is_known() && member.baseline.lists(self.problem.id.as_str(), is_grave)
     }
 
-    /// Says whether it existed, and was as bad, when one of the layers was built.
+    /// Says whether it existed, and was as bad, when one of the layers was built. A trigger that
+    /// dpkg ran then is no problem, whatever the baselines say.
     pub(super) fn is_known(&self, members: &[Member]) -> bool {
-        members.iter().any(|member| self.is_listed(member))
+        members.iter().any(|member| self.is_listed(member)) || triggers::ran(&self.problem, members)
     }
 
     /// Says whether it is grave, and did not exist when the layers were built.

@@ -7,6 +7,7 @@
 use super::baseline::watched;
 use super::examine::MemberProblem;
 use super::member::Member;
+use super::triggers;
 use crate::check::{CHECKS_VERSION, Finding, FindingKind, Problem, Severity, Subject, Weight};
 
 /// Returns how bad a problem of `member` is in the set `members`.
@@ -44,6 +45,7 @@ pub fn judge(found: Vec<MemberProblem>, members: &[Member]) -> Judgement {
     let unknown = members.iter().filter(|member| !member.is_known());
     let old = old
         .into_iter()
+        .filter(|found| !triggers::ran(&found.problem, members))
         .map(|found| finding(found, Severity::Note, members));
     Judgement {
         new: sorted(
@@ -122,7 +124,8 @@ fn finding(found: MemberProblem, severity: Severity, members: &[Member]) -> Find
     } = found.problem;
     let layer = members[found.member].layer.name.clone();
     let hint = match severity {
-        Severity::Refuse => format!(
+        // Its own hint says what helps: the layers beside each other have to stand on each other.
+        Severity::Refuse if id.kind() != FindingKind::Trigger => format!(
             "rebuilding '{layer}' would change nothing: add what is missing to it or to a layer below, or waive the finding"
         ),
         _ => hint,
