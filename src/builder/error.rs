@@ -61,6 +61,9 @@ pub enum BuildError {
     /// Private keys or password hashes that nobody declared.
     #[error("layer '{layer}' holds {} undeclared secret{}:{}", paths.len(), plural(paths.len()), listed(paths))]
     Secrets { layer: String, paths: Vec<RelPath> },
+    /// Files that only their owner reads, and that are not the same at each build.
+    #[error("layer '{layer}' holds {} file{} that only the owner reads and that each build makes anew: a secret, until somebody says what it is:{}", paths.len(), plural(paths.len()), listed(paths))]
+    RandomSecrets { layer: String, paths: Vec<RelPath> },
     /// The ids table has no room for a name.
     #[error("cannot number the accounts of a layer")]
     Ids { source: AllocateError },
@@ -175,6 +178,14 @@ impl BuildError {
                 Some(format!(
                     "remove it in a script, or declare in layers/{layer}/layer.toml how each machine makes its own:\n  \
                      [secrets]\n  \"{}\" = {{ run = \"…\" }}",
+                    path.trim_start_matches('/')
+                ))
+            }
+            Self::RandomSecrets { layer, paths } => {
+                let path = paths.first()?.to_string();
+                Some(format!(
+                    "declare in layers/{layer}/layer.toml how each machine makes its own:\n  [secrets]\n  \"{}\" = {{ run = \"…\" }}\n\
+                     or remove it in a script; what is no secret can be made the same at each build there, or readable for all",
                     path.trim_start_matches('/')
                 ))
             }

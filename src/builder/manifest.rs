@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::BuildError;
+use super::first_boot::FirstBootWork;
 use super::inputs::{BUILDER_VERSION, LayerInputs};
-use super::secrets::FirstBootWork;
 use crate::compose::Member;
 use crate::format::{Baseline, BuildFacts, FirstBoot, Health, Layer, LayerPackage, RebuildRule};
 use crate::id::ObjectId;

@@ -17,6 +17,7 @@ mod derive;
 mod epoch;
 mod error;
 mod files;
+mod first_boot;
 mod forced;
 mod image;
 mod inputs;
@@ -28,6 +29,7 @@ mod numbers;
 mod options;
 mod oracle;
 mod parents;
+mod private;
 mod progress;
 mod pulled;
 mod refuse;
@@ -53,7 +55,8 @@ pub use inputs::BUILDER_VERSION;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
 pub use options::BuildOptions;
 pub use oracle::{
-    AllowError, AllowRule, ExplainedDifference, InodeFacts, OracleDifference, OracleReport, oracle,
+    AllowError, AllowRule, DifferenceKind, ExplainedDifference, InodeFacts, OracleDifference,
+    OracleReport, oracle,
 };
 pub use progress::{BuildProgress, SilentBuild};
 pub use report::{BuildReport, LayerAction, LayerReport};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::path::RelPath;
-use crate::recipe::{Definition, SecretRule, StateRule};
+use crate::recipe::{Definition, SecretRule, StateClass, StateRule};
 
 /// Rules for the files that a build makes.
 #[derive(Debug, Clone, Copy)]
@@ -24,5 +24,11 @@ impl<'a> SettleRules<'a> {
             state: &definition.state,
             secrets: &definition.secrets,
         }
+    }
+
+    /// Says whether one of the layer's own rules drops `path`.
+    pub(super) fn drops(&self, path: &RelPath) -> bool {
+        let mut own = self.state.iter();
+        own.any(|rule| rule.class == StateClass::Drop && rule.pattern.matches(path.as_bytes()))
     }
 }

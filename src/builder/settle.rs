@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{self, CreatedNames};
 use super::below::LayersBelow;
+use super::first_boot::{FirstBootWork, unmade};
 use super::parents::insert_with_parents;
 use super::rules::SettleRules;
-use super::secrets::{self, FirstBootWork};
+use super::secrets;
 use super::{BuildError, BuildSink};
 use crate::compose::TreeView;
 use crate::id::ObjectId;
@@ -48,6 +49,8 @@ pub(super) struct SettledLayer {
     pub first_boot: Vec<FirstBootWork>,
     /// Users and groups with their numbers.
     pub created: CreatedNames,
+    /// Data of services that nobody makes on a machine, one line each.
+    pub unmade: Vec<String>,
 }
 
 /// Settles what a build made of `ground`.
@@ -67,18 +70,20 @@ pub(super) fn settle(
     let lower = &ground.lower;
     let mut work = Settler { lower, after };
     work.drop_transient();
-    work.sort_var(rules)?;
+    let dropped = work.sort_var(rules)?;
     // Before the links go: a program may be one of them, as java is.
     work.drop_generated();
     work.drop_java_certificates(&ground.merged, epoch, sink)?;
     work.drop_derived_links(sink)?;
-    let first_boot = secrets::take_out(rules, lower, &mut work.after, sink)?;
+    let first_boot = secrets::take_out(rules, lower, &mut work.after, &dropped, sink)?;
+    let unmade = unmade(rules, &dropped, &first_boot, &work.after, sink)?;
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
     let mut settled = SettledLayer {
         changeset: work.changes(&ground.merged, epoch),
         pre_images: Vec::new(),
         first_boot,
         created,
+        unmade,
     };
     settled.pre_images = pre_images(&settled.changeset, sink)?;
     Ok(settled)
@@ -136,8 +141,10 @@ impl Settler<'_> {
         }
     }
 
-    fn sort_var(&mut self, rules: SettleRules<'_>) -> Result<(), BuildError> {
+    /// Returns the content that was dropped.
+    fn sort_var(&mut self, rules: SettleRules<'_>) -> Result<BTreeMap<RelPath, Inode>, BuildError> {
         let classifier = StateClassifier::new(rules.state);
+        let mut dropped = BTreeMap::new();
         let mut unclassified = Vec::new();
         for path in self.changed(b"var") {
             let Some(inode) = self.after.get(path.as_bytes()).cloned() else {
@@ -148,7 +155,10 @@ impl Settler<'_> {
                 region(&classifier, &path),
                 classifier.classify(path.as_bytes()),
             ) {
-                (_, StateClass::Drop) if is_content => self.revert(&path),
+                (_, StateClass::Drop) if is_content => {
+                    self.revert(&path);
+                    dropped.insert(path, inode);
+                }
                 (Some((StateClass::Image, root)), _) => {
                     // A directory that lower layers have stays one: only what is new in it is
                     // linked.
@@ -166,7 +176,7 @@ impl Settler<'_> {
             }
         }
         if unclassified.is_empty() {
-            Ok(())
+            Ok(dropped)
         } else {
             Err(BuildError::Unclassified {
                 layer: rules.layer.to_owned(),
@@ -380,11 +390,7 @@ impl Settler<'_> {
 
 /// Says whether one of the layer's own rules drops a directory above `path`. Then `path` goes too.
 fn is_below_own_drop(rules: SettleRules<'_>, path: &RelPath) -> bool {
-    let dropped = |dir: &RelPath| {
-        let mut own = rules.state.iter();
-        own.any(|rule| rule.class == StateClass::Drop && rule.pattern.matches(dir.as_bytes()))
-    };
-    path.parent().is_some_and(|dir| dropped(&dir))
+    path.parent().is_some_and(|dir| rules.drops(&dir))
 }
 
 fn below(dir: &str, path: &RelPath) -> Result<RelPath, BuildError> {

@@ -32,6 +32,8 @@ pub enum FindingKind {
     Perl,
     /// A module is for another PHP, or not enabled for each SAPI: `php:PATH:abi`.
     Php,
+    /// A package asked for a program that another layer brings: `probe:LAYER:PACKAGE:PROGRAM`.
+    Probe,
     /// A module is for a Python that is not there: `python:PATH:abi` and the like.
     Python,
     /// What a layer is built from has changed below it: `rebuild:LAYER:PATTERN`.
@@ -56,7 +58,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::DpkgUnreadable,
         Self::Baseline,
         Self::Conflict,
@@ -69,6 +71,7 @@ impl FindingKind {
         Self::Package,
         Self::Perl,
         Self::Php,
+        Self::Probe,
         Self::Python,
         Self::Rebuild,
         Self::Record,
@@ -96,6 +99,7 @@ impl FindingKind {
             Self::Package => "package",
             Self::Perl => "perl",
             Self::Php => "php",
+            Self::Probe => "probe",
             Self::Python => "python",
             Self::Rebuild => "rebuild",
             Self::Record => "record",

@@ -228,7 +228,8 @@ impl From<BuildError> for CliError {
                     | BuildError::RebuildNeeded { .. }
                     | BuildError::NeedsLock { .. }
                     | BuildError::Unclassified { .. }
-                    | BuildError::Secrets { .. } => REFUSED,
+                    | BuildError::Secrets { .. }
+                    | BuildError::RandomSecrets { .. } => REFUSED,
                     BuildError::Apt(crate::apt::AptError::HashMismatch { .. }) => INTEGRITY,
                     _ => FAILED,
                 };

@@ -4,7 +4,7 @@ use super::composition::Composition;
 use super::error::ComposeError;
 use super::member::Member;
 use super::view::TreeView;
-use super::{packages, records, triggers};
+use super::{packages, probes, records, triggers};
 use crate::check::{self, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
 use crate::layout::{ALTERNATIVES, dpkg, join};
@@ -90,6 +90,7 @@ fn problems(
     problems.extend(packages::replaced_files(composition, members, view).map_err(fail)?);
     problems.extend(records::damaged(tree, view).map_err(fail)?);
     problems.extend(triggers::unheard(tree, members, view).map_err(fail)?);
+    problems.extend(probes::asked_beside(composition, members, view).map_err(fail)?);
     Ok(problems)
 }
 

@@ -13,6 +13,7 @@ mod generate;
 mod judge;
 mod member;
 mod packages;
+mod probes;
 mod records;
 mod triggers;
 mod view;

@@ -173,7 +173,7 @@ fn holder<'m>(package: &str, members: &'m [Member]) -> Option<&'m Member> {
 }
 
 /// Says whether one of two layers was built on the other, or they are one.
-fn is_related(a: &Member, b: &Member) -> bool {
+pub(super) fn is_related(a: &Member, b: &Member) -> bool {
     let (a_name, b_name) = (&a.layer.name, &b.layer.name);
     a_name == b_name || a.stands_on(b_name) || b.stands_on(a_name)
 }

@@ -101,6 +101,7 @@ const BUILTIN: &[(&str, StateClass, &str)] = &[
     ("var/lib/xkb/*.xkm", StateClass::Drop, DERIVED),
     ("var/lib/xml-core", StateClass::Image, SETTINGS),
 
+    ("var/lib/*/.erlang.cookie", StateClass::Drop, MACHINE),
     ("var/lib/dbus/machine-id", StateClass::Drop, MACHINE),
     ("var/lib/systemd/catalog/database", StateClass::Drop, DERIVED),
     ("var/lib/systemd/credential.secret", StateClass::Drop, MACHINE),
