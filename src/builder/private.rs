@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::first_boot::known;
+use super::first_boot::{known, slapd};
 use super::inputs::LayerInputs;
 use super::{BuildError, BuildSink};
 use crate::layout::accounts::{GSHADOW, SHADOW};
@@ -57,6 +57,9 @@ pub(super) fn candidates(
         .flat_map(|(path, secret)| std::iter::once(path).chain(&secret.also))
         .chain(input.files.iter().map(|file| &file.path))
         .collect();
+    let made = slapd(lower, after, sink)?.map_or(Vec::new(), |work| {
+        std::iter::once(work.path).chain(work.also).collect()
+    });
     let mut found = Vec::new();
     for (path, inode) in after.iter() {
         let Node::File { object, size } = inode.node else {
@@ -78,6 +81,7 @@ pub(super) fn candidates(
             && !is_account
             && (1..=LIMIT).contains(&size)
             && !declared.contains(path)
+            && !made.contains(path)
             && known::secret(path, after).is_none()
             && looks_random(&sink.read(&object)?)
         {

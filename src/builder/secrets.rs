@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::first_boot::{FirstBootWork, add_unit, known};
+use super::first_boot::{FirstBootWork, add_unit, known, slapd};
 use super::rules::SettleRules;
 use super::{BuildError, BuildSink};
 use crate::layout::accounts::{GROUP, GSHADOW, PASSWD, SHADOW};
@@ -34,6 +34,9 @@ pub(super) fn take_out(
         .filter_map(|(path, _)| Some((path.clone(), known::secret(path, after)?)))
         .filter(|(path, _)| is_changed(path, lower, after))
         .collect();
+    if let Some(work) = slapd(lower, after, sink)? {
+        works.insert(work.path.clone(), work);
+    }
     for path in dropped.keys() {
         if let Some(work) = known::secret(path, after).or_else(|| known::data(path, after)) {
             works.insert(work.path.clone(), work);
@@ -196,8 +199,83 @@ fn holds_password(shadow: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::builder::parents::insert_with_parents;
+    use crate::durable::RealDisk;
+    use crate::store::{Repository, RepositoryOptions};
+
+    #[test]
+    fn known_secrets_and_dropped_data_become_work_for_the_first_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let repository =
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+        let transaction = repository.begin().unwrap();
+        let sink = BuildSink::new(&transaction);
+        let path = |text: &str| RelPath::from_text(text).unwrap();
+        let mut after = Tree::new();
+        let mut put = |place: &str| {
+            let object = sink.write(place.as_bytes()).unwrap();
+            let inode = Inode::file(object, place.len() as u64, 0o600);
+            insert_with_parents(&mut after, &path(place), inode);
+        };
+        put("etc/ssh/ssh_host_mldsa44_ed25519_key");
+        put("etc/ssh/ssh_host_mldsa44_ed25519_key.pub");
+        put("etc/munge/munge.key");
+        put("usr/share/factory/var/lib/ejabberd/.erlang.cookie");
+        put("usr/bin/mariadb-install-db");
+        put("etc/cups/ssl/host.crt");
+        let kept = after.clone();
+        let dropped = [
+            "var/lib/mysql/ibdata1",
+            "var/lib/rabbitmq/.erlang.cookie",
+            "var/lib/x/y",
+        ]
+        .map(|place| (path(place), Inode::directory(0o755)));
+        let (dropped, secrets) = (BTreeMap::from(dropped), BTreeMap::new());
+        let rules = SettleRules {
+            layer: "x",
+            state: &[],
+            secrets: &secrets,
+        };
+        let lower = Tree::new();
+        let works = take_out(rules, &lower, &mut after, &dropped, &sink).unwrap();
+        let made: Vec<String> = works.iter().map(|work| work.path.to_string()).collect();
+        assert_eq!(
+            made,
+            [
+                "/etc/munge/munge.key",
+                "/etc/ssh/ssh_host_mldsa44_ed25519_key",
+                "/var/lib/mysql/ibdata1",
+                "/var/lib/rabbitmq/.erlang.cookie",
+            ]
+        );
+        let gone = kept
+            .iter()
+            .filter(|(path, _)| after.get(path.as_bytes()).is_none());
+        assert_eq!(gone.count(), 5);
+        let unit = after
+            .get(b"usr/lib/systemd/system/layerset-first-boot-var-lib-mysql-ibdata1.service")
+            .and_then(Inode::object)
+            .unwrap();
+        let text = String::from_utf8(sink.read(&unit).unwrap()).unwrap();
+        assert!(
+            text.contains("ConditionPathExists=!/var/lib/mysql/ibdata1\n"),
+            "{text}"
+        );
+        // What a lower layer has is not this layer's.
+        let mut same = kept.clone();
+        assert!(
+            take_out(rules, &kept, &mut same, &BTreeMap::new(), &sink)
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(same, kept);
+    }
 
     #[test]
     fn keys_and_password_hashes_are_recognised() {

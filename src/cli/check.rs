@@ -98,9 +98,13 @@ impl Check {
         if let Some(id) = &self.explain {
             return explain(context, &forecast.findings, &[], id);
         }
-        context
-            .ui
-            .print_json(&serde_json::json!({ "forecast": forecast }))?;
+        context.ui.print_json(&serde_json::json!({
+            "forecast": true,
+            "verdict": forecast.verdict,
+            "layers": forecast.layers,
+            "findings": forecast.findings,
+            "unknown": forecast.unknown,
+        }))?;
         context.ui.print(&describe_forecast(forecast));
         match forecast.verdict {
             Verdict::Safe => Ok(()),

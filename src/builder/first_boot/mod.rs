@@ -3,8 +3,10 @@
 //! [`known`] says what Debian's packages make at installation and how.
 
 pub(super) mod known;
+mod slapd;
 mod unmade;
 
+pub(super) use slapd::slapd;
 pub(super) use unmade::unmade;
 
 use super::parents::insert_with_parents;
