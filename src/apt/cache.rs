@@ -159,6 +159,14 @@ impl DebCache {
         })
     }
 
+    /// Returns the package's record as dpkg would keep it, once installed; `None` where its relations
+    /// are not known here.
+    pub fn status_stanza(&self, package: &LockedPackage) -> Option<String> {
+        let mut stanza = self.remembered(package)?;
+        stanza.set("Status", "install ok installed");
+        Some(stanza.render())
+    }
+
     fn index_path(&self, package: &LockedPackage) -> PathBuf {
         self.dir.join(format!("index/{}", package.sha256))
     }

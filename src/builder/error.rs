@@ -67,6 +67,9 @@ pub enum BuildError {
     /// A layer ships files to directories that each start of a machine makes anew.
     #[error("layer '{layer}' ships {} file{} that no machine would see:{}", paths.len(), plural(paths.len()), listed(paths))]
     Volatile { layer: String, paths: Vec<RelPath> },
+    /// Files that only their owner reads, and that are not the same at each build.
+    #[error("layer '{layer}' holds {} file{} that only the owner reads and that each build makes anew: a secret, until somebody says what it is:{}", paths.len(), plural(paths.len()), listed(paths))]
+    RandomSecrets { layer: String, paths: Vec<RelPath> },
     /// The ids table has no room for a name.
     #[error("cannot number the accounts of a layer")]
     Ids { source: AllocateError },

@@ -2,12 +2,14 @@
 //! and settled.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::baselines::recall;
 use super::below::LayersBelow;
 use super::inputs::LayerInputs;
 use super::keys::CachedLayer;
 use super::manifest::manifest;
+use super::private;
 use super::rules::SettleRules;
 use super::session::BuildSession;
 use super::settle::{SettledLayer, settle};
@@ -40,6 +42,8 @@ pub(super) struct BuiltLayer {
     pub cached: CachedLayer,
     /// Bytes written to the repository.
     pub bytes_written: u64,
+    /// What somebody should know of it, one line each.
+    pub notes: Vec<String>,
 }
 
 /// What a build left behind, not settled yet.
@@ -82,6 +86,7 @@ pub(super) fn prepare<'r>(
         input,
     };
     fetch(build, &input.name, &place.cache, &input.lock.packages)?;
+    let started = Instant::now();
     let transaction = repository.begin()?;
     let (ground, after) = {
         let step = |files: u64, bytes: u64| {
@@ -95,10 +100,41 @@ pub(super) fn prepare<'r>(
         }
     };
     build.check_cancel()?;
+    if let LayerContent::Upper(upper) = &input.definition.content
+        && private::is_small(input, started.elapsed())
+    {
+        let sink = BuildSink::new(&transaction);
+        refuse_random(build, &place, upper, (&ground.lower, &after), &sink)?;
+    }
     Ok(PreparedLayer {
         ground,
         after,
         transaction,
+    })
+}
+
+/// Builds a layer a second time where some of its files could be secrets, and refuses those that
+/// are not the same. `trees` are what is below the layer and what the first build left.
+fn refuse_random(
+    build: &BuildSession<'_>,
+    place: &LayerContext<'_>,
+    upper: &UpperLayer,
+    (lower, after): (&Tree, &Tree),
+    sink: &BuildSink<'_>,
+) -> Result<(), BuildError> {
+    let candidates = private::candidates(place.input, lower, after, sink)?;
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let second = build.repository.begin()?;
+    let (_, again) = install(build, place, upper, &BuildSink::new(&second))?;
+    let paths = private::differing(candidates, after, &again);
+    if paths.is_empty() {
+        return Ok(());
+    }
+    Err(BuildError::RandomSecrets {
+        layer: place.input.name.clone(),
+        paths,
     })
 }
 
@@ -263,7 +299,10 @@ fn commit(
     let mut members = build.members(build.workspace.closure(&input.name))?;
     let layer = manifest(input, &members, &transaction, &settled)?;
     let SettledLayer {
-        changeset, created, ..
+        changeset,
+        created,
+        unmade,
+        ..
     } = settled;
     let name = RefName::layer(&build.workspace.recipe().name, &input.name)?;
     build.options.progress.step(&input.name, "checking", None);
@@ -303,5 +342,6 @@ fn commit(
         version: layer.version,
         cached,
         bytes_written: committed.bytes_written,
+        notes: unmade,
     })
 }

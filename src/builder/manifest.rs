@@ -1,8 +1,8 @@
 //! The manifest of a layer that was built: its facts for people, checks and later builds.
 
 use super::BuildError;
+use super::first_boot::FirstBootWork;
 use super::inputs::{BUILDER_VERSION, LayerInputs};
-use super::secrets::FirstBootWork;
 use super::settle::SettledLayer;
 use crate::compose::Member;
 use crate::format::{Baseline, BuildFacts, FirstBoot, Health, Layer, LayerPackage, RebuildRule};

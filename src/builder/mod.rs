@@ -19,7 +19,9 @@ mod derive;
 mod epoch;
 mod error;
 mod files;
+mod first_boot;
 mod forced;
+mod forecast;
 mod image;
 mod inputs;
 mod keys;
@@ -31,6 +33,7 @@ mod numbers;
 mod options;
 mod oracle;
 mod parents;
+mod private;
 mod progress;
 mod pulled;
 mod refuse;
@@ -53,11 +56,13 @@ pub use composed::{ComposeReport, compose_built};
 pub use composer::Composer;
 pub use derive::SandboxedGenerator;
 pub use error::BuildError;
+pub use forecast::{Forecast, ForecastAction, LayerForecast, forecast};
 pub use inputs::BUILDER_VERSION;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
 pub use options::BuildOptions;
 pub use oracle::{
-    AllowError, AllowRule, ExplainedDifference, InodeFacts, OracleDifference, OracleReport, oracle,
+    AllowError, AllowRule, DifferenceKind, ExplainedDifference, InodeFacts, OracleDifference,
+    OracleReport, oracle,
 };
 pub use progress::{BuildProgress, SilentBuild};
 pub use report::{BuildReport, LayerAction, LayerReport};

@@ -34,6 +34,9 @@ pub struct LayerReport {
     pub seconds: f64,
     /// Bytes written to the repository for it.
     pub bytes_written: u64,
+    /// What the build of it met that somebody should know, one line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What a build did.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::inputs::LayerInputs;
 use crate::path::RelPath;
-use crate::recipe::{FileContent, FileInput, SecretRule, StateRule};
+use crate::recipe::{FileContent, FileInput, SecretRule, StateClass, StateRule};
 
 /// Rules for the files that a build makes.
 #[derive(Debug, Clone, Copy)]
@@ -37,5 +37,11 @@ impl<'a> SettleRules<'a> {
             file.path.as_bytes() == path && file.content != FileContent::Directory
         };
         self.shipped.iter().any(is_it)
+    }
+
+    /// Says whether one of the layer's own rules drops `path`.
+    pub(super) fn drops(&self, path: &RelPath) -> bool {
+        let mut own = self.state.iter();
+        own.any(|rule| rule.class == StateClass::Drop && rule.pattern.matches(path.as_bytes()))
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::parents::insert_with_parents;
+use super::first_boot::{FirstBootWork, add_unit, known, slapd};
 use super::rules::SettleRules;
 use super::{BuildError, BuildSink};
 use crate::layout::accounts::{GROUP, GSHADOW, PASSWD, SHADOW};
@@ -14,80 +14,38 @@ use crate::layout::dpkg;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node, Tree};
 
-/// Something that each machine makes for itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FirstBootWork {
-    /// The path that is made. The work is done when it is missing.
-    pub path: RelPath,
-    /// The shell command.
-    pub run: String,
-    /// Further paths that it makes.
-    pub also: Vec<RelPath>,
-}
-
-/// What Debian's packages make: path, command, further paths.
-const KNOWN: [(&str, &str, &[&str]); 5] = [
-    (
-        "etc/bind/rndc.key",
-        "rndc-confgen -a -u bind -c /etc/bind/rndc.key",
-        &[],
-    ),
-    (
-        "etc/ssh/ssh_host_rsa_key",
-        "ssh-keygen -A",
-        &["etc/ssh/ssh_host_rsa_key.pub"],
-    ),
-    (
-        "etc/ssh/ssh_host_ecdsa_key",
-        "ssh-keygen -A",
-        &["etc/ssh/ssh_host_ecdsa_key.pub"],
-    ),
-    (
-        "etc/ssh/ssh_host_ed25519_key",
-        "ssh-keygen -A",
-        &["etc/ssh/ssh_host_ed25519_key.pub"],
-    ),
-    (
-        "etc/ssl/private/ssl-cert-snakeoil.key",
-        "make-ssl-cert generate-default-snakeoil",
-        &["etc/ssl/certs/ssl-cert-snakeoil.pem"],
-    ),
-];
-
-/// Where units of first-boot work go.
-const UNITS: &str = "usr/lib/systemd/system";
 /// Files that every machine needs from its image: none of them can be a secret as a whole.
 const ACCOUNTS: [&str; 4] = [PASSWD, GROUP, SHADOW, GSHADOW];
 /// Files above this size are not searched for keys, in bytes.
 const KEY_LIMIT: u64 = 64 << 10;
 
 /// Takes secrets out of `after`, adds the units that make them, and refuses what nobody declared.
+/// What was `dropped` below `/var` gets its unit too, where a service does not start without it.
 pub(super) fn take_out(
     rules: SettleRules<'_>,
     lower: &Tree,
     after: &mut Tree,
+    dropped: &BTreeMap<RelPath, Inode>,
     sink: &BuildSink<'_>,
 ) -> Result<Vec<FirstBootWork>, BuildError> {
     let mut works: BTreeMap<RelPath, FirstBootWork> = BTreeMap::new();
-    for (path, run, also) in KNOWN {
-        let path = RelPath::from_text(path).map_err(|source| BuildError::Path { source })?;
-        if after
-            .get(path.as_bytes())
-            .is_some_and(|inode| inode.object().is_some())
-        {
-            let also = also
-                .iter()
-                .filter_map(|path| RelPath::from_text(path).ok())
-                .collect();
-            works.insert(
-                path.clone(),
-                FirstBootWork {
-                    path,
-                    run: run.to_owned(),
-                    also,
-                },
-            );
+    let files = after.iter().filter(|(_, inode)| inode.object().is_some());
+    let known: Vec<(RelPath, FirstBootWork)> = files
+        .filter_map(|(path, _)| Some((path.clone(), known::secret(path, after)?)))
+        .filter(|(path, _)| is_changed(path, lower, after))
+        .collect();
+    if let Some(work) = slapd(lower, after, sink)? {
+        works.insert(work.path.clone(), work);
+    }
+    for path in dropped.keys() {
+        if let Some(work) = known::secret(path, after).or_else(|| known::data(path, after)) {
+            works.insert(work.path.clone(), work);
         }
+    }
+    for (path, work) in known {
+        // It may lie where the layer's state goes, and not where a machine has it.
+        after.remove(path.as_bytes());
+        works.insert(work.path.clone(), work);
     }
     for (path, secret) in rules.secrets {
         if ACCOUNTS
@@ -113,10 +71,21 @@ pub(super) fn take_out(
             after.remove(path.as_bytes());
         }
         remove_links_to(work, lower, after);
-        add_unit(work, after, sink)?;
+        // What its own program makes when it starts needs no unit.
+        if !work.run.is_empty() {
+            add_unit(work, after, sink)?;
+        }
     }
     refuse_undeclared(rules, lower, after, sink)?;
-    Ok(works)
+    Ok(works
+        .into_iter()
+        .filter(|work| !work.run.is_empty())
+        .collect())
+}
+
+fn is_changed(path: &RelPath, lower: &Tree, after: &Tree) -> bool {
+    let node = |tree: &Tree| tree.get(path.as_bytes()).map(|inode| inode.node.clone());
+    node(lower) != node(after)
 }
 
 /// Removes links that the build made to a secret, such as a certificate's hash link. Their names
@@ -140,78 +109,6 @@ fn remove_links_to(work: &FirstBootWork, lower: &Tree, after: &mut Tree) {
     }
     gone.iter()
         .for_each(|path| drop(after.remove(path.as_bytes())));
-}
-
-fn add_unit(
-    work: &FirstBootWork,
-    after: &mut Tree,
-    sink: &BuildSink<'_>,
-) -> Result<(), BuildError> {
-    let slug: String = work
-        .path
-        .to_string()
-        .trim_start_matches('/')
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '.' || c == '_' {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    let unit = format!("layerset-first-boot-{slug}.service");
-    let text = format!(
-        "# Generated by layerset: no image holds this file, each machine makes its own.\n\
-         [Unit]\n\
-         Description=First boot: make {path}\n\
-         ConditionPathExists=!{path}\n\
-         DefaultDependencies=no\n\
-         After=local-fs.target systemd-sysusers.service systemd-tmpfiles-setup.service\n\
-         Before=basic.target shutdown.target\n\
-         Conflicts=shutdown.target\n\
-         \n\
-         [Service]\n\
-         Type=oneshot\n\
-         ExecStart=/bin/sh -c {run}\n\
-         \n\
-         [Install]\n\
-         WantedBy=basic.target\n",
-        path = work.path,
-        run = unit_quote(&work.run),
-    );
-    let object = sink.write(text.as_bytes())?;
-    let path =
-        |text: String| RelPath::from_text(&text).map_err(|source| BuildError::Path { source });
-    insert_with_parents(
-        after,
-        &path(format!("{UNITS}/{unit}"))?,
-        Inode::file(object, text.len() as u64, 0o644),
-    );
-    let link = Inode::symlink(&format!("../{unit}"));
-    insert_with_parents(
-        after,
-        &path(format!("{UNITS}/basic.target.wants/{unit}"))?,
-        link,
-    );
-    Ok(())
-}
-
-/// Quotes a shell command for `ExecStart=`, where `%` and `$` mean something, as systemd.service(5)
-/// says.
-fn unit_quote(command: &str) -> String {
-    let mut text = String::from("\"");
-    for c in command.chars() {
-        match c {
-            '"' | '\\' => text.extend(['\\', c]),
-            '%' => text.push_str("%%"),
-            '$' => text.push_str("$$"),
-            '\n' => text.push_str("\\n"),
-            c => text.push(c),
-        }
-    }
-    text.push('"');
-    text
 }
 
 fn refuse_undeclared(
@@ -302,8 +199,83 @@ fn holds_password(shadow: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::builder::parents::insert_with_parents;
+    use crate::durable::RealDisk;
+    use crate::store::{Repository, RepositoryOptions};
+
+    #[test]
+    fn known_secrets_and_dropped_data_become_work_for_the_first_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let repository =
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+        let transaction = repository.begin().unwrap();
+        let sink = BuildSink::new(&transaction);
+        let path = |text: &str| RelPath::from_text(text).unwrap();
+        let mut after = Tree::new();
+        let mut put = |place: &str| {
+            let object = sink.write(place.as_bytes()).unwrap();
+            let inode = Inode::file(object, place.len() as u64, 0o600);
+            insert_with_parents(&mut after, &path(place), inode);
+        };
+        put("etc/ssh/ssh_host_mldsa44_ed25519_key");
+        put("etc/ssh/ssh_host_mldsa44_ed25519_key.pub");
+        put("etc/munge/munge.key");
+        put("usr/share/factory/var/lib/ejabberd/.erlang.cookie");
+        put("usr/bin/mariadb-install-db");
+        put("etc/cups/ssl/host.crt");
+        let kept = after.clone();
+        let dropped = [
+            "var/lib/mysql/ibdata1",
+            "var/lib/rabbitmq/.erlang.cookie",
+            "var/lib/x/y",
+        ]
+        .map(|place| (path(place), Inode::directory(0o755)));
+        let (dropped, secrets) = (BTreeMap::from(dropped), BTreeMap::new());
+        let rules = SettleRules {
+            layer: "x",
+            state: &[],
+            secrets: &secrets,
+        };
+        let lower = Tree::new();
+        let works = take_out(rules, &lower, &mut after, &dropped, &sink).unwrap();
+        let made: Vec<String> = works.iter().map(|work| work.path.to_string()).collect();
+        assert_eq!(
+            made,
+            [
+                "/etc/munge/munge.key",
+                "/etc/ssh/ssh_host_mldsa44_ed25519_key",
+                "/var/lib/mysql/ibdata1",
+                "/var/lib/rabbitmq/.erlang.cookie",
+            ]
+        );
+        let gone = kept
+            .iter()
+            .filter(|(path, _)| after.get(path.as_bytes()).is_none());
+        assert_eq!(gone.count(), 5);
+        let unit = after
+            .get(b"usr/lib/systemd/system/layerset-first-boot-var-lib-mysql-ibdata1.service")
+            .and_then(Inode::object)
+            .unwrap();
+        let text = String::from_utf8(sink.read(&unit).unwrap()).unwrap();
+        assert!(
+            text.contains("ConditionPathExists=!/var/lib/mysql/ibdata1\n"),
+            "{text}"
+        );
+        // What a lower layer has is not this layer's.
+        let mut same = kept.clone();
+        assert!(
+            take_out(rules, &kept, &mut same, &BTreeMap::new(), &sink)
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(same, kept);
+    }
 
     #[test]
     fn keys_and_password_hashes_are_recognised() {
@@ -316,13 +288,5 @@ mod tests {
         assert!(!holds_password(
             b"root:*:1::::::\nnginx:!:1::::::\nx::1::::::\n"
         ));
-    }
-
-    #[test]
-    fn a_command_survives_the_quoting_of_units() {
-        assert_eq!(
-            unit_quote(r#"echo "$A" 100% \n"#),
-            r#""echo \"$$A\" 100%% \\n""#
-        );
     }
 }

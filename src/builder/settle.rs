@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{self, CreatedNames};
 use super::below::LayersBelow;
+use super::first_boot::{FirstBootWork, unmade};
 use super::parents::insert_with_parents;
 use super::rules::SettleRules;
-use super::secrets::{self, FirstBootWork};
+use super::secrets;
 use super::{BuildError, BuildSink, transient};
 use crate::compose::TreeView;
 use crate::format::Sweep;
@@ -42,6 +43,8 @@ pub(super) struct SettledLayer {
     pub sweeps: Vec<Sweep>,
     /// What the definition ships in the place of files and links of the layers below.
     pub shipped: BTreeMap<RelPath, ObjectId>,
+    /// Data of services that nobody makes on a machine, one line each.
+    pub unmade: Vec<String>,
 }
 
 /// Settles what a build made of `ground`.
@@ -65,12 +68,13 @@ pub(super) fn settle(
         by_hand: BTreeSet::new(),
     };
     transient::drop(rules, lower, &mut work.after, sink)?;
-    work.sort_var(rules)?;
+    let dropped = work.sort_var(rules)?;
     // Before the links go: a program may be one of them, as java is.
     work.drop_generated();
     work.drop_java_certificates(&ground.merged, epoch, sink)?;
     work.drop_derived_links(sink)?;
-    let first_boot = secrets::take_out(rules, lower, &mut work.after, sink)?;
+    let first_boot = secrets::take_out(rules, lower, &mut work.after, &dropped, sink)?;
+    let unmade = unmade(rules, &dropped, &first_boot, &work.after, sink)?;
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
     let mut settled = SettledLayer {
         changeset: work.changes(&ground.merged, epoch),
@@ -79,6 +83,7 @@ pub(super) fn settle(
         created,
         sweeps: Vec::new(),
         shipped: shipped(rules, &ground.merged),
+        unmade,
     };
     settled.sweeps = sweeps(&ground.merged, &settled.changeset, &SinkBlobs(sink))
         .map_err(|source| BuildError::Compose(source.into()))?;
@@ -117,8 +122,10 @@ impl Settler<'_> {
         changed.map(|(path, _)| path.clone()).collect()
     }
 
-    fn sort_var(&mut self, rules: SettleRules<'_>) -> Result<(), BuildError> {
+    /// Returns the content that was dropped.
+    fn sort_var(&mut self, rules: SettleRules<'_>) -> Result<BTreeMap<RelPath, Inode>, BuildError> {
         let classifier = StateClassifier::new(rules.state);
+        let mut dropped = BTreeMap::new();
         let mut unclassified = Vec::new();
         for path in self.changed(b"var") {
             let Some(inode) = self.after.get(path.as_bytes()).cloned() else {
@@ -129,7 +136,10 @@ impl Settler<'_> {
                 region(&classifier, &path),
                 classifier.classify(path.as_bytes()),
             ) {
-                (_, StateClass::Drop) if is_content => self.revert(&path),
+                (_, StateClass::Drop) if is_content => {
+                    self.revert(&path);
+                    dropped.insert(path, inode);
+                }
                 (Some((StateClass::Image, root)), _) => {
                     // A directory that lower layers have stays one: only what is new in it is
                     // linked.
@@ -147,7 +157,7 @@ impl Settler<'_> {
             }
         }
         if unclassified.is_empty() {
-            Ok(())
+            Ok(dropped)
         } else {
             Err(BuildError::Unclassified {
                 layer: rules.layer.to_owned(),
@@ -405,11 +415,7 @@ fn shipped(rules: SettleRules<'_>, merged: &Tree) -> BTreeMap<RelPath, ObjectId>
 
 /// Says whether one of the layer's own rules drops a directory above `path`. Then `path` goes too.
 fn is_below_own_drop(rules: SettleRules<'_>, path: &RelPath) -> bool {
-    let dropped = |dir: &RelPath| {
-        let mut own = rules.state.iter();
-        own.any(|rule| rule.class == StateClass::Drop && rule.pattern.matches(dir.as_bytes()))
-    };
-    path.parent().is_some_and(|dir| dropped(&dir))
+    path.parent().is_some_and(|dir| rules.drops(&dir))
 }
 
 fn path_in(dir: &str, name: &[u8]) -> Result<RelPath, BuildError> {

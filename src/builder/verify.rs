@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::private::{IS_SECRET, is_private};
 use super::{BuildError, BuildOptions, BuildReport, build};
 use crate::format::{Baseline, ImageLayer, Layer};
 use crate::id::LayerId;
@@ -159,6 +160,8 @@ fn how(a: &Change, b: &Change) -> String {
             "the layer below differed in {}",
             word(a.pre.as_ref(), b.pre.as_ref())
         )
+    } else if post == "contents" && a.post.as_ref().is_some_and(is_private) {
+        format!("contents differ, and {IS_SECRET}")
     } else {
         format!("{post} differ")
     }

@@ -173,6 +173,7 @@ impl BuildSession<'_> {
                 .findings,
             seconds: started.elapsed().as_secs_f64(),
             bytes_written: built.bytes_written,
+            notes: built.notes,
         };
         self.options.progress.finished(&report);
         Ok(report)
@@ -202,6 +203,7 @@ impl BuildSession<'_> {
             findings: Vec::new(),
             seconds: took.as_secs_f64(),
             bytes_written: 0,
+            notes: Vec::new(),
         })
     }
 }

@@ -41,6 +41,8 @@ pub enum FindingKind {
     Perl,
     /// A module is for another PHP, or not enabled for each SAPI: `php:PATH:abi`.
     Php,
+    /// A package asked for a program that another layer brings: `probe:LAYER:PACKAGE:PROGRAM`.
+    Probe,
     /// A module is for a Python that is not there: `python:PATH:abi` and the like.
     Python,
     /// What a layer is built from has changed below it: `rebuild:LAYER:PATTERN`.
@@ -65,7 +67,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 27] = [
         Self::DpkgUnreadable,
         Self::Alternative,
         Self::Baseline,
@@ -82,6 +84,7 @@ impl FindingKind {
         Self::Perl,
         Self::Php,
         Self::Place,
+        Self::Probe,
         Self::Python,
         Self::Rebuild,
         Self::Record,
@@ -113,6 +116,7 @@ impl FindingKind {
             Self::Perl => "perl",
             Self::Php => "php",
             Self::Place => "place",
+            Self::Probe => "probe",
             Self::Python => "python",
             Self::Rebuild => "rebuild",
             Self::Record => "record",

@@ -171,6 +171,11 @@ pub(super) fn describe(report: &BuildReport, explain: bool) -> String {
         ],
         &rows,
     );
+    for layer in &report.layers {
+        for note in &layer.notes {
+            text.push_str(&format!("note: [{}] {note}\n", layer.name));
+        }
+    }
     for finding in &report.findings {
         let word = if finding.waived.is_some() {
             "waived"

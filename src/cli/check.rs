@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{CliError, Context, error, host_architecture};
-use crate::builder::{self, CheckReport, CheckedSet, Composer};
+use crate::builder::{self, CheckReport, CheckedSet, Composer, Forecast, ForecastAction};
 use crate::check::{Finding, Severity, Verdict};
 use crate::compose::{lock_again, waiver_block};
 use crate::durable::LockMode;
@@ -23,6 +23,9 @@ use crate::time::{Clock as _, Date, SystemClock};
 
 The verdict is the worst finding: safe, rebuild-needed or refused. Only new findings count: --all
 also lists those that a layer had when it was built. Nothing is built, and nothing is changed.
+
+Where the lock or a definition has moved, it is a forecast: what a build would keep, build and
+rebuild, as far as the relations of packages tell.
 
 Exit status: 0 safe, 3 rebuild-needed or refused.")]
 pub(super) struct Check {
@@ -55,16 +58,19 @@ impl Check {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
         let repository = context.open(LockMode::Shared, "layerset check")?;
+        let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
+        if let Some(forecast) = self.forecast(&repository, today)? {
+            return self.foretell(context, &forecast);
+        }
         let mut set = self.set(&repository)?;
         for (name, id) in &self.with {
             replace(&repository, &mut set, name, id)?;
         }
         context.ui.doing("composing and checking");
         let composer = Composer::new(&repository, &context.cancel, &context.ui);
-        let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
         let report = builder::check(&composer, &set, today)?;
         if let Some(id) = &self.explain {
-            return explain(context, &report, id);
+            return explain(context, &report.findings, &report.known, id);
         }
         context.ui.print_json(&report)?;
         context.ui.print(&describe(&report, self.all));
@@ -72,21 +78,54 @@ impl Check {
             Verdict::Safe => Ok(()),
             Verdict::RebuildNeeded => {
                 Err(CliError::new("some layers must be rebuilt", error::REFUSED)
-                    .with_hint(rebuild_hint(&report)))
+                    .with_hint(rebuild_hint(&report.findings)))
             }
             Verdict::Refused => Err(CliError::new("the set is not sound", error::REFUSED)
                 .with_hint("--explain FINDING says what to do about a finding")),
         }
     }
 
-    fn set(&self, repository: &Repository) -> Result<CheckedSet, CliError> {
+    /// Forecasts what a build would do, where it would build a layer of the recipe.
+    fn forecast(&self, repository: &Repository, today: Date) -> Result<Option<Forecast>, CliError> {
+        // What stands in for a layer is there: nothing is forecast then.
+        if !is_recipe(&self.set) || !self.with.is_empty() {
+            return Ok(None);
+        }
+        let workspace = self.workspace()?;
+        Ok(builder::forecast(&workspace, repository, today)?)
+    }
+
+    fn foretell(&self, context: &Context, forecast: &Forecast) -> Result<(), CliError> {
+        if let Some(id) = &self.explain {
+            return explain(context, &forecast.findings, &[], id);
+        }
+        context.ui.print_json(&serde_json::json!({
+            "forecast": true,
+            "verdict": forecast.verdict,
+            "layers": forecast.layers,
+            "findings": forecast.findings,
+            "unknown": forecast.unknown,
+        }))?;
+        context.ui.print(&describe_forecast(forecast));
+        match forecast.verdict {
+            Verdict::Safe => Ok(()),
+            _ => Err(CliError::new("some layers would not fit", error::REFUSED)
+                .with_hint(rebuild_hint(&forecast.findings))),
+        }
+    }
+
+    fn workspace(&self) -> Result<Workspace, CliError> {
         let path = Path::new(&self.set);
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
-            let workspace = Workspace::open(path, self.layers.as_deref(), host_architecture())?;
-            return Ok(CheckedSet::of_recipe(&workspace, repository)?);
+        Ok(Workspace::open(
+            path,
+            self.layers.as_deref(),
+            host_architecture(),
+        )?)
+    }
+
+    fn set(&self, repository: &Repository) -> Result<CheckedSet, CliError> {
+        if is_recipe(&self.set) {
+            return Ok(CheckedSet::of_recipe(&self.workspace()?, repository)?);
         }
         let image = repository.read_image(&repository.resolve_image(&self.set)?)?;
         Ok(CheckedSet {
@@ -95,6 +134,11 @@ impl Check {
             waivers: image.waivers,
         })
     }
+}
+
+fn is_recipe(set: &str) -> bool {
+    let extension = Path::new(set).extension();
+    extension.is_some_and(|extension| extension == "toml")
 }
 
 fn replace(
@@ -118,9 +162,8 @@ fn replace(
         .with_hint(format!("it has: {}", names.join(", "))))
 }
 
-fn rebuild_hint(report: &CheckReport) -> String {
-    let grave = report
-        .findings
+fn rebuild_hint(findings: &[Finding]) -> String {
+    let grave = findings
         .iter()
         .filter(|finding| finding.severity == Severity::Rebuild);
     let mut locks: Vec<&str> = grave
@@ -174,6 +217,30 @@ fn describe(report: &CheckReport, all: bool) -> String {
     text
 }
 
+fn describe_forecast(forecast: &Forecast) -> String {
+    let mut text = format!(
+        "forecast: {} (from facts of packages; only a build sees files)\n",
+        word(forecast.verdict)
+    );
+    for layer in &forecast.layers {
+        let action = match layer.action {
+            ForecastAction::Keep => "would be kept",
+            ForecastAction::Build => "would be built",
+            ForecastAction::Rebuild => "would be rebuilt",
+            ForecastAction::Lock => "must be locked again",
+        };
+        text.push_str(&format!("  {} {action}: {}\n", layer.name, layer.reason));
+    }
+    text.push_str(&listed(&forecast.findings));
+    if let [first, rest @ ..] = forecast.unknown.as_slice() {
+        text.push_str(&format!(
+            "nothing is known of the relations of {first} and {} more: `layerset lock` learns them\n",
+            rest.len()
+        ));
+    }
+    text
+}
+
 fn listed(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
@@ -188,13 +255,18 @@ fn listed(findings: &[Finding]) -> String {
     text
 }
 
-fn explain(context: &Context, report: &CheckReport, id: &str) -> Result<(), CliError> {
-    let mut found = report.findings.iter().chain(&report.known);
+fn explain(
+    context: &Context,
+    new: &[Finding],
+    known: &[Finding],
+    id: &str,
+) -> Result<(), CliError> {
+    let mut found = new.iter().chain(known);
     let Some(finding) = found.find(|finding| finding.id.as_str() == id) else {
         return Err(CliError::usage(format!("the set has no finding '{id}'"))
             .with_hint("`layerset check --all` lists all of them"));
     };
-    let is_known = report.known.contains(finding);
+    let is_known = known.contains(finding);
     context
         .ui
         .print_json(&serde_json::json!({ "finding": finding, "known": is_known }))?;

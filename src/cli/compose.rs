@@ -135,6 +135,9 @@ fn describe_difference(difference: &OracleDifference) -> String {
         difference.path,
         difference.differs.join(", ")
     );
+    if let Some(kind) = difference.kind {
+        text.push_str(&format!("  {}\n", kind.meaning()));
+    }
     let lines = difference.lines.as_ref();
     for (side, facts, lines) in [
         (

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::examine::MemberProblem;
 use super::member::Member;
+use super::triggers;
 use crate::check::{CHECKS_VERSION, FindingKind, Subject, Weight};
 use crate::format::Baseline;
 use crate::glob::Glob;
@@ -37,15 +38,19 @@ pub fn baseline(
         let is_broken_now = previous
             .filter(was_sound)
             .is_some_and(|previous| is_unchanged(&found.problem.subject, member, previous));
-        !is_base && (was_broken || is_broken_now)
+        let ran = triggers::ran_in_last(&found.problem, members);
+        !is_base && ran != Some(true) && (was_broken || is_broken_now)
     };
     // Package tools leave no relation unmet: such a problem is never the normal state.
     // Nor is an unreadable database, or a file that nothing reads: each is reported until somebody
-    // repairs it.
+    // repairs it. A trigger of one lower layer for files of another did not run in this build
+    // either.
     let is_normal = |found: &&MemberProblem| {
         let kind = found.problem.id.kind();
-        is_base
-            || !(kind.is_of_packages() || matches!(kind, FindingKind::Place | FindingKind::Record))
+        let is_unheard = triggers::ran_in_last(&found.problem, members) == Some(false);
+        let is_lasting =
+            kind.is_of_packages() || matches!(kind, FindingKind::Place | FindingKind::Record);
+        is_base || !(is_lasting || is_unheard)
     };
     let is_new = |found: &&MemberProblem| !below.iter().any(|lower| found.is_listed(lower));
     let is_damage = |found: &&MemberProblem| {

@@ -4,7 +4,7 @@ use super::composition::Composition;
 use super::error::ComposeError;
 use super::member::Member;
 use super::view::TreeView;
-use super::{choices, kernels, packages, places, records, triggers, usrmerge};
+use super::{choices, kernels, packages, places, probes, records, triggers, usrmerge};
 use crate::check::{self, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
 use crate::layout::{ALTERNATIVES, dpkg, join};
@@ -34,7 +34,8 @@ impl MemberProblem {
     }
 
     /// Says whether it existed, and was as bad, when one of the layers was built, and no later
-    /// layer was found to make it again.
+    /// layer was found to make it again. A trigger that dpkg ran then is no problem, whatever the
+    /// baselines say.
     pub fn is_known(&self, members: &[Member]) -> bool {
         let is_broken_by = |member: &Member| {
             let id = self.problem.id.as_str();
@@ -42,6 +43,7 @@ impl MemberProblem {
         };
         let listed = members.iter().rposition(|member| self.is_listed(member));
         listed.is_some_and(|listed| !members[listed..].iter().any(is_broken_by))
+            || triggers::ran(&self.problem, members)
     }
 
     /// Says whether it is grave, and did not exist when the layers were built.
@@ -107,6 +109,7 @@ fn problems(
     problems.extend(places::stale(tree, view).map_err(fail)?);
     problems.extend(triggers::unheard(tree, members, view).map_err(fail)?);
     problems.extend(usrmerge::replaced_links(composition, members));
+    problems.extend(probes::asked_beside(composition, members, view).map_err(fail)?);
     Ok(problems)
 }
 

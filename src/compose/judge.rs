@@ -9,6 +9,7 @@ use super::baseline::watched;
 use super::examine::MemberProblem;
 use super::member::Member;
 use super::remedy::remedy;
+use super::triggers;
 use crate::check::{CHECKS_VERSION, Finding, FindingKind, Problem, Severity, Subject, Weight};
 
 /// Returns how bad a problem of `member` is in the set `members`.
@@ -59,6 +60,7 @@ pub fn judge(found: Vec<MemberProblem>, members: &[Member]) -> Judgement {
     let unknown = members.iter().filter(|member| !member.is_known());
     let old = old
         .into_iter()
+        .filter(|found| !triggers::ran(&found.problem, members))
         .map(|found| finding(found, Severity::Note, members));
     Judgement {
         new: sorted(
@@ -139,7 +141,8 @@ pub fn finding(found: MemberProblem, severity: Severity, members: &[Member]) -> 
     } = found.problem;
     let layer = members[found.member].layer.name.clone();
     let hint = match severity {
-        Severity::Refuse => remedy,
+        // Its own hint says what helps: the layers beside each other have to stand on each other.
+        Severity::Refuse if id.kind() != FindingKind::Trigger => remedy,
         _ => hint,
     };
     let path = match subject {

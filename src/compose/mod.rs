@@ -18,6 +18,7 @@ mod kernels;
 mod member;
 mod packages;
 mod places;
+mod probes;
 mod records;
 mod remedy;
 mod triggers;

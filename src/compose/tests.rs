@@ -20,7 +20,7 @@ fn id(text: &str) -> LayerId {
 }
 
 /// A layer called `name`, of the build `build`, built on these builds of other layers.
-fn member(name: &str, build: &str, on: &[(&str, &str)]) -> Member {
+pub(super) fn member(name: &str, build: &str, on: &[(&str, &str)]) -> Member {
     let on = on.iter().map(|(name, build)| ImageLayer {
         name: (*name).to_owned(),
         id: id(build),
@@ -66,7 +66,7 @@ fn with_files(member: Member, text: &str) -> Member {
     }
 }
 
-fn with_package(mut member: Member, name: &str, version: &str) -> Member {
+pub(super) fn with_package(mut member: Member, name: &str, version: &str) -> Member {
     member.layer.packages.push(LayerPackage {
         name: name.to_owned(),
         architecture: "amd64".to_owned(),
@@ -489,4 +489,78 @@ fn what_a_layer_removed_as_a_whole_and_is_more_today_asks_for_a_rebuild() {
     let mut sibling = member("sibling", "sibling", &[("base", "x")]);
     sibling.changeset = Changeset::between(&tree(&old), &tree(&more));
     assert!(with(&[base("base", &elsewhere), sibling]).is_empty());
+fn unheard(layer: &str, by: &str, member: usize) -> MemberProblem {
+    let subject = Subject::Layer(layer.to_owned());
+    let mut found = found(
+        &format!("trigger:{layer}:{by}:/x"),
+        subject,
+        member,
+        Weight::Grave,
+    );
+    found.problem.package = Some(by.to_owned());
+    found
+}
+
+#[test]
+fn a_trigger_that_dpkg_ran_in_a_build_is_never_news() {
+    let base = || with_package(member("base", "b1", &[]), "watcher", "1");
+    let app = |build| knowing(member("app", build, &[("base", "b1")]), &[]);
+    let problems = vec![unheard("app", "watcher", 1)];
+    // The layer gained its first such file: it was sound before, and is no less sound now.
+    let being_built = Member {
+        id: None,
+        ..app("a2")
+    };
+    let set = [base(), being_built];
+    let made = baseline(&problems, &set, Some(&app("a1")));
+    assert_eq!(made.problems, ["trigger:app:watcher:/x"]);
+    assert!(made.broken.is_empty());
+    // Not even a baseline that lists nothing makes news of it, and it is no old problem either.
+    let judged = judge(problems.clone(), &[base(), app("a2")]);
+    assert!(judged.new.is_empty() && judged.known.is_empty());
+    // On a base whose trigger is new, it did not run.
+    let moved = Member {
+        id: Some(id("b2")),
+        ..base()
+    };
+    let judged = judge(problems.clone(), &[moved, app("a2")]);
+    assert_eq!(summary(&judged.new), ["app Rebuild trigger:app:watcher:/x"]);
+}
+
+#[test]
+fn a_trigger_beside_a_layer_asks_for_one_to_stand_on_the_other() {
+    let base = || member("base", "b1", &[]);
+    let side = |name, on| member(name, name, on);
+    let beside = |name| side(name, &[("base", "b1")]);
+    let holder = with_package(beside("db"), "server", "1");
+    let found = vec![unheard("app", "server", 2)];
+    let set = [base(), holder.clone(), beside("app")];
+    let judged = judge(found.clone(), &set);
+    assert_eq!(summary(&judged.new), ["app Refuse trigger:app:server:/x"]);
+    assert_eq!(judged.new[0].hint, "mend it");
+    // A layer that was built on both of them did not hear it either.
+    let above = Member {
+        id: None,
+        ..side("top", &[("base", "b1"), ("db", "db"), ("app", "app")])
+    };
+    let set = [base(), holder.clone(), beside("app"), above];
+    let made = baseline(&found, &set, None);
+    assert!(
+        made.problems.is_empty() && made.broken.is_empty(),
+        "{made:?}"
+    );
+    for set in [
+        [
+            base(),
+            holder.clone(),
+            side("app", &[("base", "b1"), ("db", "db")]),
+        ],
+        [
+            base(),
+            with_package(side("db", &[("base", "b1"), ("app", "app")]), "server", "1"),
+            beside("app"),
+        ],
+    ] {
+        assert!(judge(found.clone(), &set).new.is_empty());
+    }
 }

@@ -8,10 +8,12 @@ pub mod dpkg;
 mod info;
 mod interests;
 mod relation;
+mod script;
 
 pub use info::{Diversions, digests, package_of_list, stem};
 pub use interests::{Interest, interests};
 pub use relation::{Operator, Qualifier, Relation};
+pub use script::{Probe, only_tells_daemons, probes};
 
 use std::collections::HashMap;
 

@@ -96,11 +96,13 @@ const BUILTIN: &[(&str, StateClass, &str)] = &[
     ("var/lib/tex-common", StateClass::Image, SETTINGS),
     ("var/lib/texmf", StateClass::Image, "formats and font maps compiled at installation"),
     ("var/lib/texmf/**/*.log", StateClass::Drop, "logs tell of the build, not of the machine"),
+    ("var/lib/varnish", StateClass::Drop, MACHINE),
     ("var/lib/xfonts", StateClass::Image, SETTINGS),
     ("var/lib/xkb/README.compiled", StateClass::Image, "a file of the package; compiled keymaps lie beside it"),
     ("var/lib/xkb/*.xkm", StateClass::Drop, DERIVED),
     ("var/lib/xml-core", StateClass::Image, SETTINGS),
 
+    ("var/lib/*/.erlang.cookie", StateClass::Drop, MACHINE),
     ("var/lib/dbus/machine-id", StateClass::Drop, MACHINE),
     ("var/lib/systemd/catalog/database", StateClass::Drop, DERIVED),
     ("var/lib/systemd/credential.secret", StateClass::Drop, MACHINE),

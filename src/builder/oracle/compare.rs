@@ -30,6 +30,35 @@ pub struct OracleDifference {
     pub installed: Option<InodeFacts>,
     /// Lines that one side has more often, where both are small texts.
     pub lines: Option<LineSample>,
+    /// What kind of difference it is, where that shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<DifferenceKind>,
+}
+
+/// A difference whose kind shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DifferenceKind {
+    /// Each installation makes it anew, and only its owner reads it.
+    Secret,
+    /// A script of the package asked for a program that another layer brings.
+    AskedBeside,
+}
+
+impl DifferenceKind {
+    /// Says what it means.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Secret => {
+                "each installation makes it anew, and only its owner reads it: a secret, until \
+                 [secrets] says how each machine makes its own"
+            }
+            Self::AskedBeside => {
+                "a script of its package asks for a program that another layer brings: `layerset \
+                 check` names it; `on` makes both see it"
+            }
+        }
+    }
 }
 
 /// What stands at a path of one tree.
@@ -91,11 +120,28 @@ pub(crate) fn compare(
             composed: a,
             installed: b,
             lines: None,
+            kind: None,
         };
+        difference.kind = difference.is_secret().then_some(DifferenceKind::Secret);
         difference.lines = sample(&difference, composed, installed, read)?;
         found.push(difference);
     }
     Ok(found)
+}
+
+impl OracleDifference {
+    /// Says whether both sides have a file that only its owner reads, with other contents.
+    fn is_secret(&self) -> bool {
+        let is_private = |facts: &Option<InodeFacts>| {
+            facts.as_ref().is_some_and(|facts| {
+                let for_all = u32::from_str_radix(&facts.mode, 8).map(|mode| mode & 0o004);
+                facts.object.is_some() && for_all == Ok(0)
+            })
+        };
+        self.differs.contains(&"contents")
+            && is_private(&self.composed)
+            && is_private(&self.installed)
+    }
 }
 
 struct ComparedTree<'a> {

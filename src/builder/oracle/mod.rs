@@ -13,9 +13,9 @@ mod installation;
 use allow::AllowList;
 pub use allow::{AllowError, AllowRule};
 pub(super) use compare::compare;
-pub use compare::{InodeFacts, OracleDifference};
+pub use compare::{DifferenceKind, InodeFacts, OracleDifference};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -25,6 +25,11 @@ use super::composed::built_members;
 use super::inputs::LayerInputs;
 use super::session::BuildSession;
 use super::{BuildError, BuildOptions, Composer};
+use crate::check::FindingKind;
+use crate::compose::Member;
+use crate::layout::dpkg;
+use crate::packages::package_of_list;
+use crate::path::RelPath;
 use crate::recipe::Workspace;
 use crate::store::Repository;
 
@@ -118,6 +123,15 @@ pub fn oracle(
             None => unexplained.push(difference),
         }
     }
+    if !unexplained.is_empty() {
+        let asked = asked_beside(&composer, recipe, &members)?;
+        for difference in &mut unexplained {
+            let is_asked = asked.contains(&difference.path);
+            difference.kind = difference
+                .kind
+                .or(is_asked.then_some(DifferenceKind::AskedBeside));
+        }
+    }
     Ok(OracleReport {
         recipe: recipe.clone(),
         paths: composed.len(),
@@ -125,6 +139,36 @@ pub fn oracle(
         unexplained,
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Returns the files of the packages whose scripts asked for a program that a layer beside theirs
+/// brings.
+fn asked_beside(
+    composer: &Composer<'_>,
+    recipe: &str,
+    members: &[Member],
+) -> Result<BTreeSet<RelPath>, BuildError> {
+    let transaction = composer.repository().begin()?;
+    let composition = composer.compose(recipe, members, &transaction)?;
+    let found = composer.examine(&composition, members, &transaction)?;
+    let asked = found
+        .iter()
+        .filter(|found| found.problem.id.kind() == FindingKind::Probe);
+    let packages: BTreeSet<&str> = asked
+        .filter_map(|found| found.problem.package.as_deref())
+        .collect();
+    let tree = &composition.tree;
+    let mut paths = BTreeSet::new();
+    for (path, inode) in tree.below(dpkg::INFO.as_bytes()) {
+        let package = package_of_list(path.name()).and_then(|name| std::str::from_utf8(name).ok());
+        let is_asked = package.is_some_and(|package| packages.contains(package));
+        if let (true, Some(object)) = (is_asked, inode.object()) {
+            let list = transaction.read_object(&object)?;
+            let lines = list.split(|byte| *byte == b'\n');
+            paths.extend(lines.filter_map(|line| tree.resolve(line)));
+        }
+    }
+    Ok(paths)
 }
 
 #[cfg(test)]

@@ -222,3 +222,20 @@ fn the_list_is_read_strictly_and_the_built_in_one_is_valid() {
         assert!(AllowList::parse(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn what_only_its_owner_reads_and_each_installation_makes_anew_is_a_secret() {
+    let kind = |mode: u16| {
+        let mut pair = Pair::new("etc/key", Some(b"one"), Some(b"two"));
+        for tree in &mut pair.trees {
+            let path = RelPath::from_text("etc/key").unwrap();
+            let inode = tree.remove(path.as_bytes()).unwrap();
+            tree.insert(path, Inode { mode, ..inode });
+        }
+        pair.differences()[0].kind
+    };
+    for private in [0o600, 0o640, 0o400] {
+        assert_eq!(kind(private), Some(DifferenceKind::Secret));
+    }
+    assert_eq!(kind(0o644), None);
+}

@@ -27,7 +27,8 @@ impl From<BuildError> for CliError {
                     | BuildError::Unclassified { .. }
                     | BuildError::MachineId { .. }
                     | BuildError::Volatile { .. }
-                    | BuildError::Secrets { .. } => REFUSED,
+                    | BuildError::Secrets { .. }
+                    | BuildError::RandomSecrets { .. } => REFUSED,
                     BuildError::Apt(crate::apt::AptError::HashMismatch { .. }) => INTEGRITY,
                     _ => FAILED,
                 };
@@ -69,6 +70,14 @@ fn hint(error: &BuildError) -> Option<String> {
             Some(format!(
                 "remove it in a script, or declare in layers/{layer}/layer.toml how each machine makes its own:\n  \
                  [secrets]\n  \"{}\" = {{ run = \"…\" }}",
+                path.trim_start_matches('/')
+            ))
+        }
+        BuildError::RandomSecrets { layer, paths } => {
+            let path = paths.first()?.to_string();
+            Some(format!(
+                "declare in layers/{layer}/layer.toml how each machine makes its own:\n  [secrets]\n  \"{}\" = {{ run = \"…\" }}\n\
+                 or remove it in a script; what is no secret can be made the same at each build there, or readable for all",
                 path.trim_start_matches('/')
             ))
         }

@@ -154,6 +154,67 @@ fn an_undeclared_private_key_never_enters_a_layer() {
     }
 }
 
+#[test]
+fn what_only_its_owner_reads_and_each_build_makes_anew_is_a_secret() {
+    let name = "what_only_its_owner_reads_and_each_build_makes_anew_is_a_secret";
+    let Some(at) = world(name) else {
+        return;
+    };
+    let setup = at.read("layers/hello/setup.sh");
+    let with = |line: &str| at.write("layers/hello/setup.sh", &format!("{setup}{line}\n"));
+    let random = "cat /proc/sys/kernel/random/uuid > /etc/hello.key; chmod 0600 /etc/hello.key";
+    with(random);
+    let before = at.stamps("repo/refs");
+    at.run("build recipes/web.toml").expect(3).says(&[
+        "layer 'hello'",
+        "/etc/hello.key",
+        "[secrets]",
+    ]);
+    at.is_untouched(&before);
+    at.is_clean();
+    // What is the same twice, and what everybody may read, is no secret.
+    with("echo b7d2C9e1F0a34856b7d2C9e1F0a34856 > /etc/hello.key; chmod 0600 /etc/hello.key");
+    at.build();
+    with("cat /proc/sys/kernel/random/uuid > /etc/hello.id");
+    at.build();
+    with(random);
+    at.append(
+        "layers/hello/layer.toml",
+        "\n[secrets.\"etc/hello.key\"]\nrun = \"umask 077; uuidgen > /etc/hello.key\"\n",
+    );
+    at.build();
+}
+
+#[test]
+fn data_that_is_dropped_and_that_nobody_makes_is_told() {
+    let Some(at) = world("data_that_is_dropped_and_that_nobody_makes_is_told") else {
+        return;
+    };
+    at.append(
+        "layers/hello/layer.toml",
+        "\n[state]\n\"var/lib/shop\" = \"drop\"\n\"var/lib/own\" = \"drop\"\n",
+    );
+    let unit = |name: &str, more: &str| {
+        format!(
+            "mkdir -p /var/lib/{name}; echo x > /var/lib/{name}/db\ncat > \
+             /usr/lib/systemd/system/{name}.service <<'END'\n[Service]\n\
+             ExecStart=/usr/bin/perl /var/lib/{name}/db\n{more}\nEND\n"
+        )
+    };
+    let setup = at.read("layers/hello/setup.sh");
+    let (shop, own) = (unit("shop", ""), unit("own", "StateDirectory=own"));
+    at.write("layers/hello/setup.sh", &format!("{setup}{shop}{own}"));
+    let report = at.build();
+    let hello = &report["layers"].as_array().unwrap()[2];
+    let notes = hello["notes"].as_array().unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    let note = notes[0].as_str().unwrap();
+    assert!(
+        note.contains("'/var/lib/shop' is dropped, 'shop.service' uses it"),
+        "{note}"
+    );
+}
+
 fn small_disk(at: &Path, bytes: u64) {
     fs::create_dir_all(at).unwrap();
     let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
