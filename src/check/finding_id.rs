@@ -20,6 +20,8 @@ pub enum FindingKind {
     DpkgUnreadable,
     /// A program or library does not load: `elf:needed:PATH:NAME` and the like.
     Elf,
+    /// A file imports a module that is not there: `import:PATH:NAME`.
+    Import,
     /// A module is for a kernel that is not there: `kernel:PATH:abi`.
     Kernel,
     /// A symlink dangles: `link:PATH`.
@@ -56,13 +58,14 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::DpkgUnreadable,
         Self::Baseline,
         Self::Conflict,
         Self::Derive,
         Self::Dpkg,
         Self::Elf,
+        Self::Import,
         Self::Kernel,
         Self::Link,
         Self::Owner,
@@ -90,6 +93,7 @@ impl FindingKind {
             Self::Dpkg => "dpkg",
             Self::DpkgUnreadable => "dpkg:unreadable",
             Self::Elf => "elf",
+            Self::Import => "import",
             Self::Kernel => "kernel",
             Self::Link => "link",
             Self::Owner => "owner",

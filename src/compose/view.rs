@@ -25,7 +25,8 @@ pub struct TreeView<'a> {
     tree: &'a Tree,
     transaction: &'a Transaction<'a>,
     index: &'a Index,
-    fresh: RefCell<BTreeMap<ObjectId, Vec<u8>>>,
+    /// What had to be computed, by its kind in the index.
+    fresh: RefCell<BTreeMap<(String, Vec<u8>), Vec<u8>>>,
 }
 
 impl<'a> TreeView<'a> {
@@ -41,14 +42,12 @@ impl<'a> TreeView<'a> {
 
     /// Keeps the facts that had to be computed, for the next composition.
     pub fn remember(&self) {
-        let fresh = self.fresh.take();
-        if !fresh.is_empty() {
-            self.index.put_all(
-                &file_facts(),
-                fresh
-                    .into_iter()
-                    .map(|(id, facts)| (id.as_bytes().to_vec(), facts)),
-            );
+        let mut kinds: BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        for ((kind, key), facts) in self.fresh.take() {
+            kinds.entry(kind).or_default().push((key, facts));
+        }
+        for (kind, facts) in kinds {
+            self.index.put_all(&kind, facts);
         }
     }
 
@@ -118,8 +117,37 @@ impl ImageView for TreeView<'_> {
         }
         let facts = read_facts(self.transaction, &id).map_err(|error| unreadable(path, error))?;
         if let Ok(encoded) = serde_json::to_vec(&facts) {
-            self.fresh.borrow_mut().insert(id, encoded);
+            let key = (file_facts(), id.as_bytes().to_vec());
+            self.fresh.borrow_mut().insert(key, encoded);
         }
         Ok(facts)
+    }
+
+    fn computed(
+        &self,
+        path: &[u8],
+        kind: &'static str,
+        compute: &dyn Fn(&[u8]) -> Vec<u8>,
+    ) -> Result<Vec<u8>, ViewError> {
+        let id = self.object(path)?;
+        self.concluded(kind, id.as_bytes(), &mut || Ok(compute(&self.read(path)?)))
+    }
+
+    fn concluded(
+        &self,
+        kind: &'static str,
+        key: &[u8],
+        conclude: &mut dyn FnMut() -> Result<Vec<u8>, ViewError>,
+    ) -> Result<Vec<u8>, ViewError> {
+        let full_key = (kind.to_owned(), key.to_vec());
+        if let Some(known) = self.fresh.borrow().get(&full_key) {
+            return Ok(known.clone());
+        }
+        if let Some(known) = self.index.get(kind, key) {
+            return Ok(known);
+        }
+        let made = conclude()?;
+        self.fresh.borrow_mut().insert(full_key, made.clone());
+        Ok(made)
     }
 }

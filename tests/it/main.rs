@@ -16,6 +16,7 @@ mod dirview;
 mod documents;
 mod dpkg;
 mod elfcheck;
+mod imports;
 mod journey;
 mod ldsocache;
 mod materialise;
