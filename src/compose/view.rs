@@ -2,7 +2,7 @@
 //! the index.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
@@ -27,6 +27,8 @@ pub struct TreeView<'a> {
     index: &'a Index,
     /// What had to be computed, by its kind in the index.
     fresh: RefCell<BTreeMap<(String, Vec<u8>), Vec<u8>>>,
+    /// Facts that were read already: several checks look at the same files.
+    known: RefCell<HashMap<ObjectId, FileFacts>>,
 }
 
 impl<'a> TreeView<'a> {
@@ -37,6 +39,7 @@ impl<'a> TreeView<'a> {
             transaction,
             index,
             fresh: RefCell::default(),
+            known: RefCell::default(),
         }
     }
 
@@ -49,6 +52,15 @@ impl<'a> TreeView<'a> {
         for (kind, facts) in kinds {
             self.index.put_all(&kind, facts);
         }
+    }
+
+    fn fresh_facts(&self, path: &[u8], id: ObjectId) -> Result<FileFacts, ViewError> {
+        let facts = read_facts(self.transaction, &id).map_err(|error| unreadable(path, error))?;
+        if let Ok(encoded) = serde_json::to_vec(&facts) {
+            let key = (file_facts(), id.as_bytes().to_vec());
+            self.fresh.borrow_mut().insert(key, encoded);
+        }
+        Ok(facts)
     }
 
     fn object(&self, path: &[u8]) -> Result<ObjectId, ViewError> {
@@ -111,15 +123,16 @@ impl ImageView for TreeView<'_> {
 
     fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
         let id = self.object(path)?;
+        if let Some(facts) = self.known.borrow().get(&id) {
+            return Ok(facts.clone());
+        }
         let known = self.index.get(&file_facts(), id.as_bytes());
-        if let Some(facts) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            return Ok(facts);
-        }
-        let facts = read_facts(self.transaction, &id).map_err(|error| unreadable(path, error))?;
-        if let Ok(encoded) = serde_json::to_vec(&facts) {
-            let key = (file_facts(), id.as_bytes().to_vec());
-            self.fresh.borrow_mut().insert(key, encoded);
-        }
+        let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let facts = match known {
+            Some(facts) => facts,
+            None => self.fresh_facts(path, id)?,
+        };
+        self.known.borrow_mut().insert(id, facts.clone());
         Ok(facts)
     }
 

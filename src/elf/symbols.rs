@@ -226,3 +226,8 @@ fn bound_at_start<'a, H: FileHeader<Endian = Endianness>>(
     bound.dedup();
     Ok(bound)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "symbols_tests.rs"]
+mod tests;

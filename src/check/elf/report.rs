@@ -149,6 +149,22 @@ impl Report {
         }
     }
 
+    /// A library that an object may open by its name, and that is not there.
+    pub(super) fn opened(&mut self, search: &Search, object: ObjectNo, name: &str) {
+        let path = rel(&search.image.objects[object].path);
+        let place = word(&path.to_string());
+        let id = FindingKind::Elf.at(format_args!("opened:{place}:{}", word(name)));
+        let reason = format!(
+            "'{path}' may open the library '{}', which this tree does not have",
+            line(name)
+        );
+        let hint = "add the package of the library, if the program needs it";
+        self.add(id.clone(), path, reason, hint);
+        if let Some(problem) = self.problems.get_mut(&id) {
+            problem.weight = Weight::Minor;
+        }
+    }
+
     pub(super) fn unchecked(&mut self) {
         self.add(
             FindingKind::Elf.at("unchecked"),

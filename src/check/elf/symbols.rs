@@ -20,7 +20,7 @@ use crate::tree::view::{ImageView, ViewError};
 use crate::tree::{Inode, Tree};
 
 /// The versions of what is kept: symbols of an object, and what a process lacks.
-const SYMBOLS: &str = "elf-symbols-1";
+pub(super) const SYMBOLS: &str = "elf-symbols-1";
 const LACKING: &str = "elf-lacking-1";
 
 /// The most symbols reported of one object: a library that was replaced may lack hundreds.
@@ -116,7 +116,7 @@ fn symbols(view: &dyn ImageView, path: &[u8]) -> Result<ElfSymbols, ViewError> {
 
 /// The numbers of what is defined as eight bytes each, behind their count, and then a line for each
 /// symbol that is not.
-fn encode(symbols: &ElfSymbols) -> Vec<u8> {
+pub(super) fn encode(symbols: &ElfSymbols) -> Vec<u8> {
     let mut bytes = (symbols.defined.len() as u64).to_le_bytes().to_vec();
     for number in &symbols.defined {
         bytes.extend_from_slice(&number.to_le_bytes());

@@ -8,6 +8,8 @@
 //! Not checked: imports that may be skipped or whose failure is caught, modules loaded by a computed
 //! name, and search paths from the environment.
 
+mod node;
+mod node_source;
 mod perl;
 mod perl_source;
 mod python;
@@ -15,6 +17,7 @@ mod python_path;
 mod python_source;
 mod python_tokens;
 mod report;
+mod ruby;
 mod runs;
 
 use super::Problem;
@@ -27,5 +30,7 @@ pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewE
     let mut report = report::Report::default();
     python::check(tree, view, &runs, &mut report)?;
     perl::check(tree, view, &runs, &mut report)?;
+    node::check(tree, view, &runs, &mut report)?;
+    ruby::check(tree, view, &runs, &mut report)?;
     Ok(report.finish())
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::node_source::{self, NodeFacts};
 use super::report::{Missing, Report};
-use super::runs::Run;
+use super::runs::{Run, multiarch};
 use crate::check::paths::lookup::{self, Lookup};
 use crate::layout::{join, name, parent};
 use crate::path::RelPath;
@@ -92,7 +92,8 @@ fn find(tree: &Tree, dir: &[u8], module: &str) -> Found {
     if module.is_empty() || module.starts_with('#') || module.contains([':', '\\', '!', '?']) {
         return Found::Package;
     }
-    let is_relative = matches!(module, "." | "..") || ["./", "../", "/"].iter().any(|s| module.starts_with(s));
+    let is_relative =
+        matches!(module, "." | "..") || ["./", "../", "/"].iter().any(|s| module.starts_with(s));
     if is_relative {
         return match own_file(tree, dir, bytes) {
             Some(own) => own,
@@ -118,12 +119,15 @@ fn find(tree: &Tree, dir: &[u8], module: &str) -> Found {
         }
         at = parent(at);
     }
-    let shared = [&b"usr/share/nodejs"[..], b"usr/lib/nodejs", b"usr/local/lib/node_modules"];
+    let shared = [
+        &b"usr/share/nodejs"[..],
+        b"usr/lib/nodejs",
+        b"usr/local/lib/node_modules",
+    ];
     let of_system = shared.iter().any(|dir| has(tree, dir, &package))
-        || tree.names(b"usr/lib").any(|arch| {
-            let dir = join(&join(b"usr/lib", arch), b"nodejs");
-            tree.get(&dir).is_some() && has(tree, &dir, &package)
-        });
+        || multiarch(tree)
+            .iter()
+            .any(|arch| has(tree, &join(arch, b"nodejs"), &package));
     match of_system {
         true => Found::Package,
         false => Found::Missing,
@@ -149,7 +153,13 @@ fn own_file(tree: &Tree, dir: &[u8], module: &[u8]) -> Option<Found> {
             return Some(Found::File(found));
         }
     }
-    for index in [&b"/index.js"[..], b"/index.json", b"/index.node", b"/index.cjs", b"/index.mjs"] {
+    for index in [
+        &b"/index.js"[..],
+        b"/index.json",
+        b"/index.node",
+        b"/index.cjs",
+        b"/index.mjs",
+    ] {
         if let Some(found) = file(&[module, index].concat()) {
             return Some(Found::File(found));
         }
@@ -183,17 +193,33 @@ mod tests {
     fn packages_are_found_upward_and_in_debians_directories() {
         let none = "!import:/opt/app/lib/a.js:./none.js";
         let scope = "!import:/opt/app/lib/a.js:@scope/b";
-        check(&image(), &[none, &format!("{scope}/c.js"), "!import:/opt/app/run:semver/x"]);
+        check(
+            &image(),
+            &[
+                none,
+                &format!("{scope}/c.js"),
+                "!import:/opt/app/run:semver/x",
+            ],
+        );
         for place in [
             "opt/app/node_modules/semver/package.json",
             "opt/node_modules/semver.js",
             "usr/share/nodejs/semver/index.js",
             "usr/lib/x86_64-linux-gnu/nodejs/semver/index.js",
         ] {
-            let image = image().file(place, b"").file("opt/app/node_modules/@scope/b/c.js", b"");
+            let image = image()
+                .file(place, b"")
+                .file("opt/app/node_modules/@scope/b/c.js", b"");
             check(&image, &[none]);
         }
         let image = image().file("opt/app/lib/node_modules/semver/index.js", b"");
-        check(&image, &[none, &format!("{scope}/c.js"), "!import:/opt/app/run:semver/x"]);
+        check(
+            &image,
+            &[
+                none,
+                &format!("{scope}/c.js"),
+                "!import:/opt/app/run:semver/x",
+            ],
+        );
     }
 }

@@ -105,10 +105,13 @@ fn imported(word: &str, tokens: &[Token]) -> Option<String> {
                 }
             }
             Token::Word(word) => {
-                let is_code = ["const", "default", "function", "class", "let", "var", "async"];
+                let is_code = [
+                    "const", "default", "function", "class", "let", "var", "async",
+                ];
                 if is_code.contains(&word.as_str()) {
                     // `import { default as x }` is inside braces, and goes on.
-                    if word != "default" || matches!(tokens.clone().next(), Some(Token::Word(next)) if next != "as")
+                    if word != "default"
+                        || matches!(tokens.clone().next(), Some(Token::Word(next)) if next != "as")
                     {
                         return None;
                     }
@@ -163,7 +166,10 @@ fn tokens(bytes: &[u8]) -> Vec<Token> {
             let word = String::from_utf8_lossy(&bytes[at..end]);
             tokens.push(Token::Word(word.into_owned()));
             at = end;
-        } else if [&b"=>"[..], b"&&", b"||", b"??"].iter().any(|own| starts(at, own)) {
+        } else if [&b"=>"[..], b"&&", b"||", b"??"]
+            .iter()
+            .any(|own| starts(at, own))
+        {
             tokens.push(Token::Condition);
             at += 2;
         } else {
@@ -260,15 +266,42 @@ mod tests {
 
     #[test]
     fn what_is_required_for_certain_is_read() {
-        check("#!/usr/bin/env node\n'use strict';\nconst a = require('a'), { b } = require(\"b\");\nrequire('c')(d)\n", &["a", "b", "c"]);
-        check("import 'a'; import b from 'b'\nimport { c as d, default as e } from './c.js';\nimport * as f from \"f\"\nexport * from 'g';", &["a", "b", "./c.js", "f", "g"]);
-        check("export default x\nexport const y = 'from'\nimport('a'); import.meta.url;", &[]);
-        check("function f() { require('a') }\nif (x) require('b');\nx && require('c');\nconst d = () => require('d');\nrequire(e);\nrequire('f' + g);\n", &[]);
-        check("try { require('a') } catch (e) { require('b') }\nvar c = require('c')\n", &["c"]);
-        check("let x = y ? require('a') : require('b');\nlet z = require('c');", &["c"]);
-        check("module.require('a'); // require('b')\n/* require('c') */ let d = 'require(\"e\")';", &[]);
-        check("const r = /[/'\"]{/g, a = require('a'); b = c / require('b') / 2", &["a", "b"]);
-        check("const t = `x ${ {y: `}`} } require('n') ${z}`; require('a')", &["a"]);
+        check(
+            "#!/usr/bin/env node\n'use strict';\nconst a = require('a'), { b } = require(\"b\");\nrequire('c')(d)\n",
+            &["a", "b", "c"],
+        );
+        check(
+            "import 'a'; import b from 'b'\nimport { c as d, default as e } from './c.js';\nimport * as f from \"f\"\nexport * from 'g';",
+            &["a", "b", "./c.js", "f", "g"],
+        );
+        check(
+            "export default x\nexport const y = 'from'\nimport('a'); import.meta.url;",
+            &[],
+        );
+        check(
+            "function f() { require('a') }\nif (x) require('b');\nx && require('c');\nconst d = () => require('d');\nrequire(e);\nrequire('f' + g);\n",
+            &[],
+        );
+        check(
+            "try { require('a') } catch (e) { require('b') }\nvar c = require('c')\n",
+            &["c"],
+        );
+        check(
+            "let x = y ? require('a') : require('b');\nlet z = require('c');",
+            &["c"],
+        );
+        check(
+            "module.require('a'); // require('b')\n/* require('c') */ let d = 'require(\"e\")';",
+            &[],
+        );
+        check(
+            "const r = /[/'\"]{/g, a = require('a'); b = c / require('b') / 2",
+            &["a", "b"],
+        );
+        check(
+            "const t = `x ${ {y: `}`} } require('n') ${z}`; require('a')",
+            &["a"],
+        );
     }
 
     proptest! {

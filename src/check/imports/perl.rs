@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::perl_source::{self, PerlFacts};
 use super::python_path::real_dir;
 use super::report::{Missing, Report};
-use super::runs::Run;
+use super::runs::{Run, multiarch};
 use crate::check::paths::lookup::{self, Lookup};
 use crate::layout::{join, name, parent};
 use crate::path::RelPath;
@@ -96,10 +96,9 @@ pub(super) fn check(
 fn search_path(tree: &Tree) -> Option<Vec<Vec<u8>>> {
     let mut archs = BTreeSet::new();
     let mut versions = BTreeSet::new();
-    for lib in tree.names(b"usr/lib") {
-        let base = join(&join(b"usr/lib", lib), b"perl-base");
-        if real_dir(tree, &base).is_some() {
-            archs.insert(lib.to_vec());
+    for dir in multiarch(tree) {
+        if real_dir(tree, &join(&dir, b"perl-base")).is_some() {
+            archs.insert(name(&dir).to_vec());
         }
     }
     // `perl5.40-x86_64-linux-gnu` and `perl5.40.1` are the interpreter itself.

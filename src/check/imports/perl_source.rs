@@ -164,9 +164,10 @@ impl Reader {
                 }
                 "use" => self.take_use(after.trim_start()),
                 "require" if is_unindented => {
-                    let name = after.trim().trim_end_matches(';').trim_end();
-                    if after.contains(';') && is_module(name) {
-                        self.facts.modules.push(name.to_owned());
+                    if let Some((name, _)) = after.split_once(';')
+                        && is_module(name.trim())
+                    {
+                        self.facts.modules.push(name.trim().to_owned());
                     }
                 }
                 _ => return,

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::report::{Missing, Report};
-use super::runs::Run;
+use super::runs::{Run, multiarch};
 use crate::check::paths::lookup::{self, Lookup};
 use crate::layout::{join, name, parent};
 use crate::path::RelPath;
@@ -20,8 +20,16 @@ const KIND: &str = "ruby-imports-1";
 
 /// Features of the interpreter itself.
 const BUILTIN: [&str; 10] = [
-    "complex", "enumerator", "enumerator.so", "fiber", "rational", "ruby2_keywords", "set", "thread",
-    "thread.rb", "pathname.so",
+    "complex",
+    "enumerator",
+    "enumerator.so",
+    "fiber",
+    "rational",
+    "ruby2_keywords",
+    "set",
+    "thread",
+    "thread.rb",
+    "pathname.so",
 ];
 
 /// What a file requires; a function of its bytes.
@@ -88,13 +96,17 @@ fn take(line: &str, facts: &mut RubyFacts) {
 /// Returns the last line of the here-document that starts in a line.
 fn here_document(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("<<")?;
-    let own = rest.trim_start_matches(['~', '-']).trim_start_matches(['"', '\'']);
+    let own = rest
+        .trim_start_matches(['~', '-'])
+        .trim_start_matches(['"', '\'']);
     let end = own.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let word = &own[..end.unwrap_or(own.len())];
     word.starts_with(|c: char| c.is_ascii_uppercase())
         .then(|| word.to_owned())
         // `class << Self` and `list <<Item` are no here-documents.
-        .filter(|_| rest.starts_with(['~', '-', '"', '\'']) || !line.trim_start().starts_with("class"))
+        .filter(|_| {
+            rest.starts_with(['~', '-', '"', '\'']) || !line.trim_start().starts_with("class")
+        })
         .filter(|word| word.chars().all(|c| !c.is_ascii_lowercase()))
 }
 
@@ -122,7 +134,9 @@ pub(super) fn check(
         let mut is_open = false;
         while let Some(path) = todo.pop() {
             // What lies in the load path comes from packages and gems, and is taken for whole.
-            let is_shared = dirs.iter().any(|dir| crate::layout::within(path.as_bytes(), dir));
+            let is_shared = dirs
+                .iter()
+                .any(|dir| crate::layout::within(path.as_bytes(), dir));
             if is_shared || !seen.insert(path.clone()) {
                 continue;
             }
@@ -199,20 +213,24 @@ fn load_path(tree: &Tree) -> Option<Vec<Vec<u8>>> {
         dirs.push(join(&dir, &version));
         dirs.push(dir);
     }
-    for arch in tree.names(b"usr/lib").filter(|arch| arch.contains(&b'-')) {
-        let ruby = join(&join(b"usr/lib", arch), b"ruby");
+    for arch in multiarch(tree) {
+        let ruby = join(&arch, b"ruby");
         dirs.push(join(&ruby, &version));
         dirs.push(join(&join(&ruby, b"vendor_ruby"), &version));
     }
     // Gems: `NAME-VERSION/lib`, and their compiled parts.
-    for root in [&b"var/lib/gems"[..], b"usr/lib/ruby/gems", b"usr/share/rubygems-integration", b"usr/lib/sysimage/var/lib/gems"] {
+    for root in [
+        &b"var/lib/gems"[..],
+        b"usr/lib/ruby/gems",
+        b"usr/share/rubygems-integration",
+        b"usr/lib/sysimage/var/lib/gems",
+    ] {
         dirs.extend(gem_dirs(tree, root, &version));
     }
-    for (path, inode) in tree.below(b"usr/lib") {
-        let bytes = path.as_bytes();
-        if inode.is_dir() && parent(parent(bytes)).ends_with(b"/rubygems-integration") {
-            dirs.push(bytes.to_vec());
-        }
+    for arch in multiarch(tree) {
+        let extensions = join(&join(&arch, b"rubygems-integration"), &version);
+        let names = tree.names(&extensions);
+        dirs.extend(names.map(|gem| join(&extensions, gem)));
     }
     dirs.retain(|dir| tree.get(dir).is_some());
     Some(dirs)
@@ -226,7 +244,9 @@ fn gem_dirs(tree: &Tree, root: &[u8], version: &[u8]) -> Vec<Vec<u8>> {
         if !inode.is_dir() {
             continue;
         }
-        let inner: Vec<&[u8]> = bytes[root.len() + 1..].split(|byte| *byte == b'/').collect();
+        let inner: Vec<&[u8]> = bytes[root.len() + 1..]
+            .split(|byte| *byte == b'/')
+            .collect();
         let is_lib = matches!(inner[..], [own, b"gems", _, b"lib"]
             if own == version || own == b"all" || own == &version[..version.len().saturating_sub(2)]);
         let is_extension = matches!(inner[..], [own, b"extensions", _, _, _] if own == version);
@@ -284,7 +304,12 @@ mod tests {
         ] {
             let image = image().file(place, b"");
             let found = problems(&image.tree, &image.view).unwrap();
-            assert!(found.iter().any(|own| own.id.place() == "/opt/run:sinatra/base"), "{place}");
+            assert!(
+                found
+                    .iter()
+                    .any(|own| own.id.place() == "/opt/run:sinatra/base"),
+                "{place}"
+            );
         }
     }
 

@@ -33,6 +33,29 @@ const ENDINGS: [(&[u8], &[u8]); 6] = [
     (b".rb", b"/usr/bin/ruby"),
 ];
 
+/// The directories of architectures below `/usr/lib`, of those that Debian has.
+const MULTIARCH: [&str; 10] = [
+    "aarch64-linux-gnu",
+    "arm-linux-gnueabi",
+    "arm-linux-gnueabihf",
+    "i386-linux-gnu",
+    "loongarch64-linux-gnu",
+    "mips64el-linux-gnuabi64",
+    "powerpc64le-linux-gnu",
+    "riscv64-linux-gnu",
+    "s390x-linux-gnu",
+    "x86_64-linux-gnu",
+];
+
+/// Returns the directories of architectures that a tree has, relative to the root.
+pub(super) fn multiarch(tree: &Tree) -> Vec<Vec<u8>> {
+    MULTIARCH
+        .iter()
+        .map(|arch| join(b"usr/lib", arch.as_bytes()))
+        .filter(|dir| tree.get(dir).is_some())
+        .collect()
+}
+
 /// A file that an interpreter runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Run {
