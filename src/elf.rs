@@ -9,11 +9,13 @@
 //! [`FACTS_VERSION`].
 
 mod read;
+mod symbols;
 mod windows;
 
 use object::{ReadRef, elf};
 use serde::{Deserialize, Serialize};
 
+pub use symbols::{ElfSymbols, UndefinedSymbol, symbol_number, symbols};
 pub use windows::Windows;
 
 /// The version of [`ElfFacts`]' serialised form and meaning; cached facts of another version are

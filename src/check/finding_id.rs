@@ -25,6 +25,8 @@ pub enum FindingKind {
     DpkgUnreadable,
     /// A program or library does not load: `elf:needed:PATH:NAME` and the like.
     Elf,
+    /// A file imports a module that is not there: `import:PATH:NAME`.
+    Import,
     /// A module is for a kernel that is not there: `kernel:PATH:abi`.
     Kernel,
     /// A symlink dangles: `link:PATH`.
@@ -67,7 +69,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 27] = [
+    const ALL: [Self; 28] = [
         Self::DpkgUnreadable,
         Self::Alternative,
         Self::Baseline,
@@ -76,6 +78,7 @@ impl FindingKind {
         Self::Derive,
         Self::Dpkg,
         Self::Elf,
+        Self::Import,
         Self::Kernel,
         Self::Link,
         Self::Merged,
@@ -108,6 +111,7 @@ impl FindingKind {
             Self::Dpkg => "dpkg",
             Self::DpkgUnreadable => "dpkg:unreadable",
             Self::Elf => "elf",
+            Self::Import => "import",
             Self::Kernel => "kernel",
             Self::Link => "link",
             Self::Merged => "merged",

@@ -9,6 +9,7 @@ pub mod dpkg;
 pub mod elf;
 mod finding;
 mod finding_id;
+pub mod imports;
 mod owners;
 pub mod paths;
 mod problem;

@@ -103,6 +103,7 @@ fn problems(
     let cache: Vec<check::elf::Library> = composition.libraries.iter().map(library).collect();
     problems.extend(check::elf::problems(tree, view, &cache).map_err(fail)?);
     problems.extend(check::paths::problems(tree, view).map_err(fail)?);
+    problems.extend(check::imports::problems(tree, view).map_err(fail)?);
     problems.extend(packages::hidden_libraries(composition, view).map_err(fail)?);
     problems.extend(packages::replaced_files(composition, members, view).map_err(fail)?);
     problems.extend(records::damaged(tree, view).map_err(fail)?);

@@ -489,6 +489,8 @@ fn what_a_layer_removed_as_a_whole_and_is_more_today_asks_for_a_rebuild() {
     let mut sibling = member("sibling", "sibling", &[("base", "x")]);
     sibling.changeset = Changeset::between(&tree(&old), &tree(&more));
     assert!(with(&[base("base", &elsewhere), sibling]).is_empty());
+}
+
 fn unheard(layer: &str, by: &str, member: usize) -> MemberProblem {
     let subject = Subject::Layer(layer.to_owned());
     let mut found = found(

@@ -2,7 +2,7 @@
 //! the index.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
@@ -25,7 +25,10 @@ pub struct TreeView<'a> {
     tree: &'a Tree,
     transaction: &'a Transaction<'a>,
     index: &'a Index,
-    fresh: RefCell<BTreeMap<ObjectId, Vec<u8>>>,
+    /// What had to be computed, by its kind in the index.
+    fresh: RefCell<BTreeMap<(String, Vec<u8>), Vec<u8>>>,
+    /// Facts that were read already: several checks look at the same files.
+    known: RefCell<HashMap<ObjectId, FileFacts>>,
 }
 
 impl<'a> TreeView<'a> {
@@ -36,20 +39,28 @@ impl<'a> TreeView<'a> {
             transaction,
             index,
             fresh: RefCell::default(),
+            known: RefCell::default(),
         }
     }
 
     /// Keeps the facts that had to be computed, for the next composition.
     pub fn remember(&self) {
-        let fresh = self.fresh.take();
-        if !fresh.is_empty() {
-            self.index.put_all(
-                &file_facts(),
-                fresh
-                    .into_iter()
-                    .map(|(id, facts)| (id.as_bytes().to_vec(), facts)),
-            );
+        let mut kinds: BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        for ((kind, key), facts) in self.fresh.take() {
+            kinds.entry(kind).or_default().push((key, facts));
         }
+        for (kind, facts) in kinds {
+            self.index.put_all(&kind, facts);
+        }
+    }
+
+    fn fresh_facts(&self, path: &[u8], id: ObjectId) -> Result<FileFacts, ViewError> {
+        let facts = read_facts(self.transaction, &id).map_err(|error| unreadable(path, error))?;
+        if let Ok(encoded) = serde_json::to_vec(&facts) {
+            let key = (file_facts(), id.as_bytes().to_vec());
+            self.fresh.borrow_mut().insert(key, encoded);
+        }
+        Ok(facts)
     }
 
     fn object(&self, path: &[u8]) -> Result<ObjectId, ViewError> {
@@ -112,14 +123,44 @@ impl ImageView for TreeView<'_> {
 
     fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
         let id = self.object(path)?;
+        if let Some(facts) = self.known.borrow().get(&id) {
+            return Ok(facts.clone());
+        }
         let known = self.index.get(&file_facts(), id.as_bytes());
-        if let Some(facts) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            return Ok(facts);
-        }
-        let facts = read_facts(self.transaction, &id).map_err(|error| unreadable(path, error))?;
-        if let Ok(encoded) = serde_json::to_vec(&facts) {
-            self.fresh.borrow_mut().insert(id, encoded);
-        }
+        let known = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let facts = match known {
+            Some(facts) => facts,
+            None => self.fresh_facts(path, id)?,
+        };
+        self.known.borrow_mut().insert(id, facts.clone());
         Ok(facts)
+    }
+
+    fn computed(
+        &self,
+        path: &[u8],
+        kind: &'static str,
+        compute: &dyn Fn(&[u8]) -> Vec<u8>,
+    ) -> Result<Vec<u8>, ViewError> {
+        let id = self.object(path)?;
+        self.concluded(kind, id.as_bytes(), &mut || Ok(compute(&self.read(path)?)))
+    }
+
+    fn concluded(
+        &self,
+        kind: &'static str,
+        key: &[u8],
+        conclude: &mut dyn FnMut() -> Result<Vec<u8>, ViewError>,
+    ) -> Result<Vec<u8>, ViewError> {
+        let full_key = (kind.to_owned(), key.to_vec());
+        if let Some(known) = self.fresh.borrow().get(&full_key) {
+            return Ok(known.clone());
+        }
+        if let Some(known) = self.index.get(kind, key) {
+            return Ok(known);
+        }
+        let made = conclude()?;
+        self.fresh.borrow_mut().insert(full_key, made.clone());
+        Ok(made)
     }
 }

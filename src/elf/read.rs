@@ -46,18 +46,18 @@ fn text(bytes: &[u8], part: &'static str) -> Result<String, ElfError> {
     }
 }
 
-struct Reader<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> {
-    data: R,
-    header: &'a H,
-    endian: Endianness,
-    segments: &'a [H::ProgramHeader],
+pub(super) struct Reader<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> {
+    pub(super) data: R,
+    pub(super) header: &'a H,
+    pub(super) endian: Endianness,
+    pub(super) segments: &'a [H::ProgramHeader],
     /// What may still be collected, in bytes: an object of a few kilobytes can point at one long
     /// name a million times.
     budget: usize,
 }
 
 impl<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Reader<'a, H, R> {
-    fn open(data: R) -> Result<Self, ElfError> {
+    pub(super) fn open(data: R) -> Result<Self, ElfError> {
         let header = H::parse(data).map_err(|_| malformed(HEADER))?;
         let endian = header.endian().map_err(|_| malformed(HEADER))?;
         let segments = header
@@ -291,7 +291,7 @@ impl<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Reader<'a, H, R> {
     }
 
     /// Translates an address of the loaded object to an offset in the file.
-    fn file_offset(&self, address: u64) -> Option<u64> {
+    pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
         self.segments.iter().find_map(|segment| {
             let start: u64 = segment.p_vaddr(self.endian).into();
             let size: u64 = segment.p_filesz(self.endian).into();
@@ -303,11 +303,11 @@ impl<'a, H: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Reader<'a, H, R> {
         })
     }
 
-    fn at<T: Pod>(&self, offset: u64, part: &'static str) -> Result<&'a T, ElfError> {
+    pub(super) fn at<T: Pod>(&self, offset: u64, part: &'static str) -> Result<&'a T, ElfError> {
         self.data.read_at(offset).map_err(|()| malformed(part))
     }
 
-    fn string(&mut self, strings: u64, offset: u64) -> Result<String, ElfError> {
+    pub(super) fn string(&mut self, strings: u64, offset: u64) -> Result<String, ElfError> {
         let start = strings
             .checked_add(offset)
             .ok_or_else(|| malformed(STRINGS))?;

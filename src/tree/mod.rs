@@ -100,6 +100,17 @@ impl Tree {
             .range::<[u8], _>((as_slice(&low), as_slice(&high)))
     }
 
+    /// Iterates over all paths that start with these bytes, in path order.
+    pub fn starting_with<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = (&'a RelPath, &'a Inode)> {
+        use std::ops::Bound::{Included, Unbounded};
+        self.entries
+            .range::<[u8], _>((Included(bytes), Unbounded))
+            .take_while(|(path, _)| path.as_bytes().starts_with(bytes))
+    }
+
     /// Returns the names of the direct children of `dir`, sorted.
     pub fn names<'a>(&'a self, dir: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let skip = if dir.is_empty() { 0 } else { dir.len() + 1 };

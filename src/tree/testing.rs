@@ -116,6 +116,19 @@ impl ImageView for MemoryView {
         }
     }
 
+    fn computed(
+        &self,
+        path: &[u8],
+        _kind: &'static str,
+        compute: &dyn Fn(&[u8]) -> Vec<u8>,
+    ) -> Result<Vec<u8>, ViewError> {
+        match self.nodes.get(path) {
+            // It has facts and no content.
+            Some(Node::Elf(_) | Node::BrokenElf) => Ok(compute(b"")),
+            _ => Ok(compute(&self.read(path)?)),
+        }
+    }
+
     fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
         match self.nodes.get(path) {
             Some(Node::Elf(facts)) => Ok(FileFacts::Elf(facts.clone())),

@@ -149,6 +149,30 @@ pub trait ImageView {
     /// Returns what the regular file at `path` says about itself.
     fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError>;
 
+    /// Returns what `compute` makes of the content of the regular file at `path`. It depends on the
+    /// content alone, so that a view may keep it; `kind` names what it is, with a version.
+    fn computed(
+        &self,
+        path: &[u8],
+        kind: &'static str,
+        compute: &dyn Fn(&[u8]) -> Vec<u8>,
+    ) -> Result<Vec<u8>, ViewError> {
+        let _ = kind;
+        Ok(compute(&self.read(path)?))
+    }
+
+    /// Returns what `conclude` makes of several files. It depends on `key` alone, so that a view may
+    /// keep it; `kind` names what it is, with a version.
+    fn concluded(
+        &self,
+        kind: &'static str,
+        key: &[u8],
+        conclude: &mut dyn FnMut() -> Result<Vec<u8>, ViewError>,
+    ) -> Result<Vec<u8>, ViewError> {
+        let _ = (kind, key);
+        conclude()
+    }
+
     /// Returns the ELF facts of the regular file at `path`; `None` says that it is not ELF, or
     /// broken, which a loader could not use either.
     fn elf(&self, path: &[u8]) -> Result<Option<ElfFacts>, ViewError> {

@@ -367,3 +367,83 @@ fn what_is_taken_from_a_root_is_lacking_for_the_check_and_for_the_loader() {
         [format!("elf:version:{liba}:libx.so.1:X_2")]
     );
 }
+
+/// What `ldd -r` says of a program: the symbols that are missing when all are bound at once.
+fn undefined(root: &Path, program: &str) -> BTreeSet<String> {
+    let command = format!(
+        "LD_TRACE_LOADED_OBJECTS=1 LD_WARN=1 LD_BIND_NOW=1 LD_LIBRARY_VERSION= {LOADER} {program} 2>&1"
+    );
+    let output = run(root, "/bin/sh", &["-c", &command]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let symbols = text.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("undefined symbol: ")?;
+        let symbol = rest.split([',', '\t', ' ', '\n']).next()?;
+        // What is of a version is another check's.
+        (!rest.contains(", version ")).then(|| symbol.to_owned())
+    });
+    symbols.collect()
+}
+
+#[test]
+fn symbols_that_a_program_lacks_are_those_that_its_loader_names() {
+    const TEST: &str = "symbols_that_a_program_lacks_are_those_that_its_loader_names";
+    let Some(debian) = OwnDebian::new(TEST) else {
+        return;
+    };
+    let root = debian.root();
+    if architecture(&root) != "amd64" {
+        return skip(TEST, "needs an amd64 machine");
+    }
+    let found = |root: &Path| -> Vec<Problem> {
+        let view = DirView(root.to_owned());
+        let cache = cache(&view).unwrap();
+        let tree = view.tree(&["usr/bin", "usr/sbin", "usr/lib"]);
+        let problems = problems(&tree, &view, &cache).unwrap();
+        let symbols = |problem: &Problem| problem.id.as_str().starts_with("elf:symbol:");
+        problems.into_iter().filter(symbols).collect()
+    };
+    assert_eq!(found(&root), []);
+    // A library without versions, whose place another one takes.
+    let at = std::fs::canonicalize(root.join(LIBS).join("libpcre2-8.so.0")).unwrap();
+    let other = std::fs::canonicalize(root.join(LIBS).join("libz.so.1")).unwrap();
+    std::fs::remove_file(&at).unwrap();
+    std::fs::copy(&other, &at).unwrap();
+    let problems = found(&root);
+    for program in ["grep", "ls"] {
+        let said = undefined(&root, &format!("/usr/bin/{program}"));
+        assert!(!said.is_empty(), "{program}");
+        let told: BTreeSet<String> = problems
+            .iter()
+            .filter_map(|problem| problem.id.as_str().rsplit(':').next())
+            .map(str::to_owned)
+            .collect();
+        // Of each object, the first few are told.
+        assert!(!said.is_disjoint(&told), "{program}: {said:?}, {told:?}");
+    }
+    let all: BTreeSet<String> = ["grep", "ls"]
+        .iter()
+        .flat_map(|program| undefined(&root, &format!("/usr/bin/{program}")))
+        .collect();
+    for problem in &problems {
+        let symbol = problem.id.as_str().rsplit(':').next().unwrap();
+        let by_them = problem.reason.contains("/grep'") || problem.reason.contains("/ls'");
+        assert!(
+            !by_them || all.contains(symbol),
+            "{}: {all:?}",
+            problem.reason
+        );
+    }
+}
+
+/// Prints the symbols that are lacking in the root that `LAYERSET_TEST_ROOT` names.
+#[test]
+#[ignore = "it prints a report, and depends on the machine"]
+fn report_the_symbols_of_a_root() {
+    let root = std::env::var_os("LAYERSET_TEST_ROOT").map_or("/".into(), PathBuf::from);
+    let view = DirView(root);
+    let cache = cache(&view).unwrap();
+    let tree = view.tree(&["usr", "opt"]);
+    for problem in problems(&tree, &view, &cache).unwrap() {
+        eprintln!("{:?} {}: {}", problem.weight, problem.id, problem.reason);
+    }
+}

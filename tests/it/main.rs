@@ -17,6 +17,7 @@ mod dirview;
 mod documents;
 mod dpkg;
 mod elfcheck;
+mod imports;
 mod journey;
 mod ldsocache;
 mod materialise;

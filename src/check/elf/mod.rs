@@ -9,9 +9,9 @@
 //!
 //! The steps: the files (`collect`), the image's loaders (`loaders`), what each object's needs lead
 //! to (`search`), which of them cannot go wrong (`plain`), the processes of the others (`process`),
-//! and the problems (`report`).
+//! the symbols in them (`symbols`), and the problems (`report`).
 //!
-//! Not checked: what is loaded by name while a program runs, filters (`DT_FILTER`, `DT_AUXILIARY`),
+//! Not checked: what is loaded by name while a program runs (a note says what may be, `opened`), filters (`DT_FILTER`, `DT_AUXILIARY`),
 //! `LD_LIBRARY_PATH` and its like, the restrictions on `$ORIGIN` in set-user-ID programs, and the
 //! rules of loaders other than glibc's: these only have to exist.
 
@@ -20,10 +20,12 @@ mod image;
 mod loaders;
 mod names;
 mod object;
+mod opened;
 mod plain;
 mod process;
 mod report;
 mod search;
+mod symbols;
 mod tokens;
 
 use std::collections::{BTreeMap, HashSet};
@@ -51,6 +53,10 @@ pub use search::Library;
 /// - `elf:interp:<path>`: a program whose interpreter is missing, or is not an interpreter for it.
 /// - `elf:needed:<path>:<soname>`: a library that is not found, or cannot be loaded.
 /// - `elf:version:<path>:<soname>:<version>`: a version that the library found does not define.
+/// - `elf:symbol:<path>:<symbol>`: a symbol without a version that no library of a program defines;
+///   [`Minor`](super::Weight::Minor) where the loader looks for it only when it is called.
+/// - `elf:opened:<path>:<soname>`: a library that a file of no package names, and that is not in the
+///   tree; [`Minor`](super::Weight::Minor).
 /// - `elf:unchecked`: the files need each other in more ways than this check follows; problems
 ///   found until then are reported.
 pub fn problems(
@@ -110,7 +116,9 @@ fn check(
     let mut lacks = MissingNeeds::default();
     let result = lacks.find(&mut search, &found, is_sound);
     lacks.report(&search, &found, report);
-    result
+    result?;
+    symbols::check(&mut search, &found, tree, report)?;
+    opened::check(&search, &found, tree, report)
 }
 
 /// What is missing, and where.

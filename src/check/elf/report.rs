@@ -9,6 +9,7 @@ use super::names::Name;
 use super::process::MissingNeed;
 use super::search::Search;
 use crate::check::{FindingId, FindingKind, Problem, Subject, Weight};
+use crate::elf::UndefinedSymbol;
 use crate::path::RelPath;
 use crate::tree::view::parent;
 
@@ -117,6 +118,51 @@ impl Report {
             reason.push_str(&format!(", so '{program}' does not start"));
         }
         self.add(id, path, reason, REBUILD);
+    }
+
+    /// A symbol that nothing in the process of `program` defines.
+    pub(super) fn symbol(
+        &mut self,
+        search: &Search,
+        object: ObjectNo,
+        symbol: &UndefinedSymbol,
+        program: ObjectNo,
+    ) {
+        let image = &search.image;
+        let path = rel(&image.objects[object].path);
+        let place = word(&path.to_string());
+        let id = FindingKind::Elf.at(format_args!("symbol:{place}:{}", word(&symbol.name)));
+        let program = rel(&image.objects[program].path);
+        let what = match symbol.at_start {
+            true => format!("so '{program}' does not start"),
+            false => format!("so '{program}' ends when it is called"),
+        };
+        let reason = format!(
+            "'{path}' needs the symbol '{}', which nothing that it is loaded with defines, {what}",
+            line(&symbol.name)
+        );
+        self.add(id.clone(), path, reason, REBUILD);
+        if !symbol.at_start
+            && let Some(problem) = self.problems.get_mut(&id)
+        {
+            problem.weight = Weight::Minor;
+        }
+    }
+
+    /// A library that an object may open by its name, and that is not there.
+    pub(super) fn opened(&mut self, search: &Search, object: ObjectNo, name: &str) {
+        let path = rel(&search.image.objects[object].path);
+        let place = word(&path.to_string());
+        let id = FindingKind::Elf.at(format_args!("opened:{place}:{}", word(name)));
+        let reason = format!(
+            "'{path}' may open the library '{}', which this tree does not have",
+            line(name)
+        );
+        let hint = "add the package of the library, if the program needs it";
+        self.add(id.clone(), path, reason, hint);
+        if let Some(problem) = self.problems.get_mut(&id) {
+            problem.weight = Weight::Minor;
+        }
     }
 
     pub(super) fn unchecked(&mut self) {

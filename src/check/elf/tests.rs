@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::elf::{ElfClass, ElfFacts, ElfKind, VersionNeed};
+use crate::check::Weight;
+use crate::elf::{
+    ElfClass, ElfFacts, ElfKind, ElfSymbols, UndefinedSymbol, VersionNeed, symbol_number,
+};
 use crate::id::ObjectId;
 use crate::path::RelPath;
 use crate::tree::Inode;
@@ -20,6 +23,7 @@ struct World {
     view: MemoryView,
     tree: Tree,
     cache: Vec<Library>,
+    symbols: BTreeMap<Vec<u8>, ElfSymbols>,
 }
 
 /// A loader's directories are read from its bytes; in memory it is ELF and has contents.
@@ -40,6 +44,20 @@ impl ImageView for World {
         }
     }
 
+    fn computed(
+        &self,
+        path: &[u8],
+        kind: &'static str,
+        compute: &dyn Fn(&[u8]) -> Vec<u8>,
+    ) -> Result<Vec<u8>, ViewError> {
+        match kind == symbols::SYMBOLS {
+            true => Ok(symbols::encode(
+                &self.symbols.get(path).cloned().unwrap_or_default(),
+            )),
+            false => self.view.computed(path, kind, compute),
+        }
+    }
+
     fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {
         self.view.facts(path)
     }
@@ -52,6 +70,7 @@ impl World {
             view: MemoryView::new(),
             tree: Tree::new(),
             cache: Vec::new(),
+            symbols: BTreeMap::new(),
         };
         let libc = ElfFacts {
             version_defs: vec!["GLIBC_2.17".to_owned(), "GLIBC_2.34".to_owned()],
@@ -80,6 +99,21 @@ impl World {
     fn elf(mut self, path: &str, facts: ElfFacts) -> Self {
         self.view = self.view.elf(path, facts);
         self.note(path)
+    }
+
+    /// Says what the object at `path` needs before its start, and what it defines.
+    fn symbols(mut self, path: &str, undefined: &[&str], defined: &[&str]) -> Self {
+        let need = |name: &&str| UndefinedSymbol {
+            name: (*name).trim_start_matches('~').to_owned(),
+            at_start: !name.starts_with('~'),
+        };
+        let number = |name: &&str| symbol_number(name.as_bytes());
+        let symbols = ElfSymbols {
+            undefined: undefined.iter().map(need).collect(),
+            defined: defined.iter().map(number).collect(),
+        };
+        self.symbols.insert(path.into(), symbols);
+        self
     }
 
     fn link(mut self, path: &str, target: &str) -> Self {
@@ -145,6 +179,32 @@ fn program(needed: &[&str]) -> ElfFacts {
         interp: Some(INTERP.to_owned()),
         ..lib("", needed)
     }
+}
+
+#[test]
+fn symbols_are_looked_for_in_all_that_a_program_loads_and_in_nothing_else() {
+    let (app, own, plugin) = ("opt/app", at("libown.so.1"), at("plugin.so"));
+    let world = || {
+        World::new()
+            .elf(app, program(&["libown.so.1", "libc.so.6"]))
+            .elf(&own, lib("libown.so.1", &[]))
+            .elf(&plugin, lib("", &["libown.so.1"]))
+            .symbols(app, &["own"], &["hook"])
+            // A library may need what the program has; a plug-in is of a program that nobody knows.
+            .symbols(&plugin, &["host", "own"], &[])
+    };
+    let sound = world().symbols(&own, &["hook"], &["own"]);
+    assert_eq!(sound.ids(), Vec::<String>::new());
+    let gone = world().symbols(&own, &["hook", "away", "~late"], &["else"]);
+    let place = format!("/{own}");
+    let expect = [
+        "elf:symbol:/opt/app:own".to_owned(),
+        format!("elf:symbol:{place}:away"),
+        format!("elf:symbol:{place}:late"),
+    ];
+    assert_eq!(gone.ids(), expect);
+    let weights: Vec<Weight> = gone.problems().iter().map(|own| own.weight).collect();
+    assert_eq!(weights, [Weight::Grave, Weight::Grave, Weight::Minor]);
 }
 
 fn with_rpath(path: &str, facts: ElfFacts) -> ElfFacts {

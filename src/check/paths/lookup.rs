@@ -3,7 +3,7 @@
 use crate::layout::{self, FACTORY, OnMissing};
 use crate::tree::{Inode, Tree};
 
-pub(super) use crate::layout::{join, name, parent, within};
+pub(in crate::check) use crate::layout::{join, name, parent, within};
 
 /// What only a running system fills: nothing follows from what an image lacks here.
 const VOLATILE: [&[u8]; 10] = [
@@ -26,7 +26,7 @@ const MACHINE: [&[u8]; 6] = [b"home", b"media", b"mnt", b"root", b"srv", b"var"]
 
 /// Where a path leads, every symlink in it followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Lookup<'a> {
+pub(in crate::check) enum Lookup<'a> {
     /// To this inode.
     Found(Vec<u8>, &'a Inode),
     /// Nowhere: the path that it would lead to, as far as known.
@@ -37,7 +37,7 @@ pub(super) enum Lookup<'a> {
 
 /// Follows `path` inside the tree, as Linux does, from the real directory `dir`; an absolute path
 /// starts at the root.
-pub(super) fn walk<'a>(tree: &'a Tree, dir: &[u8], path: &[u8]) -> Lookup<'a> {
+pub(in crate::check) fn walk<'a>(tree: &'a Tree, dir: &[u8], path: &[u8]) -> Lookup<'a> {
     let look = |path: &[u8]| tree.get(path).map(|inode| inode.node.entry_kind());
     match layout::walk(&look, dir, path, OnMissing::LeadsNowhere) {
         layout::Resolution::Found(at) => match tree.get(&at) {
@@ -50,23 +50,23 @@ pub(super) fn walk<'a>(tree: &'a Tree, dir: &[u8], path: &[u8]) -> Lookup<'a> {
 }
 
 /// Says whether a component of `path` is one of `names`.
-pub(super) fn passes(path: &[u8], names: &[&[u8]]) -> bool {
+pub(in crate::check) fn passes(path: &[u8], names: &[&[u8]]) -> bool {
     path.split(|byte| *byte == b'/')
         .any(|part| names.contains(&part))
 }
 
 /// Says whether only a running system has what is at `path`.
-pub(super) fn is_volatile(path: &[u8]) -> bool {
+pub(in crate::check) fn is_volatile(path: &[u8]) -> bool {
     VOLATILE.iter().any(|dir| within(path, dir))
 }
 
 /// Says whether a machine or its users may have put something at `path` that the image lacks.
-pub(super) fn is_of_machine(path: &[u8]) -> bool {
+pub(in crate::check) fn is_of_machine(path: &[u8]) -> bool {
     MACHINE.iter().any(|dir| within(path, dir))
 }
 
 /// Says whether the image brings what is missing at `path` of `/var` as factory content.
-pub(super) fn comes_from_factory(tree: &Tree, path: &[u8]) -> bool {
+pub(in crate::check) fn comes_from_factory(tree: &Tree, path: &[u8]) -> bool {
     within(path, b"var")
         && matches!(
             walk(tree, b"", &join(FACTORY.as_bytes(), path)),
@@ -76,7 +76,7 @@ pub(super) fn comes_from_factory(tree: &Tree, path: &[u8]) -> bool {
 
 /// What keeps a program from being started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ProgramError {
+pub(in crate::check) enum ProgramError {
     /// It does not exist. The path is the one that it should have, links followed.
     Missing(Vec<u8>),
     /// Something else than an executable file is there.
@@ -85,7 +85,7 @@ pub(super) enum ProgramError {
 
 impl ProgramError {
     /// Says what is wrong, after the name of the program.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(in crate::check) fn reason(&self) -> &'static str {
         match self {
             Self::Missing(_) => "does not exist",
             Self::NotExecutable(_) => "is not an executable file",
@@ -93,7 +93,7 @@ impl ProgramError {
     }
 
     /// Says whether a running system may have the program all the same.
-    pub(super) fn may_appear(&self) -> bool {
+    pub(in crate::check) fn may_appear(&self) -> bool {
         match self {
             Self::Missing(at) => is_volatile(at) || is_of_machine(at),
             Self::NotExecutable(_) => false,
@@ -103,7 +103,7 @@ impl ProgramError {
 
 /// Finds out whether the program at an absolute path can be started: a regular file that somebody
 /// may execute.
-pub(super) fn program(tree: &Tree, path: &[u8]) -> Result<Vec<u8>, ProgramError> {
+pub(in crate::check) fn program(tree: &Tree, path: &[u8]) -> Result<Vec<u8>, ProgramError> {
     match walk(tree, b"", path) {
         Lookup::Found(at, inode) if inode.object().is_some() && inode.mode & 0o111 != 0 => Ok(at),
         Lookup::Found(at, _) => Err(ProgramError::NotExecutable(at)),
@@ -113,7 +113,11 @@ pub(super) fn program(tree: &Tree, path: &[u8]) -> Result<Vec<u8>, ProgramError>
 }
 
 /// Looks for a program by name in these directories, as execvp(3) does.
-pub(super) fn search(tree: &Tree, dirs: &[&str], name: &[u8]) -> Result<Vec<u8>, ProgramError> {
+pub(in crate::check) fn search(
+    tree: &Tree,
+    dirs: &[&str],
+    name: &[u8],
+) -> Result<Vec<u8>, ProgramError> {
     let at = |dir: &&str| program(tree, &[dir.as_bytes(), b"/", name].concat()).ok();
     dirs.iter()
         .find_map(at)

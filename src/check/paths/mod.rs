@@ -9,25 +9,26 @@ mod abi;
 mod accounts;
 mod dbus;
 mod links;
-mod lookup;
+pub(super) mod lookup;
 mod php;
 mod python;
 mod scripts;
 mod shadow;
 mod triggers;
-mod unit_file;
+pub(super) mod unit_file;
 mod unit_names;
 mod unit_problems;
 mod units;
 
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 pub use abi::{abi, kernel_of};
 pub use links::links;
 pub use php::php;
 pub use python::python;
 pub use scripts::scripts;
+pub(super) use scripts::{command, interpreter_of, is_paper};
 pub use shadow::{CachedLibrary, OwnerOf, libraries, replaced};
 pub use triggers::{Interests, interests, touched};
 pub use units::units;

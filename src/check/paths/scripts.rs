@@ -195,12 +195,38 @@ fn split_string(argument: &[u8]) -> Option<&[u8]> {
         .then_some(&argument[at + 1..])
 }
 
-fn problem(path: &RelPath, fault: &str) -> Problem {
-    let bytes = path.as_bytes();
-    let paper = PAPER.iter().any(|dir| within(bytes, dir))
-        || passes(bytes, &PAPER_NAMES)
+/// Returns the absolute path of the program that a script is run by, where that can be started.
+pub(in crate::check) fn interpreter_of(tree: &Tree, script: &Script) -> Option<Vec<u8>> {
+    let found = lookup::program(tree, &script.interpreter).ok()?;
+    if lookup::name(&script.interpreter) != b"env" && lookup::name(&found) != b"env" {
+        return Some(script.interpreter.clone());
+    }
+    let wanted = wanted_of_env(&script.argument)?;
+    match wanted.starts_with(b"/") {
+        true => Some(wanted.to_vec()),
+        false => command(tree, wanted),
+    }
+}
+
+/// Returns the absolute path of a command in the default PATH.
+pub(in crate::check) fn command(tree: &Tree, name: &[u8]) -> Option<Vec<u8>> {
+    if name.contains(&b'/') {
+        return None;
+    }
+    let mut places = PATH.iter().map(|dir| [dir.as_bytes(), b"/", name].concat());
+    places.find(|place| lookup::program(tree, place).is_ok())
+}
+
+/// Says whether what is executable at a path is there to be read: documentation, examples, tests.
+pub(in crate::check) fn is_paper(path: &[u8]) -> bool {
+    PAPER.iter().any(|dir| within(path, dir))
+        || passes(path, &PAPER_NAMES)
         // What builds Debian packages.
-        || bytes.ends_with(b"/debian/rules");
+        || path.ends_with(b"/debian/rules")
+}
+
+fn problem(path: &RelPath, fault: &str) -> Problem {
+    let paper = is_paper(path.as_bytes());
     Problem {
         id: FindingKind::Script.at(path),
         subject: Subject::Path(path.clone()),

@@ -8,13 +8,13 @@ use crate::tree::{Inode, Tree};
 
 /// A tree and a view of it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Image {
-    pub(super) tree: Tree,
-    pub(super) view: MemoryView,
+pub(in crate::check) struct Image {
+    pub(in crate::check) tree: Tree,
+    pub(in crate::check) view: MemoryView,
 }
 
 impl Image {
-    pub(super) fn new() -> Self {
+    pub(in crate::check) fn new() -> Self {
         Self::default()
     }
 
@@ -38,25 +38,25 @@ impl Image {
         image
     }
 
-    pub(super) fn dir(self, path: &str) -> Self {
+    pub(in crate::check) fn dir(self, path: &str) -> Self {
         self.put(path, Inode::directory(0o755))
     }
 
-    pub(super) fn link(self, path: &str, target: &str) -> Self {
+    pub(in crate::check) fn link(self, path: &str, target: &str) -> Self {
         self.put(path, Inode::symlink(target))
     }
 
-    pub(super) fn file(self, path: &str, contents: &[u8]) -> Self {
+    pub(in crate::check) fn file(self, path: &str, contents: &[u8]) -> Self {
         self.put_file(path, contents, 0o644)
     }
 
     /// An executable script or file.
-    pub(super) fn exec(self, path: &str, contents: &[u8]) -> Self {
+    pub(in crate::check) fn exec(self, path: &str, contents: &[u8]) -> Self {
         self.put_file(path, contents, 0o755)
     }
 
     /// An ELF program; in the tree it is empty, so that nobody looks for a first line in it.
-    pub(super) fn program(self, path: &str) -> Self {
+    pub(in crate::check) fn program(self, path: &str) -> Self {
         let mut image = self.put(path, Inode::file(ObjectId::of(b"elf"), 0, 0o755));
         image.view = image.view.elf(path, library(62, ElfClass::Elf64, ""));
         image
@@ -64,7 +64,7 @@ impl Image {
 }
 
 /// Asserts the ids of `problems`, grave ones with a `!` before.
-pub(super) fn assert_ids(problems: &[crate::check::Problem], expect: &[&str]) {
+pub(in crate::check) fn assert_ids(problems: &[crate::check::Problem], expect: &[&str]) {
     let ids: Vec<String> = problems.iter().map(marked).collect();
     assert_eq!(ids, expect, "{problems:#?}");
 }

@@ -6,26 +6,26 @@
 
 /// One assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Setting {
+pub(in crate::check) struct Setting {
     /// The section's name, "" before the first.
-    pub(super) section: String,
+    pub(in crate::check) section: String,
     /// What is set.
-    pub(super) key: String,
+    pub(in crate::check) key: String,
     /// The value with its continuation lines, without blanks around.
-    pub(super) value: String,
+    pub(in crate::check) value: String,
 }
 
 /// One word of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Word {
+pub(in crate::check) struct Word {
     /// The word without its quotes and escapes.
-    pub(super) text: String,
+    pub(in crate::check) text: String,
     /// Whether it was written without any.
-    pub(super) plain: bool,
+    pub(in crate::check) plain: bool,
 }
 
 /// Reads all assignments of a file in order; `None` says that it is binary, which systemd refuses.
-pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Setting>> {
+pub(in crate::check) fn parse(bytes: &[u8]) -> Option<Vec<Setting>> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).ok()?;
     if text.contains('\0') {
@@ -78,7 +78,7 @@ fn take_line(line: &str, section: &mut String, settings: &mut Vec<Setting>) {
 
 /// Splits a value into words; `None` if a quote is not closed, for then systemd ignores the whole
 /// value.
-pub(super) fn words(value: &str) -> Option<Vec<Word>> {
+pub(in crate::check) fn words(value: &str) -> Option<Vec<Word>> {
     let mut words = Vec::new();
     let mut word: Option<Word> = None;
     let mut quote = None;
@@ -159,15 +159,15 @@ fn digits(chars: &mut std::str::Chars<'_>, radix: u32, count: usize) -> Option<u
 
 /// A program that a unit starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Command {
+pub(in crate::check) struct Command {
     /// Its path or name, verbatim but for quotes and prefixes.
-    pub(super) program: String,
+    pub(in crate::check) program: String,
     /// Whether systemd goes on when it fails (`-`).
-    pub(super) may_fail: bool,
+    pub(in crate::check) may_fail: bool,
 }
 
 /// Reads the commands of one `ExecStart=` or its like, as systemd.service(5) has it.
-pub(super) fn commands(value: &str) -> Vec<Command> {
+pub(in crate::check) fn commands(value: &str) -> Vec<Command> {
     let mut commands = Vec::new();
     let mut at_start = true;
     for word in words(value).unwrap_or_default() {

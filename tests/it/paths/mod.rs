@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use layerset::check::{Problem, Weight, paths};
 
-use view::{DirView, tree_of};
+pub use view::{DirView, tree_of};
 
 /// Prints what is found in the root that `LAYERSET_TEST_ROOT` names, this machine's own else, and how long it took.
 #[test]
