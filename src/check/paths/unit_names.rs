@@ -16,7 +16,7 @@ pub(super) enum Scope {
 }
 
 /// Where units lie, in order of precedence (systemd.unit(5)).
-const DIRS: [(Scope, &[u8]); 10] = [
+pub(super) const DIRS: [(Scope, &[u8]); 10] = [
     (Scope::System, b"etc/systemd/system"),
     (Scope::System, b"usr/local/lib/systemd/system"),
     (Scope::System, b"usr/lib/systemd/system"),
@@ -79,6 +79,15 @@ impl<'a> UnitNames<'a> {
                 _ => None,
             }
         })
+    }
+
+    /// Says whether a unit's name starts with `prefix`, and ends with `suffix`.
+    pub(super) fn has_any(&self, scope: Scope, prefix: &[u8], suffix: &[u8]) -> bool {
+        let from = (scope, prefix);
+        self.files
+            .range(from..)
+            .take_while(|((of, name), _)| *of == scope && name.starts_with(prefix))
+            .any(|((_, name), _)| name.ends_with(suffix) && !name.contains(&b'/'))
     }
 
     /// Says whether there is a unit of this name: a file, a template, a script that systemd makes a

@@ -36,7 +36,7 @@ fn expand_id(id: &str) -> String {
 #[test]
 fn every_program_of_a_unit_has_to_exist() {
     check(
-        "[Service]\nExecStart=/usr/sbin/daemon -x\nExecStop=/bin/sh -c x\n",
+        "[Service]\nExecStart=/usr/sbin/daemon -x\nExecStop=/bin/sh -c :\n",
         &[],
     );
     check(
@@ -120,7 +120,10 @@ fn a_unit_that_asks_for_its_program_is_skipped_in_silence() {
     check(&with("ConditionFileIsExecutable=|/bin/gone"), &[]);
     check(&with("ConditionPathExists=/bin/other"), &["!/bin/gone"]);
     check(&with("ConditionPathExists=!/bin/gone"), &["!/bin/gone"]);
-    check(&with("AssertPathExists=/bin/gone"), &["!/bin/gone"]);
+    check(
+        &with("AssertPathExists=/bin/gone"),
+        &["!/bin/gone", "!file:/bin/gone"],
+    );
     check(
         &with("ConditionFileIsExecutable=|/bin/gone\nConditionVirtualization=|vm"),
         &["!/bin/gone"],
