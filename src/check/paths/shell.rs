@@ -37,12 +37,16 @@ enum Token {
 /// A command whose failure is expected (`COMMAND || OTHER`) is left out, too.
 pub(super) fn commands(text: &str) -> Vec<Vec<String>> {
     let mut reader = Reader::default();
-    for token in tokens(text) {
+    let (tokens, is_whole) = tokens(text);
+    for token in tokens {
         if !reader.take(token) {
             return reader.found;
         }
     }
-    reader.end_command(false);
+    // What follows the last command may say that it may fail.
+    if is_whole {
+        reader.end_command(false);
+    }
     reader.found
 }
 
@@ -121,16 +125,17 @@ pub(super) fn is_assignment(word: &str) -> bool {
     !name.is_empty() && name.chars().all(is_of_name) && !name.starts_with(|c: char| c.is_numeric())
 }
 
-/// Splits a text; ends before what it does not understand.
-fn tokens(text: &str) -> Vec<Token> {
+/// Splits a text up to what it does not understand, and says whether there is no such thing.
+fn tokens(text: &str) -> (Vec<Token>, bool) {
     let mut lexer = Lexer {
         rest: text.chars().peekable(),
         tokens: Vec::new(),
         word: None,
         skips_word: false,
+        is_whole: false,
     };
     while lexer.step().is_some() {}
-    lexer.tokens
+    (lexer.tokens, lexer.is_whole)
 }
 
 struct Lexer<'a> {
@@ -139,6 +144,8 @@ struct Lexer<'a> {
     word: Option<String>,
     /// Whether the next word is where output goes.
     skips_word: bool,
+    /// Whether all of the text was understood.
+    is_whole: bool,
 }
 
 impl Lexer<'_> {
@@ -146,6 +153,7 @@ impl Lexer<'_> {
     fn step(&mut self) -> Option<()> {
         let Some(c) = self.rest.next() else {
             self.end_word();
+            self.is_whole = true;
             return None;
         };
         match c {
@@ -355,7 +363,7 @@ mod tests {
         check("a; if b; then c; fi; d", &["a"]);
         check("a; for x in y; do z; done", &["a"]);
         check("f() { a; }; b", &[]);
-        check("a; b <<E\nc\nE\n", &["a", "b"]);
+        check("a; b <<E || true\nc\nE\n", &["a"]);
         check("a; 'open", &["a"]);
         check("a; b $(open", &["a"]);
     }

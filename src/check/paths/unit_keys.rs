@@ -28,7 +28,7 @@ enum Value {
 }
 
 /// The keys, and what ends the ids of their problems.
-const KEYS: [(&str, Value); 12] = [
+const KEYS: [(&str, Value); 11] = [
     ("EnvironmentFile", Value::File),
     ("WorkingDirectory", Value::Directory),
     ("LoadCredential", Value::Credential),
@@ -40,7 +40,6 @@ const KEYS: [(&str, Value); 12] = [
     ("NoExecPaths", Value::Paths),
     ("BindPaths", Value::Mounts),
     ("BindReadOnlyPaths", Value::Mounts),
-    ("AssertPathExists", Value::File),
 ];
 
 /// Says whether a key has one value, the last one.
@@ -151,12 +150,13 @@ fn fault(tree: &Tree, path: &str, kind: Value) -> Option<&'static str> {
     }
 }
 
-/// Finds what a socket, a timer or a path starts and is not there: `unit:PATH:activates:UNIT`.
+/// Finds what a socket, a timer or a path starts and is not there: `unit:PATH:activates:UNIT`. One
+/// that nothing enables waits for somebody else's unit, as `syslog.socket` does.
 pub(super) fn activated(file: &UnitFile<'_>, names: &UnitNames<'_>, problems: &mut UnitProblems) {
     let Some(wanted) = activates(file).and_then(|name| needed_unit(&name)) else {
         return;
     };
-    if names.has(file.scope, wanted.as_bytes()) {
+    if names.has(file.scope, wanted.as_bytes()) || !names.is_enabled(file.scope, file.unit) {
         return;
     }
     let unit = escape(wanted.as_bytes());
@@ -287,9 +287,15 @@ mod tests {
 
     #[test]
     fn what_a_timer_a_socket_or_a_path_starts_has_to_exist() {
-        let image = || image().file("usr/lib/systemd/system/b@.service", b"");
         let check = |name: &str, text: &str, expect: &[&str]| {
-            check_of(image(), name, text, expect);
+            let units = "usr/lib/systemd/system";
+            let wants = format!("etc/systemd/system/x.target.wants/{name}");
+            let image = image()
+                .file(&format!("{units}/b@.service"), b"")
+                .file(&format!("{units}/x.target"), b"");
+            check_of(image.clone(), name, text, &[]);
+            let image = image.link(&wants, &format!("/{units}/{name}"));
+            check_of(image, name, text, expect);
         };
         check("a.timer", "[Timer]\n", &["activates:a.service"]);
         check("a.timer", "[Timer]\nUnit=b@x.service\n", &[]);

@@ -91,6 +91,7 @@ mod tests {
         let etc = "etc/systemd/system";
         let lib = "usr/lib/systemd/system";
         let image = Image::new()
+            .program("usr/lib/systemd/systemd")
             .file(&format!("{lib}/a.service"), b"")
             .file(&format!("{lib}/t@.service"), b"")
             .file(&format!("{lib}/my-one.service"), b"")
@@ -116,6 +117,7 @@ mod tests {
     fn a_unit_that_is_started_with_one_that_is_gone_is_said() {
         let etc = "etc/systemd/system";
         let image = Image::new()
+            .program("usr/lib/systemd/systemd")
             .file("usr/lib/systemd/system/a.service", b"")
             .file("usr/lib/systemd/system/b.target", b"")
             .link(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::Accounts;
 use super::launch;
+use super::lookup::{self, Lookup};
 use super::shell::UNKNOWN;
 use super::unit_file::{self, Command, Setting};
 use super::unit_names::{Scope, UnitNames};
@@ -120,8 +121,11 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
             owners(file, &accounts, &mut problems);
         }
     }
-    unit_places::extended(&names, &mut problems);
-    unit_places::enabled(tree, &names, &mut problems);
+    // Without systemd nobody misses its targets.
+    if let Lookup::Found(..) = lookup::walk(tree, b"", b"usr/lib/systemd/systemd") {
+        unit_places::extended(&names, &mut problems);
+        unit_places::enabled(tree, &names, &mut problems);
+    }
     super::dbus::services(tree, view, &accounts, &mut problems)?;
     Ok(problems.into_sorted())
 }

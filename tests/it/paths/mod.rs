@@ -1,6 +1,7 @@
 //! What the checks of paths say of a root, against what the kernel says inside it.
 
 mod kernel;
+mod programs;
 mod random;
 mod traps;
 mod view;

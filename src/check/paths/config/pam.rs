@@ -37,7 +37,8 @@ enum Line {
 
 /// Finds modules and files that services name and the image lacks: `pam:PATH:NAME`.
 ///
-/// A module that is optional, or that a `-` stands before, weighs little or nothing.
+/// An optional module weighs little, and nothing with a `-` before it, which silences libpam; a
+/// module that is required stops the service all the same.
 pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewError> {
     let places = module_dirs(image);
     // Without libpam nobody reads the files.
@@ -120,8 +121,7 @@ fn judge_module(
     }
 }
 
-/// Reads what the lines of a service name. Modules that may be missing in silence (`-`) are left
-/// out.
+/// Reads what the lines of a service name, without modules that it misses in silence.
 fn lines(text: &str) -> Vec<Line> {
     logical(text).iter().filter_map(|line| read(line)).collect()
 }
@@ -161,11 +161,14 @@ fn read(line: &str) -> Option<Line> {
     let control = control.to_ascii_lowercase();
     match control.as_str() {
         "include" | "substack" => Some(Line::Include(name.to_owned())),
-        _ if first.starts_with('-') => None,
-        _ => Some(Line::Module {
-            name: name.to_owned(),
-            may_fail: may_fail(&control, kind),
-        }),
+        _ => {
+            let may_fail = may_fail(&control, kind);
+            let is_silent = may_fail && first.starts_with('-');
+            (!is_silent).then(|| Line::Module {
+                name: name.to_owned(),
+                may_fail,
+            })
+        }
     }
 }
 
@@ -187,12 +190,14 @@ fn may_fail(control: &str, kind: &str) -> bool {
     let is_ignored = |action: Option<&str>| action == Some("ignore");
     match action("module_unknown") {
         Some(unknown) => unknown == "ignore",
-        // What succeeds nowhere else lets somebody in here.
         None => {
-            is_ignored(action("default"))
-                && action("success").is_none_or(|s| {
-                    s == "ignore" || s == "ok" && !kind.eq_ignore_ascii_case("auth")
-                })
+            // What succeeds nowhere else lets somebody in here.
+            let lets_in = action("success").is_some_and(|then| match then {
+                "ignore" => false,
+                "ok" => kind.eq_ignore_ascii_case("auth"),
+                _ => true,
+            });
+            is_ignored(action("default")) && !lets_in
         }
     }
 }
@@ -239,6 +244,7 @@ mod tests {
         check("AUTH\tRequisite \\\n pam_a.so", &["pam_a.so"]);
         check("-session optional pam_a.so", &[]);
         check("session optional pam_a.so", &["-pam_a.so"]);
+        check("-auth required pam_a.so", &["pam_a.so"]);
         check("auth sufficient pam_a.so", &["pam_a.so"]);
         check(
             "auth [success=1 default=ignore] pam_a.so x # y",

@@ -12,9 +12,11 @@ const ROOT: &str = "/etc/php";
 const HINT: &str =
     "rebuild the layer of the file on today's lower layers, or add the package of what it names";
 
+/// Words that PHP takes for nothing.
+const EMPTY: [&str; 5] = ["none", "null", "no", "off", "false"];
+
 /// Finds modules, files and accounts that the configuration of installed versions names:
-/// `include:PATH:NAME`, `include:PATH:user:NAME`, and `include:PATH:zone`-like problems as
-/// `zone:PATH:NAME`.
+/// `include:PATH:NAME`, `include:PATH:user:NAME` and `zone:PATH:NAME`.
 pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewError> {
     for version in image.names(b"etc/php") {
         let Some(modules) = std::str::from_utf8(&version)
@@ -72,11 +74,12 @@ fn settings_of(
 /// Returns where a module should be, if it is not there. A name stands for a file of that name, or
 /// with `.so` after it.
 fn missing_module(image: &Image<'_>, dir: &str, value: &str) -> Option<String> {
+    let name = value;
     let value = match value.contains('/') {
         true => value.to_owned(),
         false => format!("{dir}/{value}"),
     };
-    let is_known = value.starts_with('/') && !value.contains('$');
+    let is_known = value.starts_with('/') && !value.contains('$') && !EMPTY.contains(&name);
     let is_there = !image.lacks(&value) || !image.lacks(&format!("{value}.so"));
     let end = if value.ends_with(".so") { "" } else { ".so" };
     (is_known && !is_there).then(|| format!("{value}{end}"))

@@ -9,7 +9,7 @@ use super::image::{Image, logical_lines};
 use crate::check::paths::launch::Wanted;
 use crate::check::paths::shell::UNKNOWN;
 use crate::check::{FindingKind, Weight};
-use crate::layout::join;
+use crate::layout::parent;
 use crate::path::RelPath;
 use crate::tree::view::ViewError;
 
@@ -45,11 +45,15 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
         }
         for name in names(&image.text(path.as_bytes())?) {
             match name {
-                Name::Include(file) => match image.file(file.as_bytes()) {
-                    Some(next) => todo.push(next),
-                    None => add(&path, &file, "file", Weight::Grave, faults),
-                },
+                Name::Include(file) => {
+                    let file = beside(&path, &file);
+                    match image.file(file.as_bytes()) {
+                        Some(next) => todo.push(next),
+                        None => add(&path, &file, "file", Weight::Grave, faults),
+                    }
+                }
                 Name::IncludeDir(dir) => {
+                    let dir = beside(&path, &dir);
                     todo.extend(image.files(dir.as_bytes(), is_of_directory));
                 }
                 Name::User(name) if image.lacks_user(&name) => {
@@ -68,6 +72,17 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
         }
     }
     Ok(())
+}
+
+/// Returns the absolute path of what a file includes, which may lie beside it.
+fn beside(file: &RelPath, path: &str) -> String {
+    match path.starts_with('/') {
+        true => path.to_owned(),
+        false => format!(
+            "/{}/{path}",
+            String::from_utf8_lossy(parent(file.as_bytes()))
+        ),
+    }
 }
 
 /// Says whether sudo reads a file of this name in a directory.
@@ -115,14 +130,9 @@ fn includes(text: &str) -> impl Iterator<Item = Name> {
         if path.contains('%') || path.contains('\\') || path.is_empty() {
             return None;
         }
-        let path = String::from_utf8(join(b"/etc", path.as_bytes())).ok()?;
-        let path = match path.strip_prefix("/etc//") {
-            Some(absolute) => format!("/{absolute}"),
-            None => path,
-        };
         match word {
-            "include" => Some(Name::Include(path)),
-            "includedir" => Some(Name::IncludeDir(path)),
+            "include" => Some(Name::Include(path.to_owned())),
+            "includedir" => Some(Name::IncludeDir(path.to_owned())),
             _ => None,
         }
     })
@@ -253,7 +263,7 @@ mod tests {
         check("joe ALL = \\\n  /bin/a", &["joe", "/bin/a"]);
         check(
             "@includedir /etc/sudoers.d\n#include local\n",
-            &["</etc/sudoers.d/", "</etc/local"],
+            &["</etc/sudoers.d/", "<local"],
         );
         check("@include /etc/%h.conf", &[]);
     }

@@ -25,10 +25,6 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
         let text = image.text(path.as_bytes())?;
         for words in sysusers_lines(&text) {
             let get = |n: usize| words.get(n).map_or("-", String::as_str);
-            // Lines that take away, or set attributes, have no owner.
-            if get(0).starts_with(['r', 'R', 'x', 'X', 'w', 't', 'T', 'h', 'H', 'a', 'A', 'L']) {
-                continue;
-            }
             judge(image, &path, owner(get(3)), owner(get(4)), faults);
         }
     }
