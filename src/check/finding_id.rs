@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum FindingKind {
     /// The shell of an account is not there: `account:PATH:NAME`.
     Account,
+    /// A group of alternatives lost its link: `alternative:PATH:LINK`.
+    Alternative,
     /// Nobody knows what was wrong when a layer was built: `baseline:LAYER`.
     Baseline,
     /// Two sides changed something differently: `conflict:PATH[#RECORD]`.
@@ -77,9 +79,10 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 32] = [
+    const ALL: [Self; 33] = [
         Self::DpkgUnreadable,
         Self::Account,
+        Self::Alternative,
         Self::Baseline,
         Self::Conflict,
         Self::Cron,
@@ -116,6 +119,7 @@ impl FindingKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Account => "account",
+            Self::Alternative => "alternative",
             Self::Baseline => "baseline",
             Self::Conflict => "conflict",
             Self::Cron => "cron",

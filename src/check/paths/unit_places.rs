@@ -1,31 +1,69 @@
 //! Files that are about units that do not exist: drop-ins, and links that have another unit start
 //! them.
 
+use std::collections::BTreeSet;
+
+use super::accounts::contents;
 use super::lookup;
 use super::unit_names::{DIRS, Scope, UnitNames};
 use super::unit_problems::UnitProblems;
 use super::units::needed_unit;
 use crate::check::Weight;
+use crate::layout::dpkg;
 use crate::path::{RelPath, escape};
 use crate::tree::Tree;
+use crate::tree::view::{ImageView, ViewError};
 
 const HINT: &str = "rebuild the layer of the file on today's lower layers, add the package of the unit, or move the file to the unit's new name";
 
 /// Finds drop-ins for units that are not there: `unit:PATH:extends:UNIT`. What an administrator
 /// wrote is without effect then; packages ship some for units of others, which weigh little.
-pub(super) fn extended(names: &UnitNames<'_>, problems: &mut UnitProblems) {
-    for (scope, unit, drop_in, path) in names.files() {
-        if drop_in && lacks(names, scope, unit) {
-            let shown = escape(unit);
-            problems.add(
-                path,
-                &format!("extends:{shown}"),
-                weight(path),
-                format!("'{path}' changes the unit '{shown}', which does not exist"),
-                HINT,
-            );
+pub(super) fn extended(
+    tree: &Tree,
+    view: &dyn ImageView,
+    names: &UnitNames<'_>,
+    problems: &mut UnitProblems,
+) -> Result<(), ViewError> {
+    let lost: Vec<(&[u8], &RelPath)> = names
+        .files()
+        .filter(|(scope, unit, drop_in, _)| *drop_in && lacks(names, *scope, unit))
+        .map(|(_, unit, _, path)| (unit, path))
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let packaged = conffiles(tree, view)?;
+    for (unit, path) in lost {
+        let shown = escape(unit);
+        let weight = match packaged.contains(path.as_bytes()) {
+            true => Weight::Minor,
+            false => weight(path),
+        };
+        problems.add(
+            path,
+            &format!("extends:{shown}"),
+            weight,
+            format!("'{path}' changes the unit '{shown}', which does not exist"),
+            HINT,
+        );
+    }
+    Ok(())
+}
+
+/// Returns the files below `/etc` that packages ship, from the lines ` PATH DIGEST` of their
+/// database.
+fn conffiles(tree: &Tree, view: &dyn ImageView) -> Result<BTreeSet<Vec<u8>>, ViewError> {
+    let mut found = BTreeSet::new();
+    for dir in dpkg::DIRECTORIES {
+        let status = contents(tree, view, format!("{dir}/status").as_bytes())?;
+        for line in status.split(|byte| *byte == b'\n') {
+            if let Some(rest) = line.strip_prefix(b" /") {
+                let end = rest.iter().position(|byte| *byte == b' ');
+                found.extend(end.map(|end| rest[..end].to_vec()));
+            }
         }
     }
+    Ok(found)
 }
 
 /// Finds units that are started with a unit that is not there: `unit:PATH:wanted-by:UNIT`.
@@ -102,10 +140,16 @@ mod tests {
             .file(&format!("{etc}/home.mount.d/x.conf"), b"")
             .file(&format!("{etc}/php8.2-fpm.service.d/x.conf"), b"")
             .file(&format!("{etc}/your-.service.d/x.conf"), b"")
+            .file(&format!("{etc}/packaged.service.d/x.conf"), b"")
+            .file(
+                "usr/lib/sysimage/var/lib/dpkg/status",
+                b"Package: a\nConffiles:\n /etc/systemd/system/packaged.service.d/x.conf 0123\n",
+            )
             .file(&format!("{lib}/other.service.d/x.conf"), b"");
         assert_ids(
             &units(&image.tree, &image.view).unwrap(),
             &[
+                "unit:/etc/systemd/system/packaged.service.d/x.conf:extends:packaged.service",
                 "!unit:/etc/systemd/system/php8.2-fpm.service.d/x.conf:extends:php8.2-fpm.service",
                 "!unit:/etc/systemd/system/your-.service.d/x.conf:extends:your-.service",
                 "unit:/usr/lib/systemd/system/other.service.d/x.conf:extends:other.service",

@@ -123,7 +123,7 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
     }
     // Without systemd nobody misses its targets.
     if let Lookup::Found(..) = lookup::walk(tree, b"", b"usr/lib/systemd/systemd") {
-        unit_places::extended(&names, &mut problems);
+        unit_places::extended(tree, view, &names, &mut problems)?;
         unit_places::enabled(tree, &names, &mut problems);
     }
     super::dbus::services(tree, view, &accounts, &mut problems)?;

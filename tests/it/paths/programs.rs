@@ -45,6 +45,11 @@ const LOGS: &str = "logrotate --state /tmp/state /etc/logrotate.conf";
 const LOGIN: &str = "pamtester trap root authenticate";
 const TMPFILES: &str = "systemd-tmpfiles --create trap.conf";
 
+const POOL: &str = "php-fpm8.4 -t";
+const NAMES: &str = "getent passwd root";
+
+const POOL_AT: &str = "etc/php/8.4/fpm/pool.d/trap.conf";
+const NAMES_AT: &str = "etc/nsswitch.conf";
 const NGINX_AT: &str = "etc/nginx/conf.d/trap.conf";
 const NGINX_MODULE: &str = "etc/nginx/modules-enabled/trap.conf";
 const APACHE_AT: &str = "etc/apache2/conf-enabled/trap.conf";
@@ -53,7 +58,7 @@ const LOGS_AT: &str = "etc/logrotate.d/trap";
 const LOGIN_AT: &str = "etc/pam.d/trap";
 const TMPFILES_AT: &str = "etc/tmpfiles.d/trap.conf";
 
-const TRAPS: [Trap; 38] = [
+const TRAPS: [Trap; 42] = [
     trap(
         (NGINX_AT, "include none.conf;"),
         NGINX,
@@ -155,13 +160,16 @@ const TRAPS: [Trap; 38] = [
         &["/etc/none"],
     ),
     trap(
-        (LOGS_AT, "/var/log/x {\n su ghost adm\n}\n"),
+        (LOGS_AT, "/var/log/x {\n missingok\n su ghost adm\n}\n"),
         LOGS,
         true,
         &["user:ghost"],
     ),
     trap(
-        (LOGS_AT, "/var/log/x {\n create 640 root ghost\n}\n"),
+        (
+            LOGS_AT,
+            "/var/log/x {\n missingok\n create 640 root ghost\n}\n",
+        ),
         LOGS,
         true,
         &["group:ghost"],
@@ -169,7 +177,7 @@ const TRAPS: [Trap; 38] = [
     trap(
         (
             LOGS_AT,
-            "/var/log/x {\n su root adm\n create 640 root adm\n}\n",
+            "/var/log/x {\n missingok\n su root adm\n create 640 root adm\n}\n",
         ),
         LOGS,
         false,
@@ -270,7 +278,7 @@ const TRAPS: [Trap; 38] = [
             "etc/udev/rules.d/trap.rules",
             "KERNEL==\"x\", GROUP=\"ghost\"\n",
         ),
-        "udevadm verify trap.rules",
+        "udevadm verify /etc/udev/rules.d/trap.rules",
         true,
         &["group:ghost"],
     ),
@@ -279,7 +287,37 @@ const TRAPS: [Trap; 38] = [
             "etc/udev/rules.d/trap.rules",
             "KERNEL==\"x\", GROUP=\"adm\"\n",
         ),
-        "udevadm verify trap.rules",
+        "udevadm verify /etc/udev/rules.d/trap.rules",
+        false,
+        &[],
+    ),
+    trap(
+        (
+            POOL_AT,
+            "[trap]\nuser = ghost\nlisten = /x\npm = static\npm.max_children = 1\n",
+        ),
+        POOL,
+        true,
+        &["user:ghost"],
+    ),
+    trap(
+        (
+            POOL_AT,
+            "[trap]\nuser = www-data\nlisten = /x\npm = static\npm.max_children = 1\n",
+        ),
+        POOL,
+        false,
+        &[],
+    ),
+    trap(
+        (NAMES_AT, "passwd: none [UNAVAIL=return] files\n"),
+        NAMES,
+        true,
+        &["passwd:none"],
+    ),
+    trap(
+        (NAMES_AT, "passwd: files [UNAVAIL=return]\n"),
+        NAMES,
         false,
         &[],
     ),
@@ -324,6 +362,7 @@ fn what_is_said_of_configuration_is_what_its_programs_say() {
     for trap in TRAPS {
         let (at, text) = trap.file;
         let path = root.join(at);
+        let before = fs::read(&path).ok();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
         let rights = std::os::unix::fs::PermissionsExt::from_mode(0o440);
@@ -345,7 +384,10 @@ fn what_is_said_of_configuration_is_what_its_programs_say() {
         if !is_it {
             wrong.push(format!("{text:?}: {found:?} and not {:?}", trap.found));
         }
-        fs::remove_file(&path).unwrap();
+        match before {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     units(&root, &plain);

@@ -21,6 +21,9 @@ const HINT: &str =
 /// How deep files may include each other, as in Apache.
 const MAX_DEPTH: usize = 128;
 
+/// The most files that are read: they may include each other in many ways.
+const MAX_FILES: usize = 10_000;
+
 /// Modules that are part of the program in Debian.
 const BUILT_IN: [&str; 8] = [
     "core",
@@ -48,6 +51,7 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
         variables: variables(&image.text(VARIABLES)?),
         modules: BUILT_IN.iter().map(|name| (*name).to_owned()).collect(),
         open: BTreeSet::new(),
+        left: MAX_FILES,
     };
     reader.read(&path, Section::Read)
 }
@@ -68,13 +72,17 @@ struct Reader<'a, 'b> {
     modules: BTreeSet<String>,
     /// The files that are being read.
     open: BTreeSet<RelPath>,
+    /// How many files may be read yet.
+    left: usize,
 }
 
 impl Reader<'_, '_> {
     fn read(&mut self, path: &RelPath, outer: Section) -> Result<(), ViewError> {
-        if self.open.len() >= MAX_DEPTH || !self.open.insert(path.clone()) {
+        let is_too_much = self.left == 0 || self.open.len() >= MAX_DEPTH;
+        if is_too_much || !self.open.insert(path.clone()) {
             return Ok(());
         }
+        self.left -= 1;
         let mut sections = vec![outer];
         for line in logical_lines(&self.image.text(path.as_bytes())?) {
             let section = sections.last().copied().unwrap_or(outer);
@@ -155,10 +163,9 @@ impl Reader<'_, '_> {
         }
         let pattern = absolute(pattern);
         let found = self.image.glob(&pattern);
-        if let (true, Some(weight)) = (found.is_empty(), missing) {
-            if has_magic(&pattern) || self.image.lacks(&pattern) {
-                self.add(path, &pattern, "includes", weight);
-            }
+        let is_fault = found.is_empty() && (has_magic(&pattern) || self.image.lacks(&pattern));
+        if let Some(weight) = missing.filter(|_| is_fault) {
+            self.add(path, &pattern, "includes", weight);
         }
         let mut files: Vec<RelPath> = Vec::new();
         for at in found {

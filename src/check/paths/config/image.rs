@@ -30,6 +30,18 @@ impl Image<'_> {
         }
     }
 
+    /// Says whether there is an entry of this absolute path, be it a link that leads nowhere.
+    pub(super) fn has_entry(&self, path: &str) -> bool {
+        let path = path.as_bytes();
+        match lookup::walk(self.tree, b"", lookup::parent(path)) {
+            Lookup::Found(dir, _) => {
+                let at = lookup::join(&dir, lookup::name(path));
+                self.tree.get(&at).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Returns the text of the regular file that a path leads to; nothing if there is none, or it
     /// is far too large. Bytes that are no text become U+FFFD, and no name that holds one is
     /// judged.

@@ -5,6 +5,7 @@
 //! it does not understand it leaves alone. The problem belongs to the file that names what is
 //! missing. It is grave where something does not start, or somebody cannot log in.
 
+mod alternatives;
 mod apache;
 mod cron;
 mod faults;
@@ -31,7 +32,8 @@ use crate::tree::view::{ImageView, ViewError};
 /// A reader of one kind of configuration.
 type Check = fn(&Image<'_>, &mut Faults) -> Result<(), ViewError>;
 
-const CHECKS: [Check; 13] = [
+const CHECKS: [Check; 14] = [
+    alternatives::check,
     apache::check,
     cron::check,
     logrotate::check,

@@ -1,8 +1,12 @@
 //! Sources of names of nsswitch.conf(5) whose module is not there.
 
+use std::collections::BTreeSet;
+
 use super::faults::Faults;
 use super::image::Image;
+use crate::check::paths::shell::UNKNOWN;
 use crate::check::{FindingKind, Weight};
+use crate::layout::name;
 use crate::path::RelPath;
 use crate::tree::view::ViewError;
 
@@ -21,6 +25,14 @@ const JUDGED: [&str; 6] = [
 
 /// What the C library has in itself.
 const BUILT_IN: [&str; 2] = ["files", "dns"];
+
+/// Where the loader finds modules.
+const PLACES: [&str; 4] = [
+    "/usr/lib/",
+    "/usr/lib/*/",
+    "/usr/local/lib/",
+    "/usr/local/lib/*/",
+];
 
 /// Sources that only add names to those of others: without their module the C library goes on.
 const ADDING: [&str; 9] = [
@@ -51,28 +63,29 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
         return Ok(());
     };
     let text = image.text(path.as_bytes())?;
+    let modules = Modules::of(image);
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
         let Some((database, rest)) = line.split_once(':') else {
             continue;
         };
         if JUDGED.contains(&database.trim()) {
-            judge(image, &path, database.trim(), &sources(rest), faults);
+            judge(&modules, &path, database.trim(), &sources(rest), faults);
         }
     }
     Ok(())
 }
 
 fn judge(
-    image: &Image<'_>,
+    modules: &Modules,
     path: &RelPath,
     database: &str,
     sources: &[Source<'_>],
     faults: &mut Faults,
 ) {
-    let is_left = sources.iter().any(|source| has_module(image, source.name));
+    let is_left = sources.iter().any(|source| modules.has(source.name));
     for source in sources {
-        if has_module(image, source.name) {
+        if modules.has(source.name) {
             continue;
         }
         let name = source.name;
@@ -92,22 +105,25 @@ fn judge(
     }
 }
 
-fn has_module(image: &Image<'_>, name: &str) -> bool {
-    let library = format!("libnss_{name}.so.2");
-    let is_odd = name.contains(['*', '?', '[', '/', '\u{fffd}']);
-    BUILT_IN.contains(&name)
-        || is_odd
-        || image
-            .file(format!("usr/lib/{library}").as_bytes())
-            .is_some()
-        || [
-            "/usr/lib/*/",
-            "/lib/*/",
-            "/usr/local/lib/",
-            "/usr/local/lib/*/",
-        ]
-        .iter()
-        .any(|dir| !image.glob(&format!("{dir}{library}")).is_empty())
+/// The modules of an image by the names of their sources.
+struct Modules(BTreeSet<String>);
+
+impl Modules {
+    fn of(image: &Image<'_>) -> Self {
+        let found = PLACES
+            .iter()
+            .flat_map(|dir| image.glob(&format!("{dir}libnss_*.so.2")));
+        let source = |path: Vec<u8>| {
+            let name = String::from_utf8_lossy(name(&path)).into_owned();
+            let name = name.strip_prefix("libnss_")?.strip_suffix(".so.2")?;
+            Some(name.to_owned())
+        };
+        Self(found.filter_map(source).collect())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        BUILT_IN.contains(&name) || name.contains(UNKNOWN) || self.0.contains(name)
+    }
 }
 
 /// Says whether a source that is not available ends the search.

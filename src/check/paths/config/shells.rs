@@ -13,8 +13,14 @@ use crate::tree::view::ViewError;
 /// Programs that let nobody in: accounts that have them lose nothing.
 const CLOSED: [&[u8]; 2] = [b"nologin", b"false"];
 
+/// Where the shell of new accounts is set, and by which word.
+const NEW: [(&[u8], &str); 2] = [
+    (b"etc/adduser.conf", "DSHELL"),
+    (b"etc/default/useradd", "SHELL"),
+];
+
 /// Finds accounts whose shell cannot be started: `account:PATH:NAME`. Accounts that nobody may log
-/// in to are left out.
+/// in to are left out. The shell of new accounts weighs little.
 pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewError> {
     if let Some(path) = image.file(PASSWD.as_bytes()) {
         let text = image.text(path.as_bytes())?;
@@ -37,6 +43,35 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
             {
                 judge(image, &path, user, shell, faults);
             }
+        }
+    }
+    new_accounts(image, faults)
+}
+
+fn new_accounts(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewError> {
+    for (path, word) in NEW {
+        let Some(path) = image.file(path) else {
+            continue;
+        };
+        let text = image.text(path.as_bytes())?;
+        let mut values = text
+            .lines()
+            .rev()
+            .filter_map(|line| line.trim().split_once('='));
+        let shell = values.find(|(key, _)| *key == word);
+        let Some((_, shell)) = shell else {
+            continue;
+        };
+        let shell = shell.trim_matches(['"', '\'']);
+        if let Some(fault) = Wanted::Program(shell.to_owned()).fault(image.tree) {
+            faults.add(
+                FindingKind::Account,
+                &path,
+                word,
+                Weight::Minor,
+                &format!("gives new accounts the shell '{shell}', which {fault}"),
+                "add the package of the shell, or give new accounts another one",
+            );
         }
     }
     Ok(())

@@ -30,6 +30,8 @@ fn an_account_that_somebody_may_log_in_to_needs_its_shell() {
     let image = debian()
         .file("etc/passwd", passwd)
         .program("usr/bin/zsh")
+        .file("etc/adduser.conf", b"#DSHELL=/x\nDSHELL=\"/bin/none\"\n")
+        .file("etc/default/useradd", b"SHELL=/bin/sh\n")
         .file(
             "usr/lib/sysusers.d/a.conf",
             b"u new - \"A new one\" /home/new /bin/none\nu off - - - /usr/sbin/nologin\n",
@@ -37,6 +39,7 @@ fn an_account_that_somebody_may_log_in_to_needs_its_shell() {
     check(
         image,
         &[
+            "account:/etc/adduser.conf:DSHELL",
             "!account:/etc/passwd:joe",
             "!account:/usr/lib/sysusers.d/a.conf:new",
         ],
@@ -209,6 +212,22 @@ fn apache_needs_what_its_configuration_names() {
 }
 
 #[test]
+fn files_of_apache_that_include_each_other_in_many_ways_end() {
+    let mut image = debian().program("usr/sbin/apache2");
+    for n in 0..40 {
+        let text = format!(
+            "Include {0}.conf\nInclude {0}.conf\nInclude {n}.conf\n",
+            n + 1
+        );
+        image = image.file(&format!("etc/apache2/{n}.conf"), text.as_bytes());
+    }
+    let image = image
+        .file("etc/apache2/40.conf", b"")
+        .file("etc/apache2/apache2.conf", b"Include 0.conf\n");
+    check(image, &[]);
+}
+
+#[test]
 fn sshd_needs_what_its_configuration_names() {
     let image = debian()
         .program("usr/sbin/sshd")
@@ -330,6 +349,33 @@ fn lines_of_tmpfiles_and_sysusers_need_their_accounts() {
             "!tmpfiles:/usr/lib/sysusers.d/a.conf:group:absent",
             "!tmpfiles:/usr/lib/tmpfiles.d/a.conf:group:ghosts",
             "!tmpfiles:/usr/lib/tmpfiles.d/a.conf:user:ghost",
+        ],
+    );
+}
+
+#[test]
+fn a_group_of_alternatives_needs_its_link() {
+    let dir = "usr/lib/sysimage/var/lib/dpkg/alternatives";
+    let image = debian()
+        .program("usr/bin/mawk")
+        .file(
+            &format!("{dir}/awk"),
+            b"manual\n/usr/bin/awk\n\n/usr/bin/mawk\n5\n\n",
+        )
+        .file(
+            &format!("{dir}/vi"),
+            b"auto\n/usr/bin/vi\n\n/usr/bin/gone\n5\n\n",
+        );
+    let whole = image
+        .clone()
+        .link("usr/bin/awk", "/etc/alternatives/awk")
+        .link("etc/alternatives/awk", "/usr/bin/mawk");
+    check(whole, &[]);
+    check(
+        image,
+        &[
+            "!alternative:/usr/lib/sysimage/var/lib/dpkg/alternatives/awk:/etc/alternatives/awk",
+            "!alternative:/usr/lib/sysimage/var/lib/dpkg/alternatives/awk:/usr/bin/awk",
         ],
     );
 }
