@@ -8,12 +8,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What a finding is about: the first word of its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
-    /// Somebody chose an alternative that is gone: `alternative:NAME`.
+    /// The shell of an account is not there: `account:PATH:NAME`.
+    Account,
+    /// Somebody chose an alternative that is gone: `alternative:NAME`; or a group of alternatives
+    /// lost its link: `alternative:PATH:LINK`.
     Alternative,
     /// Nobody knows what was wrong when a layer was built: `baseline:LAYER`.
     Baseline,
     /// Two sides changed something differently: `conflict:PATH[#RECORD]`.
     Conflict,
+    /// A table of cron names what is not there: `cron:PATH:NAME`.
+    Cron,
     /// A program of the image could not make what it makes: `derive:LAYER:GENERATOR`.
     Derive,
     /// A layer dealt with all that a directory held below it, and there is more now:
@@ -27,18 +32,26 @@ pub enum FindingKind {
     Elf,
     /// A file imports a module that is not there: `import:PATH:NAME`.
     Import,
+    /// A program's configuration names what is not there: `include:PATH:NAME`.
+    Include,
     /// A module is for a kernel that is not there: `kernel:PATH:abi`.
     Kernel,
     /// A symlink dangles: `link:PATH`.
     Link,
     /// Something else is in the place of a link to a directory: `merged:PATH`.
     Merged,
+    /// Rotation of logs names an account that is not there: `logrotate:PATH:NAME`.
+    Logrotate,
+    /// A source of names has no module: `nss:PATH:NAME`.
+    Nss,
     /// Files have an owner without an account in the image: `owner:passwd:NAME`.
     Owner,
     /// One of two versions of a package gave way: `package:NAME`.
     Package,
     /// A file stands in a directory for a version of a package that is not there: `place:DIRECTORY`.
     Place,
+    /// A way to log in has no module or file: `pam:PATH:NAME`.
+    Pam,
     /// A module is for a Perl that is not there: `perl:PATH:abi`.
     Perl,
     /// A module is for another PHP, or not enabled for each SAPI: `php:PATH:abi`.
@@ -59,31 +72,46 @@ pub enum FindingKind {
     Script,
     /// A file hides that of a package: `shadow:file:PATH:VERSION` and the like.
     Shadow,
+    /// A rule of sudo names what is not there: `sudo:PATH:NAME`.
+    Sudo,
+    /// A file of tmpfiles.d or sysusers.d names an account that is not there:
+    /// `tmpfiles:PATH:NAME`.
+    Tmpfiles,
     /// A package was never told of a layer's files: `trigger:LAYER:PACKAGE:PATH`.
     Trigger,
+    /// A rule of udev names what is not there: `udev:PATH:NAME`.
+    Udev,
     /// A unit names what is not there: `unit:PATH:WHAT`.
     Unit,
     /// A waiver has no effect: `waiver:WHY:FINDING`.
     Waiver,
+    /// A time zone is not there: `zone:PATH:NAME`.
+    Zone,
 }
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 38] = [
         Self::DpkgUnreadable,
+        Self::Account,
         Self::Alternative,
         Self::Baseline,
         Self::Conflict,
         Self::Covered,
+        Self::Cron,
         Self::Derive,
         Self::Dpkg,
         Self::Elf,
         Self::Import,
+        Self::Include,
         Self::Kernel,
         Self::Link,
+        Self::Logrotate,
         Self::Merged,
+        Self::Nss,
         Self::Owner,
         Self::Package,
+        Self::Pam,
         Self::Perl,
         Self::Php,
         Self::Place,
@@ -95,28 +123,38 @@ impl FindingKind {
         Self::Ruby,
         Self::Script,
         Self::Shadow,
+        Self::Sudo,
+        Self::Tmpfiles,
         Self::Trigger,
+        Self::Udev,
         Self::Unit,
         Self::Waiver,
+        Self::Zone,
     ];
 
     /// Returns the word that ids of the kind start with.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Account => "account",
             Self::Alternative => "alternative",
             Self::Baseline => "baseline",
             Self::Conflict => "conflict",
             Self::Covered => "covered",
+            Self::Cron => "cron",
             Self::Derive => "derive",
             Self::Dpkg => "dpkg",
             Self::DpkgUnreadable => "dpkg:unreadable",
             Self::Elf => "elf",
             Self::Import => "import",
+            Self::Include => "include",
             Self::Kernel => "kernel",
             Self::Link => "link",
+            Self::Logrotate => "logrotate",
             Self::Merged => "merged",
+            Self::Nss => "nss",
             Self::Owner => "owner",
             Self::Package => "package",
+            Self::Pam => "pam",
             Self::Perl => "perl",
             Self::Php => "php",
             Self::Place => "place",
@@ -128,9 +166,13 @@ impl FindingKind {
             Self::Ruby => "ruby",
             Self::Script => "script",
             Self::Shadow => "shadow",
+            Self::Sudo => "sudo",
+            Self::Tmpfiles => "tmpfiles",
             Self::Trigger => "trigger",
+            Self::Udev => "udev",
             Self::Unit => "unit",
             Self::Waiver => "waiver",
+            Self::Zone => "zone",
         }
     }
 

@@ -18,24 +18,28 @@ const SUITE: &str = "trixie";
 /// Enough packages for relations of every kind, and for scripts of several interpreters.
 const PACKAGES: &str = "dbus,libcap2-bin,perl,python3,systemd-sysv";
 
+/// Servers with configuration that names much, and programs that judge it.
+const SERVERS: &str = "apache2,cron,libpam-systemd,logrotate,nginx,openssh-server,pamtester,php-fpm,rsyslog,sudo,systemd-sysv,udev";
+
 /// Where Debian's programs are, in the order of its default PATH.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Returns the root of the small Debian, or says why the test cannot run.
 pub fn debian(test: &str) -> Option<&'static Path> {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    can_make(test).then(|| ROOT.get_or_init(|| make(PACKAGES)).as_path())
+}
+
+/// Says whether roots can be made, or why the test cannot run.
+fn can_make(test: &str) -> bool {
     if !is_root(test) {
-        return None;
+        return false;
     }
-    if Command::new("mmdebstrap")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
+    let version = Command::new("mmdebstrap").arg("--version").output();
+    if version.is_err() {
         skip(test, "needs mmdebstrap");
-        return None;
     }
-    Some(ROOT.get_or_init(make))
+    version.is_ok()
 }
 
 /// The same for what knows the amd64 loader by its name.
@@ -48,10 +52,10 @@ pub fn amd64_debian(test: &str) -> Option<&'static Path> {
     Some(root)
 }
 
-fn make() -> PathBuf {
+fn make(packages: &str) -> PathBuf {
     // What is asked for is in the name: another list makes another root.
     let base = fs::canonicalize(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let root = base.join(format!("debian-{SUITE}-{}", PACKAGES.replace(',', "-")));
+    let root = base.join(format!("debian-{SUITE}-{}", packages.replace(',', "-")));
     let turn = File::create(base.join("debian.lock")).unwrap();
     flock(&turn, FlockOperation::LockExclusive).unwrap();
     if root.exists() {
@@ -61,7 +65,7 @@ fn make() -> PathBuf {
     if new.exists() {
         fs::remove_dir_all(&new).unwrap();
     }
-    bootstrap(&new, PACKAGES);
+    bootstrap(&new, packages);
     fs::rename(&new, &root).unwrap();
     root
 }
@@ -127,6 +131,31 @@ impl OwnDebian {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut cp = Command::new("cp");
         cp.args(["--archive", "--link"])
+            .arg(from)
+            .arg(dir.path().join("root"));
+        let output = cp.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        Some(Self(dir))
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.0.path().join("root")
+    }
+}
+
+/// A Debian with servers of a test's own, gone at the end of it. Nothing in it is shared: programs may write here.
+pub struct ServerDebian(TempDir);
+
+impl ServerDebian {
+    pub fn new(test: &str) -> Option<Self> {
+        static ROOT: OnceLock<PathBuf> = OnceLock::new();
+        if !can_make(test) {
+            return None;
+        }
+        let from = ROOT.get_or_init(|| make(SERVERS));
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut cp = Command::new("cp");
+        cp.args(["--archive", "--reflink=auto"])
             .arg(from)
             .arg(dir.path().join("root"));
         let output = cp.output().unwrap();

@@ -118,6 +118,13 @@ const PHP: [(&str, &str); 9] = [
     ("20250925", "8.5"),
 ];
 
+/// Returns where modules of a version of PHP are, without a leading slash; `None` for versions that
+/// are not known.
+pub(super) fn php_modules(version: &str) -> Option<String> {
+    let (api, _) = PHP.iter().find(|(_, known)| *known == version)?;
+    Some(format!("usr/lib/php/{api}"))
+}
+
 /// Finds modules for a version of their program that the tree does not have: `perl:PATH:abi`,
 /// `ruby:PATH:abi`, `php:PATH:abi`, and `kernel:PATH:abi`, which is [`Minor`](Weight::Minor).
 ///

@@ -9,7 +9,7 @@ use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
 
 /// Where systemd-sysusers(8) and nss-systemd(8) find accounts, links followed.
-const SYSUSERS: [&[u8]; 3] = [
+pub(super) const SYSUSERS: [&[u8]; 3] = [
     b"etc/sysusers.d",
     b"usr/local/lib/sysusers.d",
     b"usr/lib/sysusers.d",
@@ -67,11 +67,8 @@ impl Accounts {
     /// Takes the names of sysusers.d(5): a user has a group of its name, a membership makes what it
     /// names.
     fn add_sysusers(&mut self, bytes: &[u8]) {
-        for line in String::from_utf8_lossy(bytes).lines() {
-            let Some(words) = unit_file::words(line) else {
-                continue;
-            };
-            let word = |n: usize| words.get(n).map_or("", |word| word.text.as_str());
+        for words in sysusers_lines(&String::from_utf8_lossy(bytes)) {
+            let word = |n: usize| words.get(n).map_or("", String::as_str);
             match word(0).trim_end_matches(['!', '-']) {
                 "u" => self.add_both(word(1).as_bytes()),
                 "g" => {
@@ -95,6 +92,15 @@ impl Accounts {
     pub(super) fn has_group(&self, name: &str) -> bool {
         is_number(name) || self.groups.contains(name.as_bytes())
     }
+}
+
+/// Returns the words of each line of sysusers.d(5) and tmpfiles.d(5).
+pub(super) fn sysusers_lines(text: &str) -> impl Iterator<Item = Vec<String>> {
+    let lines = text.lines().map(str::trim_start);
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(unit_file::words)
+        .map(|words| words.into_iter().map(|word| word.text).collect())
 }
 
 fn is_number(name: &str) -> bool {

@@ -74,6 +74,11 @@ pub(in crate::check) fn comes_from_factory(tree: &Tree, path: &[u8]) -> bool {
         )
 }
 
+/// Says whether what is missing at `path` may be there all the same when the image runs.
+pub(super) fn may_appear(tree: &Tree, path: &[u8]) -> bool {
+    is_volatile(path) || is_of_machine(path) || comes_from_factory(tree, path)
+}
+
 /// What keeps a program from being started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::check) enum ProgramError {

@@ -7,16 +7,21 @@
 
 mod abi;
 mod accounts;
+mod config;
 mod dbus;
+mod launch;
 mod links;
 pub(super) mod lookup;
 mod php;
 mod python;
 mod scripts;
 mod shadow;
+mod shell;
 mod triggers;
 pub(super) mod unit_file;
+mod unit_keys;
 mod unit_names;
+mod unit_places;
 mod unit_problems;
 mod units;
 
@@ -24,6 +29,7 @@ mod units;
 pub(super) mod testing;
 
 pub use abi::{abi, kernel_of};
+pub use config::config;
 pub use links::links;
 pub use php::php;
 pub use python::python;
@@ -45,6 +51,7 @@ pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewE
     let mut problems = links(tree);
     problems.extend(scripts(tree, view)?);
     problems.extend(units(tree, view)?);
+    problems.extend(config(tree, view)?);
     problems.extend(python(tree, view)?);
     problems.extend(php(tree));
     problems.extend(abi(tree));

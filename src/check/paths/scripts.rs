@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::launch::{self, Wanted};
 use super::lookup::{self, ProgramError, passes, within};
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
@@ -127,7 +128,7 @@ fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
     };
     // A multi-call binary goes by the name of its link, so the name in the script counts, too.
     if lookup::name(interpreter) != b"env" && lookup::name(&found) != b"env" {
-        return None;
+        return missing_file(tree, &[interpreter, argument]);
     }
     if argument.is_empty() {
         return Some(
@@ -135,12 +136,17 @@ fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
         );
     }
     let wanted = wanted_of_env(argument)?;
-    let none = if wanted.starts_with(b"/") {
-        lookup::program(tree, wanted).err()?
+    let found = if wanted.starts_with(b"/") {
+        lookup::program(tree, wanted)
     } else if wanted.contains(&b'/') {
         return None;
     } else {
-        lookup::search(tree, &PATH, wanted).err()?
+        lookup::search(tree, &PATH, wanted)
+    };
+    let Err(none) = found else {
+        let words = split_string(argument)?.split(u8::is_ascii_whitespace);
+        let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
+        return missing_file(tree, &[&[interpreter], words.as_slice()].concat());
     };
     let shown = escape(wanted);
     Some(match none {
@@ -153,6 +159,23 @@ fn fault(tree: &Tree, interpreter: &[u8], argument: &[u8]) -> Option<String> {
         }
         none => format!("asks env for '{shown}', which {}", none.reason()),
     })
+}
+
+/// Says which file a first line has its interpreter read, where it is not there.
+fn missing_file(tree: &Tree, words: &[&[u8]]) -> Option<String> {
+    let words: Vec<String> = words
+        .iter()
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
+    let files = launch::of_words(&words).into_iter();
+    let mut faults = files
+        .filter(|wanted| matches!(wanted, Wanted::File(_)))
+        .filter_map(|wanted| {
+            let shown = escape(wanted.name().as_bytes());
+            let fault = wanted.fault(tree)?;
+            Some(format!("has its interpreter run '{shown}', which {fault}"))
+        });
+    faults.next()
 }
 
 /// Returns the program that env(1) starts with this one argument; `None` where that cannot be told.
@@ -286,10 +309,17 @@ mod tests {
             "#!/usr/bin/env -i",
             "#!/usr/bin/env -S \"odd\" x",
             "#!/usr/bin/env ./here",
+            "#!/bin/sh /usr/lib/tool",
+            "#!/usr/bin/env -S python3 /usr/lib/tool x",
         ] {
             check(line, None);
         }
         check("#!/usr/bin/perl", Some("does not exist"));
+        check("#!/bin/sh /etc/rc.common", Some("run '/etc/rc.common'"));
+        check(
+            "#!/usr/bin/env -S python3 -u /opt/x.py",
+            Some("run '/opt/x.py'"),
+        );
         check("#!/bin/gone", Some("does not exist"));
         check("#!/bin/data", Some("not an executable file"));
         check("#!/bin", Some("not an executable file"));

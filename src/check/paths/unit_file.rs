@@ -162,14 +162,17 @@ fn digits(chars: &mut std::str::Chars<'_>, radix: u32, count: usize) -> Option<u
 pub(in crate::check) struct Command {
     /// Its path or name, verbatim but for quotes and prefixes.
     pub(in crate::check) program: String,
+    /// What follows it, as it is written.
+    pub(super) arguments: Vec<String>,
     /// Whether systemd goes on when it fails (`-`).
     pub(in crate::check) may_fail: bool,
 }
 
 /// Reads the commands of one `ExecStart=` or its like, as systemd.service(5) has it.
 pub(in crate::check) fn commands(value: &str) -> Vec<Command> {
-    let mut commands = Vec::new();
-    let mut at_start = true;
+    let mut commands: Vec<Command> = Vec::new();
+    // What to do with the next word: it names a program, or the program by another name (`@`).
+    let (mut at_start, mut renames) = (true, false);
     for word in words(value).unwrap_or_default() {
         if word.plain && word.text == ";" {
             at_start = true;
@@ -177,10 +180,16 @@ pub(in crate::check) fn commands(value: &str) -> Vec<Command> {
             at_start = false;
             let program = word.text.trim_start_matches(['@', '-', ':', '+', '!', '|']);
             let prefix = &word.text[..word.text.len() - program.len()];
+            renames = prefix.contains('@');
             commands.push(Command {
                 program: program.to_owned(),
+                arguments: Vec::new(),
                 may_fail: prefix.contains('-'),
             });
+        } else if !std::mem::take(&mut renames)
+            && let Some(command) = commands.last_mut()
+        {
+            command.arguments.push(word.text);
         }
     }
     commands
@@ -248,6 +257,15 @@ mod tests {
         check("/bin/a \\; /bin/b;", &["/bin/a"]);
         check("/bin/a 'open", &[]);
         check("", &[]);
+    }
+
+    #[test]
+    fn the_arguments_of_each_command_are_told() {
+        let found: Vec<Vec<String>> = commands("@/bin/a name 'x y' ; -/bin/b ; /bin/c z")
+            .into_iter()
+            .map(|command| command.arguments)
+            .collect();
+        assert_eq!(found, [vec!["x y"], vec![], vec!["z"]]);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Which units a tree has, and which of several files of a name systemd takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lookup::{self, Lookup};
 use crate::path::RelPath;
@@ -16,7 +16,7 @@ pub(super) enum Scope {
 }
 
 /// Where units lie, in order of precedence (systemd.unit(5)).
-const DIRS: [(Scope, &[u8]); 10] = [
+pub(super) const DIRS: [(Scope, &[u8]); 10] = [
     (Scope::System, b"etc/systemd/system"),
     (Scope::System, b"usr/local/lib/systemd/system"),
     (Scope::System, b"usr/lib/systemd/system"),
@@ -36,6 +36,8 @@ const DIRS: [(Scope, &[u8]); 10] = [
 pub(super) struct UnitNames<'a> {
     files: BTreeMap<(Scope, &'a [u8]), &'a RelPath>,
     init_scripts: Vec<&'a [u8]>,
+    /// The units that another one starts, by links in its directory.
+    enabled: BTreeSet<(Scope, Vec<u8>)>,
 }
 
 impl<'a> UnitNames<'a> {
@@ -59,7 +61,14 @@ impl<'a> UnitNames<'a> {
             }
         }
         let init_scripts = tree.names(b"etc/init.d").collect();
+        let enabled = files.keys().filter_map(|(scope, rest): &(Scope, &[u8])| {
+            let dir = lookup::parent(rest);
+            let starts = dir.ends_with(b".wants") || dir.ends_with(b".requires");
+            let name = lookup::name(rest);
+            starts.then(|| (*scope, template(name).unwrap_or(name.to_vec())))
+        });
         Self {
+            enabled: enabled.collect(),
             files,
             init_scripts,
         }
@@ -81,21 +90,30 @@ impl<'a> UnitNames<'a> {
         })
     }
 
+    /// Says whether a unit's name starts with `prefix`, and ends with `suffix`.
+    pub(super) fn has_any(&self, scope: Scope, prefix: &[u8], suffix: &[u8]) -> bool {
+        let from = (scope, prefix);
+        self.files
+            .range(from..)
+            .take_while(|((of, name), _)| *of == scope && name.starts_with(prefix))
+            .any(|((_, name), _)| name.ends_with(suffix) && !name.contains(&b'/'))
+    }
+
     /// Says whether there is a unit of this name: a file, a template, a script that systemd makes a
     /// service of.
     pub(super) fn has(&self, scope: Scope, name: &[u8]) -> bool {
         if self.files.contains_key(&(scope, name)) {
             return true;
         }
-        let template = || {
-            let at = name.iter().position(|byte| *byte == b'@')?;
-            let dot = name.iter().rposition(|byte| *byte == b'.')?;
-            Some([name.get(..=at)?, name.get(dot..)?].concat())
-        };
         let script = || name.strip_suffix(b".service");
-        template().is_some_and(|name| self.files.contains_key(&(scope, name.as_slice())))
+        template(name).is_some_and(|name| self.files.contains_key(&(scope, name.as_slice())))
             || scope == Scope::System
                 && script().is_some_and(|name| self.init_scripts.binary_search(&name).is_ok())
+    }
+
+    /// Says whether another unit starts this one, or an instance of it.
+    pub(super) fn is_enabled(&self, scope: Scope, name: &[u8]) -> bool {
+        self.enabled.contains(&(scope, name.to_vec()))
     }
 
     /// Says whether `path` is a link of `*.wants` or `*.requires` whose unit exists, if not where
@@ -110,6 +128,13 @@ impl<'a> UnitNames<'a> {
             .find(|(_, dir)| *dir == above)
             .is_some_and(|(scope, _)| self.has(*scope, lookup::name(path)))
     }
+}
+
+/// Returns the template that an instance is made from.
+fn template(name: &[u8]) -> Option<Vec<u8>> {
+    let at = name.iter().position(|byte| *byte == b'@')?;
+    let dot = name.iter().rposition(|byte| *byte == b'.')?;
+    Some([name.get(..=at)?, name.get(dot..)?].concat())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::accounts::Accounts;
+use super::launch::Wanted;
 use super::lookup;
 use crate::check::{FindingId, FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
@@ -82,6 +83,32 @@ impl UnitProblems {
             &program,
             weight,
             format!("'{path}' starts '{program}', which {}", error.reason()),
+            "rebuild the layer of the unit on today's lower layers, or add the package of the program",
+        );
+    }
+
+    /// Adds a problem if what a program is told to run is not there.
+    pub(super) fn add_wanted(
+        &mut self,
+        tree: &Tree,
+        path: &RelPath,
+        wanted: &Wanted,
+        may_fail: bool,
+    ) {
+        let Some(fault) = wanted.fault(tree) else {
+            return;
+        };
+        let weight = if may_fail {
+            Weight::Minor
+        } else {
+            Weight::Grave
+        };
+        let name = escape(wanted.name().as_bytes());
+        self.add(
+            path,
+            &name,
+            weight,
+            format!("'{path}' runs '{name}', which {fault}"),
             "rebuild the layer of the unit on today's lower layers, or add the package of the program",
         );
     }

@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::Accounts;
-use super::unit_file::{self, Setting};
+use super::launch;
+use super::lookup::{self, Lookup};
+use super::shell::UNKNOWN;
+use super::unit_file::{self, Command, Setting};
 use super::unit_names::{Scope, UnitNames};
 use super::unit_problems::UnitProblems;
+use super::{unit_keys, unit_places};
 use crate::check::{Problem, Weight};
 use crate::path::{RelPath, escape};
 use crate::tree::Tree;
@@ -44,29 +48,34 @@ const MADE_PREFIXES: [&str; 4] = [
 ];
 
 /// One file of a unit.
-struct UnitFile<'a> {
-    scope: Scope,
+pub(super) struct UnitFile<'a> {
+    pub(super) scope: Scope,
     /// The unit that it is about.
-    unit: &'a [u8],
-    drop_in: bool,
-    path: &'a RelPath,
-    settings: Vec<Setting>,
+    pub(super) unit: &'a [u8],
+    pub(super) drop_in: bool,
+    pub(super) path: &'a RelPath,
+    pub(super) settings: Vec<Setting>,
 }
 
 /// What all files of one unit say together.
 #[derive(Default)]
-struct UnitSummary {
+pub(super) struct UnitSummary {
     /// Files without which the unit is skipped in silence.
     conditions: BTreeSet<String>,
     /// Those of which one suffices (`|`).
     alternatives: BTreeSet<String>,
     dynamic_user: bool,
-    /// Lists that a drop-in clears.
+    /// Keys that a drop-in clears or sets anew.
     resets: BTreeSet<String>,
+    /// Whether the unit has a root directory of its own, so that paths are not those of the image.
+    pub(super) has_own_root: bool,
+    /// Directories below `/etc` that systemd makes for it.
+    pub(super) configuration: BTreeSet<String>,
 }
 
 /// Finds units and services of D-Bus that cannot start: `unit:PATH:EXECUTABLE`,
-/// `unit:PATH:requires:UNIT`, `unit:PATH:user:NAME` and `unit:PATH:group:NAME`.
+/// `unit:PATH:requires:UNIT`, `unit:PATH:user:NAME`, `unit:PATH:group:NAME`, and what
+/// [`unit_keys`] and [`unit_places`] say.
 ///
 /// The problem belongs to the file that names what is missing. Files that another file of the same
 /// name overrides are skipped, and so are programs that a condition of the unit asks for.
@@ -105,10 +114,17 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
     for file in &files {
         let summary = &summaries[&(file.scope, file.unit)];
         programs(tree, file, summary, &mut problems);
+        unit_keys::paths(tree, file, summary, &mut problems);
         requirements(file, &names, &mut problems);
+        unit_keys::activated(file, &names, &mut problems);
         if file.scope == Scope::System && !summary.dynamic_user {
             owners(file, &accounts, &mut problems);
         }
+    }
+    // Without systemd nobody misses its targets.
+    if let Lookup::Found(..) = lookup::walk(tree, b"", b"usr/lib/systemd/systemd") {
+        unit_places::extended(tree, view, &names, &mut problems)?;
+        unit_places::enabled(tree, &names, &mut problems);
     }
     super::dbus::services(tree, view, &accounts, &mut problems)?;
     Ok(problems.into_sorted())
@@ -118,7 +134,11 @@ impl UnitSummary {
     fn add(&mut self, file: &UnitFile<'_>) {
         for Setting { key, value, .. } in &file.settings {
             match key.as_str() {
-                "ConditionPathExists" | "ConditionFileIsExecutable" => {
+                "ConditionPathExists"
+                | "ConditionFileIsExecutable"
+                | "ConditionFileNotEmpty"
+                | "ConditionDirectoryNotEmpty"
+                | "ConditionPathIsDirectory" => {
                     match value.strip_prefix('|') {
                         Some(path) => self.alternatives.insert(path.trim_start().to_owned()),
                         None => self.conditions.insert(value.clone()),
@@ -132,7 +152,12 @@ impl UnitSummary {
                     self.dynamic_user =
                         matches!(value.as_str(), "1" | "yes" | "true" | "on" | "y" | "t");
                 }
-                _ if file.drop_in && key.starts_with("Exec") && value.is_empty() => {
+                "RootDirectory" | "RootImage" => self.has_own_root |= !value.is_empty(),
+                "ConfigurationDirectory" => {
+                    let words = unit_file::words(value).unwrap_or_default().into_iter();
+                    self.configuration.extend(words.map(|word| word.text));
+                }
+                _ if file.drop_in && (value.is_empty() || unit_keys::is_single(key)) => {
                     self.resets.insert(key.clone());
                 }
                 _ => {}
@@ -140,15 +165,20 @@ impl UnitSummary {
         }
     }
 
-    /// Says whether the unit is skipped when this program is missing.
-    fn asks_for(&self, program: &str) -> bool {
+    /// Says whether a drop-in clears what this file says for a key, or says it anew.
+    pub(super) fn is_overridden(&self, file: &UnitFile<'_>, key: &str) -> bool {
+        !file.drop_in && self.resets.contains(key)
+    }
+
+    /// Says whether the unit is skipped when this program or file is missing.
+    pub(super) fn asks_for(&self, program: &str) -> bool {
         let only_alternative = self.alternatives.len() == 1 && self.alternatives.contains(program);
         self.conditions.contains(program) || only_alternative
     }
 }
 
 /// Expands `%%`; `None` for other specifiers, whose value only a running system knows.
-fn expand(text: &str) -> Option<String> {
+pub(super) fn expand(text: &str) -> Option<String> {
     let plain = text.replace("%%", "\0");
     (!plain.contains('%')).then(|| plain.replace('\0', "%"))
 }
@@ -168,7 +198,7 @@ fn programs(tree: &Tree, file: &UnitFile<'_>, summary: &UnitSummary, problems: &
                 | "ExecStopPost"
                 | "ExecStopPre"
         );
-        if !is_command || (!file.drop_in && summary.resets.contains(key)) {
+        if !is_command || summary.is_overridden(file, key) {
             continue;
         }
         let list = lists.entry(key).or_default();
@@ -183,8 +213,28 @@ fn programs(tree: &Tree, file: &UnitFile<'_>, summary: &UnitSummary, problems: &
             && !summary.asks_for(&program)
         {
             problems.add_program(tree, file.path, &program, command.may_fail);
+            for wanted in launch::of_words(&known_words(&command, &program))
+                .iter()
+                .skip(1)
+                .filter(|wanted| !summary.asks_for(wanted.name()))
+            {
+                problems.add_wanted(tree, file.path, wanted, command.may_fail);
+            }
         }
     }
+}
+
+/// Returns the words of a command as the program gets them; what only a running system knows is
+/// [`UNKNOWN`] in them.
+fn known_words(command: &Command, program: &str) -> Vec<String> {
+    let arguments = command.arguments.iter().map(|word| {
+        let word = word.replace("%%", "\0").replace("$$", "\u{1}");
+        let word = word.replace(['%', '$'], UNKNOWN.encode_utf8(&mut [0; 4]));
+        word.replace('\0', "%").replace('\u{1}', "$")
+    });
+    std::iter::once(program.to_owned())
+        .chain(arguments)
+        .collect()
 }
 
 fn requirements(file: &UnitFile<'_>, names: &UnitNames<'_>, problems: &mut UnitProblems) {
@@ -219,7 +269,7 @@ fn requirements(file: &UnitFile<'_>, names: &UnitNames<'_>, problems: &mut UnitP
 
 /// Returns the unit that must be a file for this requirement; an instance by a specifier stands for
 /// its template.
-fn needed_unit(name: &str) -> Option<String> {
+pub(super) fn needed_unit(name: &str) -> Option<String> {
     if MADE_TYPES.iter().any(|made| name.ends_with(made))
         || MADE_PREFIXES.iter().any(|made| name.starts_with(made))
     {

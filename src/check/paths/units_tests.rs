@@ -36,7 +36,7 @@ fn expand_id(id: &str) -> String {
 #[test]
 fn every_program_of_a_unit_has_to_exist() {
     check(
-        "[Service]\nExecStart=/usr/sbin/daemon -x\nExecStop=/bin/sh -c x\n",
+        "[Service]\nExecStart=/usr/sbin/daemon -x\nExecStop=/bin/sh -c :\n",
         &[],
     );
     check(

@@ -1,6 +1,7 @@
 //! What the checks of paths say of a root, against what the kernel says inside it.
 
 mod kernel;
+mod programs;
 mod random;
 mod traps;
 mod view;
@@ -27,6 +28,7 @@ fn report_the_problems_of_a_root() {
     timed("links", &|| paths::links(&tree));
     timed("scripts", &|| paths::scripts(&tree, &view).unwrap());
     timed("units", &|| paths::units(&tree, &view).unwrap());
+    timed("config", &|| paths::config(&tree, &view).unwrap());
     timed("python", &|| paths::python(&tree, &view).unwrap());
     timed("abi", &|| paths::abi(&tree));
     for problem in paths::problems(&tree, &view).unwrap() {
