@@ -8,12 +8,14 @@
 //! The facts are a function of the bytes alone and may be cached by object id under
 //! [`FACTS_VERSION`].
 
+mod build_id;
 mod read;
 mod windows;
 
 use object::{ReadRef, elf};
 use serde::{Deserialize, Serialize};
 
+pub use build_id::build_id;
 pub use windows::Windows;
 
 /// The version of [`ElfFacts`]' serialised form and meaning; cached facts of another version are

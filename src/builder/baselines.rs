@@ -75,7 +75,13 @@ impl BaselineRecall<'_> {
         let found = self
             .composer
             .examine(&composition, &set, self.transaction)?;
-        let made = baseline(&found, &set, None);
+        let derived =
+            self.composer
+                .evidence((&composition, &set), set.last(), None, self.transaction)?;
+        let made = Baseline {
+            derived,
+            ..baseline(&found, &set, None)
+        };
         self.transaction.put_baseline(id, &made)?;
         Ok(Some(made))
     }

@@ -7,7 +7,9 @@ use super::inputs::LayerInputs;
 use super::renumbered::renumbered_since;
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Verdict, verdict};
-use crate::compose::{Composition, Judgement, Member, MemberProblem, WaiverOutcome, judge, waive};
+use crate::compose::{
+    Composition, Judgement, Member, MemberProblem, WaiverOutcome, judge, moved, waive,
+};
 use crate::format::{ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
@@ -101,6 +103,7 @@ impl Examination {
         let before = repository.read_ref(&RefName::image(&set.name)?)?;
         let mut findings = renumbered_since(repository, before.as_deref(), members, &read)?;
         findings.append(&mut composition.findings);
+        findings.extend(moved(&composition, members));
         findings.extend(new);
         findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
         Ok(Self {

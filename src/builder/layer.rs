@@ -295,7 +295,17 @@ fn commit(
     let mut previous: Vec<Member> = previous.into_iter().collect();
     recall(composer, &mut previous, &transaction)?;
     let id = transaction.put_layer(&layer)?;
-    transaction.put_baseline(&id, &baseline(&found, &members, previous.first()))?;
+    let derived = composer.evidence(
+        (&composition, &members),
+        previous.first(),
+        Some(&input.brought()),
+        &transaction,
+    )?;
+    let baseline = Baseline {
+        derived,
+        ..baseline(&found, &members, previous.first())
+    };
+    transaction.put_baseline(&id, &baseline)?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;
     let cached = CachedLayer { layer: id, created };

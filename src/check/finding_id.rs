@@ -14,6 +14,8 @@ pub enum FindingKind {
     Conflict,
     /// A program of the image could not make what it makes: `derive:LAYER:GENERATOR`.
     Derive,
+    /// A file of a layer was made of what is other or gone below it now: `derived:LAYER:PATH`.
+    Derived,
     /// Relations of packages do not hold: `dpkg:depends:PACKAGE:WANTED` and the like.
     Dpkg,
     /// The database of packages, or a record of it, cannot be read: `dpkg:unreadable:PACKAGE`.
@@ -56,11 +58,12 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::DpkgUnreadable,
         Self::Baseline,
         Self::Conflict,
         Self::Derive,
+        Self::Derived,
         Self::Dpkg,
         Self::Elf,
         Self::Kernel,
@@ -87,6 +90,7 @@ impl FindingKind {
             Self::Baseline => "baseline",
             Self::Conflict => "conflict",
             Self::Derive => "derive",
+            Self::Derived => "derived",
             Self::Dpkg => "dpkg",
             Self::DpkgUnreadable => "dpkg:unreadable",
             Self::Elf => "elf",

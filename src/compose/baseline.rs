@@ -61,6 +61,7 @@ pub fn baseline(
         notes: ids(notes),
         broken: ids(broken),
         watched: watched(member, below),
+        derived: Vec::new(),
     }
 }
 

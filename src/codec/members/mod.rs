@@ -19,12 +19,13 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
+use crate::elf::build_id;
 use crate::id::ObjectId;
 use crate::path::escape;
 use feed::{Feed, Tee};
 
-/// How many bytes of a file tell what it is.
-pub const HEAD_BYTES: usize = 512;
+/// How many bytes of a file tell what it is, the build id of a program included.
+pub const HEAD_BYTES: usize = 4096;
 /// How deep archives may be in each other.
 const MAX_DEPTH: usize = 6;
 /// The most bytes that are unpacked of one file.
@@ -42,6 +43,9 @@ pub struct ArchiveMember {
     pub name: String,
     /// The id of its contents.
     pub id: ObjectId,
+    /// The build id of a program or library, which stays when it is stripped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<String>,
 }
 
 /// What a file holds.
@@ -194,7 +198,9 @@ impl Walk {
     fn member(&mut self, name: &str, contents: &mut dyn Read, depth: usize) -> io::Result<()> {
         let mut tee = Tee::new(contents, self.left);
         let mut feed = Feed::new(&mut tee);
-        let outcome = match Kind::of(feed.head(HEAD_BYTES)?) {
+        let head = feed.head(HEAD_BYTES)?;
+        let build_id = build_id(head);
+        let outcome = match Kind::of(head) {
             None => Ok(()),
             Some(Kind::Zip) => {
                 let mut bytes = Vec::new();
@@ -215,7 +221,8 @@ impl Walk {
         self.left = self.left.saturating_sub(size);
         if size >= self.min_bytes {
             let name = name.to_owned();
-            self.found.members.push(ArchiveMember { name, id });
+            let member = ArchiveMember { name, id, build_id };
+            self.found.members.push(member);
         }
         Ok(())
     }
