@@ -134,14 +134,8 @@ pub(super) fn limit(
 
 /// Puts files together in the directory that holds all of them.
 fn as_one(files: Vec<DerivedFile>) -> Option<DerivedFile> {
-    let first = files.first()?.path.clone();
-    let mut dir = first.parent().unwrap_or_default();
-    while !files
-        .iter()
-        .all(|file| file.path.starts_with(dir.as_bytes()))
-    {
-        dir = dir.parent()?;
-    }
+    let paths: Vec<&RelPath> = files.iter().map(|file| &file.path).collect();
+    let dir = common(&paths)?;
     let mut origins: Vec<Origin> = Vec::new();
     for file in files {
         let rest = &file.path.as_bytes()[dir.as_bytes().len()..];
@@ -160,6 +154,19 @@ fn as_one(files: Vec<DerivedFile>) -> Option<DerivedFile> {
         is_brought: false,
         origins,
     })
+}
+
+/// Returns the one path, or the directory that holds all of several.
+pub(super) fn common(paths: &[&RelPath]) -> Option<RelPath> {
+    let (first, rest) = paths.split_first()?;
+    if rest.is_empty() {
+        return Some((*first).clone());
+    }
+    let mut dir = first.parent()?;
+    while !rest.iter().all(|path| path.starts_with(dir.as_bytes())) {
+        dir = dir.parent()?;
+    }
+    Some(dir)
 }
 
 /// Returns at most `most` directories that hold all origins.

@@ -2,7 +2,7 @@
 //!
 //! Nobody declares it. It is computed when a layer is built, and kept in its baseline: a file that
 //! is the same as one of a lower layer elsewhere; an archive, such as an initramfs, with such a
-//! member; a kernel module and the headers that it was built against; a virtual environment and its
+//! member; what was unpacked from an archive of a lower layer; a kernel module and the headers that it was built against; a virtual environment and its
 //! Python. A check then only compares ids ([`moved`]).
 //!
 //! What a package of the layer brings is no evidence, for to build again installs the same bytes.
@@ -16,6 +16,7 @@ mod ground;
 mod made_for;
 mod moved;
 mod origins;
+mod unpacked;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -80,6 +81,7 @@ pub fn derived(evidence: &Evidence<'_>) -> Result<Vec<DerivedFile>, ComposeError
             let made_for = made_for::origins(path, object, &ground, &contents)?;
             found.add(path, made_for);
         }
+        unpacked::add(&candidates, &ground, &contents, &mut found)?;
     }
     carried::add(evidence, member, ground, &candidates, &contents, &mut found)?;
     contents.remember();

@@ -479,3 +479,28 @@ fn a_copy_that_an_upper_layer_replaced_is_nobodys_concern() {
     composition.origin.insert(path, 2);
     assert_eq!(moved(&composition, &members), []);
 }
+
+#[test]
+fn what_was_unpacked_from_an_archive_below_hangs_on_that_archive() {
+    const WHEEL: &str = "usr/share/python-wheels/pip-25.whl";
+    let wheel = |version: &str| {
+        let members = ["a", "b"].map(|name| (name, bytes(&format!("{name} {version}"))));
+        gzip(&cpio(&[
+            (members[0].0, &members[0].1),
+            (members[1].0, &members[1].1),
+        ]))
+    };
+    let mut world = World::with([
+        ("opt/venv/lib/pip/a.py", bytes("a 25")),
+        ("opt/venv/lib/pip/b.py", bytes("b 25")),
+        ("opt/venv/own.py", bytes("own")),
+    ]);
+    world.base.insert(WHEEL, wheel("25"));
+    let found = world.after(WHEEL, Some(wheel("26")));
+    assert_eq!(ids(&found), ["Rebuild derived:app:/opt/venv/lib/pip"]);
+    assert!(
+        found[0]
+            .reason
+            .contains("/usr/share/python-wheels/pip-25.whl")
+    );
+}
