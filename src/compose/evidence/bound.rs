@@ -11,10 +11,10 @@ use crate::path::{RelPath, escape};
 
 /// So many files that were copied from one directory to another are one entry.
 const MIN_TOGETHER: usize = 4;
-/// The most origins of one entry.
-const MAX_ORIGINS: usize = 512;
-/// The most directories that stand for more origins than that.
-const MAX_DIRECTORIES: usize = 64;
+/// The most origins of a layer.
+const MAX_ORIGINS: usize = 1024;
+/// The most origins of one entry where a layer has more than that: directories.
+const MAX_DIRECTORIES: usize = 8;
 /// The most entries of a layer.
 const MAX_FILES: usize = 128;
 
@@ -110,10 +110,12 @@ pub(super) fn limit(
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
     }
-    for file in files
-        .iter_mut()
-        .filter(|file| file.origins.len() > MAX_ORIGINS)
-    {
+    let all: usize = files.iter().map(|file| file.origins.len()).sum();
+    if all <= MAX_ORIGINS {
+        return Ok(());
+    }
+    let is_large = |file: &&mut DerivedFile| file.origins.len() > MAX_DIRECTORIES;
+    for file in files.iter_mut().filter(is_large) {
         let ground = Ground::new(evidence.composition, evidence.members, number);
         let dirs = directories_of(&file.origins, MAX_DIRECTORIES);
         let digests = ground.digests(&dirs);
