@@ -1,13 +1,14 @@
 //! What files hold that hold others: the names and ids of the members of archives, however deep.
 //!
-//! Archives are cpio (`newc`), tar, zip (jars, wheels) and ar (`.deb`), also several one after
-//! another as in an initramfs, and packed by gzip, xz, lzma, zstd or lz4. Any bytes are safe: what
+//! Archives are cpio (`newc`), tar, zip (jars, wheels), ar (`.deb`) and unified kernel images, also
+//! several one after another as in an initramfs, and packed by gzip, xz, lzma, zstd or lz4. Any bytes are safe: what
 //! cannot be read ends the list, and the list says so.
 
 mod ar;
 mod cpio;
 mod feed;
 mod lz4;
+mod pe;
 mod tar;
 mod zip;
 
@@ -103,7 +104,7 @@ impl Kind {
 /// Says whether a file that starts with `head` may hold others: [`members`] is worth its time.
 pub fn may_hold(head: &[u8]) -> bool {
     // Programs of Python, and of others, are zips behind a first line.
-    Kind::of(head).is_some() || head.starts_with(b"#!")
+    Kind::of(head).is_some() || head.starts_with(b"#!") || pe::is_start(head)
 }
 
 /// Lists the members of a file that are at least `min_bytes` long.
@@ -122,6 +123,9 @@ pub fn members(source: &mut (impl Read + Seek), min_bytes: u64) -> io::Result<Ar
     source.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     source.seek(SeekFrom::Start(0))?;
     let outcome = match Kind::of(&head) {
+        None if pe::is_start(&head) => pe::walk(source, &mut |name, contents| {
+            walk.member(&escape(name), contents, 0)
+        }),
         Some(Kind::Zip) | None => walk.zip(source, "", 0),
         Some(_) => walk.series(&mut Feed::new(source), "", 0),
     };

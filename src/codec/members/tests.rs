@@ -229,6 +229,36 @@ const LINKED_LZ4: &str = "
 ";
 
 #[test]
+fn the_initramfs_of_a_unified_kernel_image_is_read() {
+    let initrd = zst(&cpio(&[("usr/lib/libz.so.1", LIBRARY)]));
+    let section = |name: &[u8], size: usize, place: usize| {
+        let mut section = [0; 40];
+        section[..name.len()].copy_from_slice(name);
+        for (at, value) in [(8, size), (16, size.next_multiple_of(512)), (20, place)] {
+            section[at..at + 4].copy_from_slice(&(value as u32).to_le_bytes());
+        }
+        section
+    };
+    let mut image = b"MZ".to_vec();
+    image.resize(60, 0);
+    image.extend_from_slice(&[64, 0, 0, 0]);
+    image.extend_from_slice(b"PE\0\0\x64\x86\x02\0");
+    image.resize(64 + 24, 0);
+    image.extend_from_slice(&section(b".osrel", 5, 512));
+    image.extend_from_slice(&section(b".initrd", initrd.len(), 1024));
+    image.resize(1024, 0);
+    image.extend_from_slice(&initrd);
+    image.resize(image.len().next_multiple_of(512), 0);
+    assert_list(&image, &[".initrd!usr/lib/libz.so.1=library", ".initrd=?"]);
+    for at in 0..300 {
+        let mut damaged = image.clone();
+        damaged[at] ^= 0xff;
+        members(&mut Cursor::new(&damaged), 1).unwrap();
+    }
+    assert_list(b"MZ and nothing else", &[]);
+}
+
+#[test]
 fn lz4_is_read_as_its_own_program_packs_it() {
     // Of so many times the same line: `lz4 -l`, `lz4 -BX --content-size`, `lz4 -B4 -BD`.
     let samples = [(60, OLD_LZ4), (60, CHECKED_LZ4), (20_000, LINKED_LZ4)];
