@@ -8,6 +8,7 @@
 //! The facts are a function of the bytes alone and may be cached by object id under
 //! [`FACTS_VERSION`].
 
+mod build_id;
 mod read;
 mod symbols;
 mod windows;
@@ -15,6 +16,7 @@ mod windows;
 use object::{ReadRef, elf};
 use serde::{Deserialize, Serialize};
 
+pub use build_id::build_id;
 pub use symbols::{ElfSymbols, UndefinedSymbol, symbol_number, symbols};
 pub use windows::Windows;
 

@@ -75,7 +75,16 @@ impl BaselineRecall<'_> {
         let damage = self
             .composer
             .damage(&name, &set, &whole, self.transaction)?;
-        let made = baseline(&whole.found, &set, &damage.problems, None);
+        let derived = self.composer.evidence(
+            (&whole.composition, &set),
+            set.last(),
+            None,
+            self.transaction,
+        )?;
+        let made = Baseline {
+            derived,
+            ..baseline(&whole.found, &set, &damage.problems, None)
+        };
         self.transaction.put_baseline(id, &made)?;
         Ok(Some(made))
     }

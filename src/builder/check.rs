@@ -9,7 +9,7 @@ use super::lost::Comparison;
 use super::renumbered::renumbered_since;
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Severity, Verdict, verdict};
-use crate::compose::{Composition, Judgement, Member, WaiverOutcome, judge, waive};
+use crate::compose::{Composition, Judgement, Member, WaiverOutcome, judge, moved, waive};
 use crate::format::{ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
@@ -129,6 +129,7 @@ impl Examination {
             &read,
         )?);
         findings.append(&mut composition.findings);
+        findings.extend(moved(&composition, members));
         findings.extend(new);
         findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
         Ok(Self {

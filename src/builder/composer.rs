@@ -1,11 +1,14 @@
 //! Composing with all that it needs: the index of facts, and a sandbox for the programs of the
 //! image.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use super::{BuildError, BuildProgress, SandboxedGenerator};
-use crate::compose::{Composition, Member, MemberProblem, compose, examine};
+use crate::compose::{Composition, Evidence, Member, MemberProblem, compose, derived, examine};
+use crate::format::DerivedFile;
+use crate::id::ObjectId;
 use crate::store::{Index, Repository, Transaction};
 
 /// Composes and examines sets of layers of one repository; threads may share it.
@@ -69,5 +72,28 @@ impl<'a> Composer<'a> {
         transaction: &Transaction<'_>,
     ) -> Result<Vec<MemberProblem>, BuildError> {
         Ok(examine(composition, members, transaction, &self.index)?)
+    }
+
+    /// Computes what of the last of `members` was made of files of the others. `earlier` is what is
+    /// known of earlier builds of it, `brought` what its definition brings as it is, where that is
+    /// at hand.
+    pub(super) fn evidence<'e>(
+        &self,
+        (composition, members): (&Composition, &[Member]),
+        earlier: impl IntoIterator<Item = &'e Member>,
+        brought: Option<&BTreeSet<ObjectId>>,
+        transaction: &Transaction<'_>,
+    ) -> Result<Vec<DerivedFile>, BuildError> {
+        let earlier = earlier.into_iter();
+        Ok(derived(&Evidence {
+            composition,
+            members,
+            earlier: earlier
+                .map(|member| member.baseline.derived.as_slice())
+                .collect(),
+            brought,
+            transaction,
+            index: &self.index,
+        })?)
     }
 }

@@ -1,6 +1,7 @@
 //! What a layer is built from: definition, files, scripts and locked packages, read from disk and
 //! keyed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,15 @@ pub(super) struct LayerInputs {
 }
 
 impl LayerInputs {
+    /// Returns the contents of the files that `[files]` copies.
+    pub(super) fn brought(&self) -> BTreeSet<ObjectId> {
+        let object = |file: &FileInput| match file.content {
+            FileContent::File(object) => Some(object),
+            _ => None,
+        };
+        self.files.iter().filter_map(object).collect()
+    }
+
     /// Returns the size of the files that `[files]` copies, in bytes.
     pub(super) fn file_bytes(&self) -> u64 {
         let Some(wanted) = self.definition.files() else {

@@ -332,7 +332,16 @@ fn commit(
     let mut previous: Vec<Member> = previous.into_iter().collect();
     recall(composer, &mut previous, &transaction)?;
     let id = transaction.put_layer(&layer)?;
-    let baseline = baseline(&whole.found, &members, &damage.problems, previous.first());
+    let derived = composer.evidence(
+        (&whole.composition, &members),
+        previous.first(),
+        Some(&input.brought()),
+        &transaction,
+    )?;
+    let baseline = Baseline {
+        derived,
+        ..baseline(&whole.found, &members, &damage.problems, previous.first())
+    };
     transaction.put_baseline(&id, &baseline)?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;

@@ -24,6 +24,8 @@ pub enum FindingKind {
     /// A layer dealt with all that a directory held below it, and there is more now:
     /// `covered:LAYER:PATH`.
     Covered,
+    /// A file of a layer was made of what is other or gone below it now: `derived:LAYER:PATH`.
+    Derived,
     /// Relations of packages do not hold: `dpkg:depends:PACKAGE:WANTED` and the like.
     Dpkg,
     /// The database of packages, or a record of it, cannot be read: `dpkg:unreadable:PACKAGE`.
@@ -91,7 +93,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 38] = [
+    const ALL: [Self; 39] = [
         Self::DpkgUnreadable,
         Self::Account,
         Self::Alternative,
@@ -100,6 +102,7 @@ impl FindingKind {
         Self::Covered,
         Self::Cron,
         Self::Derive,
+        Self::Derived,
         Self::Dpkg,
         Self::Elf,
         Self::Import,
@@ -142,6 +145,7 @@ impl FindingKind {
             Self::Covered => "covered",
             Self::Cron => "cron",
             Self::Derive => "derive",
+            Self::Derived => "derived",
             Self::Dpkg => "dpkg",
             Self::DpkgUnreadable => "dpkg:unreadable",
             Self::Elf => "elf",

@@ -10,6 +10,7 @@ mod deflate;
 mod diff;
 mod gzip;
 mod huffman;
+pub mod members;
 pub mod patch;
 mod xz;
 mod zst;

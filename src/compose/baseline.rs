@@ -77,6 +77,7 @@ pub fn baseline(
         watched: watched(member, below),
         // It follows from the definition, which is not at hand here.
         files_only: member.baseline.files_only,
+        derived: Vec::new(),
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) fn replaced_files(
 }
 
 /// Looks up the packages of some files, by the lists that dpkg keeps.
-fn find_owners(
+pub(super) fn find_owners(
     tree: &Tree,
     view: &TreeView<'_>,
     wanted: &mut BTreeMap<RelPath, Option<String>>,

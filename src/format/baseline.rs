@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::error::FormatError;
 use super::json::{from_canonical_json, to_canonical_json};
 use crate::id::{LayerId, ObjectId};
+use crate::path::RelPath;
 
 /// The problems in the set that a layer was built and tested in: to later checks, only problems
 /// that are not listed here are new.
@@ -34,6 +35,43 @@ pub struct Baseline {
     /// nothing, so building it again changes nothing but what it meets below.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub files_only: bool,
+    /// What of the layer was made of files of the layers below, sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derived: Vec<DerivedFile>,
+}
+
+/// A file of a layer, or a directory of such files, that was made of files of the layers below.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DerivedFile {
+    /// Where it is.
+    pub path: RelPath,
+    /// Whether the layer's definition brings it as it is: to build the layer again makes no other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_brought: bool,
+    /// What it was made of, sorted by path.
+    pub origins: Vec<Origin>,
+}
+
+/// A file of the layers below that something was made of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Where it was.
+    pub path: RelPath,
+    /// What it was then; for a directory the digest of all that is in it. `None` where it matters
+    /// only that something is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectId>,
+    /// Whether it is a directory, and stands for what is in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_directory: bool,
+    /// The package that it belonged to, where it belonged to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// Where in the archive or the directory it is held, escaped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
 }
 
 impl Baseline {
@@ -54,6 +92,9 @@ impl Baseline {
         let lists = [&self.problems, &self.notes, &self.broken];
         if !lists.iter().all(|ids| is_sorted(ids)) {
             return Some("its ids are not sorted");
+        }
+        if !self.derived.is_sorted_by(|a, b| a.path < b.path) {
+            return Some("its derived files are not sorted");
         }
         None
     }
@@ -121,6 +162,7 @@ mod tests {
             broken: Vec::new(),
             watched: BTreeMap::from([("usr/*".to_owned(), ObjectId::of(b"x"))]),
             files_only: false,
+            derived: Vec::new(),
         }
     }
 
@@ -149,6 +191,18 @@ mod tests {
             );
         }
         assert!(decode_baseline(&LayerId::of(b"other"), &bytes).is_err());
+        let of = |path: &str| DerivedFile {
+            path: RelPath::from_text(path).unwrap(),
+            is_brought: false,
+            origins: Vec::new(),
+        };
+        let mut derived = sample();
+        derived.derived = vec![of("boot/b"), of("boot/c")];
+        let bytes = encode_baseline(&layer, &derived).unwrap();
+        assert_eq!(decode_baseline(&layer, &bytes).unwrap(), derived);
+        derived.derived.reverse();
+        let bytes = encode_baseline(&layer, &derived).unwrap();
+        assert!(decode_baseline(&layer, &bytes).is_err());
         let mut unsorted = sample();
         unsorted.problems.reverse();
         let bytes = encode_baseline(&layer, &unsorted).unwrap();

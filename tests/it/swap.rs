@@ -26,6 +26,7 @@ const SOUND: Baseline = Baseline {
     broken: Vec::new(),
     watched: BTreeMap::new(),
     files_only: false,
+    derived: Vec::new(),
 };
 
 /// A repository to put layers into.

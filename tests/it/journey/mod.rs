@@ -8,6 +8,7 @@ mod build;
 mod deploy;
 mod derive;
 mod etc;
+mod evidence;
 mod oracle;
 mod payload;
 mod publish;

@@ -17,7 +17,7 @@ fn lock(at: &World, layer: &str) {
 }
 
 /// Locks the base from an archive in which packages have moved, and returns what has.
-fn move_base(
+pub(super) fn move_base(
     at: &World,
     name: &str,
     change: impl FnOnce(UpdateArchive) -> UpdateArchive,
