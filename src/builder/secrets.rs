@@ -241,6 +241,7 @@ mod tests {
             layer: "x",
             state: &[],
             secrets: &secrets,
+            shipped: &[],
         };
         let lower = Tree::new();
         let works = take_out(rules, &lower, &mut after, &dropped, &sink).unwrap();

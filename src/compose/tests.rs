@@ -514,7 +514,7 @@ fn a_trigger_that_dpkg_ran_in_a_build_is_never_news() {
         ..app("a2")
     };
     let set = [base(), being_built];
-    let made = baseline(&problems, &set, Some(&app("a1")));
+    let made = baseline(&problems, &set, &[], Some(&app("a1")));
     assert_eq!(made.problems, ["trigger:app:watcher:/x"]);
     assert!(made.broken.is_empty());
     // Not even a baseline that lists nothing makes news of it, and it is no old problem either.
@@ -546,7 +546,7 @@ fn a_trigger_beside_a_layer_asks_for_one_to_stand_on_the_other() {
         ..side("top", &[("base", "b1"), ("db", "db"), ("app", "app")])
     };
     let set = [base(), holder.clone(), beside("app"), above];
-    let made = baseline(&found, &set, None);
+    let made = baseline(&found, &set, &[], None);
     assert!(
         made.problems.is_empty() && made.broken.is_empty(),
         "{made:?}"

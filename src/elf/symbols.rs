@@ -101,8 +101,8 @@ fn read<'a, H: FileHeader<Endian = Endianness>>(
         (None, None) => 0,
     };
     let is_now = value(elf::DT_BIND_NOW).is_some()
-        || value(elf::DT_FLAGS).is_some_and(|flags| flags & u64::from(elf::DF_BIND_NOW.0) != 0)
-        || value(elf::DT_FLAGS_1).is_some_and(|flags| flags & u64::from(elf::DF_1_NOW.0) != 0);
+        || value(elf::DT_FLAGS).is_some_and(|flags| flags & elf::DF_BIND_NOW.0 != 0)
+        || value(elf::DT_FLAGS_1).is_some_and(|flags| flags & elf::DF_1_NOW.0 != 0);
     let mut budget = TEXT_LIMIT_BYTES;
     let mut undefined = Vec::new();
     let mut found = ElfSymbols::default();

@@ -98,7 +98,7 @@ fn symbols_without_a_version_are_told_with_the_time_of_their_binding() {
     };
     let of = |late| vec![("gone".to_owned(), true), ("late".to_owned(), late)];
     assert_eq!(undefined(&sample(0)), of(false));
-    assert_eq!(undefined(&sample(elf::DF_BIND_NOW.0.into())), of(true));
+    assert_eq!(undefined(&sample(elf::DF_BIND_NOW.0)), of(true));
     assert_eq!(symbols(b"#!/bin/sh\n").unwrap(), ElfSymbols::default());
 }
 

@@ -19,11 +19,14 @@ use crate::path::RelPath;
 /// What packed files of one content are called.
 const PACKED: [&str; 3] = [".xz", ".zst", ".gz"];
 
+/// Files by the last part of their paths.
+type ByName<'a> = BTreeMap<&'a [u8], Vec<(&'a RelPath, ObjectId)>>;
+
 /// The files of the layers below.
 pub(super) struct Origins<'a> {
     ground: &'a Ground<'a>,
     by_object: BTreeMap<ObjectId, Vec<&'a RelPath>>,
-    by_name: OnceCell<BTreeMap<&'a [u8], Vec<(&'a RelPath, ObjectId)>>>,
+    by_name: OnceCell<ByName<'a>>,
 }
 
 impl<'a> Origins<'a> {

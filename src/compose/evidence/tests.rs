@@ -167,6 +167,8 @@ fn member(name: &str, id: LayerId, on: Option<(&str, LayerId)>) -> Member {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule::default(),
+        sweeps: Vec::new(),
+        shipped: BTreeMap::new(),
         baseline: Baseline::default(),
     };
     Member {
