@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::baselines::recall;
 use super::blame::blame;
 use super::inputs::LayerInputs;
-use super::lost::Comparison;
+use super::lost::{Comparison, record};
 use super::renumbered::renumbered_since;
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Severity, Verdict, verdict};
 use crate::compose::{Composition, Judgement, Member, WaiverOutcome, judge, waive};
-use crate::format::{ImageLayer, Waiver};
+use crate::format::{Baseline, ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
 use crate::store::{RefName, Repository, Transaction};
@@ -76,6 +76,8 @@ pub(super) struct Examination {
     pub waived: WaiverOutcome,
     /// Findings that the layers had already when they were built.
     pub known: Vec<Finding>,
+    /// What an image of the set records.
+    pub record: Baseline,
 }
 
 impl Examination {
@@ -131,9 +133,11 @@ impl Examination {
         findings.append(&mut composition.findings);
         findings.extend(new);
         findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
+        let waived = waive(findings, &set.waivers, today);
         Ok(Self {
             composition,
-            waived: waive(findings, &set.waivers, today),
+            record: record(&found, &waived.in_force),
+            waived,
             known,
         })
     }

@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 
 use super::{BuildError, Composer};
-use crate::check::{Finding, FindingKind, Severity, Subject, Weight};
+use crate::check::{CHECKS_VERSION, Finding, FindingKind, Severity, Subject, Weight};
 use crate::compose::{CheckedGround, Member, MemberProblem, finding};
-use crate::format::Image;
+use crate::format::{Baseline, Waiver};
 use crate::id::ImageId;
 use crate::path::RelPath;
 use crate::store::Transaction;
@@ -32,18 +32,31 @@ pub(super) struct Comparison<'a> {
     pub transaction: &'a Transaction<'a>,
 }
 
-/// The image before, composed and checked by today's checks.
+/// The image before.
 struct Before {
     members: Vec<Member>,
-    looked: CheckedGround,
+    /// Ids of the grave problems that it has, by today's checks.
+    problems: BTreeSet<String>,
     /// Ids of what somebody accepted there.
     accepted: BTreeSet<String>,
 }
 
 impl Before {
     fn had(&self, found: &MemberProblem) -> bool {
-        let id = &found.problem.id;
-        has(&self.looked, found) && !self.accepted.contains(id.as_str())
+        let id = found.problem.id.as_str();
+        self.problems.contains(id) && !self.accepted.contains(id)
+    }
+}
+
+/// Returns what is recorded of an image: its grave problems but for those that somebody accepts.
+pub(super) fn record(found: &[MemberProblem], accepted: &[Waiver]) -> Baseline {
+    let is_accepted = |id: &String| accepted.iter().any(|waiver| waiver.finding == *id);
+    let grave = found.iter().filter(|f| f.problem.weight == Weight::Grave);
+    let ids = grave.map(|found| found.problem.id.to_string());
+    Baseline {
+        checks: CHECKS_VERSION,
+        problems: ids.filter(|id| !is_accepted(id)).collect(),
+        ..Baseline::default()
     }
 }
 
@@ -88,29 +101,39 @@ impl Comparison<'_> {
         Ok(findings)
     }
 
-    /// Composes and checks the image before; `None` where its layers are not at hand, or cannot be
+    /// Reads the image before, with what is recorded of it. Where today's checks did not look at
+    /// it, it is composed and checked again; `None` where its layers are not at hand, or cannot be
     /// composed here.
     fn read(&self, id: &str) -> Result<Option<Before>, BuildError> {
         let repository = self.composer.repository();
-        let image: Option<Image> = id
-            .parse::<ImageId>()
-            .ok()
-            .and_then(|id| repository.read_image(&id).ok());
-        let Some(image) = image else { return Ok(None) };
+        let id = id.parse::<ImageId>().ok();
+        let image = id.and_then(|id| Some((id, repository.read_image(&id).ok()?)));
+        let Some((id, image)) = image else {
+            return Ok(None);
+        };
         let members = image.layers.iter();
         let members = members.map(|layer| Member::read(repository, &layer.id));
         let Ok(members) = members.collect::<Result<Vec<_>, _>>() else {
             return Ok(None);
         };
-        let looked = match self.look(&members) {
-            Err(BuildError::Interrupted) => return Err(BuildError::Interrupted),
-            Err(_) => return Ok(None),
-            Ok(looked) => looked,
+        // A damaged record is made again; fsck names it.
+        let recorded = repository.read_image_baseline(&id).ok().flatten();
+        let recorded = match recorded.filter(|record| record.checks == CHECKS_VERSION) {
+            Some(recorded) => recorded,
+            None => match self.look(&members) {
+                Err(BuildError::Interrupted) => return Err(BuildError::Interrupted),
+                Err(_) => return Ok(None),
+                Ok(looked) => {
+                    let made = record(&looked.found, &image.waivers);
+                    self.transaction.put_image_baseline(&id, &made)?;
+                    made
+                }
+            },
         };
         let accepted = image.waivers.into_iter().map(|waiver| waiver.finding);
         Ok(Some(Before {
             members,
-            looked,
+            problems: recorded.problems.into_iter().collect(),
             accepted: accepted.collect(),
         }))
     }
@@ -121,7 +144,7 @@ impl Comparison<'_> {
 
     /// Judges a problem that the image before had not, or only because somebody accepted it.
     fn judge(&self, found: &MemberProblem, before: &Before) -> Result<Option<Finding>, BuildError> {
-        if has(&before.looked, found) {
+        if before.accepted.contains(found.problem.id.as_str()) {
             return Ok(Some(finding(found.clone(), Severity::Refuse, self.members)));
         }
         let owner = &self.members[found.owner];

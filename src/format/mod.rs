@@ -18,7 +18,7 @@ pub mod pack;
 pub mod release;
 mod text;
 
-pub use baseline::{Baseline, decode_baseline, encode_baseline};
+pub use baseline::{Baseline, BaselineOf, decode_baseline, encode_baseline};
 pub use error::FormatError;
 pub use gv::{decode_changeset, decode_tree, encode_changeset, encode_tree};
 pub use head::{HeadContents, MAX_HEAD_BYTES, decode_head, encode_head};

@@ -25,6 +25,7 @@ const SOUND: Baseline = Baseline {
     notes: Vec::new(),
     broken: Vec::new(),
     watched: BTreeMap::new(),
+    files_only: false,
 };
 
 /// A repository to put layers into.

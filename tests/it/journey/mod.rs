@@ -8,6 +8,7 @@ mod build;
 mod deploy;
 mod derive;
 mod etc;
+mod laws;
 mod oracle;
 mod payload;
 mod publish;
