@@ -133,6 +133,7 @@ impl Examination {
         findings.append(&mut composition.findings);
         findings.extend(new);
         findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
+        wait_for_rebuilds(&mut findings, members);
         let waived = waive(findings, &set.waivers, today);
         Ok(Self {
             composition,
@@ -140,6 +141,22 @@ impl Examination {
             waived,
             known,
         })
+    }
+}
+
+/// Keeps layers of files from being refused while a layer below them is to be built again, which
+/// may mend them.
+fn wait_for_rebuilds(findings: &mut [Finding], members: &[Member]) {
+    let is_asked = |finding: &Finding| finding.severity == Severity::Rebuild;
+    if !findings.iter().any(is_asked) {
+        return;
+    }
+    for finding in findings {
+        let of = members.iter().find(|m| m.layer.name == finding.layer);
+        let waits = of.is_some_and(|of| of.baseline.files_only && of.is_moved(members));
+        if waits && finding.severity == Severity::Refuse {
+            finding.severity = Severity::Rebuild;
+        }
     }
 }
 
