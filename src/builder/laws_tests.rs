@@ -290,3 +290,25 @@ fn a_layer_that_breaks_another_is_named_although_nothing_moved() {
     let report = bench.check("web", &[base, fine, top], &[]);
     assert_eq!((report.verdict, said(&report)), (Verdict::Safe, vec![]));
 }
+
+#[test]
+fn files_are_refused_at_once_unless_a_layer_is_to_be_built_again_that_may_mend_them() {
+    let bench = Bench::new();
+    let ground = bench.tree(&[JQ]);
+    let old = bench.layer("base", &[], &Tree::new(), &ground);
+    let base = bench.layer("base", &[], &Tree::new(), &bench.tree(&[]));
+    let run = ("usr/bin/run", "#!/usr/bin/jq\n");
+    let script = bench.layer("script", &[old], &ground, &bench.tree(&[JQ, run]));
+    let app = bench.layer("app", &[old], &ground, &bench.tree(&[JQ, APP]));
+    let transaction = bench.repository.begin().unwrap();
+    let files = Baseline {
+        files_only: true,
+        ..Baseline::default()
+    };
+    transaction.put_baseline(&app, &files).unwrap();
+    transaction.store().unwrap();
+    let verdict = |layers: &[LayerId]| bench.check("web", layers, &[]).verdict;
+    assert_eq!(verdict(&[base, app]), Verdict::Refused);
+    assert_eq!(verdict(&[base, script]), Verdict::RebuildNeeded);
+    assert_eq!(verdict(&[base, script, app]), Verdict::RebuildNeeded);
+}
