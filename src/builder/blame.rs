@@ -1,10 +1,10 @@
 //! Whose doing a problem is that shows in a layer: perhaps that of a layer above it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{BuildError, Composer};
-use crate::check::{FindingKind, Weight};
-use crate::compose::{CheckedGround, Composition, Member, MemberProblem, leave_alone};
+use crate::check::{FindingId, FindingKind, Weight};
+use crate::compose::{Composition, Member, MemberProblem, leave_alone};
 use crate::store::Transaction;
 
 /// Blames the right layer. A problem shows with something of one layer, but a layer above it may
@@ -29,13 +29,7 @@ pub(super) fn blame(
     };
     for found in found.iter_mut() {
         if is_doubtful(found, members) {
-            let is_so = |below: &CheckedGround| {
-                let mut others = below.found.iter();
-                others.any(|other| {
-                    other.problem.id == found.problem.id && other.problem.weight == Weight::Grave
-                })
-            };
-            found.member = prefixes.maker(found.owner, &is_so)?;
+            found.member = prefixes.maker(found.owner, &found.problem.id)?;
         }
     }
     for finding in &mut composition.findings {
@@ -43,11 +37,7 @@ pub(super) fn blame(
         let Some(owner) = owner.filter(|_| finding.id.kind() == FindingKind::Owner) else {
             continue;
         };
-        let is_so = |below: &CheckedGround| {
-            let mut others = below.composition.findings.iter();
-            others.any(|other| other.id == finding.id)
-        };
-        let maker = prefixes.maker(owner, &is_so)?;
+        let maker = prefixes.maker(owner, &finding.id)?;
         if maker != owner {
             finding.hint = leave_alone(&members[maker].layer.name, &finding.layer);
             finding.layer = members[maker].layer.name.clone();
@@ -72,19 +62,16 @@ struct Prefixes<'a> {
     members: &'a [Member],
     composer: &'a Composer<'a>,
     transaction: &'a Transaction<'a>,
-    looked: BTreeMap<usize, CheckedGround>,
+    /// What is wrong with them: grave problems, and findings of the composition itself.
+    looked: BTreeMap<usize, BTreeSet<FindingId>>,
 }
 
 impl Prefixes<'_> {
-    /// Returns the number of the layer that made what is so in the whole set; `owner` when it is so
-    /// already with the layers up to that one.
-    fn maker(
-        &mut self,
-        owner: usize,
-        is_so: &dyn Fn(&CheckedGround) -> bool,
-    ) -> Result<usize, BuildError> {
+    /// Returns the number of the layer that made what is wrong in the whole set; `owner` when it is
+    /// so already with the layers up to that one.
+    fn maker(&mut self, owner: usize, id: &FindingId) -> Result<usize, BuildError> {
         for top in (owner + 1..self.members.len()).rev() {
-            if !is_so(self.below(top)?) {
+            if !self.below(top)?.contains(id) {
                 return Ok(top);
             }
         }
@@ -92,11 +79,15 @@ impl Prefixes<'_> {
     }
 
     /// Looks at the first `count` layers.
-    fn below(&mut self, count: usize) -> Result<&CheckedGround, BuildError> {
+    fn below(&mut self, count: usize) -> Result<&BTreeSet<FindingId>, BuildError> {
         if !self.looked.contains_key(&count) {
             let below = &self.members[..count];
             let looked = self.composer.look(self.name, below, self.transaction)?;
-            self.looked.insert(count, looked);
+            let grave = looked.found.into_iter().map(|found| found.problem);
+            let grave = grave.filter(|problem| problem.weight == Weight::Grave);
+            let own = looked.composition.findings.into_iter();
+            let ids = grave.map(|problem| problem.id).chain(own.map(|f| f.id));
+            self.looked.insert(count, ids.collect());
         }
         Ok(&self.looked[&count])
     }

@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::baselines::recall;
 use super::blame::blame;
 use super::inputs::LayerInputs;
-use super::lost::Comparison;
+use super::lost::{Comparison, record};
 use super::renumbered::renumbered_since;
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Severity, Verdict, verdict};
 use crate::compose::{Composition, Judgement, Member, WaiverOutcome, judge, moved, waive};
-use crate::format::{ImageLayer, Waiver};
+use crate::format::{Baseline, ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
 use crate::store::{RefName, Repository, Transaction};
@@ -76,6 +76,8 @@ pub(super) struct Examination {
     pub waived: WaiverOutcome,
     /// Findings that the layers had already when they were built.
     pub known: Vec<Finding>,
+    /// What an image of the set records.
+    pub record: Baseline,
 }
 
 impl Examination {
@@ -132,11 +134,30 @@ impl Examination {
         findings.extend(moved(&composition, members));
         findings.extend(new);
         findings.sort_by(|a, b| (&a.layer, &a.id).cmp(&(&b.layer, &b.id)));
+        wait_for_rebuilds(&mut findings, members);
+        let waived = waive(findings, &set.waivers, today);
         Ok(Self {
             composition,
-            waived: waive(findings, &set.waivers, today),
+            record: record(&found, &waived.in_force),
+            waived,
             known,
         })
+    }
+}
+
+/// Keeps layers of files from being refused while a layer below them is to be built again, which
+/// may mend them.
+fn wait_for_rebuilds(findings: &mut [Finding], members: &[Member]) {
+    let is_asked = |finding: &Finding| finding.severity == Severity::Rebuild;
+    if !findings.iter().any(is_asked) {
+        return;
+    }
+    for finding in findings {
+        let of = members.iter().find(|m| m.layer.name == finding.layer);
+        let waits = of.is_some_and(|of| of.baseline.files_only && of.is_moved(members));
+        if waits && finding.severity == Severity::Refuse {
+            finding.severity = Severity::Rebuild;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Refuses a layer that breaks what is below it: the first law of blame.
 
 use super::{BuildError, Composer};
-use crate::check::{Finding, Severity};
+use crate::check::{Finding, FindingKind, Severity};
 use crate::compose::{
     CheckedGround, Member, MemberProblem, damage, finding, leave_alone, lost_owners, may_damage,
     waive,
@@ -76,6 +76,11 @@ impl Damage {
     ) -> Result<(), BuildError> {
         let mut findings = waive(self.findings.clone(), waivers, today).findings;
         findings.retain(|finding| finding.severity > Severity::Note);
+        // Without its links, half of the image is not found: that is said, and not each file.
+        let is_cause = |finding: &Finding| finding.id.kind() == FindingKind::Merged;
+        if findings.iter().any(is_cause) {
+            findings.retain(is_cause);
+        }
         if findings.is_empty() {
             return Ok(());
         }

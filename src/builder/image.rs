@@ -70,6 +70,7 @@ impl BuildSession<'_> {
         let in_force = looked.waived.in_force;
         let image = image_of(recipe, &members, &tree, in_force, today, &transaction)?;
         let id = transaction.put_image(&image)?;
+        transaction.put_image_baseline(&id, &looked.record)?;
         let numbers = ids_of(&tree, &|object| transaction.read_object(object))?;
         let committed = transaction.commit(&name, &id.to_string())?;
         // What every deployment of this image mounts is made once, here.

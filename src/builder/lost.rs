@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 
 use super::{BuildError, Composer};
-use crate::check::{Finding, FindingKind, Severity, Subject, Weight};
+use crate::check::{CHECKS_VERSION, Finding, FindingKind, Severity, Subject, Weight};
 use crate::compose::{CheckedGround, Member, MemberProblem, finding};
-use crate::format::Image;
+use crate::format::{Baseline, Waiver};
 use crate::id::ImageId;
 use crate::path::RelPath;
 use crate::store::Transaction;
@@ -32,18 +32,31 @@ pub(super) struct Comparison<'a> {
     pub transaction: &'a Transaction<'a>,
 }
 
-/// The image before, composed and checked by today's checks.
+/// The image before.
 struct Before {
     members: Vec<Member>,
-    looked: CheckedGround,
+    /// Ids of the grave problems that it has, by today's checks.
+    problems: BTreeSet<String>,
     /// Ids of what somebody accepted there.
     accepted: BTreeSet<String>,
 }
 
 impl Before {
     fn had(&self, found: &MemberProblem) -> bool {
-        let id = &found.problem.id;
-        has(&self.looked, found) && !self.accepted.contains(id.as_str())
+        let id = found.problem.id.as_str();
+        self.problems.contains(id) && !self.accepted.contains(id)
+    }
+}
+
+/// Returns what is recorded of an image: its grave problems but for those that somebody accepts.
+pub(super) fn record(found: &[MemberProblem], accepted: &[Waiver]) -> Baseline {
+    let is_accepted = |id: &String| accepted.iter().any(|waiver| waiver.finding == *id);
+    let grave = found.iter().filter(|f| f.problem.weight == Weight::Grave);
+    let ids = grave.map(|found| found.problem.id.to_string());
+    Baseline {
+        checks: CHECKS_VERSION,
+        problems: ids.filter(|id| !is_accepted(id)).collect(),
+        ..Baseline::default()
     }
 }
 
@@ -77,40 +90,51 @@ impl Comparison<'_> {
             }
             Some(before) => before,
         };
-        let mut findings = Vec::new();
-        for found in known {
-            if !before.had(found)
-                && let Some(finding) = self.judge(found, &before)?
-            {
-                findings.push(finding);
-            }
-        }
+        let news: Vec<&MemberProblem> = known.into_iter().filter(|f| !before.had(f)).collect();
+        // What somebody accepted there has to be accepted again.
+        let (accepted, news): (Vec<&MemberProblem>, _) = news
+            .into_iter()
+            .partition(|f| before.accepted.contains(f.problem.id.as_str()));
+        let refused =
+            |found: &MemberProblem| finding(found.clone(), Severity::Refuse, self.members);
+        let mut findings: Vec<Finding> = accepted.into_iter().map(refused).collect();
+        findings.extend(self.name_losers(self.without_own(news, &before)?, &before)?);
         Ok(findings)
     }
 
-    /// Composes and checks the image before; `None` where its layers are not at hand, or cannot be
+    /// Reads the image before, with what is recorded of it. Where today's checks did not look at
+    /// it, it is composed and checked again; `None` where its layers are not at hand, or cannot be
     /// composed here.
     fn read(&self, id: &str) -> Result<Option<Before>, BuildError> {
         let repository = self.composer.repository();
-        let image: Option<Image> = id
-            .parse::<ImageId>()
-            .ok()
-            .and_then(|id| repository.read_image(&id).ok());
-        let Some(image) = image else { return Ok(None) };
+        let id = id.parse::<ImageId>().ok();
+        let image = id.and_then(|id| Some((id, repository.read_image(&id).ok()?)));
+        let Some((id, image)) = image else {
+            return Ok(None);
+        };
         let members = image.layers.iter();
         let members = members.map(|layer| Member::read(repository, &layer.id));
         let Ok(members) = members.collect::<Result<Vec<_>, _>>() else {
             return Ok(None);
         };
-        let looked = match self.look(&members) {
-            Err(BuildError::Interrupted) => return Err(BuildError::Interrupted),
-            Err(_) => return Ok(None),
-            Ok(looked) => looked,
+        // A damaged record is made again; fsck names it.
+        let recorded = repository.read_image_baseline(&id).ok().flatten();
+        let recorded = match recorded.filter(|record| record.checks == CHECKS_VERSION) {
+            Some(recorded) => recorded,
+            None => match self.look(&members) {
+                Err(BuildError::Interrupted) => return Err(BuildError::Interrupted),
+                Err(_) => return Ok(None),
+                Ok(looked) => {
+                    let made = record(&looked.found, &image.waivers);
+                    self.transaction.put_image_baseline(&id, &made)?;
+                    made
+                }
+            },
         };
         let accepted = image.waivers.into_iter().map(|waiver| waiver.finding);
         Ok(Some(Before {
             members,
-            looked,
+            problems: recorded.problems.into_iter().collect(),
             accepted: accepted.collect(),
         }))
     }
@@ -119,23 +143,66 @@ impl Comparison<'_> {
         self.composer.look(self.name, members, self.transaction)
     }
 
-    /// Judges a problem that the image before had not, or only because somebody accepted it.
-    fn judge(&self, found: &MemberProblem, before: &Before) -> Result<Option<Finding>, BuildError> {
-        if has(&before.looked, found) {
-            return Ok(Some(finding(found.clone(), Severity::Refuse, self.members)));
+    /// Leaves out the problems that their layer brings along: those that are there with everything
+    /// else as it was.
+    fn without_own<'f>(
+        &self,
+        news: Vec<&'f MemberProblem>,
+        before: &Before,
+    ) -> Result<Vec<&'f MemberProblem>, BuildError> {
+        let mut lost = Vec::new();
+        for (number, owner) in self.members.iter().enumerate() {
+            let of_owner: Vec<_> = news.iter().filter(|f| f.owner == number).copied().collect();
+            let others = replaced(&before.members, owner);
+            if of_owner.is_empty() || is_same(&others, &before.members) {
+                lost.extend(of_owner);
+                continue;
+            }
+            let looked = self.look(&others)?;
+            lost.extend(of_owner.into_iter().filter(|f| self.is_mended(f, &looked)));
         }
-        let owner = &self.members[found.owner];
-        let others = replaced(&before.members, owner);
-        // A problem that is there with everything else as it was is the layer's own.
-        if is_same(&others, &before.members) {
-            return Ok(Some(self.finding(found, before)?));
+        Ok(lost)
+    }
+
+    /// Makes the findings, and names for each the layer whose older version alone makes the problem
+    /// go away.
+    fn name_losers(
+        &self,
+        mut lost: Vec<&MemberProblem>,
+        before: &Before,
+    ) -> Result<Vec<Finding>, BuildError> {
+        let mut findings = Vec::new();
+        for old in before.members.iter().rev() {
+            let name = &old.layer.name;
+            let now = self
+                .members
+                .iter()
+                .find(|member| member.layer.name == *name);
+            if lost.is_empty() || now.is_some_and(|now| now.id == old.id) {
+                continue;
+            }
+            let looked = match self.look(&replaced(self.members, old)) {
+                Err(BuildError::Interrupted) => return Err(BuildError::Interrupted),
+                // The older version does not go with the others.
+                Err(_) => continue,
+                Ok(looked) => looked,
+            };
+            let loser = match now {
+                Some(_) => Loser::Changed(name.clone()),
+                None => Loser::Left(name.clone()),
+            };
+            let (mended, rest) = lost.into_iter().partition(|f| self.is_mended(f, &looked));
+            lost = rest;
+            let mended: Vec<&MemberProblem> = mended;
+            findings.extend(mended.into_iter().map(|f| self.finding(f, Some(&loser))));
         }
-        let looked = self.look(&others)?;
-        let is_own = has(&looked, found) || !self.is_there(found, &looked.composition.tree);
-        if is_own {
-            return Ok(None);
-        }
-        Ok(Some(self.finding(found, before)?))
+        findings.extend(lost.into_iter().map(|f| self.finding(f, None)));
+        Ok(findings)
+    }
+
+    /// Says whether a problem is gone in another composition.
+    fn is_mended(&self, found: &MemberProblem, looked: &CheckedGround) -> bool {
+        !has(looked, found) && self.is_there(found, &looked.composition.tree)
     }
 
     /// Says whether the thing that a problem is about is the same in another composition: where it
@@ -149,57 +216,25 @@ impl Comparison<'_> {
         node(tree, path) == node(self.tree, path)
     }
 
-    /// Makes the finding, and names the layer that lost what the image before had.
-    fn finding(&self, found: &MemberProblem, before: &Before) -> Result<Finding, BuildError> {
-        let owner = self.members[found.owner].layer.name.clone();
-        let loser = self.loser(found, before)?;
+    fn finding(&self, found: &MemberProblem, loser: Option<&Loser>) -> Finding {
+        let owner = &self.members[found.owner].layer.name;
         let mut news = finding(found.clone(), Severity::Refuse, self.members);
-        let since = match &loser {
-            Some(Loser::Changed(name)) => format!("since '{name}' changed"),
-            Some(Loser::Left(name)) => format!("since '{name}' left the recipe"),
-            None => "since the image before".to_owned(),
+        let (since, name) = match loser {
+            Some(Loser::Changed(name)) => {
+                news.layer.clone_from(name);
+                (format!("since '{name}' changed"), Some(name))
+            }
+            Some(Loser::Left(name)) => (format!("since '{name}' left the recipe"), Some(name)),
+            None => ("since the image before".to_owned(), None),
         };
         news.reason = format!("{} ({since})", news.reason);
-        let name = match loser {
-            Some(Loser::Changed(name)) => {
-                news.layer.clone_from(&name);
-                name
-            }
-            Some(Loser::Left(name)) => name,
-            None => return Ok(news),
-        };
-        if name != owner {
+        if let Some(name) = name.filter(|name| *name != owner) {
             news.hint = format!(
                 "'{owner}' uses what '{name}' brought: let '{name}' bring it again, add it to \
                  '{owner}' or to a layer in its `on`, or take out of '{owner}' what uses it"
             );
         }
-        Ok(news)
-    }
-
-    /// Finds the layer whose older version alone makes a problem go away.
-    fn loser(&self, found: &MemberProblem, before: &Before) -> Result<Option<Loser>, BuildError> {
-        let today = |name: &str| self.members.iter().find(|m| m.layer.name == name);
-        for old in before.members.iter().rev() {
-            let name = &old.layer.name;
-            let now = today(name);
-            if now.is_some_and(|now| now.id == old.id) {
-                continue;
-            }
-            let set = replaced(self.members, old);
-            let looked = match self.look(&set) {
-                Err(BuildError::Interrupted) => return Err(BuildError::Interrupted),
-                Err(_) => continue,
-                Ok(looked) => looked,
-            };
-            if !has(&looked, found) && self.is_there(found, &looked.composition.tree) {
-                return Ok(Some(match now {
-                    Some(_) => Loser::Changed(name.clone()),
-                    None => Loser::Left(name.clone()),
-                }));
-            }
-        }
-        Ok(None)
+        news
     }
 
     /// Says that nobody knows whether the image before was better.

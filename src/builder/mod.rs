@@ -50,6 +50,10 @@ mod verify;
 mod views;
 mod waves;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod laws_tests;
+
 pub use build::build;
 pub use check::{CheckReport, CheckedSet, check};
 pub use composed::{ComposeReport, compose_built};

@@ -66,6 +66,7 @@ fn problem(path: &RelPath, target: &[u8], now: Option<&Inode>) -> Problem {
     let target = escape(target);
     let what = match now {
         None => "is gone".to_owned(),
+        Some(inode) if inode.is_dir() => "is a directory now".to_owned(),
         Some(inode) => format!("is a {} now", inode.node.kind()),
     };
     Problem {

@@ -1,7 +1,8 @@
 //! The baseline of a layer: what the checks found in the set that it was built and tested in.
 //!
 //! It is kept beside the layer, by the layer's id, and signed with its release. It is not part
-//! of that id: another version of the checks changes no layer.
+//! of that id: another version of the checks changes no layer. An image has one too, which is of
+//! its whole set and stays where it was made.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::FormatError;
 use super::json::{from_canonical_json, to_canonical_json};
-use crate::id::{LayerId, ObjectId};
+use crate::id::{ImageId, LayerId, ObjectId};
 use crate::path::RelPath;
 
 /// The problems in the set that a layer was built and tested in: to later checks, only problems
@@ -110,27 +111,52 @@ struct Document {
     digest: ObjectId,
     /// Format version of this document: 1.
     format: u32,
-    layer: LayerId,
+    /// The image that it belongs to, if that is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<ImageId>,
+    /// The layer that it belongs to, if that is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    layer: Option<LayerId>,
 }
 
-/// Encodes a baseline with the id of its layer.
-pub fn encode_baseline(layer: &LayerId, baseline: &Baseline) -> Result<Vec<u8>, FormatError> {
+/// What a baseline belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BaselineOf {
+    /// A layer, in the set that it was built in.
+    Layer(LayerId),
+    /// An image.
+    Image(ImageId),
+}
+
+impl BaselineOf {
+    fn ids(self) -> (Option<ImageId>, Option<LayerId>) {
+        match self {
+            Self::Layer(layer) => (None, Some(layer)),
+            Self::Image(image) => (Some(image), None),
+        }
+    }
+}
+
+/// Encodes a baseline with the id of what it belongs to.
+pub fn encode_baseline(of: BaselineOf, baseline: &Baseline) -> Result<Vec<u8>, FormatError> {
+    let (image, layer) = of.ids();
     let document = Document {
         digest: digest(baseline)?,
         baseline: baseline.clone(),
         format: 1,
-        layer: *layer,
+        image,
+        layer,
     };
     to_canonical_json("baseline", &document)
 }
 
-/// Decodes the baseline of `layer`, and refuses that of another one, and damaged bytes.
-pub fn decode_baseline(layer: &LayerId, bytes: &[u8]) -> Result<Baseline, FormatError> {
+/// Decodes the baseline of a layer or image, and refuses that of another one, and damaged bytes.
+pub fn decode_baseline(of: BaselineOf, bytes: &[u8]) -> Result<Baseline, FormatError> {
     let document: Document = from_canonical_json("baseline", bytes)?;
     let reason = if document.format != 1 {
         Some(format!("it has format {}", document.format))
-    } else if document.layer != *layer {
-        Some(format!("it belongs to layer {}", document.layer.short()))
+    } else if (document.image, document.layer) != of.ids() {
+        Some("it belongs to something else".to_owned())
     } else if digest(&document.baseline)? != document.digest {
         Some("its digest is not the one that it states".to_owned())
     } else {
@@ -168,9 +194,9 @@ mod tests {
 
     #[test]
     fn a_baseline_keeps_its_golden_bytes() {
-        let layer = LayerId::of(b"layer");
-        let bytes = encode_baseline(&layer, &sample()).unwrap();
-        assert_eq!(decode_baseline(&layer, &bytes).unwrap(), sample());
+        let layer = BaselineOf::Layer(LayerId::of(b"layer"));
+        let bytes = encode_baseline(layer, &sample()).unwrap();
+        assert_eq!(decode_baseline(layer, &bytes).unwrap(), sample());
         assert_eq!(
             ObjectId::of(&bytes).to_hex(),
             "78c6abcec9d1b73c0fe56b9344bc1b177d00afcdee62cd8cab4fe6baabcb741d"
@@ -179,18 +205,22 @@ mod tests {
 
     #[test]
     fn damaged_bytes_and_those_of_another_layer_are_refused() {
-        let layer = LayerId::of(b"layer");
-        let bytes = encode_baseline(&layer, &sample()).unwrap();
+        let layer = BaselineOf::Layer(LayerId::of(b"layer"));
+        let bytes = encode_baseline(layer, &sample()).unwrap();
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
-            assert!(decode_baseline(&layer, &damaged).is_err(), "byte {at}");
-            assert!(
-                decode_baseline(&layer, &bytes[..at]).is_err(),
-                "cut at {at}"
-            );
+            assert!(decode_baseline(layer, &damaged).is_err(), "byte {at}");
+            assert!(decode_baseline(layer, &bytes[..at]).is_err(), "cut at {at}");
         }
-        assert!(decode_baseline(&LayerId::of(b"other"), &bytes).is_err());
+        for other in [
+            BaselineOf::Layer(LayerId::of(b"other")),
+            BaselineOf::Image(ImageId::of(b"layer")),
+        ] {
+            assert!(decode_baseline(other, &bytes).is_err());
+            let theirs = encode_baseline(other, &sample()).unwrap();
+            assert_eq!(decode_baseline(other, &theirs).unwrap(), sample());
+        }
         let of = |path: &str| DerivedFile {
             path: RelPath::from_text(path).unwrap(),
             is_brought: false,
@@ -198,14 +228,14 @@ mod tests {
         };
         let mut derived = sample();
         derived.derived = vec![of("boot/b"), of("boot/c")];
-        let bytes = encode_baseline(&layer, &derived).unwrap();
-        assert_eq!(decode_baseline(&layer, &bytes).unwrap(), derived);
+        let bytes = encode_baseline(layer, &derived).unwrap();
+        assert_eq!(decode_baseline(layer, &bytes).unwrap(), derived);
         derived.derived.reverse();
-        let bytes = encode_baseline(&layer, &derived).unwrap();
-        assert!(decode_baseline(&layer, &bytes).is_err());
+        let bytes = encode_baseline(layer, &derived).unwrap();
+        assert!(decode_baseline(layer, &bytes).is_err());
         let mut unsorted = sample();
         unsorted.problems.reverse();
-        let bytes = encode_baseline(&layer, &unsorted).unwrap();
-        assert!(decode_baseline(&layer, &bytes).is_err());
+        let bytes = encode_baseline(layer, &unsorted).unwrap();
+        assert!(decode_baseline(layer, &bytes).is_err());
     }
 }

@@ -19,7 +19,7 @@ pub mod release;
 mod sweep;
 mod text;
 
-pub use baseline::{Baseline, DerivedFile, Origin, decode_baseline, encode_baseline};
+pub use baseline::{Baseline, BaselineOf, DerivedFile, Origin, decode_baseline, encode_baseline};
 pub use error::FormatError;
 pub use gv::{decode_changeset, decode_tree, encode_changeset, encode_tree};
 pub use head::{HeadContents, MAX_HEAD_BYTES, decode_head, encode_head};

@@ -176,15 +176,15 @@ impl Repository {
         }
     }
 
-    /// A baseline is named by its layer and carries a digest of its own.
+    /// A baseline is named by its layer or image and carries a digest of its own.
     fn check_baseline(&self, hex: &str, walk: &mut FsckWalk) {
-        let damage = match format!("b3:{hex}").parse() {
-            Err(_) => Damage::Unreadable,
-            Ok(id) => match self.read_baseline(&id) {
-                Ok(_) => return,
-                Err(StoreError::Format { .. }) => Damage::Corrupt,
-                Err(_) => Damage::Unreadable,
-            },
+        let id = format!("b3:{hex}");
+        let of_layer = id.parse().map(|id| self.read_baseline(&id));
+        let of_image = id.parse().map(|id| self.read_image_baseline(&id));
+        let damage = match (of_layer, of_image) {
+            (Ok(Ok(_)), _) | (_, Ok(Ok(_))) => return,
+            (Ok(Err(StoreError::Format { .. })), _) => Damage::Corrupt,
+            _ => Damage::Unreadable,
         };
         walk.report.damaged.push(DamagedThing {
             what: "baseline",

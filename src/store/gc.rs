@@ -64,10 +64,11 @@ impl Repository {
             }
         }
         let mut plan = GcPlan::default();
+        let with_baseline = marked.layers.union(&marked.images).cloned().collect();
         for (dir, keep) in [
             ("images", &marked.images),
             ("layers", &marked.layers),
-            (BASELINES, &marked.layers),
+            (BASELINES, &with_baseline),
             ("trees", &marked.trees),
         ] {
             let path = self.root.join(dir);

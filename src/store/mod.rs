@@ -5,7 +5,7 @@
 //! config.toml            format version and feature flags
 //! objects/ab/cdef…       file contents, raw; closed to others (0700): a 0640 file must not leak
 //! trees/ layers/ images/ canonical bytes by id
-//! baselines/             what the checks found when a layer was built, by layer; not part of its id
+//! baselines/             what the checks found when a layer or image was built; not part of its id
 //! refs/                  names -> ids: the roots of garbage collection
 //! cache/                 may be deleted at any time
 //! tmp/  lock

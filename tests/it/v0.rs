@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use layerset::format::{Baseline, decode_baseline, encode_baseline};
+use layerset::format::{Baseline, BaselineOf, decode_baseline, encode_baseline};
 use serde_json::Value;
 
 use crate::session::{Ran, Session};
@@ -255,7 +255,7 @@ impl Fixture {
     /// Reads the baseline that lies beside a layer in a repository.
     fn baseline(&self, repository: &str, id: &str) -> Baseline {
         let bytes = fs::read(self.baseline_path(repository, id)).unwrap();
-        decode_baseline(&id.parse().unwrap(), &bytes).unwrap()
+        decode_baseline(BaselineOf::Layer(id.parse().unwrap()), &bytes).unwrap()
     }
 
     fn baseline_path(&self, repository: &str, id: &str) -> PathBuf {
@@ -292,7 +292,7 @@ fn other_checks_change_no_layer_and_what_they_find_is_kept_and_published_beside_
         problems: Vec::new(),
         ..baseline.clone()
     };
-    let bytes = encode_baseline(&id.parse().unwrap(), &earlier).unwrap();
+    let bytes = encode_baseline(BaselineOf::Layer(id.parse().unwrap()), &earlier).unwrap();
     fs::write(fixture.baseline_path("repo", &id), bytes).unwrap();
     fixture.publish();
     fixture.update();

@@ -150,3 +150,44 @@ fn what_a_layer_breaks_below_it_is_its_doing_and_never_its_normal_state() {
     members[0].baseline = knows(&["elf:ls"]);
     assert_eq!(judge(vec![of("elf:ls")], &members).new.len(), 1);
 }
+
+#[test]
+fn modules_of_a_kernel_that_left_are_grave_where_their_layer_has_no_others() {
+    let object = ObjectId::of(b"x");
+    let module = |version: &str| {
+        let dirs = ["usr", "usr/lib", "usr/lib/modules"].map(str::to_owned);
+        let below = ["", "/updates"].map(|end| format!("usr/lib/modules/{version}{end}"));
+        let dirs = dirs.into_iter().chain(below);
+        let dirs = dirs.map(|dir| format!("/{dir} dir 0755 root root 0.0 -\n"));
+        let place = format!("usr/lib/modules/{version}/updates/zfs.ko");
+        let file = format!("/{place} file 0644 root root 0.0 {object} 1\n");
+        dirs.collect::<String>() + &file
+    };
+    let kernel = "/boot dir 0755 root root 0.0 -\n\
+         /boot/vmlinuz-2 file 0644 root root 0.0 OBJECT 1\n";
+    let base = with_files(
+        member("base", "b", &[]),
+        &kernel.replace("OBJECT", &object.to_string()),
+    );
+    let zfs = with_files(member("zfs", "z", &[("base", "b")]), &module("1"));
+    let more = with_files(member("more", "m", &[("base", "b")]), &module("2"));
+    let weight = |mut top: Member, both: bool| {
+        if both {
+            for (path, change) in more.changeset.iter() {
+                top.changeset.insert(path.clone(), change.clone());
+            }
+        }
+        let members = [base.clone(), top];
+        let composition = looked(&members, Vec::new()).composition;
+        let mut problems = check::paths::abi(&composition.tree);
+        kernels::weigh(&mut problems, &composition, &members);
+        let found = problems.into_iter();
+        found
+            .map(|p| (p.id.to_string(), p.weight))
+            .collect::<Vec<_>>()
+    };
+    let id = "kernel:/usr/lib/modules/1/updates/zfs.ko:abi".to_owned();
+    assert_eq!(weight(zfs.clone(), false), [(id.clone(), Weight::Grave)]);
+    assert_eq!(weight(zfs, true), [(id, Weight::Minor)]);
+    assert_eq!(weight(more.clone(), false), []);
+}

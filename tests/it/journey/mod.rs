@@ -9,6 +9,7 @@ mod deploy;
 mod derive;
 mod etc;
 mod evidence;
+mod laws;
 mod oracle;
 mod payload;
 mod publish;
