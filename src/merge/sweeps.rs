@@ -112,7 +112,8 @@ impl<'a> SweepFinder<'a> {
             .iter()
             .filter(|(_, change)| change.pre.is_some());
         let dirs: BTreeSet<RelPath> = changed.filter_map(|(path, _)| path.parent()).collect();
-        let still = |dir: &&RelPath| self.post(dir).is_some_and(Inode::is_dir);
+        // Nobody does anything to all that is in the root.
+        let still = |dir: &&RelPath| !dir.is_root() && self.post(dir).is_some_and(Inode::is_dir);
         dirs.iter()
             .filter(still)
             .flat_map(|dir| self.in_directory(dir))
@@ -180,12 +181,10 @@ impl<'a> SweepFinder<'a> {
             );
             !(link && what == Swept::Mode)
         };
-        // It may have been given that before.
-        let has_other = class.iter().any(|path| self.is_other(path));
         let class: Vec<&RelPath> = class.iter().filter(counts).copied().collect();
         let (given, rest): (Vec<&RelPath>, Vec<&RelPath>) =
             class.into_iter().partition(|path| is_given(path));
-        if given.is_empty() || given.len() == 1 && !has_other && !is_given(dir) {
+        if given.is_empty() || given.len() == 1 && !is_given(dir) {
             return false;
         }
         rest.iter().all(|path| {
