@@ -440,7 +440,7 @@ fn differing(a: &Tree, b: &Tree) -> BTreeSet<String> {
 
 fn cases() -> u32 {
     let wanted = std::env::var("LAYERSET_LAW_CASES").ok();
-    wanted.and_then(|text| text.parse().ok()).unwrap_or(2_000)
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(1_000)
 }
 
 proptest! {
