@@ -149,6 +149,8 @@ fn manifest(changeset: &[u8]) -> Result<Vec<u8>> {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule { when: Vec::new() },
+        sweeps: Vec::new(),
+        shipped: Default::default(),
         baseline: Baseline::default(),
     };
     Ok(to_canonical_json("layer", &layer)?)

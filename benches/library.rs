@@ -88,6 +88,8 @@ fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
         health: Health::default(),
         restart: Vec::new(),
         rebuild: RebuildRule { when: Vec::new() },
+        sweeps: Vec::new(),
+        shipped: Default::default(),
         baseline: Baseline::default(),
     };
     let image = Image {

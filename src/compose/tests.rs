@@ -566,3 +566,37 @@ fn a_trigger_beside_a_layer_asks_for_one_to_stand_on_the_other() {
         assert!(judge(found.clone(), &set).new.is_empty());
     }
 }
+
+#[test]
+fn files_whose_directory_left_are_a_question_and_no_rebuild() {
+    let object = ObjectId::of(b"x");
+    let tree = |version: &str, pool: bool| {
+        let dirs = [
+            "etc",
+            "etc/php",
+            "etc/php/V",
+            "etc/php/V/fpm",
+            "etc/php/V/fpm/pool.d",
+        ];
+        let dir = |dir: &str| format!("/{} dir 0755 root root 0.0 -\n", dir.replace('V', version));
+        let mut text: String = ["".to_owned()].into_iter().chain(dirs.map(dir)).collect();
+        text.insert_str(0, "/ dir 0755 root root 0.0 -\n");
+        if pool {
+            let path = format!("etc/php/{version}/fpm/pool.d/shop.conf");
+            text.push_str(&format!("/{path} file 0644 root root 0.0 {object} 1\n"));
+        }
+        parse_tree(&text).unwrap()
+    };
+    let mut base = member("base", "new", &[]);
+    base.changeset = Changeset::between(&Tree::new(), &tree("8.4", false));
+    let mut app = member("app", "app", &[("base", "old")]);
+    app.changeset = Changeset::between(&tree("8.2", false), &tree("8.2", true));
+    let kind = check::FindingKind::Conflict;
+    let place = "conflict:/etc/php/8.2/fpm/pool.d/shop.conf";
+    // Packages and scripts may find the place themselves.
+    let found = composed(&[base.clone(), app.clone()], kind);
+    assert_eq!(found, [format!("app Rebuild {place}")]);
+    app.baseline.files_only = true;
+    let found = composed(&[base, app], kind);
+    assert_eq!(found, [format!("app Refuse {place}")]);
+}

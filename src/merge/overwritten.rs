@@ -94,3 +94,68 @@ fn is_rewritten(pre: &Inode, post: &Inode, blobs: &dyn Blobs) -> bool {
     };
     !old.contains(&0) && lines(&old).is_disjoint(&lines(&new))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::merge::MergeError;
+    use std::cell::RefCell;
+
+    #[derive(Default)]
+    struct Memory(RefCell<BTreeMap<ObjectId, Vec<u8>>>);
+
+    impl Blobs for Memory {
+        fn read(&self, id: &ObjectId) -> Result<Vec<u8>, MergeError> {
+            Ok(self.0.borrow()[id].clone())
+        }
+        fn write(&self, bytes: &[u8]) -> Result<ObjectId, MergeError> {
+            let id = ObjectId::of(bytes);
+            self.0.borrow_mut().insert(id, bytes.to_vec());
+            Ok(id)
+        }
+    }
+
+    const PLACE: &str = "etc/app.conf";
+
+    fn tree(memory: &Memory, text: Option<&str>) -> Tree {
+        let file = text.map(|text| {
+            let object = memory.write(text.as_bytes()).unwrap();
+            let path = RelPath::from_text(PLACE).unwrap();
+            (path, Inode::file(object, text.len() as u64, 0o644))
+        });
+        file.into_iter().collect()
+    }
+
+    /// Says whether the layer that made `after` of `before` overwrites what a base has today.
+    fn check(before: &str, after: &str, today: Option<&str>, ships: bool) -> bool {
+        let memory = Memory::default();
+        let [old, made, now] = [Some(before), Some(after), today].map(|text| tree(&memory, text));
+        let changeset = Changeset::between(&old, &made);
+        let mut shipped = BTreeMap::new();
+        if ships {
+            let path = RelPath::from_text(PLACE).unwrap();
+            shipped.insert(path, ObjectId::of(after.as_bytes()));
+        }
+        !overwritten(&now, &changeset, &shipped, &memory).is_empty()
+    }
+
+    #[test]
+    fn what_a_definition_ships_whole_is_not_merged_with_what_is_new_below() {
+        let (old, own, new) = ("a\nb\nc\n", "a\nb\nC\n", "A\nb\nc\n");
+        assert!(
+            !check(old, own, Some(old), true),
+            "the base has not changed"
+        );
+        assert!(!check(old, own, Some(own), true), "the base has the same");
+        assert!(check(old, own, Some(new), true));
+        assert!(!check(old, own, Some(new), false), "an edit is merged");
+        // The same as below when the layer was built: the changeset has nothing.
+        assert!(!check(old, old, Some(old), true));
+        assert!(check(old, old, Some(new), true));
+        assert!(check(old, old, None, true));
+        // Written anew by a script.
+        assert!(check(old, "x\n", Some(new), false));
+        assert!(!check(old, "x\n", Some(old), false));
+    }
+}

@@ -112,7 +112,8 @@ impl<'a> SweepFinder<'a> {
             .iter()
             .filter(|(_, change)| change.pre.is_some());
         let dirs: BTreeSet<RelPath> = changed.filter_map(|(path, _)| path.parent()).collect();
-        let still = |dir: &&RelPath| self.post(dir).is_some_and(Inode::is_dir);
+        // Nobody does anything to all that is in the root.
+        let still = |dir: &&RelPath| !dir.is_root() && self.post(dir).is_some_and(Inode::is_dir);
         dirs.iter()
             .filter(still)
             .flat_map(|dir| self.in_directory(dir))
@@ -180,16 +181,10 @@ impl<'a> SweepFinder<'a> {
             );
             !(link && what == Swept::Mode)
         };
-        // What became something else, or went, may have been given it before.
-        let is_other = |path: &RelPath| {
-            let (pre, post) = (self.lower.get(path.as_bytes()), self.post(path));
-            pre.map(|inode| inode.node.kind()) != post.map(|inode| inode.node.kind())
-        };
-        let has_other = class.iter().any(|path| is_other(path));
         let class: Vec<&RelPath> = class.iter().filter(counts).copied().collect();
         let (given, rest): (Vec<&RelPath>, Vec<&RelPath>) =
             class.into_iter().partition(|path| is_given(path));
-        if given.is_empty() || given.len() == 1 && !has_other && !is_given(dir) {
+        if given.is_empty() || given.len() == 1 && !is_given(dir) {
             return false;
         }
         rest.iter().all(|path| {
@@ -202,11 +197,20 @@ impl<'a> SweepFinder<'a> {
         })
     }
 
-    /// Says what is given to empty directories: what comes into them would get it too.
+    /// Says whether a path is gone, or another kind of thing.
+    fn is_other(&self, path: &RelPath) -> bool {
+        let (pre, post) = (self.lower.get(path.as_bytes()), self.post(path));
+        pre.map(|inode| inode.node.kind()) != post.map(|inode| inode.node.kind())
+    }
+
+    /// Says what is given to directories of which nothing is left: what comes into them would get it
+    /// too.
     fn empty_given(&self, class: &[&RelPath], what: Swept) -> Vec<Evidence> {
         let is_empty = |path: &&&RelPath| {
             let is_dir = self.post(path).is_some_and(Inode::is_dir);
-            is_dir && self.lower.below(path.as_bytes()).next().is_none()
+            let mut children = self.lower.names(path.as_bytes());
+            let is_left = |name: &[u8]| path.join(name).is_ok_and(|path| !self.is_other(&path));
+            is_dir && !children.any(is_left)
         };
         let empty = class.iter().filter(is_empty);
         let changed = empty.filter(|path| self.changeset.get(path.as_bytes()).is_some());
