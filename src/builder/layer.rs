@@ -153,7 +153,7 @@ pub(super) fn finish(
     build.options.progress.step(&input.name, "settling", None);
     let sink = BuildSink::new(&transaction);
     let settled = settle(
-        SettleRules::of(&input.definition),
+        SettleRules::of(input),
         &ground,
         after,
         input.epoch,

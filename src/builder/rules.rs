@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::inputs::LayerInputs;
 use crate::path::RelPath;
-use crate::recipe::{Definition, SecretRule, StateClass, StateRule};
+use crate::recipe::{FileInput, SecretRule, StateClass, StateRule};
 
 /// Rules for the files that a build makes.
 #[derive(Debug, Clone, Copy)]
@@ -14,16 +15,24 @@ pub(super) struct SettleRules<'a> {
     pub state: &'a [StateRule],
     /// Its `[secrets]`.
     pub secrets: &'a BTreeMap<RelPath, SecretRule>,
+    /// What its `[files]` bring: somebody wants exactly that.
+    pub files: &'a [FileInput],
 }
 
 impl<'a> SettleRules<'a> {
-    /// Returns what a definition says.
-    pub(super) fn of(definition: &'a Definition) -> Self {
+    /// Returns what a layer's definition says.
+    pub(super) fn of(input: &'a LayerInputs) -> Self {
         Self {
-            layer: &definition.name,
-            state: &definition.state,
-            secrets: &definition.secrets,
+            layer: &input.name,
+            state: &input.definition.state,
+            secrets: &input.definition.secrets,
+            files: &input.files,
         }
+    }
+
+    /// Says whether `[files]` bring `path`.
+    pub(super) fn brings(&self, path: &RelPath) -> bool {
+        self.files.iter().any(|file| file.path == *path)
     }
 
     /// Says whether one of the layer's own rules drops `path`.

@@ -92,6 +92,7 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
     let (below, mut ids) = (Tree::new(), IdTable::default());
     let settled = {
         let rules = SettleRules {
+            files: &[],
             layer: &definition.name,
             state: &definition.state,
             secrets: &definition.secrets,

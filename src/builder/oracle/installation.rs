@@ -64,7 +64,9 @@ pub(super) fn install(
     progress.step(&lock.name, "settling", None);
     let state: Vec<_> = definitions(upper).flat_map(|d| d.state.clone()).collect();
     let secrets = definitions(upper).flat_map(|d| d.secrets.clone()).collect();
+    let files: Vec<_> = upper.iter().flat_map(|it| it.files.clone()).collect();
     let rules = SettleRules {
+        files: &files,
         layer: &lock.name,
         state: &state,
         secrets: &secrets,
