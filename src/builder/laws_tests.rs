@@ -83,6 +83,8 @@ impl Bench {
             health: Health::default(),
             restart: Vec::new(),
             rebuild: RebuildRule::default(),
+            sweeps: Vec::new(),
+            shipped: BTreeMap::new(),
             baseline: Baseline::default(),
         };
         let id = transaction.put_layer(&layer).unwrap();

@@ -15,19 +15,18 @@ pub(super) struct SettleRules<'a> {
     pub state: &'a [StateRule],
     /// Its `[secrets]`.
     pub secrets: &'a BTreeMap<RelPath, SecretRule>,
-    /// What its `[files]` copies.
-    pub shipped: &'a [FileInput],
+    /// What its `[files]` bring: somebody wants exactly that.
+    pub files: &'a [FileInput],
 }
 
 impl<'a> SettleRules<'a> {
     /// Returns what a layer's definition says.
     pub(super) fn of(input: &'a LayerInputs) -> Self {
-        let definition = &input.definition;
         Self {
-            layer: &definition.name,
-            state: &definition.state,
-            secrets: &definition.secrets,
-            shipped: &input.files,
+            layer: &input.name,
+            state: &input.definition.state,
+            secrets: &input.definition.secrets,
+            files: &input.files,
         }
     }
 
@@ -36,7 +35,7 @@ impl<'a> SettleRules<'a> {
         let is_it = |file: &FileInput| {
             file.path.as_bytes() == path && file.content != FileContent::Directory
         };
-        self.shipped.iter().any(is_it)
+        self.files.iter().any(is_it)
     }
 
     /// Says whether one of the layer's own rules drops `path`.

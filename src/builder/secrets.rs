@@ -32,9 +32,10 @@ pub(super) fn take_out(
     let files = after.iter().filter(|(_, inode)| inode.object().is_some());
     let known: Vec<(RelPath, FirstBootWork)> = files
         .filter_map(|(path, _)| Some((path.clone(), known::secret(path, after)?)))
-        .filter(|(path, _)| is_changed(path, lower, after))
+        .filter(|(path, _)| is_changed(path, lower, after) && !rules.ships(path.as_bytes()))
         .collect();
-    if let Some(work) = slapd(lower, after, sink)? {
+    let settings = slapd(lower, after, sink)?;
+    if let Some(work) = settings.filter(|work| !rules.ships(work.path.as_bytes())) {
         works.insert(work.path.clone(), work);
     }
     for path in dropped.keys() {
@@ -206,6 +207,7 @@ mod tests {
     use super::*;
     use crate::builder::parents::insert_with_parents;
     use crate::durable::RealDisk;
+    use crate::id::ObjectId;
     use crate::store::{Repository, RepositoryOptions};
 
     #[test]
@@ -226,9 +228,10 @@ mod tests {
         put("etc/ssh/ssh_host_mldsa44_ed25519_key");
         put("etc/ssh/ssh_host_mldsa44_ed25519_key.pub");
         put("etc/munge/munge.key");
+        // Somebody wants this one to be the same everywhere.
+        put("etc/varnish/secret");
         put("usr/share/factory/var/lib/ejabberd/.erlang.cookie");
         put("usr/bin/mariadb-install-db");
-        put("etc/cups/ssl/host.crt");
         let kept = after.clone();
         let dropped = [
             "var/lib/mysql/ibdata1",
@@ -237,11 +240,16 @@ mod tests {
         ]
         .map(|place| (path(place), Inode::directory(0o755)));
         let (dropped, secrets) = (BTreeMap::from(dropped), BTreeMap::new());
+        let shared = crate::recipe::FileInput {
+            path: path("etc/varnish/secret"),
+            mode: 0o600,
+            content: crate::recipe::FileContent::File(ObjectId::of(b"")),
+        };
         let rules = SettleRules {
+            files: std::slice::from_ref(&shared),
             layer: "x",
             state: &[],
             secrets: &secrets,
-            shipped: &[],
         };
         let lower = Tree::new();
         let works = take_out(rules, &lower, &mut after, &dropped, &sink).unwrap();
@@ -258,7 +266,7 @@ mod tests {
         let gone = kept
             .iter()
             .filter(|(path, _)| after.get(path.as_bytes()).is_none());
-        assert_eq!(gone.count(), 5);
+        assert_eq!(gone.count(), 4);
         let unit = after
             .get(b"usr/lib/systemd/system/layerset-first-boot-var-lib-mysql-ibdata1.service")
             .and_then(Inode::object)

@@ -399,7 +399,7 @@ impl Blobs for SinkBlobs<'_, '_> {
 /// Returns what the definition ships where the layers below have a file or link, with what it holds:
 /// it stays the same, whatever becomes of that.
 fn shipped(rules: SettleRules<'_>, merged: &Tree) -> BTreeMap<RelPath, ObjectId> {
-    let shipped = rules.shipped.iter().filter_map(|file| {
+    let shipped = rules.files.iter().filter_map(|file| {
         let content = match &file.content {
             FileContent::File(object) => *object,
             FileContent::Link(target) => ObjectId::of(target),

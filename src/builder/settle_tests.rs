@@ -93,10 +93,10 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
     let (below, mut ids) = (Tree::new(), IdTable::default());
     let settled = {
         let rules = SettleRules {
+            files: &[],
             layer: &definition.name,
             state: &definition.state,
             secrets: &definition.secrets,
-            shipped: &[],
         };
         let ground = LayersBelow {
             merged: below.clone(),
@@ -166,7 +166,7 @@ fn a_layer_carries_what_somebody_chose_and_no_other_link_of_alternatives() {
             layer: "app",
             state: &[],
             secrets: &BTreeMap::new(),
-            shipped: &[],
+            files: &[],
         };
         let mut ids = IdTable::default();
         let settled = settle(rules, &ground, after, 0, &mut ids, &sink).unwrap();

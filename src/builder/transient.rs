@@ -83,7 +83,7 @@ fn refuse_volatile(rules: SettleRules<'_>, after: &Tree) -> Result<(), BuildErro
         let real = dir.and_then(|dir| dir.join(path.name()).ok());
         is_volatile(real.as_ref().unwrap_or(path).as_bytes())
     };
-    let shipped = rules.shipped.iter().map(|file| &file.path);
+    let shipped = rules.files.iter().map(|file| &file.path);
     let paths: Vec<RelPath> = shipped
         .filter(|path| rules.ships(path.as_bytes()) && leads_there(path))
         .cloned()

@@ -52,7 +52,7 @@ fn dropped(
         layer: "app",
         state: &[],
         secrets: &secrets,
-        shipped: &shipped,
+        files: &shipped,
     };
     drop(rules, &lower, &mut after, &sink)?;
     let files = after.iter().filter_map(|(path, inode)| {

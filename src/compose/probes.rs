@@ -85,7 +85,8 @@ pub(super) fn asked_beside(
             let stem = String::from_utf8_lossy(stem);
             let package = stem.split(':').next().unwrap_or(&stem);
             for probe in packages::probes(&view.read(path.as_bytes())?) {
-                let brings = bringer(&probe, composition, members).filter(|it| is_beside(it));
+                let brings = bringer(&probe, member, composition, members);
+                let brings = brings.filter(|other| is_beside(other));
                 if let Some(sibling) = brings {
                     problems.push(problem(member, package, &probe, sibling));
                 }
@@ -117,9 +118,10 @@ fn problem(member: &Member, package: &str, probe: &Probe, sibling: &Member) -> P
     }
 }
 
-/// Returns the layer that brings a program.
+/// Returns the layer that brings a program which the build of `member` did not see.
 fn bringer<'m>(
     probe: &Probe,
+    member: &Member,
     composition: &Composition,
     members: &'m [Member],
 ) -> Option<&'m Member> {
@@ -140,6 +142,15 @@ fn bringer<'m>(
     let found = places
         .iter()
         .find_map(|place| entry(place, &composition.tree))?;
+    // Several layers may have it, and the last of them counts as its origin.
+    let saw = |other: &Member| {
+        let is_below = member.layer.name == other.layer.name || member.stands_on(&other.layer.name);
+        let change = other.changeset.get(found.as_bytes());
+        is_below && change.is_some_and(|change| change.post.is_some())
+    };
+    if members.iter().any(saw) {
+        return None;
+    }
     let target = composition.tree.resolve(found.as_bytes());
     // A link of alternatives is derived: it is of the layer that has what it leads to.
     let mut origins = [Some(found), target].into_iter().flatten();
@@ -180,6 +191,8 @@ mod tests {
         let index = repository.index();
         let files = [
             ("usr/bin/true", "", 0),
+            ("usr/bin/py3compile", "", 1),
+            ("usr/bin/py3compile", "", 2),
             ("usr/sbin/setcap", "", 1),
             ("usr/bin/update-menus", "", 1),
             ("var/lib/dpkg/info/squid.postinst", script, 2),
@@ -195,7 +208,7 @@ mod tests {
             let inode = Inode::file(object, text.len() as u64, 0o755);
             composition.tree.insert(path.clone(), inode.clone());
             trees[number].insert(path.clone(), inode);
-            composition.origin.insert(path, number);
+            composition.origin.entry(path).or_insert(number);
         }
         let mut members = vec![
             member("base", "base", &[]),
@@ -213,7 +226,8 @@ mod tests {
     #[test]
     fn a_program_that_a_script_asked_for_and_a_sibling_brings_is_told() {
         let script = "#!/bin/sh\nif command -v setcap >/dev/null; then setcap x; fi\n\
-                      if command -v true || command -v none || command -v update-menus; then true; fi\n";
+                      if command -v true || command -v none || command -v update-menus; then true; fi\n\
+                      which py3compile\n";
         let beside = [("base", "base")];
         let above = [("base", "base"), ("dns", "dns")];
         assert_eq!(ids(&beside, script), ["probe:proxy:squid:setcap"]);

@@ -24,7 +24,7 @@ struct Known {
 
 /// What must not be the same on two machines.
 #[rustfmt::skip]
-const SECRETS: [Known; 14] = [
+const SECRETS: [Known; 11] = [
     // bind9.postinst.
     Known { path: "etc/bind/rndc.key", program: "", run: "rndc-confgen -a -u bind -c /etc/bind/rndc.key", also: &[] },
     // open-iscsi.postinst.
@@ -64,9 +64,6 @@ const SECRETS: [Known; 14] = [
     },
     Known { path: "var/lib/*/.erlang.cookie", program: "", run: "", also: &[] },
     Known { path: "root/.erlang.cookie", program: "", run: "", also: &[] },
-    Known { path: "etc/cups/ssl/*", program: "", run: "", also: &[] },
-    Known { path: "etc/salt/pki/**/*.pem", program: "", run: "", also: &[] },
-    Known { path: "var/lib/tor/keys/*", program: "", run: "", also: &[] },
 ];
 
 /// Data without which a service does not start: the file that tells whether it is there.

@@ -66,12 +66,12 @@ pub(super) fn install(
     progress.step(&lock.name, "settling", None);
     let state: Vec<_> = definitions(upper).flat_map(|d| d.state.clone()).collect();
     let secrets = definitions(upper).flat_map(|d| d.secrets.clone()).collect();
-    let shipped: Vec<_> = upper.iter().flat_map(|input| input.files.clone()).collect();
+    let files: Vec<_> = upper.iter().flat_map(|it| it.files.clone()).collect();
     let rules = SettleRules {
+        files: &files,
         layer: &lock.name,
         state: &state,
         secrets: &secrets,
-        shipped: &shipped,
     };
     // New numbers go into this copy of the table and are forgotten with it.
     let mut ids = build.ids.clone();
@@ -116,7 +116,7 @@ fn as_copied(rules: SettleRules<'_>, after: &Tree) -> Vec<(RelPath, Inode)> {
         let dir = after.resolve(path.parent()?.as_bytes())?;
         dir.join(path.name()).ok()
     };
-    let shipped = rules.shipped.iter();
+    let shipped = rules.files.iter();
     let files = shipped.filter(|file| file.content != FileContent::Directory);
     files
         .filter_map(|file| place(&file.path))
@@ -215,7 +215,7 @@ mod tests {
             layer: "oracle",
             state: &[],
             secrets: &secrets,
-            shipped: &shipped,
+            files: &shipped,
         };
         let copied = as_copied(rules, &after);
         let copied: Vec<String> = copied.iter().map(|(path, _)| path.to_string()).collect();

@@ -69,8 +69,8 @@ fn hint(error: &TrustError) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Some second of 2026.
-    const NOW: i64 = 1_790_000_000;
+    /// Some second of 2033.
+    const NOW: i64 = 2_000_000_000;
 
     #[test]
     fn hints_name_commands_that_can_be_run() {

@@ -61,13 +61,11 @@ fn a_moved_base_keeps_what_is_safe_and_rebuilds_what_is_built_from_it() {
         "{moved:?}"
     );
 
-    let check = at.run("check recipes/web.toml");
-    assert_eq!(check.status, 1, "{}", check.stderr);
-    assert!(
-        check.stderr.contains("'debian' is not built"),
-        "{}",
-        check.stderr
-    );
+    // Before anything is built, packages tell what would be built from what moves.
+    let check = at.run("check recipes/web.toml --json");
+    assert_eq!(check.status, 3, "{}", check.stderr);
+    let foretold = [("debian", "build"), ("nginx", "keep"), ("hello", "rebuild")];
+    assert_eq!(actions_foretold(&check.json()), foretold);
 
     // `update` follows the verdict too: the base changes, and takes along what must be rebuilt.
     let report = at.json("update debian --target t --recipe recipes/web.toml --locked --json");
@@ -154,51 +152,18 @@ fn a_base_of_which_every_package_moved_keeps_the_layers_above() {
     assert!(!passwd.contains(":955:"), "{passwd}");
 }
 
-/// What a build of the moved lock would do is said before anything is built.
-fn forecasts(at: &World) {
-    let before = at.stamps("repo/refs");
-    let foretold = at.run("check recipes/web.toml --json");
-    at.is_untouched(&before);
-    assert_eq!(foretold.status, 3, "{}", foretold.stderr);
-    assert!(
-        foretold.stderr.contains("--update tool"),
-        "{}",
-        foretold.stderr
-    );
-    let report = foretold.json();
+/// Returns the layers of a forecast with what would become of them.
+fn actions_foretold(report: &Value) -> Vec<(&str, &str)> {
     assert_eq!(report["forecast"], true);
-    assert_eq!(report["verdict"], "rebuild-needed");
     let layers = report["layers"].as_array().unwrap().iter();
-    let actions: Vec<(&str, &str)> = layers
+    layers
         .map(|layer| {
             (
                 layer["name"].as_str().unwrap(),
                 layer["action"].as_str().unwrap(),
             )
         })
-        .collect();
-    let expect = [
-        ("debian", "build"),
-        ("nginx", "keep"),
-        ("hello", "keep"),
-        ("tool", "lock"),
-    ];
-    assert_eq!(actions, expect);
-    let ids: Vec<&str> = report["findings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|finding| finding["id"].as_str().unwrap())
-        .collect();
-    assert_eq!(ids, ["dpkg:depends:libxml2-utils:libxml2"]);
-    let text = at.run("check recipes/web.toml");
-    assert!(
-        text.stdout.starts_with("forecast: rebuild-needed")
-            && text.stdout.contains("  tool must be locked again: ")
-            && text.stdout.contains("  nginx would be kept: "),
-        "{}",
-        text.stdout
-    );
+        .collect()
 }
 
 #[test]
@@ -233,7 +198,6 @@ fn a_base_without_a_package_that_a_layer_needs_asks_for_a_lock_and_then_builds()
 
     at.edit(DEBIAN, ", \"libxml2\"]", "]");
     lock(&at, "debian");
-    forecasts(&at);
     let image = at.read("repo/refs/images/web");
     let failed = at.run("build recipes/web.toml");
     assert_eq!(failed.status, 3, "{}", failed.stderr);
