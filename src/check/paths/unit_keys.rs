@@ -44,7 +44,10 @@ const KEYS: [(&str, Value); 11] = [
 
 /// Says whether a key has one value, the last one.
 pub(super) fn is_single(key: &str) -> bool {
-    matches!(key, "WorkingDirectory" | "Unit" | "Service")
+    matches!(
+        key,
+        "Group" | "Service" | "SocketGroup" | "SocketUser" | "Unit" | "User" | "WorkingDirectory"
+    )
 }
 
 /// Finds files and directories that a unit needs and the image lacks: `unit:PATH:file:NAME`.

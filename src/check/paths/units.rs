@@ -118,7 +118,7 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
         requirements(file, &names, &mut problems);
         unit_keys::activated(file, &names, &mut problems);
         if file.scope == Scope::System && !summary.dynamic_user {
-            owners(file, &accounts, &mut problems);
+            owners(file, summary, &accounts, &mut problems);
         }
     }
     // Without systemd nobody misses its targets.
@@ -284,10 +284,16 @@ pub(super) fn needed_unit(name: &str) -> Option<String> {
         .then(|| format!("{prefix}@{}", &rest[dot..]))
 }
 
-fn owners(file: &UnitFile<'_>, accounts: &Accounts, problems: &mut UnitProblems) {
+fn owners(
+    file: &UnitFile<'_>,
+    summary: &UnitSummary,
+    accounts: &Accounts,
+    problems: &mut UnitProblems,
+) {
     let mut last: BTreeMap<&str, &str> = BTreeMap::new();
     for Setting { key, value, .. } in &file.settings {
         match key.as_str() {
+            key if summary.is_overridden(file, key) => {}
             "User" | "SocketUser" | "Group" | "SocketGroup" => {
                 last.insert(key, value);
             }

@@ -188,6 +188,14 @@ fn drop_ins_count_and_overridden_files_do_not() {
             "etc/systemd/system/over.service",
             b"[Service]\nExecStart=/bin/sh\n",
         )
+        .file(
+            "usr/lib/systemd/system/other.service",
+            b"[Service]\nExecStart=/bin/sh\nUser=ghost\n",
+        )
+        .file(
+            "etc/systemd/system/other.service.d/user.conf",
+            b"[Service]\nUser=www\n",
+        )
         .file("usr/lib/systemd/system/masked.service", broken)
         .link("etc/systemd/system/masked.service", "/dev/null")
         .file(
