@@ -20,11 +20,11 @@ fn file_facts() -> String {
     format!("facts-{FACTS_VERSION}")
 }
 
-/// The kind of a fact in the index, and its key.
-type FactName = (String, Vec<u8>);
+/// The kind of a fact, and its key in the index.
+type FactKey = (String, Vec<u8>);
 
-/// A fact as the index keeps it.
-type Fact = Vec<u8>;
+/// A key in the index, and the fact.
+type Fact = (Vec<u8>, Vec<u8>);
 
 /// A read-only look at a tree while it is composed.
 pub struct TreeView<'a> {
@@ -32,7 +32,7 @@ pub struct TreeView<'a> {
     transaction: &'a Transaction<'a>,
     index: &'a Index,
     /// What had to be computed, by its kind in the index.
-    fresh: RefCell<BTreeMap<FactName, Fact>>,
+    fresh: RefCell<BTreeMap<FactKey, Vec<u8>>>,
     /// Facts that were read already: several checks look at the same files.
     known: RefCell<HashMap<ObjectId, FileFacts>>,
 }
@@ -51,7 +51,7 @@ impl<'a> TreeView<'a> {
 
     /// Keeps the facts that had to be computed, for the next composition.
     pub fn remember(&self) {
-        let mut kinds: BTreeMap<String, Vec<(Vec<u8>, Fact)>> = BTreeMap::new();
+        let mut kinds: BTreeMap<String, Vec<Fact>> = BTreeMap::new();
         for ((kind, key), facts) in self.fresh.take() {
             kinds.entry(kind).or_default().push((key, facts));
         }

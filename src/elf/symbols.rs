@@ -65,25 +65,47 @@ fn place<'a, H: FileHeader<Endian = Endianness>>(
         .ok_or_else(malformed)
 }
 
+/// The dynamic section: what each tag says first.
+struct Dynamic(Vec<(elf::DynamicTag, u64)>);
+
+impl Dynamic {
+    fn of<'a, H: FileHeader<Endian = Endianness>>(reader: &Reader<'a, H, &'a [u8]>) -> Self {
+        let endian = reader.endian;
+        let mut segments = reader.segments.iter();
+        let segment = segments.rfind(|segment| segment.p_type(endian) == elf::PT_DYNAMIC);
+        let entries =
+            segment.and_then(|segment| segment.dynamic(endian, reader.data).ok().flatten());
+        let entries = entries.unwrap_or_default().iter();
+        let entries = entries.map(|entry| (entry.d_tag(endian), entry.d_val(endian).into()));
+        Self(
+            entries
+                .take_while(|(tag, _)| *tag != elf::DT_NULL)
+                .collect(),
+        )
+    }
+
+    fn value(&self, wanted: elf::DynamicTag) -> Option<u64> {
+        let mut entries = self.0.iter();
+        entries
+            .find(|(tag, _)| *tag == wanted)
+            .map(|(_, value)| *value)
+    }
+
+    /// Says whether the loader binds all symbols before the program starts.
+    fn is_bound_at_start(&self) -> bool {
+        let has = |tag, flag| self.value(tag).is_some_and(|flags| flags & flag != 0);
+        self.value(elf::DT_BIND_NOW).is_some()
+            || has(elf::DT_FLAGS, elf::DF_BIND_NOW.0)
+            || has(elf::DT_FLAGS_1, elf::DF_1_NOW.0)
+    }
+}
+
 fn read<'a, H: FileHeader<Endian = Endianness>>(
     reader: Reader<'a, H, &'a [u8]>,
 ) -> Result<ElfSymbols, ElfError> {
     let endian = reader.endian;
-    let mut segments = reader.segments.iter();
-    let dynamic = segments.rfind(|segment| segment.p_type(endian) == elf::PT_DYNAMIC);
-    let entries = dynamic.and_then(|dynamic| dynamic.dynamic(endian, reader.data).ok().flatten());
-    let entries: Vec<(elf::DynamicTag, u64)> = entries
-        .unwrap_or_default()
-        .iter()
-        .map(|entry| (entry.d_tag(endian), entry.d_val(endian).into()))
-        .take_while(|(tag, _)| *tag != elf::DT_NULL)
-        .collect();
-    let value = |wanted| {
-        entries
-            .iter()
-            .find(|(tag, _)| *tag == wanted)
-            .map(|(_, v)| *v)
-    };
+    let dynamic = Dynamic::of(&reader);
+    let value = |tag| dynamic.value(tag);
     let (Some(table), Some(strings)) = (value(elf::DT_SYMTAB), value(elf::DT_STRTAB)) else {
         return Ok(ElfSymbols::default());
     };
@@ -92,19 +114,13 @@ fn read<'a, H: FileHeader<Endian = Endianness>>(
         Some(at) => Some(place(&reader, at)?),
         None => None,
     };
-    let count = match (value(elf::DT_HASH), value(elf::DT_GNU_HASH)) {
-        (Some(at), _) => {
-            let at = place(&reader, at)? + 4;
-            u64::from(reader.at::<U32<Endianness>>(at, "hash table")?.get(endian))
-        }
-        (None, Some(at)) => gnu_count(&reader, place(&reader, at)?)?,
-        (None, None) => 0,
-    };
-    let is_now = value(elf::DT_BIND_NOW).is_some()
-        || value(elf::DT_FLAGS).is_some_and(|flags| flags & elf::DF_BIND_NOW.0 != 0)
-        || value(elf::DT_FLAGS_1).is_some_and(|flags| flags & elf::DF_1_NOW.0 != 0);
+    let data = relocated(&reader, &dynamic, &DATA)?;
+    let calls = relocated(&reader, &dynamic, &calls(&dynamic))?;
+    // A hash table has what is defined alone. What is not, and matters, is in a relocation.
+    let last = data.last().max(calls.last()).copied().unwrap_or(0);
+    let count = count(&reader, &dynamic)?.max(last + 1);
+    let is_now = dynamic.is_bound_at_start();
     let mut budget = TEXT_LIMIT_BYTES;
-    let mut undefined = Vec::new();
     let mut found = ElfSymbols::default();
     let size = std::mem::size_of::<H::Sym>() as u64;
     for index in 1..count.min(SYMBOLS_LIMIT) {
@@ -128,30 +144,36 @@ fn read<'a, H: FileHeader<Endian = Endianness>>(
         });
         let name = name.ok_or_else(malformed)?;
         budget = budget.checked_sub(name.len() + 1).ok_or_else(malformed)?;
-        if name.is_empty() {
-            continue;
-        }
         match is_undefined {
-            true => undefined.push((index, String::from_utf8_lossy(name).into_owned())),
+            _ if name.is_empty() => {}
+            true => found.undefined.push(UndefinedSymbol {
+                name: String::from_utf8_lossy(name).into_owned(),
+                at_start: is_now || data.binary_search(&index).is_ok(),
+            }),
             false => found.defined.push(symbol_number(name)),
         }
     }
-    let bound = match is_now || undefined.is_empty() {
-        true => Vec::new(),
-        false => bound_at_start(&reader, &entries)?,
-    };
-    found.undefined = undefined
-        .into_iter()
-        .map(|(index, name)| UndefinedSymbol {
-            name,
-            at_start: is_now || bound.binary_search(&index).is_ok(),
-        })
-        .collect();
     found.undefined.sort();
     found.undefined.dedup();
     found.defined.sort_unstable();
     found.defined.dedup();
     Ok(found)
+}
+
+/// Counts the symbols by the hash tables; without one, there is none to be found by others.
+fn count<'a, H: FileHeader<Endian = Endianness>>(
+    reader: &Reader<'a, H, &'a [u8]>,
+    dynamic: &Dynamic,
+) -> Result<u64, ElfError> {
+    match (dynamic.value(elf::DT_GNU_HASH), dynamic.value(elf::DT_HASH)) {
+        (Some(at), _) => gnu_count(reader, place(reader, at)?),
+        (None, Some(at)) => {
+            let at = place(reader, at)? + 4;
+            let count: &U32<Endianness> = reader.at(at, "hash table")?;
+            Ok(count.get(reader.endian).into())
+        }
+        (None, None) => Ok(0),
+    }
 }
 
 /// Counts the symbols by the GNU hash table: the last one of the last chain is the last of all.
@@ -184,47 +206,51 @@ fn gnu_count<'a, H: FileHeader<Endian = Endianness>>(
     Ok(last + 1)
 }
 
-/// Returns the numbers of the symbols that relocations of data name, sorted: calls are bound late.
-fn bound_at_start<'a, H: FileHeader<Endian = Endianness>>(
+/// A table of relocations: the tags of its place and its size, and the words of an entry.
+type Table = (elf::DynamicTag, elf::DynamicTag, u64);
+
+/// Relocations of data, which are always done before the program starts.
+const DATA: [Table; 2] = [
+    (elf::DT_RELA, elf::DT_RELASZ, 3),
+    (elf::DT_REL, elf::DT_RELSZ, 2),
+];
+
+/// Relocations of calls, which may be done late.
+fn calls(dynamic: &Dynamic) -> [Table; 1] {
+    let has_addend = dynamic.value(elf::DT_PLTREL) == Some(elf::DT_RELA.0 as u64);
+    let words = if has_addend { 3 } else { 2 };
+    [(elf::DT_JMPREL, elf::DT_PLTRELSZ, words)]
+}
+
+/// Returns the numbers of the symbols that relocations name, sorted.
+fn relocated<'a, H: FileHeader<Endian = Endianness>>(
     reader: &Reader<'a, H, &'a [u8]>,
-    entries: &[(elf::DynamicTag, u64)],
+    dynamic: &Dynamic,
+    tables: &[Table],
 ) -> Result<Vec<u64>, ElfError> {
-    let value = |wanted| {
-        entries
-            .iter()
-            .find(|(tag, _)| *tag == wanted)
-            .map(|(_, v)| *v)
-    };
+    const PART: &str = "table of relocations";
     let is_64 = reader.header.is_class_64();
     let wide: u64 = if is_64 { 8 } else { 4 };
-    let tables = [
-        (elf::DT_RELA, elf::DT_RELASZ, wide * 3),
-        (elf::DT_REL, elf::DT_RELSZ, wide * 2),
-    ];
-    let mut bound = Vec::new();
-    for (table, size, step) in tables {
-        let (Some(table), Some(size)) = (value(table), value(size)) else {
+    let mut numbers = Vec::new();
+    for (table, size, words) in tables {
+        let (Some(table), Some(size)) = (dynamic.value(*table), dynamic.value(*size)) else {
             continue;
         };
-        let start = place(reader, table)?;
-        for number in 0..(size / step).min(SYMBOLS_LIMIT) {
-            let at = start + number * step + wide;
-            let index = match is_64 {
-                true => {
-                    let info: &U64<Endianness> = reader.at(at, "table of relocations")?;
-                    info.get(reader.endian) >> 32
-                }
-                false => {
-                    let info: &U32<Endianness> = reader.at(at, "table of relocations")?;
-                    u64::from(info.get(reader.endian) >> 8)
-                }
-            };
-            bound.push(index);
+        if size == 0 {
+            continue;
+        }
+        let (start, step) = (place(reader, table)?, words * wide);
+        for entry in 0..(size / step).min(SYMBOLS_LIMIT) {
+            let at = start + entry * step + wide;
+            numbers.push(match is_64 {
+                true => reader.at::<U64<Endianness>>(at, PART)?.get(reader.endian) >> 32,
+                false => (reader.at::<U32<Endianness>>(at, PART)?.get(reader.endian) >> 8).into(),
+            });
         }
     }
-    bound.sort_unstable();
-    bound.dedup();
-    Ok(bound)
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
 }
 
 #[cfg(test)]

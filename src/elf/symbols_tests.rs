@@ -45,8 +45,8 @@ fn sample(flags: u64) -> Vec<u8> {
         (8, 0x100),
         (8, 0x100),
         (8, 0),
-        (8, 0x80),
-        (8, 0x80),
+        (8, 0xc0),
+        (8, 0xc0),
         (8, 8),
     ];
     put(&mut bytes, 120, &dynamic);
@@ -58,6 +58,9 @@ fn sample(flags: u64) -> Vec<u8> {
         (elf::DT_RELA, 0x360),
         (elf::DT_RELASZ, 24),
         (elf::DT_FLAGS, flags),
+        (elf::DT_JMPREL, 0x3b0),
+        (elf::DT_PLTRELSZ, 24),
+        (elf::DT_PLTREL, 7),
     ];
     for (number, (tag, value)) in entries.into_iter().enumerate() {
         put(
@@ -85,6 +88,7 @@ fn sample(flags: u64) -> Vec<u8> {
         &[(2, 0), (2, 1), (2, 1), (2, 2), (2, 1), (2, 1)],
     );
     put(&mut bytes, 0x360, &[(8, 0x3f0), (8, (1 << 32) | 6), (8, 0)]);
+    put(&mut bytes, 0x3b0, &[(8, 0x3f8), (8, (5 << 32) | 7), (8, 0)]);
     bytes
 }
 
@@ -124,6 +128,23 @@ fn the_gnu_hash_table_counts_the_same_symbols() {
             (4, 2),
             (4, 3),
         ],
+    );
+    assert_eq!(symbols(&bytes).unwrap(), symbols(&sample(0)).unwrap());
+}
+
+#[test]
+fn what_only_relocations_name_is_found_too() {
+    // A program that defines nothing for others has an empty table.
+    let mut bytes = sample(0);
+    put(
+        &mut bytes,
+        0x120,
+        &[(8, elf::DT_GNU_HASH.0 as u64), (8, 0x380)],
+    );
+    put(
+        &mut bytes,
+        0x380,
+        &[(4, 1), (4, 1), (4, 1), (4, 0), (8, 0), (4, 0)],
     );
     assert_eq!(symbols(&bytes).unwrap(), symbols(&sample(0)).unwrap());
 }

@@ -130,6 +130,25 @@ impl Tree {
         }
     }
 
+    /// Returns a digest of all that programs find in the tree: paths, kinds, modes, contents and
+    /// targets. Owners, times and attributes do not count.
+    pub fn digest(&self) -> ObjectId {
+        let mut text = Vec::new();
+        for (path, inode) in &self.entries {
+            text.extend_from_slice(path.as_bytes());
+            text.push(0);
+            text.extend_from_slice(inode.node.kind().as_bytes());
+            text.extend_from_slice(&inode.mode.to_le_bytes());
+            match &inode.node {
+                Node::File { object, .. } => text.extend_from_slice(object.as_bytes()),
+                Node::Symlink { target } => text.extend_from_slice(target),
+                _ => {}
+            }
+            text.push(0);
+        }
+        ObjectId::of(&text)
+    }
+
     /// Returns the set of objects that the tree's files need.
     pub fn objects(&self) -> BTreeSet<ObjectId> {
         self.entries.values().filter_map(Inode::object).collect()

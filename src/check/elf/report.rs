@@ -8,8 +8,8 @@ use super::loaders::Interpreter;
 use super::names::Name;
 use super::process::MissingNeed;
 use super::search::Search;
+use super::symbols::LackingSymbol;
 use crate::check::{FindingId, FindingKind, Problem, Subject, Weight};
-use crate::elf::UndefinedSymbol;
 use crate::path::RelPath;
 use crate::tree::view::parent;
 
@@ -120,31 +120,22 @@ impl Report {
         self.add(id, path, reason, REBUILD);
     }
 
-    /// A symbol that nothing in the process of `program` defines.
-    pub(super) fn symbol(
-        &mut self,
-        search: &Search,
-        object: ObjectNo,
-        symbol: &UndefinedSymbol,
-        program: ObjectNo,
-    ) {
-        let image = &search.image;
-        let path = rel(&image.objects[object].path);
+    /// A symbol that nothing in a process defines.
+    pub(super) fn symbol(&mut self, symbol: &LackingSymbol) {
+        let LackingSymbol { name, at_start, .. } = symbol;
+        let (path, program) = (rel(&symbol.path), rel(&symbol.program));
         let place = word(&path.to_string());
-        let id = FindingKind::Elf.at(format_args!("symbol:{place}:{}", word(&symbol.name)));
-        let program = rel(&image.objects[program].path);
-        let what = match symbol.at_start {
+        let id = FindingKind::Elf.at(format_args!("symbol:{place}:{}", word(name)));
+        let what = match at_start {
             true => format!("so '{program}' does not start"),
             false => format!("so '{program}' ends when it is called"),
         };
         let reason = format!(
             "'{path}' needs the symbol '{}', which nothing that it is loaded with defines, {what}",
-            line(&symbol.name)
+            line(name)
         );
         self.add(id.clone(), path, reason, REBUILD);
-        if !symbol.at_start
-            && let Some(problem) = self.problems.get_mut(&id)
-        {
+        if !at_start && let Some(problem) = self.problems.get_mut(&id) {
             problem.weight = Weight::Minor;
         }
     }

@@ -6,6 +6,8 @@
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::collect::Collected;
 use super::image::ObjectNo;
 use super::instance;
@@ -19,20 +21,54 @@ use crate::id::ObjectId;
 use crate::tree::view::{ImageView, ViewError};
 use crate::tree::{Inode, Tree};
 
-/// The versions of what is kept: symbols of an object, and what a process lacks.
+/// The versions of what is kept: symbols of an object, and what a process and a tree lack.
 pub(super) const SYMBOLS: &str = "elf-symbols-1";
 const LACKING: &str = "elf-lacking-1";
+const OF_TREE: &str = "elf-lacking-of-tree-1";
 
 /// The most symbols reported of one object: a library that was replaced may lack hundreds.
 const REPORTED_LIMIT: usize = 8;
 
-/// Reports the symbols that the programs of a tree lack.
+/// A symbol that is lacking, by the paths of who needs it and of the program that loads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LackingSymbol {
+    pub(super) path: Vec<u8>,
+    pub(super) program: Vec<u8>,
+    pub(super) name: String,
+    pub(super) at_start: bool,
+}
+
+/// Reports the symbols that the programs of a tree lack. The result for a tree is kept.
 pub(super) fn check(
     search: &mut Search,
     found: &Collected,
     tree: &Tree,
     report: &mut Report,
 ) -> Result<(), Stop> {
+    let view = search.image.view;
+    let mut find = || match lacking_in_tree(search, found, tree) {
+        Ok(all) => Ok(serde_json::to_vec(&all).unwrap_or_default()),
+        Err(Stop::View(error)) => Err(error),
+        // Nothing is kept of it that could be read.
+        Err(Stop::Exhausted) => Ok(Vec::new()),
+    };
+    let kept = view.concluded(OF_TREE, tree.digest().as_bytes(), &mut find)?;
+    let all: Vec<LackingSymbol> = serde_json::from_slice(&kept).unwrap_or_default();
+    for symbol in &all {
+        report.symbol(symbol);
+    }
+    match kept.is_empty() {
+        true => Err(Stop::Exhausted),
+        false => Ok(()),
+    }
+}
+
+fn lacking_in_tree(
+    search: &mut Search,
+    found: &Collected,
+    tree: &Tree,
+) -> Result<Vec<LackingSymbol>, Stop> {
+    let mut all = Vec::new();
     for program in &found.programs {
         let root = instance(search, program.object)?;
         let interp = match program.interp {
@@ -51,11 +87,17 @@ pub(super) fn check(
                 members.push(loader);
             }
         }
-        for (member, symbol) in lacking(search, &members, tree)? {
-            report.symbol(search, members[member], &symbol, program.object);
+        let path = |object: ObjectNo| search.image.objects[object].path.clone();
+        for (member, UndefinedSymbol { name, at_start }) in lacking(search, &members, tree)? {
+            all.push(LackingSymbol {
+                path: path(members[member]),
+                program: path(program.object),
+                name,
+                at_start,
+            });
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Returns the symbols that no member of a process defines, each with who needs it.

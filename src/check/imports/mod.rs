@@ -24,13 +24,24 @@ use super::Problem;
 use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
 
+/// The version of what is kept about a whole tree.
+const KIND: &str = "imports-of-tree-1";
+
 /// Finds modules that are imported and not there, `import:PATH:MODULE`; sorted by id.
+///
+/// The result for a tree is kept: what composes the same files again has it at once.
 pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
-    let runs = runs::collect(tree, view)?;
     let mut report = report::Report::default();
-    python::check(tree, view, &runs, &mut report)?;
-    perl::check(tree, view, &runs, &mut report)?;
-    node::check(tree, view, &runs, &mut report)?;
-    ruby::check(tree, view, &runs, &mut report)?;
+    let mut find = || -> Result<Vec<u8>, ViewError> {
+        let mut found = report::Report::default();
+        let runs = runs::collect(tree, view)?;
+        python::check(tree, view, &runs, &mut found)?;
+        perl::check(tree, view, &runs, &mut found)?;
+        node::check(tree, view, &runs, &mut found)?;
+        ruby::check(tree, view, &runs, &mut found)?;
+        Ok(found.encode())
+    };
+    let kept = view.concluded(KIND, tree.digest().as_bytes(), &mut find)?;
+    report.decode(&kept);
     Ok(report.finish())
 }

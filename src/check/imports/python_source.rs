@@ -68,8 +68,7 @@ const OTHER_EXCEPTIONS: [&str; 14] = [
 ];
 
 /// Names in the source of what makes modules.
-const MAKERS: [&str; 6] = [
-    "__getattr__",
+const MAKERS: [&str; 5] = [
     "__path__",
     "extend_path",
     "meta_path",

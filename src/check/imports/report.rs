@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::check::{FindingId, FindingKind, Problem, Subject, Weight};
+use serde::{Deserialize, Serialize};
+
+use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::path::{RelPath, escape};
 
 /// A module that a file imports and that is not there.
@@ -22,10 +24,19 @@ pub(super) struct Missing {
     pub(super) why: String,
 }
 
-/// The problems so far, by id.
+/// One problem in words; as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    /// The path of the file that imports.
+    path: Vec<u8>,
+    module: String,
+    reason: String,
+}
+
+/// The problems so far, by the file and the module.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    problems: BTreeMap<FindingId, Problem>,
+    told: BTreeMap<(Vec<u8>, String), Told>,
 }
 
 impl Report {
@@ -39,24 +50,50 @@ impl Report {
             ..
         } = missing;
         let module = escape(module.as_bytes());
-        let id = FindingKind::Import.at(format_args!("{path}:{module}"));
         let so = match path == program {
             true => String::new(),
             false => format!(", so '{program}' does not start"),
         };
-        self.problems.entry(id.clone()).or_insert_with(|| Problem {
-            id,
-            subject: Subject::Path(path.clone()),
-            package: None,
-            other: None,
-            weight: Weight::Grave,
+        self.tell(Told {
+            path: path.as_bytes().to_vec(),
             reason: format!("'{path}' imports the {language} module '{module}', {why}{so}"),
-            hint: "add the package of the module to the layer of the file or to one below it, or change the file"
-                .to_owned(),
+            module,
         });
     }
 
+    fn tell(&mut self, told: Told) {
+        let key = (told.path.clone(), told.module.clone());
+        self.told.entry(key).or_insert(told);
+    }
+
+    /// Returns the problems as bytes that [`decode`](Self::decode) reads.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let all: Vec<&Told> = self.told.values().collect();
+        serde_json::to_vec(&all).unwrap_or_default()
+    }
+
+    pub(super) fn decode(&mut self, bytes: &[u8]) {
+        let all: Vec<Told> = serde_json::from_slice(bytes).unwrap_or_default();
+        all.into_iter().for_each(|told| self.tell(told));
+    }
+
+    /// Returns the problems, sorted by id.
     pub(super) fn finish(self) -> Vec<Problem> {
-        self.problems.into_values().collect()
+        let problem = |told: Told| {
+            let path = RelPath::new(&told.path).ok()?;
+            Some(Problem {
+                id: FindingKind::Import.at(format_args!("{path}:{}", told.module)),
+                subject: Subject::Path(path),
+                package: None,
+                other: None,
+                weight: Weight::Grave,
+                reason: told.reason,
+                hint: "add the package of the module to the layer of the file or to one below it, or change the file"
+                    .to_owned(),
+            })
+        };
+        let mut problems: Vec<Problem> = self.told.into_values().filter_map(problem).collect();
+        problems.sort_by(|a, b| a.id.cmp(&b.id));
+        problems
     }
 }
