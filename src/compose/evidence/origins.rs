@@ -27,12 +27,15 @@ const DERIVED: [(&str, &str); 2] = [
 ];
 const CERTIFICATES: &str = "usr/share/ca-certificates";
 
+/// Files by the last component of their paths.
+type ByName<'a> = BTreeMap<&'a [u8], Vec<(&'a RelPath, ObjectId)>>;
+
 /// The files of the layers below.
 pub(super) struct Origins<'a> {
     ground: &'a Ground<'a>,
     derived: BTreeMap<ObjectId, &'static str>,
     by_object: BTreeMap<ObjectId, Vec<&'a RelPath>>,
-    by_name: OnceCell<BTreeMap<&'a [u8], Vec<(&'a RelPath, ObjectId)>>>,
+    by_name: OnceCell<ByName<'a>>,
 }
 
 impl<'a> Origins<'a> {
@@ -129,7 +132,7 @@ impl<'a> Origins<'a> {
 
     fn named(&self, wanted: &[u8]) -> &[(&'a RelPath, ObjectId)] {
         let by_name = self.by_name.get_or_init(|| {
-            let mut by_name: BTreeMap<&[u8], Vec<(&RelPath, ObjectId)>> = BTreeMap::new();
+            let mut by_name = ByName::new();
             for (object, paths) in &self.by_object {
                 for path in paths {
                     by_name
