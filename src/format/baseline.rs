@@ -67,6 +67,9 @@ pub struct Origin {
     /// Whether it is a directory, and stands for what is in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_directory: bool,
+    /// Whether it was another one already when the layer was built: a rebuild left the old copy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stale: bool,
     /// The package that it belonged to, where it belonged to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<String>,

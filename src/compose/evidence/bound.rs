@@ -126,6 +126,7 @@ pub(super) fn limit(
                 path,
                 object: Some(digest),
                 is_directory: true,
+                is_stale: false,
                 package: None,
                 member: None,
             })

@@ -33,7 +33,11 @@ pub(super) fn add(
                 continue;
             }
             if let Some(path) = holder(member, file, origin, &object, contents)? {
-                found.add(&path, vec![origin.clone()]);
+                let origin = Origin {
+                    is_stale: true,
+                    ..origin.clone()
+                };
+                found.add(&path, vec![origin]);
             }
         }
     }

@@ -73,12 +73,7 @@ impl<'a> Ground<'a> {
             })
     }
 
-    /// Returns the digest of the files in a directory: their paths and contents.
-    pub(super) fn digest(&self, dir: &RelPath) -> ObjectId {
-        self.digests(std::slice::from_ref(dir))[0]
-    }
-
-    /// Returns the digests of several directories.
+    /// Returns the digests of the files in each of some directories: their paths and contents.
     pub(super) fn digests(&self, dirs: &[RelPath]) -> Vec<ObjectId> {
         if dirs.is_empty() {
             return Vec::new();

@@ -72,7 +72,7 @@ pub fn derived(evidence: &Evidence<'_>) -> Result<Vec<DerivedFile>, ComposeError
     let contents = Contents::new(evidence.transaction, evidence.index);
     let mut found = Found::default();
     if !candidates.files.is_empty() {
-        let origins = Origins::of(&ground);
+        let origins = Origins::of(&ground, evidence.composition);
         for (path, object) in &candidates.files {
             let held = what_it_holds(path, object, &candidates, &origins, &contents)?;
             found.add(path, held);
@@ -108,6 +108,9 @@ fn what_it_holds(
     if let Some(origin) = origins.same(object, path.as_bytes()) {
         return Ok(vec![origin_at(origin, *object, None)]);
     }
+    if let Some(origin) = origins.derived_from(object, None) {
+        return Ok(vec![origin]);
+    }
     let mut found = Vec::new();
     let head = contents.head(object)?;
     if let Some(build_id) = crate::elf::build_id(&head) {
@@ -128,6 +131,8 @@ fn what_it_holds(
             found.push(origin_at(origin, member.id, shown));
         } else if let Some((origin, object)) = origins.packed(name, &member.id, contents)? {
             found.push(origin_at(origin, object, shown));
+        } else if let Some(origin) = origins.derived_from(&member.id, shown.clone()) {
+            found.push(origin);
         } else if let Some(build_id) = &member.build_id {
             let last = crate::layout::name(name.as_bytes());
             let origin = origins.same_build(last, build_id, contents)?;
@@ -136,12 +141,7 @@ fn what_it_holds(
     }
     // What is in it nobody knows: it may be all that programs are made of.
     if !held.is_whole && candidates::is_initramfs(path) {
-        let usr = RelPath::from_text("usr").unwrap_or_default();
-        found.push(Origin {
-            object: Some(origins.digest(&usr)),
-            is_directory: true,
-            ..origin_at(&usr, *object, None)
-        });
+        found.extend(origins.directory("usr", None));
     }
     Ok(found)
 }
@@ -151,6 +151,7 @@ fn origin_at(path: &RelPath, object: ObjectId, member: Option<String>) -> Origin
         path: path.clone(),
         object: Some(object),
         is_directory: false,
+        is_stale: false,
         package: None,
         member,
     }

@@ -32,7 +32,10 @@ pub fn moved(composition: &Composition, members: &[Member]) -> Vec<Finding> {
         let ground = Ground::new(composition, members, number);
         let today = Today::new(ground, present.iter().copied());
         for file in present {
-            let stale = file.origins.iter().filter_map(|origin| {
+            // On the layers that it was built on, nothing can have moved since.
+            let origins = file.origins.iter();
+            let may_be = origins.filter(|origin| origin.is_stale || member.is_moved(members));
+            let stale = may_be.filter_map(|origin| {
                 let what = today.what_became_of(origin)?;
                 Some((origin, what))
             });

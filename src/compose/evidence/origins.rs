@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use super::candidates::is_no_origin;
 use super::contents::Contents;
 use super::ground::Ground;
-use super::{Evidence, MIN_BYTES};
+use super::{Evidence, MIN_BYTES, origin_at};
+use crate::compose::composition::Composition;
 use crate::compose::error::ComposeError;
 use crate::compose::packages::find_owners;
 use crate::compose::view::TreeView;
-use crate::format::DerivedFile;
+use crate::format::{DerivedFile, Origin};
 use crate::id::ObjectId;
 use crate::layout::name;
 use crate::path::RelPath;
@@ -19,33 +20,57 @@ use crate::path::RelPath;
 /// What packed files of one content are called.
 const PACKED: [&str; 3] = [".xz", ".zst", ".gz"];
 
-/// Files by the last part of their paths.
+/// Files that are derived from others, and the directory of those. No layer carries the first ones.
+const DERIVED: [(&str, &str); 2] = [
+    ("etc/ssl/certs/ca-certificates.crt", CERTIFICATES),
+    ("etc/ssl/certs/java/cacerts", CERTIFICATES),
+];
+const CERTIFICATES: &str = "usr/share/ca-certificates";
+
+/// Files by the last component of their paths.
 type ByName<'a> = BTreeMap<&'a [u8], Vec<(&'a RelPath, ObjectId)>>;
 
 /// The files of the layers below.
 pub(super) struct Origins<'a> {
     ground: &'a Ground<'a>,
+    derived: BTreeMap<ObjectId, &'static str>,
     by_object: BTreeMap<ObjectId, Vec<&'a RelPath>>,
     by_name: OnceCell<ByName<'a>>,
 }
 
 impl<'a> Origins<'a> {
-    pub(super) fn of(ground: &'a Ground<'a>) -> Self {
+    pub(super) fn of(ground: &'a Ground<'a>, composition: &Composition) -> Self {
         let mut by_object: BTreeMap<ObjectId, Vec<&RelPath>> = BTreeMap::new();
         for (path, object, size) in ground.files() {
             if size >= MIN_BYTES && !is_no_origin(path.as_bytes()) {
                 by_object.entry(object).or_default().push(path);
             }
         }
+        let derived = DERIVED.into_iter().filter_map(|(path, dir)| {
+            let object = composition.tree.get(path.as_bytes())?.object()?;
+            Some((object, dir))
+        });
         Self {
             ground,
+            derived: derived.collect(),
             by_object,
             by_name: OnceCell::new(),
         }
     }
 
-    pub(super) fn digest(&self, dir: &RelPath) -> ObjectId {
-        self.ground.digest(dir)
+    /// Makes an origin of all that is in a directory.
+    pub(super) fn directory(&self, dir: &str, member: Option<String>) -> Option<Origin> {
+        let path = RelPath::from_text(dir).ok()?;
+        let object = self.ground.digests(std::slice::from_ref(&path)).pop()?;
+        Some(Origin {
+            is_directory: true,
+            ..origin_at(&path, object, member)
+        })
+    }
+
+    /// Finds what a copy of a derived file was derived from.
+    pub(super) fn derived_from(&self, object: &ObjectId, member: Option<String>) -> Option<Origin> {
+        self.directory(self.derived.get(object)?, member)
     }
 
     /// Finds the file with the same content; of several, the one whose path has most in common with
@@ -107,7 +132,7 @@ impl<'a> Origins<'a> {
 
     fn named(&self, wanted: &[u8]) -> &[(&'a RelPath, ObjectId)] {
         let by_name = self.by_name.get_or_init(|| {
-            let mut by_name: BTreeMap<&[u8], Vec<(&RelPath, ObjectId)>> = BTreeMap::new();
+            let mut by_name = ByName::new();
             for (object, paths) in &self.by_object {
                 for path in paths {
                     by_name
