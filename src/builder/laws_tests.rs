@@ -42,7 +42,7 @@ impl Bench {
             lines.insert(format!("/{dir}"), "dir 0755 root root 0.0 -".to_owned());
         }
         let accounts = [
-            ("etc/passwd", "root:x:0:0::/:/\n"),
+            ("etc/passwd", "root:x:0:0::/:/usr/sbin/nologin\n"),
             ("etc/group", "root:x:0:\n"),
         ];
         for (path, text) in accounts.iter().chain(files) {
@@ -260,7 +260,10 @@ fn of_a_first_image_nobody_knows_what_is_new_and_that_is_said() {
 #[test]
 fn a_layer_that_breaks_another_is_named_although_nothing_moved() {
     let bench = Bench::new();
-    let accounts = ("etc/passwd", "root:x:0:0::/:/\nsvc:x:100:0::/:/\n");
+    let accounts = (
+        "etc/passwd",
+        "root:x:0:0::/:/usr/sbin/nologin\nsvc:x:100:0::/:/usr/sbin/nologin\n",
+    );
     let owned = |files: &[(&str, &str)]| {
         let mut tree = bench.tree(files);
         let inode = bench.tree(&[JQ]).get(b"usr/bin/jq").unwrap().clone();

@@ -141,8 +141,7 @@ pub fn finding(found: MemberProblem, severity: Severity, members: &[Member]) -> 
     } = found.problem;
     let layer = members[found.member].layer.name.clone();
     let hint = match severity {
-        // Its own hint says what helps: the layers beside each other have to stand on each other.
-        Severity::Refuse if id.kind() != FindingKind::Trigger => remedy,
+        Severity::Refuse => remedy,
         _ => hint,
     };
     let path = match subject {

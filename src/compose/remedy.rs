@@ -12,21 +12,19 @@ pub(super) fn remedy(found: &MemberProblem, members: &[Member]) -> String {
     let owner = &members[found.owner].layer.name;
     if matches!(
         problem.id.kind(),
-        FindingKind::Alternative | FindingKind::Merged | FindingKind::Place
+        FindingKind::Alternative
+            | FindingKind::Merged
+            | FindingKind::Place
+            // It knows which layer has to stand on which.
+            | FindingKind::Trigger
     ) {
         return problem.hint.clone();
     }
     if owner != layer {
         return leave_alone(layer, owner);
     }
-    let brings = |other: &&Member| {
-        let mut packages = other.layer.packages.iter();
-        problem.package.is_some() && packages.any(|p| Some(&p.name) == problem.package.as_ref())
-    };
-    let sibling = members.iter().find(brings).map(|other| &other.layer.name);
-    match (problem.id.kind(), sibling) {
-        (FindingKind::Trigger, Some(other)) if other != layer => stand_on(layer, other),
-        (kind, _) if kind.is_of_packages() => lock_again(&[layer]),
+    match problem.id.kind() {
+        kind if kind.is_of_packages() => lock_again(&[layer]),
         _ if member.baseline.files_only => format!(
             "'{layer}' is files only, so building it again changes nothing: mend the file in \
              layers/{layer}, or add what it needs to a layer that it stands on"

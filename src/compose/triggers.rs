@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::member::Member;
 use super::packages::database;
+use super::remedy::stand_on;
 use super::view::TreeView;
 use crate::check::paths::{Interests, interests, touched};
 use crate::check::{FindingKind, Problem, Subject, Weight};
@@ -97,10 +98,7 @@ pub(super) fn unheard(
 fn problem(interest: &Interest, member: &Member, members: &[Member]) -> Problem {
     let (package, place, layer) = (&interest.package, &interest.path, &member.layer.name);
     let hint = match holder(package, members) {
-        Some(holder) if !is_related(holder, member) => format!(
-            "add '{}' to `on` in layers/{layer}/layer.toml, and build again: '{layer}' is then built where '{package}' sees its files",
-            holder.layer.name
-        ),
+        Some(holder) if !is_related(holder, member) => stand_on(layer, &holder.layer.name),
         _ => format!("rebuild '{layer}', so that the trigger of '{package}' sees its files"),
     };
     Problem {
@@ -263,7 +261,7 @@ mod tests {
         assert!(ids(Some(WORK), &[]).is_empty());
         let hint = unheard_by(Some(WORK), &["lib"]).remove(0).hint;
         assert!(
-            hint.contains("add 'db' to `on` in layers/app/layer.toml"),
+            hint.contains("add \"db\" to `on` in layers/app/layer.toml"),
             "{hint}"
         );
     }

@@ -38,18 +38,6 @@ fn a_refusal_says_what_helps() {
         lock.contains("`layerset lock RECIPE --update app`"),
         "{lock}"
     );
-    let mut of_sibling = found(
-        "trigger:app:jq:usr",
-        Subject::Layer("app".to_owned()),
-        2,
-        Weight::Grave,
-    );
-    of_sibling.problem.package = Some("jq".to_owned());
-    let on = hint(of_sibling, &members);
-    assert!(
-        on.contains("add \"tool\" to `on` in layers/app/layer.toml"),
-        "{on}"
-    );
     let mut broken = found("elf:x", at("usr/x"), 2, Weight::Grave);
     broken.owner = 0;
     let leave = hint(broken, &members);
