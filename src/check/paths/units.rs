@@ -75,7 +75,7 @@ pub(super) struct UnitSummary {
 
 /// Finds units and services of D-Bus that cannot start: `unit:PATH:EXECUTABLE`,
 /// `unit:PATH:requires:UNIT`, `unit:PATH:user:NAME`, `unit:PATH:group:NAME`, and what
-/// [`unit_keys`] and [`unit_places`] say.
+/// `unit_keys` and `unit_places` say.
 ///
 /// The problem belongs to the file that names what is missing. Files that another file of the same
 /// name overrides are skipped, and so are programs that a condition of the unit asks for.
