@@ -16,7 +16,7 @@ mod windows;
 use object::{ReadRef, elf};
 use serde::{Deserialize, Serialize};
 
-pub use build_id::build_id;
+pub use build_id::{BuildId, build_id};
 pub use symbols::{ElfSymbols, UndefinedSymbol, symbol_number, symbols};
 pub use windows::Windows;
 

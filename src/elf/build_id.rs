@@ -1,18 +1,18 @@
 //! The build id: what stays the same when a program is stripped.
 
-use crate::id::hex;
-
 /// The header of a GNU note with a build id of 20 bytes, little-endian.
 const NOTE: [u8; 16] = [4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0];
 
-/// Finds the build id in the first bytes of an ELF file, where linkers put it; as hexadecimal
-/// digits.
-pub fn build_id(head: &[u8]) -> Option<String> {
+/// What GNU linkers name a build by: 20 bytes.
+pub type BuildId = [u8; 20];
+
+/// Finds the build id in the first bytes of an ELF file, where linkers put it.
+pub fn build_id(head: &[u8]) -> Option<BuildId> {
     if !head.starts_with(b"\x7fELF") {
         return None;
     }
     let at = head.windows(NOTE.len()).position(|bytes| bytes == NOTE)?;
-    head.get(at + NOTE.len()..at + NOTE.len() + 20).map(hex)
+    head.get(at + NOTE.len()..)?.first_chunk().copied()
 }
 
 #[cfg(test)]
@@ -25,7 +25,7 @@ mod tests {
             let bytes = [magic, &[0; 600], &NOTE, &[0xab; 20]].concat();
             build_id(&bytes[..bytes.len() - len])
         };
-        assert_eq!(of(b"\x7fELF", 0), Some("ab".repeat(20)));
+        assert_eq!(of(b"\x7fELF", 0), Some([0xab; 20]));
         assert_eq!(of(b"\x7fELF", 1), None);
         assert_eq!(of(b"\x7fELG", 0), None);
     }

@@ -20,7 +20,7 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
-use crate::elf::build_id;
+use crate::elf::{BuildId, build_id};
 use crate::id::ObjectId;
 use crate::path::escape;
 use feed::{Feed, Tee};
@@ -46,7 +46,7 @@ pub struct ArchiveMember {
     pub id: ObjectId,
     /// The build id of a program or library, which stays when it is stripped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub build_id: Option<String>,
+    pub build_id: Option<BuildId>,
 }
 
 /// What a file holds.

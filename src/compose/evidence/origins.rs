@@ -12,6 +12,7 @@ use crate::compose::composition::Composition;
 use crate::compose::error::ComposeError;
 use crate::compose::packages::find_owners;
 use crate::compose::view::TreeView;
+use crate::elf::{BuildId, build_id as build_id_in};
 use crate::format::{DerivedFile, Origin};
 use crate::id::ObjectId;
 use crate::layout::name;
@@ -118,12 +119,12 @@ impl<'a> Origins<'a> {
     pub(super) fn same_build(
         &self,
         name: &[u8],
-        build_id: &str,
+        build_id: &BuildId,
         contents: &Contents<'_>,
     ) -> Result<Option<(&'a RelPath, ObjectId)>, ComposeError> {
         for (path, object) in self.named(name) {
-            let found = crate::elf::build_id(&contents.head(object)?);
-            if found.as_deref() == Some(build_id) {
+            let found = build_id_in(&contents.head(object)?);
+            if found.as_ref() == Some(build_id) {
                 return Ok(Some((path, *object)));
             }
         }
