@@ -158,12 +158,14 @@ fn what_v0_wrote_is_read() {
         assert_eq!(shown["name"], name);
         assert_eq!(shown["build"]["builder"], 2);
     }
-    // A script without its interpreter and a link to nowhere are in the fixture from the start.
+    // Accounts without their shell, a script without its interpreter and a link to nowhere are in the fixture from the start.
     let check = fixture.publisher.run("check web --json").expect(0).json();
     assert_eq!(check["verdict"], "safe", "{check}");
     let known = check["known"].as_array().unwrap().iter();
     let known: Vec<String> = known.map(|finding| text(&finding["id"])).collect();
     let all = [
+        "account:/etc/passwd:mail",
+        "account:/etc/passwd:root",
         "link:/usr/lib/tiny/dangling",
         "script:/usr/bin/broken",
         "script:/usr/share/tiny/run",
