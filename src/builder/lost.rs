@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::{BuildError, Composer};
-use crate::check::{CHECKS_VERSION, Finding, FindingKind, Severity, Subject, Weight};
+use crate::check::{CHECKS_VERSION, Finding, FindingId, FindingKind, Severity, Subject, Weight};
 use crate::compose::{CheckedGround, Member, MemberProblem, finding};
 use crate::format::{Baseline, Waiver};
 use crate::id::ImageId;
@@ -43,8 +43,11 @@ struct Before {
 
 impl Before {
     fn had(&self, found: &MemberProblem) -> bool {
-        let id = found.problem.id.as_str();
-        self.problems.contains(id) && !self.accepted.contains(id)
+        let has = |id: &FindingId| {
+            self.problems.contains(id.as_str()) && !self.accepted.contains(id.as_str())
+        };
+        let id = &found.problem.id;
+        has(id) || id.hidden_behind().is_some_and(|id| has(&id))
     }
 }
 

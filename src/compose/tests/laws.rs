@@ -139,6 +139,37 @@ fn what_a_layer_breaks_below_it_is_its_doing_and_never_its_normal_state() {
     assert_eq!(judge(vec![of("elf:ls")], &members).new.len(), 1);
 }
 
+/// The interpreter of a script came with another layer: what the script imports is no news where it
+/// did not run before.
+#[test]
+fn what_a_script_without_interpreter_lacks_besides_is_no_news() {
+    let object = ObjectId::of(b"x");
+    let hook = format!("/usr/hook.py file 0755 root root 0.0 {object} 1\n");
+    let import = || {
+        found(
+            "import:/usr/hook.py:apport",
+            at("usr/hook.py"),
+            1,
+            Weight::Grave,
+        )
+    };
+    let base = member("base", "b", &[]);
+    let app = with_files(member("app", "a", &[("base", "b")]), &hook);
+    let python = member("python", "p", &[("base", "b"), ("app", "a")]);
+    for (normal, expect) in [("script:/usr/hook.py", 0), ("script:/usr/hook", 1)] {
+        let app = knowing(app.clone(), &[normal]);
+        let members = [base.clone(), app, python.clone()];
+        assert_eq!(
+            judge(vec![import()], &members).new.len(),
+            expect,
+            "{normal}"
+        );
+        let before = found(normal, at("usr/hook.py"), 1, Weight::Grave);
+        let ground = looked(&members[..2], vec![before]);
+        assert_eq!(damage(&[import()], &members, &ground).len(), expect);
+    }
+}
+
 #[test]
 fn modules_of_a_kernel_that_left_are_grave_where_their_layer_has_no_others() {
     let object = ObjectId::of(b"x");
