@@ -51,6 +51,33 @@ fn a_refusal_says_what_helps() {
     assert!(!files.contains("lock"), "{files}");
 }
 
+#[test]
+fn two_ways_to_run_php_beside_each_other_ask_for_one_to_stand_on_the_other() {
+    let object = ObjectId::of(b"x");
+    let dir = "/etc dir 0755 root root 0.0 -\n/etc/php dir 0755 root root 0.0 -\n\
+               /etc/php/8.4 dir 0755 root root 0.0 -\n";
+    let settings = |name: &str| {
+        let text = format!("{dir}/etc/php/8.4/{name} file 0644 root root 0.0 {object} 1\n");
+        with_files(member(name, name, &[("base", "b")]), &text)
+    };
+    let mut members = [member("base", "b", &[]), settings("web"), settings("fpm")];
+    let id = "php:/etc/php/8.4/fpm/conf.d/15-xml.ini:enabled";
+    let hint = |number: usize, members: &[Member]| {
+        let found = found(id, at("etc/php/8.4/web"), number, Weight::Grave);
+        judge(vec![found], members).new[0].hint.clone()
+    };
+    for number in [1, 2] {
+        let said = hint(number, &members);
+        assert!(
+            said.starts_with("add \"web\" to `on` in layers/fpm/"),
+            "{said}"
+        );
+    }
+    members[1] = member("web", "web", &[("base", "b")]);
+    let said = hint(2, &members);
+    assert!(!said.contains("add \"web\""), "{said}");
+}
+
 /// Looks at members whose composition is the last state of each path, with these problems.
 fn looked(members: &[Member], found: Vec<MemberProblem>) -> CheckedGround {
     let mut composition = Composition::default();
