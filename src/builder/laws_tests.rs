@@ -8,7 +8,8 @@ use super::{CheckReport, CheckedSet, Composer, SilentBuild, check};
 use crate::check::{FindingKind, Verdict};
 use crate::durable::RealDisk;
 use crate::format::{
-    Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule, Waiver, parse_tree,
+    Baseline, BuildFacts, Health, Image, ImageLayer, Layer, LayerPackage, RebuildRule, Waiver,
+    parse_tree,
 };
 use crate::id::{BuildKey, LayerId, TreeId};
 use crate::path::RelPath;
@@ -38,7 +39,15 @@ impl Bench {
     fn tree(&self, files: &[(&str, &str)]) -> Tree {
         let transaction = self.repository.begin().unwrap();
         let mut lines = BTreeMap::from([("/".to_owned(), "dir 0755 root root 0.0 -".to_owned())]);
-        for dir in ["etc", "usr", "usr/bin"] {
+        for dir in [
+            "etc",
+            "usr",
+            "usr/bin",
+            "var",
+            "var/lib",
+            "var/lib/dpkg",
+            "var/lib/dpkg/info",
+        ] {
             lines.insert(format!("/{dir}"), "dir 0755 root root 0.0 -".to_owned());
         }
         let accounts = [
@@ -217,6 +226,55 @@ fn what_the_image_before_had_is_missed_and_the_layer_that_lost_it_is_named() {
     let report = bench.check("web", &[base, brings, empty], &[]);
     assert_eq!((report.verdict, said(&report)), (Verdict::Safe, vec![]));
     assert_eq!(report.known.len(), 1);
+}
+
+/// A layer with the package of a script, which asks for `jq` without a word in its relations.
+fn package(bench: &Bench, script: (&str, &str), has_package: bool) -> (LayerId, LayerId) {
+    let ground = bench.tree(&[]);
+    let base = bench.layer("base", &[], &Tree::new(), &ground);
+    let list = format!("/etc\n/{}\n", script.0);
+    let files = [
+        script,
+        ("var/lib/dpkg/status", ""),
+        ("var/lib/dpkg/info/tools.list", list.as_str()),
+    ];
+    let id = bench.layer("app", &[base], &ground, &bench.tree(&files));
+    let mut app = bench.repository.read_layer(&id).unwrap();
+    if has_package {
+        app.packages = vec![LayerPackage {
+            name: "tools".to_owned(),
+            version: "1".to_owned(),
+            architecture: "all".to_owned(),
+            sha256: "0".repeat(64),
+        }];
+    }
+    let transaction = bench.repository.begin().unwrap();
+    let id = transaction.put_layer(&app).unwrap();
+    transaction.store().unwrap();
+    (base, id)
+}
+
+#[test]
+fn an_extra_that_a_package_does_without_is_told_and_refuses_nothing() {
+    let settings = ("etc/app", "#!/usr/bin/jq\n");
+    for (script, has_package, expect) in [
+        (APP, true, Verdict::Safe),
+        (APP, false, Verdict::Refused),
+        (settings, true, Verdict::Refused),
+    ] {
+        let bench = Bench::new();
+        let (base, app) = package(&bench, script, has_package);
+        let ground = bench.tree(&[]);
+        let tools = bench.layer("tools", &[base], &ground, &bench.tree(&[JQ]));
+        bench.image(&[base, app, tools], &[]);
+        let report = bench.check("web", &[base, app], &[]);
+        let [(_, id, reason)] = &said(&report)[..] else {
+            panic!("{:?}", report.findings);
+        };
+        assert_eq!(*id, format!("script:/{}", script.0));
+        assert!(reason.contains("'tools' left the recipe"), "{reason}");
+        assert_eq!(report.verdict, expect, "{script:?} {has_package}");
+    }
 }
 
 #[test]

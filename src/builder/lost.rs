@@ -3,13 +3,16 @@
 //! A baseline knows what was wrong in the set that a layer was built in. That set is not the image:
 //! what a sibling brought was missing there too. So a grave problem that only a baseline knows, and
 //! the last good image of the recipe did not have, is news. The layer is named that lost what the
-//! image before had; a problem that a layer brings along by itself stays that layer's own.
+//! image before had; a problem that a layer brings along by itself stays that layer's own. Extras
+//! that a package lives without are told, and refuse nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{BuildError, Composer};
-use crate::check::{CHECKS_VERSION, Finding, FindingKind, Severity, Subject, Weight};
-use crate::compose::{CheckedGround, Member, MemberProblem, finding};
+use crate::check::{CHECKS_VERSION, Finding, FindingId, FindingKind, Severity, Subject, Weight};
+use crate::compose::{
+    CheckedGround, ComposeError, Member, MemberProblem, TreeView, extras, finding,
+};
 use crate::format::{Baseline, Waiver};
 use crate::id::ImageId;
 use crate::path::RelPath;
@@ -43,8 +46,11 @@ struct Before {
 
 impl Before {
     fn had(&self, found: &MemberProblem) -> bool {
-        let id = found.problem.id.as_str();
-        self.problems.contains(id) && !self.accepted.contains(id)
+        let has = |id: &FindingId| {
+            self.problems.contains(id.as_str()) && !self.accepted.contains(id.as_str())
+        };
+        let id = &found.problem.id;
+        has(id) || id.hidden_behind().is_some_and(|id| has(&id))
     }
 }
 
@@ -98,8 +104,28 @@ impl Comparison<'_> {
         let refused =
             |found: &MemberProblem| finding(found.clone(), Severity::Refuse, self.members);
         let mut findings: Vec<Finding> = accepted.into_iter().map(refused).collect();
-        findings.extend(self.name_losers(self.without_own(news, &before)?, &before)?);
+        let lost = self.without_own(news, &before)?;
+        let extras = self.extras(&lost)?;
+        let mut news = self.name_losers(lost, &before)?;
+        for finding in &mut news {
+            if let Some(package) = extras.get(&finding.id) {
+                finding.severity = Severity::Note;
+                finding.hint = format!(
+                    "'{package}' needs it for this file only, and does without: {}",
+                    finding.hint
+                );
+            }
+        }
+        findings.append(&mut news);
         Ok(findings)
+    }
+
+    /// Returns which problems are with what a package is made to live without; by id, the package.
+    fn extras(&self, lost: &[&MemberProblem]) -> Result<BTreeMap<FindingId, String>, BuildError> {
+        let index = self.composer.repository().index();
+        let view = TreeView::new(self.tree, self.transaction, &index);
+        extras(lost.iter().copied(), self.tree, self.members, &view)
+            .map_err(|source| ComposeError::Check { source }.into())
     }
 
     /// Reads the image before, with what is recorded of it. Where today's checks did not look at

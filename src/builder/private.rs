@@ -70,7 +70,7 @@ pub(super) fn candidates(
             .get(bytes)
             .is_none_or(|before| before.node != inode.node);
         let is_kept = !PASSING.iter().any(|dir| path.starts_with(dir))
-            && (!path.starts_with(b"var") || classifier.classify(bytes) != StateClass::Drop);
+            && (!path.starts_with(b"var") || enters(&classifier, path));
         let is_account = [SHADOW, GSHADOW].iter().any(|name| {
             let backup = bytes.strip_suffix(b"-").unwrap_or(bytes);
             backup == name.as_bytes()
@@ -89,6 +89,15 @@ pub(super) fn candidates(
         }
     }
     Ok(found)
+}
+
+/// Says whether a file below `/var` enters the layer, and nobody said what that very file is. What
+/// no rule classifies fails the build, with a better word than this one.
+fn enters(classifier: &StateClassifier, path: &RelPath) -> bool {
+    let Some(rule) = classifier.explain(path.as_bytes()) else {
+        return false;
+    };
+    rule.class != StateClass::Drop && rule.pattern.as_bytes() != path.as_bytes()
 }
 
 /// Returns those of `paths` whose contents are not the same in two builds.
@@ -125,8 +134,12 @@ fn is_mixed(word: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::looks_random;
+    use super::{enters, looks_random};
+    use crate::glob::Glob;
+    use crate::path::RelPath;
+    use crate::recipe::{StateClass, StateClassifier, StateRule};
 
     #[test]
     fn keys_and_passwords_look_random_and_settings_do_not() {
@@ -146,5 +159,23 @@ mod tests {
         ] {
             assert!(!looks_random(plain.as_bytes()), "{plain}");
         }
+    }
+    #[test]
+    fn what_is_dropped_or_not_classified_or_named_is_no_question() {
+        let asks = |rules: &[(&str, StateClass)]| {
+            let rule = |(pattern, class): &(&str, StateClass)| StateRule {
+                pattern: Glob::new(pattern).unwrap(),
+                class: *class,
+            };
+            let rules: Vec<StateRule> = rules.iter().map(rule).collect();
+            let path = RelPath::from_text("var/lib/shop/main/db").unwrap();
+            enters(&StateClassifier::new(&rules), &path)
+        };
+        assert!(!asks(&[]), "the build says that no rule classifies it");
+        assert!(!asks(&[("var/lib/shop", StateClass::Drop)]));
+        assert!(asks(&[("var/lib/shop", StateClass::Factory)]));
+        assert!(asks(&[("var/lib/shop/main/*", StateClass::Image)]));
+        let named = ("var/lib/shop/main/db", StateClass::Factory);
+        assert!(!asks(&[("var/lib/shop", StateClass::Factory), named]));
     }
 }

@@ -218,6 +218,13 @@ impl FindingId {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// Returns the id of the problem that keeps this one from showing: what a script imports is not
+    /// looked at while its interpreter is missing. When that one comes, nothing gets worse.
+    pub fn hidden_behind(&self) -> Option<Self> {
+        let (path, _) = self.place().split_once(':')?;
+        (self.kind == FindingKind::Import).then(|| FindingKind::Script.at(path))
+    }
 }
 
 impl Ord for FindingId {
@@ -294,6 +301,15 @@ mod tests {
         for bad in ["", "link", "links:/a", "elfin:x", ":link:x"] {
             assert!(bad.parse::<FindingId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_a_script_imports_is_hidden_while_it_has_no_interpreter() {
+        let behind = |id: FindingId| id.hidden_behind().map(|id| id.to_string());
+        let import = FindingKind::Import.at("/usr/share/x.pl:A::B");
+        assert_eq!(behind(import).as_deref(), Some("script:/usr/share/x.pl"));
+        assert_eq!(behind(FindingKind::Script.at("/usr/share/x.pl")), None);
+        assert_eq!(behind(FindingKind::Elf.at("needed:/a:b")), None);
     }
 
     #[test]

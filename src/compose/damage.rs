@@ -63,6 +63,10 @@ pub fn damage(
         }
         _ => found.member < last,
     };
+    let was_so = |found: &MemberProblem| {
+        let id = &found.problem.id;
+        before.contains(id) || id.hidden_behind().is_some_and(|id| before.contains(&id))
+    };
     let as_doing = |found: &MemberProblem| {
         let origin = match &found.problem.subject {
             Subject::Path(path) => ground.composition.origin.get(path).copied(),
@@ -76,9 +80,7 @@ pub fn damage(
     };
     found
         .iter()
-        .filter(|found| {
-            can_be_damage(found) && is_of_ground(found) && !before.contains(&found.problem.id)
-        })
+        .filter(|found| can_be_damage(found) && is_of_ground(found) && !was_so(found))
         .map(as_doing)
         .collect()
 }

@@ -5,7 +5,7 @@ use super::error::ComposeError;
 use super::member::Member;
 use super::view::TreeView;
 use super::{choices, kernels, packages, places, probes, records, triggers, usrmerge};
-use crate::check::{self, FindingKind, Problem, Subject, Weight};
+use crate::check::{self, FindingId, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
 use crate::layout::{ALTERNATIVES, dpkg, join};
 use crate::merge::derive::ldsocache::CacheEntry;
@@ -27,10 +27,13 @@ pub struct MemberProblem {
 
 impl MemberProblem {
     /// Says whether it existed, and was as bad, when a layer was built; never for a layer of
-    /// unknown baseline.
+    /// unknown baseline. What could not show then, for something worse was wrong with the same
+    /// thing, counts as well.
     pub(super) fn is_listed(&self, member: &Member) -> bool {
         let is_grave = self.problem.weight == Weight::Grave;
-        member.is_known() && member.baseline.lists(self.problem.id.as_str(), is_grave)
+        let lists = |id: &FindingId| member.baseline.lists(id.as_str(), is_grave);
+        let id = &self.problem.id;
+        member.is_known() && (lists(id) || id.hidden_behind().is_some_and(|id| lists(&id)))
     }
 
     /// Says whether it existed, and was as bad, when one of the layers was built, and no later

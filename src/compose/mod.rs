@@ -40,6 +40,7 @@ pub use examine::{MemberProblem, examine};
 pub use generate::{Generate, GenerateError, UnavailableGenerator, clear, fill};
 pub use judge::{Judgement, finding, judge};
 pub use member::Member;
+pub use packages::extras;
 pub use remedy::{leave_alone, lock_again, waiver_block};
 pub use view::TreeView;
 pub use waive::{WaiverOutcome, waive};

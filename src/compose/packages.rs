@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::composition::Composition;
+use super::examine::MemberProblem;
 use super::member::Member;
 use super::view::TreeView;
-use crate::check::{Problem, paths};
+use crate::check::{FindingId, Problem, Subject, paths};
 use crate::layout::dpkg;
 use crate::packages::{self, Package};
 use crate::path::RelPath;
@@ -89,6 +90,42 @@ pub(super) fn replaced_files(
         Some(paths::replaced(&path, package, version))
     };
     Ok(candidates.into_iter().filter_map(problem).collect())
+}
+
+/// Returns which of some problems are with a file below `/usr` that a package brought, in the layer
+/// that the package came with; by id, the package.
+///
+/// A package says what it needs, and dpkg's relations are checked. What its files lack besides is
+/// an extra that it is made to live without. Files in `/etc` may be somebody's own settings, and
+/// do not count.
+pub fn extras<'f>(
+    problems: impl Iterator<Item = &'f MemberProblem>,
+    tree: &Tree,
+    members: &[Member],
+    view: &TreeView<'_>,
+) -> Result<BTreeMap<FindingId, String>, ViewError> {
+    let mut wanted: BTreeMap<RelPath, Option<String>> = BTreeMap::new();
+    let mut asked = Vec::new();
+    for found in problems {
+        if let Subject::Path(path) = &found.problem.subject
+            && path.starts_with(b"usr")
+        {
+            wanted.insert(path.clone(), None);
+            asked.push((found, path));
+        }
+    }
+    if asked.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    find_owners(tree, view, &mut wanted)?;
+    let extra = |(found, path): (&MemberProblem, &RelPath)| {
+        let package = wanted.get(path)?.as_ref()?;
+        let name = package.split(':').next().unwrap_or(package);
+        let mut own = members.get(found.owner)?.layer.packages.iter();
+        own.any(|own| own.name == name)
+            .then(|| (found.problem.id.clone(), name.to_owned()))
+    };
+    Ok(asked.into_iter().filter_map(extra).collect())
 }
 
 /// Looks up the packages of some files, by the lists that dpkg keeps.

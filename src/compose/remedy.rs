@@ -3,7 +3,9 @@
 
 use super::examine::MemberProblem;
 use super::member::Member;
+use super::triggers::is_related;
 use crate::check::{FindingId, FindingKind};
+use crate::layout::within;
 
 /// Says what helps against a problem that refuses a set.
 pub(super) fn remedy(found: &MemberProblem, members: &[Member]) -> String {
@@ -19,6 +21,9 @@ pub(super) fn remedy(found: &MemberProblem, members: &[Member]) -> String {
             | FindingKind::Trigger
     ) {
         return problem.hint.clone();
+    }
+    if let Some((upper, lower)) = php_siblings(found, members) {
+        return stand_on(&members[upper].layer.name, &members[lower].layer.name);
     }
     if owner != layer {
         return leave_alone(layer, owner);
@@ -38,6 +43,28 @@ pub(super) fn remedy(found: &MemberProblem, members: &[Member]) -> String {
             lock_again(&[layer])
         ),
     }
+}
+
+/// Returns two layers beside each other with settings of the same PHP, of which a module of one is
+/// not enabled for the other: the one that has to stand on the other, and that one. Debian's
+/// packages enable what is there when they are installed.
+fn php_siblings(found: &MemberProblem, members: &[Member]) -> Option<(usize, usize)> {
+    let id = &found.problem.id;
+    let place = id.place().strip_suffix(":enabled")?;
+    if id.kind() != FindingKind::Php {
+        return None;
+    }
+    // `/etc/php/8.4/fpm/conf.d/20-gd.ini`
+    let settings = place.splitn(5, '/').take(4).collect::<Vec<_>>().join("/");
+    let own = &members[found.member];
+    let has_settings = |member: &Member| {
+        let mut paths = member.changeset.iter().map(|(path, _)| path.as_bytes());
+        paths.any(|path| within(path, settings.trim_start_matches('/').as_bytes()))
+    };
+    let beside = |member: &&Member| !is_related(member, own) && has_settings(member);
+    let other = members.iter().rev().find(beside)?;
+    let number = members.iter().position(|member| member.id == other.id)?;
+    Some((number.max(found.member), number.min(found.member)))
 }
 
 /// Says that a layer has to leave alone what another one brings.

@@ -20,6 +20,8 @@ use crate::tree::view::{ImageView as _, ViewError};
 const DERIVED: &[&[u8]] = &[
     b"etc/dbus-1",
     b"etc/php",
+    // Rules that name a profile are written again; a new image has none.
+    b"etc/ufw/applications.d",
     b"usr/lib/binfmt.d",
     b"usr/lib/gdk-pixbuf-2.0",
     b"usr/lib/gio",
@@ -273,6 +275,7 @@ mod tests {
             ("usr/lib/x86_64-linux-gnu/gio/modules", true),
             ("lib/udev/hwdb.d", true),
             ("etc/php/8.4/fpm/conf.d", true),
+            ("etc/ufw/applications.d", true),
             ("usr/share/xml", true),
             ("usr/share/debianutils/shells.d", false),
             ("usr/share/iconsets", false),

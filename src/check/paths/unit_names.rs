@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::lookup::{self, Lookup};
 use crate::path::RelPath;
+use crate::tree::view::{ImageView, ViewError};
 use crate::tree::{Node, Tree};
 
 /// Whose manager reads a unit.
@@ -30,6 +31,14 @@ pub(super) const DIRS: [(Scope, &[u8]); 10] = [
     (Scope::User, b"lib/systemd/user"),
 ];
 
+/// Where programs lie that write units when a machine starts (systemd.generator(7)).
+const GENERATORS: [&[u8]; 4] = [
+    b"etc/systemd/system-generators",
+    b"usr/local/lib/systemd/system-generators",
+    b"usr/lib/systemd/system-generators",
+    b"lib/systemd/system-generators",
+];
+
 /// The files that make units, by their names below the unit directories: `a.service`,
 /// `a.service.d/b.conf`.
 #[derive(Debug, Default)]
@@ -38,6 +47,8 @@ pub(super) struct UnitNames<'a> {
     init_scripts: Vec<&'a [u8]>,
     /// The units that another one starts, by links in its directory.
     enabled: BTreeSet<(Scope, Vec<u8>)>,
+    /// What the generators of packages other than systemd hold.
+    generators: Vec<Vec<u8>>,
 }
 
 impl<'a> UnitNames<'a> {
@@ -71,7 +82,39 @@ impl<'a> UnitNames<'a> {
             enabled: enabled.collect(),
             files,
             init_scripts,
+            generators: Vec::new(),
         }
+    }
+
+    /// Reads the generators, so that what they write counts as there. systemd's own write units of
+    /// known names.
+    pub(super) fn with_generators(
+        mut self,
+        tree: &Tree,
+        view: &dyn ImageView,
+    ) -> Result<Self, ViewError> {
+        for (path, inode) in GENERATORS.iter().flat_map(|dir| tree.subtree(dir)) {
+            if inode.object().is_some() && !path.name().starts_with(b"systemd-") {
+                self.generators.push(view.read(path.as_bytes())?);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Says whether a generator names a unit. Compilers take texts apart, but not in the middle of
+    /// a name as short as these.
+    fn is_generated(&self, name: &[u8]) -> bool {
+        let Some(dot) = name.iter().position(|byte| b".@".contains(byte)) else {
+            return false;
+        };
+        let start = &name[..=dot];
+        let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+        let names = |text: &Vec<u8>| {
+            let places = text.windows(start.len()).enumerate();
+            let mut found = places.filter(|(_, part)| *part == start);
+            found.any(|(at, _)| at == 0 || !is_of_name(&text[at - 1]))
+        };
+        dot > 0 && self.generators.iter().any(names)
     }
 
     /// Iterates over the files that systemd takes: scope, name of the unit, whether it is a
@@ -100,7 +143,7 @@ impl<'a> UnitNames<'a> {
     }
 
     /// Says whether there is a unit of this name: a file, a template, a script that systemd makes a
-    /// service of.
+    /// service of, or one that a generator writes.
     pub(super) fn has(&self, scope: Scope, name: &[u8]) -> bool {
         if self.files.contains_key(&(scope, name)) {
             return true;
@@ -108,7 +151,8 @@ impl<'a> UnitNames<'a> {
         let script = || name.strip_suffix(b".service");
         template(name).is_some_and(|name| self.files.contains_key(&(scope, name.as_slice())))
             || scope == Scope::System
-                && script().is_some_and(|name| self.init_scripts.binary_search(&name).is_ok())
+                && (script().is_some_and(|name| self.init_scripts.binary_search(&name).is_ok())
+                    || self.is_generated(name))
     }
 
     /// Says whether another unit starts this one, or an instance of it.
@@ -191,5 +235,31 @@ mod tests {
         check("@", false);
         check(".@", false);
         assert!(!units.has(Scope::User, b"munin.service"));
+    }
+
+    /// nfs-common's generator writes a target that its services require.
+    #[test]
+    fn a_unit_that_a_generator_names_is_there() {
+        let dir = "usr/lib/systemd/system-generators";
+        let image = Image::new()
+            .exec(
+                &format!("{dir}/rpc-pipefs-generator"),
+                b"\x7fELF\0/rpc_pipefs.targ\0et",
+            )
+            .exec(&format!("{dir}/systemd-own"), b"\x7fELF\0other.target");
+        let units = UnitNames::of(&image.tree);
+        assert!(!units.has(Scope::System, b"rpc_pipefs.target"));
+        let units = units.with_generators(&image.tree, &image.view).unwrap();
+        assert!(units.has(Scope::System, b"rpc_pipefs.target"));
+        assert!(!units.has(Scope::User, b"rpc_pipefs.target"));
+        for gone in [
+            "rpc.target",
+            "pipefs.target",
+            "other.target",
+            "rpc_pipefs",
+            ".target",
+        ] {
+            assert!(!units.has(Scope::System, gone.as_bytes()), "{gone}");
+        }
     }
 }

@@ -80,7 +80,7 @@ pub(super) struct UnitSummary {
 /// The problem belongs to the file that names what is missing. Files that another file of the same
 /// name overrides are skipped, and so are programs that a condition of the unit asks for.
 pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
-    let names = UnitNames::of(tree);
+    let names = UnitNames::of(tree).with_generators(tree, view)?;
     let accounts = Accounts::of(tree, view)?;
     let mut files = Vec::new();
     for (scope, unit, drop_in, path) in names.files() {

@@ -8,6 +8,7 @@ use crate::builder::BuildError;
 use crate::check::Finding;
 use crate::compose::{ComposeError, lock_again, waiver_block};
 use crate::durable::DurableError;
+use crate::path::RelPath;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 
@@ -38,6 +39,21 @@ impl From<BuildError> for CliError {
                 }
             }
         }
+    }
+}
+
+/// Says what `[state]` can do about a file below `/var` that each build makes anew.
+fn state_hint(path: &RelPath) -> String {
+    let text = path.to_string();
+    let text = text.trim_start_matches('/');
+    let mut parts = text.match_indices('/');
+    match parts.nth(2) {
+        Some((end, _)) if text.starts_with("var/") => format!(
+            "or let each machine make all of it, as databases should:\n  [state]\n  \"{}\" = \"drop\"\n\
+             or say there that this very file is no secret: \"{text}\" = \"factory\";\n",
+            &text[..end]
+        ),
+        _ => String::new(),
     }
 }
 
@@ -74,11 +90,12 @@ fn hint(error: &BuildError) -> Option<String> {
             ))
         }
         BuildError::RandomSecrets { layer, paths } => {
-            let path = paths.first()?.to_string();
+            let path = paths.first()?;
             Some(format!(
-                "declare in layers/{layer}/layer.toml how each machine makes its own:\n  [secrets]\n  \"{}\" = {{ run = \"…\" }}\n\
+                "declare in layers/{layer}/layer.toml how each machine makes its own:\n  [secrets]\n  \"{}\" = {{ run = \"…\" }}\n{}\
                  or remove it in a script; what is no secret can be made the same at each build there, or readable for all",
-                path.trim_start_matches('/')
+                path.to_string().trim_start_matches('/'),
+                state_hint(path)
             ))
         }
         BuildError::NeedsLock { findings } => {

@@ -51,6 +51,33 @@ fn a_refusal_says_what_helps() {
     assert!(!files.contains("lock"), "{files}");
 }
 
+#[test]
+fn two_ways_to_run_php_beside_each_other_ask_for_one_to_stand_on_the_other() {
+    let object = ObjectId::of(b"x");
+    let dir = "/etc dir 0755 root root 0.0 -\n/etc/php dir 0755 root root 0.0 -\n\
+               /etc/php/8.4 dir 0755 root root 0.0 -\n";
+    let settings = |name: &str| {
+        let text = format!("{dir}/etc/php/8.4/{name} file 0644 root root 0.0 {object} 1\n");
+        with_files(member(name, name, &[("base", "b")]), &text)
+    };
+    let mut members = [member("base", "b", &[]), settings("web"), settings("fpm")];
+    let id = "php:/etc/php/8.4/fpm/conf.d/15-xml.ini:enabled";
+    let hint = |number: usize, members: &[Member]| {
+        let found = found(id, at("etc/php/8.4/web"), number, Weight::Grave);
+        judge(vec![found], members).new[0].hint.clone()
+    };
+    for number in [1, 2] {
+        let said = hint(number, &members);
+        assert!(
+            said.starts_with("add \"web\" to `on` in layers/fpm/"),
+            "{said}"
+        );
+    }
+    members[1] = member("web", "web", &[("base", "b")]);
+    let said = hint(2, &members);
+    assert!(!said.contains("add \"web\""), "{said}");
+}
+
 /// Looks at members whose composition is the last state of each path, with these problems.
 fn looked(members: &[Member], found: Vec<MemberProblem>) -> CheckedGround {
     let mut composition = Composition::default();
@@ -137,6 +164,37 @@ fn what_a_layer_breaks_below_it_is_its_doing_and_never_its_normal_state() {
     // A lower layer that was built without it does not make it normal either.
     members[0].baseline = knows(&["elf:ls"]);
     assert_eq!(judge(vec![of("elf:ls")], &members).new.len(), 1);
+}
+
+/// The interpreter of a script came with another layer: what the script imports is no news where it
+/// did not run before.
+#[test]
+fn what_a_script_without_interpreter_lacks_besides_is_no_news() {
+    let object = ObjectId::of(b"x");
+    let hook = format!("/usr/hook.py file 0755 root root 0.0 {object} 1\n");
+    let import = || {
+        found(
+            "import:/usr/hook.py:apport",
+            at("usr/hook.py"),
+            1,
+            Weight::Grave,
+        )
+    };
+    let base = member("base", "b", &[]);
+    let app = with_files(member("app", "a", &[("base", "b")]), &hook);
+    let python = member("python", "p", &[("base", "b"), ("app", "a")]);
+    for (normal, expect) in [("script:/usr/hook.py", 0), ("script:/usr/hook", 1)] {
+        let app = knowing(app.clone(), &[normal]);
+        let members = [base.clone(), app, python.clone()];
+        assert_eq!(
+            judge(vec![import()], &members).new.len(),
+            expect,
+            "{normal}"
+        );
+        let before = found(normal, at("usr/hook.py"), 1, Weight::Grave);
+        let ground = looked(&members[..2], vec![before]);
+        assert_eq!(damage(&[import()], &members, &ground).len(), expect);
+    }
 }
 
 #[test]
