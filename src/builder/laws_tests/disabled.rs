@@ -153,3 +153,25 @@ fn the_shell_of_an_account_below_is_not_for_a_layer_to_lose() {
     let none: [&str; 0] = [];
     assert_eq!(with(&format!("{root}me:x:1:1::/:/bin/none\n")), none);
 }
+
+#[test]
+fn a_drop_in_that_breaks_a_unit_below_is_damage() {
+    let bench = Bench::new();
+    let unit = (
+        "usr/lib/systemd/system/below.service",
+        "[Service]\nExecStart=/usr/bin/own\n",
+    );
+    let drop_in = "[Service]\nExecStart=\nExecStart=/opt/none\n";
+    let own = ("usr/bin/own", "a program");
+    let verdict = |name: &str| {
+        let ground = bench.tree(&[unit, own]);
+        let base = bench.layer("base", &[], &Tree::new(), &ground);
+        let path = format!("etc/systemd/system/{name}.service.d/x.conf");
+        let after = bench.tree(&[unit, own, (&path, drop_in)]);
+        let top = bench.layer("top", &[base], &ground, &after);
+        bench.check("set", &[base, top], &[]).verdict
+    };
+    assert_eq!(verdict("below"), Verdict::Refused);
+    // Of a unit that nobody has, it is the layer's own normal state.
+    assert_eq!(verdict("absent"), Verdict::Safe);
+}
