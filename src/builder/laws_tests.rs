@@ -60,6 +60,12 @@ impl Bench {
             lines.insert(format!("/{path}"), line);
         }
         transaction.store().unwrap();
+        for path in files.iter().map(|(path, _)| *path) {
+            for (at, _) in path.match_indices('/') {
+                let line = "dir 0755 root root 0.0 -".to_owned();
+                lines.entry(format!("/{}", &path[..at])).or_insert(line);
+            }
+        }
         let lines = lines
             .into_iter()
             .map(|(path, facts)| format!("{path} {facts}\n"));
@@ -375,3 +381,5 @@ fn files_are_refused_at_once_unless_a_layer_is_to_be_built_again_that_may_mend_t
     assert_eq!(verdict(&[base, script]), Verdict::RebuildNeeded);
     assert_eq!(verdict(&[base, script, app]), Verdict::RebuildNeeded);
 }
+
+mod disabled;

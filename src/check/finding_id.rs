@@ -26,6 +26,8 @@ pub enum FindingKind {
     Covered,
     /// A file of a layer was made of what is other or gone below it now: `derived:LAYER:PATH`.
     Derived,
+    /// A layer took away or made useless what one below it has: `disabled:PATH`.
+    Disabled,
     /// Relations of packages do not hold: `dpkg:depends:PACKAGE:WANTED` and the like.
     Dpkg,
     /// The database of packages, or a record of it, cannot be read: `dpkg:unreadable:PACKAGE`.
@@ -93,7 +95,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 39] = [
+    const ALL: [Self; 40] = [
         Self::DpkgUnreadable,
         Self::Account,
         Self::Alternative,
@@ -103,6 +105,7 @@ impl FindingKind {
         Self::Cron,
         Self::Derive,
         Self::Derived,
+        Self::Disabled,
         Self::Dpkg,
         Self::Elf,
         Self::Import,
@@ -146,6 +149,7 @@ impl FindingKind {
             Self::Cron => "cron",
             Self::Derive => "derive",
             Self::Derived => "derived",
+            Self::Disabled => "disabled",
             Self::Dpkg => "dpkg",
             Self::DpkgUnreadable => "dpkg:unreadable",
             Self::Elf => "elf",

@@ -9,8 +9,10 @@ use super::composition::Composition;
 use super::examine::MemberProblem;
 use super::member::Member;
 use crate::check::{Finding, FindingId, FindingKind, Subject, Weight};
+use crate::layout::{join, name, parent};
 use crate::merge::drivers::driver_for;
-use crate::tree::Inode;
+use crate::path::RelPath;
+use crate::tree::{Inode, Tree};
 
 /// The layers below one, composed and checked.
 #[derive(Debug, Clone)]
@@ -28,7 +30,9 @@ pub fn may_damage(composition: &Composition, found: &[MemberProblem], members: &
         return false;
     };
     let is_suspect = |found: &MemberProblem| {
+        let is_drop_in = |path: &RelPath| is_drop_in_of(&found.problem.id, path, &composition.tree);
         let was_there = match &found.problem.subject {
+            Subject::Path(path) if is_drop_in(path) => true,
             Subject::Path(path) => lower
                 .iter()
                 .any(|member| member.changeset.get(path.as_bytes()).is_some()),
@@ -59,7 +63,10 @@ pub fn damage(
         // Records that a layer adds to a file of all layers are its own.
         Subject::Path(path) if found.member == last => {
             let inode = ground.composition.tree.get(path.as_bytes());
-            inode.is_some_and(|inode| !inode.is_dir()) && driver_for(path.as_bytes()).is_none()
+            let is_disabled = found.problem.id.kind() == FindingKind::Disabled;
+            is_drop_in_of(&found.problem.id, path, &ground.composition.tree)
+                || (is_disabled || inode.is_some_and(|inode| !inode.is_dir()))
+                    && driver_for(path.as_bytes()).is_none()
         }
         _ => found.member < last,
     };
@@ -106,6 +113,18 @@ pub fn lost_owners(
         .filter(of_lower)
         .cloned()
         .collect()
+}
+
+/// Says whether a problem is with a drop-in for a unit that is there: the unit has it then.
+fn is_drop_in_of(id: &FindingId, path: &RelPath, ground: &Tree) -> bool {
+    let dir = parent(path.as_bytes());
+    let (unit, place) = (name(dir).strip_suffix(b".d"), parent(dir));
+    let dirs = [place, b"usr/lib/systemd/system", b"usr/lib/systemd/user"];
+    let is_there = |unit: &[u8]| {
+        dirs.iter()
+            .any(|dir| ground.get(&join(dir, unit)).is_some())
+    };
+    id.kind() == FindingKind::Unit && unit.is_some_and(is_there)
 }
 
 fn owners(composition: &Composition) -> impl Iterator<Item = &Finding> {

@@ -4,9 +4,10 @@ use super::composition::Composition;
 use super::error::ComposeError;
 use super::member::Member;
 use super::view::TreeView;
-use super::{choices, kernels, packages, places, probes, records, triggers, usrmerge};
+use super::{choices, disabled, kernels, packages, places, probes, records, triggers, usrmerge};
 use crate::check::{self, FindingId, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
+use crate::layout::accounts::{self, PASSWD};
 use crate::layout::{ALTERNATIVES, dpkg, join};
 use crate::merge::derive::ldsocache::CacheEntry;
 use crate::path::RelPath;
@@ -72,7 +73,8 @@ pub fn examine(
     let mut found: Vec<MemberProblem> = problems
         .into_iter()
         .map(|problem| {
-            let owner = owner(&problem, composition, members);
+            let owner = owner_of_account(&problem, members, transaction)
+                .unwrap_or_else(|| owner(&problem, composition, members));
             MemberProblem {
                 problem,
                 member: owner,
@@ -112,6 +114,8 @@ fn problems(
     problems.extend(records::damaged(tree, view).map_err(fail)?);
     problems.extend(places::stale(tree, view).map_err(fail)?);
     problems.extend(triggers::unheard(tree, members, view).map_err(fail)?);
+    problems.extend(disabled::disabled(composition, members, view).map_err(fail)?);
+    problems.extend(disabled::without_root(tree, members, view).map_err(fail)?);
     problems.extend(usrmerge::replaced_links(composition, members));
     problems.extend(probes::asked_beside(composition, members, view).map_err(fail)?);
     Ok(problems)
@@ -164,6 +168,29 @@ fn owner(problem: &Problem, composition: &Composition, members: &[Member]) -> us
             of_package(name, Some(architecture)).max(other)
         }
     }
+}
+
+/// Returns the number of the member that has the account whose shell is amiss: the first that lists
+/// it, whoever wrote the file last.
+fn owner_of_account(
+    problem: &Problem,
+    members: &[Member],
+    transaction: &Transaction<'_>,
+) -> Option<usize> {
+    let Subject::Path(path) = &problem.subject else {
+        return None;
+    };
+    if problem.id.kind() != FindingKind::Account || path.as_bytes() != PASSWD.as_bytes() {
+        return None;
+    }
+    let (_, account) = problem.id.place().rsplit_once(':')?;
+    members.iter().position(|member| {
+        let change = member.changeset.get(path.as_bytes());
+        let object = change.and_then(|change| change.post.as_ref()?.object());
+        // What cannot be read is said elsewhere.
+        let file = object.and_then(|object| transaction.read_object(&object).ok());
+        file.is_some_and(|file| accounts::numbers(&file).any(|(name, _)| name == account))
+    })
 }
 
 /// Returns the number of the member that has a path.

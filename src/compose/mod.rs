@@ -10,6 +10,7 @@ mod composition;
 mod covered;
 mod damage;
 mod derive;
+mod disabled;
 mod error;
 mod evidence;
 mod examine;

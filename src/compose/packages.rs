@@ -7,7 +7,7 @@ use super::examine::MemberProblem;
 use super::member::Member;
 use super::view::TreeView;
 use crate::check::{FindingId, Problem, Subject, paths};
-use crate::layout::dpkg;
+use crate::layout::{dpkg, join, name, parent};
 use crate::packages::{self, Package};
 use crate::path::RelPath;
 use crate::tree::view::{FileFacts, ImageView, ViewError};
@@ -134,6 +134,28 @@ pub(super) fn find_owners(
     view: &TreeView<'_>,
     wanted: &mut BTreeMap<RelPath, Option<String>>,
 ) -> Result<(), ViewError> {
+    find(tree, view, wanted, &|line| tree.resolve(line))
+}
+
+/// Looks up the packages that list some paths, whether these are there or not. The last part of a
+/// path is not followed.
+pub(super) fn find_listed(
+    tree: &Tree,
+    view: &TreeView<'_>,
+    wanted: &mut BTreeMap<RelPath, Option<String>>,
+) -> Result<(), ViewError> {
+    find(tree, view, wanted, &|line| {
+        let dir = tree.resolve(parent(line))?;
+        RelPath::new(&join(dir.as_bytes(), name(line))).ok()
+    })
+}
+
+fn find(
+    tree: &Tree,
+    view: &TreeView<'_>,
+    wanted: &mut BTreeMap<RelPath, Option<String>>,
+    place: &dyn Fn(&[u8]) -> Option<RelPath>,
+) -> Result<(), ViewError> {
     let Some(info) = database(tree, "info") else {
         return Ok(());
     };
@@ -151,7 +173,7 @@ pub(super) fn find_owners(
             if !names.contains(last) {
                 continue;
             }
-            if let Some(found) = tree.resolve(line).and_then(|path| wanted.get_mut(&path)) {
+            if let Some(found) = place(line).and_then(|path| wanted.get_mut(&path)) {
                 *found = Some(String::from_utf8_lossy(package).into_owned());
             }
         }

@@ -19,6 +19,11 @@ impl<'a> Diversions<'a> {
         Some(Self(all.collect()))
     }
 
+    /// Returns the package that an absolute path is diverted for; `:` is that of the administrator.
+    pub fn by(&self, path: &[u8]) -> Option<&'a [u8]> {
+        self.0.get(path).map(|(_, by)| *by)
+    }
+
     /// Returns the path that `package` has its file `path` at.
     pub fn follow<'p>(&self, path: &'p [u8], package: &[u8]) -> &'p [u8]
     where

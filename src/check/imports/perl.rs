@@ -92,7 +92,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Returns the directories that Debian's perl searches; `None` says that it has no library.
+/// Returns the directories that Debian's perl searches; `None` says that the tree is not
+/// arranged as Debian's.
 fn search_path(tree: &Tree) -> Option<Vec<Vec<u8>>> {
     let mut archs = BTreeSet::new();
     let mut versions = BTreeSet::new();
@@ -112,6 +113,10 @@ fn search_path(tree: &Tree) -> Option<Vec<Vec<u8>>> {
             versions.insert(short);
         }
         versions.insert(version.to_vec());
+    }
+    if archs.is_empty() {
+        // Debian's perl is nothing without this directory: that it is gone is no reason to look away.
+        archs.extend(multiarch(tree).iter().map(|dir| name(dir).to_vec()));
     }
     if archs.is_empty() {
         return None;
@@ -277,6 +282,16 @@ mod tests {
                 &["!import:/opt/app/bin/run:JSON"],
             );
         }
+    }
+
+    #[test]
+    fn a_perl_without_its_library_starts_nothing() {
+        let image = Image::new()
+            .program("usr/bin/perl")
+            .program("usr/bin/perl5.36.0")
+            .dir("usr/lib/x86_64-linux-gnu")
+            .exec("opt/run", b"#!/usr/bin/perl -w\nuse strict;\n");
+        check(&image, &["!import:/opt/run:strict"]);
     }
 
     #[test]

@@ -85,7 +85,18 @@ pub(super) fn check(
     };
     // The interpreters themselves import something, whatever runs.
     for program in [&b"/usr/bin/python3"[..], b"/usr/local/bin/python3"] {
-        checker.python(program)?;
+        if checker.python(program)?.is_none()
+            && let Some(program) = python_path::without_library(tree, program)
+        {
+            report.add(&Missing {
+                path: program.clone(),
+                program,
+                module: "os".to_owned(),
+                part: String::new(),
+                language: "Python",
+                why: "which is not in its library, so that nothing starts".to_owned(),
+            });
+        }
         checker.drain()?;
     }
     for run in runs {

@@ -50,6 +50,25 @@ pub(super) enum Module {
     Compiled,
 }
 
+/// Returns the interpreter that is started by an absolute path where it knows its minor version by
+/// its name, and its library is gone.
+pub(super) fn without_library(tree: &Tree, started: &[u8]) -> Option<RelPath> {
+    let program = RelPath::new(&lookup::program(tree, started).ok()?).ok()?;
+    let minor = minor_of(program.name())?;
+    let prefix = parent(parent(program.as_bytes()));
+    let is_file = |path: String| {
+        let path = join(prefix, path.as_bytes());
+        tree.get(&path).and_then(Inode::object).is_some()
+    };
+    let landmarks = [
+        format!("lib/python3.{minor}/os.py"),
+        format!("lib/python3.{minor}/os.pyc"),
+        format!("lib/python3{minor}.zip"),
+    ];
+    let is_elsewhere = landmarks.into_iter().any(is_file);
+    (name(program.as_bytes()).starts_with(b"python3") && !is_elsewhere).then_some(program)
+}
+
 impl Python {
     /// Looks at the interpreter that is started by an absolute path; `None` says that there is none
     /// of Python 3 with its library.

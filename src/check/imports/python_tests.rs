@@ -207,3 +207,13 @@ fn an_interpreter_without_a_part_of_its_library_is_told() {
         "{found:?}"
     );
 }
+
+#[test]
+fn a_python_without_its_library_starts_nothing() {
+    let bare = Image::new()
+        .program("usr/bin/python3.11")
+        .link("usr/bin/python3", "python3.11");
+    check(&bare, &["!import:/usr/bin/python3.11:os"]);
+    check(&bare.clone().file("usr/lib/python311.zip", b"x"), &[]);
+    check(&bare.clone().file("usr/lib/python3.11/os.pyc", b"x"), &[]);
+}

@@ -9,7 +9,7 @@ use super::unit_names::{DIRS, Scope, UnitNames};
 use super::unit_problems::UnitProblems;
 use super::units::needed_unit;
 use crate::check::Weight;
-use crate::layout::dpkg;
+use crate::layout::{dpkg, join};
 use crate::path::{RelPath, escape};
 use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
@@ -116,6 +116,30 @@ fn lacks(names: &UnitNames<'_>, scope: Scope, unit: &[u8]) -> bool {
         .and_then(needed_unit)
         .is_some_and(|name| name.as_bytes() == unit);
     is_file && !names.has(scope, unit)
+}
+
+/// Reports that systemd has the units of a boot, and none to boot into: it takes the rescue mode.
+pub(super) fn booted(tree: &Tree, problems: &mut UnitProblems) {
+    let place = |dir: &[u8], unit: &[u8]| tree.get(&join(dir, unit)).is_some();
+    let usual: &[u8] = b"usr/lib/systemd/system";
+    let dirs = [
+        usual,
+        b"usr/local/lib/systemd/system",
+        b"etc/systemd/system",
+    ];
+    // Where a link leads is for others to say.
+    if !place(usual, b"sysinit.target") || dirs.iter().any(|dir| place(dir, b"default.target")) {
+        return;
+    }
+    if let Ok(program) = RelPath::from_text("usr/lib/systemd/systemd") {
+        problems.add(
+            &program,
+            "default.target",
+            Weight::Grave,
+            format!("'{program}' boots into 'default.target', which does not exist"),
+            "leave the link '/usr/lib/systemd/system/default.target', or make one in /etc/systemd/system",
+        );
+    }
 }
 
 #[cfg(test)]

@@ -125,6 +125,7 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
     if let Lookup::Found(..) = lookup::walk(tree, b"", b"usr/lib/systemd/systemd") {
         unit_places::extended(tree, view, &names, &mut problems)?;
         unit_places::enabled(tree, &names, &mut problems);
+        unit_places::booted(tree, &mut problems);
     }
     super::dbus::services(tree, view, &accounts, &mut problems)?;
     Ok(problems.into_sorted())

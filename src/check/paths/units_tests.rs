@@ -279,3 +279,19 @@ fn services_of_dbus_need_their_program_and_user() {
         ],
     );
 }
+
+#[test]
+fn a_system_needs_something_to_boot_into() {
+    let image = Image::new()
+        .program("usr/lib/systemd/systemd")
+        .file("usr/lib/systemd/system/sysinit.target", b"[Unit]\n");
+    let found = units(&image.tree, &image.view).unwrap();
+    assert_ids(&found, &["!unit:/usr/lib/systemd/systemd:default.target"]);
+    for place in [
+        "usr/lib/systemd/system/default.target",
+        "etc/systemd/system/default.target",
+    ] {
+        let image = image.clone().link(place, "sysinit.target");
+        assert_ids(&units(&image.tree, &image.view).unwrap(), &[]);
+    }
+}

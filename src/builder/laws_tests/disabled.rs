@@ -1,0 +1,177 @@
+//! What a layer takes away from those below it.
+
+use super::*;
+use crate::check::Severity;
+
+/// What dpkg keeps of three packages: `essential` and `used` are relied on, `spare` is not.
+const PACKAGES: [(&str, &str); 4] = [
+    (
+        "usr/lib/sysimage/var/lib/dpkg/status",
+        "Package: essential\nEssential: yes\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n\n\
+         Package: used\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n\n\
+         Package: spare\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\nDepends: used\n\n",
+    ),
+    (
+        "usr/lib/sysimage/var/lib/dpkg/info/essential.list",
+        "/usr\n/bin/grep\n/usr/bin/sed\n/usr/lib/x86_64-linux-gnu/libx.so.1\n",
+    ),
+    (
+        "usr/lib/sysimage/var/lib/dpkg/info/used.list",
+        "/usr/bin/used\n/usr/bin/moved\n",
+    ),
+    (
+        "usr/lib/sysimage/var/lib/dpkg/info/spare.list",
+        "/usr/bin/spare\n",
+    ),
+];
+
+/// A tree with the programs of those packages, and a program of none.
+fn furnished(bench: &Bench) -> Tree {
+    let programs = ["grep", "sed", "used", "moved", "spare", "own"];
+    let programs = programs.map(|name| format!("usr/bin/{name}"));
+    let mut files = PACKAGES.to_vec();
+    files.extend(programs.iter().map(|path| (path.as_str(), "a program")));
+    files.push(("usr/lib/x86_64-linux-gnu/libx.so.1", "a library"));
+    let mut tree = bench.tree(&files);
+    let link = parse_tree("/ dir 0755 root root 0.0 -\n/bin link 0777 root root 0.0 usr/bin\n");
+    let link = link.unwrap().get(b"bin").unwrap().clone();
+    tree.insert(RelPath::from_text("bin").unwrap(), link);
+    tree
+}
+
+/// Returns what refuses a layer that does this to the furnished tree.
+fn refused(bench: &Bench, change: &dyn Fn(&mut Tree)) -> Vec<String> {
+    let ground = furnished(bench);
+    let base = bench.layer("base", &[], &Tree::new(), &ground);
+    let mut after = ground.clone();
+    change(&mut after);
+    let top = bench.layer("top", &[base], &ground, &after);
+    let report = bench.check("set", &[base, top], &[]);
+    let is_meant = |id: &str| id.starts_with("disabled:") || id.starts_with("account:");
+    let findings = report.findings.iter();
+    let refusals = findings.filter(|found| found.severity > Severity::Note);
+    let ids = refusals.map(|found| found.id.to_string());
+    ids.filter(|id| is_meant(id)).collect()
+}
+
+fn with_mode(tree: &mut Tree, path: &str, mode: u16) {
+    let inode = tree.get(path.as_bytes()).unwrap().clone();
+    let path = RelPath::from_text(path).unwrap();
+    tree.insert(path, Inode { mode, ..inode });
+}
+
+#[test]
+fn what_a_layer_takes_from_a_package_or_makes_useless_is_found() {
+    let bench = Bench::new();
+    let none: [&str; 0] = [];
+    let gone = refused(&bench, &|tree| {
+        for name in ["grep", "used", "spare", "own"] {
+            tree.remove(format!("usr/bin/{name}").as_bytes());
+        }
+    });
+    let grave = ["disabled:/usr/bin/grep", "disabled:/usr/bin/used"];
+    assert_eq!(gone, grave);
+
+    let useless = refused(&bench, &|tree| {
+        with_mode(tree, "usr/bin/grep", 0o644);
+        with_mode(tree, "usr/bin/own", 0o644);
+        with_mode(tree, "usr/lib/x86_64-linux-gnu/libx.so.1", 0o600);
+        with_mode(tree, "usr", 0o700);
+        let empty = bench.tree(&[("usr/bin/sed", "")]);
+        let empty = empty.get(b"usr/bin/sed").unwrap().clone();
+        tree.insert(RelPath::from_text("usr/bin/sed").unwrap(), empty);
+    });
+    let grave = [
+        "disabled:/usr",
+        "disabled:/usr/bin/grep",
+        "disabled:/usr/bin/sed",
+        "disabled:/usr/lib/x86_64-linux-gnu/libx.so.1",
+    ];
+    assert_eq!(useless, grave);
+
+    let hardened = refused(&bench, &|tree| {
+        with_mode(tree, "usr/bin/grep", 0o700);
+        with_mode(tree, "usr/lib/x86_64-linux-gnu/libx.so.1", 0o444);
+        let other = bench.tree(&[("usr/bin/sed", "another program")]);
+        let other = other.get(b"usr/bin/sed").unwrap().clone();
+        tree.insert(RelPath::from_text("usr/bin/sed").unwrap(), other);
+    });
+    assert_eq!(hardened, none);
+}
+
+#[test]
+fn what_a_package_diverts_and_what_left_with_its_package_is_right() {
+    let bench = Bench::new();
+    let none: [&str; 0] = [];
+    let diverted = |by: &str| {
+        let text = format!("/usr/bin/moved\n/usr/bin/moved.real\n{by}\n");
+        refused(&bench, &|tree| {
+            tree.remove(b"usr/bin/moved");
+            let path = "usr/lib/sysimage/var/lib/dpkg/diversions";
+            let file = bench.tree(&[(path, &text)]);
+            let file = file.get(path.as_bytes()).unwrap().clone();
+            tree.insert(RelPath::from_text(path).unwrap(), file);
+        })
+    };
+    assert_eq!(diverted("spare"), none);
+    assert_eq!(diverted(":"), ["disabled:/usr/bin/moved"]);
+    let purged = refused(&bench, &|tree| {
+        tree.remove(b"usr/bin/used");
+        tree.remove(b"usr/bin/moved");
+        tree.remove(b"usr/lib/sysimage/var/lib/dpkg/info/used.list");
+    });
+    assert_eq!(purged, none);
+}
+
+#[test]
+fn accounts_without_root_are_the_fault_of_who_took_root_away() {
+    let bench = Bench::new();
+    let said = refused(&bench, &|tree| {
+        let other = bench.tree(&[("etc/passwd", "daemon:x:1:1::/:/usr/sbin/nologin\n")]);
+        let other = other.get(b"etc/passwd").unwrap().clone();
+        tree.insert(RelPath::from_text("etc/passwd").unwrap(), other);
+    });
+    assert_eq!(said, ["account:/etc/passwd:root"]);
+}
+
+#[test]
+fn the_shell_of_an_account_below_is_not_for_a_layer_to_lose() {
+    let bench = Bench::new();
+    let with = |text: &str| {
+        refused(&bench, &|tree| {
+            let other = bench.tree(&[("etc/passwd", text)]);
+            let other = other.get(b"etc/passwd").unwrap().clone();
+            tree.insert(RelPath::from_text("etc/passwd").unwrap(), other);
+        })
+    };
+    let root = "root:x:0:0::/:/usr/sbin/nologin\n";
+    assert_eq!(
+        with("root:x:0:0::/:/bin/none\n"),
+        ["account:/etc/passwd:root"]
+    );
+    // An account of the layer itself is its own business.
+    let none: [&str; 0] = [];
+    assert_eq!(with(&format!("{root}me:x:1:1::/:/bin/none\n")), none);
+}
+
+#[test]
+fn a_drop_in_that_breaks_a_unit_below_is_damage() {
+    let bench = Bench::new();
+    let unit = (
+        "usr/lib/systemd/system/below.service",
+        "[Service]\nExecStart=/usr/bin/own\n",
+    );
+    let drop_in = "[Service]\nExecStart=\nExecStart=/opt/none\n";
+    let own = ("usr/bin/own", "a program");
+    let verdict = |name: &str| {
+        let ground = bench.tree(&[unit, own]);
+        let base = bench.layer("base", &[], &Tree::new(), &ground);
+        let path = format!("etc/systemd/system/{name}.service.d/x.conf");
+        let after = bench.tree(&[unit, own, (&path, drop_in)]);
+        let top = bench.layer("top", &[base], &ground, &after);
+        bench.check("set", &[base, top], &[]).verdict
+    };
+    assert_eq!(verdict("below"), Verdict::Refused);
+    // Of a unit that nobody has, it is the layer's own normal state.
+    assert_eq!(verdict("absent"), Verdict::Safe);
+}

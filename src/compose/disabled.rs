@@ -1,0 +1,244 @@
+//! Programs, libraries and directories that a layer below has, and that a layer above takes away or
+//! makes useless: others start them without saying so anywhere.
+//!
+//! What a package promises is what other packages rely on. A program of a package that nothing
+//! depends on may go, and is noted only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::composition::Composition;
+use super::member::Member;
+use super::packages::{database, find_listed};
+use super::view::TreeView;
+use crate::check::{FindingKind, Problem, Subject, Weight};
+use crate::layout::accounts::{self, PASSWD};
+use crate::packages::{self, Diversions};
+use crate::path::RelPath;
+use crate::tree::view::{ImageView as _, ViewError};
+use crate::tree::{Inode, Node, Tree};
+
+/// Where programs are started from by their names.
+const PROGRAMS: [&[u8]; 2] = [b"usr/bin", b"usr/sbin"];
+/// What everybody has to be able to enter; directories of libraries besides.
+const DIRECTORIES: [&[u8]; 9] = [
+    b"",
+    b"etc",
+    b"usr",
+    b"usr/bin",
+    b"usr/lib",
+    b"usr/lib64",
+    b"usr/sbin",
+    b"usr/share",
+    b"var",
+];
+/// How the names of program interpreters start.
+const LOADERS: [&[u8]; 3] = [b"ld-linux", b"ld.so.", b"ld64.so."];
+
+/// What became of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Gone,
+    NotExecutable,
+    Empty,
+    Unreadable,
+    Closed,
+}
+
+impl Fault {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Gone => "is gone",
+            Self::NotExecutable => "is not executable any more",
+            Self::Empty => "is empty",
+            Self::Unreadable => {
+                "can be read by its owner only: no program of others starts with it"
+            }
+            Self::Closed => "can be entered by its owner only: nothing in it is found by others",
+        }
+    }
+
+    /// Says whether it matters only where others rely on the package.
+    fn is_of_program(self) -> bool {
+        matches!(self, Self::Gone | Self::NotExecutable | Self::Empty)
+    }
+}
+
+/// Finds what layers have disabled of those below them: `disabled:PATH`. Programs and libraries count
+/// where an installed package lists them.
+pub(super) fn disabled(
+    composition: &Composition,
+    members: &[Member],
+    view: &TreeView<'_>,
+) -> Result<Vec<Problem>, ViewError> {
+    let tree = &composition.tree;
+    let mut faults: BTreeMap<RelPath, Fault> = BTreeMap::new();
+    for member in members.iter().skip(1) {
+        for (path, change) in member.changeset.iter() {
+            let before = change.pre.as_ref();
+            if let Some(fault) = before.and_then(|before| fault(tree, path, before)) {
+                faults.insert(path.clone(), fault);
+            }
+        }
+    }
+    if faults.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut owners: BTreeMap<RelPath, Option<String>> =
+        faults.keys().map(|path| (path.clone(), None)).collect();
+    find_listed(tree, view, &mut owners)?;
+    let diverted = match database(tree, "diversions") {
+        Some(at) => view.read(at.as_bytes())?,
+        None => Vec::new(),
+    };
+    let status = match database(tree, "status") {
+        Some(at) => view.read(at.as_bytes())?,
+        None => Vec::new(),
+    };
+    let relied_on = relied_on(&status);
+    let diversions = Diversions::read(&diverted).unwrap_or_default();
+    let problem = |(path, fault): (RelPath, Fault)| {
+        let package = owners.get(&path).cloned().flatten();
+        if fault == Fault::Closed {
+            return Some(problem(&path, fault, None, Weight::Grave));
+        }
+        let package = package?;
+        // A package that diverts the file of another one says how programs go on.
+        let absolute = [b"/", path.as_bytes()].concat();
+        let is_local = diversions.by(&absolute).is_none_or(|by| by == b":");
+        let weight = match !fault.is_of_program() || relied_on.contains(&package) {
+            true => Weight::Grave,
+            false => Weight::Minor,
+        };
+        is_local.then(|| problem(&path, fault, Some(package), weight))
+    };
+    Ok(faults.into_iter().filter_map(problem).collect())
+}
+
+/// Says what is wrong with a path that was `before`.
+fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
+    let bytes = path.as_bytes();
+    let dir = crate::layout::parent(bytes);
+    let now = tree.get(bytes);
+    let loses = |bits: u16| {
+        let is_link = now.is_none_or(|now| matches!(now.node, Node::Symlink { .. }));
+        !is_link && before.mode & bits == bits && now.is_some_and(|now| now.mode & bits != bits)
+    };
+    if before.is_dir() {
+        let is_triplet = dir == b"usr/lib" && path.name().windows(7).any(|part| part == b"-linux-");
+        let is_common = DIRECTORIES.contains(&bytes) || is_triplet;
+        return (is_common && now.is_some_and(Inode::is_dir) && loses(0o001))
+            .then_some(Fault::Closed);
+    }
+    let starts = |inode: &Inode| inode.mode & 0o111 != 0;
+    let is_file = |inode: &Inode| inode.object().is_some();
+    let is_empty = |inode: &Inode| matches!(inode.node, Node::File { size: 0, .. });
+    if PROGRAMS.contains(&dir) {
+        let is_program = match &before.node {
+            Node::Symlink { .. } => true,
+            _ => is_file(before) && starts(before) && !is_empty(before),
+        };
+        let real = tree.resolve(bytes);
+        let real = real.as_ref().and_then(|real| tree.get(real.as_bytes()));
+        return match real {
+            _ if !is_program => None,
+            None => Some(Fault::Gone),
+            // What a link leads to is another path.
+            Some(_) if !is_file(before) => None,
+            Some(real) if !is_file(real) => Some(Fault::Gone),
+            Some(real) if !starts(real) => Some(Fault::NotExecutable),
+            Some(real) if is_empty(real) => Some(Fault::Empty),
+            Some(_) => None,
+        };
+    }
+    let is_library = bytes.starts_with(b"usr/lib") && is_library(path.name());
+    if !is_library || !is_file(before) || !now.is_some_and(is_file) {
+        return None;
+    }
+    let is_loader = LOADERS.iter().any(|start| path.name().starts_with(start));
+    if is_loader && starts(before) && !now.is_some_and(starts) {
+        return Some(Fault::NotExecutable);
+    }
+    loses(0o004).then_some(Fault::Unreadable)
+}
+
+fn is_library(name: &[u8]) -> bool {
+    name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.")
+}
+
+/// Finds that the image has accounts and none of root, who nobody can be then.
+pub(super) fn without_root(
+    tree: &Tree,
+    members: &[Member],
+    view: &TreeView<'_>,
+) -> Result<Option<Problem>, ViewError> {
+    let Some(path) = tree.resolve(PASSWD.as_bytes()) else {
+        return Ok(None);
+    };
+    let first = members
+        .iter()
+        .find(|member| member.changeset.get(path.as_bytes()).is_some());
+    let is_plain = tree.get(path.as_bytes()).and_then(Inode::object).is_some();
+    let Some(first) = first.filter(|_| is_plain) else {
+        return Ok(None);
+    };
+    let file = view.read(path.as_bytes())?;
+    let mut names = accounts::numbers(&file).map(|(name, _)| name).peekable();
+    if names.peek().is_none() || names.any(|name| name == "root") {
+        return Ok(None);
+    }
+    Ok(Some(Problem {
+        id: FindingKind::Account.at(format_args!("{path}:root")),
+        // All layers write this file: it is about the accounts that were there first.
+        subject: Subject::Layer(first.layer.name.clone()),
+        package: None,
+        other: None,
+        weight: Weight::Grave,
+        reason: format!("'{path}' has accounts, and none called root"),
+        hint: "leave root in it; an account that nobody may log in to has '*' for its password"
+            .to_owned(),
+    }))
+}
+
+/// Returns the packages that all others may rely on, and those that an installed one asks for.
+fn relied_on(status: &[u8]) -> BTreeSet<String> {
+    let database = packages::dpkg::read(status);
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for record in &database.records {
+        let Some(package) = &record.package else {
+            continue;
+        };
+        let is_essential = |line: &[u8]| line.trim_ascii() == b"Essential: yes";
+        if record.raw.split(|byte| *byte == b'\n').any(is_essential) {
+            names.insert(package.name);
+        }
+        let wanted = package.depends.iter().flatten().map(|wanted| wanted.name);
+        names.extend(wanted.filter(|wanted| *wanted != package.name));
+    }
+    let is_meant = |package: &&packages::Package<'_>| {
+        let provides = package.provides.iter().map(|provided| provided.name);
+        provides
+            .chain([package.name])
+            .any(|name| names.contains(name))
+    };
+    database
+        .packages()
+        .filter(is_meant)
+        .map(|package| package.name.to_owned())
+        .collect()
+}
+
+fn problem(path: &RelPath, fault: Fault, package: Option<String>, weight: Weight) -> Problem {
+    let whose = match &package {
+        Some(package) => format!("'{path}' of {package}"),
+        None => format!("'{path}'"),
+    };
+    Problem {
+        id: FindingKind::Disabled.at(path),
+        subject: Subject::Path(path.clone()),
+        package,
+        other: None,
+        weight,
+        reason: format!("{whose} {}", fault.words()),
+        hint: "leave it as the layer below has it, or remove its package there".to_owned(),
+    }
+}
