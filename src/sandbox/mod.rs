@@ -6,6 +6,7 @@
 //! behind.
 
 mod capture;
+mod devices;
 mod error;
 mod policy;
 mod run;

@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::durable;
 use crate::path::escape;
 use crate::sandbox::SandboxError;
+use crate::sandbox::devices::Devices;
 use crate::sandbox::policy::{ASKED_AT, ServicePolicy};
 
 /// How many lines of output an error carries.
@@ -126,7 +127,8 @@ impl Sandbox {
         let errors = writer
             .try_clone()
             .map_err(SandboxError::io("make a pipe for", run.log))?;
-        let mut command = self.bwrap(policy);
+        let devices = Devices::make(&self.scratch)?;
+        let mut command = self.bwrap(policy, devices.as_ref());
         command
             .args(run.command)
             .env_clear()
@@ -179,10 +181,13 @@ impl Sandbox {
         Ok(())
     }
 
-    fn bwrap(&self, policy: Option<&ServicePolicy>) -> Command {
+    fn bwrap(&self, policy: Option<&ServicePolicy>, devices: Option<&Devices>) -> Command {
         let mut command = Command::new("bwrap");
         command.arg("--bind").arg(&self.root).arg("/");
         command.args(["--dev", "/dev", "--proc", "/proc"]);
+        for (own, place) in devices.iter().flat_map(|all| all.places()) {
+            command.arg("--dev-bind").arg(own).arg(place);
+        }
         command.args(["--perms", "1777", "--tmpfs", "/dev/shm"]);
         command.args(["--perms", "1777", "--tmpfs", "/tmp"]);
         command.args(["--perms", "0755", "--tmpfs", "/run"]);

@@ -320,6 +320,32 @@ fn packages_may_change_owners_and_make_devices() {
 }
 
 #[test]
+fn no_command_changes_the_devices_of_the_host() {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(place) = Place::new("no_command_changes_the_devices_of_the_host") else {
+        return;
+    };
+    let facts = || {
+        ["full", "null", "random", "tty", "urandom", "zero"].map(|name| {
+            let found = fs::metadata(format!("/dev/{name}")).unwrap();
+            (found.mode(), found.uid(), found.gid(), found.ino())
+        })
+    };
+    let before = facts();
+    // Not with /dev/null: were the host's changed, nothing else would work here.
+    let script = "cd /dev && chown 33 full random tty urandom zero; \
+        echo x >/dev/null && echo written";
+    let (result, lines) = place.run(script);
+    result.unwrap();
+    assert_eq!(lines, ["written"]);
+    assert_eq!(facts(), before);
+    // And the next command has new ones.
+    let (result, lines) = place.run("stat -c '%a %u' /dev/full /dev/null");
+    result.unwrap();
+    assert_eq!(lines, ["666 0", "666 0"]);
+}
+
+#[test]
 fn packages_may_set_capabilities() {
     let Some(place) = Place::new("packages_may_set_capabilities") else {
         return;
