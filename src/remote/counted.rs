@@ -12,7 +12,6 @@ pub struct CountingRemote<R> {
     inner: R,
     requests: AtomicU64,
     received: AtomicU64,
-    sent: AtomicU64,
 }
 
 impl<R> CountingRemote<R> {
@@ -22,7 +21,6 @@ impl<R> CountingRemote<R> {
             inner,
             requests: AtomicU64::new(0),
             received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
         }
     }
 
@@ -35,11 +33,6 @@ impl<R> CountingRemote<R> {
     /// Returns how many bytes of heads and blobs arrived.
     pub fn received_bytes(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
-    }
-
-    /// Returns how many bytes of heads and blobs were sent.
-    pub fn sent_bytes(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
     }
 
     /// Returns the remote that is counted.
@@ -105,18 +98,12 @@ impl<R: WritableRemote> WritableRemote for CountingRemote<R> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), RemoteError> {
         self.asked();
-        let mut counting = |bytes| {
-            self.sent.fetch_add(bytes, Ordering::Relaxed);
-            progress(bytes);
-        };
-        self.inner.put_blob(blob, file, size, &mut counting)
+        self.inner.put_blob(blob, file, size, progress)
     }
 
     fn replace_head(&self, bytes: &[u8], expected: Option<&Revision>) -> Result<(), RemoteError> {
         self.asked();
-        self.inner.replace_head(bytes, expected)?;
-        self.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(())
+        self.inner.replace_head(bytes, expected)
     }
 
     fn announce(&self, artifact: &Artifact) -> Result<(), RemoteError> {

@@ -67,14 +67,14 @@ impl Environment {
     pub fn of_process() -> Self {
         let pairs = std::env::vars_os()
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-        Self(pairs.collect())
+        Self::of_pairs(pairs)
     }
 
     /// Makes an environment of these variables only.
-    pub fn of_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub fn of_pairs<T: Into<String>>(pairs: impl IntoIterator<Item = (T, T)>) -> Self {
         let owned = pairs
             .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+            .map(|(key, value)| (key.into(), value.into()));
         Self(owned.collect())
     }
 

@@ -210,7 +210,6 @@ fn a_small_head_costs_one_request_and_a_big_one_two() {
         (remote.requests(), remote.received_bytes()),
         (4, 1000 + (1 << 20) + 1)
     );
-    assert_eq!(remote.sent_bytes(), 1000 + (1 << 20) + 1);
 }
 
 #[test]
