@@ -7,11 +7,8 @@ use std::sync::atomic::AtomicBool;
 use super::{CheckReport, CheckedSet, Composer, SilentBuild, check};
 use crate::check::{FindingKind, Verdict};
 use crate::durable::RealDisk;
-use crate::format::{
-    Baseline, BuildFacts, Health, Image, ImageLayer, Layer, LayerPackage, RebuildRule, Waiver,
-    parse_tree,
-};
-use crate::id::{BuildKey, LayerId, TreeId};
+use crate::format::{Baseline, Image, ImageLayer, Layer, LayerPackage, Waiver, parse_tree};
+use crate::id::{LayerId, TreeId};
 use crate::path::RelPath;
 use crate::store::{RefName, Repository, RepositoryOptions};
 use crate::time::Date;
@@ -79,28 +76,10 @@ impl Bench {
             .iter()
             .map(|id| self.repository.read_layer(id).unwrap().named(*id));
         let layer = Layer {
-            format: 1,
-            name: name.to_owned(),
-            version: "1".to_owned(),
-            architecture: "amd64".to_owned(),
             changeset: transaction
                 .put_changeset(&Changeset::between(below, after))
                 .unwrap(),
-            pre_images: Vec::new(),
-            build: BuildFacts {
-                key: BuildKey::of(b""),
-                on: on.collect(),
-                epoch: 0,
-                builder: 0,
-            },
-            packages: Vec::new(),
-            first_boot: BTreeMap::new(),
-            health: Health::default(),
-            restart: Vec::new(),
-            rebuild: RebuildRule::default(),
-            sweeps: Vec::new(),
-            shipped: BTreeMap::new(),
-            baseline: Baseline::default(),
+            ..Layer::bare(name, on)
         };
         let id = transaction.put_layer(&layer).unwrap();
         transaction.store().unwrap();

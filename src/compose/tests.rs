@@ -1,15 +1,11 @@
 //! What is new, whose it is, how bad, and what a waiver makes of it.
 
-use std::collections::BTreeMap;
-
 mod laws;
 
 use super::*;
 use crate::check::{self, Finding, Problem, Severity, Subject, Weight};
-use crate::format::{
-    Baseline, BuildFacts, Health, ImageLayer, Layer, LayerPackage, RebuildRule, Waiver, parse_tree,
-};
-use crate::id::{BuildKey, LayerId, ObjectId, TreeId};
+use crate::format::{Baseline, ImageLayer, Layer, LayerPackage, Waiver, parse_tree};
+use crate::id::{LayerId, ObjectId};
 use crate::path::RelPath;
 use crate::store::Transaction;
 use crate::time::Date;
@@ -26,28 +22,7 @@ pub(super) fn member(name: &str, build: &str, on: &[(&str, &str)]) -> Member {
         id: id(build),
         version: "1".to_owned(),
     });
-    let layer = Layer {
-        format: 1,
-        name: name.to_owned(),
-        version: "1".to_owned(),
-        architecture: "amd64".to_owned(),
-        changeset: TreeId::of(b""),
-        pre_images: Vec::new(),
-        build: BuildFacts {
-            key: BuildKey::of(b""),
-            on: on.collect(),
-            epoch: 0,
-            builder: 0,
-        },
-        packages: Vec::new(),
-        first_boot: BTreeMap::new(),
-        health: Health::default(),
-        restart: Vec::new(),
-        rebuild: RebuildRule::default(),
-        sweeps: Vec::new(),
-        shipped: BTreeMap::new(),
-        baseline: Baseline::default(),
-    };
+    let layer = Layer::bare(name, on);
     Member {
         id: Some(id(build)),
         layer,

@@ -52,6 +52,35 @@ pub struct Layer {
     pub baseline: Baseline,
 }
 
+#[cfg(test)]
+impl Layer {
+    /// A layer that nothing is known of but its name and what it was built on.
+    pub(crate) fn bare(name: &str, on: impl IntoIterator<Item = ImageLayer>) -> Self {
+        Self {
+            format: 1,
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            architecture: "amd64".to_owned(),
+            changeset: TreeId::of(b""),
+            pre_images: Vec::new(),
+            build: BuildFacts {
+                key: BuildKey::of(b""),
+                on: on.into_iter().collect(),
+                epoch: 0,
+                builder: 0,
+            },
+            packages: Vec::new(),
+            first_boot: BTreeMap::new(),
+            health: Health::default(),
+            restart: Vec::new(),
+            rebuild: RebuildRule::default(),
+            sweeps: Vec::new(),
+            shipped: BTreeMap::new(),
+            baseline: Baseline::default(),
+        }
+    }
+}
+
 impl Layer {
     /// Returns the layer as images and baselines name it.
     pub fn named(&self, id: LayerId) -> ImageLayer {

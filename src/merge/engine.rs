@@ -441,21 +441,7 @@ fn field<'a, T: PartialEq>(pre: Option<&T>, current: &'a T, post: &'a T) -> Opti
 mod tests {
     use super::*;
     use crate::format::parse_tree;
-    use std::cell::RefCell;
-
-    #[derive(Default)]
-    struct Memory(RefCell<BTreeMap<ObjectId, Vec<u8>>>);
-
-    impl Blobs for Memory {
-        fn read(&self, id: &ObjectId) -> Result<Vec<u8>, MergeError> {
-            Ok(self.0.borrow()[id].clone())
-        }
-        fn write(&self, bytes: &[u8]) -> Result<ObjectId, MergeError> {
-            let id = ObjectId::of(bytes);
-            self.0.borrow_mut().insert(id, bytes.to_vec());
-            Ok(id)
-        }
-    }
+    use crate::merge::testing::Memory;
 
     /// A tree of text files: `path = contents`, below directories that are made as needed.
     fn tree(memory: &Memory, files: &[(&str, &str)]) -> Tree {

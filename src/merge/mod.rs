@@ -24,3 +24,6 @@ pub use uncovered::{Uncovered, uncovered};
 
 #[cfg(test)]
 mod laws;
+
+#[cfg(test)]
+mod testing;

@@ -99,22 +99,8 @@ fn is_rewritten(pre: &Inode, post: &Inode, blobs: &dyn Blobs) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::merge::MergeError;
-    use std::cell::RefCell;
 
-    #[derive(Default)]
-    struct Memory(RefCell<BTreeMap<ObjectId, Vec<u8>>>);
-
-    impl Blobs for Memory {
-        fn read(&self, id: &ObjectId) -> Result<Vec<u8>, MergeError> {
-            Ok(self.0.borrow()[id].clone())
-        }
-        fn write(&self, bytes: &[u8]) -> Result<ObjectId, MergeError> {
-            let id = ObjectId::of(bytes);
-            self.0.borrow_mut().insert(id, bytes.to_vec());
-            Ok(id)
-        }
-    }
+    use crate::merge::testing::Memory;
 
     const PLACE: &str = "etc/app.conf";
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::*;
 use crate::check::{CHECKS_VERSION, Finding};
 use crate::durable::RealDisk;
-use crate::format::{Baseline, BuildFacts, Health, ImageLayer, Layer, LayerPackage, RebuildRule};
-use crate::id::{BuildKey, LayerId, TreeId};
+use crate::format::{Baseline, ImageLayer, Layer, LayerPackage};
+use crate::id::LayerId;
 use crate::store::{Repository, RepositoryOptions};
 use crate::tree::{Changeset, Inode, Tree};
 
@@ -164,28 +164,7 @@ fn member(name: &str, id: LayerId, on: Option<(&str, LayerId)>) -> Member {
         id,
         version: "1".to_owned(),
     });
-    let layer = Layer {
-        format: 1,
-        name: name.to_owned(),
-        version: "1".to_owned(),
-        architecture: "amd64".to_owned(),
-        changeset: TreeId::of(b""),
-        pre_images: Vec::new(),
-        build: BuildFacts {
-            key: BuildKey::of(b""),
-            on: on.into_iter().collect(),
-            epoch: 0,
-            builder: 0,
-        },
-        packages: Vec::new(),
-        first_boot: BTreeMap::new(),
-        health: Health::default(),
-        restart: Vec::new(),
-        rebuild: RebuildRule::default(),
-        sweeps: Vec::new(),
-        shipped: BTreeMap::new(),
-        baseline: Baseline::default(),
-    };
+    let layer = Layer::bare(name, on);
     Member {
         id: Some(id),
         layer,
