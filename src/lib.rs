@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod apt;
+pub mod boot;
 pub mod builder;
 pub mod causes;
 pub mod check;
@@ -15,8 +16,10 @@ pub mod compose;
 pub mod deb822;
 pub mod delta;
 pub mod deploy;
+pub mod disk;
 pub mod durable;
 pub mod elf;
+pub mod export;
 pub mod format;
 pub mod glob;
 pub mod id;
