@@ -105,6 +105,13 @@ pub fn fresh(
     })
 }
 
+/// Returns what the image puts into an empty `/var`, with paths below it.
+pub fn initial_var(image: &Tree) -> Result<Tree, DeployError> {
+    // Nothing is there, so everything is added.
+    let nothing = std::path::Path::new("/proc/self/fdinfo/none");
+    Ok(var::plan(image, nothing)?.tree)
+}
+
 struct Fresh {
     files: PortableFiles,
     now: i64,
@@ -183,9 +190,7 @@ impl Fresh {
     /// Puts what the image gives to the machine: `/var` as the first switch would make it, and the
     /// other directories as they are.
     fn state(&mut self, tree: &Tree) -> Result<(), DeployError> {
-        // Nothing is there yet, so everything is added.
-        let nothing = std::path::Path::new("/proc/self/fdinfo/none");
-        let var = var::plan(tree, nothing)?.tree;
+        let var = initial_var(tree)?;
         self.dir("/state/var");
         self.graft(&var, b"", &format!("{TARGET}/state/var"));
         for name in STATE {
