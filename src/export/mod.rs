@@ -1,1 +1,4 @@
 //! Images for use elsewhere: disks.
+
+pub mod formats;
+pub mod profiles;
