@@ -4,9 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::formats::FormatError;
-use crate::boot::BootError;
+use crate::boot::entry::EntryError;
+use crate::boot::grub::{EmbedError, EnvironmentError};
+use crate::boot::{KernelError, TooLarge};
 use crate::deploy::DeployError;
-use crate::disk::DiskFault;
+use crate::disk::{DiskFault, FatError};
 use crate::disk::ext4::Ext4Error;
 use crate::materialise::MaterialiseError;
 use crate::store::StoreError;
@@ -77,9 +79,21 @@ pub enum ExportError {
         name: String,
         source: Ext4Error,
     },
-    /// The boot files make no sense.
+    /// The image has no kernel that boots it.
+    #[error("the image cannot boot")]
+    Kernel(#[from] KernelError),
+    /// A boot entry cannot say what it should.
     #[error(transparent)]
-    Boot(#[from] BootError),
+    Entry(#[from] EntryError),
+    /// GRUB cannot be put on the disk.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// GRUB's environment cannot say what it should.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The archive with the boot script cannot be made.
+    #[error(transparent)]
+    Archive(#[from] TooLarge),
     /// The deployment could not be made.
     #[error(transparent)]
     Deploy(#[from] DeployError),
@@ -96,12 +110,25 @@ pub enum ExportError {
         path: PathBuf,
         source: io::Error,
     },
+    /// The raw disk cannot be written.
+    #[error("cannot write '{part}'")]
+    Write { part: String, source: io::Error },
+    /// The ESP cannot hold its files.
+    #[error(transparent)]
+    Fat(#[from] FatError),
     /// An interrupt ended it.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl ExportError {
+    pub(super) fn write(part: &str, source: io::Error) -> Self {
+        Self::Write {
+            part: part.to_owned(),
+            source,
+        }
+    }
+
     /// Wraps the system's answer to `verb` on `path`.
     pub(super) fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {

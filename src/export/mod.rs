@@ -15,6 +15,6 @@ mod tool;
 mod updatable;
 mod view;
 
-pub use disk::{DiskOutput, DiskRequest, Hooks, QcowCompression, export_disk};
+pub use disk::{DiskOutput, DiskRequest, Hooks, export_disk};
 pub use error::ExportError;
 pub use report::{DiskReport, OutputReport, PartReport};

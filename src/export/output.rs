@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::ExportError;
+use super::formats::DiskFormat;
+use super::{DiskOutput, ExportError};
 
 /// A file that is being written under another name; dropping it removes it.
 #[derive(Debug)]
@@ -116,6 +117,26 @@ pub(super) fn check_place(path: &Path, replace: &[PathBuf]) -> Result<(), Export
     Err(ExportError::NotAFile {
         path: path.to_owned(),
         what,
+    })
+}
+
+/// Refuses when the raw disk, which is written first in any case, does not fit where it goes.
+///
+/// How much a compressed output takes is known only when it is written.
+pub(super) fn require_room(outputs: &[DiskOutput], used: u64) -> Result<(), ExportError> {
+    let Some(first) = outputs.iter().min_by_key(|output| output.format != DiskFormat::Raw) else {
+        return Ok(());
+    };
+    let dir = parent(&first.path);
+    let available = crate::durable::available_bytes(dir);
+    let available = available.map_err(|error| ExportError::io("measure the free space of", dir, error))?;
+    if available >= used {
+        return Ok(());
+    }
+    Err(ExportError::NoSpace {
+        path: dir.to_owned(),
+        needed: used,
+        available,
     })
 }
 
