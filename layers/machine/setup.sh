@@ -11,8 +11,9 @@ mkdir -p "$out" "$work/boot/grub"
 cp /usr/lib/layerset/boot/find.cfg "$work/boot/grub/grub.cfg"
 tar --create --format=ustar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 \
     --file "$work/memdisk.tar" --directory "$work" boot/grub/grub.cfg
-grub-mkimage --format=i386-pc --prefix='(memdisk)/boot/grub' --memdisk="$work/memdisk.tar" --output="$out/core.img" \
-    biosdisk boot configfile echo ext2 fat linux loadenv lvm memdisk minicmd normal part_gpt part_msdos reboot search \
+grub-mkimage --format=i386-pc --prefix=/boot/grub --config=/usr/lib/layerset/boot/early.cfg \
+    --memdisk="$work/memdisk.tar" --output="$out/core.img" \
+    biosdisk boot configfile echo ext2 fat linux loadenv lvm memdisk minicmd normal part_gpt part_msdos reboot regexp search \
     search_fs_uuid serial sleep tar terminal test
 cp /usr/lib/grub/i386-pc/boot.img "$out/boot.img"
 rm -r "$work"
