@@ -176,6 +176,29 @@ impl Entry<'_> {
     }
 }
 
+/// Returns the text of the entry of a plain root, whose kernel and initrd lie in `directory` on the
+/// ESP.
+pub fn plain_text(
+    title: &str,
+    version: &str,
+    directory: &str,
+    options: &str,
+) -> Result<String, EntryError> {
+    let mut text = String::new();
+    for (key, value) in [
+        ("title", title),
+        ("sort-key", "layerset"),
+        ("version", version),
+        ("linux", &format!("/{directory}/{LINUX}")),
+        ("initrd", &format!("/{directory}/{INITRD}")),
+        ("options", options),
+    ] {
+        check_line(value)?;
+        let _ = writeln!(text, "{key} {value}");
+    }
+    Ok(text)
+}
+
 /// Quotes a word for GRUB where it has to be: like a shell's single quotes, which GRUB has too.
 pub(super) fn quote(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "=:,._/+-@%".contains(c);

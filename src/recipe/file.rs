@@ -12,7 +12,7 @@ use crate::format::Waiver;
 pub const DEFAULT_KEEP: u32 = 3;
 
 /// One recipe.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Recipe {
     /// The recipe's name: its file's stem.
     pub name: String,
@@ -24,6 +24,8 @@ pub struct Recipe {
     pub layers: Vec<String>,
     /// What targets do with deployments of this image.
     pub policy: RecipePolicy,
+    /// STUB
+    pub disk: Option<super::DiskSection>,
     /// `[[waivers]]`: findings that somebody accepts, each for a reason and a time; none twice.
     pub waivers: Vec<Waiver>,
 }
@@ -106,6 +108,7 @@ pub(super) fn parse(
         architecture,
         layers,
         policy: RecipePolicy { keep },
+        disk: None,
         waivers,
     };
     Ok((recipe, spans(&list)?))
