@@ -85,3 +85,23 @@ fn majority(x: u32, y: u32, z: u32) -> u32 {
 fn parity(x: u32, y: u32, z: u32) -> u32 {
     x ^ y ^ z
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_those_of_debugfs() {
+        // debugfs -R 'dx_hash -h half_md4 [-s SEED] NAME'
+        let seed = std::array::from_fn(|index| index as u8);
+        let long = "a-name-of-more-than-thirty-two-bytes-for-two-rounds";
+        for (name, seed, major, minor) in [
+            ("hello", [0; 16], 0x1746_da32, 0x4200_13b5),
+            ("hello", seed, 0xaf3d_0524, 0x4eeb_19be),
+            (long, seed, 0x2608_1baa, 0x4554_1087),
+            ("naïve-é", [0; 16], 0x50db_ac24, 0xc29c_07e3),
+        ] {
+            assert_eq!(hash(name.as_bytes(), &seed), NameHash { major, minor }, "{name}");
+        }
+    }
+}

@@ -1,3 +1,4 @@
-//! Disks: what is written is read back by tools that others made.
+//! Disks as other tools see them.
 
+mod ext4;
 mod formats;
