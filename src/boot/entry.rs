@@ -263,7 +263,10 @@ mod tests {
         assert_eq!(head, "menuentry 'web 7' --id layerset-7 {");
         let (linux, rest) = rest.split_once('\n').unwrap();
         assert_eq!(linux, format!("\tlinux /{directory}/linux {options}"));
-        assert_eq!(rest, format!("\tinitrd /{directory}/initrd /{directory}/boot.cpio\n}}\n"));
+        assert_eq!(
+            rest,
+            format!("\tinitrd /{directory}/initrd /{directory}/boot.cpio\n}}\n")
+        );
         assert_eq!(entry.file_name(Some(TRIES)), "layerset-7+3.conf");
         assert_eq!(entry.file_name(None), "layerset-7.conf");
         assert_eq!(entry.file_name_of_grub(), "layerset-7.cfg");

@@ -113,7 +113,12 @@ impl Draft {
         let DraftContent::Files(files) = &self.content else {
             return Ok(());
         };
-        let count = files.files.tree.iter().filter(|(path, _)| !path.is_root()).count();
+        let count = files
+            .files
+            .tree
+            .iter()
+            .filter(|(path, _)| !path.is_root())
+            .count();
         let can_be_filled = ext_kind(self.filesystem.kind).is_some();
         if can_be_filled || count == 0 {
             return Ok(());

@@ -23,6 +23,7 @@ use super::machine::{self, BootFiles, Firmware, System};
 use super::output::{self, NewFile};
 use super::plain::plain;
 use super::report::{DiskReport, OutputReport, PartReport};
+use super::sizes;
 use super::split::split;
 use super::updatable::updatable;
 use super::view::StoredTree;
@@ -66,6 +67,8 @@ pub struct DiskRequest<'a> {
     pub qcow2: Option<Codec>,
     /// What an OVA says of its machine.
     pub appliance: &'a Appliance,
+    /// Whether the report says where the bytes come from.
+    pub measures: bool,
     /// Whether everything is decided and nothing written.
     pub is_dry_run: bool,
 }
@@ -105,6 +108,11 @@ pub fn export_disk(
     export.check_objects()?;
     let (assembly, kernel) = export.decide()?;
     let mut report = export.report(&assembly, kernel);
+    if request.measures {
+        (hooks.phase)("measuring the layers", None);
+        let sizes = sizes::measure(&export.common(), &export.image, &export.tree, &assembly)?;
+        report.sizes = Some(sizes);
+    }
     if request.is_dry_run {
         report.seconds = started.elapsed().as_secs_f64();
         return Ok(report);
@@ -117,7 +125,10 @@ pub fn export_disk(
 
 fn check_outputs(request: &DiskRequest<'_>) -> Result<(), ExportError> {
     for (index, output) in request.outputs.iter().enumerate() {
-        if request.outputs[..index].iter().any(|other| other.path == output.path) {
+        if request.outputs[..index]
+            .iter()
+            .any(|other| other.path == output.path)
+        {
             return Err(ExportError::Twice {
                 path: output.path.clone(),
             });
@@ -228,11 +239,26 @@ impl<'a> Export<'a> {
         };
         let system = System {
             title: &title,
-            uuid: drafts.iter().find(|draft| home(draft)).map_or_else(String::new, |draft| {
-                filesystem_id(&draft.filesystem, &draft.name, &self.seed).to_string()
-            }),
-            consoles: self.request.disk.consoles.iter().map(String::as_str).collect(),
-            arguments: self.request.disk.kernel_arguments.iter().map(String::as_str).collect(),
+            uuid: drafts
+                .iter()
+                .find(|draft| home(draft))
+                .map_or_else(String::new, |draft| {
+                    filesystem_id(&draft.filesystem, &draft.name, &self.seed).to_string()
+                }),
+            consoles: self
+                .request
+                .disk
+                .consoles
+                .iter()
+                .map(String::as_str)
+                .collect(),
+            arguments: self
+                .request
+                .disk
+                .kernel_arguments
+                .iter()
+                .map(String::as_str)
+                .collect(),
         };
         let table = fstab(&self.request.disk.devices, &self.seed);
         let esp = match layout {
@@ -256,20 +282,25 @@ impl<'a> Export<'a> {
     /// Lists the filesystems of the description.
     fn empty_drafts(&self) -> Vec<Draft> {
         let partitions = self.disk().partitions.iter();
-        let partitions =
-            partitions.map(|part| (&part.name, part.filesystem.as_ref(), part.kind));
+        let partitions = partitions.map(|part| (&part.name, part.filesystem.as_ref(), part.kind));
         let volumes = self.request.disk.devices.volumes.iter();
         let volumes = volumes.map(|volume| {
-            (&volume.name, volume.filesystem.as_ref(), PartitionKind::LINUX)
+            (
+                &volume.name,
+                volume.filesystem.as_ref(),
+                PartitionKind::LINUX,
+            )
         });
-        let drafts = partitions.chain(volumes).filter_map(|(name, filesystem, kind)| {
-            Some(Draft {
-                name: name.clone(),
-                filesystem: filesystem?.clone(),
-                kind,
-                content: DraftContent::Nothing,
-            })
-        });
+        let drafts = partitions
+            .chain(volumes)
+            .filter_map(|(name, filesystem, kind)| {
+                Some(Draft {
+                    name: name.clone(),
+                    filesystem: filesystem?.clone(),
+                    kind,
+                    content: DraftContent::Nothing,
+                })
+            });
         drafts.collect()
     }
 
@@ -280,11 +311,15 @@ impl<'a> Export<'a> {
             now: self.epoch,
             who: "layerset export".to_owned(),
         };
-        let name = RelPath::from_text(self.request.name).is_ok().then_some(self.request.name);
+        let name = RelPath::from_text(self.request.name)
+            .is_ok()
+            .then_some(self.request.name);
         let mut data = updatable(self.repository, &self.request.image, name, &options)?;
         if !fstab.is_empty() {
             let path = format!("layerset/deployments/{}/etc/fstab", data.generation);
-            data.files.files.put(&path, 0o644, fstab.as_bytes().to_vec());
+            data.files
+                .files
+                .put(&path, 0o644, fstab.as_bytes().to_vec());
             data.files.files.date(&path, self.epoch);
         }
         Ok((data.files, data.generation))
@@ -310,7 +345,9 @@ impl<'a> Export<'a> {
         let mut mounts = BTreeMap::new();
         for (index, draft) in drafts.iter().enumerate() {
             let mount = draft.filesystem.mount.as_deref();
-            if let Some(path) = mount.and_then(|mount| RelPath::from_text(mount.trim_start_matches('/')).ok()) {
+            if let Some(path) =
+                mount.and_then(|mount| RelPath::from_text(mount.trim_start_matches('/')).ok())
+            {
                 mounts.insert(path, index);
             }
         }
@@ -323,8 +360,12 @@ impl<'a> Export<'a> {
 
     fn write(&self, assembly: &Assembly) -> Result<Vec<OutputReport>, ExportError> {
         let outputs = self.request.outputs;
-        let raw = outputs.iter().find(|output| output.format == DiskFormat::Raw);
-        let place = raw.or(outputs.first()).map_or(Path::new("disk.raw"), |output| &output.path);
+        let raw = outputs
+            .iter()
+            .find(|output| output.format == DiskFormat::Raw);
+        let place = raw
+            .or(outputs.first())
+            .map_or(Path::new("disk.raw"), |output| &output.path);
         // Without a raw output it is removed in the end, by whoever drops it.
         let scratch = match raw {
             Some(output) => NewFile::create(&output.path)?,
@@ -419,8 +460,11 @@ impl<'a> Export<'a> {
     }
 
     fn report(&self, assembly: &Assembly, kernel: String) -> DiskReport {
-        let used: BTreeMap<&str, u64> =
-            assembly.parts.iter().map(|part| (part.name(), part.used())).collect();
+        let used: BTreeMap<&str, u64> = assembly
+            .parts
+            .iter()
+            .map(|part| (part.name(), part.used()))
+            .collect();
         let partitions = assembly.plan.partitions.iter().map(|part| PartReport {
             name: part.name.clone(),
             number: part.number,
@@ -435,6 +479,7 @@ impl<'a> Export<'a> {
             used_bytes: assembly.used(),
             partitions: partitions.collect(),
             outputs: Vec::new(),
+            sizes: None,
             seconds: 0.0,
             is_dry_run: self.request.is_dry_run,
         }

@@ -8,8 +8,8 @@ use crate::boot::entry::EntryError;
 use crate::boot::grub::{EmbedError, EnvironmentError};
 use crate::boot::{KernelError, TooLarge};
 use crate::deploy::DeployError;
-use crate::disk::{DiskFault, FatError};
 use crate::disk::ext4::Ext4Error;
+use crate::disk::{DiskFault, FatError};
 use crate::materialise::MaterialiseError;
 use crate::store::StoreError;
 
@@ -46,7 +46,9 @@ pub enum ExportError {
     #[error("an image for {architecture} cannot become a disk yet: amd64 can")]
     Architecture { architecture: String },
     /// A filesystem that this program cannot fill was given files.
-    #[error("'{name}' is {kind}, which can be made empty only, and the image has {count} files below '{mount}'")]
+    #[error(
+        "'{name}' is {kind}, which can be made empty only, and the image has {count} files below '{mount}'"
+    )]
     CannotFill {
         name: String,
         kind: String,
@@ -75,10 +77,7 @@ pub enum ExportError {
     Fault(DiskFault),
     /// A filesystem cannot hold its files.
     #[error("the filesystem '{name}' cannot be written")]
-    Filesystem {
-        name: String,
-        source: Ext4Error,
-    },
+    Filesystem { name: String, source: Ext4Error },
     /// The image has no kernel that boots it.
     #[error("the image cannot boot")]
     Kernel(#[from] KernelError),

@@ -13,17 +13,45 @@ impl DiskSection {
         use crate::disk::*;
         Self {
             layout: Layout::Updatable,
-            devices: layout_devices(Layout::Updatable, TableKind::Gpt, SectorSize::B512, architecture),
+            devices: layout_devices(
+                Layout::Updatable,
+                TableKind::Gpt,
+                SectorSize::B512,
+                architecture,
+            ),
             kernel_arguments: vec![],
             consoles: vec!["tty0".into(), "ttyS0".into()],
         }
     }
-    pub fn disk(&self) -> &crate::disk::Disk { &self.devices.disks[0] }
-    pub fn override_with(&mut self, layout: Option<&str>, _size: Option<&str>, architecture: &str) -> Result<(), String> {
+    pub fn disk(&self) -> &crate::disk::Disk {
+        &self.devices.disks[0]
+    }
+    pub fn override_with(
+        &mut self,
+        layout: Option<&str>,
+        _size: Option<&str>,
+        architecture: &str,
+    ) -> Result<(), String> {
         use crate::disk::*;
         match layout {
-            Some("plain") => { self.layout = Layout::Plain; self.devices = layout_devices(Layout::Plain, TableKind::Gpt, SectorSize::B512, architecture); }
-            Some("egi") => { self.layout = Layout::Plain; self.devices = layout_devices(Layout::Plain, TableKind::Mbr, SectorSize::B512, architecture); }
+            Some("plain") => {
+                self.layout = Layout::Plain;
+                self.devices = layout_devices(
+                    Layout::Plain,
+                    TableKind::Gpt,
+                    SectorSize::B512,
+                    architecture,
+                );
+            }
+            Some("egi") => {
+                self.layout = Layout::Plain;
+                self.devices = layout_devices(
+                    Layout::Plain,
+                    TableKind::Mbr,
+                    SectorSize::B512,
+                    architecture,
+                );
+            }
             _ => {}
         }
         Ok(())

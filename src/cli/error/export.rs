@@ -26,9 +26,10 @@ fn hint(error: &ExportError) -> Option<String> {
         ExportError::Exists { path } => {
             format!("--force-overwrite {} replaces it", path.display())
         }
-        ExportError::NotAFile { what: "a device", .. } => {
-            "write a raw disk to a file, then copy it: dd if=FILE.raw of=DEVICE bs=4M conv=fsync".to_owned()
-        }
+        ExportError::NotAFile {
+            what: "a device", ..
+        } => "write a raw disk to a file, then copy it: dd if=FILE.raw of=DEVICE bs=4M conv=fsync"
+            .to_owned(),
         ExportError::NotBootable { layer, .. } => {
             format!("add the layer '{layer}' to the recipe, lock and build it")
         }
@@ -36,7 +37,11 @@ fn hint(error: &ExportError) -> Option<String> {
             "use ext4 for it, or mount it where the image has nothing".to_owned()
         }
         ExportError::Tool { program, .. } => {
-            let package = if program.ends_with("xfs") { "xfsprogs" } else { "btrfs-progs" };
+            let package = if program.ends_with("xfs") {
+                "xfsprogs"
+            } else {
+                "btrfs-progs"
+            };
             format!("'{program}' is in the package {package}")
         }
         ExportError::NoSpace { .. } => "free some space, or write elsewhere".to_owned(),

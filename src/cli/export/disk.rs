@@ -8,7 +8,7 @@ use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, host_architecture, ui};
 use crate::durable::LockMode;
 use crate::export::formats::{Appliance, Codec, DiskFormat, Hypervisor};
-use crate::export::{DiskOutput, DiskReport, DiskRequest, Hooks, export_disk};
+use crate::export::{DiskOutput, DiskReport, DiskRequest, Hooks, SizeReport, export_disk};
 use crate::recipe::{DiskSection, Recipe, SourceFile};
 use crate::transfer::TransferProgress as _;
 
@@ -78,6 +78,9 @@ pub(super) struct Disk {
     /// Replace this output, if it exists; may be given more than once
     #[arg(long, value_name = "FILE")]
     force_overwrite: Vec<PathBuf>,
+    /// Say where the bytes come from, by layer
+    #[arg(long)]
+    report: bool,
     /// Decide everything, print it, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -111,6 +114,7 @@ impl Disk {
                 round_to: 1 << 20,
                 qcow2: self.compression.codec(),
                 appliance: &Appliance::new(&name, hypervisor),
+                measures: self.report,
                 is_dry_run: self.dry_run,
             },
             &Hooks {
@@ -135,7 +139,11 @@ impl Disk {
     }
 
     fn outputs(&self) -> Result<Vec<DiskOutput>, CliError> {
-        let given = self.format.as_deref().map(DiskFormat::from_name).transpose();
+        let given = self
+            .format
+            .as_deref()
+            .map(DiskFormat::from_name)
+            .transpose();
         let given = given.map_err(|error| CliError::usage(error.to_string()))?;
         let outputs = self.output.iter().map(|path| {
             let format = match (given, DiskFormat::from_path(path)) {
@@ -171,16 +179,25 @@ impl Disk {
             None => DiskSection::default_for(host_architecture()),
         };
         section
-            .override_with(self.layout.as_deref(), self.size.as_deref(), host_architecture())
+            .override_with(
+                self.layout.as_deref(),
+                self.size.as_deref(),
+                host_architecture(),
+            )
             .map_err(CliError::usage)?;
-        section.kernel_arguments.extend(self.kernel_argument.iter().cloned());
+        section
+            .kernel_arguments
+            .extend(self.kernel_argument.iter().cloned());
         Ok(section)
     }
 }
 
 fn read_section(path: &Path) -> Result<Option<DiskSection>, CliError> {
     let source = SourceFile::read(path)?;
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
     Ok(Recipe::parse(&source, stem, host_architecture())?.disk)
 }
 
@@ -206,6 +223,9 @@ fn text(report: &DiskReport) -> String {
         ui::size(report.virtual_bytes),
         ui::size(report.used_bytes)
     ));
+    if let Some(sizes) = &report.sizes {
+        text.push_str(&describe_sizes(sizes));
+    }
     for output in &report.outputs {
         text.push_str(&format!(
             "{}: {}, {}\n",
@@ -214,7 +234,38 @@ fn text(report: &DiskReport) -> String {
             ui::size(output.bytes)
         ));
     }
-    let what = if report.is_dry_run { "nothing was written; decided" } else { "exported" };
+    let what = if report.is_dry_run {
+        "nothing was written; decided"
+    } else {
+        "exported"
+    };
     text.push_str(&format!("{what} in {}\n", ui::seconds(report.seconds)));
+    text
+}
+
+fn describe_sizes(sizes: &SizeReport) -> String {
+    let rows: Vec<Vec<String>> = sizes
+        .layers
+        .iter()
+        .filter(|layer| layer.content > 0)
+        .map(|layer| {
+            let name = match layer.name.as_str() {
+                "" => "(composing)",
+                name => name,
+            };
+            vec![
+                name.to_owned(),
+                ui::size(layer.content),
+                ui::size(layer.compressed),
+            ]
+        })
+        .collect();
+    let mut text = ui::table(&["layer", "content", "compressed"], &rows);
+    text.push_str(&format!(
+        "{} of content, {} of metadata and filesystems, {} free\n",
+        ui::size(sizes.content),
+        ui::size(sizes.overhead),
+        ui::size(sizes.free)
+    ));
     text
 }

@@ -139,12 +139,14 @@ impl ClusterCache {
         let fresh = self.fresh.into_inner().ok().flatten();
         let fresh_bytes = fresh.as_ref().map_or(0, NewSegment::bytes);
         let held: u64 = self.segments.iter().map(Segment::bytes).sum();
-        let is_too_much =
-            held + fresh_bytes > self.limit || self.segments.len() >= MOST_SEGMENTS;
+        let is_too_much = held + fresh_bytes > self.limit || self.segments.len() >= MOST_SEGMENTS;
         let used = self.places.iter();
         let used = used.filter(|(_, place)| place.is_used.load(Ordering::Relaxed));
-        let mut segments: Vec<(&Segment, bool)> =
-            self.segments.iter().map(|segment| (segment, false)).collect();
+        let mut segments: Vec<(&Segment, bool)> = self
+            .segments
+            .iter()
+            .map(|segment| (segment, false))
+            .collect();
         let mut fresh = fresh;
         for (key, place) in used {
             segments[place.segment].1 = true;
@@ -279,7 +281,11 @@ mod tests {
                 let cache = ClusterCache::open(dir.path(), 1 << 20);
                 let found: Vec<_> = (0..10).filter_map(|n| packed(&cache, n)).collect();
                 // A flipped byte of the data costs the one cluster that it is in.
-                let expect = if (damage, end) == ("flip", "data") { 9 } else { 0 };
+                let expect = if (damage, end) == ("flip", "data") {
+                    9
+                } else {
+                    0
+                };
                 assert_eq!(found.len(), expect, "{damage} {end}");
                 for packed in found {
                     assert!(packed.iter().all(|byte| *byte == packed[0]));

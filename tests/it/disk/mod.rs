@@ -1,4 +1,4 @@
-//! Disks as other tools see them.
+//! Disks: what is written is read back by tools that others made.
 
 mod ext4;
 mod formats;

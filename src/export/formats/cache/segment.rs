@@ -48,7 +48,10 @@ impl Segment {
         let (length, entries) = body.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
         let data = File::open(index.with_extension("data")).ok()?;
         let is_whole = data.metadata().ok()?.len() == u64::from_le_bytes(*length);
-        let entries = entries.chunks_exact(ENTRY).map(decode).collect::<Option<_>>();
+        let entries = entries
+            .chunks_exact(ENTRY)
+            .map(decode)
+            .collect::<Option<_>>();
         let segment = Self {
             index: index.to_owned(),
             data,

@@ -25,7 +25,10 @@ fn large_directories_have_an_index_that_e2fsck_likes() {
         image.is_clean();
         let levels = |at: &str| {
             let said = image.debugfs(&format!("htree_dump {at}"));
-            let line = said.lines().find(|line| line.contains("Indirect levels")).unwrap();
+            let line = said
+                .lines()
+                .find(|line| line.contains("Indirect levels"))
+                .unwrap();
             line.trim().rsplit(' ').next().unwrap().to_owned()
         };
         assert_eq!([levels("many"), levels("long")], ["0", "1"]);
@@ -64,7 +67,9 @@ fn sparse_content_stays_sparse() {
     const SIZE: u64 = 3_000_000_123;
     let islands = Islands {
         size: SIZE,
-        at: [0, 10, 11, 300, 500_000, 700_000].map(|block| block * 4096).to_vec(),
+        at: [0, 10, 11, 300, 500_000, 700_000]
+            .map(|block| block * 4096)
+            .to_vec(),
     };
     let holes = SIZE.div_ceil(4096) - 6;
     for kind in KINDS {
@@ -100,11 +105,18 @@ fn files_that_cross_groups_come_back() {
     // Six pieces at least: a tree of extents, and double-indirect blocks.
     let large = bytes(5, 560 << 20);
     for kind in KINDS {
-        let entries = vec![directory(""), file("large", &large), file("small", b"small")];
+        let entries = vec![
+            directory(""),
+            file("large", &large),
+            file("small", b"small"),
+        ];
         let image = Image::smallest(entries, kind);
         image.is_clean();
         let dump = image.dump();
-        assert!(std::fs::read(dump.join("large")).unwrap() == large, "{kind:?}");
+        assert!(
+            std::fs::read(dump.join("large")).unwrap() == large,
+            "{kind:?}"
+        );
         assert_eq!(std::fs::read(dump.join("small")).unwrap(), b"small");
     }
 }
@@ -139,14 +151,32 @@ fn inodes_say_what_the_entries_said() {
         let check = |at: &str, wanted: &[&str]| {
             let said = image.debugfs(&format!("stat {at}"));
             for words in wanted {
-                assert!(said.contains(words), "{kind:?} {at}: no '{words}' in {said}");
+                assert!(
+                    said.contains(words),
+                    "{kind:?} {at}: no '{words}' in {said}"
+                );
             }
         };
-        check("late", &["Links: 2", "User:  1000", "Group: 100000", "mtime: 0xa13b8600:00000015"]);
+        check(
+            "late",
+            &[
+                "Links: 2",
+                "User:  1000",
+                "Group: 100000",
+                "mtime: 0xa13b8600:00000015",
+            ],
+        );
         check("again", &["Inode: 12 ", "Links: 2"]);
         check("short", &["Fast link dest: \"sss", "Size: 59"]);
         check("long", &["Size: 60", "Blockcount: 8"]);
-        check("char", &["Type: character special", "0600", "major/minor number: 01:03"]);
+        check(
+            "char",
+            &[
+                "Type: character special",
+                "0600",
+                "major/minor number: 01:03",
+            ],
+        );
         check("block", &["Type: block special", "0660"]);
         check("pipe", &["Type: FIFO", "Mode:  04755"]);
         check("socket", &["Type: socket"]);
@@ -154,7 +184,11 @@ fn inodes_say_what_the_entries_said() {
         check("lost+found", &["Mode:  0700", "Size: 16384"]);
         let value = image.debugfs("ea_get -x attributes user.note");
         assert_eq!(value.matches("76").count(), 3000, "{value}");
-        assert!(image.debugfs("ea_list acl").contains("system.posix_acl_access"));
+        assert!(
+            image
+                .debugfs("ea_list acl")
+                .contains("system.posix_acl_access")
+        );
     }
 }
 

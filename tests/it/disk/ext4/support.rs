@@ -176,7 +176,9 @@ impl Image {
     /// Returns the blocks of a path's content, in the order of the file.
     pub(super) fn blocks(&self, at: &str) -> Vec<u64> {
         let said = self.debugfs(&format!("blocks \"/{at}\""));
-        said.split_whitespace().map(|word| word.parse().unwrap()).collect()
+        said.split_whitespace()
+            .map(|word| word.parse().unwrap())
+            .collect()
     }
 
     /// Copies the whole tree out, without a mount.
@@ -198,7 +200,10 @@ impl Image {
         mount.args(["-o", how]).arg(self.path()).arg(&point);
         let output = mount.output().unwrap();
         if !output.status.success() {
-            skip(test, &format!("no loop mount: {}", String::from_utf8_lossy(&output.stderr)));
+            skip(
+                test,
+                &format!("no loop mount: {}", String::from_utf8_lossy(&output.stderr)),
+            );
             return None;
         }
         Some(Mount { point })
