@@ -5,6 +5,7 @@
 //! same values give the same bytes on every machine; what other tools make at random comes from a
 //! [`Seed`].
 
+pub mod ext4;
 mod medium;
 mod seed;
 
