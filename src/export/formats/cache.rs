@@ -173,12 +173,7 @@ impl ClusterCache {
 }
 
 /// Copies what was used into the new segment, and removes the segments that it came from.
-fn join(
-    mut fresh: NewSegment,
-    segments: &[Segment],
-    places: &HashMap<Key, Place>,
-    limit: u64,
-) {
+fn join(mut fresh: NewSegment, segments: &[Segment], places: &HashMap<Key, Place>, limit: u64) {
     for (key, place) in places {
         let segment = &segments[place.segment];
         let cached = segment.read(&place.entry);
@@ -206,7 +201,8 @@ fn join(
 /// Removes the segments that were used, whose clusters were copied, and the oldest others until
 /// `room` bytes are enough.
 fn drop_segments(segments: &[Segment], room: u64) {
-    let (used, mut others): (Vec<_>, Vec<_>) = segments.iter().partition(|segment| segment.is_used());
+    let (used, mut others): (Vec<_>, Vec<_>) =
+        segments.iter().partition(|segment| segment.is_used());
     used.into_iter().for_each(Segment::remove);
     others.sort_by_key(|segment| std::cmp::Reverse(segment.modified()));
     let mut bytes = 0;
@@ -310,7 +306,11 @@ mod tests {
                 let cache = ClusterCache::open(dir.path(), 1 << 20);
                 let found: Vec<_> = (0..10).filter_map(|n| packed(&cache, n)).collect();
                 // A flipped byte of the data costs the one cluster that it is in.
-                let expect = if (damage, end) == ("flip", "data") { 9 } else { 0 };
+                let expect = if (damage, end) == ("flip", "data") {
+                    9
+                } else {
+                    0
+                };
                 assert_eq!(found.len(), expect, "{damage} {end}");
                 for packed in found {
                     assert!(packed.iter().all(|byte| *byte == packed[0]));

@@ -31,10 +31,7 @@ pub(super) fn write(
 }
 
 /// Finds what is not zero.
-fn data(
-    source: &Source<'_>,
-    options: &FormatOptions<'_>,
-) -> Result<Vec<Range<u64>>, FormatError> {
+fn data(source: &Source<'_>, options: &FormatOptions<'_>) -> Result<Vec<Range<u64>>, FormatError> {
     let mut found: Vec<Range<u64>> = Vec::new();
     let make = || |_: &[u8]| Ok(());
     for_each_unit(source, options, UNIT, make, |unit, _| {

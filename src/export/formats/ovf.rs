@@ -263,7 +263,16 @@ mod tests {
         for good in ["web", "web-1.2_x", &"n".repeat(80)] {
             assert!(check(good).is_ok(), "{good}");
         }
-        for bad in ["", ".web", "-web", "a/b", "a b", "a<b", "ä", &"n".repeat(81)] {
+        for bad in [
+            "",
+            ".web",
+            "-web",
+            "a/b",
+            "a b",
+            "a<b",
+            "ä",
+            &"n".repeat(81),
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }
@@ -272,7 +281,13 @@ mod tests {
     fn a_description_names_what_each_hypervisor_wants() {
         let mut appliance = Appliance::new("web", Hypervisor::VSphere);
         let text = describe(&appliance, 1 << 30, 7, "web-disk1.vmdk");
-        for part in ["vmx-14", "debian12_64Guest", "VmxNet3", "vmw:value=\"efi\"", "ovf:size=\"7\""] {
+        for part in [
+            "vmx-14",
+            "debian12_64Guest",
+            "VmxNet3",
+            "vmw:value=\"efi\"",
+            "ovf:size=\"7\"",
+        ] {
             assert!(text.contains(part), "{part}");
         }
         appliance.hypervisor = Hypervisor::VirtualBox;

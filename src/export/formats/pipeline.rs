@@ -160,10 +160,15 @@ mod tests {
 
     #[test]
     fn a_sink_that_fails_ends_the_threads() {
-        let result = ordered(3, 1000, || |piece| Ok(piece), |piece| match piece {
-            10 => Err(FormatError::Interrupted),
-            _ => Ok(()),
-        });
+        let result = ordered(
+            3,
+            1000,
+            || |piece| Ok(piece),
+            |piece| match piece {
+                10 => Err(FormatError::Interrupted),
+                _ => Ok(()),
+            },
+        );
         assert!(result.is_err());
     }
 }

@@ -56,13 +56,16 @@ pub(super) fn write(
     let size = source.size();
     let file = &*output.file;
     for_each_unit(source, options, CLUSTER, make, |unit, done| {
-        let entry = packer.add(unit.made).map_err(|error| {
-            explain_write((file, path), (packer.end(), done, size), error)
-        })?;
+        let entry = packer
+            .add(unit.made)
+            .map_err(|error| explain_write((file, path), (packer.end(), done, size), error))?;
         image.set(unit.index, entry);
         Ok(())
     })?;
-    let finish = image.finish(packer, method.is_some_and(|method| method.form == Form::Zstd));
+    let finish = image.finish(
+        packer,
+        method.is_some_and(|method| method.form == Form::Zstd),
+    );
     finish.map_err(|error| explain_write((file, path), (size, size, size), error))
 }
 
@@ -84,8 +87,7 @@ impl Image {
 
     fn set(&mut self, cluster: u64, entry: u64) {
         let table = &mut self.tables[(cluster / L2_ENTRIES) as usize];
-        let table =
-            table.get_or_insert_with(|| vec![0; L2_ENTRIES as usize].into_boxed_slice());
+        let table = table.get_or_insert_with(|| vec![0; L2_ENTRIES as usize].into_boxed_slice());
         table[(cluster % L2_ENTRIES) as usize] = entry;
     }
 

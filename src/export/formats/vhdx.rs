@@ -58,7 +58,10 @@ pub(super) fn write(
         // The place in MiB starts at bit 20, so that it is the place in bytes.
         table[(index + index / ratio) as usize] = at | PRESENT;
     })?;
-    let table: Vec<u8> = table.iter().flat_map(|entry: &u64| entry.to_le_bytes()).collect();
+    let table: Vec<u8> = table
+        .iter()
+        .flat_map(|entry: &u64| entry.to_le_bytes())
+        .collect();
     image.put(BLOCKS_AT, &table)?;
     image.put(METADATA_AT, &metadata(size, block, options))?;
     let regions = regions(table_length);
@@ -120,9 +123,21 @@ fn metadata(size: u64, block: u64, options: &FormatOptions<'_>) -> Vec<u8> {
     let items: [([u8; 16], Vec<u8>, u32); 5] = [
         (FILE_PARAMETERS, parameters, of_file),
         (DISK_SIZE, size.to_le_bytes().to_vec(), of_disk),
-        (DISK_ID, stored(options.seed.uuid("vhdx disk")).to_vec(), of_disk),
-        (LOGICAL_SECTOR_SIZE, LOGICAL_SECTOR.to_le_bytes().to_vec(), of_disk),
-        (PHYSICAL_SECTOR_SIZE, PHYSICAL_SECTOR.to_le_bytes().to_vec(), of_disk),
+        (
+            DISK_ID,
+            stored(options.seed.uuid("vhdx disk")).to_vec(),
+            of_disk,
+        ),
+        (
+            LOGICAL_SECTOR_SIZE,
+            LOGICAL_SECTOR.to_le_bytes().to_vec(),
+            of_disk,
+        ),
+        (
+            PHYSICAL_SECTOR_SIZE,
+            PHYSICAL_SECTOR.to_le_bytes().to_vec(),
+            of_disk,
+        ),
     ];
     let mut table = b"metadata".to_vec();
     table.extend(0u16.to_le_bytes());
@@ -151,7 +166,7 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
 
 /// Castagnoli's checksum (RFC 3720, appendix B.4), bit by bit: little is summed here.
 fn crc32c(bytes: &[u8]) -> u32 {
-    let step = |crc: u32| crc >> 1 ^ 0x82f6_3b78 * (crc & 1);
+    let step = |crc: u32| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
     let sum = bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc))
     });

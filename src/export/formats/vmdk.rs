@@ -167,7 +167,11 @@ impl Grains {
             return Err(std::io::Error::other("a grain did not fit its buffer"));
         };
         let number = grain / TABLE_ENTRIES;
-        if self.table.as_ref().is_some_and(|(table, _)| *table != number) {
+        if self
+            .table
+            .as_ref()
+            .is_some_and(|(table, _)| *table != number)
+        {
             self.put_table(stream)?;
         }
         let mut marked = Vec::with_capacity(packed.len() + 12);
@@ -263,7 +267,10 @@ mod tests {
 
     #[test]
     fn the_descriptor_is_as_long_whatever_the_content_id() {
-        assert_eq!(descriptor(1 << 30, 1).len(), descriptor(1 << 30, 0xffff_0000).len());
+        assert_eq!(
+            descriptor(1 << 30, 1).len(),
+            descriptor(1 << 30, 0xffff_0000).len()
+        );
         assert!(descriptor(2 << 40, 1).len() < (DESCRIPTOR_SECTORS * SECTOR) as usize);
         assert_eq!(Grains::new(1, u32::MAX).content_id, 0xffff_fffd);
     }

@@ -53,9 +53,14 @@ const EVERYWHERE: &[Leftover] = &[
         weight: Must,
         what: "a private key of a user is in the image",
         matches: |path, size| {
-            let is_key = ["/.ssh/id_rsa", "/.ssh/id_ed25519", "/.ssh/id_ecdsa", "/.ssh/id_dsa"]
-                .iter()
-                .any(|end| path.ends_with(end));
+            let is_key = [
+                "/.ssh/id_rsa",
+                "/.ssh/id_ed25519",
+                "/.ssh/id_ecdsa",
+                "/.ssh/id_dsa",
+            ]
+            .iter()
+            .any(|end| path.ends_with(end));
             is_key && size > 0
         },
         fix: "remove it from the layer",
@@ -82,9 +87,14 @@ const EVERYWHERE: &[Leftover] = &[
         weight: Should,
         what: "somebody's shell history is in the image",
         matches: |path, size| {
-            let is_history = [".bash_history", ".zsh_history", ".python_history", ".lesshst"]
-                .iter()
-                .any(|end| path.rsplit('/').next() == Some(end));
+            let is_history = [
+                ".bash_history",
+                ".zsh_history",
+                ".python_history",
+                ".lesshst",
+            ]
+            .iter()
+            .any(|end| path.rsplit('/').next() == Some(end));
             is_history && size > 0
         },
         fix: "remove it from the layer",
@@ -152,8 +162,12 @@ pub(super) fn check(profile: Profile, description: &Description) -> Vec<RuleProb
         files(leftover, description, &mut problems);
     }
     if !description.passwords.is_empty() {
-        let what = format!("a password, or none, opens {}", description.passwords.join(", "));
-        let fix = "lock it with 'passwd -l' in the layer that makes it, and let cloud-init set keys";
+        let what = format!(
+            "a password, or none, opens {}",
+            description.passwords.join(", ")
+        );
+        let fix =
+            "lock it with 'passwd -l' in the layer that makes it, and let cloud-init set keys";
         problems.add("no-passwords", Must, what, fix);
     }
     ssh(is_egi, description, &mut problems);
@@ -184,7 +198,12 @@ fn ssh(is_egi: bool, description: &Description, problems: &mut Problems) {
     };
     if ssh.root_by_password {
         let what = "sshd lets root in by password".to_owned();
-        problems.add("no-root-login", Must, what, "say 'PermitRootLogin no' in /etc/ssh/sshd_config.d");
+        problems.add(
+            "no-root-login",
+            Must,
+            what,
+            "say 'PermitRootLogin no' in /etc/ssh/sshd_config.d",
+        );
     }
     if ssh.by_password {
         let weight = if is_egi { Must } else { Should };

@@ -180,7 +180,14 @@ mod tests {
         };
         check(&[b"# nothing\n"], false, true);
         check(&[b"PermitRootLogin yes\n"], true, true);
-        check(&[b"passwordauthentication=no\n", b"PasswordAuthentication yes\nPermitRootLogin yes"], false, false);
+        check(
+            &[
+                b"passwordauthentication=no\n",
+                b"PasswordAuthentication yes\nPermitRootLogin yes",
+            ],
+            false,
+            false,
+        );
         check(&[b"Match User x\nPasswordAuthentication no\n"], false, true);
     }
 }

@@ -76,11 +76,21 @@ fn size(profile: Profile, wants: &Wants, description: &Description, problems: &m
             _ => Should,
         };
         let what = format!("the disk has {bytes} bytes, which is not whole {unit}");
-        problems.add(rule, weight, what, &format!("set its size to {rounded} bytes, or to \"auto\""));
+        problems.add(
+            rule,
+            weight,
+            what,
+            &format!("set its size to {rounded} bytes, or to \"auto\""),
+        );
     }
     if let Some(most) = wants.most_bytes.filter(|most| bytes > *most) {
         let what = format!("the disk has {bytes} bytes, and {most} are the most");
-        problems.add("largest-disk", Must, what, "make it smaller, and put data on another disk");
+        problems.add(
+            "largest-disk",
+            Must,
+            what,
+            "make it smaller, and put data on another disk",
+        );
     }
 }
 
@@ -89,7 +99,10 @@ fn partitions(wants: &Wants, description: &Description, problems: &mut Problems)
         let what = format!("the table is {}", name(description.table));
         problems.add("table", Must, what, "say 'table = \"mbr\"' in [disk]");
     }
-    if wants.layout.is_some_and(|layout| layout != description.layout) {
+    if wants
+        .layout
+        .is_some_and(|layout| layout != description.layout)
+    {
         let what = "an updatable disk has several partitions".to_owned();
         problems.add("layout", Must, what, "say 'layout = \"plain\"' in [disk]");
     }
@@ -128,13 +141,27 @@ fn single_partition(description: &Description, problems: &mut Problems) {
         .collect();
     if in_table.len() != 1 {
         let names: Vec<_> = in_table.iter().map(|partition| &partition.name).collect();
-        let what = format!("the table has {} partitions ({})", names.len(), list(&names));
-        problems.add("one-partition", Must, what, "leave one in [disk], mounted at /");
+        let what = format!(
+            "the table has {} partitions ({})",
+            names.len(),
+            list(&names)
+        );
+        problems.add(
+            "one-partition",
+            Must,
+            what,
+            "leave one in [disk], mounted at /",
+        );
     }
     for partition in &description.partitions {
         if let Some(at @ ("/boot" | "/boot/efi" | "/efi")) = partition.mount_point.as_deref() {
             let what = format!("'{}' is mounted at {at}", partition.name);
-            problems.add("no-boot-partition", Must, what, "leave the kernel in the root filesystem");
+            problems.add(
+                "no-boot-partition",
+                Must,
+                what,
+                "leave the kernel in the root filesystem",
+            );
         }
     }
 }
@@ -175,7 +202,12 @@ fn starting(wants: &Wants, description: &Description, problems: &mut Problems) {
         .collect();
     if !missing.is_empty() {
         let what = format!("the kernel does not get {}", list(&missing));
-        problems.add("kernel-arguments", Should, what, "add it to 'kernel-arguments' of [disk]");
+        problems.add(
+            "kernel-arguments",
+            Should,
+            what,
+            "add it to 'kernel-arguments' of [disk]",
+        );
     }
     let unwanted: Vec<_> = wants
         .unwanted_arguments
@@ -184,13 +216,23 @@ fn starting(wants: &Wants, description: &Description, problems: &mut Problems) {
         .collect();
     if !unwanted.is_empty() {
         let what = format!("the kernel gets {}", list(&unwanted));
-        problems.add("quiet-kernel", Must, what, "remove it from 'kernel-arguments' of [disk]");
+        problems.add(
+            "quiet-kernel",
+            Must,
+            what,
+            "remove it from 'kernel-arguments' of [disk]",
+        );
     }
 }
 
 fn modules(wants: &Wants, description: &Description, problems: &mut Problems) {
     for (rule, weight, modules, what) in [
-        ("disk-driver", Must, wants.disk_modules, "the root disk is not found without"),
+        (
+            "disk-driver",
+            Must,
+            wants.disk_modules,
+            "the root disk is not found without",
+        ),
         ("driver", Should, wants.other_modules, "the initrd lacks"),
     ] {
         let missing: Vec<_> = modules
@@ -206,15 +248,18 @@ fn modules(wants: &Wants, description: &Description, problems: &mut Problems) {
     }
 }
 
-fn packages(
-    profile: Profile,
-    wants: &Wants,
-    description: &Description,
-    problems: &mut Problems,
-) {
+fn packages(profile: Profile, wants: &Wants, description: &Description, problems: &mut Problems) {
     if !wants.one_of.is_empty() && !description.has_one_of(wants.one_of) {
-        let what = format!("nobody sets a new machine up: {} is not installed", either(wants.one_of));
-        problems.add("contextualisation", Must, what, "add the layer 'cloud-init' to the recipe");
+        let what = format!(
+            "nobody sets a new machine up: {} is not installed",
+            either(wants.one_of)
+        );
+        problems.add(
+            "contextualisation",
+            Must,
+            what,
+            "add the layer 'cloud-init' to the recipe",
+        );
     }
     let missing: Vec<_> = wants
         .useful
@@ -223,13 +268,23 @@ fn packages(
         .collect();
     if !missing.is_empty() {
         let what = format!("{} is not installed", list(&missing));
-        problems.add("guest-tools", Should, what, "add the layer 'guest-agent' to the recipe");
+        problems.add(
+            "guest-tools",
+            Should,
+            what,
+            "add the layer 'guest-agent' to the recipe",
+        );
     }
     // EGI's sites convert an OVA, or run it by VMware.
     let is_appliance = description.formats.contains(&DiskFormat::Ova);
     if profile == Profile::Egi && is_appliance && !description.has_module("vmw_pvscsi") {
         let what = "an OVA may be run by VMware, and the initrd lacks vmw_pvscsi".to_owned();
-        problems.add("driver", Should, what, "name it in /etc/initramfs-tools/modules of the kernel's layer");
+        problems.add(
+            "driver",
+            Should,
+            what,
+            "name it in /etc/initramfs-tools/modules of the kernel's layer",
+        );
     }
 }
 

@@ -20,7 +20,12 @@ fn good(profile: Profile) -> Description {
     let wants = profile.wants();
     let owned = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
     let mut modules: BTreeSet<String> = owned(wants.disk_modules);
-    modules.extend(wants.other_modules.iter().map(|name| name.replace('_', "-")));
+    modules.extend(
+        wants
+            .other_modules
+            .iter()
+            .map(|name| name.replace('_', "-")),
+    );
     modules.insert("vmw_pvscsi".to_owned());
     let mut packages: BTreeSet<String> = owned(wants.useful);
     packages.extend(wants.one_of.first().map(|name| name.to_string()));
@@ -31,10 +36,17 @@ fn good(profile: Profile) -> Description {
         layout: wants.layout.unwrap_or(Layout::Updatable),
         firmware: wants.firmware.to_vec(),
         partitions: vec![partition("root", Use::Filesystem, Some("/"))],
-        kernel_arguments: wants.kernel_arguments.iter().map(|one| one.to_string()).collect(),
+        kernel_arguments: wants
+            .kernel_arguments
+            .iter()
+            .map(|one| one.to_string())
+            .collect(),
         packages,
         initrd_modules: modules,
-        files: BTreeMap::from([("etc/machine-id".to_owned(), 0), ("etc/passwd".to_owned(), 9)]),
+        files: BTreeMap::from([
+            ("etc/machine-id".to_owned(), 0),
+            ("etc/passwd".to_owned(), 9),
+        ]),
         passwords: Vec::new(),
         ssh: Some(SshLogin::default()),
     }
@@ -58,8 +70,15 @@ fn check(profile: Profile, rule: &str, weight: RuleWeight, spoil: impl FnOnce(&m
     let mut description = good(profile);
     spoil(&mut description);
     let problems = profile.check(&description);
-    let rules: Vec<_> = problems.iter().map(|one| (&*one.rule, one.weight)).collect();
-    assert_eq!(rules, [(&*format!("{profile}/{rule}"), weight)], "{problems:?}");
+    let rules: Vec<_> = problems
+        .iter()
+        .map(|one| (&*one.rule, one.weight))
+        .collect();
+    assert_eq!(
+        rules,
+        [(&*format!("{profile}/{rule}"), weight)],
+        "{problems:?}"
+    );
     assert!(!problems[0].fix.is_empty() && !problems[0].what.is_empty());
 }
 
@@ -72,19 +91,33 @@ use RuleWeight::{Must, Should};
 
 #[test]
 fn the_disk_is_held_against_the_cloud() {
-    check(Azure, "format", Must, |d| d.formats = vec![DiskFormat::Vhdx]);
+    check(Azure, "format", Must, |d| {
+        d.formats = vec![DiskFormat::Vhdx]
+    });
     check(Azure, "whole-mib", Must, |d| d.virtual_size += 512);
     check(Azure, "largest-disk", Must, |d| d.virtual_size = 1024 << 30);
-    check(Azure, "no-swap", Must, |d| d.partitions.push(partition("swap", Use::Swap, None)));
-    check(Azure, "no-lvm", Must, |d| d.partitions.push(partition("pv", Use::Lvm, None)));
+    check(Azure, "no-swap", Must, |d| {
+        d.partitions.push(partition("swap", Use::Swap, None))
+    });
+    check(Azure, "no-lvm", Must, |d| {
+        d.partitions.push(partition("pv", Use::Lvm, None))
+    });
     check(Gcp, "whole-gib", Must, |d| d.virtual_size += 1 << 20);
     check(Gcp, "format", Must, |d| d.formats.push(DiskFormat::Raw));
     check(Aws, "format", Must, |d| d.formats = vec![DiskFormat::Qcow2]);
     check(Aws, "whole-gib", Should, |d| d.virtual_size += 1 << 20);
-    check(OpenStack, "format", Must, |d| d.formats = vec![DiskFormat::Ova]);
-    check(VSphere, "format", Must, |d| d.formats = vec![DiskFormat::Raw]);
-    check(VirtualBox, "format", Must, |d| d.formats = vec![DiskFormat::Qcow2]);
-    check(BareMetal, "format", Must, |d| d.formats = vec![DiskFormat::Qcow2]);
+    check(OpenStack, "format", Must, |d| {
+        d.formats = vec![DiskFormat::Ova]
+    });
+    check(VSphere, "format", Must, |d| {
+        d.formats = vec![DiskFormat::Raw]
+    });
+    check(VirtualBox, "format", Must, |d| {
+        d.formats = vec![DiskFormat::Qcow2]
+    });
+    check(BareMetal, "format", Must, |d| {
+        d.formats = vec![DiskFormat::Qcow2]
+    });
     check(Kvm, "firmware", Must, |d| d.firmware.clear());
     check(Egi, "firmware", Must, |d| d.firmware = vec![Firmware::Uefi]);
 }
@@ -94,14 +127,22 @@ fn egi_wants_one_partition_and_nothing_else() {
     check(Egi, "table", Must, |d| d.table = Table::Gpt);
     check(Egi, "layout", Must, |d| d.layout = Layout::Updatable);
     check(Egi, "one-partition", Must, |d| {
-        d.partitions.push(partition("srv", Use::Filesystem, Some("/srv")));
+        d.partitions
+            .push(partition("srv", Use::Filesystem, Some("/srv")));
     });
     let mut description = good(Egi);
-    description.partitions.push(partition("boot", Use::Filesystem, Some("/boot")));
-    description.partitions.push(partition("swap", Use::Swap, None));
+    description
+        .partitions
+        .push(partition("boot", Use::Filesystem, Some("/boot")));
+    description
+        .partitions
+        .push(partition("swap", Use::Swap, None));
     let problems = Egi.check(&description);
     let rules: Vec<_> = problems.iter().map(|one| &*one.rule).collect();
-    assert_eq!(rules, ["egi/no-swap", "egi/one-partition", "egi/no-boot-partition"]);
+    assert_eq!(
+        rules,
+        ["egi/no-swap", "egi/one-partition", "egi/no-boot-partition"]
+    );
     assert_eq!(
         problems[1].to_string(),
         "egi/one-partition: the table has 3 partitions (root, boot, swap); leave one in [disk], mounted at /"
@@ -118,11 +159,18 @@ fn egi_wants_one_partition_and_nothing_else() {
 #[test]
 fn the_kernel_is_held_against_the_cloud() {
     let without = |d: &mut Description, word: &str| {
-        d.kernel_arguments.retain(|argument| !argument.starts_with(word));
+        d.kernel_arguments
+            .retain(|argument| !argument.starts_with(word));
     };
-    check(Kvm, "kernel-arguments", Should, |d| without(d, "console=ttyS0"));
-    check(Azure, "kernel-arguments", Should, |d| without(d, "rootdelay"));
-    check(Azure, "quiet-kernel", Must, |d| d.kernel_arguments.push("quiet".to_owned()));
+    check(Kvm, "kernel-arguments", Should, |d| {
+        without(d, "console=ttyS0")
+    });
+    check(Azure, "kernel-arguments", Should, |d| {
+        without(d, "rootdelay")
+    });
+    check(Azure, "quiet-kernel", Must, |d| {
+        d.kernel_arguments.push("quiet".to_owned())
+    });
     // Another speed of the same console, another value of the same key: people may choose.
     let mut description = good(Azure);
     without(&mut description, "console=ttyS0");
@@ -142,7 +190,8 @@ fn the_kernel_is_held_against_the_cloud() {
         (Egi, "vmw_pvscsi", "driver", Should),
     ] {
         check(profile, rule, weight, |d| {
-            d.initrd_modules.retain(|name| name.replace('-', "_") != module);
+            d.initrd_modules
+                .retain(|name| name.replace('-', "_") != module);
         });
     }
 }
@@ -150,12 +199,16 @@ fn the_kernel_is_held_against_the_cloud() {
 #[test]
 fn somebody_must_set_a_new_machine_up() {
     for profile in [OpenStack, Aws, Azure, Gcp, Egi] {
-        check(profile, "contextualisation", Must, |d| d.packages.retain(|name| name != "cloud-init"));
+        check(profile, "contextualisation", Must, |d| {
+            d.packages.retain(|name| name != "cloud-init")
+        });
     }
     let mut description = good(Azure);
     description.packages = BTreeSet::from(["waagent".to_owned()]);
     assert_eq!(Azure.check(&description), []);
-    check(VSphere, "guest-tools", Should, |d| d.packages.retain(|name| name != "open-vm-tools"));
+    check(VSphere, "guest-tools", Should, |d| {
+        d.packages.retain(|name| name != "open-vm-tools")
+    });
 }
 
 #[test]
@@ -171,11 +224,17 @@ fn credentials_are_refused_everywhere() {
         ] {
             check(profile, rule, weight, |d| put(d, path, size));
         }
-        check(profile, "no-passwords", Must, |d| d.passwords.push("me".to_owned()));
+        check(profile, "no-passwords", Must, |d| {
+            d.passwords.push("me".to_owned())
+        });
     }
     // Empty files, and what only looks like it.
     let mut description = good(Kvm);
-    for path in ["root/.ssh/authorized_keys", "root/.bash_history", "etc/ssh/ssh_host_keys.txt"] {
+    for path in [
+        "root/.ssh/authorized_keys",
+        "root/.bash_history",
+        "etc/ssh/ssh_host_keys.txt",
+    ] {
         description.files.insert(path.to_owned(), 0);
     }
     assert_eq!(Kvm.check(&description), []);
@@ -186,7 +245,11 @@ fn egi_wants_no_trace_of_the_build() {
     for (path, rule, weight) in [
         ("var/log/dpkg.log", "no-logs", Must),
         ("var/lib/cloud/data/instance-id", "no-cloud-state", Must),
-        ("etc/udev/rules.d/70-persistent-net.rules", "no-persistent-net", Must),
+        (
+            "etc/udev/rules.d/70-persistent-net.rules",
+            "no-persistent-net",
+            Must,
+        ),
         ("etc/machine-info", "no-machine-info", Must),
         ("var/lib/apt/lists/deb_Packages", "no-package-lists", Should),
         ("tmp/x", "no-temporary-files", Should),
@@ -202,7 +265,10 @@ fn egi_wants_no_trace_of_the_build() {
         description.files.insert(format!("var/log/{name}"), 1);
     }
     let problems = Egi.check(&description);
-    assert_eq!(problems[0].what, "logs of the build are in the image: '/var/log/a' and 2 more");
+    assert_eq!(
+        problems[0].what,
+        "logs of the build are in the image: '/var/log/a' and 2 more"
+    );
     let by_password = Some(SshLogin {
         root_by_password: false,
         by_password: true,
@@ -250,7 +316,11 @@ fn glance_is_told_what_nova_needs() {
     }
     assert_eq!(value["min_disk"], 3);
     facts.firmware.push(Firmware::Bios);
-    assert!(!glance_properties(&facts).unwrap().contains("hw_firmware_type"));
+    assert!(
+        !glance_properties(&facts)
+            .unwrap()
+            .contains("hw_firmware_type")
+    );
     facts.format = DiskFormat::Ova;
     assert_eq!(glance_properties(&facts), None);
 }

@@ -57,7 +57,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn options<'b>(&'b self, cancel: &'b AtomicBool, progress: &'b dyn Fn(u64, u64)) -> FormatOptions<'b> {
+    fn options<'b>(
+        &'b self,
+        cancel: &'b AtomicBool,
+        progress: &'b dyn Fn(u64, u64),
+    ) -> FormatOptions<'b> {
         FormatOptions {
             seed: Seed::new(b"test"),
             epoch: 1_700_000_000,
@@ -78,7 +82,12 @@ impl<'a> Run<'a> {
             path: to,
         };
         let source = Source::new(&disk.file, disk.size);
-        let size = write(self.format, &source, &mut output, &self.options(&never, &|_, _| ()));
+        let size = write(
+            self.format,
+            &source,
+            &mut output,
+            &self.options(&never, &|_, _| ()),
+        );
         let size = size.unwrap();
         assert_eq!(size, file.metadata().unwrap().len());
         size
@@ -135,7 +144,8 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// Text that gets smaller, and differs everywhere.
 fn text(seed: u64, length: usize) -> Vec<u8> {
-    let lines = (seed..).flat_map(|n| format!("line {n} of a file that says little\n").into_bytes());
+    let lines =
+        (seed..).flat_map(|n| format!("line {n} of a file that says little\n").into_bytes());
     lines.take(length).collect()
 }
 
@@ -166,7 +176,10 @@ fn run(program: &str, arguments: &[&str]) -> Option<String> {
     };
     let say = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (say(&output.stdout), say(&output.stderr));
-    assert!(output.status.success(), "{program} {arguments:?}: {out}{err}");
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {out}{err}"
+    );
     Some(out)
 }
 
@@ -183,7 +196,10 @@ fn has(program: &str, test: &str) -> bool {
 fn assert_same_for_qemu(disk: &Disk, image: &Path, format: &str) {
     let (raw, image) = (disk.raw(), image.to_str().unwrap().to_owned());
     let raw = raw.to_str().unwrap();
-    run("qemu-img", &["compare", "-f", "raw", "-F", format, raw, &image]);
+    run(
+        "qemu-img",
+        &["compare", "-f", "raw", "-F", format, raw, &image],
+    );
     if ["qcow2", "vdi", "vhdx"].contains(&format) {
         run("qemu-img", &["check", "-f", format, &image]);
     }
@@ -191,7 +207,11 @@ fn assert_same_for_qemu(disk: &Disk, image: &Path, format: &str) {
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
     // A VMDK has whole grains; what is added is zero, or they would not compare equal.
     let unit = if format == "vmdk" { 65536 } else { 512 };
-    assert_eq!(info["virtual-size"], disk.size.next_multiple_of(unit), "{info}");
+    assert_eq!(
+        info["virtual-size"],
+        disk.size.next_multiple_of(unit),
+        "{info}"
+    );
 }
 
 fn digest(path: &Path) -> String {
@@ -224,7 +244,10 @@ fn qemu_reads_every_format_back() {
             assert_same_for_qemu(&disk, &image, name);
             let back = disk.at("back");
             let paths = [image.to_str().unwrap(), back.to_str().unwrap()];
-            run("qemu-img", &["convert", "-f", name, "-O", "raw", paths[0], paths[1]]);
+            run(
+                "qemu-img",
+                &["convert", "-f", name, "-O", "raw", paths[0], paths[1]],
+            );
             let back = open_existing(&back);
             back.set_len(disk.size).unwrap();
             assert_eq!(digest(&disk.at("back")), digest(&disk.raw()), "{name}");
@@ -246,7 +269,11 @@ fn qcow2_is_right_for_every_compression() {
         (None, "zlib"),
     ] {
         let image = disk.at("a.qcow2");
-        sizes.push(Run::new(DiskFormat::Qcow2).codec(codec).write(&disk, &image));
+        sizes.push(
+            Run::new(DiskFormat::Qcow2)
+                .codec(codec)
+                .write(&disk, &image),
+        );
         assert_same_for_qemu(&disk, &image, "qcow2");
         let image = image.to_str().unwrap();
         let info = run("qemu-img", &["info", "--output=json", image]).unwrap();
@@ -289,7 +316,9 @@ fn images_are_the_same_whatever_threads_and_caches_there_are() {
             disk.file.read_exact_at(&mut bytes, step * MIB).unwrap();
             full.put(step * MIB, &bytes);
         }
-        disk.file.read_exact_at(&mut bytes, disk.size - MIB).unwrap();
+        disk.file
+            .read_exact_at(&mut bytes, disk.size - MIB)
+            .unwrap();
         full.put(disk.size - MIB, &bytes);
         digests.push(write_with(2, None, &full));
         digests.dedup();
@@ -303,7 +332,9 @@ fn only_changed_clusters_are_compressed_again() {
     let dir = disk.at("cache");
     let export = || {
         let cache = ClusterCache::open(&dir, ClusterCache::DEFAULT_LIMIT);
-        Run::new(DiskFormat::Qcow2).cache(&cache).write(&disk, &disk.at("a.qcow2"));
+        Run::new(DiskFormat::Qcow2)
+            .cache(&cache)
+            .write(&disk, &disk.at("a.qcow2"));
         cache.save()
     };
     let first = export();
@@ -361,7 +392,10 @@ proptest! {
 fn a_fixed_vhd_has_the_size_that_azure_asks_for() {
     let disk = awkward(33 * MIB);
     let image = disk.at("a.vhd");
-    assert_eq!(Run::new(DiskFormat::Vhd).write(&disk, &image), 33 * MIB + 512);
+    assert_eq!(
+        Run::new(DiskFormat::Vhd).write(&disk, &image),
+        33 * MIB + 512
+    );
     let mut footer = [0; 512];
     let mut file = File::open(&image).unwrap();
     file.seek(SeekFrom::End(-512)).unwrap();
@@ -420,7 +454,11 @@ fn gzip_unpacks_a_compressed_raw_disk() {
     let disk = awkward(33 * MIB + 512);
     let image = disk.at("back.gz");
     Run::new(DiskFormat::RawGzip).write(&disk, &image);
-    assert_eq!(std::fs::read(&image).unwrap()[3..9], [0; 6], "no name, no date");
+    assert_eq!(
+        std::fs::read(&image).unwrap()[3..9],
+        [0; 6],
+        "no name, no date"
+    );
     run("gzip", &["-d", image.to_str().unwrap()]);
     assert_eq!(digest(&disk.at("back")), digest(&disk.raw()));
 }
@@ -431,14 +469,20 @@ fn an_appliance_is_in_order_and_its_manifest_is_true() {
         return;
     }
     let disk = awkward(64 * MIB);
-    for (digest, program) in [(ManifestDigest::Sha1, "sha1sum"), (ManifestDigest::Sha256, "sha256sum")] {
+    for (digest, program) in [
+        (ManifestDigest::Sha1, "sha1sum"),
+        (ManifestDigest::Sha256, "sha256sum"),
+    ] {
         let mut how = Run::new(DiskFormat::Ova);
         how.appliance.manifest = digest;
         let image = disk.at("web.ova");
         how.write(&disk, &image);
         let image = image.to_str().unwrap();
         let list = run("tar", &["--numeric-owner", "-tvf", image]).unwrap();
-        let names: Vec<_> = list.lines().filter_map(|line| line.split(' ').next_back()).collect();
+        let names: Vec<_> = list
+            .lines()
+            .filter_map(|line| line.split(' ').next_back())
+            .collect();
         assert_eq!(names, ["web.ovf", "web.mf", "web-disk1.vmdk"]);
         assert!(list.lines().all(|line| line.contains(" 0/0 ")), "{list}");
         let to = disk.at(program);
@@ -449,14 +493,20 @@ fn an_appliance_is_in_order_and_its_manifest_is_true() {
             let path = to.join(name);
             let sum = run(program, &[path.to_str().unwrap()]).unwrap();
             let sum = sum.split(' ').next().unwrap();
-            assert!(manifest.contains(&format!("({name})= {sum}\n")), "{manifest}");
+            assert!(
+                manifest.contains(&format!("({name})= {sum}\n")),
+                "{manifest}"
+            );
         }
         let description = std::fs::read_to_string(to.join("web.ovf")).unwrap();
         let vmdk = to.join("web-disk1.vmdk");
         let size = vmdk.metadata().unwrap().len();
         assert!(description.contains(&format!("ovf:size=\"{size}\"")));
         assert!(description.contains(&format!("ovf:capacity=\"{}\"", disk.size)));
-        if has("qemu-img", "an_appliance_is_in_order_and_its_manifest_is_true") {
+        if has(
+            "qemu-img",
+            "an_appliance_is_in_order_and_its_manifest_is_true",
+        ) {
             assert_same_for_qemu(&disk, &vmdk, "vmdk");
         }
     }
@@ -493,7 +543,11 @@ fn cot_finds_nothing_wrong_with_an_appliance() {
         how.appliance.hypervisor = hypervisor;
         let image = disk.at("web.ova");
         how.write(&disk, &image);
-        let output = Command::new("cot").args(["info", "-v"]).arg(&image).output().unwrap();
+        let output = Command::new("cot")
+            .args(["info", "-v"])
+            .arg(&image)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success(), "{said}");
         for word in ["WARNING", "ERROR", "not standard", "mismatch"] {
@@ -520,7 +574,12 @@ fn an_interrupt_ends_every_writer_within_a_mebibyte() {
             path: &image,
         };
         let source = Source::new(&disk.file, disk.size);
-        let result = write(format, &source, &mut output, &how.options(&cancel, &progress));
+        let result = write(
+            format,
+            &source,
+            &mut output,
+            &how.options(&cancel, &progress),
+        );
         assert!(matches!(result, Err(FormatError::Interrupted)), "{format}");
         assert_eq!(heard.get(), 1, "{format}");
     }
@@ -544,7 +603,13 @@ fn progress_ends_where_the_disk_ends() {
             path: &image,
         };
         let source = Source::new(&disk.file, disk.size);
-        write(format, &source, &mut output, &how.options(&never, &progress)).unwrap();
+        write(
+            format,
+            &source,
+            &mut output,
+            &how.options(&never, &progress),
+        )
+        .unwrap();
         assert_eq!(last.get().0, last.get().1, "{format}");
     }
 }

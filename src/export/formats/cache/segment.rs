@@ -49,7 +49,10 @@ impl Segment {
         let (length, entries) = body.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
         let data = File::open(index.with_extension("data")).ok()?;
         let is_whole = data.metadata().ok()?.len() == u64::from_le_bytes(*length);
-        let entries = entries.chunks_exact(ENTRY).map(decode).collect::<Option<_>>();
+        let entries = entries
+            .chunks_exact(ENTRY)
+            .map(decode)
+            .collect::<Option<_>>();
         let segment = Self {
             index: index.to_owned(),
             data,
@@ -90,7 +93,8 @@ impl Segment {
     /// Makes it the newest, if it was used.
     pub(super) fn touch_if_used(&self) {
         if self.is_used()
-            && let Ok(file) = File::options().append(true).open(&self.index) {
+            && let Ok(file) = File::options().append(true).open(&self.index)
+        {
             let _ = file.set_modified(SystemTime::now());
         }
     }
