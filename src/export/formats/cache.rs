@@ -49,6 +49,7 @@ pub struct ClusterCache {
     fresh: Mutex<Option<NewSegment>>,
     found: AtomicU64,
     missed: AtomicU64,
+    is_damaged: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -98,15 +99,19 @@ impl ClusterCache {
             fresh: Mutex::new(NewSegment::create(dir).ok()),
             found: AtomicU64::new(0),
             missed: AtomicU64::new(0),
+            is_damaged: AtomicBool::new(false),
         }
     }
 
     /// Returns what is known of a cluster.
     pub(super) fn get(&self, key: &Key) -> Option<Cached> {
         let found = self.places.get(key).and_then(|place| {
-            let cached = self.segments[place.segment].read(&place.entry)?;
-            place.is_used.store(true, Ordering::Relaxed);
-            Some(cached)
+            let cached = self.segments[place.segment].read(&place.entry);
+            match cached {
+                Some(_) => place.is_used.store(true, Ordering::Relaxed),
+                None => self.is_damaged.store(true, Ordering::Relaxed),
+            }
+            cached
         });
         let counter = match found {
             Some(_) => &self.found,
@@ -136,52 +141,72 @@ impl ClusterCache {
             found: self.found.load(Ordering::Relaxed),
             missed: self.missed.load(Ordering::Relaxed),
         };
-        let fresh = self.fresh.into_inner().ok().flatten();
-        let fresh_bytes = fresh.as_ref().map_or(0, NewSegment::bytes);
-        let held: u64 = self.segments.iter().map(Segment::bytes).sum();
-        let is_too_much = held + fresh_bytes > self.limit || self.segments.len() >= MOST_SEGMENTS;
-        let used = self.places.iter();
-        let used = used.filter(|(_, place)| place.is_used.load(Ordering::Relaxed));
-        let mut segments: Vec<(&Segment, bool)> = self
-            .segments
-            .iter()
-            .map(|segment| (segment, false))
-            .collect();
-        let mut fresh = fresh;
-        for (key, place) in used {
-            segments[place.segment].1 = true;
-            if let Some(fresh) = fresh.as_mut().filter(|_| is_too_much)
-                && let Some(cached) = self.segments[place.segment].read(&place.entry)
-                && fresh.bytes() < self.limit
-            {
-                let packed = match &cached {
-                    Cached::Plain => None,
-                    Cached::Packed(packed) => Some(packed.as_slice()),
-                };
-                let _ = fresh.add(*key, packed);
+        let Self {
+            dir,
+            limit,
+            segments,
+            places,
+            fresh,
+            is_damaged,
+            ..
+        } = self;
+        let fresh = fresh.into_inner().ok().flatten();
+        let is_used = |place: &&Place| place.is_used.load(Ordering::Relaxed);
+        if let Some(fresh) = fresh {
+            let held: u64 = segments.iter().map(Segment::bytes).sum();
+            // Damage is not found again once its segment is gone.
+            let is_to_be_joined = held + fresh.bytes() > limit
+                || segments.len() >= MOST_SEGMENTS
+                || is_damaged.into_inner();
+            if is_to_be_joined {
+                join(fresh, &segments, &places, limit);
+            } else if fresh.commit().is_ok() {
+                for place in places.values().filter(is_used) {
+                    segments[place.segment].note_use();
+                }
+                segments.iter().for_each(Segment::touch_if_used);
             }
         }
-        let kept = fresh.map(NewSegment::commit);
-        if !is_too_much {
-            let used = segments.iter().filter(|(_, is_used)| *is_used);
-            used.for_each(|(segment, _)| segment.touch());
-        } else if let Some(Ok(bytes)) = kept {
-            drop_segments(segments, self.limit.saturating_sub(bytes));
-        }
-        remove_abandoned(&self.dir);
+        remove_abandoned(&dir);
         usage
     }
 }
 
-/// Removes the segments whose used clusters were copied, and the oldest others until `room` bytes
-/// are enough.
-fn drop_segments(segments: Vec<(&Segment, bool)>, room: u64) {
+/// Copies what was used into the new segment, and removes the segments that it came from.
+fn join(mut fresh: NewSegment, segments: &[Segment], places: &HashMap<Key, Place>, limit: u64) {
+    for (key, place) in places {
+        let segment = &segments[place.segment];
+        let cached = segment.read(&place.entry);
+        if cached.is_none() {
+            segment.note_use();
+        }
+        if !place.is_used.load(Ordering::Relaxed) {
+            continue;
+        }
+        segment.note_use();
+        let packed = match &cached {
+            Some(Cached::Packed(packed)) => Some(packed.as_slice()),
+            Some(Cached::Plain) => None,
+            None => continue,
+        };
+        if fresh.bytes() >= limit || fresh.add(*key, packed).is_err() {
+            break;
+        }
+    }
+    if let Ok(bytes) = fresh.commit() {
+        drop_segments(segments, limit.saturating_sub(bytes));
+    }
+}
+
+/// Removes the segments that were used, whose clusters were copied, and the oldest others until
+/// `room` bytes are enough.
+fn drop_segments(segments: &[Segment], room: u64) {
     let (used, mut others): (Vec<_>, Vec<_>) =
-        segments.into_iter().partition(|(_, is_used)| *is_used);
-    used.into_iter().for_each(|(segment, _)| segment.remove());
-    others.sort_by_key(|(segment, _)| std::cmp::Reverse(segment.modified()));
+        segments.iter().partition(|segment| segment.is_used());
+    used.into_iter().for_each(Segment::remove);
+    others.sort_by_key(|segment| std::cmp::Reverse(segment.modified()));
     let mut bytes = 0;
-    for (number, (segment, _)) in others.into_iter().enumerate() {
+    for (number, segment) in others.into_iter().enumerate() {
         bytes += segment.bytes();
         if number >= LEFT_SEGMENTS || bytes > room {
             segment.remove();

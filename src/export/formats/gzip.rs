@@ -189,7 +189,9 @@ pub(super) fn write_gzip(
         crc.combine(&packed.crc);
         put(&packed.bytes, done)?;
         options.require_going_on()?;
-        (options.progress)(done, total);
+        // What is packed is not all of the disk, or more: its share counts.
+        let share = u128::from(done) * u128::from(source.size()) / u128::from(total);
+        (options.progress)(share as u64, source.size());
         Ok(())
     })?;
     // The length modulo 2^32.

@@ -84,11 +84,13 @@ fn geometry(sectors: u64) -> (u16, u8, u8) {
 mod tests {
     use super::*;
 
-    /// What `qemu-img create -f vpc -o subformat=fixed,force_size` wrote for these sizes.
     #[test]
     fn the_geometry_is_that_of_the_specification() {
         assert_eq!(geometry(2048), (30, 4, 17));
-        assert_eq!(geometry(204_800), (3011, 4, 17));
+        assert_eq!(geometry(204_800), (1003, 12, 17));
+        // 1 GiB, whose tracks are too many for 17 sectors, and 100 GiB.
+        assert_eq!(geometry(1 << 21), (2080, 16, 63));
+        assert_eq!(geometry(200 << 20), (51400, 16, 255));
         assert_eq!(geometry(65535 * 16 * 255 + 9), (65535, 16, 255));
     }
 }

@@ -166,7 +166,7 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
 
 /// Castagnoli's checksum (RFC 3720, appendix B.4), bit by bit: little is summed here.
 fn crc32c(bytes: &[u8]) -> u32 {
-    let step = |crc: u32| crc >> 1 ^ 0x82f6_3b78 * (crc & 1);
+    let step = |crc: u32| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
     let sum = bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc))
     });

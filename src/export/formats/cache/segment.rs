@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use super::{Cached, Key};
@@ -35,6 +35,7 @@ pub(super) struct Segment {
     index: PathBuf,
     data: File,
     bytes: u64,
+    is_used: AtomicBool,
 }
 
 impl Segment {
@@ -56,6 +57,7 @@ impl Segment {
             index: index.to_owned(),
             data,
             bytes: u64::from_le_bytes(*length) + bytes.len() as u64,
+            is_used: AtomicBool::new(false),
         };
         is_whole.then_some((segment, entries?))
     }
@@ -79,9 +81,20 @@ impl Segment {
         fs::metadata(&self.index).ok()?.modified().ok()
     }
 
-    /// Notes that it was used now.
-    pub(super) fn touch(&self) {
-        if let Ok(file) = File::options().append(true).open(&self.index) {
+    /// Notes that something in it was used, or that it is damaged.
+    pub(super) fn note_use(&self) {
+        self.is_used.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::Relaxed)
+    }
+
+    /// Makes it the newest, if it was used.
+    pub(super) fn touch_if_used(&self) {
+        if self.is_used()
+            && let Ok(file) = File::options().append(true).open(&self.index)
+        {
             let _ = file.set_modified(SystemTime::now());
         }
     }
