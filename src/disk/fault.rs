@@ -6,6 +6,8 @@
 pub struct DiskFault {
     /// The part that is wrong.
     pub place: Place,
+    /// The part that it contradicts: where to point when the text does not have the first.
+    pub other: Option<Place>,
     /// What is wrong.
     pub message: String,
     /// What to write instead, where that is known.
@@ -49,6 +51,7 @@ impl Place {
         let help = help.into();
         DiskFault {
             place: self,
+            other: None,
             message: message.into(),
             help: (!help.is_empty()).then_some(help),
         }

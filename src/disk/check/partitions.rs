@@ -104,15 +104,17 @@ fn alone(
     help: &str,
 ) -> Result<(), DiskFault> {
     let mut those = disk.partitions.iter().enumerate().filter(|(_, p)| is_so(p));
-    let (Some((_, first)), Some((index, second))) = (those.next(), those.next()) else {
+    let (Some((other, first)), Some((index, second))) = (those.next(), those.next()) else {
         return Ok(());
     };
-    let message = format!("'{}' {what}, and so does '{}'", second.name, first.name);
-    let message = match what.split_once(' ') {
-        Some(("is", rest)) => format!("'{}' is {rest}, and so is '{}'", second.name, first.name),
-        _ => message,
+    let message = match what.strip_prefix("is ") {
+        Some(rest) => format!("'{}' is {rest}, and so is '{}'", second.name, first.name),
+        None => format!("'{}' {what}, and so does '{}'", second.name, first.name),
     };
-    Err(Node::Partition(index).at(field).fault(message, help))
+    Err(DiskFault {
+        other: Some(Node::Partition(other).at(field)),
+        ..Node::Partition(index).at(field).fault(message, help)
+    })
 }
 
 fn gpt(disk: &Disk) -> Result<(), DiskFault> {

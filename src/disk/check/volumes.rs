@@ -44,8 +44,8 @@ fn physical_volumes(devices: &Devices, disk: &Disk) -> Result<(), DiskFault> {
     for (index, volume) in devices.physical_volumes.iter().enumerate() {
         let node = Node::PhysicalVolume(index);
         let (name, on) = (&volume.name, &volume.on);
-        let partition = disk.partitions.iter().find(|part| part.name == *on);
-        let Some(partition) = partition else {
+        let mut partitions = disk.partitions.iter().enumerate();
+        let Some((place, partition)) = partitions.find(|(_, part)| part.name == *on) else {
             if let Some(logical) = devices.volumes.iter().find(|other| other.name == *on) {
                 let message = format!(
                     "'{name}' lies on the volume '{on}', which lies in the group '{}'",
@@ -60,10 +60,9 @@ fn physical_volumes(devices: &Devices, disk: &Disk) -> Result<(), DiskFault> {
             return Err(node.at("on").fault(message, help));
         };
         if partition.kind != PartitionKind::LVM && partition.kind.mbr != PartitionKind::LVM.mbr {
-            let message = format!("'{name}' lies on '{on}', which is not of type 'lvm'");
-            return Err(node
-                .at("on")
-                .fault(message, format!("write type = \"lvm\" for '{on}'")));
+            let message = format!("'{on}' holds a physical volume, and its type says otherwise");
+            let at = Node::Partition(place).at("type");
+            return Err(at.fault(message, "write type = \"lvm\""));
         }
         if let Some(other) = devices.physical_volumes[..index]
             .iter()
@@ -100,6 +99,10 @@ fn groups(devices: &Devices) -> Result<(), DiskFault> {
                 .iter()
                 .any(|volume| volume.name == *on)
             {
+                if devices.volumes.iter().any(|volume| volume.name == *on) {
+                    let message = format!("the group '{name}' lies on the logical volume '{on}'");
+                    return Err(node.at("on").fault(message, "a group lies on partitions"));
+                }
                 let message = format!("'{on}' of the group '{name}' is no physical volume");
                 let help = known(
                     devices
@@ -118,7 +121,7 @@ fn groups(devices: &Devices) -> Result<(), DiskFault> {
                 .find(|other| other.on.contains(on));
             if let Some(other) = other {
                 let message = format!(
-                    "'{on}' is in the group '{name}', and so in '{}'",
+                    "'{on}' is in the group '{name}', and also in '{}'",
                     other.name
                 );
                 return Err(node
