@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use super::ExportError;
 use super::assemble::{Assembly, Common, Draft, DraftContent};
+use super::describe::{self, Facts};
 use super::files::FileSet;
 use super::formats::{
     self, Appliance, ClusterCache, Codec, DiskFormat, FormatOptions, Output, Source,
@@ -22,6 +23,7 @@ use super::formats::{
 use super::machine::{self, BootFiles, Firmware, System};
 use super::output::{self, NewFile};
 use super::plain::plain;
+use super::profiles::{Profile, RuleWeight, glance_properties};
 use super::report::{DiskReport, OutputReport, PartReport};
 use super::sizes;
 use super::split::split;
@@ -30,8 +32,8 @@ use super::view::StoredTree;
 use crate::boot::grub;
 use crate::deploy::FreshOptions;
 use crate::disk::{
-    FileMedium, Layout, Needs, PartitionKind, Seed, TableKind, UPDATABLE, filesystem_id, fstab,
-    solve,
+    Disk, FileMedium, Layout, Needs, PartitionKind, Seed, TableKind, UPDATABLE, filesystem_id,
+    fstab, solve,
 };
 use crate::format::Image;
 use crate::id::{ImageId, hex};
@@ -61,6 +63,8 @@ pub struct DiskRequest<'a> {
     pub outputs: &'a [DiskOutput],
     /// Files that may be replaced.
     pub replace: &'a [PathBuf],
+    /// Whose rules are checked.
+    pub profiles: &'a [Profile],
     /// The size of a disk is a multiple of so many bytes.
     pub round_to: u64,
     /// How the clusters of a qcow2 are compressed; `None` leaves them plain.
@@ -102,12 +106,15 @@ pub fn export_disk(
         hooks,
         epoch: epoch(repository, &image)?,
         seed: Seed::new(request.image.as_bytes()),
+        // A description with none was refused when it was read.
+        disk: request.disk.disk().ok_or(ExportError::NoDisk)?,
         image,
         tree,
     };
     export.check_objects()?;
-    let (assembly, kernel) = export.decide()?;
-    let mut report = export.report(&assembly, kernel);
+    let (assembly, boot) = export.decide()?;
+    let mut report = export.report(&assembly, boot.kernel().version.clone());
+    let sidecars = export.check_profiles(&assembly, &boot, &mut report)?;
     if request.measures {
         (hooks.phase)("measuring the layers", None);
         let sizes = sizes::measure(&export.common(), &export.image, &export.tree, &assembly)?;
@@ -118,7 +125,7 @@ pub fn export_disk(
         return Ok(report);
     }
     output::require_room(request.outputs, assembly.used())?;
-    report.outputs = export.write(&assembly)?;
+    report.outputs = export.write(&assembly, &sidecars)?;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -155,6 +162,8 @@ struct Export<'a> {
     tree: Tree,
     epoch: i64,
     seed: Seed,
+    /// The disk that is written.
+    disk: &'a Disk,
 }
 
 impl<'a> Export<'a> {
@@ -163,14 +172,9 @@ impl<'a> Export<'a> {
             repository: self.repository,
             seed: self.seed,
             epoch: self.epoch,
-            sector: self.disk().sector,
+            sector: self.disk.sector,
             cancel: self.hooks.cancel,
         }
-    }
-
-    /// Returns the disk that is written; a description with none was refused when it was read.
-    fn disk(&self) -> &'a crate::disk::Disk {
-        self.request.disk.disk()
     }
 
     /// Refuses an image with a missing or damaged object.
@@ -184,7 +188,7 @@ impl<'a> Export<'a> {
     }
 
     fn firmware(&self) -> Firmware {
-        let disk = self.disk();
+        let disk = self.disk;
         let has = |kind| disk.partitions.iter().any(|part| part.kind == kind);
         let is_mbr = disk.table == Some(TableKind::Mbr);
         Firmware {
@@ -194,17 +198,14 @@ impl<'a> Export<'a> {
         }
     }
 
-    /// Decides everything, and returns the version of the kernel.
-    fn decide(&self) -> Result<(Assembly, String), ExportError> {
+    /// Decides everything, and returns what boots the disk.
+    fn decide(&self) -> Result<(Assembly, BootFiles), ExportError> {
         if self.image.architecture != "amd64" {
             return Err(ExportError::Architecture {
                 architecture: self.image.architecture.clone(),
             });
         }
-        let view = StoredTree {
-            tree: &self.tree,
-            repository: self.repository,
-        };
+        let view = self.view();
         let boot = BootFiles::find(&view, self.firmware())?;
         let drafts = self.drafts(&boot, &view)?;
         let common = self.common();
@@ -223,8 +224,7 @@ impl<'a> Export<'a> {
             parts.push(draft.place(&common, size)?);
         }
         let bios = boot.bios_writes(&plan)?;
-        let kernel = boot.kernel_version().to_owned();
-        Ok((Assembly { plan, parts, bios }, kernel))
+        Ok((Assembly { plan, parts, bios }, boot))
     }
 
     /// Returns what each filesystem of the disk holds.
@@ -281,7 +281,7 @@ impl<'a> Export<'a> {
 
     /// Lists the filesystems of the description.
     fn empty_drafts(&self) -> Vec<Draft> {
-        let partitions = self.disk().partitions.iter();
+        let partitions = self.disk.partitions.iter();
         let partitions = partitions.map(|part| (&part.name, part.filesystem.as_ref(), part.kind));
         let volumes = self.request.disk.devices.volumes.iter();
         let volumes = volumes.map(|volume| {
@@ -358,7 +358,84 @@ impl<'a> Export<'a> {
         Ok(())
     }
 
-    fn write(&self, assembly: &Assembly) -> Result<Vec<OutputReport>, ExportError> {
+    /// Checks the rules of all profiles: one that must hold and does not ends the export, others are
+    /// reported. Returns what lies beside the outputs.
+    fn check_profiles(
+        &self,
+        assembly: &Assembly,
+        boot: &BootFiles,
+        report: &mut DiskReport,
+    ) -> Result<Vec<Sidecar>, ExportError> {
+        if self.request.profiles.is_empty() {
+            return Ok(Vec::new());
+        }
+        (self.hooks.phase)("checking the rules of the profiles", None);
+        let view = self.view();
+        let disk = self.request.disk;
+        let consoles = disk
+            .consoles
+            .iter()
+            .map(|console| format!("console={console}"));
+        let facts = Facts {
+            formats: self
+                .request
+                .outputs
+                .iter()
+                .map(|output| output.format)
+                .collect(),
+            layout: disk.layout,
+            devices: &disk.devices,
+            assembly,
+            firmware: self.firmware(),
+            kernel_arguments: consoles
+                .chain(disk.kernel_arguments.iter().cloned())
+                .collect(),
+            kernel: boot.kernel(),
+        };
+        let packages = describe::packages(self.repository, &self.image)?;
+        let description = describe::describe(&view, &facts, packages)?;
+        let checked = self
+            .request
+            .profiles
+            .iter()
+            .flat_map(|profile| profile.check(&description));
+        let (broken, noted): (Vec<_>, Vec<_>) =
+            checked.partition(|problem| problem.weight == RuleWeight::Must);
+        if !broken.is_empty() {
+            return Err(ExportError::Rules(broken));
+        }
+        report.remarks = noted.iter().map(ToString::to_string).collect();
+        if !self.request.profiles.contains(&Profile::OpenStack) {
+            return Ok(Vec::new());
+        }
+        let sidecars = self.request.outputs.iter().filter_map(|output| {
+            let name = self.request.name;
+            let facts =
+                describe::glance_facts(&view, name, output.format, &self.image, &description);
+            Some(Sidecar {
+                path: output.path.with_added_extension("glance.json"),
+                text: glance_properties(&facts)?,
+            })
+        });
+        let sidecars: Vec<Sidecar> = sidecars.collect();
+        for sidecar in &sidecars {
+            output::check_place(&sidecar.path, self.request.replace)?;
+        }
+        Ok(sidecars)
+    }
+
+    fn view(&self) -> StoredTree<'_> {
+        StoredTree {
+            tree: &self.tree,
+            repository: self.repository,
+        }
+    }
+
+    fn write(
+        &self,
+        assembly: &Assembly,
+        sidecars: &[Sidecar],
+    ) -> Result<Vec<OutputReport>, ExportError> {
         let outputs = self.request.outputs;
         let raw = outputs
             .iter()
@@ -390,6 +467,13 @@ impl<'a> Export<'a> {
         }
         if self.hooks.cancel.load(Ordering::Relaxed) {
             return Err(ExportError::Interrupted);
+        }
+        for sidecar in sidecars {
+            let mut file = NewFile::create(&sidecar.path)?;
+            let written = std::io::Write::write_all(file.file_mut(), sidecar.text.as_bytes());
+            written.map_err(|error| ExportError::io("write", &sidecar.path, error))?;
+            file.sync()?;
+            file.place()?;
         }
         for (_, file, _) in new_files {
             file.place()?;
@@ -479,11 +563,18 @@ impl<'a> Export<'a> {
             used_bytes: assembly.used(),
             partitions: partitions.collect(),
             outputs: Vec::new(),
+            remarks: Vec::new(),
             sizes: None,
             seconds: 0.0,
             is_dry_run: self.request.is_dry_run,
         }
     }
+}
+
+/// A small file beside an output.
+struct Sidecar {
+    path: PathBuf,
+    text: String,
 }
 
 /// Gives the first draft that fits its content.

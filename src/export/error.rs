@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::formats::FormatError;
+use super::profiles::RuleProblem;
 use crate::boot::entry::EntryError;
 use crate::boot::grub::{EmbedError, EnvironmentError};
 use crate::boot::{KernelError, TooLarge};
@@ -42,6 +43,12 @@ pub enum ExportError {
         /// The layer that brings it.
         layer: &'static str,
     },
+    /// The description has no disk.
+    #[error("the description has no disk")]
+    NoDisk,
+    /// Rules of the profiles are broken.
+    #[error("the disk breaks {} of the profiles", if .0.len() == 1 { "a rule".to_owned() } else { format!("{} rules", .0.len()) })]
+    Rules(Vec<RuleProblem>),
     /// The architecture has no boot files here.
     #[error("an image for {architecture} cannot become a disk yet: amd64 can")]
     Architecture { architecture: String },

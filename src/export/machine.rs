@@ -133,9 +133,9 @@ impl BootFiles {
         })
     }
 
-    /// Returns the version of the kernel.
-    pub(super) fn kernel_version(&self) -> &str {
-        &self.kernel.version
+    /// Returns the kernel.
+    pub(super) fn kernel(&self) -> &Kernel {
+        &self.kernel
     }
 
     /// Returns what is on the ESP of an updatable machine that starts with one deployment.
@@ -255,20 +255,11 @@ impl System<'_> {
     }
 }
 
-/// Says what the system is called in menus: the name that its os-release gives it, and the recipe.
+/// Says what the system is called in menus: the recipe, and the name that its os-release gives it.
 pub(super) fn title(view: &StoredTree<'_>, name: &str) -> String {
-    let path = crate::tree::view::resolve(view, b"etc/os-release");
-    let text = path
-        .and_then(|path| view.read(&path).ok())
-        .unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let pretty = text
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    let pretty = pretty.map(|value| value.trim_matches(['"', '\'']).to_owned());
-    match pretty.filter(|pretty| !pretty.is_empty()) {
-        Some(pretty) => format!("{name}, {pretty}"),
-        None => name.to_owned(),
+    match super::describe::release(view).get("PRETTY_NAME") {
+        Some(pretty) if !pretty.is_empty() => format!("{name}, {pretty}"),
+        _ => name.to_owned(),
     }
 }
 

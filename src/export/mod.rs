@@ -1,6 +1,7 @@
 //! Images for use elsewhere: disks.
 
 mod assemble;
+mod describe;
 mod disk;
 mod error;
 mod files;

@@ -22,6 +22,8 @@ pub struct DiskReport {
     pub partitions: Vec<PartReport>,
     /// The files; none when nothing was written.
     pub outputs: Vec<OutputReport>,
+    /// Rules of profiles that are broken, and that are no reason to refuse.
+    pub remarks: Vec<String>,
     /// Where the bytes come from, where that was asked for.
     pub sizes: Option<SizeReport>,
     /// How long it took.

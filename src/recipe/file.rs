@@ -13,7 +13,7 @@ use crate::format::Waiver;
 pub const DEFAULT_KEEP: u32 = 3;
 
 /// One recipe.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// The recipe's name: its file's stem.
     pub name: String,
@@ -25,8 +25,6 @@ pub struct Recipe {
     pub layers: Vec<String>,
     /// What targets do with deployments of this image.
     pub policy: RecipePolicy,
-    /// STUB
-    pub disk: Option<super::DiskSection>,
     /// `[[waivers]]`: findings that somebody accepts, each for a reason and a time; none twice.
     pub waivers: Vec<Waiver>,
     /// `[disk]`: the disk that the image becomes, where the recipe describes one. It is no part of
@@ -117,7 +115,6 @@ pub(super) fn parse(
         architecture,
         layers,
         policy: RecipePolicy { keep },
-        disk: None,
         waivers,
         disk,
     };

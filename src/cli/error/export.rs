@@ -1,6 +1,6 @@
 //! What to do when an image cannot become a disk, in terms of the command line.
 
-use super::{CliError, FAILED, INTERRUPTED};
+use super::{CliError, FAILED, INTERRUPTED, REFUSED};
 use crate::export::ExportError;
 use crate::export::formats::FormatError;
 
@@ -14,7 +14,18 @@ impl From<ExportError> for CliError {
             }
             error => {
                 let hint = hint(&error);
-                Self::from_error(&error, FAILED).hinted(hint)
+                let exit = if matches!(error, ExportError::Rules(_)) {
+                    REFUSED
+                } else {
+                    FAILED
+                };
+                let mut shown = Self::from_error(&error, exit);
+                if let ExportError::Rules(problems) = &error {
+                    shown
+                        .causes
+                        .extend(problems.iter().map(ToString::to_string));
+                }
+                shown.hinted(hint)
             }
         }
     }
