@@ -48,8 +48,6 @@ pub struct FreshTarget {
     pub generation: u64,
     /// The ref that keeps the deployment's image in the repository, which lies in `layerset/repo`.
     pub keeps: RefName,
-    /// The size of the metadata image in bytes.
-    pub metadata_bytes: u64,
 }
 
 /// Makes a target with one deployment of an image, whose repository lies in `layerset/repo`.
@@ -63,7 +61,6 @@ pub fn fresh(
     let etc = etc::plan(repository, &tree, None, &super::Decisions::default())?;
     let ids = etc::ids_of(&etc.image, &etc.contents)?;
     let metadata = Vec::from(erofs_image(&tree, &ids)?);
-    let metadata_bytes = metadata.len() as u64;
     let mut fresh = Fresh {
         files: PortableFiles::default(),
         now: options.now,
@@ -101,8 +98,14 @@ pub fn fresh(
         ids,
         generation: GENERATION,
         keeps: RefName::deployment(&options.id, GENERATION)?,
-        metadata_bytes,
     })
+}
+
+/// Returns what the image puts into an empty `/var`, with paths below it.
+pub fn initial_var(image: &Tree) -> Result<Tree, DeployError> {
+    // Nothing is there, so everything is added.
+    let nothing = std::path::Path::new("/proc/self/fdinfo/none");
+    Ok(var::plan(image, nothing)?.tree)
 }
 
 struct Fresh {
@@ -183,9 +186,7 @@ impl Fresh {
     /// Puts what the image gives to the machine: `/var` as the first switch would make it, and the
     /// other directories as they are.
     fn state(&mut self, tree: &Tree) -> Result<(), DeployError> {
-        // Nothing is there yet, so everything is added.
-        let nothing = std::path::Path::new("/proc/self/fdinfo/none");
-        let var = var::plan(tree, nothing)?.tree;
+        let var = initial_var(tree)?;
         self.dir("/state/var");
         self.graft(&var, b"", &format!("{TARGET}/state/var"));
         for name in STATE {

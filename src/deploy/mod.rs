@@ -45,7 +45,7 @@ pub use change::Change;
 pub use decide::{ConflictSide, Decisions};
 pub use error::{DeployError, HarmedObject};
 pub use etc::EtcReport;
-pub use fresh::{FreshOptions, FreshTarget, fresh};
+pub use fresh::{FreshOptions, FreshTarget, fresh, initial_var};
 pub use history::{
     ChainBreak, History, HistoryAction, HistoryRecord, LayerChange, Note, RecordedVerdict,
 };
