@@ -55,8 +55,18 @@ fn mix(state: &mut [u32; 4], x: &[u32; 8]) {
     type Round = (fn(u32, u32, u32) -> u32, u32, [usize; 8], [u32; 4]);
     const ROUNDS: [Round; 3] = [
         (choose, 0, [0, 1, 2, 3, 4, 5, 6, 7], [3, 7, 11, 19]),
-        (majority, 0x5a82_7999, [1, 3, 5, 7, 0, 2, 4, 6], [3, 5, 9, 13]),
-        (parity, 0x6ed9_eba1, [3, 7, 2, 6, 1, 5, 0, 4], [3, 9, 11, 15]),
+        (
+            majority,
+            0x5a82_7999,
+            [1, 3, 5, 7, 0, 2, 4, 6],
+            [3, 5, 9, 13],
+        ),
+        (
+            parity,
+            0x6ed9_eba1,
+            [3, 7, 2, 6, 1, 5, 0, 4],
+            [3, 9, 11, 15],
+        ),
     ];
     let [mut a, mut b, mut c, mut d] = *state;
     for (function, constant, order, turns) in ROUNDS {
@@ -101,7 +111,11 @@ mod tests {
             (long, seed, 0x2608_1baa, 0x4554_1087),
             ("naïve-é", [0; 16], 0x50db_ac24, 0xc29c_07e3),
         ] {
-            assert_eq!(hash(name.as_bytes(), &seed), NameHash { major, minor }, "{name}");
+            assert_eq!(
+                hash(name.as_bytes(), &seed),
+                NameHash { major, minor },
+                "{name}"
+            );
         }
     }
 }

@@ -33,7 +33,11 @@ pub(super) fn resize(
     let mut double = vec![0; BLOCK];
     for spare in first..first + geometry.spare_descriptor_blocks {
         // Its place is the number of the descriptor block that it can become.
-        put32(&mut double, ((spare - 1) % PER_BLOCK) as usize * 4, spare as u32);
+        put32(
+            &mut double,
+            ((spare - 1) % PER_BLOCK) as usize * 4,
+            spare as u32,
+        );
         if backups.is_empty() {
             continue;
         }

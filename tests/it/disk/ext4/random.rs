@@ -84,12 +84,23 @@ fn read(folder: &Path, below: &Path, out: &mut Listing) {
     for found in std::fs::read_dir(below).unwrap() {
         let path = found.unwrap().path();
         let kind = path.symlink_metadata().unwrap().file_type();
-        let relative = path.strip_prefix(folder).unwrap().as_os_str().as_bytes().to_vec();
+        let relative = path
+            .strip_prefix(folder)
+            .unwrap()
+            .as_os_str()
+            .as_bytes()
+            .to_vec();
         let content = if kind.is_dir() {
             read(folder, &path, out);
             None
         } else if kind.is_symlink() {
-            Some(std::fs::read_link(&path).unwrap().as_os_str().as_bytes().to_vec())
+            Some(
+                std::fs::read_link(&path)
+                    .unwrap()
+                    .as_os_str()
+                    .as_bytes()
+                    .to_vec(),
+            )
         } else {
             Some(std::fs::read(&path).unwrap())
         };
