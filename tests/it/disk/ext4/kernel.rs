@@ -195,11 +195,11 @@ fn the_kernel_goes_on_writing_and_the_journal_is_used() {
             return;
         };
         // Splits blocks of an index, and starts one.
-        for number in 0..3000 {
+        for number in 0..1000 {
             std::fs::write(mount.point.join(format!("many/new {number}")), b"new").unwrap();
             std::fs::write(mount.point.join(format!("sticky/{number}")), b"new").unwrap();
         }
-        std::fs::write(mount.point.join("large"), bytes(1, 50 << 20)).unwrap();
+        std::fs::write(mount.point.join("large"), bytes(1, 20 << 20)).unwrap();
         std::fs::remove_file(mount.point.join("long")).unwrap();
         let attributed = mount.point.join("large attribute");
         let flags = rustix::fs::XattrFlags::empty();
@@ -223,7 +223,7 @@ fn the_kernel_goes_on_writing_and_the_journal_is_used() {
         let Some(mount) = image.mount(test, "loop,ro") else {
             return;
         };
-        assert!(std::fs::read(mount.point.join("large")).unwrap() == bytes(1, 50 << 20));
+        assert!(std::fs::read(mount.point.join("large")).unwrap() == bytes(1, 20 << 20));
         assert_eq!(
             std::fs::read(mount.point.join("many/new 7")).unwrap(),
             b"new"
