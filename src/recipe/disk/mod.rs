@@ -78,6 +78,12 @@ impl DiskSection {
         Ok(())
     }
 
+    /// Checks the description as a recipe's is checked; for one that was changed since.
+    pub fn check(&self) -> Result<(), DiskFault> {
+        check(&self.devices)?;
+        check_layout(self.layout, &self.devices)
+    }
+
     /// Says whether the consoles are those of a recipe that names none.
     pub fn has_usual_consoles(&self) -> bool {
         self.consoles == CONSOLES
