@@ -319,26 +319,32 @@ fn own_digest(line: &[u8], written: &str) -> Option<String> {
 pub(super) fn append(
     disk: &dyn Disk,
     path: &Path,
-    mut record: HistoryRecord,
+    record: HistoryRecord,
 ) -> Result<(), DurableError> {
-    let fail = |reason: String| DurableError::new("encode", path, std::io::Error::other(reason));
     let bytes = read(path)?;
-    let lines: Vec<&[u8]> = bytes.split_terminator_bytes().collect();
-    record.sequence = lines.len() as u64 + 1;
-    record.parent = lines.last().map(|line| digest(line)).unwrap_or_default();
-    record.digest.clear();
-    let bare = serde_json::to_vec(&record).map_err(|error| fail(error.to_string()))?;
-    let before = bare
-        .strip_suffix(AFTER_DIGEST)
-        .ok_or_else(|| fail("the digest is not the last field".to_owned()))?;
-    let digest = digest(&bare);
-    let line = [before, digest.as_bytes(), AFTER_DIGEST, b"\n"].concat();
-    let is_new = lines.is_empty();
+    let line = next_line(&bytes, record)
+        .map_err(|reason| DurableError::new("encode", path, std::io::Error::other(reason)))?;
     disk.append(path, &line)?;
-    if is_new && let Some(dir) = path.parent() {
+    if bytes.is_empty()
+        && let Some(dir) = path.parent()
+    {
         disk.sync_dir(dir)?;
     }
     Ok(())
+}
+
+/// Returns the line of `record` after the whole lines of `history`, with its place in the chain.
+pub(super) fn next_line(history: &[u8], mut record: HistoryRecord) -> Result<Vec<u8>, String> {
+    let lines: Vec<&[u8]> = history.split_terminator_bytes().collect();
+    record.sequence = lines.len() as u64 + 1;
+    record.parent = lines.last().map(|line| digest(line)).unwrap_or_default();
+    record.digest.clear();
+    let bare = serde_json::to_vec(&record).map_err(|error| error.to_string())?;
+    let before = bare
+        .strip_suffix(AFTER_DIGEST)
+        .ok_or("the digest is not the last field")?;
+    let digest = digest(&bare);
+    Ok([before, digest.as_bytes(), AFTER_DIGEST, b"\n"].concat())
 }
 
 /// Removes a last line that a crash cut short.

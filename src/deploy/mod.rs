@@ -24,6 +24,7 @@ mod contents;
 mod decide;
 mod error;
 mod etc;
+mod fresh;
 mod history;
 mod location;
 mod mounts;
@@ -44,6 +45,7 @@ pub use change::Change;
 pub use decide::{ConflictSide, Decisions};
 pub use error::{DeployError, HarmedObject};
 pub use etc::EtcReport;
+pub use fresh::{FreshOptions, FreshTarget, fresh, initial_var};
 pub use history::{
     ChainBreak, History, HistoryAction, HistoryRecord, LayerChange, Note, RecordedVerdict,
 };
@@ -80,6 +82,8 @@ const FORMAT: u32 = 1;
 struct TargetIdentity {
     format: u32,
     id: String,
+    /// Absolute; on a machine's own disk, which may be mounted anywhere, relative to the directory of
+    /// this file.
     repository: PathBuf,
 }
 
@@ -189,7 +193,7 @@ impl Target {
             }
             Err(error) => return Err(DeployError::io("read", &path, error)),
         };
-        let identity: TargetIdentity =
+        let mut identity: TargetIdentity =
             serde_json::from_slice(&bytes).map_err(|error| DeployError::Damaged {
                 path,
                 reason: error.to_string(),
@@ -199,6 +203,9 @@ impl Target {
                 path: root,
                 format: identity.format,
             });
+        }
+        if identity.repository.is_relative() {
+            identity.repository = absolute(&dir.join(&identity.repository))?;
         }
         Ok(Self {
             disk: Arc::new(LatchingDisk::new(&root, disk)),
@@ -381,4 +388,16 @@ fn put(disk: &dyn Disk, path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Depl
         std::io::Write::write_all(file, bytes)
     })?;
     Ok(())
+}
+
+/// Returns the canonical JSON of what goes to `path`.
+fn canonical<T: serde::Serialize>(
+    path: &Path,
+    what: &'static str,
+    value: &T,
+) -> Result<Vec<u8>, DeployError> {
+    format::to_canonical_json(what, value).map_err(|error| DeployError::Damaged {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }

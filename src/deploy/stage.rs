@@ -12,7 +12,7 @@ use super::etc::{self, ChainedIds, EtcPlan, EtcReport};
 use super::preflight::{SpaceRequirement, check_objects};
 use super::record::{Deployment, DeploymentDir, DeploymentKind, FORMAT, JoinMethod};
 use super::var::{self, VarPlan};
-use super::{DeployError, mounts, put};
+use super::{DeployError, canonical, mounts, put};
 use crate::check::renumbered;
 use crate::durable::Disk;
 use crate::format::{self, Image};
@@ -380,15 +380,4 @@ impl StagePlan<'_> {
         }
         Ok(())
     }
-}
-
-fn canonical<T: serde::Serialize>(
-    path: &Path,
-    what: &'static str,
-    value: &T,
-) -> Result<Vec<u8>, DeployError> {
-    format::to_canonical_json(what, value).map_err(|error| DeployError::Damaged {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
 }

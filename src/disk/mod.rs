@@ -13,6 +13,7 @@ mod allot;
 mod bytes;
 mod check;
 mod crc32;
+pub mod ext4;
 mod extents;
 mod fat;
 mod fault;

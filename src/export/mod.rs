@@ -1,1 +1,23 @@
 //! Images for use elsewhere: disks.
+
+mod assemble;
+mod describe;
+mod disk;
+mod error;
+mod files;
+pub mod formats;
+mod machine;
+mod output;
+mod plain;
+pub mod profiles;
+mod report;
+mod sizes;
+mod split;
+mod tool;
+mod updatable;
+mod view;
+
+pub use disk::{DiskOutput, DiskRequest, Hooks, export_disk};
+pub use error::ExportError;
+pub use report::{DiskReport, OutputReport, PartReport};
+pub use sizes::{LayerSize, SizeReport};

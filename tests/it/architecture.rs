@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 const LEVELS: [(&str, &[&str]); 9] = [
     ("8", &["cli"]),
     ("7", &["agent", "serve"]),
-    ("6", &["builder", "deploy", "transfer"]),
+    ("6", &["builder", "deploy", "export", "transfer"]),
     ("5", &["apt", "compose", "sandbox", "trust"]),
     ("4", &["materialise", "recipe", "remote", "store"]),
-    ("3", &["check", "delta", "durable", "merge"]),
+    ("3", &["boot", "check", "delta", "disk", "durable", "merge"]),
     ("2", &["format", "packages"]),
     ("1", &["codec", "deb822", "glob", "tree"]),
     (

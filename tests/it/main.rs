@@ -14,6 +14,7 @@ mod debian;
 mod deploy;
 mod derive;
 mod dirview;
+mod disk;
 mod documents;
 mod dpkg;
 mod elfcheck;

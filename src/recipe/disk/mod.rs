@@ -44,6 +44,50 @@ impl DiskSection {
             devices: layout_devices(layout, table, sector, architecture),
         }
     }
+
+    /// Returns the disk; a description has exactly one, which the checks see to.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.devices.disks.first()
+    }
+
+    /// Lays the disk out in another way; `false` where the recipe describes partitions of its own,
+    /// which then stay.
+    pub fn lay_out(&mut self, layout: Layout, table: TableKind, architecture: &str) -> bool {
+        let Some(disk) = self.devices.disks.first_mut() else {
+            return false;
+        };
+        let of = |layout, table| layout_partitions(layout, table, disk.sector, architecture);
+        if disk.partitions != of(self.layout, disk.table.unwrap_or_default()) {
+            return false;
+        }
+        disk.partitions = of(layout, table);
+        disk.table = Some(table);
+        self.layout = layout;
+        true
+    }
+
+    /// Gives the disk another size: `auto`, or so many bytes.
+    pub fn resize(&mut self, text: &str) -> Result<(), crate::disk::SizeError> {
+        let size = match text {
+            "auto" => DiskSize::Auto(Margin::default()),
+            text => DiskSize::Exact(parse_size(text)?),
+        };
+        if let Some(disk) = self.devices.disks.first_mut() {
+            disk.size = size;
+        }
+        Ok(())
+    }
+
+    /// Checks the description as a recipe's is checked; for one that was changed since.
+    pub fn check(&self) -> Result<(), DiskFault> {
+        check(&self.devices)?;
+        check_layout(self.layout, &self.devices)
+    }
+
+    /// Says whether the consoles are those of a recipe that names none.
+    pub fn has_usual_consoles(&self) -> bool {
+        self.consoles == CONSOLES
+    }
 }
 
 /// What partitions and volumes are read with.

@@ -1,29 +1,16 @@
-//! `layerset export`.
+//! `layerset export bundle`.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use super::follow::{OriginArgs, THREADS, channel_name};
-use super::meter::Meter;
-use super::remotes::open_options;
-use super::{CliError, Context, ui};
+use crate::cli::follow::{OriginArgs, THREADS, channel_name};
+use crate::cli::meter::Meter;
+use crate::cli::remotes::open_options;
+use crate::cli::{CliError, Context, ui};
 use crate::remote::{Location, open_writable};
 use crate::time::rfc3339;
 use crate::transfer::{self, BundleOptions, Connection};
-
-/// Writes images for use elsewhere.
-#[derive(Debug, Args)]
-pub(super) struct Export {
-    #[command(subcommand)]
-    what: ExportCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum ExportCommand {
-    /// Copy what channels need, with its signatures, to a directory
-    Bundle(Bundle),
-}
 
 /// Copies what channels need, with its signatures, to a directory: for machines that reach no
 /// remote.
@@ -37,7 +24,7 @@ The bundle is a remote in a directory. Machines check the same signatures by the
 they refuse a bundle that was changed on its way, or that is older than what they have seen. It is
 usable until the first of its signatures expires; the command prints when. Run the same command
 again to bring it up to date.")]
-struct Bundle {
+pub(super) struct Bundle {
     /// The directory; it is made when absent
     dir: PathBuf,
     /// A channel: NAME/CHANNEL of an image, or layers/NAME/CHANNEL; may be given more than once
@@ -51,16 +38,8 @@ struct Bundle {
     no_deltas: bool,
 }
 
-impl Export {
-    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
-        match &self.what {
-            ExportCommand::Bundle(bundle) => bundle.run(context),
-        }
-    }
-}
-
 impl Bundle {
-    fn run(&self, context: &Context) -> Result<(), CliError> {
+    pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
         let channels = self.channel.iter().map(|channel| channel_name(channel));
         let channels = channels.collect::<Result<Vec<_>, _>>()?;

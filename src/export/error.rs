@@ -1,0 +1,146 @@
+//! What can go wrong when an image becomes a disk. Every refusal comes before the first write.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::formats::FormatError;
+use super::profiles::RuleProblem;
+use crate::boot::entry::EntryError;
+use crate::boot::grub::{EmbedError, EnvironmentError};
+use crate::boot::{KernelError, TooLarge};
+use crate::deploy::DeployError;
+use crate::disk::ext4::Ext4Error;
+use crate::disk::{DiskFault, FatError};
+use crate::materialise::MaterialiseError;
+use crate::store::StoreError;
+
+/// Why no disk was made.
+// The names of the fields say what they are.
+#[allow(missing_docs)]
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The name of an output is taken.
+    #[error("'{}' exists already", path.display())]
+    Exists { path: PathBuf },
+    /// An output is a device or a directory.
+    #[error("'{}' is {what}, and an output is a regular file", path.display())]
+    NotAFile {
+        path: PathBuf,
+        /// `a device`, `a directory`, …
+        what: &'static str,
+    },
+    /// An output would lie in a directory that is not there.
+    #[error("there is no directory for '{}'", path.display())]
+    NoDirectory { path: PathBuf },
+    /// Two outputs have one name.
+    #[error("'{}' is asked for twice", path.display())]
+    Twice { path: PathBuf },
+    /// The image lacks what every machine needs.
+    #[error("the image cannot boot: {lacking}")]
+    NotBootable {
+        /// What is missing, and for whom.
+        lacking: String,
+        /// The layer that brings it.
+        layer: &'static str,
+    },
+    /// The description has no disk.
+    #[error("the description has no disk")]
+    NoDisk,
+    /// Rules of the profiles are broken.
+    #[error("the disk breaks {} of the profiles", if .0.len() == 1 { "a rule".to_owned() } else { format!("{} rules", .0.len()) })]
+    Rules(Vec<RuleProblem>),
+    /// The architecture has no boot files here.
+    #[error("an image for {architecture} cannot become a disk yet: amd64 can")]
+    Architecture { architecture: String },
+    /// A filesystem that this program cannot fill was given files.
+    #[error(
+        "'{name}' is {kind}, which can be made empty only, and the image has {count} files below '{mount}'"
+    )]
+    CannotFill {
+        name: String,
+        kind: String,
+        mount: String,
+        count: usize,
+    },
+    /// A program that makes a filesystem is not there, or failed.
+    #[error("'{program}' could not make the filesystem '{name}': {reason}")]
+    Tool {
+        program: &'static str,
+        name: String,
+        reason: String,
+    },
+    /// There is too little room for the outputs.
+    #[error("'{}' has {available} bytes free, {needed} are needed", path.display())]
+    NoSpace {
+        path: PathBuf,
+        needed: u64,
+        available: u64,
+    },
+    /// An object of the image is missing or damaged.
+    #[error("the image cannot be exported")]
+    Store(#[from] StoreError),
+    /// The description does not fit what is to be on the disk.
+    #[error("{0}")]
+    Fault(DiskFault),
+    /// A filesystem cannot hold its files.
+    #[error("the filesystem '{name}' cannot be written")]
+    Filesystem { name: String, source: Ext4Error },
+    /// The image has no kernel that boots it.
+    #[error("the image cannot boot")]
+    Kernel(#[from] KernelError),
+    /// A boot entry cannot say what it should.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// GRUB cannot be put on the disk.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// GRUB's environment cannot say what it should.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The archive with the boot script cannot be made.
+    #[error(transparent)]
+    Archive(#[from] TooLarge),
+    /// The deployment could not be made.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// An owner has no number.
+    #[error(transparent)]
+    Materialise(#[from] MaterialiseError),
+    /// A format could not be written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The system refused.
+    #[error("cannot {verb} '{}'", path.display())]
+    Io {
+        verb: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// The raw disk cannot be written.
+    #[error("cannot write '{part}'")]
+    Write { part: String, source: io::Error },
+    /// The ESP cannot hold its files.
+    #[error(transparent)]
+    Fat(#[from] FatError),
+    /// An interrupt ended it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl ExportError {
+    pub(super) fn write(part: &str, source: io::Error) -> Self {
+        Self::Write {
+            part: part.to_owned(),
+            source,
+        }
+    }
+
+    /// Wraps the system's answer to `verb` on `path`.
+    pub(super) fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            verb,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What a filesystem is to hold, before it is bytes: a tree, the numbers of its owners, and where
+//! the contents come from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+
+use super::ExportError;
+use crate::disk::ext4::{Content, Contents, Entry, EntryKind};
+use crate::id::ObjectId;
+use crate::materialise::{IdLookup, MaterialiseError, PasswdIds};
+use crate::path::RelPath;
+use crate::store::{PortableFiles, Repository};
+use crate::tree::{Inode, Node};
+
+/// The files of one filesystem.
+#[derive(Debug, Clone)]
+pub(super) struct FileSet {
+    /// The files below its root, with the contents that no repository has.
+    pub(super) files: PortableFiles,
+    /// The numbers of the owners.
+    pub(super) ids: PasswdIds,
+    /// The order in which contents are laid out; what is not in it comes last.
+    pub(super) order: Vec<ObjectId>,
+}
+
+impl FileSet {
+    /// Lists the files for the writer: directories first, then contents in their order.
+    ///
+    /// A change of one late layer then moves late blocks only, and what compresses or sends disks
+    /// block by block finds the others unchanged.
+    pub(super) fn entries(&self) -> Result<Vec<Entry>, ExportError> {
+        let rank: HashMap<&ObjectId, usize> = self.order.iter().zip(0..).collect();
+        let rank_of = |inode: &Inode| match &inode.node {
+            Node::Directory => 0,
+            Node::File { object, .. } => 1 + rank.get(object).copied().unwrap_or(self.order.len()),
+            _ => 2 + self.order.len(),
+        };
+        let mut sorted: Vec<(&RelPath, &Inode)> = self.files.tree.iter().collect();
+        // The sort is stable, so what has one rank stays in the order of paths.
+        sorted.sort_by_key(|(_, inode)| rank_of(inode));
+        let mut first_names: HashMap<u32, RelPath> = HashMap::new();
+        let mut entries = Vec::with_capacity(sorted.len());
+        for (path, inode) in sorted {
+            let linked = (inode.hardlink != 0 && !inode.is_dir())
+                .then(|| first_names.get(&inode.hardlink).cloned())
+                .flatten();
+            if inode.hardlink != 0 && linked.is_none() {
+                first_names.insert(inode.hardlink, path.clone());
+            }
+            entries.push(self.entry(path, inode, linked)?);
+        }
+        Ok(entries)
+    }
+
+    fn entry(
+        &self,
+        path: &RelPath,
+        inode: &Inode,
+        linked: Option<RelPath>,
+    ) -> Result<Entry, ExportError> {
+        let unknown = |owner: &crate::tree::Owner, database| MaterialiseError::UnknownOwner {
+            path: path.clone(),
+            owner: owner.clone(),
+            database,
+        };
+        let uid = self.ids.uid(&inode.owner);
+        let gid = self.ids.gid(&inode.group);
+        Ok(Entry {
+            path: path.clone(),
+            mode: inode.mode,
+            uid: uid.ok_or_else(|| unknown(&inode.owner, "passwd"))?,
+            gid: gid.ok_or_else(|| unknown(&inode.group, "group"))?,
+            mtime: inode.mtime,
+            xattrs: inode.xattrs.clone(),
+            kind: match linked {
+                Some(first) => EntryKind::HardLink(first),
+                None => self.kind(inode),
+            },
+        })
+    }
+
+    fn kind(&self, inode: &Inode) -> EntryKind {
+        match &inode.node {
+            Node::Directory => EntryKind::Directory,
+            Node::File { object, size } => EntryKind::File {
+                content: Content::Object(*object),
+                size: *size,
+            },
+            Node::Symlink { target } => EntryKind::Symlink(target.clone()),
+            Node::CharDevice(device) => EntryKind::CharDevice(*device),
+            Node::BlockDevice(device) => EntryKind::BlockDevice(*device),
+            Node::Fifo => EntryKind::Fifo,
+            Node::Socket => EntryKind::Socket,
+        }
+    }
+}
+
+/// Reads contents from a repository, and what was made for the disk from memory.
+pub(super) struct Sources<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) made: &'a BTreeMap<ObjectId, Vec<u8>>,
+}
+
+impl Contents for Sources<'_> {
+    fn open(&self, object: &ObjectId) -> io::Result<Box<dyn Read + '_>> {
+        match self.made.get(object) {
+            Some(bytes) => Ok(Box::new(Cursor::new(bytes))),
+            None => Ok(Box::new(File::open(self.repository.object_path(object))?)),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The root filesystem of a classic machine: the image as ordinary files, all of them writable.
+
+use super::ExportError;
+use super::files::FileSet;
+use crate::deploy::initial_var;
+use crate::id::ImageId;
+use crate::materialise::PasswdIds;
+use crate::store::{PortableFiles, Repository};
+use crate::tree::Inode;
+
+/// systemd does its first-boot work where this file is absent: it would apply presets, and ask on
+/// the console. An empty one gets its id at the first start, and nothing else happens.
+const MACHINE_ID: &str = "etc/machine-id";
+/// systemd runs what is to run after an update where these are older than `/usr`.
+const STAMPS: [&str; 2] = ["etc/.updated", "var/.updated"];
+
+/// Makes the root filesystem of an image. `fstab` is its `/etc/fstab`, `now` dates what is made
+/// here, in seconds since 1970.
+pub(super) fn plain(
+    repository: &Repository,
+    id: &ImageId,
+    fstab: &str,
+    now: i64,
+) -> Result<FileSet, ExportError> {
+    let image = repository.read_image(id)?;
+    let tree = repository.read_tree(&image.tree)?;
+    let ids = PasswdIds::read(
+        |file| match tree.get(file.as_bytes()).and_then(Inode::object) {
+            Some(object) => repository.read_object(&object),
+            None => Ok(Vec::new()),
+        },
+    )?;
+    let order = repository.portable(id, &[])?.order;
+    let mut files = PortableFiles {
+        tree: tree.clone(),
+        ..PortableFiles::default()
+    };
+    if tree.get(b"var").is_some_and(Inode::is_dir) {
+        for (path, inode) in initial_var(&tree)? {
+            let Some(path) = path.rebase(b"", b"var") else {
+                continue;
+            };
+            // A hard link of the factory copy would make a change here one there.
+            let inode = Inode {
+                hardlink: 0,
+                ..inode
+            };
+            if files.tree.get(path.as_bytes()).is_none() || !inode.is_dir() {
+                files.tree.insert(path, inode);
+            }
+        }
+    }
+    if tree.get(b"etc").is_some_and(Inode::is_dir) {
+        files.put("etc/fstab", 0o644, fstab.as_bytes().to_vec());
+        files.date("etc/fstab", now);
+        if tree.get(MACHINE_ID.as_bytes()).is_none() {
+            files.put(MACHINE_ID, 0o444, Vec::new());
+            files.date(MACHINE_ID, now);
+        }
+    }
+    for stamp in STAMPS {
+        let dir = stamp.split('/').next().unwrap_or_default();
+        if files.tree.get(dir.as_bytes()).is_some_and(Inode::is_dir) {
+            files.put(stamp, 0o644, Vec::new());
+            files.date(stamp, now);
+        }
+    }
+    files.tree.canonicalize_hardlinks();
+    Ok(FileSet { files, ids, order })
+}
