@@ -2,4 +2,8 @@
 
 mod export;
 mod ext4;
+mod fat;
 mod formats;
+mod lvm;
+mod tables;
+mod tool;
