@@ -18,7 +18,7 @@ use layerset::export::formats::{
 };
 use proptest::prelude::*;
 
-use crate::support::skip;
+use crate::support::{is_root, skip};
 
 const MIB: u64 = 1 << 20;
 
@@ -613,3 +613,93 @@ fn progress_ends_where_the_disk_ends() {
         assert_eq!(last.get().0, last.get().1, "{format}");
     }
 }
+
+/// A small filesystem, which goes when this does.
+struct Small(PathBuf);
+
+impl Small {
+    fn new(at: &Path, bytes: u64) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", at, "tmpfs", flags, Some(options.as_c_str())).unwrap();
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn too_little_room_is_refused_with_both_numbers() {
+    if !is_root("too_little_room_is_refused_with_both_numbers") {
+        return;
+    }
+    let disk = awkward(1024 * MIB);
+    for step in 0..8 {
+        disk.put((20 + step) * MIB, &noise(step, MIB as usize));
+    }
+    let small = Small::new(&disk.at("small"), 2 * MIB);
+    for format in DiskFormat::all() {
+        let image = small.0.join("image");
+        let mut file = open_new(&image);
+        let never = AtomicBool::new(false);
+        let how = Run::new(format);
+        let mut output = Output {
+            file: &mut file,
+            path: &image,
+        };
+        let source = Source::new(&disk.file, disk.size);
+        let error = write(
+            format,
+            &source,
+            &mut output,
+            &how.options(&never, &|_, _| ()),
+        );
+        let error = error.unwrap_err();
+        let FormatError::Full {
+            needed, available, ..
+        } = error
+        else {
+            panic!("{format}: {error}");
+        };
+        assert!(needed > available, "{format}: {error}");
+        assert!((MIB..=2 * MIB).contains(&available), "{format}: {error}");
+        assert!((2 * MIB..40 * MIB).contains(&needed), "{format}: {error}");
+    }
+}
+
+/// Whoever changes a writer, or a library that compresses, sees it here. Then the name of the method
+/// in `codec.rs` must change too, or caches mix what differs.
+#[test]
+fn images_keep_their_golden_digests() {
+    let disk = awkward(1024 * MIB);
+    let found = DiskFormat::all().map(|format| {
+        let image = disk.at("image");
+        Run::new(format).write(&disk, &image);
+        format!("{format} {}", &digest(&image)[..16])
+    });
+    let mut found: Vec<String> = found.collect();
+    let image = disk.at("image");
+    Run::new(DiskFormat::Qcow2)
+        .codec(Some(Codec::Deflate(6)))
+        .write(&disk, &image);
+    found.push(format!("deflate {}", &digest(&image)[..16]));
+    assert_eq!(found, GOLDEN);
+}
+
+const GOLDEN: [&str; 10] = [
+    "raw eaccbcd7fc60e077",
+    "qcow2 42d0c2510c964c87",
+    "vmdk c369136ec009f075",
+    "vhd 83e567e872d8e166",
+    "vhdx ecd66ab3077ec9db",
+    "vdi 9ee157c1ac22a832",
+    "ova 242464f8d2bda2dc",
+    "gcp b262670a7dc2b007",
+    "raw.gz 01df0138a7422331",
+    "deflate 609804f8d2b53658",
+];
