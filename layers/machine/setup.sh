@@ -11,8 +11,15 @@ mkdir -p "$out" "$work/boot/grub"
 cp /usr/lib/layerset/boot/find.cfg "$work/boot/grub/grub.cfg"
 tar --create --format=ustar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 \
     --file "$work/memdisk.tar" --directory "$work" boot/grub/grub.cfg
-grub-mkimage --format=i386-pc --prefix=/boot/grub --config=/usr/lib/layerset/boot/early.cfg \
-    --memdisk="$work/memdisk.tar" --output="$out/core.img" \
+# When GRUB starts, $root is the disk that it was started from. Its first parser knows no comments. --memdisk sets a
+# prefix, so --prefix has to come behind it.
+cat >"$work/early.cfg" <<'EOF'
+set disk=$root
+export disk
+set prefix=(memdisk)/boot/grub
+EOF
+grub-mkimage --format=i386-pc --memdisk="$work/memdisk.tar" --prefix=/boot/grub --config="$work/early.cfg" \
+    --output="$out/core.img" \
     biosdisk boot configfile echo ext2 fat linux loadenv lvm memdisk minicmd normal part_gpt part_msdos reboot regexp search \
     search_fs_uuid serial sleep tar terminal test
 cp /usr/lib/grub/i386-pc/boot.img "$out/boot.img"

@@ -176,6 +176,29 @@ impl Entry<'_> {
     }
 }
 
+/// Returns the text of the entry of a plain root, whose kernel and initrd lie in `directory` on the
+/// ESP.
+pub fn plain_text(
+    title: &str,
+    version: &str,
+    directory: &str,
+    options: &str,
+) -> Result<String, EntryError> {
+    let mut text = String::new();
+    for (key, value) in [
+        ("title", title),
+        ("sort-key", "layerset"),
+        ("version", version),
+        ("linux", &format!("/{directory}/{LINUX}")),
+        ("initrd", &format!("/{directory}/{INITRD}")),
+        ("options", options),
+    ] {
+        check_line(value)?;
+        let _ = writeln!(text, "{key} {value}");
+    }
+    Ok(text)
+}
+
 /// Quotes a word for GRUB where it has to be: like a shell's single quotes, which GRUB has too.
 pub(super) fn quote(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "=:,._/+-@%".contains(c);
@@ -226,8 +249,24 @@ mod tests {
             kernel_directory: &directory,
             options: &options,
         };
-        insta::assert_snapshot!(entry.text().unwrap(), @r"");
-        insta::assert_snapshot!(entry.text_of_grub().unwrap(), @r"");
+        insta::assert_snapshot!(entry.text().unwrap(), @r"
+        title web 7
+        sort-key layerset
+        version 7
+        linux /layerset/9390bf9e329d2c55/linux
+        initrd /layerset/9390bf9e329d2c55/initrd
+        initrd /layerset/9390bf9e329d2c55/boot.cpio
+        options boot=layerset layerset.deployment=7 root=UUID=11111111-2222-4333-8444-555555555555 ro systemd.condition_needs_update=no console=tty0 console=ttyS0 panic=10 quiet
+        ");
+        let grub = entry.text_of_grub().unwrap();
+        let (head, rest) = grub.split_once('\n').unwrap();
+        assert_eq!(head, "menuentry 'web 7' --id layerset-7 {");
+        let (linux, rest) = rest.split_once('\n').unwrap();
+        assert_eq!(linux, format!("\tlinux /{directory}/linux {options}"));
+        assert_eq!(
+            rest,
+            format!("\tinitrd /{directory}/initrd /{directory}/boot.cpio\n}}\n")
+        );
         assert_eq!(entry.file_name(Some(TRIES)), "layerset-7+3.conf");
         assert_eq!(entry.file_name(None), "layerset-7.conf");
         assert_eq!(entry.file_name_of_grub(), "layerset-7.cfg");

@@ -5,6 +5,7 @@
 
 mod build;
 mod deploy;
+mod export;
 mod trust;
 
 use std::error::Error;

@@ -48,8 +48,6 @@ pub struct FreshTarget {
     pub generation: u64,
     /// The ref that keeps the deployment's image in the repository, which lies in `layerset/repo`.
     pub keeps: RefName,
-    /// The size of the metadata image in bytes.
-    pub metadata_bytes: u64,
 }
 
 /// Makes a target with one deployment of an image, whose repository lies in `layerset/repo`.
@@ -63,7 +61,6 @@ pub fn fresh(
     let etc = etc::plan(repository, &tree, None, &super::Decisions::default())?;
     let ids = etc::ids_of(&etc.image, &etc.contents)?;
     let metadata = Vec::from(erofs_image(&tree, &ids)?);
-    let metadata_bytes = metadata.len() as u64;
     let mut fresh = Fresh {
         files: PortableFiles::default(),
         now: options.now,
@@ -101,7 +98,6 @@ pub fn fresh(
         ids,
         generation: GENERATION,
         keeps: RefName::deployment(&options.id, GENERATION)?,
-        metadata_bytes,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::files::{FileSet, Sources};
@@ -15,7 +16,9 @@ use crate::disk::{
     write_swap, write_table,
 };
 use crate::id::ObjectId;
+use crate::path::RelPath;
 use crate::store::Repository;
+use crate::time::Timestamp;
 
 /// One filesystem of the disk, before its place is known.
 pub(super) struct Draft {
@@ -74,7 +77,7 @@ impl Draft {
     fn entries(&self) -> Result<Vec<ext4::Entry>, ExportError> {
         match &self.content {
             DraftContent::Files(files) => files.entries(),
-            _ => Ok(vec![ext4::Entry::root()]),
+            _ => Ok(vec![root()]),
         }
     }
 
@@ -110,7 +113,12 @@ impl Draft {
         let DraftContent::Files(files) = &self.content else {
             return Ok(());
         };
-        let count = files.files.tree.iter().filter(|(path, _)| !path.is_root()).count();
+        let count = files
+            .files
+            .tree
+            .iter()
+            .filter(|(path, _)| !path.is_root())
+            .count();
         let can_be_filled = ext_kind(self.filesystem.kind).is_some();
         if can_be_filled || count == 0 {
             return Ok(());
@@ -173,7 +181,10 @@ impl Part {
             };
             let written = plan.write(medium, &sources, &mut |bytes| {
                 advance(bytes);
-                !common.cancel.load(Ordering::Relaxed)
+                match common.cancel.load(Ordering::Relaxed) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
             });
             return written.map_err(|source| match source {
                 ext4::Ext4Error::Cancelled => ExportError::Interrupted,
@@ -219,6 +230,19 @@ impl Part {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns the root of a filesystem that holds nothing.
+fn root() -> ext4::Entry {
+    ext4::Entry {
+        path: RelPath::root(),
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime: Timestamp::default(),
+        xattrs: BTreeMap::new(),
+        kind: ext4::EntryKind::Directory,
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use super::ExportError;
 use super::assemble::{Assembly, Common, Draft, DraftContent};
+use super::describe::{self, Facts};
 use super::files::FileSet;
 use super::formats::{
     self, Appliance, ClusterCache, Codec, DiskFormat, FormatOptions, Output, Source,
@@ -22,15 +23,17 @@ use super::formats::{
 use super::machine::{self, BootFiles, Firmware, System};
 use super::output::{self, NewFile};
 use super::plain::plain;
+use super::profiles::{Profile, RuleWeight, glance_properties};
 use super::report::{DiskReport, OutputReport, PartReport};
+use super::sizes;
 use super::split::split;
 use super::updatable::updatable;
 use super::view::StoredTree;
 use crate::boot::grub;
 use crate::deploy::FreshOptions;
 use crate::disk::{
-    FileMedium, Layout, Needs, PartitionKind, Seed, TableKind, UPDATABLE, filesystem_id, fstab,
-    solve,
+    Disk, FileMedium, Layout, Needs, PartitionKind, Seed, TableKind, UPDATABLE, filesystem_id,
+    fstab, solve,
 };
 use crate::format::Image;
 use crate::id::{ImageId, hex};
@@ -60,12 +63,16 @@ pub struct DiskRequest<'a> {
     pub outputs: &'a [DiskOutput],
     /// Files that may be replaced.
     pub replace: &'a [PathBuf],
+    /// Whose rules are checked.
+    pub profiles: &'a [Profile],
     /// The size of a disk is a multiple of so many bytes.
     pub round_to: u64,
     /// How the clusters of a qcow2 are compressed; `None` leaves them plain.
     pub qcow2: Option<Codec>,
     /// What an OVA says of its machine.
     pub appliance: &'a Appliance,
+    /// Whether the report says where the bytes come from.
+    pub measures: bool,
     /// Whether everything is decided and nothing written.
     pub is_dry_run: bool,
 }
@@ -99,25 +106,36 @@ pub fn export_disk(
         hooks,
         epoch: epoch(repository, &image)?,
         seed: Seed::new(request.image.as_bytes()),
+        // A description with none was refused when it was read.
+        disk: request.disk.disk().ok_or(ExportError::NoDisk)?,
         image,
         tree,
     };
     export.check_objects()?;
-    let (assembly, kernel) = export.decide()?;
-    let mut report = export.report(&assembly, kernel);
+    let (assembly, boot) = export.decide()?;
+    let mut report = export.report(&assembly, boot.kernel().version.clone());
+    let sidecars = export.check_profiles(&assembly, &boot, &mut report)?;
+    if request.measures {
+        (hooks.phase)("measuring the layers", None);
+        let sizes = sizes::measure(&export.common(), &export.image, &export.tree, &assembly)?;
+        report.sizes = Some(sizes);
+    }
     if request.is_dry_run {
         report.seconds = started.elapsed().as_secs_f64();
         return Ok(report);
     }
     output::require_room(request.outputs, assembly.used())?;
-    report.outputs = export.write(&assembly)?;
+    report.outputs = export.write(&assembly, &sidecars)?;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
 
 fn check_outputs(request: &DiskRequest<'_>) -> Result<(), ExportError> {
     for (index, output) in request.outputs.iter().enumerate() {
-        if request.outputs[..index].iter().any(|other| other.path == output.path) {
+        if request.outputs[..index]
+            .iter()
+            .any(|other| other.path == output.path)
+        {
             return Err(ExportError::Twice {
                 path: output.path.clone(),
             });
@@ -144,6 +162,8 @@ struct Export<'a> {
     tree: Tree,
     epoch: i64,
     seed: Seed,
+    /// The disk that is written.
+    disk: &'a Disk,
 }
 
 impl<'a> Export<'a> {
@@ -152,14 +172,9 @@ impl<'a> Export<'a> {
             repository: self.repository,
             seed: self.seed,
             epoch: self.epoch,
-            sector: self.disk().sector,
+            sector: self.disk.sector,
             cancel: self.hooks.cancel,
         }
-    }
-
-    /// Returns the disk that is written; a description with none was refused when it was read.
-    fn disk(&self) -> &'a crate::disk::Disk {
-        self.request.disk.disk()
     }
 
     /// Refuses an image with a missing or damaged object.
@@ -173,7 +188,7 @@ impl<'a> Export<'a> {
     }
 
     fn firmware(&self) -> Firmware {
-        let disk = self.disk();
+        let disk = self.disk;
         let has = |kind| disk.partitions.iter().any(|part| part.kind == kind);
         let is_mbr = disk.table == Some(TableKind::Mbr);
         Firmware {
@@ -183,17 +198,14 @@ impl<'a> Export<'a> {
         }
     }
 
-    /// Decides everything, and returns the version of the kernel.
-    fn decide(&self) -> Result<(Assembly, String), ExportError> {
+    /// Decides everything, and returns what boots the disk.
+    fn decide(&self) -> Result<(Assembly, BootFiles), ExportError> {
         if self.image.architecture != "amd64" {
             return Err(ExportError::Architecture {
                 architecture: self.image.architecture.clone(),
             });
         }
-        let view = StoredTree {
-            tree: &self.tree,
-            repository: self.repository,
-        };
+        let view = self.view();
         let boot = BootFiles::find(&view, self.firmware())?;
         let drafts = self.drafts(&boot, &view)?;
         let common = self.common();
@@ -212,8 +224,7 @@ impl<'a> Export<'a> {
             parts.push(draft.place(&common, size)?);
         }
         let bios = boot.bios_writes(&plan)?;
-        let kernel = boot.kernel_version().to_owned();
-        Ok((Assembly { plan, parts, bios }, kernel))
+        Ok((Assembly { plan, parts, bios }, boot))
     }
 
     /// Returns what each filesystem of the disk holds.
@@ -228,11 +239,26 @@ impl<'a> Export<'a> {
         };
         let system = System {
             title: &title,
-            uuid: drafts.iter().find(|draft| home(draft)).map_or_else(String::new, |draft| {
-                filesystem_id(&draft.filesystem, &draft.name, &self.seed).to_string()
-            }),
-            consoles: self.request.disk.consoles.iter().map(String::as_str).collect(),
-            arguments: self.request.disk.kernel_arguments.iter().map(String::as_str).collect(),
+            uuid: drafts
+                .iter()
+                .find(|draft| home(draft))
+                .map_or_else(String::new, |draft| {
+                    filesystem_id(&draft.filesystem, &draft.name, &self.seed).to_string()
+                }),
+            consoles: self
+                .request
+                .disk
+                .consoles
+                .iter()
+                .map(String::as_str)
+                .collect(),
+            arguments: self
+                .request
+                .disk
+                .kernel_arguments
+                .iter()
+                .map(String::as_str)
+                .collect(),
         };
         let table = fstab(&self.request.disk.devices, &self.seed);
         let esp = match layout {
@@ -255,21 +281,26 @@ impl<'a> Export<'a> {
 
     /// Lists the filesystems of the description.
     fn empty_drafts(&self) -> Vec<Draft> {
-        let partitions = self.disk().partitions.iter();
-        let partitions =
-            partitions.map(|part| (&part.name, part.filesystem.as_ref(), part.kind));
+        let partitions = self.disk.partitions.iter();
+        let partitions = partitions.map(|part| (&part.name, part.filesystem.as_ref(), part.kind));
         let volumes = self.request.disk.devices.volumes.iter();
         let volumes = volumes.map(|volume| {
-            (&volume.name, volume.filesystem.as_ref(), PartitionKind::LINUX)
+            (
+                &volume.name,
+                volume.filesystem.as_ref(),
+                PartitionKind::LINUX,
+            )
         });
-        let drafts = partitions.chain(volumes).filter_map(|(name, filesystem, kind)| {
-            Some(Draft {
-                name: name.clone(),
-                filesystem: filesystem?.clone(),
-                kind,
-                content: DraftContent::Nothing,
-            })
-        });
+        let drafts = partitions
+            .chain(volumes)
+            .filter_map(|(name, filesystem, kind)| {
+                Some(Draft {
+                    name: name.clone(),
+                    filesystem: filesystem?.clone(),
+                    kind,
+                    content: DraftContent::Nothing,
+                })
+            });
         drafts.collect()
     }
 
@@ -280,11 +311,15 @@ impl<'a> Export<'a> {
             now: self.epoch,
             who: "layerset export".to_owned(),
         };
-        let name = RelPath::from_text(self.request.name).is_ok().then_some(self.request.name);
+        let name = RelPath::from_text(self.request.name)
+            .is_ok()
+            .then_some(self.request.name);
         let mut data = updatable(self.repository, &self.request.image, name, &options)?;
         if !fstab.is_empty() {
             let path = format!("layerset/deployments/{}/etc/fstab", data.generation);
-            data.files.files.put(&path, 0o644, fstab.as_bytes().to_vec());
+            data.files
+                .files
+                .put(&path, 0o644, fstab.as_bytes().to_vec());
             data.files.files.date(&path, self.epoch);
         }
         Ok((data.files, data.generation))
@@ -310,7 +345,9 @@ impl<'a> Export<'a> {
         let mut mounts = BTreeMap::new();
         for (index, draft) in drafts.iter().enumerate() {
             let mount = draft.filesystem.mount.as_deref();
-            if let Some(path) = mount.and_then(|mount| RelPath::from_text(mount.trim_start_matches('/')).ok()) {
+            if let Some(path) =
+                mount.and_then(|mount| RelPath::from_text(mount.trim_start_matches('/')).ok())
+            {
                 mounts.insert(path, index);
             }
         }
@@ -321,10 +358,91 @@ impl<'a> Export<'a> {
         Ok(())
     }
 
-    fn write(&self, assembly: &Assembly) -> Result<Vec<OutputReport>, ExportError> {
+    /// Checks the rules of all profiles: one that must hold and does not ends the export, others are
+    /// reported. Returns what lies beside the outputs.
+    fn check_profiles(
+        &self,
+        assembly: &Assembly,
+        boot: &BootFiles,
+        report: &mut DiskReport,
+    ) -> Result<Vec<Sidecar>, ExportError> {
+        if self.request.profiles.is_empty() {
+            return Ok(Vec::new());
+        }
+        (self.hooks.phase)("checking the rules of the profiles", None);
+        let view = self.view();
+        let disk = self.request.disk;
+        let consoles = disk
+            .consoles
+            .iter()
+            .map(|console| format!("console={console}"));
+        let facts = Facts {
+            formats: self
+                .request
+                .outputs
+                .iter()
+                .map(|output| output.format)
+                .collect(),
+            layout: disk.layout,
+            devices: &disk.devices,
+            assembly,
+            firmware: self.firmware(),
+            kernel_arguments: consoles
+                .chain(disk.kernel_arguments.iter().cloned())
+                .collect(),
+            kernel: boot.kernel(),
+        };
+        let packages = describe::packages(self.repository, &self.image)?;
+        let description = describe::describe(&view, &facts, packages)?;
+        let checked = self
+            .request
+            .profiles
+            .iter()
+            .flat_map(|profile| profile.check(&description));
+        let (broken, noted): (Vec<_>, Vec<_>) =
+            checked.partition(|problem| problem.weight == RuleWeight::Must);
+        if !broken.is_empty() {
+            return Err(ExportError::Rules(broken));
+        }
+        report.remarks = noted.iter().map(ToString::to_string).collect();
+        if !self.request.profiles.contains(&Profile::OpenStack) {
+            return Ok(Vec::new());
+        }
+        let sidecars = self.request.outputs.iter().filter_map(|output| {
+            let name = self.request.name;
+            let facts =
+                describe::glance_facts(&view, name, output.format, &self.image, &description);
+            Some(Sidecar {
+                path: output.path.with_added_extension("glance.json"),
+                text: glance_properties(&facts)?,
+            })
+        });
+        let sidecars: Vec<Sidecar> = sidecars.collect();
+        for sidecar in &sidecars {
+            output::check_place(&sidecar.path, self.request.replace)?;
+        }
+        Ok(sidecars)
+    }
+
+    fn view(&self) -> StoredTree<'_> {
+        StoredTree {
+            tree: &self.tree,
+            repository: self.repository,
+        }
+    }
+
+    fn write(
+        &self,
+        assembly: &Assembly,
+        sidecars: &[Sidecar],
+    ) -> Result<Vec<OutputReport>, ExportError> {
         let outputs = self.request.outputs;
-        let raw = outputs.iter().find(|output| output.format == DiskFormat::Raw);
-        let place = raw.or(outputs.first()).map_or(Path::new("disk.raw"), |output| &output.path);
+        let raw = outputs
+            .iter()
+            .find(|output| output.format == DiskFormat::Raw);
+        let place = raw
+            .or(outputs.first())
+            .map_or(Path::new("disk.raw"), |output| &output.path);
         // Without a raw output it is removed in the end, by whoever drops it.
         let scratch = match raw {
             Some(output) => NewFile::create(&output.path)?,
@@ -349,6 +467,13 @@ impl<'a> Export<'a> {
         }
         if self.hooks.cancel.load(Ordering::Relaxed) {
             return Err(ExportError::Interrupted);
+        }
+        for sidecar in sidecars {
+            let mut file = NewFile::create(&sidecar.path)?;
+            let written = std::io::Write::write_all(file.file_mut(), sidecar.text.as_bytes());
+            written.map_err(|error| ExportError::io("write", &sidecar.path, error))?;
+            file.sync()?;
+            file.place()?;
         }
         for (_, file, _) in new_files {
             file.place()?;
@@ -419,8 +544,11 @@ impl<'a> Export<'a> {
     }
 
     fn report(&self, assembly: &Assembly, kernel: String) -> DiskReport {
-        let used: BTreeMap<&str, u64> =
-            assembly.parts.iter().map(|part| (part.name(), part.used())).collect();
+        let used: BTreeMap<&str, u64> = assembly
+            .parts
+            .iter()
+            .map(|part| (part.name(), part.used()))
+            .collect();
         let partitions = assembly.plan.partitions.iter().map(|part| PartReport {
             name: part.name.clone(),
             number: part.number,
@@ -435,10 +563,18 @@ impl<'a> Export<'a> {
             used_bytes: assembly.used(),
             partitions: partitions.collect(),
             outputs: Vec::new(),
+            remarks: Vec::new(),
+            sizes: None,
             seconds: 0.0,
             is_dry_run: self.request.is_dry_run,
         }
     }
+}
+
+/// A small file beside an output.
+struct Sidecar {
+    path: PathBuf,
+    text: String,
 }
 
 /// Gives the first draft that fits its content.

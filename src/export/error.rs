@@ -4,12 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::formats::FormatError;
+use super::profiles::RuleProblem;
 use crate::boot::entry::EntryError;
 use crate::boot::grub::{EmbedError, EnvironmentError};
 use crate::boot::{KernelError, TooLarge};
 use crate::deploy::DeployError;
-use crate::disk::{DiskFault, FatError};
 use crate::disk::ext4::Ext4Error;
+use crate::disk::{DiskFault, FatError};
 use crate::materialise::MaterialiseError;
 use crate::store::StoreError;
 
@@ -42,11 +43,19 @@ pub enum ExportError {
         /// The layer that brings it.
         layer: &'static str,
     },
+    /// The description has no disk.
+    #[error("the description has no disk")]
+    NoDisk,
+    /// Rules of the profiles are broken.
+    #[error("the disk breaks {} of the profiles", if .0.len() == 1 { "a rule".to_owned() } else { format!("{} rules", .0.len()) })]
+    Rules(Vec<RuleProblem>),
     /// The architecture has no boot files here.
     #[error("an image for {architecture} cannot become a disk yet: amd64 can")]
     Architecture { architecture: String },
     /// A filesystem that this program cannot fill was given files.
-    #[error("'{name}' is {kind}, which can be made empty only, and the image has {count} files below '{mount}'")]
+    #[error(
+        "'{name}' is {kind}, which can be made empty only, and the image has {count} files below '{mount}'"
+    )]
     CannotFill {
         name: String,
         kind: String,
@@ -75,10 +84,7 @@ pub enum ExportError {
     Fault(DiskFault),
     /// A filesystem cannot hold its files.
     #[error("the filesystem '{name}' cannot be written")]
-    Filesystem {
-        name: String,
-        source: Ext4Error,
-    },
+    Filesystem { name: String, source: Ext4Error },
     /// The image has no kernel that boots it.
     #[error("the image cannot boot")]
     Kernel(#[from] KernelError),

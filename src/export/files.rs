@@ -30,8 +30,7 @@ impl FileSet {
     /// A change of one late layer then moves late blocks only, and what compresses or sends disks
     /// block by block finds the others unchanged.
     pub(super) fn entries(&self) -> Result<Vec<Entry>, ExportError> {
-        let rank: HashMap<&ObjectId, usize> =
-            self.order.iter().zip(0..).collect();
+        let rank: HashMap<&ObjectId, usize> = self.order.iter().zip(0..).collect();
         let rank_of = |inode: &Inode| match &inode.node {
             Node::Directory => 0,
             Node::File { object, .. } => 1 + rank.get(object).copied().unwrap_or(self.order.len()),

@@ -51,7 +51,10 @@ pub(super) enum EspContent {
     Made(Vec<u8>),
     /// An object, followed by zeros up to this size: an initrd that another one follows ends at a
     /// multiple of 512 bytes, or the kernel does not see the second one.
-    Stored { object: ObjectId, size: u64 },
+    Stored {
+        object: ObjectId,
+        size: u64,
+    },
 }
 
 impl EspFile {
@@ -107,7 +110,10 @@ impl BootFiles {
         };
         let read = |path: &str| {
             need(path)?;
-            Ok::<_, ExportError>(view.read(path.as_bytes()).map_err(boot::KernelError::from)?)
+            Ok::<_, ExportError>(
+                view.read(path.as_bytes())
+                    .map_err(boot::KernelError::from)?,
+            )
         };
         let modules = kernel.boot_modules(view, "ext4", &WATCHDOGS)?;
         let bios = match firmware.bios {
@@ -127,9 +133,9 @@ impl BootFiles {
         })
     }
 
-    /// Returns the version of the kernel.
-    pub(super) fn kernel_version(&self) -> &str {
-        &self.kernel.version
+    /// Returns the kernel.
+    pub(super) fn kernel(&self) -> &Kernel {
+        &self.kernel
     }
 
     /// Returns what is on the ESP of an updatable machine that starts with one deployment.
@@ -216,7 +222,10 @@ impl BootFiles {
         let Some(bios) = &self.bios else {
             return Ok(None);
         };
-        let own = plan.partitions.iter().find(|part| part.kind == PartitionKind::BIOS);
+        let own = plan
+            .partitions
+            .iter()
+            .find(|part| part.kind == PartitionKind::BIOS);
         let place = match (plan.table, own) {
             (TableKind::Gpt, Some(part)) => Place::Partition {
                 first: part.start / SECTOR,
@@ -224,7 +233,10 @@ impl BootFiles {
             },
             (TableKind::Gpt, None) => return Ok(None),
             (TableKind::Mbr, _) => Place::Gap {
-                end: plan.partitions.first().map_or(0, |part| part.start / SECTOR),
+                end: plan
+                    .partitions
+                    .first()
+                    .map_or(0, |part| part.start / SECTOR),
             },
         };
         Ok(Some(grub::embed(&bios.boot, &bios.core, place)?))
@@ -243,16 +255,11 @@ impl System<'_> {
     }
 }
 
-/// Says what the system is called in menus: the name that its os-release gives it, and the recipe.
+/// Says what the system is called in menus: the recipe, and the name that its os-release gives it.
 pub(super) fn title(view: &StoredTree<'_>, name: &str) -> String {
-    let path = crate::tree::view::resolve(view, b"etc/os-release");
-    let text = path.and_then(|path| view.read(&path).ok()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let pretty = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    let pretty = pretty.map(|value| value.trim_matches(['"', '\'']).to_owned());
-    match pretty.filter(|pretty| !pretty.is_empty()) {
-        Some(pretty) => format!("{name}, {pretty}"),
-        None => name.to_owned(),
+    match super::describe::release(view).get("PRETTY_NAME") {
+        Some(pretty) if !pretty.is_empty() => format!("{name}, {pretty}"),
+        _ => name.to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Images for use elsewhere: disks.
 
 mod assemble;
+mod describe;
 mod disk;
 mod error;
 mod files;
@@ -10,6 +11,7 @@ mod output;
 mod plain;
 pub mod profiles;
 mod report;
+mod sizes;
 mod split;
 mod tool;
 mod updatable;
@@ -18,3 +20,4 @@ mod view;
 pub use disk::{DiskOutput, DiskRequest, Hooks, export_disk};
 pub use error::ExportError;
 pub use report::{DiskReport, OutputReport, PartReport};
+pub use sizes::{LayerSize, SizeReport};

@@ -124,12 +124,16 @@ pub(super) fn check_place(path: &Path, replace: &[PathBuf]) -> Result<(), Export
 ///
 /// How much a compressed output takes is known only when it is written.
 pub(super) fn require_room(outputs: &[DiskOutput], used: u64) -> Result<(), ExportError> {
-    let Some(first) = outputs.iter().min_by_key(|output| output.format != DiskFormat::Raw) else {
+    let Some(first) = outputs
+        .iter()
+        .min_by_key(|output| output.format != DiskFormat::Raw)
+    else {
         return Ok(());
     };
     let dir = parent(&first.path);
     let available = crate::durable::available_bytes(dir);
-    let available = available.map_err(|error| ExportError::io("measure the free space of", dir, error))?;
+    let available =
+        available.map_err(|error| ExportError::io("measure the free space of", dir, error))?;
     if available >= used {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use crate::deploy::initial_var;
 use crate::id::ImageId;
 use crate::materialise::PasswdIds;
 use crate::store::{PortableFiles, Repository};
-use crate::tree::{Inode, Node};
+use crate::tree::Inode;
 
 /// systemd does its first-boot work where this file is absent: it would apply presets, and ask on
 /// the console. An empty one gets its id at the first start, and nothing else happens.
@@ -24,12 +24,12 @@ pub(super) fn plain(
 ) -> Result<FileSet, ExportError> {
     let image = repository.read_image(id)?;
     let tree = repository.read_tree(&image.tree)?;
-    let ids = PasswdIds::read(|file| {
-        match tree.get(file.as_bytes()).and_then(Inode::object) {
+    let ids = PasswdIds::read(
+        |file| match tree.get(file.as_bytes()).and_then(Inode::object) {
             Some(object) => repository.read_object(&object),
             None => Ok(Vec::new()),
-        }
-    })?;
+        },
+    )?;
     let order = repository.portable(id, &[])?.order;
     let mut files = PortableFiles {
         tree: tree.clone(),
@@ -37,9 +37,14 @@ pub(super) fn plain(
     };
     if tree.get(b"var").is_some_and(Inode::is_dir) {
         for (path, inode) in initial_var(&tree)? {
-            let Some(path) = path.rebase(b"", b"var") else { continue };
+            let Some(path) = path.rebase(b"", b"var") else {
+                continue;
+            };
             // A hard link of the factory copy would make a change here one there.
-            let inode = Inode { hardlink: 0, ..inode };
+            let inode = Inode {
+                hardlink: 0,
+                ..inode
+            };
             if files.tree.get(path.as_bytes()).is_none() || !inode.is_dir() {
                 files.tree.insert(path, inode);
             }
@@ -62,13 +67,4 @@ pub(super) fn plain(
     }
     files.tree.canonicalize_hardlinks();
     Ok(FileSet { files, ids, order })
-}
-
-/// Returns the size of all regular files of an image in bytes, each name counted once.
-pub(super) fn content_bytes(files: &PortableFiles) -> u64 {
-    let sizes = files.tree.iter().map(|(_, inode)| match inode.node {
-        Node::File { size, .. } => size,
-        _ => 0,
-    });
-    sizes.sum()
 }

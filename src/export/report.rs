@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::SizeReport;
 use crate::id::ImageId;
 
 /// A disk, and the files that were made of it. Sizes are in bytes.
@@ -21,6 +22,10 @@ pub struct DiskReport {
     pub partitions: Vec<PartReport>,
     /// The files; none when nothing was written.
     pub outputs: Vec<OutputReport>,
+    /// Rules of profiles that are broken, and that are no reason to refuse.
+    pub remarks: Vec<String>,
+    /// Where the bytes come from, where that was asked for.
+    pub sizes: Option<SizeReport>,
     /// How long it took.
     pub seconds: f64,
     /// Whether nothing was written, as asked.

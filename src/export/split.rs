@@ -13,15 +13,22 @@ pub(super) fn split(whole: FileSet, mounts: &[RelPath]) -> Vec<FileSet> {
     let FileSet { files, ids, order } = whole;
     let mut parts: Vec<Tree> = mounts.iter().map(|_| Tree::new()).collect();
     let owner_of = |path: &RelPath| {
-        let holding = mounts.iter().enumerate().filter(|(_, mount)| path.starts_with(mount.as_bytes()));
-        holding.max_by_key(|(_, mount)| mount.as_bytes().len()).map(|(index, _)| index)
+        let holding = mounts
+            .iter()
+            .enumerate()
+            .filter(|(_, mount)| path.starts_with(mount.as_bytes()));
+        holding
+            .max_by_key(|(_, mount)| mount.as_bytes().len())
+            .map(|(index, _)| index)
     };
     let mut tree = files.tree;
     for mount in mounts {
         make_directories(&mut tree, mount);
     }
     for (path, inode) in tree {
-        let Some(index) = owner_of(&path) else { continue };
+        let Some(index) = owner_of(&path) else {
+            continue;
+        };
         let is_mount_point = path == mounts[index] && !path.is_root();
         if is_mount_point && let Some(above) = path.parent().and_then(|above| owner_of(&above)) {
             if let Some(within) = path.rebase(mounts[above].as_bytes(), b"") {
@@ -36,7 +43,10 @@ pub(super) fn split(whole: FileSet, mounts: &[RelPath]) -> Vec<FileSet> {
         // Names of one file on two filesystems are two files.
         tree.canonicalize_hardlinks();
         FileSet {
-            files: PortableFiles { tree, made: files.made.clone() },
+            files: PortableFiles {
+                tree,
+                made: files.made.clone(),
+            },
             ids: ids.clone(),
             order: order.clone(),
         }
@@ -71,17 +81,36 @@ mod tests {
         let mut files = PortableFiles::default();
         files.insert("", Inode::directory(0o755));
         files.insert("var", Inode::directory(0o700));
-        files.insert("var/a", Inode { hardlink: 1, ..Inode::file(ObjectId::of(b"x"), 1, 0o644) });
-        files.insert("b", Inode { hardlink: 1, ..Inode::file(ObjectId::of(b"x"), 1, 0o644) });
+        files.insert(
+            "var/a",
+            Inode {
+                hardlink: 1,
+                ..Inode::file(ObjectId::of(b"x"), 1, 0o644)
+            },
+        );
+        files.insert(
+            "b",
+            Inode {
+                hardlink: 1,
+                ..Inode::file(ObjectId::of(b"x"), 1, 0o644)
+            },
+        );
         files.insert("variety", Inode::directory(0o755));
-        let whole = FileSet { files, ids: PasswdIds::default(), order: Vec::new() };
+        let whole = FileSet {
+            files,
+            ids: PasswdIds::default(),
+            order: Vec::new(),
+        };
         let mounts = ["", "var", "srv/data"].map(|path| RelPath::from_text(path).unwrap());
         let parts = split(whole, &mounts);
         let names = |part: &FileSet| {
             let paths = part.files.tree.iter().map(|(path, _)| path.to_string());
             paths.collect::<Vec<_>>()
         };
-        assert_eq!(names(&parts[0]), ["/", "/b", "/srv", "/srv/data", "/var", "/variety"]);
+        assert_eq!(
+            names(&parts[0]),
+            ["/", "/b", "/srv", "/srv/data", "/var", "/variety"]
+        );
         assert_eq!(names(&parts[1]), ["/", "/a"]);
         assert_eq!(names(&parts[2]), ["/"]);
         assert_eq!(parts[0].files.tree.get(b"var").unwrap().mode, 0o700);

@@ -11,8 +11,6 @@ pub(super) struct Updatable {
     pub(super) files: FileSet,
     /// The deployment that it boots.
     pub(super) generation: u64,
-    /// The size of the metadata image in bytes.
-    pub(super) metadata_bytes: u64,
 }
 
 /// Makes the data filesystem of an image; `name` is the recipe that the repository shall know it by.
@@ -37,6 +35,5 @@ pub(super) fn updatable(
             order: portable.order,
         },
         generation: fresh.generation,
-        metadata_bytes: fresh.metadata_bytes,
     })
 }

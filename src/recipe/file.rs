@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::disk::{self, DiskSection};
 use super::error::{RecipeError, SourceFile, suggest};
 use super::fields::{named, optional, spans};
 use super::reader::{Document, Value};
@@ -26,6 +27,9 @@ pub struct Recipe {
     pub policy: RecipePolicy,
     /// `[[waivers]]`: findings that somebody accepts, each for a reason and a time; none twice.
     pub waivers: Vec<Waiver>,
+    /// `[disk]`: the disk that the image becomes, where the recipe describes one. It is no part of
+    /// any layer or image.
+    pub disk: Option<DiskSection>,
 }
 
 /// `[policy]`: what targets do with deployments of an image.
@@ -61,6 +65,7 @@ pub(super) fn parse(
         "layers",
         "policy",
         "waivers",
+        "disk",
     ])?;
     let name = named(&root, stem, "the file's name")?.to_owned();
     let architecture = match root.get("architecture") {
@@ -100,6 +105,10 @@ pub(super) fn parse(
         Some(list) => parse_waivers(&list)?,
         None => Vec::new(),
     };
+    let disk = root.get("disk");
+    let disk = disk
+        .map(|value| disk::parse(&value, &architecture))
+        .transpose()?;
     let recipe = Recipe {
         name,
         description: optional(&root, "description", |_| None)?,
@@ -107,6 +116,7 @@ pub(super) fn parse(
         layers,
         policy: RecipePolicy { keep },
         waivers,
+        disk,
     };
     Ok((recipe, spans(&list)?))
 }
@@ -174,7 +184,7 @@ mod tests {
             ),
             (
                 "layers = ['debian']\noutputs = []",
-                "recipes/web.toml:2:1: unknown key 'outputs' (known: architecture, description, name, policy, waivers)",
+                "recipes/web.toml:2:1: unknown key 'outputs' (known: architecture, description, disk, name, policy, waivers)",
             ),
             (
                 "layers = ['debian']\n[policy]\nkep = 3",

@@ -5,6 +5,7 @@
 //! [`SourceFile::read`] and [`IdTable::read`] read.
 
 mod definition;
+mod disk;
 mod error;
 mod fields;
 mod file;
@@ -26,6 +27,7 @@ pub use definition::{
     AptSection, Bootstrap, BootstrapVariant, Definition, FilesSection, LayerContent, Pocket,
     RunSection, SecretRule, UpperLayer,
 };
+pub use disk::DiskSection;
 pub use error::{OneLineFault, RecipeError, RecipeFault, SourceFile};
 pub use file::{DEFAULT_KEEP, Recipe, RecipePolicy};
 pub use ids::{AllocateError, FIRST_ID, IdKind, IdTable, LAST_ID};

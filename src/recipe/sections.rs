@@ -18,7 +18,11 @@ use crate::glob::Glob;
 
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 
-fn choice<T: Copy>(value: &Value<'_>, all: &[(&'static str, T)]) -> Result<T, RecipeError> {
+/// Returns what the word of a value stands for.
+pub(super) fn choice<T: Copy>(
+    value: &Value<'_>,
+    all: &[(&'static str, T)],
+) -> Result<T, RecipeError> {
     let text = value.string()?;
     match all.iter().find(|(known, _)| *known == text) {
         Some((_, choice)) => Ok(*choice),

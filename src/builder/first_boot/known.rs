@@ -46,8 +46,12 @@ const SECRETS: [Known; 11] = [
         path: "etc/unbound/unbound_server.key", program: "", run: "unbound-control-setup",
         also: &["etc/unbound/unbound_server.pem", "etc/unbound/unbound_control.key", "etc/unbound/unbound_control.pem"],
     },
-    // openssh-server.postinst; which kinds of keys there are depends on the release.
-    Known { path: "etc/ssh/ssh_host_*_key", program: "", run: "ssh-keygen -A", also: &["{}.pub"] },
+    // openssh-server.postinst; which kinds of keys there are depends on the release. There is one unit for each kind, they
+    // run at the same time, and the command makes all kinds: the first one does it, the others wait and find them.
+    Known {
+        path: "etc/ssh/ssh_host_*_key", program: "", run: "flock /run/layerset-ssh-keygen ssh-keygen -A",
+        also: &["{}.pub"],
+    },
     // ssl-cert.postinst.
     Known {
         path: "etc/ssl/private/ssl-cert-snakeoil.key", program: "", run: "make-ssl-cert generate-default-snakeoil",
@@ -233,6 +237,7 @@ mod tests {
             let found = work(&key).unwrap();
             assert_eq!(found.path, path(&key));
             assert_eq!(found.also, [path(&format!("{key}.pub"))]);
+            assert!(found.run.starts_with("flock "), "{}", found.run);
         }
         for other in [
             "etc/ssh/ssh_host_key",

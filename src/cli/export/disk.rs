@@ -6,9 +6,11 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, host_architecture, ui};
+use crate::disk::{Layout, TableKind};
 use crate::durable::LockMode;
 use crate::export::formats::{Appliance, Codec, DiskFormat, Hypervisor};
-use crate::export::{DiskOutput, DiskReport, DiskRequest, Hooks, export_disk};
+use crate::export::profiles::{self, Profile, Wants};
+use crate::export::{DiskOutput, DiskReport, DiskRequest, Hooks, SizeReport, export_disk};
 use crate::recipe::{DiskSection, Recipe, SourceFile};
 use crate::transfer::TransferProgress as _;
 
@@ -21,6 +23,35 @@ enum Compression {
     Zlib,
     /// None: larger, and the fastest to start
     None,
+}
+
+/// Who runs an OVA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum HypervisorName {
+    /// VMware ESXi, vCenter, Workstation
+    Vsphere,
+    /// Oracle VirtualBox
+    Virtualbox,
+}
+
+fn layout(text: &str) -> Result<Layout, String> {
+    word(text, &Layout::ALL)
+}
+
+fn table(text: &str) -> Result<TableKind, String> {
+    word(text, &TableKind::ALL)
+}
+
+fn word<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
+    let known = all
+        .iter()
+        .map(|(word, _)| *word)
+        .collect::<Vec<_>>()
+        .join(" or ");
+    let found = all.iter().find(|(word, _)| *word == text);
+    found
+        .map(|(_, value)| *value)
+        .ok_or(format!("it is {known}"))
 }
 
 impl Compression {
@@ -61,23 +92,33 @@ pub(super) struct Disk {
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// The layout, in place of what the recipe says: updatable or plain
-    #[arg(long, value_name = "LAYOUT")]
-    layout: Option<String>,
+    #[arg(long, value_name = "LAYOUT", value_parser = layout)]
+    layout: Option<Layout>,
+    /// The partition table, in place of what the recipe says: gpt or mbr
+    #[arg(long, value_name = "TABLE", value_parser = table)]
+    table: Option<TableKind>,
+    /// A cloud or hypervisor whose rules the disk keeps, in place of those of the recipe: openstack,
+    /// aws, azure, gcp, vsphere, virtualbox, egi, kvm or baremetal; may be given more than once
+    #[arg(long, value_name = "PROFILE")]
+    profile: Vec<String>,
     /// The size of the disk, in place of what the recipe says: "auto" or e.g. 10GiB
     #[arg(long, value_name = "SIZE")]
     size: Option<String>,
     /// An argument for the kernel, beside those of the recipe; may be given more than once
     #[arg(long, value_name = "ARGUMENT")]
     kernel_argument: Vec<String>,
-    /// How clusters of a qcow2 are compressed
-    #[arg(long, value_enum, default_value_t = Compression::Zstd, value_name = "METHOD")]
-    compression: Compression,
-    /// Who shall run an OVA: vsphere or virtualbox
-    #[arg(long, default_value = "vsphere", value_name = "HYPERVISOR")]
-    hypervisor: String,
+    /// How clusters of a qcow2 are compressed [default: zstd, or what the profiles read]
+    #[arg(long, value_enum, value_name = "METHOD")]
+    compression: Option<Compression>,
+    /// Who shall run an OVA [default: vsphere, or what the profiles say]
+    #[arg(long, value_enum, value_name = "HYPERVISOR")]
+    hypervisor: Option<HypervisorName>,
     /// Replace this output, if it exists; may be given more than once
     #[arg(long, value_name = "FILE")]
     force_overwrite: Vec<PathBuf>,
+    /// Say where the bytes come from, by layer
+    #[arg(long)]
+    report: bool,
     /// Decide everything, print it, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -86,19 +127,30 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
-        let outputs = self.outputs()?;
-        let disk = self.description()?;
+        let (disk, profiles) = self.description()?;
+        let outputs = self.outputs(&profiles)?;
         let repository = context.open(LockMode::Shared, "layerset export disk")?;
         let image = repository.resolve_image(&self.image)?;
         let name = self.name();
-        let hypervisor = match self.hypervisor.as_str() {
-            "vsphere" => Hypervisor::VSphere,
-            "virtualbox" => Hypervisor::VirtualBox,
-            other => {
-                return Err(CliError::usage(format!("unknown hypervisor '{other}'"))
-                    .with_hint("the hypervisors are vsphere and virtualbox"));
-            }
+        let wants: Vec<Wants> = profiles.iter().map(|profile| profile.wants()).collect();
+        let usual = wants
+            .iter()
+            .find(|wants| wants.formats.contains(&DiskFormat::Ova));
+        let hypervisor = match self.hypervisor {
+            Some(HypervisorName::Vsphere) => Hypervisor::VSphere,
+            Some(HypervisorName::Virtualbox) => Hypervisor::VirtualBox,
+            None => usual.map_or(Hypervisor::VSphere, |wants| wants.hypervisor),
         };
+        let codec = match self.compression {
+            Some(compression) => compression.codec(),
+            // What every one of them reads.
+            None => wants
+                .iter()
+                .map(|wants| wants.codec)
+                .find(|codec| matches!(codec, Some(Codec::Deflate(_))))
+                .unwrap_or(Compression::Zstd.codec()),
+        };
+        let units = wants.iter().map(|wants| wants.size_unit);
         let meter = Meter::new(&context.ui);
         let report = export_disk(
             &repository,
@@ -108,9 +160,11 @@ impl Disk {
                 disk: &disk,
                 outputs: &outputs,
                 replace: &self.force_overwrite,
-                round_to: 1 << 20,
-                qcow2: self.compression.codec(),
+                profiles: &profiles,
+                round_to: units.max().unwrap_or(1 << 20),
+                qcow2: codec,
                 appliance: &Appliance::new(&name, hypervisor),
+                measures: self.report,
                 is_dry_run: self.dry_run,
             },
             &Hooks {
@@ -134,19 +188,24 @@ impl Disk {
         }
     }
 
-    fn outputs(&self) -> Result<Vec<DiskOutput>, CliError> {
-        let given = self.format.as_deref().map(DiskFormat::from_name).transpose();
+    fn outputs(&self, profiles: &[Profile]) -> Result<Vec<DiskOutput>, CliError> {
+        let given = self
+            .format
+            .as_deref()
+            .map(DiskFormat::from_name)
+            .transpose();
         let given = given.map_err(|error| CliError::usage(error.to_string()))?;
+        let usual = profiles
+            .first()
+            .and_then(|profile| profile.wants().usual().first().copied());
         let outputs = self.output.iter().map(|path| {
             let format = match (given, DiskFormat::from_path(path)) {
                 // With one output there is no doubt which one is meant.
                 (Some(format), _) if self.output.len() == 1 => format,
                 (_, Ok(format)) => format,
-                (Some(format), Err(_)) => format,
-                (None, Err(error)) => {
-                    return Err(CliError::usage(error.to_string())
-                        .with_hint("name the format with --format"));
-                }
+                (given, Err(error)) => given.or(usual).ok_or_else(|| {
+                    CliError::usage(error.to_string()).with_hint("name the format with --format")
+                })?,
             };
             Ok(DiskOutput {
                 path: path.clone(),
@@ -156,31 +215,106 @@ impl Disk {
         outputs.collect()
     }
 
-    fn description(&self) -> Result<DiskSection, CliError> {
+    /// Returns the profiles: those of the command line, else those of the recipe.
+    fn profiles(&self, section: &DiskSection) -> Result<Vec<Profile>, CliError> {
+        let names = match self.profile.is_empty() {
+            true => &section.profiles,
+            false => &self.profile,
+        };
+        let profiles = names.iter().map(|name| Profile::from_name(name));
+        let profiles: Result<Vec<Profile>, _> = profiles.collect();
+        profiles.map_err(|error| CliError::usage(error.to_string()))
+    }
+
+    /// Returns what the disk is like: the recipe, what the profiles want where it says nothing, and
+    /// the options, each above the one before.
+    fn description(&self) -> Result<(DiskSection, Vec<Profile>), CliError> {
         let default = PathBuf::from(format!("recipes/{}.toml", self.image));
         let path = match &self.recipe {
             Some(path) => Some(path.as_path()),
             None => Some(default.as_path()).filter(|path| path.is_file()),
         };
-        let section = match path {
-            Some(path) => read_section(path)?,
-            None => None,
-        };
-        let mut section = match section {
-            Some(section) => section,
-            None => DiskSection::default_for(host_architecture()),
-        };
+        let written = path.map(read_section).transpose()?.flatten();
+        let is_written = written.is_some();
+        let mut section = written.unwrap_or_else(|| DiskSection::new(host_architecture()));
+        let profiles = self.profiles(&section)?;
+        for profile in &profiles {
+            self.apply(profile, &mut section, is_written);
+        }
+        if self.layout.is_some() || self.table.is_some() {
+            let disk = section.disk();
+            let table = self
+                .table
+                .or(disk.and_then(|disk| disk.table))
+                .unwrap_or_default();
+            let layout = self.layout.unwrap_or(section.layout);
+            if !section.lay_out(layout, table, host_architecture()) {
+                return Err(
+                    CliError::usage("the recipe describes partitions of its own")
+                        .with_hint("change 'layout' and 'table' in [disk] of the recipe"),
+                );
+            }
+        }
+        if let Some(size) = &self.size {
+            let resized = section.resize(size);
+            resized.map_err(|error| {
+                CliError::usage(error.to_string())
+                    .with_hint("write --size auto, or e.g. --size 10GiB")
+            })?;
+        }
         section
-            .override_with(self.layout.as_deref(), self.size.as_deref(), host_architecture())
-            .map_err(CliError::usage)?;
-        section.kernel_arguments.extend(self.kernel_argument.iter().cloned());
-        Ok(section)
+            .kernel_arguments
+            .extend(self.kernel_argument.iter().cloned());
+        Ok((section, profiles))
+    }
+
+    /// Adds what a profile wants and nobody said.
+    fn apply(&self, profile: &Profile, section: &mut DiskSection, is_written: bool) {
+        let wants = profile.wants();
+        if !is_written {
+            let layout = match wants.layout {
+                Some(profiles::Layout::Plain) => Layout::Plain,
+                Some(profiles::Layout::Updatable) => Layout::Updatable,
+                None => section.layout,
+            };
+            let table = match wants.table {
+                Some(profiles::Table::Mbr) => TableKind::Mbr,
+                Some(profiles::Table::Gpt) => TableKind::Gpt,
+                _ => section
+                    .disk()
+                    .and_then(|disk| disk.table)
+                    .unwrap_or_default(),
+            };
+            section.lay_out(layout, table, host_architecture());
+        }
+        let (consoles, arguments): (Vec<&str>, Vec<&str>) = wants
+            .kernel_arguments
+            .iter()
+            .partition(|argument| argument.starts_with("console="));
+        if section.has_usual_consoles() && !consoles.is_empty() {
+            let names = consoles
+                .iter()
+                .filter_map(|console| console.strip_prefix("console="));
+            section.consoles = names.map(str::to_owned).collect();
+        }
+        for argument in arguments {
+            if !section
+                .kernel_arguments
+                .iter()
+                .any(|given| given == argument)
+            {
+                section.kernel_arguments.push(argument.to_owned());
+            }
+        }
     }
 }
 
 fn read_section(path: &Path) -> Result<Option<DiskSection>, CliError> {
     let source = SourceFile::read(path)?;
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
     Ok(Recipe::parse(&source, stem, host_architecture())?.disk)
 }
 
@@ -206,6 +340,12 @@ fn text(report: &DiskReport) -> String {
         ui::size(report.virtual_bytes),
         ui::size(report.used_bytes)
     ));
+    for remark in &report.remarks {
+        text.push_str(&format!("note: {remark}\n"));
+    }
+    if let Some(sizes) = &report.sizes {
+        text.push_str(&describe_sizes(sizes));
+    }
     for output in &report.outputs {
         text.push_str(&format!(
             "{}: {}, {}\n",
@@ -214,7 +354,38 @@ fn text(report: &DiskReport) -> String {
             ui::size(output.bytes)
         ));
     }
-    let what = if report.is_dry_run { "nothing was written; decided" } else { "exported" };
+    let what = if report.is_dry_run {
+        "nothing was written; decided"
+    } else {
+        "exported"
+    };
     text.push_str(&format!("{what} in {}\n", ui::seconds(report.seconds)));
+    text
+}
+
+fn describe_sizes(sizes: &SizeReport) -> String {
+    let rows: Vec<Vec<String>> = sizes
+        .layers
+        .iter()
+        .filter(|layer| layer.content > 0)
+        .map(|layer| {
+            let name = match layer.name.as_str() {
+                "" => "(composing)",
+                name => name,
+            };
+            vec![
+                name.to_owned(),
+                ui::size(layer.content),
+                ui::size(layer.compressed),
+            ]
+        })
+        .collect();
+    let mut text = ui::table(&["layer", "content", "compressed"], &rows);
+    text.push_str(&format!(
+        "{} of content, {} of metadata and filesystems, {} free\n",
+        ui::size(sizes.content),
+        ui::size(sizes.overhead),
+        ui::size(sizes.free)
+    ));
     text
 }

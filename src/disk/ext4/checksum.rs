@@ -90,7 +90,10 @@ mod tests {
         // "CRC-32/ISCSI" in the RevEng catalogue inverts at the end.
         assert_eq!(!crc32c(!0, b"123456789"), 0xe306_9283);
         let long = [7u8; 100];
-        assert_eq!(crc32c(crc32c(!0, &long[..33]), &long[33..]), crc32c(!0, &long));
+        assert_eq!(
+            crc32c(crc32c(!0, &long[..33]), &long[33..]),
+            crc32c(!0, &long)
+        );
     }
 
     #[test]

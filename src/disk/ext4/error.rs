@@ -16,7 +16,9 @@ pub enum Ext4Error {
         has: u64,
     },
     /// The size is beyond what this writer makes.
-    #[error("{size} bytes are too large for a filesystem with blocks of 4096 bytes: 16 TiB is the limit")]
+    #[error(
+        "{size} bytes are too large for a filesystem with blocks of 4096 bytes: 16 TiB is the limit"
+    )]
     TooLarge {
         /// The size asked for, in bytes.
         size: u64,
@@ -99,7 +101,9 @@ pub enum Ext4Error {
         length: usize,
     },
     /// A device number that Linux does not have.
-    #[error("'{path}' has device number {device:#x}: 12 bits for the major and 20 for the minor are the limit")]
+    #[error(
+        "'{path}' has device number {device:#x}: 12 bits for the major and 20 for the minor are the limit"
+    )]
     BadDevice {
         /// The device file.
         path: RelPath,
@@ -107,7 +111,9 @@ pub enum Ext4Error {
         device: u64,
     },
     /// The attributes of a file fit neither its inode nor a block.
-    #[error("the extended attributes of '{path}' do not fit: one block of 4096 bytes holds them all")]
+    #[error(
+        "the extended attributes of '{path}' do not fit: one block of 4096 bytes holds them all"
+    )]
     XattrsTooLarge {
         /// The file.
         path: RelPath,

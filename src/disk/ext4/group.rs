@@ -54,7 +54,10 @@ pub(super) fn write(
         let free_blocks = geometry.blocks_in(group) - blocks.used;
         put16(out, 12, free_blocks as u16);
         let is_plain = group > 0 && group + 1 < geometry.groups;
-        let has_data = usage.blocks.iter().any(|range| overlaps(geometry, range, group));
+        let has_data = usage
+            .blocks
+            .iter()
+            .any(|range| overlaps(geometry, range, group));
         if sums.exist() && is_plain && !has_data {
             flags |= BLOCK_UNINIT;
         } else {
@@ -139,7 +142,11 @@ impl Bits {
 
     /// Counts what is set, and sets all bits from `count` on.
     fn finish(mut self, count: u64) -> Self {
-        self.used = self.bytes.iter().map(|byte| u64::from(byte.count_ones())).sum();
+        self.used = self
+            .bytes
+            .iter()
+            .map(|byte| u64::from(byte.count_ones()))
+            .sum();
         self.set(count..GROUP);
         self
     }

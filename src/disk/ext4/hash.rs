@@ -55,8 +55,18 @@ fn mix(state: &mut [u32; 4], x: &[u32; 8]) {
     type Round = (fn(u32, u32, u32) -> u32, u32, [usize; 8], [u32; 4]);
     const ROUNDS: [Round; 3] = [
         (choose, 0, [0, 1, 2, 3, 4, 5, 6, 7], [3, 7, 11, 19]),
-        (majority, 0x5a82_7999, [1, 3, 5, 7, 0, 2, 4, 6], [3, 5, 9, 13]),
-        (parity, 0x6ed9_eba1, [3, 7, 2, 6, 1, 5, 0, 4], [3, 9, 11, 15]),
+        (
+            majority,
+            0x5a82_7999,
+            [1, 3, 5, 7, 0, 2, 4, 6],
+            [3, 5, 9, 13],
+        ),
+        (
+            parity,
+            0x6ed9_eba1,
+            [3, 7, 2, 6, 1, 5, 0, 4],
+            [3, 9, 11, 15],
+        ),
     ];
     let [mut a, mut b, mut c, mut d] = *state;
     for (function, constant, order, turns) in ROUNDS {
@@ -84,4 +94,28 @@ fn majority(x: u32, y: u32, z: u32) -> u32 {
 
 fn parity(x: u32, y: u32, z: u32) -> u32 {
     x ^ y ^ z
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_those_of_debugfs() {
+        // debugfs -R 'dx_hash -h half_md4 [-s SEED] NAME'
+        let seed = std::array::from_fn(|index| index as u8);
+        let long = "a-name-of-more-than-thirty-two-bytes-for-two-rounds";
+        for (name, seed, major, minor) in [
+            ("hello", [0; 16], 0x1746_da32, 0x4200_13b5),
+            ("hello", seed, 0xaf3d_0524, 0x4eeb_19be),
+            (long, seed, 0x2608_1baa, 0x4554_1087),
+            ("naïve-é", [0; 16], 0x50db_ac24, 0xc29c_07e3),
+        ] {
+            assert_eq!(
+                hash(name.as_bytes(), &seed),
+                NameHash { major, minor },
+                "{name}"
+            );
+        }
+    }
 }

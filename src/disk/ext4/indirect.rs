@@ -60,7 +60,10 @@ fn tree(
     }
     let child = PER_BLOCK.pow(levels - 1);
     skip_to(rest, first);
-    if rest.first().is_none_or(|run| run.logical >= first + child * PER_BLOCK) {
+    if rest
+        .first()
+        .is_none_or(|run| run.logical >= first + child * PER_BLOCK)
+    {
         return Ok(0);
     }
     let mut block = vec![0; BLOCK];
@@ -106,7 +109,16 @@ mod tests {
 
     #[test]
     fn the_map_takes_as_many_blocks_as_were_planned() {
-        for length in [0, 1, 12, 13, 12 + 1024, 12 + 1024 + 1, 12 + 1024 + 1025, 1_100_000] {
+        for length in [
+            0,
+            1,
+            12,
+            13,
+            12 + 1024,
+            12 + 1024 + 1,
+            12 + 1024 + 1025,
+            1_100_000,
+        ] {
             let run = Run {
                 logical: 0,
                 physical: 7,

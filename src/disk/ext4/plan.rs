@@ -114,7 +114,8 @@ impl Plan {
 
     /// Returns the first block after those that directories may take.
     pub(super) fn files_start(&self) -> u64 {
-        self.geometry.after(self.geometry.data_start(), self.demand.region())
+        self.geometry
+            .after(self.geometry.data_start(), self.demand.region())
     }
 }
 
@@ -217,7 +218,11 @@ fn directory_blocks(
             .blocks()
     };
     let is_lost_found = tree.inode(index) == LOST_FOUND;
-    Ok(if is_lost_found { blocks.max(LOST_FOUND_BLOCKS) } else { blocks })
+    Ok(if is_lost_found {
+        blocks.max(LOST_FOUND_BLOCKS)
+    } else {
+        blocks
+    })
 }
 
 /// Returns the blocks of what is no directory, and checks that it can be stored.
@@ -250,7 +255,9 @@ fn content_blocks(entry: &Entry, kind: Kind) -> Result<u64, Ext4Error> {
                 path: path(),
                 device: *device,
             }),
-        EntryKind::Directory | EntryKind::Fifo | EntryKind::Socket | EntryKind::HardLink(_) => Ok(0),
+        EntryKind::Directory | EntryKind::Fifo | EntryKind::Socket | EntryKind::HardLink(_) => {
+            Ok(0)
+        }
     }
 }
 

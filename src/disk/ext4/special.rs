@@ -32,7 +32,12 @@ pub(super) fn resize(
     let first = 1 + geometry.descriptor_blocks;
     let mut double = vec![0; BLOCK];
     for spare in first..first + geometry.spare_descriptor_blocks {
-        put32(&mut double, (spare % PER_BLOCK) as usize * 4, spare as u32);
+        // Its place is the number of the descriptor block that it can become.
+        put32(
+            &mut double,
+            ((spare - 1) % PER_BLOCK) as usize * 4,
+            spare as u32,
+        );
         if backups.is_empty() {
             continue;
         }

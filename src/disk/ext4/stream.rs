@@ -97,7 +97,9 @@ impl<'a> Stream<'a> {
         if self.next() < self.geometry.blocks {
             return Ok(());
         }
-        Err(io::Error::other("the plan promised more blocks than there are"))
+        Err(io::Error::other(
+            "the plan promised more blocks than there are",
+        ))
     }
 
     /// Takes the first `bytes` of the room as the blocks of a file from `logical` on.

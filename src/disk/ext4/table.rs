@@ -39,7 +39,10 @@ impl<'a> InodeTable<'a> {
             self.first[at..at + INODE].copy_from_slice(inode);
             return Ok(());
         }
-        debug_assert_eq!(number as usize, self.start as usize + self.buffer.len() / INODE);
+        debug_assert_eq!(
+            number as usize,
+            self.start as usize + self.buffer.len() / INODE
+        );
         self.buffer.extend_from_slice(inode);
         let per_group = self.geometry.inodes_per_group;
         if self.buffer.len() == BUFFER || number.is_multiple_of(per_group) {

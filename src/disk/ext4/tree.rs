@@ -43,7 +43,10 @@ impl Tree {
         if entries.is_empty() {
             entries.push(own_directory(RelPath::root(), 0o755, epoch));
         }
-        if !entries.iter().any(|entry| entry.path.as_bytes() == LOST_FOUND_NAME) {
+        if !entries
+            .iter()
+            .any(|entry| entry.path.as_bytes() == LOST_FOUND_NAME)
+        {
             let path = RelPath::new(LOST_FOUND_NAME).unwrap_or_default();
             entries.push(own_directory(path, 0o700, epoch));
         }
@@ -115,7 +118,9 @@ fn sort(entries: &[Entry]) -> Result<Vec<u32>, Ext4Error> {
     for pair in sorted.windows(2) {
         let [first, second] = [pair[0], pair[1]].map(|index| &entries[index as usize].path);
         if first == second {
-            return Err(Ext4Error::Twice { path: first.clone() });
+            return Err(Ext4Error::Twice {
+                path: first.clone(),
+            });
         }
     }
     Ok(sorted)
@@ -300,14 +305,26 @@ mod tests {
         let check = |entries: Vec<Entry>, message: &str| {
             assert_eq!(tree(entries).unwrap_err().to_string(), message);
         };
-        check(vec![directory("a")], "the root directory is missing among the entries");
-        check(vec![root(), file("a", b""), file("a", b"")], "'/a' occurs twice");
-        check(vec![root(), file("a/b", b"")], "'/a/b' has no directory to lie in");
+        check(
+            vec![directory("a")],
+            "the root directory is missing among the entries",
+        );
+        check(
+            vec![root(), file("a", b""), file("a", b"")],
+            "'/a' occurs twice",
+        );
+        check(
+            vec![root(), file("a/b", b"")],
+            "'/a/b' has no directory to lie in",
+        );
         check(
             vec![root(), file("a", b""), file("a/b", b"")],
             "'/a/b' has no directory to lie in",
         );
-        check(vec![root(), file("lost+found", b"")], "'/lost+found' must be a directory");
+        check(
+            vec![root(), file("lost+found", b"")],
+            "'/lost+found' must be a directory",
+        );
         for (target, first) in [("b", link("a", "b")), ("", link("a", ""))] {
             check(
                 vec![root(), first, file("b", b"")],

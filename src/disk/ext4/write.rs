@@ -121,7 +121,11 @@ impl<'a> Writer<'a> {
         let names = tree.names(index);
         if directory::fits_one_block(names.clone(), sums) {
             let names: Vec<_> = names.collect();
-            let empty = if own == LOST_FOUND { LOST_FOUND_BLOCKS - 1 } else { 0 };
+            let empty = if own == LOST_FOUND {
+                LOST_FOUND_BLOCKS - 1
+            } else {
+                0
+            };
             directory::flat(own, parent, &names, empty, sums, &mut append)?;
         } else if let Some(tree) = Index::new(names, &self.plan.options.hash_seed, sums) {
             tree.write(own, parent, &mut append)?;
@@ -155,12 +159,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Copies a content into blocks. A read always asks for more than is left, to see the end.
-    fn copy(
-        &mut self,
-        entry: &Entry,
-        size: u64,
-        reader: &mut dyn Read,
-    ) -> Result<Runs, Ext4Error> {
+    fn copy(&mut self, entry: &Entry, size: u64, reader: &mut dyn Read) -> Result<Runs, Ext4Error> {
         let mut runs = Runs::default();
         let mut done = 0u64;
         loop {
@@ -263,11 +262,14 @@ impl<'a> Writer<'a> {
             let offset = geometry.first_block(group) * BLOCK as u64;
             let superblock = superblock::encode(options, geometry, &summary, group);
             self.medium.write_at(offset, &superblock)?;
-            self.medium.write_at(offset + BLOCK as u64, &descriptors.bytes)?;
+            self.medium
+                .write_at(offset + BLOCK as u64, &descriptors.bytes)?;
         }
         let superblock = superblock::encode(options, geometry, &summary, 0);
         self.medium.write_at(BLOCK as u64, &descriptors.bytes)?;
-        Ok(self.medium.write_at(superblock::BYTES as u64, &superblock)?)
+        Ok(self
+            .medium
+            .write_at(superblock::BYTES as u64, &superblock)?)
     }
 }
 

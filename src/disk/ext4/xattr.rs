@@ -1,7 +1,7 @@
 //! Extended attributes as bytes: in the inode where they fit, else in a block.
 
-use super::checksum::crc32c;
 use super::checksum::Sums;
+use super::checksum::crc32c;
 use super::error::Ext4Error;
 use super::geometry::BLOCK;
 use super::inode::{IN_INODE, put16, put32};
@@ -47,9 +47,10 @@ impl Attribute {
     }
 
     fn hash(&self) -> u32 {
-        let named = self.name.iter().fold(0u32, |hash, byte| {
-            hash.rotate_left(5) ^ u32::from(*byte)
-        });
+        let named = self
+            .name
+            .iter()
+            .fold(0u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
         self.value.chunks(4).fold(named, |hash, word| {
             let mut bytes = [0; 4];
             bytes[..word.len()].copy_from_slice(word);
@@ -65,11 +66,13 @@ pub(super) fn encode(entry: &Entry) -> Result<Xattrs, Ext4Error> {
     }
     let mut all = Vec::with_capacity(entry.xattrs.len());
     for (name, value) in &entry.xattrs {
-        all.push(attribute(name, value).map_err(|reason| Ext4Error::BadXattr {
-            path: entry.path.clone(),
-            name: escape(name),
-            reason,
-        })?);
+        all.push(
+            attribute(name, value).map_err(|reason| Ext4Error::BadXattr {
+                path: entry.path.clone(),
+                name: escape(name),
+                reason,
+            })?,
+        );
     }
     // The kernel looks for a name in this order.
     all.sort_by(|a, b| {
@@ -206,7 +209,12 @@ mod tests {
         assert!(both.block.is_some());
         // 16 bytes of header, 4 of name, and 68 of value are all that fits.
         assert!(encoded(&[("user.a", vec![1; 68])]).unwrap().block.is_none());
-        assert!(encoded(&[("user.a", vec![1; 69])]).unwrap().in_inode.is_empty());
+        assert!(
+            encoded(&[("user.a", vec![1; 69])])
+                .unwrap()
+                .in_inode
+                .is_empty()
+        );
     }
 
     #[test]
@@ -237,7 +245,12 @@ mod tests {
 
     #[test]
     fn names_outside_the_namespaces_are_refused() {
-        for name in ["plain", "system.posix_acl_access2", "user.", "btrfs.compression"] {
+        for name in [
+            "plain",
+            "system.posix_acl_access2",
+            "user.",
+            "btrfs.compression",
+        ] {
             assert!(encoded(&[(name, vec![1])]).is_err(), "{name}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod definition;
+mod disk;
 mod key;
 mod lock;
 mod workspace;

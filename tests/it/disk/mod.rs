@@ -1,3 +1,4 @@
 //! Disks: what is written is read back by tools that others made.
 
+mod ext4;
 mod formats;

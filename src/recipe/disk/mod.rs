@@ -1,0 +1,311 @@
+//! `[disk]` of a recipe: the disk that an image becomes.
+
+mod filesystem;
+mod partition;
+mod volume;
+
+use super::error::{RecipeError, suggest};
+use super::reader::{Table, Value};
+use super::sections::choice;
+use super::words;
+use crate::disk::{
+    Devices, Disk, DiskFault, DiskSize, Layout, MIB, Margin, Node, SectorSize, Share, TableKind,
+    UPDATABLE, check, check_layout, layout_devices, layout_partitions, parse_size,
+};
+
+/// `[disk]`: what the disk looks like that an image is exported to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskSection {
+    /// What it is laid out for.
+    pub layout: Layout,
+    /// The clouds whose rules it keeps, by name; none twice.
+    pub profiles: Vec<String>,
+    /// What the kernel is told beside what the layout needs.
+    pub kernel_arguments: Vec<String>,
+    /// Where the kernel and the login are, as the kernel's `console=` has it; the last one is
+    /// `/dev/console`.
+    pub consoles: Vec<String>,
+    /// The disk with its partitions and volumes: what the recipe says, else the layout's own.
+    pub devices: Devices,
+}
+
+/// The consoles of a disk whose recipe names none: a screen, and a serial line.
+const CONSOLES: [&str; 2] = ["tty0", "ttyS0,115200"];
+
+impl DiskSection {
+    /// Returns what a recipe without `[disk]` means.
+    pub fn new(architecture: &str) -> Self {
+        let (layout, table, sector) = Default::default();
+        Self {
+            layout,
+            profiles: Vec::new(),
+            kernel_arguments: Vec::new(),
+            consoles: CONSOLES.map(str::to_owned).to_vec(),
+            devices: layout_devices(layout, table, sector, architecture),
+        }
+    }
+
+    /// Returns the disk; a description has exactly one, which the checks see to.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.devices.disks.first()
+    }
+
+    /// Lays the disk out in another way; `false` where the recipe describes partitions of its own,
+    /// which then stay.
+    pub fn lay_out(&mut self, layout: Layout, table: TableKind, architecture: &str) -> bool {
+        let Some(disk) = self.devices.disks.first_mut() else {
+            return false;
+        };
+        let of = |layout, table| layout_partitions(layout, table, disk.sector, architecture);
+        if disk.partitions != of(self.layout, disk.table.unwrap_or_default()) {
+            return false;
+        }
+        disk.partitions = of(layout, table);
+        disk.table = Some(table);
+        self.layout = layout;
+        true
+    }
+
+    /// Gives the disk another size: `auto`, or so many bytes.
+    pub fn resize(&mut self, text: &str) -> Result<(), crate::disk::SizeError> {
+        let size = match text {
+            "auto" => DiskSize::Auto(Margin::default()),
+            text => DiskSize::Exact(parse_size(text)?),
+        };
+        if let Some(disk) = self.devices.disks.first_mut() {
+            disk.size = size;
+        }
+        Ok(())
+    }
+
+    /// Says whether the consoles are those of a recipe that names none.
+    pub fn has_usual_consoles(&self) -> bool {
+        self.consoles == CONSOLES
+    }
+}
+
+/// What partitions and volumes are read with.
+struct Context<'a> {
+    table: TableKind,
+    architecture: &'a str,
+}
+
+/// Where the nodes of a description stand; `None` for what the layout adds.
+struct Nodes<'d> {
+    disk: &'d Value<'d>,
+    partitions: Vec<Option<Value<'d>>>,
+    physical_volumes: Vec<Option<Value<'d>>>,
+    groups: Vec<Value<'d>>,
+    volumes: Vec<Value<'d>>,
+}
+
+pub(super) fn parse(value: &Value<'_>, architecture: &str) -> Result<DiskSection, RecipeError> {
+    let table = value.table(&[
+        "layout",
+        "table",
+        "size",
+        "margin",
+        "sector",
+        "align",
+        "profile",
+        "kernel_arguments",
+        "console",
+        "partitions",
+        "physical_volumes",
+        "volume_groups",
+        "volumes",
+    ])?;
+    let layout = or_default(&table, "layout", &Layout::ALL)?;
+    let context = Context {
+        table: or_default(&table, "table", &TableKind::ALL)?,
+        architecture,
+    };
+    let sector = match table.get("sector") {
+        None => SectorSize::default(),
+        Some(value) => match value.integer::<u64>()? {
+            512 => SectorSize::B512,
+            4096 => SectorSize::B4096,
+            other => {
+                return Err(value.fault(format!("a sector has 512 or 4096 bytes, not {other}")));
+            }
+        },
+    };
+    let own = layout_partitions(layout, context.table, sector, architecture);
+    let (partitions, places) = match table.get("partitions") {
+        None => (own.clone(), own.iter().map(|_| None).collect()),
+        Some(list) => partition::parse(&list, layout, own, &context)?,
+    };
+    let disk = Disk {
+        name: "image0".to_owned(),
+        size: disk_size(&table)?,
+        sector,
+        align: table.get("align").map_or(Ok(MIB), |value| size(&value))?,
+        table: Some(context.table),
+        partitions,
+        filesystem: None,
+    };
+    let mut devices = Devices {
+        disks: vec![disk],
+        ..Devices::default()
+    };
+    let mut nodes = Nodes {
+        disk: value,
+        partitions: places,
+        physical_volumes: Vec::new(),
+        groups: Vec::new(),
+        volumes: Vec::new(),
+    };
+    volume::parse(&table, &mut devices, &mut nodes)?;
+    let laid_out = || check_layout(layout, &devices).map_err(|fault| nodes.point(fault));
+    // The layout's own partitions make no sense in the other table.
+    if layout == Layout::Updatable && context.table == TableKind::Mbr {
+        laid_out()?;
+    }
+    check(&devices).map_err(|fault| nodes.point(fault))?;
+    laid_out()?;
+    Ok(DiskSection {
+        layout,
+        profiles: words_of(&table, "profile", words::layer_name)?,
+        kernel_arguments: words_of(&table, "kernel_arguments", kernel_argument)?,
+        consoles: match table.get("console") {
+            None => CONSOLES.map(str::to_owned).to_vec(),
+            Some(list) => list.strings(console)?,
+        },
+        devices,
+    })
+}
+
+fn or_default<T: Copy + Default>(
+    table: &Table<'_>,
+    key: &str,
+    all: &[(&'static str, T)],
+) -> Result<T, RecipeError> {
+    table
+        .get(key)
+        .map_or(Ok(T::default()), |value| choice(&value, all))
+}
+
+fn words_of(
+    table: &Table<'_>,
+    key: &str,
+    check: fn(&str) -> Option<&'static str>,
+) -> Result<Vec<String>, RecipeError> {
+    table
+        .get(key)
+        .map_or(Ok(Vec::new()), |list| list.strings(check))
+}
+
+fn disk_size(table: &Table<'_>) -> Result<DiskSize, RecipeError> {
+    let exact = match table.get("size") {
+        Some(value) if value.string()? != "auto" => Some(size(&value)?),
+        _ => None,
+    };
+    match (exact, table.get("margin")) {
+        (None, None) => Ok(DiskSize::Auto(Margin::default())),
+        (None, Some(value)) => margin(&value).map(DiskSize::Auto),
+        (Some(size), None) => Ok(DiskSize::Exact(size)),
+        (Some(_), Some(value)) => {
+            let help = "leave one of them out";
+            Err(value.key_fault("'margin' goes with size = \"auto\" only", Some(help.into())))
+        }
+    }
+}
+
+fn margin(value: &Value<'_>) -> Result<Margin, RecipeError> {
+    let text = value.string()?;
+    if text.trim_end().ends_with('%') {
+        return share(value, text).map(Margin::Share);
+    }
+    // No margin at all is one.
+    if text.trim() == "0" {
+        return Ok(Margin::Bytes(0));
+    }
+    size(value).map(Margin::Bytes)
+}
+
+/// Reads a size in bytes.
+fn size(value: &Value<'_>) -> Result<u64, RecipeError> {
+    let text = value.string()?;
+    parse_size(text).map_err(|error| {
+        let help = match error {
+            crate::disk::SizeError::Unit { unit } => {
+                let units = ["TiB", "GiB", "MiB", "KiB", "TB", "GB", "MB", "KB", "B"];
+                let same = units
+                    .into_iter()
+                    .find(|known| known.eq_ignore_ascii_case(&unit));
+                let near = same.map(|known| format!("did you mean '{known}'?"));
+                let message = format!("'{unit}' is not a unit of size");
+                let help = near.or_else(|| suggest(&unit, units));
+                return value.fault_with(message, help.or(Some("use MiB or GiB".into())));
+            }
+            _ => "write e.g. \"512MiB\" or \"10GiB\"",
+        };
+        value.fault_with(error.to_string(), Some(help.into()))
+    })
+}
+
+/// Reads a percentage.
+fn share(value: &Value<'_>, text: &str) -> Result<Share, RecipeError> {
+    Share::parse(text).map_err(|error| {
+        let help = "write a percentage above 0% and up to 100%";
+        value.fault_with(error.to_string(), Some(help.into()))
+    })
+}
+
+fn kernel_argument(text: &str) -> Option<&'static str> {
+    if let Some(problem) = words::line(text) {
+        return Some(problem);
+    }
+    let key = text.split('=').next().unwrap_or_default();
+    match key {
+        "root" => Some("is said by the layout"),
+        "console" => Some("goes into 'console'"),
+        _ if text.contains(' ') && !text.contains('"') => {
+            Some("holds a space: list arguments one by one")
+        }
+        _ => None,
+    }
+}
+
+fn console(text: &str) -> Option<&'static str> {
+    let (device, options) = text.split_once(',').unwrap_or((text, "115200"));
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric());
+    let fits =
+        is_word(device) && is_word(options) && !device.starts_with(|c: char| c.is_ascii_digit());
+    (!fits).then_some("is not a console: write e.g. \"tty0\" or \"ttyS0,115200\"")
+}
+
+impl Nodes<'_> {
+    /// Makes the error that points at the text of a fault.
+    fn point(&self, fault: DiskFault) -> RecipeError {
+        let places = std::iter::once(fault.place).chain(fault.other);
+        let mut found = places.filter_map(|place| Some((self.of(place.node)?, place.field)));
+        let (value, field) = found.next().unwrap_or((self.disk, fault.place.field));
+        descend(value, field, &fault)
+    }
+
+    fn of(&self, node: Node) -> Option<&Value<'_>> {
+        match node {
+            Node::Disk => Some(self.disk),
+            Node::Partition(index) => self.partitions.get(index)?.as_ref(),
+            Node::PhysicalVolume(index) => self.physical_volumes.get(index)?.as_ref(),
+            Node::Group(index) => self.groups.get(index),
+            Node::Volume(index) => self.volumes.get(index),
+        }
+    }
+}
+
+/// Points at the innermost part of `field` that the text has.
+fn descend(value: &Value<'_>, field: &str, fault: &DiskFault) -> RecipeError {
+    let (key, rest) = field.split_once('.').unwrap_or((field, ""));
+    let table = value.any_table().ok();
+    match table.and_then(|table| table.get(key)) {
+        Some(inner) if !key.is_empty() => descend(&inner, rest, fault),
+        _ => value.fault_with(fault.message.clone(), fault.help.clone()),
+    }
+}
+
+/// Says whether an updatable disk has a partition of this name anyway.
+fn is_own(layout: Layout, name: &str) -> bool {
+    layout == Layout::Updatable && UPDATABLE.contains(&name)
+}
