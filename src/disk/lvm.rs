@@ -68,7 +68,7 @@ fn identifier(seed: &Seed, name: &str) -> String {
 fn grouped(identifier: &str) -> String {
     let mut text = String::new();
     for (at, letter) in identifier.chars().enumerate() {
-        if at >= 6 && at <= 26 && (at - 6) % 4 == 0 {
+        if (6..=26).contains(&at) && (at - 6) % 4 == 0 {
             text.push('-');
         }
         text.push(letter);

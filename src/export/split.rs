@@ -30,10 +30,11 @@ pub(super) fn split(whole: FileSet, mounts: &[RelPath]) -> Vec<FileSet> {
             continue;
         };
         let is_mount_point = path == mounts[index] && !path.is_root();
-        if is_mount_point && let Some(above) = path.parent().and_then(|above| owner_of(&above)) {
-            if let Some(within) = path.rebase(mounts[above].as_bytes(), b"") {
-                parts[above].insert(within, Inode::clone(&inode));
-            }
+        if is_mount_point
+            && let Some(above) = path.parent().and_then(|above| owner_of(&above))
+            && let Some(within) = path.rebase(mounts[above].as_bytes(), b"")
+        {
+            parts[above].insert(within, inode.clone());
         }
         if let Some(within) = path.rebase(mounts[index].as_bytes(), b"") {
             parts[index].insert(within, inode);

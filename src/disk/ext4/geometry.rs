@@ -184,13 +184,16 @@ impl Geometry {
     }
 }
 
-/// Returns up to how many blocks the filesystem can grow: 1,024 times its size up to 2 TiB, and
-/// 16 times beyond. Steps are powers of two, so that a somewhat larger filesystem has the same
-/// layout.
+/// Returns up to how many blocks the filesystem can grow: to 2 TiB, or 16 times its size where that
+/// is more; 1,024 times below 256 MiB. There are few steps, so that a somewhat larger filesystem has
+/// the same layout.
 fn largest(blocks: u64) -> u64 {
+    const SMALL: u64 = 1 << 16;
     const TWO_TIB: u64 = 1 << 29;
-    let small = (blocks * 1024).next_power_of_two().min(TWO_TIB);
-    small.max((blocks * 16).next_power_of_two()).min(1 << 32)
+    if blocks < SMALL {
+        return (blocks * 1024).next_power_of_two();
+    }
+    (blocks * 16).next_power_of_two().clamp(TWO_TIB, 1 << 32)
 }
 
 fn inodes_per_group(options: &FsOptions, blocks: u64, groups: u64, inodes: u64) -> u32 {
@@ -247,8 +250,8 @@ mod tests {
             let geometry = geometry(bytes, 5000);
             (geometry.data_start(), geometry.first_data(1))
         };
-        for gib in 2..40u64 {
-            assert_eq!(places(gib << 30), places(1900 << 20), "{gib}");
+        for size in [300, 600, 1100, 2100, 10_000, 100_000] {
+            assert_eq!(places(size << 20), places(256 << 20), "{size}");
         }
     }
 

@@ -164,3 +164,19 @@ impl Bits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_beyond_the_group_are_set_and_not_counted() {
+        let mut bits = Bits::new();
+        bits.set(0..3);
+        bits.set(6..19);
+        let bits = bits.finish(100);
+        assert_eq!(bits.used, 16);
+        assert_eq!(bits.bytes[..4], [0b1100_0111, 0xff, 0b111, 0]);
+        assert_eq!(bits.bytes[12..14], [0b1111_0000, 0xff]);
+    }
+}

@@ -143,3 +143,41 @@ fn put_records(out: &mut [u8], start: usize, records: &[(u32, u32)], sums: Sums)
         put32(out, tail + 4, crc32c(sum, &[0; 8]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_that_two_blocks_share_is_marked_in_the_second() {
+        let name = Name {
+            name: &[b'n'; 200],
+            inode: 12,
+            file_type: 1,
+        };
+        let of = |major| (NameHash { major, minor: 0 }, name);
+        // Fifteen names fill four fifths of a block.
+        let mut names = vec![of(2); 10];
+        names.extend(vec![of(4); 10]);
+        names.push(of(6));
+        let leaves = leaves(&names, BLOCK);
+        let found: Vec<_> = leaves
+            .iter()
+            .map(|leaf| (leaf.from, leaf.names.clone()))
+            .collect();
+        assert_eq!(found, [(2, 0..15), (4 | 1, 15..21)]);
+    }
+
+    #[test]
+    fn checksums_cost_a_node_one_record() {
+        let [with, without] = [true, false].map(|wanted| Sums::new(&[0; 16], wanted));
+        assert_eq!(
+            [capacity(IN_ROOT, without), capacity(IN_NODE, without)],
+            [508, 511]
+        );
+        assert_eq!(
+            [capacity(IN_ROOT, with), capacity(IN_NODE, with)],
+            [507, 510]
+        );
+    }
+}

@@ -157,8 +157,11 @@ mod tests {
     fn device_numbers_have_two_forms() {
         let device = |number| encode_device(number).unwrap();
         assert_eq!(device(0x0103)[..8], [3, 1, 0, 0, 0, 0, 0, 0]);
-        // Major 259, minor 65,792: makedev gives 0x1010300.
-        assert_eq!(device(0x1010_0300 | 0x0000_0000)[..4], [0; 4]);
+        // Major 259 and minor 65,792.
+        assert_eq!(
+            device(0x1011_0300)[..8],
+            [0, 0, 0, 0, 0x00, 0x03, 0x11, 0x10]
+        );
         assert_eq!(encode_device(1 << 44), None);
     }
 }

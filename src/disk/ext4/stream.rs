@@ -174,3 +174,59 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::disk::ext4::geometry::GROUP;
+    use crate::disk::ext4::testing::Memory;
+    use crate::disk::ext4::{FsOptions, Kind};
+
+    #[test]
+    fn zeros_take_no_block_and_data_closes_up() {
+        let options = FsOptions::new(Kind::Ext4, 8 << 20);
+        let geometry = Geometry::new(&options, 2048, 0).unwrap();
+        let mut medium = Memory(vec![0; 8 << 20]);
+        let mut stream = Stream::new(&geometry, 1000);
+        let mut runs = Runs::default();
+        let room = stream.room(&mut medium).unwrap();
+        room.fill(0xee); // what an earlier content left behind
+        room[..3 * BLOCK].fill(0);
+        room[0] = 1;
+        room[2 * BLOCK] = 2;
+        stream.take(2 * BLOCK + 1, 10, &mut runs).unwrap();
+        stream.flush(&mut medium).unwrap();
+        let run = |logical, physical| Run {
+            logical,
+            physical,
+            length: 1,
+        };
+        assert_eq!(runs.as_slice(), [run(10, 1000), run(12, 1001)]);
+        assert_eq!(stream.next(), 1002);
+        let written = &medium.0[1000 * BLOCK..1003 * BLOCK];
+        assert_eq!((written[0], written[BLOCK]), (1, 2));
+        assert_eq!(written.iter().filter(|byte| **byte != 0).count(), 2);
+    }
+
+    #[test]
+    fn blocks_go_around_the_metadata_of_a_group_and_end_with_the_disk() {
+        let size = (GROUP as usize + 4096) * BLOCK;
+        let options = FsOptions::new(Kind::Ext4, size as u64);
+        let geometry = Geometry::new(&options, (size / BLOCK) as u64, 0).unwrap();
+        let mut medium = Memory(vec![0; size]);
+        let mut stream = Stream::new(&geometry, GROUP - 2);
+        let places: Vec<u64> = (0..4)
+            .map(|_| stream.append(&mut medium, &[1; BLOCK]).unwrap())
+            .collect();
+        let next = geometry.first_data(1);
+        assert_eq!(places, [GROUP - 2, GROUP - 1, next, next + 1]);
+        let left = geometry.blocks - next - 2;
+        assert_eq!(stream.skip(&mut medium, left).unwrap().blocks(), left);
+        assert!(stream.append(&mut medium, &[1; BLOCK]).is_err());
+        // Zeros need no block, so they are welcome even here.
+        let room = stream.room(&mut medium).unwrap();
+        room[..BLOCK].fill(0);
+        assert!(stream.take(BLOCK, 0, &mut Runs::default()).is_ok());
+    }
+}

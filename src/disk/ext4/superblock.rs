@@ -110,3 +110,33 @@ fn put_features(out: &mut [u8], kind: Kind, has_journal: bool) {
     put32(out, 96, feature::INCOMPATIBLE | incompatible);
     put32(out, 100, feature::READ_ONLY | read_only);
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_says_which_group_it_is_in_and_dates_have_forty_bits() {
+        let mut options = FsOptions::new(Kind::Ext4, 1 << 30);
+        options.epoch = (3 << 32) + 5;
+        let geometry = Geometry::new(&options, 1 << 18, 0).unwrap();
+        let descriptors = Descriptors {
+            bytes: Vec::new(),
+            free_blocks: 0,
+            free_inodes: 0,
+        };
+        let summary = Summary {
+            descriptors: &descriptors,
+            journal: None,
+        };
+        let [first, copy] = [0, 3].map(|group| encode(&options, &geometry, &summary, group));
+        assert_eq!((first[90], copy[90]), (0, 3));
+        assert_ne!(first[1020..], copy[1020..]);
+        assert_eq!(
+            (first[264..268].to_vec(), first[630]),
+            (vec![5, 0, 0, 0], 3)
+        );
+        assert_eq!(first[92] & 4, 0, "a journal that is not there");
+    }
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::{Content, Contents, Entry, EntryKind};
+use crate::disk::Medium;
 use crate::id::ObjectId;
 use crate::path::RelPath;
 use crate::time::Timestamp;
@@ -44,5 +45,20 @@ pub(super) struct Nothing;
 impl Contents for Nothing {
     fn open(&self, _: &ObjectId) -> io::Result<Box<dyn io::Read + '_>> {
         Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// A disk in memory.
+pub(super) struct Memory(pub(super) Vec<u8>);
+
+impl Medium for Memory {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let offset = offset as usize;
+        self.0[offset..offset + bytes.len()].copy_from_slice(bytes);
+        Ok(())
     }
 }

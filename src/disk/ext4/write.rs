@@ -299,3 +299,66 @@ fn read_error(entry: &Entry, source: std::io::Error) -> Ext4Error {
         source,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::disk::ext4::testing::{Memory, Nothing, directory, file, link};
+    use crate::disk::ext4::{FsOptions, Kind, plan};
+    use crate::id::ObjectId;
+
+    fn image(kind: Kind) -> Vec<u8> {
+        let mut options = FsOptions::new(kind, 12 << 20);
+        options.label = "golden".to_owned();
+        options.uuid = *b"0123456789abcdef";
+        options.hash_seed = *b"fedcba9876543210";
+        options.epoch = 1_700_000_000;
+        let mut large = vec![7; 300_000];
+        large[50_000..150_000].fill(0);
+        let mut attributed = directory("d");
+        let value = vec![b'v'; 500];
+        attributed.xattrs.insert(b"user.note".to_vec(), value);
+        let mut entries = vec![
+            directory(""),
+            attributed,
+            file("d/large", &large),
+            link("d/link", "d/large"),
+        ];
+        for number in 0..400 {
+            entries.push(file(&format!("d/{number}"), format!("{number}").as_bytes()));
+        }
+        let plan = plan(entries, &options).unwrap();
+        let mut medium = Memory(vec![0; 12 << 20]);
+        let mut go_on = |_| ControlFlow::Continue(());
+        plan.write(&mut medium, &Nothing, &mut go_on).unwrap();
+        medium.0
+    }
+
+    /// Whoever changes these bytes changes every exported disk: that is a matter for the changelog.
+    #[test]
+    fn the_bytes_are_golden() {
+        for (kind, digest) in [
+            (Kind::Ext2, "a1321a87262d"),
+            (Kind::Ext3, "90fd23cdf5da"),
+            (Kind::Ext4, "dba44f5cd96d"),
+        ] {
+            assert_eq!(ObjectId::of(&image(kind)).short(), digest, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_is_named_by_its_path() {
+        let mut entry = file("lost", b"1");
+        let content = Content::Object(ObjectId::of(b"lost"));
+        entry.kind = EntryKind::File { content, size: 1 };
+        let options = FsOptions::new(Kind::Ext4, 12 << 20);
+        let plan = plan(vec![directory(""), entry], &options).unwrap();
+        let mut medium = Memory(vec![0; 12 << 20]);
+        let result = plan.write(&mut medium, &Nothing, &mut |_| ControlFlow::Continue(()));
+        let message = result.unwrap_err().to_string();
+        assert_eq!(message, "cannot read the content of '/lost'");
+        // The superblock comes last: there is none.
+        assert!(medium.0[..4096].iter().all(|byte| *byte == 0));
+    }
+}

@@ -41,7 +41,7 @@ fn is_short(name: &str) -> bool {
     !stem.is_empty()
         && fits(stem, 8)
         && fits(extension, 3)
-        && (name.contains('.') == !extension.is_empty())
+        && name.contains('.') != extension.is_empty()
 }
 
 fn is_short_byte(byte: u8) -> bool {
@@ -230,6 +230,6 @@ mod tests {
             let expected = ((year - 1980) << 9 | month << 5 | day) as u16;
             assert_eq!(date, expected, "{seconds}");
         }
-        assert_eq!(dos_time(1_795_826_844).time, 0 << 11 | 47 << 5 | 12);
+        assert_eq!(dos_time(1_795_826_844).time, 47 << 5 | 12);
     }
 }

@@ -78,6 +78,13 @@ impl DiskSection {
         Ok(())
     }
 
+    /// Checks the description as a recipe's is checked; for one that was changed since.
+    pub fn check(&self) -> Result<(), DiskFault> {
+        // The layout's own partitions make no sense in the other table, which says it better.
+        check_layout(self.layout, &self.devices)?;
+        check(&self.devices)
+    }
+
     /// Says whether the consoles are those of a recipe that names none.
     pub fn has_usual_consoles(&self) -> bool {
         self.consoles == CONSOLES

@@ -21,7 +21,7 @@ pub(super) const MIB: u64 = 1 << 20;
 
 pub(super) fn options(kind: Kind, size: u64) -> FsOptions {
     FsOptions {
-        label: "a label".to_owned(),
+        label: "disk".to_owned(),
         uuid: *b"0123456789abcdef",
         hash_seed: *b"fedcba9876543210",
         epoch: 1_700_000_000,
@@ -163,7 +163,7 @@ impl Image {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let passes_only = said
             .lines()
-            .all(|line| line.starts_with("Pass ") || line.starts_with("a label: "));
+            .all(|line| line.starts_with("Pass ") || line.starts_with("disk: "));
         assert!(output.status.success() && passes_only, "{said}");
     }
 
@@ -196,17 +196,20 @@ impl Image {
         }
         let point = self.folder.path().join("mount");
         std::fs::create_dir_all(&point).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-o", how]).arg(self.path()).arg(&point);
-        let output = mount.output().unwrap();
-        if !output.status.success() {
-            skip(
-                test,
-                &format!("no loop mount: {}", String::from_utf8_lossy(&output.stderr)),
-            );
-            return None;
+        // Loop devices are taken by other tests at the same time.
+        let mut said = String::new();
+        for _ in 0..20 {
+            let mut mount = Command::new("mount");
+            mount.args(["-o", how]).arg(self.path()).arg(&point);
+            let output = mount.output().unwrap();
+            if output.status.success() {
+                return Some(Mount { point });
+            }
+            said = String::from_utf8_lossy(&output.stderr).into_owned();
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
-        Some(Mount { point })
+        skip(test, &format!("no loop mount: {said}"));
+        None
     }
 }
 

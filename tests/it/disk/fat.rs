@@ -1,0 +1,188 @@
+//! FAT filesystems, against fsck.vfat and mtools.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use layerset::disk::{FatFile, FatOptions, MIB, SectorSize, Window, needed_fat32, write_fat};
+
+use super::tool::{disk, has, run};
+
+/// Where the filesystem lies on its disk.
+const START: u64 = 2 * MIB;
+
+fn options(sector: SectorSize, only_fat32: bool) -> FatOptions {
+    FatOptions {
+        serial: 0x1234_abcd,
+        label: Some("ESP".into()),
+        sector,
+        start: START,
+        time: 1_795_826_844,
+        only_fat32,
+    }
+}
+
+/// Files like those of an ESP, and traps: empty, exactly a cluster, long names, many in a folder.
+fn files() -> BTreeMap<String, Option<Vec<u8>>> {
+    let mut files: BTreeMap<String, Option<Vec<u8>>> = BTreeMap::new();
+    let mut put = |path: &str, size: usize| {
+        let bytes = (0..size).map(|at| (at % 251) as u8 ^ size as u8);
+        files.insert(path.to_owned(), Some(bytes.collect()));
+    };
+    put("EFI/BOOT/BOOTX64.EFI", 120_001);
+    put("EFI/systemd/systemd-bootx64.efi", 120_001);
+    put("loader/loader.conf", 40);
+    put("loader/entries/layerset-1+3.conf", 200);
+    put("loader/entries/layerset-2+3.conf", 200);
+    put("layerset/4f68bce3/vmlinuz", 3 * 1024 * 1024);
+    put("layerset/4f68bce3/initrd", 5 * 1024 * 1024 + 1);
+    put("empty", 0);
+    put("one-cluster", 4096);
+    put("EXACT.TXT", 512);
+    put("with spaces and ünïcödé 名前.text", 9);
+    put(&format!("{}.txt", "long".repeat(60)), 7);
+    for number in 0..150 {
+        put(&format!("many/the file number {number}"), number);
+    }
+    files.insert("loader/keys".to_owned(), None);
+    files
+}
+
+/// Writes a filesystem, has it checked, and reads every file back.
+fn round_trip(test: &str, size: u64, options: &FatOptions, expect: &str) {
+    if !["fsck.vfat", "mtype", "blkid"]
+        .iter()
+        .all(|tool| has(test, tool))
+    {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let files = files();
+    let list: Vec<FatFile> = files
+        .iter()
+        .map(|(path, bytes)| FatFile {
+            path: path.clone(),
+            size: bytes.as_ref().map(|bytes| bytes.len() as u64),
+        })
+        .collect();
+    let contents: Vec<&[u8]> = files
+        .values()
+        .map(|bytes| bytes.as_deref().unwrap_or_default())
+        .collect();
+    let (path, mut medium) = disk(dir.path(), "disk", START + size);
+    let mut window = Window::new(&mut medium, START, size).unwrap();
+    let mut open = |index: usize| Ok(Box::new(contents[index]) as Box<dyn Read>);
+    write_fat(&mut window, options, &list, &mut open).unwrap();
+
+    let whole = std::fs::read(&path).unwrap();
+    let alone = dir.path().join("alone");
+    std::fs::write(&alone, &whole[START as usize..]).unwrap();
+    let said = run("fsck.vfat", &["-n", "-v", alone.to_str().unwrap()]);
+    assert!(
+        !said.contains("ifference") && !said.contains("rong"),
+        "{said}"
+    );
+    let said = run("blkid", &["-p", "-o", "export", alone.to_str().unwrap()]);
+    for line in [expect, "LABEL=ESP", "UUID=1234-ABCD", "TYPE=vfat"] {
+        assert!(said.contains(line), "{said}");
+    }
+    let image = format!("{}@@{START}", path.display());
+    for (name, bytes) in &files {
+        let Some(bytes) = bytes else {
+            continue;
+        };
+        let target = dir.path().join("file");
+        run(
+            "mcopy",
+            &[
+                "-n",
+                "-o",
+                "-i",
+                &image,
+                &format!("::{name}"),
+                target.to_str().unwrap(),
+            ],
+        );
+        assert!(std::fs::read(&target).unwrap() == *bytes, "{name}");
+    }
+    let listing = run("mdir", &["-i", &image, "::EFI/BOOT"]);
+    assert!(
+        listing.contains("2026-11-28") && listing.contains("BOOTX64"),
+        "{listing}"
+    );
+    let all = run("mdir", &["-/", "-b", "-i", &image, "::"]);
+    assert_eq!(
+        all.lines().filter(|line| !line.ends_with('/')).count(),
+        files.len() - 1,
+        "{all}"
+    );
+    assert!(all.contains("::/loader/keys/"), "{all}");
+}
+
+#[test]
+fn an_esp_is_sound_and_its_files_read_back() {
+    let test = "an_esp_is_sound_and_its_files_read_back";
+    round_trip(
+        test,
+        256 * MIB,
+        &options(SectorSize::B512, true),
+        "VERSION=FAT32",
+    );
+}
+
+#[test]
+fn the_smallest_esp_is_sound() {
+    let test = "the_smallest_esp_is_sound";
+    round_trip(
+        test,
+        33 * MIB,
+        &options(SectorSize::B512, true),
+        "VERSION=FAT32",
+    );
+}
+
+#[test]
+fn an_esp_of_large_sectors_is_sound() {
+    let test = "an_esp_of_large_sectors_is_sound";
+    round_trip(
+        test,
+        257 * MIB,
+        &options(SectorSize::B4096, true),
+        "VERSION=FAT32",
+    );
+}
+
+#[test]
+fn a_small_vfat_is_fat16() {
+    let test = "a_small_vfat_is_fat16";
+    round_trip(
+        test,
+        30 * MIB,
+        &options(SectorSize::B512, false),
+        "VERSION=FAT16",
+    );
+    round_trip(
+        test,
+        40 * MIB,
+        &options(SectorSize::B4096, false),
+        "VERSION=FAT16",
+    );
+}
+
+#[test]
+fn a_filesystem_of_what_the_files_need_holds_them() {
+    let list: Vec<FatFile> = files()
+        .into_iter()
+        .map(|(path, bytes)| FatFile {
+            path,
+            size: bytes.map(|bytes| bytes.len() as u64),
+        })
+        .collect();
+    let size = needed_fat32(&list, SectorSize::B512, 0).unwrap();
+    let test = "a_filesystem_of_what_the_files_need_holds_them";
+    round_trip(
+        test,
+        size,
+        &options(SectorSize::B512, true),
+        "VERSION=FAT32",
+    );
+}
