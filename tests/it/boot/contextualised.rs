@@ -117,6 +117,7 @@ fn cloud_init_names_a_machine_makes_users_and_finds_nothing_to_complain_of() {
 }
 
 #[test]
+#[ignore = "`make boot` runs it"]
 fn a_package_that_cloud_init_is_asked_for_is_refused_with_the_way_to_get_it() {
     let test = "a_package_that_cloud_init_is_asked_for_is_refused_with_the_way_to_get_it";
     let Some(workshop) = Workshop::open(test) else {
@@ -139,6 +140,7 @@ fn a_package_that_cloud_init_is_asked_for_is_refused_with_the_way_to_get_it() {
 }
 
 #[test]
+#[ignore = "`make boot` runs it"]
 fn a_machine_without_cloud_init_uses_the_room_that_its_disk_has_gained() {
     let test = "a_machine_without_cloud_init_uses_the_room_that_its_disk_has_gained";
     let Some(workshop) = Workshop::open(test) else {

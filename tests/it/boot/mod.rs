@@ -80,6 +80,15 @@ impl Workshop {
         built.push(recipe.to_owned());
     }
 
+    /// Writes a recipe like another one, with more under `[disk]`, and returns its path.
+    fn with_disk(&self, recipe: &str, more: &str) -> PathBuf {
+        self.build(recipe);
+        let text = fs::read_to_string(self.dir.join(format!("recipes/{recipe}.toml"))).unwrap();
+        let path = self.dir.join(format!("recipes/{recipe}-of-a-test.toml"));
+        fs::write(&path, format!("{text}\n[disk]\n{more}")).unwrap();
+        path
+    }
+
     /// Exports a recipe's image into a directory of its own, with further arguments.
     fn export(&self, recipe: &str, file: &str, arguments: &str) -> Disk {
         self.build(recipe);
