@@ -18,6 +18,9 @@ mod extents;
 mod fat;
 mod fault;
 mod fstab;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod golden_tests;
 mod kind;
 mod layouts;
 mod lvm;
