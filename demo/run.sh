@@ -1,5 +1,6 @@
 #!/bin/bash
-# The demo: builds an image of three layers, deploys it, serves it, publishes it for another machine, updates one layer, and rolls back.
+# The demo: builds an image of three layers, deploys it, serves it, publishes it for another machine, updates one layer, rolls back,
+# and boots the same layers from a disk.
 #
 # usage: demo/run.sh            as root; `make demo` builds layerset first
 #   LAYERSET=path    the program (default target/release/layerset)
@@ -21,6 +22,9 @@ target=$work/target
 other=$work/other-target   # that of another machine, which has a repository of its own
 sandbox=   # the process that holds the sandbox of the running server
 server=    # the first process inside it
+machine=   # the virtual machine
+console=   # what it prints
+page=      # where its front page is
 
 heading() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 say() { printf '%s\n' "$*"; }
@@ -103,10 +107,51 @@ expect_version() {
     grep -q "Hello from version $1<" <<<"$page" || fail "the page is not of version $1"
 }
 
+# Starts a virtual machine from a disk, in software: it needs no KVM. Its port 80 is one of this host's loopback.
+start_machine() {
+    local disk=$1 port tries=20
+    console=$work/console.log
+    while :; do
+        port=$((20000 + RANDOM % 20000))
+        page=http://127.0.0.1:$port/
+        setsid qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -m 1G -smp 2 \
+            -nodefaults -no-user-config -display none -serial "file:$console" \
+            -drive "file=$disk,if=virtio,format=qcow2,snapshot=on" -device virtio-rng-pci \
+            -netdev "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:$port-:80" -device virtio-net-pci,netdev=n0,romfile= \
+            </dev/null >"$work/qemu.log" 2>&1 &
+        machine=$!
+        sleep 1
+        # Somebody else may have the port.
+        kill -0 "$machine" 2>/dev/null && break
+        ((tries--)) || { cat "$work/qemu.log" >&2; fail "the virtual machine does not start"; }
+    done
+    say "\$ qemu-system-x86_64 -m 1G -drive file=$disk,if=virtio,format=qcow2 …"
+}
+
+# Waits for the front page of the machine, and fails unless it is of version $1.
+expect_machine_page() {
+    local found end=$((SECONDS + 900))
+    until found=$(curl -q -fsS --noproxy '*' --max-time 5 "$page" 2>/dev/null); do
+        kill -0 "$machine" 2>/dev/null || { tail -n 40 "$console" >&2; fail "the virtual machine ended"; }
+        [ $SECONDS -lt $end ] || { tail -n 40 "$console" >&2; fail "the virtual machine did not answer in 15 minutes"; }
+        sleep 1
+    done
+    say "$found" | sed -n 's/^<\(h1\|p\)>\(.*\)<.*/  | \2/p'
+    grep -q "Hello from version $1<" <<<"$found" || fail "the machine's page is not of version $1"
+}
+
+stop_machine() {
+    [ -n "$machine" ] || return 0
+    kill -KILL "$machine" 2>/dev/null || true
+    wait "$machine" 2>/dev/null || true
+    machine=
+}
+
 cleanup() {
     local status=$?
     trap - EXIT INT TERM
     stop
+    stop_machine
     if [ -n "${DEMO_KEEP:-}" ]; then
         say "kept in $work; unmount with: layerset deactivate --target DIR, for $target and $other"
     elif [ -e "$mark" ]; then
@@ -203,5 +248,17 @@ expect_version 1
 heading "What happened, and what differs"
 run history --target "$target"
 run diff 1 2 --target "$target"
+
+heading "The same layers, with a kernel, as a disk that boots"
+run lock recipes/web-vm.toml
+run build recipes/web-vm.toml
+run export disk web-vm -o web.qcow2 --report
+if command -v qemu-system-x86_64 >/dev/null; then
+    start_machine web.qcow2
+    expect_machine_page 2
+    stop_machine
+else
+    say "no qemu-system-x86_64 here: start web.qcow2 where there is one"
+fi
 
 heading "Done in $SECONDS s"

@@ -83,10 +83,9 @@ impl Comparison<'_> {
         if known.is_empty() {
             return Ok(Vec::new());
         }
+        // The first image of a recipe has lost nothing.
         let Some(before) = self.before else {
-            return Ok(vec![
-                self.unknown(known.len(), "there is no image before it"),
-            ]);
+            return Ok(Vec::new());
         };
         let before = match self.read(before)? {
             None => {

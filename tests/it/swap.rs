@@ -278,9 +278,9 @@ fn a_baseline_of_other_checks_is_made_again_where_the_layers_below_are_at_hand_a
     }
     transaction.store().unwrap();
     // Checked: a baseline that was made again is used, and nothing is kept.
-    // There is no image before it either.
+    // There is no image before it, so nothing is lost.
     let report = shelf.check(&[new, app]);
-    assert_eq!(summary(&report), [" Note baseline:image:test"]);
+    assert!(summary(&report).is_empty());
     let known: Vec<&str> = report.known.iter().map(|f| f.id.as_str()).collect();
     let scripts = ["link:/usr/bin/b", "link:/usr/bin/a", "link:/usr/bin/new"];
     assert_eq!(known, scripts);

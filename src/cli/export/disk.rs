@@ -262,6 +262,13 @@ impl Disk {
                     .with_hint("write --size auto, or e.g. --size 10GiB")
             })?;
         }
+        section.check().map_err(|fault| {
+            let error = CliError::usage(fault.to_string());
+            match fault.help {
+                Some(help) => error.with_hint(help),
+                None => error,
+            }
+        })?;
         section
             .kernel_arguments
             .extend(self.kernel_argument.iter().cloned());

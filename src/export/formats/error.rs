@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::DiskFormat;
@@ -74,11 +75,35 @@ pub(super) fn require_room(file: &File, path: &Path, needed: u64) -> Result<(), 
     }
 }
 
-/// Says what a failed write means, when `written` bytes were written for the share `done` of
-/// `total`.
+/// How much of the work is done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    /// Bytes of data that were looked at.
+    pub(super) done: u64,
+    /// Bytes of data that there are.
+    pub(super) total: u64,
+}
+
+impl Share {
+    /// The share when nothing is left to do.
+    pub(super) const ALL: Self = Self { done: 1, total: 1 };
+
+    /// Returns the same share of `whole`.
+    pub(super) fn of(self, whole: u64) -> u64 {
+        scale(whole, self.done, self.total)
+    }
+}
+
+fn scale(number: u64, by: u64, over: u64) -> u64 {
+    let scaled = u128::from(number) * u128::from(by) / u128::from(over.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+/// Says what a failed write means, when `written` bytes were written for a share of the work.
 pub(super) fn explain_write(
     (file, path): (&File, &Path),
-    (written, done, total): (u64, u64, u64),
+    written: u64,
+    share: Share,
     error: io::Error,
 ) -> FormatError {
     let is_full = matches!(
@@ -90,14 +115,15 @@ pub(super) fn explain_write(
     if !is_full {
         return FormatError::write(path, error);
     }
-    let share = u128::from(written) * u128::from(total.max(1)) / u128::from(done.max(1));
-    let available = available(file).unwrap_or(0).saturating_add(written);
+    // What the file has by now is room for it too.
+    let held = file
+        .metadata()
+        .map_or(0, |metadata| metadata.blocks() * 512);
+    let available = available(file).unwrap_or(0).saturating_add(held);
     FormatError::Full {
         path: path.to_owned(),
         // What was tried did not fit, whatever the estimate says.
-        needed: u64::try_from(share)
-            .unwrap_or(u64::MAX)
-            .max(available.saturating_add(1)),
+        needed: scale(written, share.total, share.done).max(available.saturating_add(1)),
         available,
         is_estimate: true,
     }

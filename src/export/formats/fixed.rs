@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::error::explain_write;
+use super::error::{Share, explain_write};
 use super::pipeline::for_each_unit;
 use super::source::is_zero;
 use super::{FormatError, FormatOptions, Output, Source};
@@ -16,16 +16,13 @@ const HOLE: usize = 65536;
 pub(super) struct Image<'a> {
     pub(super) file: &'a File,
     pub(super) path: &'a Path,
-    /// The size of the disk.
-    size: u64,
 }
 
 impl<'a> Image<'a> {
-    pub(super) fn new(output: &'a Output<'_>, size: u64) -> Self {
+    pub(super) fn new(output: &'a Output<'_>) -> Self {
         Self {
             file: &*output.file,
             path: output.path,
-            size,
         }
     }
 
@@ -34,9 +31,8 @@ impl<'a> Image<'a> {
         for (number, part) in (0..).zip(bytes.chunks(HOLE)) {
             if !is_zero(part) {
                 let at = offset + number * HOLE as u64;
-                self.file.write_all_at(part, at).map_err(|error| {
-                    explain_write((self.file, self.path), (at, at, self.size), error)
-                })?;
+                let put = self.file.write_all_at(part, at);
+                put.map_err(|error| explain_write((self.file, self.path), 0, Share::ALL, error))?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
-use super::error::explain_write;
+use super::error::{Share, explain_write};
 use super::pipeline::ordered;
 use super::source::is_zero;
 use super::{FormatError, FormatOptions, Output, Source};
@@ -89,6 +89,7 @@ impl<'a> Contents<'a> {
 struct Packed {
     bytes: Vec<u8>,
     crc: Crc,
+    are_zeros: bool,
 }
 
 /// Compresses pieces; remembers what one of zeros becomes, as disks have many.
@@ -116,7 +117,11 @@ impl Packer {
         if are_zeros && self.zeros.is_none() {
             self.zeros = Some(packed.clone());
         }
-        Packed { bytes: packed, crc }
+        Packed {
+            bytes: packed,
+            crc,
+            are_zeros,
+        }
     }
 
     fn deflate(&mut self, bytes: &[u8], is_last: bool) -> Vec<u8> {
@@ -160,16 +165,16 @@ pub(super) fn write_gzip(
     let place = (&*output.file, output.path);
     let (mut written, mut done) = (0, 0);
     let mut out = BufWriter::with_capacity(1 << 20, place.0);
-    let mut put = |bytes: &[u8], done: u64| {
+    let mut put = |bytes: &[u8], share: Share| {
         let result = out.write_all(bytes);
-        result.map_err(|error| explain_write(place, (written, done, total), error))?;
+        result.map_err(|error| explain_write(place, written, share, error))?;
         written += bytes.len() as u64;
         Ok(written)
     };
     let mut file = place.0;
     file.seek(SeekFrom::Start(0))
         .map_err(|error| FormatError::write(place.1, error))?;
-    put(&HEADER, 0)?;
+    put(&HEADER, Share::ALL)?;
     let pieces = total.div_ceil(PIECE) as usize;
     let worker = || {
         let mut packer = Packer::new();
@@ -184,20 +189,25 @@ pub(super) fn write_gzip(
         }
     };
     let mut crc = Crc::new();
+    // Pieces of zeros become next to nothing.
+    let mut data = Share {
+        done: 0,
+        total: source.data_bytes(PIECE)?,
+    };
     ordered(options.threads, pieces, worker, |(packed, length)| {
         done += length;
+        data.done += if packed.are_zeros { 0 } else { length };
         crc.combine(&packed.crc);
-        put(&packed.bytes, done)?;
+        put(&packed.bytes, data)?;
         options.require_going_on()?;
         // What is packed is not all of the disk, or more: its share counts.
-        let share = u128::from(done) * u128::from(source.size()) / u128::from(total);
-        (options.progress)(share as u64, source.size());
+        (options.progress)(Share { done, total }.of(source.size()), source.size());
         Ok(())
     })?;
     // The length modulo 2^32.
     let trailer = [crc.sum().to_le_bytes(), (total as u32).to_le_bytes()].concat();
-    let written = put(&trailer, total)?;
+    let written = put(&trailer, Share::ALL)?;
     out.flush()
-        .map_err(|error| explain_write(place, (written, total, total), error))?;
+        .map_err(|error| explain_write(place, written, Share::ALL, error))?;
     Ok(written)
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 
 use sha2::Digest as _;
 
-use super::error::explain_write;
+use super::error::{Share, explain_write};
 use super::ovf::{ManifestDigest, describe};
 use super::tar::{BLOCK, trailer, ustar};
 use super::vmdk::write_stream;
@@ -60,7 +60,7 @@ pub(super) fn write(
     for (at, bytes) in pieces {
         let place = (&*output.file, output.path);
         let put = place.0.write_all_at(&bytes, at);
-        put.map_err(|error| explain_write(place, (end, size, size), error))?;
+        put.map_err(|error| explain_write(place, end, Share::ALL, error))?;
     }
     Ok(end + trailer(end))
 }

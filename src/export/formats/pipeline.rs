@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use super::error::Share;
 use super::source::is_zero;
 use super::{FormatError, FormatOptions, Source};
 
@@ -77,9 +78,14 @@ pub(super) fn for_each_unit<T: Send, W: FnMut(&[u8]) -> Result<T, FormatError>>(
     options: &FormatOptions<'_>,
     unit: u64,
     worker: impl Fn() -> W + Sync,
-    mut sink: impl FnMut(Unit<T>, u64) -> Result<(), FormatError>,
+    mut sink: impl FnMut(Unit<T>, Share) -> Result<(), FormatError>,
 ) -> Result<(), FormatError> {
     let batches = batches(source, unit)?;
+    let length = |batch: &Range<u64>| batch.end - batch.start;
+    let mut share = Share {
+        done: 0,
+        total: batches.iter().map(length).sum(),
+    };
     let cancel = options.cancel;
     let make = || {
         let mut work = worker();
@@ -102,15 +108,16 @@ pub(super) fn for_each_unit<T: Send, W: FnMut(&[u8]) -> Result<T, FormatError>>(
                     });
                 }
             }
-            Ok((batch.end, made))
+            Ok((batch.end - batch.start, made))
         }
     };
-    ordered(options.threads, batches.len(), make, |(end, made)| {
+    ordered(options.threads, batches.len(), make, |(length, made)| {
+        share.done += length;
         for one in made {
-            sink(one, end)?;
+            sink(one, share)?;
         }
         options.require_going_on()?;
-        (options.progress)(end, source.size());
+        (options.progress)(share.of(source.size()), source.size());
         Ok(())
     })?;
     options.require_going_on()?;

@@ -13,7 +13,7 @@ use packer::Packer;
 
 use super::cluster::{Cluster, ClusterWorker};
 use super::codec::{Form, Method};
-use super::error::explain_write;
+use super::error::{Share, explain_write};
 use super::pipeline::for_each_unit;
 use super::{FormatError, FormatOptions, Output, Source};
 
@@ -53,12 +53,11 @@ pub(super) fn write(
             Some(worker) => Ok(worker.pack(bytes)),
         }
     };
-    let size = source.size();
     let file = &*output.file;
-    for_each_unit(source, options, CLUSTER, make, |unit, done| {
-        let entry = packer
-            .add(unit.made)
-            .map_err(|error| explain_write((file, path), (packer.end(), done, size), error))?;
+    for_each_unit(source, options, CLUSTER, make, |unit, share| {
+        let added = packer.add(unit.made);
+        let entry =
+            added.map_err(|error| explain_write((file, path), packer.end(), share, error))?;
         image.set(unit.index, entry);
         Ok(())
     })?;
@@ -66,7 +65,7 @@ pub(super) fn write(
         packer,
         method.is_some_and(|method| method.form == Form::Zstd),
     );
-    finish.map_err(|error| explain_write((file, path), (size, size, size), error))
+    finish.map_err(|error| explain_write((file, path), 0, Share::ALL, error))
 }
 
 /// The tables of an image whose data is being written.

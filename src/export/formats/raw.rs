@@ -10,7 +10,7 @@ pub(super) fn write(
     output: &mut Output<'_>,
     options: &FormatOptions<'_>,
 ) -> Result<u64, FormatError> {
-    let image = Image::new(output, source.size());
+    let image = Image::new(output);
     require_room(image.file, image.path, source.data_bytes(65536)?)?;
     put_disk(source, options, &image)?;
     image.finish(source.size())

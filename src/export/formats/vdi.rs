@@ -21,7 +21,7 @@ pub(super) fn write(
 ) -> Result<u64, FormatError> {
     let blocks = source.size().div_ceil(BLOCK);
     let data_at = (HEADER + blocks * 4).next_multiple_of(BLOCK);
-    let image = Image::new(output, source.size());
+    let image = Image::new(output);
     require_room(image.file, image.path, data_at + source.data_bytes(BLOCK)?)?;
     let mut map = vec![ABSENT; blocks as usize];
     let used = put_blocks(source, options, &image, BLOCK, data_at, |index, number| {

@@ -20,7 +20,7 @@ pub(super) fn write(
     options: &FormatOptions<'_>,
 ) -> Result<u64, FormatError> {
     let size = source.size();
-    let image = Image::new(output, size);
+    let image = Image::new(output);
     require_room(image.file, image.path, source.data_bytes(65536)? + 512)?;
     put_disk(source, options, &image)?;
     image.put(size, &footer(size, options))?;

@@ -50,7 +50,7 @@ pub(super) fn write(
     let entries = blocks + (blocks - 1) / ratio;
     let table_length = (entries * 8).next_multiple_of(MIB);
     let data_at = BLOCKS_AT + table_length;
-    let image = Image::new(output, size);
+    let image = Image::new(output);
     require_room(image.file, image.path, data_at + source.data_bytes(block)?)?;
     let mut table = vec![0; entries as usize];
     let used = put_blocks(source, options, &image, block, data_at, |index, number| {

@@ -10,7 +10,7 @@ use std::io::{BufWriter, Seek as _, SeekFrom, Write};
 
 use super::cluster::{Cluster, ClusterWorker};
 use super::codec::{Form, Method};
-use super::error::explain_write;
+use super::error::{Share, explain_write};
 use super::pipeline::for_each_unit;
 use super::{FormatError, FormatOptions, Output, Source};
 
@@ -70,7 +70,7 @@ pub(super) fn write_stream(
     let mut grains = Grains::new(size, options.seed.number("vmdk content id"));
     grains
         .start(&mut stream)
-        .map_err(|error| explain_write(place, (stream.bytes(), 0, size), error))?;
+        .map_err(|error| explain_write(place, stream.bytes(), Share::ALL, error))?;
     let method = Method {
         form: Form::Zlib,
         level: LEVEL,
@@ -80,13 +80,13 @@ pub(super) fn write_stream(
         let mut worker = ClusterWorker::new(method, cache, MOST_PACKED);
         move |bytes: &[u8]| Ok(worker.pack(bytes))
     };
-    for_each_unit(source, options, GRAIN, make, |unit, done| {
+    for_each_unit(source, options, GRAIN, make, |unit, share| {
         let added = grains.add(&mut stream, unit.index, &unit.made);
-        added.map_err(|error| explain_write(place, (stream.bytes(), done, size), error))
+        added.map_err(|error| explain_write(place, stream.bytes(), share, error))
     })?;
     grains
         .finish(&mut stream)
-        .map_err(|error| explain_write(place, (stream.bytes(), size, size), error))?;
+        .map_err(|error| explain_write(place, stream.bytes(), Share::ALL, error))?;
     Ok(stream.bytes())
 }
 

@@ -107,7 +107,7 @@ fn the_disk_is_held_against_the_cloud() {
     check(Aws, "format", Must, |d| d.formats = vec![DiskFormat::Qcow2]);
     check(Aws, "whole-gib", Should, |d| d.virtual_size += 1 << 20);
     check(OpenStack, "format", Must, |d| {
-        d.formats = vec![DiskFormat::Ova]
+        d.formats = vec![DiskFormat::Vhd]
     });
     check(VSphere, "format", Must, |d| {
         d.formats = vec![DiskFormat::Raw]

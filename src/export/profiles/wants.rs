@@ -75,7 +75,9 @@ pub(super) fn of(profile: Profile) -> Wants {
     match profile {
         Profile::Kvm => KVM,
         Profile::OpenStack => Wants {
-            formats: &[Qcow2, Raw, Vmdk, Vhd, Vhdx, Vdi],
+            // Glance looks into an image (oslo.utils, format_inspector), and takes a fixed VHD for
+            // a raw disk: it is refused where the formats must agree.
+            formats: &[Qcow2, Raw, Vmdk, Vhdx, Vdi],
             codec: DEFLATE,
             one_of: &["cloud-init"],
             datasources: &["ConfigDrive", "OpenStack", "None"],

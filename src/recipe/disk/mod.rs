@@ -80,8 +80,9 @@ impl DiskSection {
 
     /// Checks the description as a recipe's is checked; for one that was changed since.
     pub fn check(&self) -> Result<(), DiskFault> {
-        check(&self.devices)?;
-        check_layout(self.layout, &self.devices)
+        // The layout's own partitions make no sense in the other table, which says it better.
+        check_layout(self.layout, &self.devices)?;
+        check(&self.devices)
     }
 
     /// Says whether the consoles are those of a recipe that names none.
