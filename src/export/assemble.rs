@@ -11,8 +11,8 @@ use super::{ExportError, tool};
 use crate::boot::grub;
 use crate::disk::ext4::{self, FsOptions, Journal, Kind};
 use crate::disk::{
-    DiskPlan, ExtTuning, Extents, FatFile, FatOptions, Filesystem, FilesystemId, FilesystemKind, Medium,
-    PartitionKind, SectorSize, Seed, Uuid, Writer, filesystem_id, write_fat, write_group,
+    DiskPlan, ExtTuning, Extents, FatFile, FatOptions, Filesystem, FilesystemId, FilesystemKind,
+    Medium, PartitionKind, SectorSize, Seed, Uuid, Writer, filesystem_id, write_fat, write_group,
     write_swap, write_table,
 };
 use crate::id::ObjectId;
