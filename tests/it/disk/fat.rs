@@ -98,23 +98,21 @@ fn round_trip_of(
         assert!(said.contains(line), "{said}");
     }
     let image = format!("{}@@{START}", path.display());
+    let target = dir.path().join("files");
+    std::fs::create_dir(&target).unwrap();
+    run(
+        "mcopy",
+        &["-s", "-n", "-i", &image, "::", target.to_str().unwrap()],
+    );
     for (name, bytes) in files {
         let Some(bytes) = bytes else {
             continue;
         };
-        let target = dir.path().join("file");
-        run(
-            "mcopy",
-            &[
-                "-n",
-                "-o",
-                "-i",
-                &image,
-                &format!("::{name}"),
-                target.to_str().unwrap(),
-            ],
+        let read = std::fs::read(target.join(name));
+        assert!(
+            read.unwrap_or_else(|error| panic!("{name}: {error}")) == *bytes,
+            "{name}"
         );
-        assert!(std::fs::read(&target).unwrap() == *bytes, "{name}");
     }
     let listing = run("mdir", &["-i", &image, "::"]);
     assert!(listing.contains("2026-11-28"), "{listing}");
