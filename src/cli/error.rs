@@ -94,8 +94,11 @@ impl CliError {
         }
     }
 
-    /// Turns any error into the consequence of an interrupt.
+    /// Turns any error into the consequence of an interrupt; one that is said to be that stays.
     pub fn interrupted(self) -> Self {
+        if self.exit == INTERRUPTED && self.hint.is_some() {
+            return self;
+        }
         Self {
             hint: Some("finished steps were kept; run the command again to continue".to_owned()),
             ..Self::new("interrupted", INTERRUPTED)
