@@ -3,7 +3,7 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 
-.PHONY: build demo test fuzz bench oracle swap mutate witness deps install clean
+.PHONY: build demo test boot fuzz bench oracle swap mutate witness deps install clean
 
 build: deps
 	$(CARGO) build --release --locked
@@ -14,6 +14,10 @@ demo: build
 
 test: deps
 	CARGO="$(CARGO)" scripts/test.sh
+
+# All images in emulated machines; `make test` boots two of them. Needs root, and the network the first time.
+boot: deps
+	scripts/test.sh --run $(CARGO) test --locked --test it boot:: -- --include-ignored --test-threads=2
 
 # FUZZ_SECONDS=600 for each target; fuzz/run.sh says what else can be set.
 fuzz:

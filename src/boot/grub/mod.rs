@@ -33,7 +33,8 @@ pub fn plain_menu(
     }
     let options: Vec<_> = options.split(' ').map(quote).collect();
     Ok(format!(
-        "# Made with the disk. update-grub of the package grub2-common puts another one in its place.\n\
+        "# Made with the disk. The layer machine's update-boot-entries puts new kernels here; update-grub of the package\n\
+         # grub2-common puts another menu in its place.\n\
          if serial --unit=0 --speed=115200; then\n\
          \tterminal_input console serial\n\
          \tterminal_output console serial\n\
@@ -64,7 +65,8 @@ mod tests {
             "root=UUID=1-2 ro",
         );
         let expect = "\
-# Made with the disk. update-grub of the package grub2-common puts another one in its place.
+# Made with the disk. The layer machine's update-boot-entries puts new kernels here; update-grub of the package
+# grub2-common puts another menu in its place.
 if serial --unit=0 --speed=115200; then
 \tterminal_input console serial
 \tterminal_output console serial
@@ -78,6 +80,16 @@ menuentry web --id plain {
 ";
         assert_eq!(menu.unwrap(), expect);
         assert!(plain_menu("web\n", "a", "b", "c").is_err());
+        // The program that keeps it up to date knows it by its first words.
+        let keeper = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/layers/machine/files/usr/lib/layerset/update-boot-entries"
+        );
+        let keeper = std::fs::read_to_string(keeper).unwrap();
+        assert!(
+            keeper.contains(r"'^# Made with the disk\.'")
+                && expect.starts_with("# Made with the disk.")
+        );
     }
 
     #[test]

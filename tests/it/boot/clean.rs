@@ -1,0 +1,216 @@
+//! Machines come up clean, stay so, and go down clean, whatever starts them.
+
+use super::Workshop;
+use super::machine::{Firmware, Hardware, Machine};
+
+/// What nobody has to look at: QEMU's machine, and software that looks for devices which it lacks.
+const HARMLESS: [&str; 12] = [
+    "amd_pstate",
+    "APIC calibration",
+    "AF_VSOCK",
+    "Alternate GPT",
+    "device-mapper: core",
+    "GPT:",
+    "hrtimer",
+    "mtrr",
+    "systemd-ssh-generator",
+    "taking a long time",
+    "tsc:",
+    "watchdog did not stop",
+];
+
+#[track_caller]
+fn expect_clean(machine: &mut Machine) {
+    expect_quiet(machine);
+    let page = machine.fetch("/");
+    assert!(page.contains("Hello from version 1"), "{page}");
+}
+
+#[track_caller]
+fn expect_quiet(machine: &mut Machine) {
+    machine.expect_running();
+    let failed = machine.run("systemctl --failed --no-legend --plain");
+    assert_eq!(failed, "");
+    let complaints = machine.run("journalctl -b -p err -o cat --no-pager");
+    let real: Vec<_> = complaints
+        .lines()
+        .filter(|line| !HARMLESS.iter().any(|harmless| line.contains(harmless)))
+        .collect();
+    assert!(real.is_empty(), "{real:#?}");
+}
+
+#[track_caller]
+fn expect_clean_end(machine: Machine) {
+    let console = machine.power_off();
+    assert!(console.contains("reboot: Power down"), "{console}");
+    for complaint in ["Failed to unmount", "Could not detach", "Failed unmounting"] {
+        assert!(!console.contains(complaint), "{console}");
+    }
+}
+
+/// One disk for all of it: UEFI first, then two days later, then BIOS.
+#[test]
+fn an_updatable_machine_comes_up_clean_by_uefi_and_by_bios_and_stays_so() {
+    let test = "an_updatable_machine_comes_up_clean_by_uefi_and_by_bios_and_stays_so";
+    let Some(workshop) = Workshop::open(test) else {
+        return;
+    };
+    let disk = workshop.export("web-vm", "web.qcow2", "");
+    let uefi = Hardware::new(Firmware::Uefi, &disk.path, "qcow2");
+    let Some(mut machine) = Machine::start(test, &uefi) else {
+        return;
+    };
+    expect_clean(&mut machine);
+
+    // What each machine has of its own is there, and what nobody may have is not.
+    let id = machine.run("cat /etc/machine-id");
+    assert_eq!(id.trim().len(), 32);
+    let keys = machine.run("sha256sum /etc/ssh/ssh_host_*_key");
+    assert_eq!(keys.lines().count(), 3, "{keys}");
+    assert!(machine.run("passwd --status root").starts_with("root L "));
+    let settings = machine.run("sshd -T");
+    assert!(
+        settings.contains("permitrootlogin no") && settings.contains("passwordauthentication no")
+    );
+    // No preset was applied: what is enabled is what the image enabled.
+    let enabled = machine.run("find /etc/systemd /etc/rc?.d -newer /etc/machine-id -not -type d");
+    assert_eq!(enabled, "");
+
+    // The image cannot be changed, and apt says how it can.
+    machine.run("! touch /usr/lib/x 2>/dev/null");
+    assert!(
+        machine
+            .run("dpkg -s nginx")
+            .contains("Status: install ok installed")
+    );
+    assert!(
+        machine
+            .run("apt list --installed 2>/dev/null")
+            .contains("nginx/")
+    );
+    for command in ["apt install htop", "apt-get --yes dist-upgrade"] {
+        let answer = machine.run(&format!("{command}; [ $? = 100 ]"));
+        assert!(
+            answer.contains("this machine is made of layers"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("layerset update") && !answer.contains("Unable to locate"),
+            "{answer}"
+        );
+    }
+    // The boot entries are there for whoever looks.
+    assert!(
+        machine
+            .run("ls /boot/efi/loader/entries")
+            .contains("layerset-1.conf")
+    );
+    expect_clean_end(machine);
+
+    // All timers are due.
+    let later = Hardware {
+        days_ahead: 2,
+        ..Hardware::new(Firmware::Bios, &disk.path, "qcow2")
+    };
+    let mut machine = Machine::start(test, &later).unwrap();
+    expect_clean(&mut machine);
+    machine.run("! [ -e /sys/firmware/efi ]");
+    machine.run(
+        "systemctl start dpkg-db-backup.service fstrim.service systemd-tmpfiles-clean.service",
+    );
+    expect_clean(&mut machine);
+    assert!(
+        machine
+            .run("systemctl show --property=ActiveState apt-daily.timer")
+            .contains("inactive")
+    );
+    assert_eq!(machine.run("cat /etc/machine-id"), id);
+    assert_eq!(machine.run("sha256sum /etc/ssh/ssh_host_*_key"), keys);
+    expect_clean_end(machine);
+}
+
+#[test]
+#[ignore = "`make boot` runs it"]
+fn a_plain_machine_comes_up_clean_by_uefi_and_by_bios_and_is_writable() {
+    let test = "a_plain_machine_comes_up_clean_by_uefi_and_by_bios_and_is_writable";
+    let Some(workshop) = Workshop::open(test) else {
+        return;
+    };
+    let disk = workshop.export("web-vm", "web.raw", "--layout plain");
+    for firmware in [Firmware::Uefi, Firmware::Bios] {
+        let hardware = Hardware::new(firmware, &disk.path, "raw");
+        let Some(mut machine) = Machine::start(test, &hardware) else {
+            return;
+        };
+        expect_clean(&mut machine);
+        machine.run("touch /usr/lib/written-by-test");
+        let answer = machine.run("apt-get install --yes --no-download nginx 2>&1");
+        assert!(answer.contains("already the newest version"), "{answer}");
+        expect_clean_end(machine);
+    }
+}
+
+#[test]
+#[ignore = "`make boot` runs it"]
+fn a_plain_machine_of_one_partition_boots_from_an_mbr() {
+    let test = "a_plain_machine_of_one_partition_boots_from_an_mbr";
+    let Some(workshop) = Workshop::open(test) else {
+        return;
+    };
+    let disk = workshop.export("web-vm", "web.raw", "--layout plain --table mbr");
+    disk.grow("raw", "4G");
+    let hardware = Hardware::new(Firmware::Bios, &disk.path, "raw");
+    let Some(mut machine) = Machine::start(test, &hardware) else {
+        return;
+    };
+    expect_clean(&mut machine);
+    let size = machine.run("df --block-size=1M --output=size / | tail -n 1");
+    assert!(size.trim().parse::<u32>().unwrap() > 3500, "{size}");
+    expect_clean_end(machine);
+}
+
+#[test]
+#[ignore = "`make boot` runs it"]
+fn a_machine_with_a_database_makes_its_data_at_the_first_boot() {
+    let test = "a_machine_with_a_database_makes_its_data_at_the_first_boot";
+    let Some(workshop) = Workshop::open(test) else {
+        return;
+    };
+    let disk = workshop.export("data-vm", "data.qcow2", "");
+    let hardware = Hardware::new(Firmware::Uefi, &disk.path, "qcow2");
+    let Some(mut machine) = Machine::start(test, &hardware) else {
+        return;
+    };
+    expect_quiet(&mut machine);
+    let fetch =
+        "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/health').read())";
+    let health = machine.run(&format!("python3 -c \"{fetch}\""));
+    assert!(health.contains("ok"), "{health}");
+    // The snakeoil key is the machine's own.
+    machine.run("[ -s /etc/ssl/private/ssl-cert-snakeoil.key ]");
+    expect_clean_end(machine);
+}
+
+#[test]
+#[ignore = "`make boot` runs it"]
+fn a_disk_with_sectors_of_4096_bytes_boots_by_uefi() {
+    let test = "a_disk_with_sectors_of_4096_bytes_boots_by_uefi";
+    let Some(workshop) = Workshop::open(test) else {
+        return;
+    };
+    let recipe = workshop.with_disk("web-vm", "sector = 4096\n");
+    let disk = workshop.export(
+        "web-vm",
+        "web.raw",
+        &format!("--recipe {}", recipe.display()),
+    );
+    let hardware = Hardware {
+        sector: 4096,
+        ..Hardware::new(Firmware::Uefi, &disk.path, "raw")
+    };
+    let Some(mut machine) = Machine::start(test, &hardware) else {
+        return;
+    };
+    expect_clean(&mut machine);
+    expect_clean_end(machine);
+}
