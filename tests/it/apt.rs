@@ -402,7 +402,10 @@ fn a_name_that_is_only_mentioned_is_no_package_and_the_one_after_it_is_named() {
     world.publish();
     let error = world.lock("web", &["server10"], &[]).unwrap_err();
     let text = error.to_string();
-    assert!(text.starts_with("layer 'web': no package 'server10' in "), "{text}");
+    assert!(
+        text.starts_with("layer 'web': no package 'server10' in "),
+        "{text}"
+    );
     assert!(text.ends_with(" (did you mean 'server11'?)"), "{text}");
 }
 
