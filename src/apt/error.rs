@@ -101,8 +101,8 @@ pub enum AptError {
         place: String,
         suggestion: Option<String>,
     },
-    /// Reports a name that only others provide, or that has no version to install.
-    #[error("layer '{layer}': '{name}' is provided by several packages or by none; name one of them: {}", list(.providers))]
+    /// Reports a name that several others provide.
+    #[error("layer '{layer}': '{name}' is provided by several packages; name one of them: {}", list(.providers))]
     Virtual {
         layer: String,
         name: String,

@@ -6,6 +6,8 @@ use super::package::{LowerPackages, PackageRequest};
 use super::reason::{self, UnmetRelation};
 use super::root::AptRoot;
 use super::state::{InstalledState, LowerPolicy};
+use super::suggest;
+use std::collections::BTreeSet;
 
 /// How many times apt is asked for what it left out. Each answer goes one step down a chain of
 /// relations, and chains in Debian are short.
@@ -25,6 +27,8 @@ pub(super) struct FailedRequest<'a> {
     pub wanted: &'a [String],
     /// The packages of the lower layers.
     pub lower: &'a [LowerPackages<'a>],
+    /// Names that a package has.
+    pub known: &'a BTreeSet<String>,
 }
 
 impl FailedRequest<'_> {
@@ -69,10 +73,26 @@ impl FailedRequest<'_> {
                 available,
             }));
         }
-        Ok(reason::no_candidate(output).map(|name| AptError::Virtual {
-            layer,
-            name,
-            providers: reason::providers(output),
+        let Some(name) = reason::no_candidate(output) else {
+            return Ok(None);
+        };
+        let providers = reason::providers(output);
+        // Others still mention a package that left with the suite before.
+        Ok(Some(if providers.is_empty() {
+            let others = self.known.iter().map(String::as_str);
+            AptError::UnknownPackage {
+                layer,
+                place: self.root.place().to_owned(),
+                suggestion: suggest::closest(&name, others.filter(|known| *known != name))
+                    .map(str::to_owned),
+                name,
+            }
+        } else {
+            AptError::Virtual {
+                layer,
+                name,
+                providers,
+            }
         }))
     }
 

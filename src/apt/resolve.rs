@@ -72,6 +72,7 @@ impl<'a> Resolver<'a> {
                 request,
                 wanted: &wanted,
                 lower,
+                known: &self.known,
             };
             return Err(failed.explain(&outcome)?);
         }

@@ -18,10 +18,14 @@ mod extents;
 mod fat;
 mod fault;
 mod fstab;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod golden_tests;
 mod kind;
 mod layouts;
 mod lvm;
 mod medium;
+mod mkfs_options;
 mod model;
 mod plan;
 mod seed;
@@ -43,6 +47,7 @@ pub use kind::{KIND_WORDS, KindError, PartitionKind};
 pub use layouts::{Layout, UPDATABLE, check_layout, layout_devices, layout_partitions};
 pub use lvm::write_group;
 pub use medium::{FileMedium, Medium, Window};
+pub use mkfs_options::ExtTuning;
 pub use model::{
     DEFAULT_EXTENT, Devices, Disk, DiskSize, Filesystem, FilesystemId, FilesystemKind, Fstab,
     LogicalVolume, Margin, PartSize, Partition, PhysicalVolume, Role, SectorSize, TableKind,

@@ -9,10 +9,10 @@ use super::files::{FileSet, Sources};
 use super::machine::{EspContent, EspFile};
 use super::{ExportError, tool};
 use crate::boot::grub;
-use crate::disk::ext4::{self, FsOptions, Kind};
+use crate::disk::ext4::{self, FsOptions, Journal, Kind};
 use crate::disk::{
-    DiskPlan, Extents, FatFile, FatOptions, Filesystem, FilesystemId, FilesystemKind, Medium,
-    PartitionKind, SectorSize, Seed, Uuid, Writer, filesystem_id, write_fat, write_group,
+    DiskPlan, ExtTuning, Extents, FatFile, FatOptions, Filesystem, FilesystemId, FilesystemKind,
+    Medium, PartitionKind, SectorSize, Seed, Uuid, Writer, filesystem_id, write_fat, write_group,
     write_swap, write_table,
 };
 use crate::id::ObjectId;
@@ -65,12 +65,18 @@ impl Draft {
             FilesystemId::Uuid(uuid) => uuid.0,
             FilesystemId::Serial(_) => [0; 16],
         };
+        let usual = FsOptions::new(kind, size);
+        // `disk::check` has refused what cannot be followed.
+        let tuning = ExtTuning::parse(&self.filesystem.options).unwrap_or_default();
         FsOptions {
             label: self.filesystem.label.clone().unwrap_or_default(),
             uuid,
             hash_seed: common.seed.uuid(&format!("hash {}", self.name)),
             epoch: common.epoch,
-            ..FsOptions::new(kind, size)
+            reserved_percent: tuning.reserved_percent.unwrap_or(usual.reserved_percent),
+            bytes_per_inode: tuning.bytes_per_inode.unwrap_or(usual.bytes_per_inode),
+            journal: tuning.journal.map_or(usual.journal, Journal::Bytes),
+            ..usual
         }
     }
 

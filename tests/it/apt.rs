@@ -389,8 +389,39 @@ fn a_conflict_without_lower_layers_gives_apts_reason() {
         error.to_string(),
         "layer 'web' cannot be resolved: app depends on absent-thing (>= 3) but it is not installable"
     );
-    let error = world.lock("web", &["absent-thing"], &[]).unwrap_err();
-    assert!(matches!(error, AptError::Virtual { .. }), "{error}");
+}
+
+#[test]
+fn a_name_that_is_only_mentioned_is_no_package_and_the_one_after_it_is_named() {
+    let Some(world) =
+        World::new("a_name_that_is_only_mentioned_is_no_package_and_the_one_after_it_is_named")
+    else {
+        return;
+    };
+    world.deb("server11", "1", "Breaks: server10\n");
+    world.publish();
+    let error = world.lock("web", &["server10"], &[]).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("layer 'web': no package 'server10' in "),
+        "{text}"
+    );
+    assert!(text.ends_with(" (did you mean 'server11'?)"), "{text}");
+}
+
+#[test]
+fn of_a_name_that_several_packages_provide_they_are_named() {
+    let Some(world) = World::new("of_a_name_that_several_packages_provide_they_are_named") else {
+        return;
+    };
+    world.deb("one", "1", "Provides: agent\n");
+    world.deb("two", "1", "Provides: agent\n");
+    world.publish();
+    let error = world.lock("web", &["agent"], &[]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "layer 'web': 'agent' is provided by several packages; name one of them: one, two"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::super::fault::{DiskFault, Node};
 use super::super::kind::PartitionKind;
+use super::super::mkfs_options::ExtTuning;
 use super::super::model::{Devices, Disk, Filesystem, FilesystemId, FilesystemKind};
 
 /// What a running system mounts by itself.
@@ -101,6 +102,7 @@ fn one(place: &Place<'_>) -> Result<(), DiskFault> {
         let message = format!("the identifier of '{name}' is none of {kind}");
         return Err(node.at("filesystem.uuid").fault(message, ""));
     }
+    options(place)?;
     if let Some(mount) = &filesystem.mount {
         if kind == FilesystemKind::Swap {
             let message = format!("'{name}' is swap, which is mounted nowhere");
@@ -142,6 +144,27 @@ fn one(place: &Place<'_>) -> Result<(), DiskFault> {
             .fault(message, "0 is never, 1 the root, 2 all others"));
     }
     Ok(())
+}
+
+/// Refuses options that would be ignored. Those of other programs are for these to judge.
+fn options(place: &Place<'_>) -> Result<(), DiskFault> {
+    let options = &place.filesystem.options;
+    let kind = place.filesystem.kind;
+    let (unknown, help) = match (kind, options.first()) {
+        (FilesystemKind::Ext2 | FilesystemKind::Ext3 | FilesystemKind::Ext4, _) => {
+            let unknown = ExtTuning::parse(options).err();
+            (unknown, "'-m', '-i' and '-J size=' are followed")
+        }
+        (FilesystemKind::Vfat | FilesystemKind::Swap, first) => (first.cloned(), "leave it out"),
+        _ => (None, ""),
+    };
+    let Some(unknown) = unknown else {
+        return Ok(());
+    };
+    let unknown = unknown.escape_debug();
+    let message = format!("'{unknown}' is an option of mkfs.{kind} that nothing here follows");
+    let at = place.node.at("filesystem.options");
+    Err(at.fault(message, help))
 }
 
 fn label(place: &Place<'_>) -> Result<(), DiskFault> {

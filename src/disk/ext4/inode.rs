@@ -11,13 +11,13 @@ pub(super) const INDEX: u32 = 0x0000_1000;
 
 /// The file type bits of modes.
 pub(super) mod types {
-    pub(crate) const FIFO: u16 = 0o010_000;
-    pub(crate) const CHAR: u16 = 0o020_000;
-    pub(crate) const DIRECTORY: u16 = 0o040_000;
-    pub(crate) const BLOCK: u16 = 0o060_000;
-    pub(crate) const FILE: u16 = 0o100_000;
-    pub(crate) const SYMLINK: u16 = 0o120_000;
-    pub(crate) const SOCKET: u16 = 0o140_000;
+    pub(in crate::disk::ext4) const FIFO: u16 = 0o010_000;
+    pub(in crate::disk::ext4) const CHAR: u16 = 0o020_000;
+    pub(in crate::disk::ext4) const DIRECTORY: u16 = 0o040_000;
+    pub(in crate::disk::ext4) const BLOCK: u16 = 0o060_000;
+    pub(in crate::disk::ext4) const FILE: u16 = 0o100_000;
+    pub(in crate::disk::ext4) const SYMLINK: u16 = 0o120_000;
+    pub(in crate::disk::ext4) const SOCKET: u16 = 0o140_000;
 }
 
 /// Bytes of an inode behind its first 128 that are not attributes.

@@ -130,7 +130,8 @@ pub enum Content {
     /// [`Contents`] gives them.
     Object(ObjectId),
     /// [`Contents`] gives them, and at least so many of their blocks of 4,096 bytes hold only
-    /// zeros. Any file may have such blocks; those that are told count as free in the plan.
+    /// zeros. Any file may have such blocks; those that are told count as free in the plan. Where
+    /// there are fewer, the disk may end while it is written.
     Sparse(ObjectId, u64),
 }
 

@@ -48,22 +48,22 @@ fn is_short_byte(byte: u8) -> bool {
     byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"!#$%&'()-@^_`{}~".contains(&byte)
 }
 
-/// Makes the short name of `name` in a folder that has the names `taken`, with a number where it is
-/// not one already.
-pub(super) fn short(name: &str, taken: &mut BTreeSet<[u8; 11]>) -> [u8; 11] {
-    let pack = |stem: &str, extension: &str| {
-        let mut packed = [b' '; 11];
-        packed[..stem.len()].copy_from_slice(stem.as_bytes());
-        packed[8..8 + extension.len()].copy_from_slice(extension.as_bytes());
-        packed
-    };
-    if is_short(name) {
-        let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
-        let packed = pack(stem, extension);
-        if taken.insert(packed) {
-            return packed;
-        }
-    }
+fn pack(stem: &str, extension: &str) -> [u8; 11] {
+    let mut packed = [b' '; 11];
+    packed[..stem.len()].copy_from_slice(stem.as_bytes());
+    packed[8..8 + extension.len()].copy_from_slice(extension.as_bytes());
+    packed
+}
+
+/// Returns `name` as a short name, where it is one as it is.
+pub(super) fn as_short(name: &str) -> Option<[u8; 11]> {
+    let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
+    is_short(name).then(|| pack(stem, extension))
+}
+
+/// Makes a short name with a number for a long one, in a folder that has the names `taken`: all that
+/// are short as they are must be there already.
+pub(super) fn numbered(name: &str, taken: &mut BTreeSet<[u8; 11]>) -> [u8; 11] {
     let trimmed = name.trim_start_matches('.');
     let (stem, extension) = trimmed.rsplit_once('.').unwrap_or((trimmed, ""));
     let plain = |text: &str, most: usize| -> String {
@@ -197,6 +197,7 @@ mod tests {
     #[test]
     fn short_names_are_numbered_and_never_twice() {
         let mut taken = BTreeSet::new();
+        let mut short = |name: &str| as_short(name).unwrap_or_else(|| numbered(name, &mut taken));
         for (name, expected) in [
             ("EFI", b"EFI        "),
             ("BOOTX64.EFI", b"BOOTX64 EFI"),
@@ -208,7 +209,7 @@ mod tests {
             ("a b", b"AB~1       "),
             ("EFI.", b"EFI~1      "),
         ] {
-            let short = short(name, &mut taken);
+            let short = short(name);
             assert_eq!(
                 short,
                 *expected,

@@ -85,9 +85,15 @@ impl Tree {
         }
         for folder in &mut tree.folders {
             folder.children.sort_by(|a, b| a.name.cmp(&b.name));
-            let mut taken = BTreeSet::new();
+            // A name that is short keeps it, whatever the long ones beside it would like.
+            let short = folder
+                .children
+                .iter()
+                .filter_map(|child| names::as_short(&child.name));
+            let mut taken: BTreeSet<[u8; 11]> = short.collect();
             for child in &mut folder.children {
-                child.short = names::short(&child.name, &mut taken);
+                let short = names::as_short(&child.name);
+                child.short = short.unwrap_or_else(|| names::numbered(&child.name, &mut taken));
             }
         }
         Ok(tree)

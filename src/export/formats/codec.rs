@@ -99,3 +99,46 @@ impl Encoder {
         (packed.len() < limit).then_some(packed)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use flate2::{Decompress, FlushDecompress};
+
+    /// Noise, and the same again 8 KiB later: a larger window would refer to it.
+    fn far_repeats() -> Vec<u8> {
+        let mut noise = vec![0; 8192];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        noise.repeat(8)
+    }
+
+    #[test]
+    fn deflate_keeps_to_the_window_that_readers_of_qcow2_have() {
+        let bytes = far_repeats();
+        let pack = |form| {
+            let mut encoder = Method { form, level: 6 }.encoder();
+            encoder.compress(&bytes, 1 << 17).unwrap()
+        };
+        // Nothing repeats within 4 KiB; a larger window makes it an eighth. Readers do not notice
+        // as long as they unpack a cluster at once, so its size must tell.
+        assert!(pack(Form::Zlib).len() < 10_000);
+        let packed = pack(Form::Deflate12);
+        assert!(packed.len() > bytes.len());
+        let mut unpacked = Vec::with_capacity(1 << 17);
+        let mut inflate = Decompress::new_with_window_bits(false, 12);
+        let status = inflate.decompress_vec(&packed, &mut unpacked, FlushDecompress::Finish);
+        assert_eq!(status.unwrap(), Status::StreamEnd);
+        assert_eq!(unpacked, bytes);
+    }
+
+    #[test]
+    fn what_does_not_get_smaller_stays_plain() {
+        for form in [Form::Zstd, Form::Deflate12, Form::Zlib] {
+            let mut encoder = Method { form, level: 3 }.encoder();
+            assert!(encoder.compress(&far_repeats()[..8192], 8000).is_none());
+            // And the next one is not spoilt by it.
+            assert!(encoder.compress(&[7; 65536], 60_000).unwrap().len() < 400);
+        }
+    }
+}
