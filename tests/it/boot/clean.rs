@@ -217,3 +217,28 @@ fn a_disk_with_sectors_of_4096_bytes_boots_by_uefi() {
     expect_clean(&mut machine);
     expect_clean_end(machine);
 }
+
+#[test]
+#[ignore = "`make boot` runs it"]
+fn a_watchdog_that_the_boot_script_starts_is_kept_quiet() {
+    let test = "a_watchdog_that_the_boot_script_starts_is_kept_quiet";
+    let Some(workshop) = Workshop::open(test) else {
+        return;
+    };
+    let disk = workshop.export("web-vm", "web.qcow2", "");
+    let hardware = Hardware {
+        has_watchdog: true,
+        ..Hardware::new(Firmware::Uefi, &disk.path, "qcow2")
+    };
+    let Some(mut machine) = Machine::start(test, &hardware) else {
+        return;
+    };
+    expect_clean(&mut machine);
+    assert!(machine.run("dmesg").contains("layerset: the watchdog runs"));
+    let timeout = machine.run("systemctl show --property=RuntimeWatchdogUSec");
+    assert_eq!(timeout.trim(), "RuntimeWatchdogUSec=3min");
+    // Longer than any stage of the watchdog.
+    machine.run("sleep 120");
+    machine.run("sleep 120");
+    expect_clean_end(machine);
+}

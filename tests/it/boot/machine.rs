@@ -58,6 +58,8 @@ pub struct Hardware<'a> {
     pub sector: u32,
     /// Days by which its clock is ahead.
     pub days_ahead: i64,
+    /// Whether there is a watchdog, which resets a machine that is too slow.
+    pub has_watchdog: bool,
 }
 
 impl<'a> Hardware<'a> {
@@ -70,6 +72,7 @@ impl<'a> Hardware<'a> {
             more: &[],
             sector: 512,
             days_ahead: 0,
+            has_watchdog: false,
         }
     }
 }
@@ -306,14 +309,7 @@ fn command(hardware: &Hardware<'_>, dir: &Path) -> Command {
     command
         .args("-machine q35 -accel tcg,thread=multi -cpu max -m 1536 -smp 2".split(' '))
         .args("-display none -nodefaults -no-user-config -no-reboot".split(' '))
-        .args([
-            "-device",
-            "virtio-rng-pci",
-            "-device",
-            "i6300esb",
-            "-action",
-            "watchdog=reset",
-        ])
+        .args(["-device", "virtio-rng-pci"])
         .args(["-rtc", &clock(hardware.days_ahead)])
         .args([
             "-chardev",
@@ -343,6 +339,9 @@ fn command(hardware: &Hardware<'_>, dir: &Path) -> Command {
             "-smbios",
             &credential("systemd.unit-dropin.sysinit.target", WANTS_SHELL),
         ]);
+    if hardware.has_watchdog {
+        command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+    }
     if hardware.firmware == Firmware::Uefi {
         fs::copy(UEFI_VARIABLES, dir.join("variables")).unwrap();
         let program = format!("if=pflash,format=raw,readonly=on,file={UEFI}");
