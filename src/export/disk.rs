@@ -134,7 +134,7 @@ fn check_outputs(request: &DiskRequest<'_>) -> Result<(), ExportError> {
     for (index, output) in request.outputs.iter().enumerate() {
         if request.outputs[..index]
             .iter()
-            .any(|other| other.path == output.path)
+            .any(|other| output::is_same(&other.path, &output.path))
         {
             return Err(ExportError::Twice {
                 path: output.path.clone(),
@@ -173,15 +173,20 @@ impl<'a> Export<'a> {
             seed: self.seed,
             epoch: self.epoch,
             sector: self.disk.sector,
+            output: self.place(),
             cancel: self.hooks.cancel,
         }
     }
 
     /// Refuses an image with a missing or damaged object.
     fn check_objects(&self) -> Result<(), ExportError> {
-        for (_, inode) in self.tree.iter() {
+        for (path, inode) in self.tree.iter() {
             if let crate::tree::Node::File { object, size } = inode.node {
-                self.repository.check_object(&object, size)?;
+                let checked = self.repository.check_object(&object, size);
+                checked.map_err(|source| ExportError::Content {
+                    path: path.clone(),
+                    source,
+                })?;
             }
         }
         Ok(())
@@ -431,31 +436,44 @@ impl<'a> Export<'a> {
         }
     }
 
+    /// Returns the output that is the raw disk itself.
+    fn raw(&self) -> Option<&'a DiskOutput> {
+        let mut outputs = self.request.outputs.iter();
+        outputs.find(|output| output.format == DiskFormat::Raw)
+    }
+
+    /// Returns the output beside which the raw disk is written.
+    fn place(&self) -> &'a Path {
+        self.raw()
+            .or(self.request.outputs.first())
+            .map_or(Path::new("disk"), |output| &output.path)
+    }
+
     fn write(
         &self,
         assembly: &Assembly,
         sidecars: &[Sidecar],
     ) -> Result<Vec<OutputReport>, ExportError> {
         let outputs = self.request.outputs;
-        let raw = outputs
-            .iter()
-            .find(|output| output.format == DiskFormat::Raw);
-        let place = raw
-            .or(outputs.first())
-            .map_or(Path::new("disk.raw"), |output| &output.path);
+        let raw = self.raw();
+        for output in outputs {
+            output::remove_leftovers(&output.path)?;
+        }
         // Without a raw output it is removed in the end, by whoever drops it.
         let scratch = match raw {
             Some(output) => NewFile::create(&output.path)?,
-            None => NewFile::create(&place.with_added_extension("raw"))?,
+            None => NewFile::create(&self.place().with_added_extension("raw"))?,
         };
         (self.hooks.phase)("writing the disk", Some(assembly.used()));
         let disk = self.write_raw(assembly, &scratch)?;
         let mut new_files = Vec::new();
-        let cache = self.cluster_cache()?;
+        let cache = self.cluster_cache();
         for output in outputs.iter().filter(|output| Some(*output) != raw) {
-            new_files.push(self.convert(&disk, assembly.plan.size, output, &cache)?);
+            new_files.push(self.convert(&disk, assembly.plan.size, output, cache.as_ref())?);
         }
-        cache.save();
+        if let Some(cache) = cache {
+            cache.save();
+        }
         let mut placed: BTreeMap<PathBuf, u64> = BTreeMap::new();
         for (output, file, size) in &new_files {
             file.sync()?;
@@ -473,13 +491,13 @@ impl<'a> Export<'a> {
             let written = std::io::Write::write_all(file.file_mut(), sidecar.text.as_bytes());
             written.map_err(|error| ExportError::io("write", &sidecar.path, error))?;
             file.sync()?;
-            file.place()?;
+            file.place(self.request.replace)?;
         }
         for (_, file, _) in new_files {
-            file.place()?;
+            file.place(self.request.replace)?;
         }
         if raw.is_some() {
-            scratch.place()?;
+            scratch.place(self.request.replace)?;
         }
         let reports = outputs.iter().map(|output| OutputReport {
             path: output.path.clone(),
@@ -501,9 +519,10 @@ impl<'a> Export<'a> {
         Ok(medium.into_file())
     }
 
-    fn cluster_cache(&self) -> Result<ClusterCache, ExportError> {
-        let dir = self.repository.cache_dir("clusters")?;
-        Ok(ClusterCache::open(&dir, ClusterCache::DEFAULT_LIMIT))
+    /// Opens the cache; a repository that cannot be written has none.
+    fn cluster_cache(&self) -> Option<ClusterCache> {
+        let dir = self.repository.cache_dir("clusters").ok()?;
+        Some(ClusterCache::open(&dir, ClusterCache::DEFAULT_LIMIT))
     }
 
     fn convert<'o>(
@@ -511,7 +530,7 @@ impl<'a> Export<'a> {
         disk: &std::fs::File,
         size: u64,
         output: &'o DiskOutput,
-        cache: &ClusterCache,
+        cache: Option<&ClusterCache>,
     ) -> Result<(&'o DiskOutput, NewFile, u64), ExportError> {
         let what = format!("writing {}", output.format);
         (self.hooks.phase)(&what, Some(size));
@@ -527,7 +546,7 @@ impl<'a> Export<'a> {
             qcow2: self.request.qcow2,
             appliance: self.request.appliance,
             threads: self.hooks.threads,
-            cache: Some(cache),
+            cache,
             progress: &progress,
             cancel: self.hooks.cancel,
         };
