@@ -21,6 +21,7 @@ use super::formats::{
     self, Appliance, ClusterCache, Codec, DiskFormat, FormatOptions, Output, Source,
 };
 use super::machine::{self, BootFiles, Firmware, System};
+use super::mounts;
 use super::output::{self, NewFile};
 use super::plain::plain;
 use super::profiles::{Profile, RuleWeight, glance_properties};
@@ -41,6 +42,15 @@ use crate::path::RelPath;
 use crate::recipe::DiskSection;
 use crate::store::Repository;
 use crate::tree::Tree;
+
+/// Where Debian's lvm2 has its program.
+const LVM: [&str; 2] = ["usr/sbin/lvm", "sbin/lvm"];
+/// What the initrd mounts.
+const INITRD_MOUNTS: [&str; 2] = ["/", "/usr"];
+
+/// Makes `/boot/x` a path to `x` of a `/boot` that is a filesystem of its own: GRUB sees it before
+/// anything is mounted, and what keeps its menu names paths from the root.
+const BOOT_LINK: &str = "boot/boot";
 
 /// One file that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,6 +222,7 @@ impl<'a> Export<'a> {
         }
         let view = self.view();
         let boot = BootFiles::find(&view, self.firmware())?;
+        self.check_volumes(&view, &boot)?;
         let drafts = self.drafts(&boot, &view)?;
         let common = self.common();
         (self.hooks.phase)("laying out the disk", None);
@@ -232,10 +243,44 @@ impl<'a> Export<'a> {
         Ok((Assembly { plan, parts, bios }, boot))
     }
 
+    /// Refuses mounted logical volumes that nothing in the image would find.
+    fn check_volumes(&self, view: &StoredTree<'_>, boot: &BootFiles) -> Result<(), ExportError> {
+        let volumes = self.request.disk.devices.volumes.iter();
+        let mounts: Vec<&str> = volumes
+            .filter_map(|volume| volume.filesystem.as_ref()?.mount.as_deref())
+            .collect();
+        let Some(mount) = mounts.first() else {
+            return Ok(());
+        };
+        let refuse = |mount: &str, place: String| {
+            Err(ExportError::NoLvm {
+                mount: mount.to_owned(),
+                place,
+            })
+        };
+        if !LVM
+            .iter()
+            .any(|path| self.tree.get(path.as_bytes()).is_some())
+        {
+            return refuse(mount, "the image".to_owned());
+        }
+        let initrd = &boot.kernel().initrd;
+        let needs_initrd = mounts.iter().find(|mount| INITRD_MOUNTS.contains(*mount));
+        match (needs_initrd, describe::initrd_has(view, initrd, "lvm")) {
+            (Some(mount), Some(false)) => refuse(mount, format!("its initrd '/{initrd}'")),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns what each filesystem of the disk holds.
     fn drafts(&self, boot: &BootFiles, view: &StoredTree<'_>) -> Result<Vec<Draft>, ExportError> {
         (self.hooks.phase)("deciding what is on the disk", None);
         let mut drafts = self.empty_drafts();
+        let (mounted, mounts): (Vec<usize>, Vec<RelPath>) = mount_points(&drafts).unzip();
+        for (index, mount) in mounted.iter().zip(&mounts) {
+            let layout = self.request.disk.layout;
+            mounts::check(&self.tree, layout, &drafts[*index].name, mount)?;
+        }
         let title = machine::title(view, self.request.name);
         let layout = self.request.disk.layout;
         let home = |draft: &Draft| match layout {
@@ -268,10 +313,15 @@ impl<'a> Export<'a> {
         let table = fstab(&self.request.disk.devices, &self.seed);
         let esp = match layout {
             Layout::Updatable => {
-                let data = self.data(&table)?;
-                let esp = boot.updatable_esp(&system, data.1)?;
-                put(&mut drafts, home, DraftContent::Files(Box::new(data.0)));
-                esp
+                let (data, deployment) = self.data(&table)?;
+                let (data, own) = mounts::split_state(data, &mounts);
+                put(&mut drafts, home, DraftContent::Files(Box::new(data)));
+                for (index, part) in mounted.into_iter().zip(own) {
+                    if let Some(part) = part {
+                        drafts[index].content = DraftContent::Files(Box::new(part));
+                    }
+                }
+                boot.updatable_esp(&system, deployment)?
             }
             Layout::Plain => {
                 let menu = boot.plain_menu(&system)?;
@@ -347,18 +397,15 @@ impl<'a> Export<'a> {
             whole.files.put(grub::PLAIN_MENU, 0o644, menu.into_bytes());
             whole.files.date(grub::PLAIN_MENU, self.epoch);
         }
-        let mut mounts = BTreeMap::new();
-        for (index, draft) in drafts.iter().enumerate() {
-            let mount = draft.filesystem.mount.as_deref();
-            if let Some(path) =
-                mount.and_then(|mount| RelPath::from_text(mount.trim_start_matches('/')).ok())
-            {
-                mounts.insert(path, index);
-            }
+        let (mounted, mounts): (Vec<usize>, Vec<RelPath>) = mount_points(drafts).unzip();
+        let has_boot = mounts.iter().any(|mount| mount.as_bytes() == b"boot");
+        if has_boot && whole.files.tree.get(BOOT_LINK.as_bytes()).is_none() {
+            let link = crate::tree::Inode::symlink(".");
+            whole.files.insert(BOOT_LINK, link);
+            whole.files.date(BOOT_LINK, self.epoch);
         }
-        let paths: Vec<RelPath> = mounts.keys().cloned().collect();
-        for (part, index) in split(whole, &paths).into_iter().zip(mounts.values()) {
-            drafts[*index].content = DraftContent::Files(Box::new(part));
+        for (part, index) in split(whole, &mounts).into_iter().zip(mounted) {
+            drafts[index].content = DraftContent::Files(Box::new(part));
         }
         Ok(())
     }
@@ -588,6 +635,17 @@ impl<'a> Export<'a> {
             is_dry_run: self.request.is_dry_run,
         }
     }
+}
+
+/// Lists the filesystems that are mounted, by their index.
+fn mount_points(drafts: &[Draft]) -> impl Iterator<Item = (usize, RelPath)> {
+    drafts.iter().enumerate().filter_map(|(index, draft)| {
+        let mount = draft.filesystem.mount.as_deref()?;
+        Some((
+            index,
+            RelPath::from_text(mount.trim_start_matches('/')).ok()?,
+        ))
+    })
 }
 
 /// A small file beside an output.

@@ -50,6 +50,20 @@ pub enum ExportError {
         /// The layer that brings it.
         layer: &'static str,
     },
+    /// Nothing can be mounted where a filesystem should be.
+    #[error("'{name}' cannot be mounted at '{mount}': {problem}")]
+    MountPoint {
+        name: String,
+        mount: RelPath,
+        problem: String,
+    },
+    /// Nothing in the image finds its logical volumes.
+    #[error("'{mount}' lies on a logical volume, and there is no 'lvm' in {place}")]
+    NoLvm {
+        mount: String,
+        /// `the image`, or its initrd.
+        place: String,
+    },
     /// The description has no disk.
     #[error("the description has no disk")]
     NoDisk,

@@ -14,7 +14,7 @@ use crate::store::{PortableFiles, Repository};
 use crate::tree::{Inode, Node};
 
 /// The files of one filesystem.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct FileSet {
     /// The files below its root, with the contents that no repository has.
     pub(super) files: PortableFiles,

@@ -64,6 +64,12 @@ fn hint(error: &ExportError) -> Option<String> {
         ExportError::NotBootable { layer, .. } => {
             format!("add the layer '{layer}' to the recipe, lock and build it")
         }
+        ExportError::MountPoint { .. } => {
+            "mount it elsewhere, or change what the image has there in a layer".to_owned()
+        }
+        ExportError::NoLvm { .. } => {
+            "add the package lvm2 to the layer 'kernel', lock and build it".to_owned()
+        }
         ExportError::CannotFill { .. } => {
             "use ext4 for it, or mount it where the image has nothing".to_owned()
         }
