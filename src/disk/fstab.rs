@@ -74,7 +74,7 @@ mod tests {
         let root = filesystem_id(partitions[3].filesystem.as_ref().unwrap(), "root", &seed);
         let esp = filesystem_id(partitions[2].filesystem.as_ref().unwrap(), "esp", &seed);
         let expected = format!(
-            "UUID={root} / ext4 defaults 0 1\nUUID={esp} /boot/efi vfat umask=0077 0 2\nUUID=00000000-0000-0000-0000-000000000001 none swap sw 0 0\n"
+            "UUID={root} / ext4 defaults 0 1\nUUID={esp} /boot/efi vfat umask=0077,nofail 0 2\nUUID=00000000-0000-0000-0000-000000000001 none swap sw 0 0\n"
         );
         assert_eq!(fstab(&devices, &seed), expected);
     }

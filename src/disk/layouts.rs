@@ -89,7 +89,8 @@ pub fn layout_partitions(
     if layout == Layout::Plain {
         filesystem.mount = Some("/boot/efi".to_owned());
         filesystem.fstab = Some(Fstab {
-            options: "umask=0077".to_owned(),
+            // Who starts needs it, but not who runs: without it, the machine still comes up.
+            options: "umask=0077,nofail".to_owned(),
             ..Fstab::default()
         });
         esp.filesystem = Some(filesystem);

@@ -88,7 +88,10 @@ fn an_updatable_machine_comes_up_clean_by_uefi_and_by_bios_and_stays_so() {
             .run("apt list --installed 2>/dev/null")
             .contains("nginx/")
     );
-    for command in ["apt install htop", "apt-get --yes dist-upgrade"] {
+    for command in [
+        "apt install htop",
+        "apt-get -o Dpkg::Use-Pty=0 --yes dist-upgrade",
+    ] {
         let answer = machine.run(&format!("{command}; [ $? = 100 ]"));
         assert!(
             answer.contains("this machine is made of layers"),
