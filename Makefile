@@ -29,6 +29,7 @@ bench: build
 	@scripts/deps.sh bench
 	benches/run.sh
 	benches/transfer.sh
+	benches/disk.sh
 
 # Needs root, 16 GB of room, and the network the first time.
 oracle: build

@@ -211,7 +211,17 @@ fn plain(devices: &Devices, disk: &Disk) -> Result<(), DiskFault> {
             .at("")
             .fault(message, "write mount = \"/\" for one partition"));
     }
+    let etc = filesystems(devices, disk).find(|(_, _, fs)| fs.mount.as_deref() == Some("/etc"));
+    if let Some((node, name, _)) = etc {
+        let message = format!("'{name}' cannot be mounted at '/etc', which says what is mounted");
+        return Err(node.at("mount").fault(message, "leave /etc on the root"));
+    }
     let has = |kind| disk.partitions.iter().any(|part| part.kind == kind);
+    if disk.sector == SectorSize::B4096 && !has(PartitionKind::ESP) {
+        let message = "no firmware boots this disk: a BIOS reads sectors of 512 bytes only";
+        let help = "add a partition of type \"esp\" (UEFI), or write sector = 512";
+        return Err(Node::Disk.at("sector").fault(message, help));
+    }
     match disk.table {
         Some(TableKind::Mbr) if !disk.partitions.iter().any(|part| part.is_boot) => {
             let message = "no partition has the flag 'boot', which a BIOS looks for";

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::files::{FileSet, Sources};
+use super::files::{Checked, FileSet, Sources};
 use super::machine::{EspContent, EspFile};
 use super::{ExportError, tool};
 use crate::boot::grub;
@@ -15,7 +16,6 @@ use crate::disk::{
     Medium, PartitionKind, SectorSize, Seed, Uuid, Writer, filesystem_id, write_fat, write_group,
     write_swap, write_table,
 };
-use crate::id::ObjectId;
 use crate::path::RelPath;
 use crate::store::Repository;
 use crate::time::Timestamp;
@@ -45,6 +45,8 @@ pub(super) struct Common<'a> {
     /// The time of all that is made for the disk, in seconds since 1970.
     pub(super) epoch: i64,
     pub(super) sector: SectorSize,
+    /// An output, beside which other programs have room to work.
+    pub(super) output: &'a Path,
     pub(super) cancel: &'a AtomicBool,
 }
 
@@ -273,14 +275,11 @@ fn open<'a>(repository: &Repository, file: &'a EspFile) -> io::Result<Box<dyn Re
     match &file.content {
         EspContent::Made(bytes) => Ok(Box::new(Cursor::new(bytes))),
         EspContent::Stored { object, size } => {
-            let file = std::fs::File::open(object_path(repository, object))?;
-            Ok(Box::new(file.chain(io::repeat(0)).take(*size)))
+            let file = Checked::open(repository, object)?;
+            let padding = size.saturating_sub(file.len()?);
+            Ok(Box::new(file.chain(io::repeat(0).take(padding))))
         }
     }
-}
-
-fn object_path(repository: &Repository, object: &ObjectId) -> std::path::PathBuf {
-    repository.object_path(object)
 }
 
 /// A disk about which everything is decided.

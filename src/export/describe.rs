@@ -157,6 +157,14 @@ fn modules(view: &StoredTree<'_>, kernel: &Kernel) -> BTreeSet<String> {
         .collect()
 }
 
+/// Says whether an initrd holds a program; `None` where it cannot be read.
+pub(super) fn initrd_has(view: &StoredTree<'_>, initrd: &str, program: &str) -> Option<bool> {
+    let initrd = Cursor::new(read(view, initrd));
+    let held = members(&mut { initrd }, 1).ok()?.members;
+    let is_it = |path: &str| path.rsplit('/').next() == Some(program);
+    (!held.is_empty()).then(|| held.iter().any(|member| is_it(&member.name)))
+}
+
 fn module_name(path: &str) -> Option<String> {
     let name = path.rsplit('/').next()?;
     let (name, _) = name.split_once(".ko")?;

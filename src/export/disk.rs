@@ -21,6 +21,7 @@ use super::formats::{
     self, Appliance, ClusterCache, Codec, DiskFormat, FormatOptions, Output, Source,
 };
 use super::machine::{self, BootFiles, Firmware, System};
+use super::mounts;
 use super::output::{self, NewFile};
 use super::plain::plain;
 use super::profiles::{Profile, RuleWeight, glance_properties};
@@ -41,6 +42,15 @@ use crate::path::RelPath;
 use crate::recipe::DiskSection;
 use crate::store::Repository;
 use crate::tree::Tree;
+
+/// Where Debian's lvm2 has its program.
+const LVM: [&str; 2] = ["usr/sbin/lvm", "sbin/lvm"];
+/// What the initrd mounts.
+const INITRD_MOUNTS: [&str; 2] = ["/", "/usr"];
+
+/// Makes `/boot/x` a path to `x` of a `/boot` that is a filesystem of its own: GRUB sees it before
+/// anything is mounted, and what keeps its menu names paths from the root.
+const BOOT_LINK: &str = "boot/boot";
 
 /// One file that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +144,7 @@ fn check_outputs(request: &DiskRequest<'_>) -> Result<(), ExportError> {
     for (index, output) in request.outputs.iter().enumerate() {
         if request.outputs[..index]
             .iter()
-            .any(|other| other.path == output.path)
+            .any(|other| output::is_same(&other.path, &output.path))
         {
             return Err(ExportError::Twice {
                 path: output.path.clone(),
@@ -173,15 +183,20 @@ impl<'a> Export<'a> {
             seed: self.seed,
             epoch: self.epoch,
             sector: self.disk.sector,
+            output: self.place(),
             cancel: self.hooks.cancel,
         }
     }
 
     /// Refuses an image with a missing or damaged object.
     fn check_objects(&self) -> Result<(), ExportError> {
-        for (_, inode) in self.tree.iter() {
+        for (path, inode) in self.tree.iter() {
             if let crate::tree::Node::File { object, size } = inode.node {
-                self.repository.check_object(&object, size)?;
+                let checked = self.repository.check_object(&object, size);
+                checked.map_err(|source| ExportError::Content {
+                    path: path.clone(),
+                    source,
+                })?;
             }
         }
         Ok(())
@@ -207,6 +222,7 @@ impl<'a> Export<'a> {
         }
         let view = self.view();
         let boot = BootFiles::find(&view, self.firmware())?;
+        self.check_volumes(&view, &boot)?;
         let drafts = self.drafts(&boot, &view)?;
         let common = self.common();
         (self.hooks.phase)("laying out the disk", None);
@@ -227,10 +243,44 @@ impl<'a> Export<'a> {
         Ok((Assembly { plan, parts, bios }, boot))
     }
 
+    /// Refuses mounted logical volumes that nothing in the image would find.
+    fn check_volumes(&self, view: &StoredTree<'_>, boot: &BootFiles) -> Result<(), ExportError> {
+        let volumes = self.request.disk.devices.volumes.iter();
+        let mounts: Vec<&str> = volumes
+            .filter_map(|volume| volume.filesystem.as_ref()?.mount.as_deref())
+            .collect();
+        let Some(mount) = mounts.first() else {
+            return Ok(());
+        };
+        let refuse = |mount: &str, place: String| {
+            Err(ExportError::NoLvm {
+                mount: mount.to_owned(),
+                place,
+            })
+        };
+        if !LVM
+            .iter()
+            .any(|path| self.tree.get(path.as_bytes()).is_some())
+        {
+            return refuse(mount, "the image".to_owned());
+        }
+        let initrd = &boot.kernel().initrd;
+        let needs_initrd = mounts.iter().find(|mount| INITRD_MOUNTS.contains(*mount));
+        match (needs_initrd, describe::initrd_has(view, initrd, "lvm")) {
+            (Some(mount), Some(false)) => refuse(mount, format!("its initrd '/{initrd}'")),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns what each filesystem of the disk holds.
     fn drafts(&self, boot: &BootFiles, view: &StoredTree<'_>) -> Result<Vec<Draft>, ExportError> {
         (self.hooks.phase)("deciding what is on the disk", None);
         let mut drafts = self.empty_drafts();
+        let (mounted, mounts): (Vec<usize>, Vec<RelPath>) = mount_points(&drafts).unzip();
+        for (index, mount) in mounted.iter().zip(&mounts) {
+            let layout = self.request.disk.layout;
+            mounts::check(&self.tree, layout, &drafts[*index].name, mount)?;
+        }
         let title = machine::title(view, self.request.name);
         let layout = self.request.disk.layout;
         let home = |draft: &Draft| match layout {
@@ -263,10 +313,15 @@ impl<'a> Export<'a> {
         let table = fstab(&self.request.disk.devices, &self.seed);
         let esp = match layout {
             Layout::Updatable => {
-                let data = self.data(&table)?;
-                let esp = boot.updatable_esp(&system, data.1)?;
-                put(&mut drafts, home, DraftContent::Files(Box::new(data.0)));
-                esp
+                let (data, deployment) = self.data(&table)?;
+                let (data, own) = mounts::split_state(data, &mounts);
+                put(&mut drafts, home, DraftContent::Files(Box::new(data)));
+                for (index, part) in mounted.into_iter().zip(own) {
+                    if let Some(part) = part {
+                        drafts[index].content = DraftContent::Files(Box::new(part));
+                    }
+                }
+                boot.updatable_esp(&system, deployment)?
             }
             Layout::Plain => {
                 let menu = boot.plain_menu(&system)?;
@@ -342,18 +397,15 @@ impl<'a> Export<'a> {
             whole.files.put(grub::PLAIN_MENU, 0o644, menu.into_bytes());
             whole.files.date(grub::PLAIN_MENU, self.epoch);
         }
-        let mut mounts = BTreeMap::new();
-        for (index, draft) in drafts.iter().enumerate() {
-            let mount = draft.filesystem.mount.as_deref();
-            if let Some(path) =
-                mount.and_then(|mount| RelPath::from_text(mount.trim_start_matches('/')).ok())
-            {
-                mounts.insert(path, index);
-            }
+        let (mounted, mounts): (Vec<usize>, Vec<RelPath>) = mount_points(drafts).unzip();
+        let has_boot = mounts.iter().any(|mount| mount.as_bytes() == b"boot");
+        if has_boot && whole.files.tree.get(BOOT_LINK.as_bytes()).is_none() {
+            let link = crate::tree::Inode::symlink(".");
+            whole.files.insert(BOOT_LINK, link);
+            whole.files.date(BOOT_LINK, self.epoch);
         }
-        let paths: Vec<RelPath> = mounts.keys().cloned().collect();
-        for (part, index) in split(whole, &paths).into_iter().zip(mounts.values()) {
-            drafts[*index].content = DraftContent::Files(Box::new(part));
+        for (part, index) in split(whole, &mounts).into_iter().zip(mounted) {
+            drafts[index].content = DraftContent::Files(Box::new(part));
         }
         Ok(())
     }
@@ -431,31 +483,44 @@ impl<'a> Export<'a> {
         }
     }
 
+    /// Returns the output that is the raw disk itself.
+    fn raw(&self) -> Option<&'a DiskOutput> {
+        let mut outputs = self.request.outputs.iter();
+        outputs.find(|output| output.format == DiskFormat::Raw)
+    }
+
+    /// Returns the output beside which the raw disk is written.
+    fn place(&self) -> &'a Path {
+        self.raw()
+            .or(self.request.outputs.first())
+            .map_or(Path::new("disk"), |output| &output.path)
+    }
+
     fn write(
         &self,
         assembly: &Assembly,
         sidecars: &[Sidecar],
     ) -> Result<Vec<OutputReport>, ExportError> {
         let outputs = self.request.outputs;
-        let raw = outputs
-            .iter()
-            .find(|output| output.format == DiskFormat::Raw);
-        let place = raw
-            .or(outputs.first())
-            .map_or(Path::new("disk.raw"), |output| &output.path);
+        let raw = self.raw();
+        for output in outputs {
+            output::remove_leftovers(&output.path)?;
+        }
         // Without a raw output it is removed in the end, by whoever drops it.
         let scratch = match raw {
             Some(output) => NewFile::create(&output.path)?,
-            None => NewFile::create(&place.with_added_extension("raw"))?,
+            None => NewFile::create(&self.place().with_added_extension("raw"))?,
         };
         (self.hooks.phase)("writing the disk", Some(assembly.used()));
         let disk = self.write_raw(assembly, &scratch)?;
         let mut new_files = Vec::new();
-        let cache = self.cluster_cache()?;
+        let cache = self.cluster_cache();
         for output in outputs.iter().filter(|output| Some(*output) != raw) {
-            new_files.push(self.convert(&disk, assembly.plan.size, output, &cache)?);
+            new_files.push(self.convert(&disk, assembly.plan.size, output, cache.as_ref())?);
         }
-        cache.save();
+        if let Some(cache) = cache {
+            cache.save();
+        }
         let mut placed: BTreeMap<PathBuf, u64> = BTreeMap::new();
         for (output, file, size) in &new_files {
             file.sync()?;
@@ -473,13 +538,13 @@ impl<'a> Export<'a> {
             let written = std::io::Write::write_all(file.file_mut(), sidecar.text.as_bytes());
             written.map_err(|error| ExportError::io("write", &sidecar.path, error))?;
             file.sync()?;
-            file.place()?;
+            file.place(self.request.replace)?;
         }
         for (_, file, _) in new_files {
-            file.place()?;
+            file.place(self.request.replace)?;
         }
         if raw.is_some() {
-            scratch.place()?;
+            scratch.place(self.request.replace)?;
         }
         let reports = outputs.iter().map(|output| OutputReport {
             path: output.path.clone(),
@@ -501,9 +566,10 @@ impl<'a> Export<'a> {
         Ok(medium.into_file())
     }
 
-    fn cluster_cache(&self) -> Result<ClusterCache, ExportError> {
-        let dir = self.repository.cache_dir("clusters")?;
-        Ok(ClusterCache::open(&dir, ClusterCache::DEFAULT_LIMIT))
+    /// Opens the cache; a repository that cannot be written has none.
+    fn cluster_cache(&self) -> Option<ClusterCache> {
+        let dir = self.repository.cache_dir("clusters").ok()?;
+        Some(ClusterCache::open(&dir, ClusterCache::DEFAULT_LIMIT))
     }
 
     fn convert<'o>(
@@ -511,7 +577,7 @@ impl<'a> Export<'a> {
         disk: &std::fs::File,
         size: u64,
         output: &'o DiskOutput,
-        cache: &ClusterCache,
+        cache: Option<&ClusterCache>,
     ) -> Result<(&'o DiskOutput, NewFile, u64), ExportError> {
         let what = format!("writing {}", output.format);
         (self.hooks.phase)(&what, Some(size));
@@ -527,7 +593,7 @@ impl<'a> Export<'a> {
             qcow2: self.request.qcow2,
             appliance: self.request.appliance,
             threads: self.hooks.threads,
-            cache: Some(cache),
+            cache,
             progress: &progress,
             cancel: self.hooks.cancel,
         };
@@ -569,6 +635,17 @@ impl<'a> Export<'a> {
             is_dry_run: self.request.is_dry_run,
         }
     }
+}
+
+/// Lists the filesystems that are mounted, by their index.
+fn mount_points(drafts: &[Draft]) -> impl Iterator<Item = (usize, RelPath)> {
+    drafts.iter().enumerate().filter_map(|(index, draft)| {
+        let mount = draft.filesystem.mount.as_deref()?;
+        Some((
+            index,
+            RelPath::from_text(mount.trim_start_matches('/')).ok()?,
+        ))
+    })
 }
 
 /// A small file beside an output.

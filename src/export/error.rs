@@ -12,6 +12,7 @@ use crate::deploy::DeployError;
 use crate::disk::ext4::Ext4Error;
 use crate::disk::{DiskFault, FatError};
 use crate::materialise::MaterialiseError;
+use crate::path::RelPath;
 use crate::store::StoreError;
 
 /// Why no disk was made.
@@ -35,6 +36,12 @@ pub enum ExportError {
     /// Two outputs have one name.
     #[error("'{}' is asked for twice", path.display())]
     Twice { path: PathBuf },
+    /// Another export is writing it.
+    #[error("another export is writing '{}'", path.display())]
+    Busy { path: PathBuf },
+    /// The content of a file is missing or damaged.
+    #[error("'{path}' of the image cannot be read")]
+    Content { path: RelPath, source: StoreError },
     /// The image lacks what every machine needs.
     #[error("the image cannot boot: {lacking}")]
     NotBootable {
@@ -42,6 +49,20 @@ pub enum ExportError {
         lacking: String,
         /// The layer that brings it.
         layer: &'static str,
+    },
+    /// Nothing can be mounted where a filesystem should be.
+    #[error("'{name}' cannot be mounted at '{mount}': {problem}")]
+    MountPoint {
+        name: String,
+        mount: RelPath,
+        problem: String,
+    },
+    /// Nothing in the image finds its logical volumes.
+    #[error("'{mount}' lies on a logical volume, and there is no 'lvm' in {place}")]
+    NoLvm {
+        mount: String,
+        /// `the image`, or its initrd.
+        place: String,
     },
     /// The description has no disk.
     #[error("the description has no disk")]

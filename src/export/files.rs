@@ -14,7 +14,7 @@ use crate::store::{PortableFiles, Repository};
 use crate::tree::{Inode, Node};
 
 /// The files of one filesystem.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct FileSet {
     /// The files below its root, with the contents that no repository has.
     pub(super) files: PortableFiles,
@@ -106,7 +106,44 @@ impl Contents for Sources<'_> {
     fn open(&self, object: &ObjectId) -> io::Result<Box<dyn Read + '_>> {
         match self.made.get(object) {
             Some(bytes) => Ok(Box::new(Cursor::new(bytes))),
-            None => Ok(Box::new(File::open(self.repository.object_path(object))?)),
+            None => Ok(Box::new(Checked::open(self.repository, object)?)),
         }
+    }
+}
+
+/// Reads an object, and fails at its end where its bytes are not those of its id.
+///
+/// Size and time of an object say nothing of a bit that fell over. All of it is read here anyway.
+pub(super) struct Checked {
+    file: File,
+    object: ObjectId,
+    hasher: blake3::Hasher,
+}
+
+impl Checked {
+    pub(super) fn open(repository: &Repository, object: &ObjectId) -> io::Result<Self> {
+        Ok(Self {
+            file: File::open(repository.object_path(object))?,
+            object: *object,
+            hasher: blake3::Hasher::new(),
+        })
+    }
+
+    /// Returns the size of what is there, in bytes.
+    pub(super) fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}
+
+impl Read for Checked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        let is_over = count == 0 && !buffer.is_empty();
+        if is_over && self.hasher.finalize().as_bytes() != self.object.as_bytes() {
+            let damaged = format!("object {} is damaged", self.object);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
+        }
+        Ok(count)
     }
 }

@@ -7,6 +7,7 @@ mod error;
 mod files;
 pub mod formats;
 mod machine;
+mod mounts;
 mod output;
 mod plain;
 pub mod profiles;

@@ -1,14 +1,25 @@
 //! Files that people asked for: written beside their place, and renamed when they are whole.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, OFlags};
 
 use super::formats::DiskFormat;
 use super::{DiskOutput, ExportError};
 
+/// What hides the name of an output until it is whole.
+const SUFFIX: &str = ".part";
+/// The longest name that filesystems take, in bytes.
+const LONGEST_NAME: usize = 255;
+
 /// A file that is being written under another name; dropping it removes it.
+///
+/// It is locked as long as it is written, so that a second export to the same name sees it. What a
+/// killed export left is not locked, and makes room.
 #[derive(Debug)]
 pub(super) struct NewFile {
     path: PathBuf,
@@ -21,13 +32,7 @@ impl NewFile {
     /// Begins a file whose final name is `path`, and removes what a killed export left beside it.
     pub(super) fn create(path: &Path) -> Result<Self, ExportError> {
         let beside = beside(path)?;
-        let fail = |verb, error| ExportError::io(verb, &beside, error);
-        match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(fail("remove", error));
-            }
-            _ => {}
-        }
+        remove_leftover(&beside, path)?;
         // What an image holds is for whoever may read its repository; the owner may open it later.
         let file = OpenOptions::new()
             .read(true)
@@ -35,7 +40,14 @@ impl NewFile {
             .create_new(true)
             .mode(0o644)
             .open(&beside)
-            .map_err(|error| fail("make", error))?;
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => busy(path),
+                _ => ExportError::io("make", &beside, error),
+            })?;
+        if is_locked_by_another(&file) {
+            // It is theirs: they took it for what a killed export left.
+            return Err(busy(path));
+        }
         Ok(Self {
             path: path.to_owned(),
             beside,
@@ -63,8 +75,14 @@ impl NewFile {
         synced.map_err(|error| ExportError::io("write", &self.path, error))
     }
 
-    /// Gives it its name: the commit point of an export.
-    pub(super) fn place(mut self) -> Result<(), ExportError> {
+    /// Gives it its name: the commit point of an export. What got this name since it was looked at
+    /// stays, unless it is one that may be replaced.
+    pub(super) fn place(mut self, replace: &[PathBuf]) -> Result<(), ExportError> {
+        if !may_replace(&self.path, replace) && std::fs::symlink_metadata(&self.path).is_ok() {
+            return Err(ExportError::Exists {
+                path: self.path.clone(),
+            });
+        }
         std::fs::rename(&self.beside, &self.path)
             .map_err(|error| ExportError::io("rename to", &self.path, error))?;
         self.is_placed = true;
@@ -72,6 +90,47 @@ impl NewFile {
         let synced = File::open(dir).and_then(|dir| dir.sync_all());
         synced.map_err(|error| ExportError::io("write", dir, error))
     }
+}
+
+fn busy(path: &Path) -> ExportError {
+    ExportError::Busy {
+        path: path.to_owned(),
+    }
+}
+
+/// Locks a file that nobody else has locked. Where a filesystem knows no locks, nobody has.
+fn is_locked_by_another(file: &File) -> bool {
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
+/// Removes what a killed export to `path` left at `beside`; what another one is writing is an error.
+fn remove_leftover(beside: &Path, path: &Path) -> Result<(), ExportError> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    // What cannot be opened is no file of ours that is being written.
+    let open = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.cast_signed())
+        .open(beside)
+        .ok();
+    if let Some(file) = &open {
+        // Between the two calls, the file may have got its final name, or been removed.
+        if is_locked_by_another(file) || !is_at(file, beside) {
+            return Err(busy(path));
+        }
+    }
+    match std::fs::remove_file(beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ExportError::io("remove", beside, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(ours), Ok(theirs)) = (file.metadata(), std::fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())
 }
 
 impl Drop for NewFile {
@@ -92,13 +151,15 @@ pub(super) fn check_place(path: &Path, replace: &[PathBuf]) -> Result<(), Export
             path: path.to_owned(),
         });
     }
+    rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| ExportError::io("write in", dir, error.into()))?;
     let metadata = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|error| ExportError::io("look at", path, error))?,
     };
     let kind = metadata.file_type();
     if kind.is_file() {
-        if replace.iter().any(|given| given == path) {
+        if may_replace(path, replace) {
             return Ok(());
         }
         return Err(ExportError::Exists {
@@ -151,14 +212,42 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
+fn may_replace(path: &Path, replace: &[PathBuf]) -> bool {
+    replace.iter().any(|given| is_same(given, path))
+}
+
+/// Says whether two paths name one file, which need not be there.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| {
+        Some((
+            parent(path).canonicalize().ok()?,
+            path.file_name()?.to_owned(),
+        ))
+    };
+    one == other || real(one).is_some_and(|one| Some(one) == real(other))
+}
+
+/// Removes what killed exports to `path` left beside it under the names that an export may use.
+pub(super) fn remove_leftovers(path: &Path) -> Result<(), ExportError> {
+    for added in ["raw", "mkfs"] {
+        remove_leftover(&beside(&path.with_added_extension(added))?, path)?;
+    }
+    Ok(())
+}
+
 fn beside(path: &Path) -> Result<PathBuf, ExportError> {
     let name = path.file_name().ok_or_else(|| ExportError::NotAFile {
         path: path.to_owned(),
         what: "no name of a file",
     })?;
     let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(".part");
+    if name.len() + hidden.len() + SUFFIX.len() > LONGEST_NAME {
+        let digest = blake3::hash(name.as_bytes());
+        hidden.push(&digest.to_hex()[..32]);
+    } else {
+        hidden.push(name);
+    }
+    hidden.push(SUFFIX);
     Ok(path.with_file_name(hidden))
 }
 
@@ -178,7 +267,7 @@ mod tests {
         drop(new);
         assert_eq!(names(), 0);
         let new = NewFile::create(&path).unwrap();
-        new.place().unwrap();
+        new.place(&[]).unwrap();
         assert!(path.exists() && names() == 1);
     }
 

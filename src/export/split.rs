@@ -43,11 +43,11 @@ pub(super) fn split(whole: FileSet, mounts: &[RelPath]) -> Vec<FileSet> {
     let sets = parts.into_iter().map(|mut tree| {
         // Names of one file on two filesystems are two files.
         tree.canonicalize_hardlinks();
+        let objects = tree.objects();
+        let own = files.made.iter().filter(|(id, _)| objects.contains(id));
+        let made = own.map(|(id, bytes)| (*id, bytes.clone())).collect();
         FileSet {
-            files: PortableFiles {
-                tree,
-                made: files.made.clone(),
-            },
+            files: PortableFiles { tree, made },
             ids: ids.clone(),
             order: order.clone(),
         }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::ExportError;
 use super::assemble::{Common, Draft};
+use super::output::NewFile;
 use crate::disk::{FilesystemId, FilesystemKind, Medium};
 
 /// What is copied at once.
@@ -24,43 +25,39 @@ pub(super) fn make(
         name: draft.name.clone(),
         reason,
     };
-    let dir = common.repository.cache_dir("export")?;
-    let path = dir.join(format!("{}-{}", std::process::id(), draft.name));
-    let made = (|| {
-        let file = File::create(&path).map_err(|error| fail(error.to_string()))?;
-        let sized = file.set_len(medium.size());
-        sized.map_err(|error| fail(error.to_string()))?;
-        let mut command = Command::new(program);
-        let label = draft.filesystem.label.as_deref();
-        match draft.filesystem.kind {
-            FilesystemKind::Xfs => {
-                let size = common.sector.bytes();
-                command.args(["-q", "-f", "-s", &format!("size={size}")]);
-                command.args(["-m", &format!("uuid={id}")]);
-            }
-            _ => {
-                command.args(["-q", "-f", "-U", &id.to_string()]);
-            }
+    // Removed when it is dropped.
+    let scratch = NewFile::create(&common.output.with_added_extension("mkfs"))?;
+    let sized = scratch.file().set_len(medium.size());
+    sized.map_err(|error| fail(error.to_string()))?;
+    let mut command = Command::new(program);
+    let label = draft.filesystem.label.as_deref();
+    match draft.filesystem.kind {
+        FilesystemKind::Xfs => {
+            let size = common.sector.bytes();
+            command.args(["-q", "-f", "-s", &format!("size={size}")]);
+            command.args(["-m", &format!("uuid={id}")]);
         }
-        if let Some(label) = label {
-            command.args(["-L", label]);
+        _ => {
+            command.args(["-q", "-f", "-U", &id.to_string()]);
         }
-        command.args(&draft.filesystem.options).arg(&path);
-        let output = command.stdin(Stdio::null()).output();
-        let output = output.map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => fail("it is not installed".to_owned()),
-            _ => fail(error.to_string()),
-        })?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().rfind(|line| !line.trim().is_empty());
-            return Err(fail(last.unwrap_or("it says nothing").trim().to_owned()));
-        }
-        copy(&path, medium).map_err(|error| fail(error.to_string()))
-    })();
-    // A file that stays here is in the cache, which may be deleted at any time.
-    let _ = std::fs::remove_file(&path);
-    made
+    }
+    if let Some(label) = label {
+        command.args(["-L", label]);
+    }
+    command
+        .args(&draft.filesystem.options)
+        .arg(scratch.beside());
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => fail("it is not installed".to_owned()),
+        _ => fail(error.to_string()),
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().rfind(|line| !line.trim().is_empty());
+        return Err(fail(last.unwrap_or("it says nothing").trim().to_owned()));
+    }
+    copy(scratch.beside(), medium).map_err(|error| fail(error.to_string()))
 }
 
 fn copy(path: &std::path::Path, medium: &mut dyn Medium) -> std::io::Result<()> {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// Level by top-level module.
 const LEVELS: [(&str, &[&str]); 9] = [
     ("8", &["cli"]),
-    ("7", &["agent", "serve"]),
-    ("6", &["builder", "deploy", "export", "transfer"]),
+    ("7", &["agent", "export", "serve"]),
+    ("6", &["builder", "deploy", "transfer"]),
     ("5", &["apt", "compose", "sandbox", "trust"]),
     ("4", &["materialise", "recipe", "remote", "store"]),
     ("3", &["boot", "check", "delta", "disk", "durable", "merge"]),
