@@ -95,8 +95,8 @@ impl CommandLine<'_> {
         words.extend(self.extra.iter().map(|word| (*word).to_owned()));
         for word in &words {
             check_line(word)?;
-            if word.is_empty() {
-                return Err(fault(word, "it is empty"));
+            if let Some(problem) = argument_problem(word) {
+                return Err(fault(word, problem));
             }
         }
         Ok(words.join(" "))
@@ -149,7 +149,6 @@ impl Entry<'_> {
         for value in [self.title, self.options] {
             check_line(value)?;
         }
-        let options: Vec<_> = self.options.split(' ').map(quote).collect();
         Ok(format!(
             "menuentry {title} --id layerset-{number} {{\n\
              \tlinux /{directory}/{LINUX} {options}\n\
@@ -157,7 +156,7 @@ impl Entry<'_> {
              }}\n",
             title = quote(self.title),
             number = self.deployment,
-            options = options.join(" "),
+            options = grub_options(self.options),
         ))
     }
 
@@ -197,6 +196,45 @@ pub fn plain_text(
         let _ = writeln!(text, "{key} {value}");
     }
     Ok(text)
+}
+
+/// Says why a text cannot be one argument of the kernel, if it cannot.
+///
+/// The kernel knows double quotes only, around spaces. GRUB puts a backslash before the others.
+pub fn argument_problem(word: &str) -> Option<&'static str> {
+    if word.trim().is_empty() {
+        return Some("it is empty");
+    }
+    if word.contains(['\'', '\\']) {
+        return Some("it holds a single quote or a backslash, which the kernel does not know");
+    }
+    match arguments(word).as_slice() {
+        [only] if only.len() + word.matches('"').count() == word.len() => {}
+        _ => return Some("it holds a space that no double quotes are around"),
+    }
+    (word.matches('"').count() % 2 == 1).then_some("it holds one double quote without the other")
+}
+
+/// Splits a command line as the kernel does: at spaces outside double quotes, which are left out.
+fn arguments(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for c in line.chars() {
+        match (c, words.last_mut()) {
+            ('"', _) => is_quoted = !is_quoted,
+            (' ', _) if !is_quoted => words.push(String::new()),
+            (c, Some(word)) => word.push(c),
+            _ => {}
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// Writes a command line for GRUB, which puts double quotes around a word with a space itself.
+pub(super) fn grub_options(line: &str) -> String {
+    let words: Vec<String> = arguments(line).iter().map(|word| quote(word)).collect();
+    words.join(" ")
 }
 
 /// Quotes a word for GRUB where it has to be: like a shell's single quotes, which GRUB has too.
@@ -295,12 +333,15 @@ mod tests {
             error.to_string(),
             r"'quiet\nlinux /evil' cannot stand in a boot entry: it holds a control character"
         );
-        assert!(line(&[""]).text().is_err());
+        for word in ["", " ", "it's", "a b", "a=\"b", "a=\"b\" c", "a\\b"] {
+            assert!(line(&[word]).text().is_err(), "{word}");
+        }
+        assert!(line(&["a=\"b c\""]).text().is_ok());
         let entry = Entry {
             title: "it's; reboot",
             deployment: 1,
             kernel_directory: "layerset/0",
-            options: "a=$b c",
+            options: "a=$b c d=\"e f\"",
         };
         let text = entry.text_of_grub().unwrap();
         assert!(
@@ -308,7 +349,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("linux /layerset/0/linux 'a=$b' c\n"),
+            text.contains("linux /layerset/0/linux 'a=$b' c 'd=e f'\n"),
             "{text}"
         );
         let entry = Entry {

@@ -103,7 +103,7 @@ enum Command {
     Publish(publish::Publish),
     /// Bring what a channel of a remote points at into the repository
     Pull(pull::Pull),
-    /// Write images for use elsewhere: a bundle for machines that reach no remote
+    /// Write images for use elsewhere: disks that boot, and bundles for machines offline
     Export(export::Export),
     /// Put an image on a target and switch to it
     Deploy(targets::Deploy),

@@ -18,7 +18,7 @@ use super::assemble::{Assembly, Common, Draft, DraftContent};
 use super::describe::{self, Facts};
 use super::files::FileSet;
 use super::formats::{
-    self, Appliance, ClusterCache, Codec, DiskFormat, FormatOptions, Output, Source,
+    self, Appliance, ClusterCache, Codec, DiskFormat, FormatOptions, GuestOs, Output, Source,
 };
 use super::machine::{self, BootFiles, Firmware, System};
 use super::mounts;
@@ -40,7 +40,7 @@ use crate::format::Image;
 use crate::id::{ImageId, hex};
 use crate::path::RelPath;
 use crate::recipe::DiskSection;
-use crate::store::Repository;
+use crate::store::{RefName, Repository};
 use crate::tree::Tree;
 
 /// Where Debian's lvm2 has its program.
@@ -123,6 +123,9 @@ pub fn export_disk(
     };
     export.check_objects()?;
     let (assembly, boot) = export.decide()?;
+    for output in request.outputs {
+        output.format.require_size(assembly.plan.size)?;
+    }
     let mut report = export.report(&assembly, boot.kernel().version.clone());
     let sidecars = export.check_profiles(&assembly, &boot, &mut report)?;
     if request.measures {
@@ -366,7 +369,7 @@ impl<'a> Export<'a> {
             now: self.epoch,
             who: "layerset export".to_owned(),
         };
-        let name = RelPath::from_text(self.request.name)
+        let name = RefName::image(self.request.name)
             .is_ok()
             .then_some(self.request.name);
         let mut data = updatable(self.repository, &self.request.image, name, &options)?;
@@ -566,6 +569,20 @@ impl<'a> Export<'a> {
         Ok(medium.into_file())
     }
 
+    /// Returns what an OVA says of its machine: what was asked for, on the firmware that starts the
+    /// disk, with the system that is on it.
+    fn appliance(&self) -> Appliance {
+        let release = describe::release(&self.view());
+        Appliance {
+            firmware: match self.firmware().uefi {
+                true => formats::Firmware::Uefi,
+                false => formats::Firmware::Bios,
+            },
+            os: GuestOs::from_os_release(release.get("ID").map_or("", String::as_str)),
+            ..self.request.appliance.clone()
+        }
+    }
+
     /// Opens the cache; a repository that cannot be written has none.
     fn cluster_cache(&self) -> Option<ClusterCache> {
         let dir = self.repository.cache_dir("clusters").ok()?;
@@ -591,7 +608,7 @@ impl<'a> Export<'a> {
             seed: self.seed,
             epoch: self.epoch,
             qcow2: self.request.qcow2,
-            appliance: self.request.appliance,
+            appliance: &self.appliance(),
             threads: self.hooks.threads,
             cache,
             progress: &progress,

@@ -6,7 +6,7 @@ mod environment;
 pub use embed::{BOOT_IMAGE, CORE_IMAGE, EmbedError, Place, Write, embed};
 pub use environment::{Environment, EnvironmentError};
 
-use super::entry::{EntryError, check_line, quote};
+use super::entry::{EntryError, check_line, grub_options, quote};
 
 /// The menu's place on the ESP; the core image of the layer `machine` looks for it.
 pub const MENU: &str = "layerset/grub.cfg";
@@ -31,7 +31,6 @@ pub fn plain_menu(
     for text in [title, linux, initrd, options] {
         check_line(text)?;
     }
-    let options: Vec<_> = options.split(' ').map(quote).collect();
     Ok(format!(
         "# Made with the disk. The layer machine's update-boot-entries puts new kernels here; update-grub of the package\n\
          # grub2-common puts another menu in its place.\n\
@@ -48,7 +47,7 @@ pub fn plain_menu(
         title = quote(title),
         linux = quote(&format!("/{linux}")),
         initrd = quote(&format!("/{initrd}")),
-        options = options.join(" "),
+        options = grub_options(options),
     ))
 }
 

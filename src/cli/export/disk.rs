@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, host_architecture, ui};
-use crate::disk::{Layout, TableKind};
+use crate::disk::{DiskSize, Layout, TableKind};
 use crate::durable::LockMode;
 use crate::export::formats::{Appliance, Codec, DiskFormat, Hypervisor};
 use crate::export::profiles::{self, Profile, Wants};
@@ -88,7 +88,7 @@ pub(super) struct Disk {
     /// The format of outputs whose extension does not say it
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// The recipe whose [disk] describes it [default: recipes/IMAGE.toml, where there is one]
+    /// The recipe whose [disk] describes it [default: recipes/NAME.toml of the image's name, where there is one]
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// The layout, in place of what the recipe says: updatable or plain
@@ -127,11 +127,11 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
-        let (disk, profiles) = self.description()?;
-        let outputs = self.outputs(&profiles)?;
         let repository = context.open(LockMode::Shared, "layerset export disk")?;
         let image = repository.resolve_image(&self.image)?;
-        let name = self.name();
+        let name = repository.read_image(&image)?.name;
+        let (disk, profiles) = self.description(&name)?;
+        let outputs = self.outputs(&profiles)?;
         let wants: Vec<Wants> = profiles.iter().map(|profile| profile.wants()).collect();
         let usual = wants
             .iter()
@@ -151,6 +151,12 @@ impl Disk {
                 .unwrap_or(Compression::Zstd.codec()),
         };
         let units = wants.iter().map(|wants| wants.size_unit);
+        // A size that somebody wrote is not changed for a format, which refuses it.
+        let is_auto = disk
+            .disk()
+            .is_some_and(|disk| matches!(disk.size, DiskSize::Auto(_)));
+        let formats = outputs.iter().filter(|_| is_auto);
+        let units = units.chain(formats.map(|output| output.format.size_unit()));
         let meter = Meter::new(&context.ui);
         let report = export_disk(
             &repository,
@@ -163,7 +169,7 @@ impl Disk {
                 profiles: &profiles,
                 round_to: units.max().unwrap_or(1 << 20),
                 qcow2: codec,
-                appliance: &Appliance::new(&name, hypervisor),
+                appliance: &Appliance::new(&plain_name(&name), hypervisor),
                 measures: self.report,
                 is_dry_run: self.dry_run,
             },
@@ -177,15 +183,6 @@ impl Disk {
         context.ui.print_json(&report)?;
         context.ui.print(&text(&report));
         Ok(())
-    }
-
-    /// Returns what the disk is called: the image as it was asked for, where that is a name.
-    fn name(&self) -> String {
-        let last = self.image.rsplit('/').next().unwrap_or_default();
-        match last.contains(':') || last.is_empty() {
-            true => "image".to_owned(),
-            false => last.to_owned(),
-        }
     }
 
     fn outputs(&self, profiles: &[Profile]) -> Result<Vec<DiskOutput>, CliError> {
@@ -228,11 +225,12 @@ impl Disk {
 
     /// Returns what the disk is like: the recipe, what the profiles want where it says nothing, and
     /// the options, each above the one before.
-    fn description(&self) -> Result<(DiskSection, Vec<Profile>), CliError> {
-        let default = PathBuf::from(format!("recipes/{}.toml", self.image));
+    fn description(&self, name: &str) -> Result<(DiskSection, Vec<Profile>), CliError> {
+        let default = PathBuf::from(format!("recipes/{name}.toml"));
         let path = match &self.recipe {
             Some(path) => Some(path.as_path()),
-            None => Some(default.as_path()).filter(|path| path.is_file()),
+            // An image from elsewhere may have any name.
+            None => Some(default.as_path()).filter(|path| !name.contains('/') && path.is_file()),
         };
         let written = path.map(read_section).transpose()?.flatten();
         let is_written = written.is_some();
@@ -269,9 +267,13 @@ impl Disk {
                 None => error,
             }
         })?;
-        section
-            .kernel_arguments
-            .extend(self.kernel_argument.iter().cloned());
+        for argument in &self.kernel_argument {
+            let added = section.add_kernel_argument(argument);
+            added.map_err(|problem| {
+                let argument = argument.escape_debug();
+                CliError::usage(format!("--kernel-argument: '{argument}' {problem}"))
+            })?;
+        }
         Ok((section, profiles))
     }
 
@@ -313,6 +315,19 @@ impl Disk {
                 section.kernel_arguments.push(argument.to_owned());
             }
         }
+    }
+}
+
+/// Returns the name of an image as one of files and machines.
+fn plain_name(name: &str) -> String {
+    let plain = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => c,
+        _ => '-',
+    };
+    let name: String = name.chars().map(plain).take(80).collect();
+    match name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        true => name,
+        false => format!("image{name}"),
     }
 }
 

@@ -106,6 +106,14 @@ impl DiskFormat {
             .ok_or_else(|| UnknownFormat::Extension(path.display().to_string()))
     }
 
+    /// Returns what the virtual size is a multiple of, in bytes.
+    pub fn size_unit(self) -> u64 {
+        match self {
+            Self::Gcp => 1 << 30,
+            _ => 1 << 20,
+        }
+    }
+
     /// Refuses a virtual size that the format cannot have.
     pub fn require_size(self, size: u64) -> Result<(), FormatError> {
         let rule = match self {

@@ -8,6 +8,7 @@ use super::error::{RecipeError, suggest};
 use super::reader::{Table, Value};
 use super::sections::choice;
 use super::words;
+use crate::boot::entry::argument_problem;
 use crate::disk::{
     Devices, Disk, DiskFault, DiskSize, Layout, MIB, Margin, Node, SectorSize, Share, TableKind,
     UPDATABLE, check, check_layout, layout_devices, layout_partitions, parse_size,
@@ -76,6 +77,17 @@ impl DiskSection {
             disk.size = size;
         }
         Ok(())
+    }
+
+    /// Adds an argument for the kernel, or says what is wrong with it.
+    pub fn add_kernel_argument(&mut self, text: &str) -> Result<(), &'static str> {
+        match kernel_argument(text) {
+            Some(problem) => Err(problem),
+            None => {
+                self.kernel_arguments.push(text.to_owned());
+                Ok(())
+            }
+        }
     }
 
     /// Checks the description as a recipe's is checked; for one that was changed since.
@@ -270,7 +282,7 @@ fn kernel_argument(text: &str) -> Option<&'static str> {
         _ if text.contains(' ') && !text.contains('"') => {
             Some("holds a space: list arguments one by one")
         }
-        _ => None,
+        _ => argument_problem(text).map(|problem| problem.strip_prefix("it ").unwrap_or(problem)),
     }
 }
 

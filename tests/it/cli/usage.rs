@@ -24,7 +24,7 @@ fn help_names_every_command_and_says_how_to_start() {
       diff         Compare two images, or two generations of a target
       publish      Publish an image or a layer to channels of a remote
       pull         Bring what a channel of a remote points at into the repository
-      export       Write images for use elsewhere: a bundle for machines that reach no remote
+      export       Write images for use elsewhere: disks that boot, and bundles for machines offline
       deploy       Put an image on a target and switch to it
       update       Update a target from its channel, or with one layer rebuilt
       rollback     Switch a target back to an earlier deployment
