@@ -52,11 +52,7 @@ impl Composer<'_> {
 
 /// Returns what a build refuses of the last of `members`, which stands on `ground`: `whole` is what
 /// a look at all of them found. For tools that try many layers on the same ground.
-pub fn refused(
-    whole: &CheckedGround,
-    members: &[Member],
-    ground: &CheckedGround,
-) -> Vec<Finding> {
+pub fn refused(whole: &CheckedGround, members: &[Member], ground: &CheckedGround) -> Vec<Finding> {
     match may_damage(&whole.composition, &whole.found, members) {
         true => Damage::done(whole, members, ground).findings,
         false => Vec::new(),
