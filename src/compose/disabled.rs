@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::composition::Composition;
+use super::made::is_made;
 use super::member::Member;
 use super::packages::{database, find_listed};
+use super::standard::is_standard;
 use super::view::TreeView;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::layout::accounts::{self, PASSWD};
@@ -48,6 +50,8 @@ const APART: [&[u8]; 10] = [
     b"usr/share/locale",
     b"usr/share/man",
 ];
+/// Where services expect the directories of their packages.
+const STATE: [&[u8]; 3] = [b"var/lib", b"var/log", b"var/spool"];
 /// How the names of files end that programs load as code.
 const CODE: [&[u8]; 7] = [b".jar", b".js", b".php", b".pl", b".pm", b".py", b".rb"];
 /// How the names of program interpreters start.
@@ -111,7 +115,12 @@ pub(super) fn disabled(
             let Some(fault) = fault(tree, path, before) else {
                 continue;
             };
-            if fault != Fault::Cut || is_cut(path, before, view) {
+            let is_so = match fault {
+                Fault::Cut => is_cut(path, before, view),
+                Fault::Gone if before.is_dir() => !is_made(path, tree, view)?,
+                _ => true,
+            };
+            if is_so {
                 faults.insert(path.clone(), Suspect { fault, by });
             }
         }
@@ -168,6 +177,10 @@ fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
     };
     // Who gives it to a group says who is to have it.
     let is_for_all = is_shared(bytes) && now.is_some_and(|now| now.group == before.group);
+    if before.is_dir() && now.is_none() {
+        let is_state = STATE.iter().any(|above| dir == *above);
+        return is_state.then_some(Fault::Gone);
+    }
     if before.is_dir() {
         let is_open = is_common(bytes) || is_for_all;
         return (is_open && now.is_some_and(Inode::is_dir) && loses(0o001))
@@ -197,6 +210,9 @@ fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
     }
     if is_file(before) && now.is_some_and(Inode::is_dir) {
         return (!is_apart(bytes)).then_some(Fault::Covered);
+    }
+    if now.is_none() {
+        return (is_file(before) && is_standard(bytes)).then_some(Fault::Gone);
     }
     let now = now.filter(|now| is_file(now) && is_file(before))?;
     let is_library = bytes.starts_with(b"usr/lib") && is_library(path.name());

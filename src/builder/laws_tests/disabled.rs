@@ -17,7 +17,7 @@ const PACKAGES: [(&str, &str); 4] = [
     ),
     (
         "usr/lib/sysimage/var/lib/dpkg/info/used.list",
-        "/usr/bin/used\n/usr/bin/moved\n/usr/share/perl5/Used\n/usr/share/perl5/Used.pm\n/usr/share/perl5/Used/words\n/etc/used.conf\n",
+        "/usr/bin/used\n/usr/bin/moved\n/usr/share/perl5/Used\n/usr/share/perl5/Used.pm\n/usr/share/perl5/Used/words\n/etc/used.conf\n/var/lib/used\n/usr/lib/python3.13/locale.py\n",
     ),
     (
         "usr/lib/sysimage/var/lib/dpkg/info/spare.list",
@@ -33,6 +33,7 @@ fn furnished(bench: &Bench) -> Tree {
     files.extend(programs.iter().map(|path| (path.as_str(), "a program")));
     files.push(("usr/lib/x86_64-linux-gnu/libx.so.1", "a library"));
     files.push(("etc/used.conf", "settings"));
+    files.push(("usr/lib/python3.13/locale.py", "pass"));
     files.push(("usr/share/perl5/Used.pm", "a module"));
     files.push(("usr/share/perl5/Used/words", "some words"));
     files.push(("usr/lib/sysimage/var/lib/apt/list", "a list"));
@@ -43,6 +44,8 @@ fn furnished(bench: &Bench) -> Tree {
     ] {
         tree.insert(RelPath::from_text(path).unwrap(), Inode::symlink(target));
     }
+    let data = RelPath::from_text("var/lib/used").unwrap();
+    tree.insert(data, Inode::directory(0o755));
     tree
 }
 
@@ -76,8 +79,14 @@ fn what_a_layer_takes_from_a_package_or_makes_useless_is_found() {
         for name in ["grep", "used", "spare", "own"] {
             tree.remove(format!("usr/bin/{name}").as_bytes());
         }
+        tree.remove(b"usr/lib/python3.13/locale.py");
+        tree.remove(b"usr/share/perl5/Used.pm");
     });
-    let grave = ["disabled:/usr/bin/grep", "disabled:/usr/bin/used"];
+    let grave = [
+        "disabled:/usr/bin/grep",
+        "disabled:/usr/bin/used",
+        "disabled:/usr/lib/python3.13/locale.py",
+    ];
     assert_eq!(gone, grave);
 
     let useless = refused(&bench, &|tree| {
@@ -197,6 +206,29 @@ fn what_a_package_diverts_and_what_left_with_its_package_is_right() {
         tree.remove(b"usr/lib/sysimage/var/lib/dpkg/info/used.list");
     });
     assert_eq!(purged, none);
+}
+
+#[test]
+fn a_directory_that_a_service_expects_stays_or_is_made_again() {
+    let bench = Bench::new();
+    let none: [&str; 0] = [];
+    let with = |path: &str, text: &str| {
+        refused(&bench, &|tree| {
+            tree.remove(b"var/lib/used");
+            for (path, inode) in bench.tree(&[(path, text)]).iter() {
+                if tree.get(path.as_bytes()).is_none() {
+                    tree.insert(path.clone(), inode.clone());
+                }
+            }
+        })
+    };
+    let line = "d /var/lib/used/tmp 0755 root root\n";
+    assert_eq!(with("usr/lib/tmpfiles.d/used.conf", line), none);
+    let unit = "[Service]\nExecStart=/usr/bin/used\nStateDirectory=other used\n";
+    assert_eq!(with("usr/lib/systemd/system/used.service", unit), none);
+    let other = "d /var/lib/used-up 0755 root root\nr /var/lib/used\n";
+    let gone = ["disabled:/var/lib/used"];
+    assert_eq!(with("usr/lib/tmpfiles.d/used.conf", other), gone);
 }
 
 #[test]
