@@ -10,7 +10,7 @@ use super::composition::Composition;
 use super::made::is_made;
 use super::member::Member;
 use super::packages::{database, find_listed};
-use super::standard::is_standard;
+use super::standard::{is_spare, is_standard};
 use super::view::TreeView;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::layout::accounts::{self, PASSWD};
@@ -212,7 +212,8 @@ fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
         return (!is_apart(bytes)).then_some(Fault::Covered);
     }
     if now.is_none() {
-        return (is_file(before) && is_standard(bytes)).then_some(Fault::Gone);
+        let is_lost = is_standard(bytes) || is_torn(tree, path);
+        return (is_file(before) && is_lost).then_some(Fault::Gone);
     }
     let now = now.filter(|now| is_file(now) && is_file(before))?;
     let is_library = bytes.starts_with(b"usr/lib") && is_library(path.name());
@@ -247,6 +248,17 @@ fn is_apart(path: &[u8]) -> bool {
 
 fn is_code(name: &[u8]) -> bool {
     CODE.iter().any(|end| name.ends_with(end))
+}
+
+/// Says whether a module that is gone was taken out of the middle of others. Who wants to be rid of a
+/// part takes its whole directory.
+fn is_torn(tree: &Tree, path: &RelPath) -> bool {
+    let bytes = path.as_bytes();
+    let is_module = |name: &[u8]| is_code(name) && !name.ends_with(b".jar");
+    is_shared(bytes)
+        && is_module(path.name())
+        && !is_spare(bytes)
+        && tree.names(parent(bytes)).any(is_module)
 }
 
 /// Says whether another version of the package may do this to one of its files.

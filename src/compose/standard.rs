@@ -19,17 +19,27 @@ const SPARE: [&[u8]; 10] = [
 
 /// Says whether a file is a module of a standard library.
 pub(super) fn is_standard(path: &[u8]) -> bool {
+    let ends = |ends: [&[u8]; 2]| ends.iter().any(|end| path.ends_with(end));
     let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
     match parts.as_slice() {
-        [b"usr", b"lib", python, rest @ ..] if python.starts_with(b"python3.") => {
-            let is_module = path.ends_with(b".py") || path.ends_with(b".so");
-            is_module && !rest.iter().any(|part| SPARE.contains(part)) && name(path) != b"turtle.py"
+        [b"usr", b"lib", python, ..] if python.starts_with(b"python3.") => {
+            ends([b".py", b".so"]) && !is_spare(path)
         }
         [b"usr", b"share", b"perl", ..]
         | [b"usr", b"lib", _, b"perl" | b"perl-base", ..]
-        | [b"usr", b"lib", b"perl", ..] => path.ends_with(b".pm") || path.ends_with(b".so"),
+        | [b"usr", b"lib", b"perl", ..] => ends([b".pm", b".so"]),
         _ => false,
     }
+}
+
+/// Says whether a file of Python's own is one that nothing needs unasked.
+pub(super) fn is_spare(path: &[u8]) -> bool {
+    let mut parts = path.split(|byte| *byte == b'/').skip(2);
+    let is_python = path.starts_with(b"usr/lib/")
+        && parts
+            .next()
+            .is_some_and(|part| part.starts_with(b"python3."));
+    is_python && (parts.any(|part| SPARE.contains(&part)) || name(path) == b"turtle.py")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const PACKAGES: [(&str, &str); 4] = [
     ),
     (
         "usr/lib/sysimage/var/lib/dpkg/info/used.list",
-        "/usr/bin/used\n/usr/bin/moved\n/usr/share/perl5/Used\n/usr/share/perl5/Used.pm\n/usr/share/perl5/Used/words\n/etc/used.conf\n/var/lib/used\n/usr/lib/python3.13/locale.py\n",
+        "/usr/bin/used\n/usr/bin/moved\n/usr/share/perl5/Used\n/usr/share/perl5/Used.pm\n/usr/share/perl5/Used/words\n/etc/used.conf\n/var/lib/used\n/usr/lib/python3.13/locale.py\n/usr/share/perl5/Part/A.pm\n/usr/share/perl5/Part/B.pm\n",
     ),
     (
         "usr/lib/sysimage/var/lib/dpkg/info/spare.list",
@@ -33,6 +33,8 @@ fn furnished(bench: &Bench) -> Tree {
     files.extend(programs.iter().map(|path| (path.as_str(), "a program")));
     files.push(("usr/lib/x86_64-linux-gnu/libx.so.1", "a library"));
     files.push(("etc/used.conf", "settings"));
+    files.push(("usr/share/perl5/Part/A.pm", "one"));
+    files.push(("usr/share/perl5/Part/B.pm", "two"));
     files.push(("usr/lib/python3.13/locale.py", "pass"));
     files.push(("usr/share/perl5/Used.pm", "a module"));
     files.push(("usr/share/perl5/Used/words", "some words"));
@@ -182,6 +184,22 @@ fn what_others_load_is_not_for_a_layer_to_close_or_to_cut_off() {
     // Other content is somebody's decision, and so are fewer words.
     assert_eq!(with(module, "mine"), none);
     assert_eq!(with("usr/share/perl5/Used/words", "some"), none);
+}
+
+#[test]
+fn a_module_goes_with_all_beside_it_only() {
+    let bench = Bench::new();
+    let none: [&str; 0] = [];
+    let without = |paths: &[&str]| {
+        refused(&bench, &|tree| {
+            for path in paths {
+                tree.remove(path.as_bytes());
+            }
+        })
+    };
+    let (one, two) = ("usr/share/perl5/Part/A.pm", "usr/share/perl5/Part/B.pm");
+    assert_eq!(without(&[one]), ["disabled:/usr/share/perl5/Part/A.pm"]);
+    assert_eq!(without(&[one, two]), none);
 }
 
 #[test]
