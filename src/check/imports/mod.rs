@@ -25,7 +25,7 @@ use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
 
 /// The version of what is kept about a whole tree.
-const KIND: &str = "imports-of-tree-2";
+const KIND: &str = "imports-of-tree-3";
 
 /// Finds modules that are imported and not there, `import:PATH:MODULE`; sorted by id.
 ///

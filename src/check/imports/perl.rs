@@ -69,41 +69,48 @@ pub(super) fn check(
     runs: &[Run],
     report: &mut Report,
 ) -> Result<(), ViewError> {
-    let Some(dirs) = search_path(tree) else {
-        return Ok(());
-    };
-    let mut checker = Checker {
-        tree,
-        view,
-        dirs,
-        found: HashMap::new(),
-        facts: HashMap::new(),
-        seen: HashSet::new(),
-        all: None,
-    };
-    for run in runs {
-        let program = lookup::program(tree, &run.interpreter);
-        let is_perl =
-            program.is_ok_and(|at| parent(&at) == b"usr/bin" && name(&at).starts_with(b"perl"));
-        if is_perl && run.is_main {
+    // Almost always there is one perl. The modules of another version are not for it.
+    let mut checkers: HashMap<Vec<u8>, Option<Checker<'_>>> = HashMap::new();
+    for run in runs.iter().filter(|run| run.is_main) {
+        let Ok(program) = lookup::program(tree, &run.interpreter) else {
+            continue;
+        };
+        if parent(&program) != b"usr/bin" || !name(&program).starts_with(b"perl") {
+            continue;
+        }
+        let checker = checkers.entry(program).or_insert_with_key(|program| {
+            search_path(tree, program).map(|dirs| Checker {
+                tree,
+                view,
+                dirs,
+                found: HashMap::new(),
+                facts: HashMap::new(),
+                seen: HashSet::new(),
+                all: None,
+            })
+        });
+        if let Some(checker) = checker {
             checker.start(run, report)?;
         }
     }
     Ok(())
 }
 
-/// Returns the directories that Debian's perl searches; `None` says that the tree is not
-/// arranged as Debian's.
-fn search_path(tree: &Tree) -> Option<Vec<Vec<u8>>> {
-    let mut archs = BTreeSet::new();
+/// Returns the versions that `program` may be: that of its other name, `perl5.40.1`, and all that
+/// the tree has where it has no other name. `perl-base` ships both names; `perl` of another release
+/// above it brings `perl5.40-x86_64-linux-gnu` alone, and `/usr/bin/perl` does not become 5.40 by
+/// that.
+fn versions(tree: &Tree, program: &[u8]) -> BTreeSet<Vec<u8>> {
+    let object = |path: &[u8]| tree.get(path).and_then(Inode::object);
+    let wanted = object(program);
+    let numbered: Vec<&RelPath> = tree
+        .starting_with(b"usr/bin/perl5.")
+        .map(|(path, _)| path)
+        .collect();
+    let is_it = |path: &&&RelPath| wanted.is_some() && object(path.as_bytes()) == wanted;
+    let same: Vec<&RelPath> = numbered.iter().filter(is_it).copied().collect();
     let mut versions = BTreeSet::new();
-    for dir in multiarch(tree) {
-        if real_dir(tree, &join(&dir, b"perl-base")).is_some() {
-            archs.insert(name(&dir).to_vec());
-        }
-    }
-    // `perl5.40-x86_64-linux-gnu` and `perl5.40.1` are the interpreter itself.
-    for (path, _) in tree.starting_with(b"usr/bin/perl5.") {
+    for path in if same.is_empty() { numbered } else { same } {
         let version = &path.name()[b"perl".len()..];
         let end = version.iter().position(|byte| *byte == b'-');
         let version = &version[..end.unwrap_or(version.len())];
@@ -114,6 +121,19 @@ fn search_path(tree: &Tree) -> Option<Vec<Vec<u8>>> {
         }
         versions.insert(version.to_vec());
     }
+    versions
+}
+
+/// Returns the directories that Debian's perl at `program` searches; `None` says that the tree is
+/// not arranged as Debian's.
+fn search_path(tree: &Tree, program: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut archs = BTreeSet::new();
+    for dir in multiarch(tree) {
+        if real_dir(tree, &join(&dir, b"perl-base")).is_some() {
+            archs.insert(name(&dir).to_vec());
+        }
+    }
+    let versions = versions(tree, program);
     if archs.is_empty() {
         // Debian's perl is nothing without this directory: that it is gone is no reason to look away.
         archs.extend(multiarch(tree).iter().map(|dir| name(dir).to_vec()));
@@ -282,6 +302,21 @@ mod tests {
                 &["!import:/opt/app/bin/run:JSON"],
             );
         }
+    }
+
+    #[test]
+    fn modules_of_another_version_are_not_for_the_perl_that_runs() {
+        let image = debian()
+            .exec(
+                "usr/bin/perl5.34-x86_64-linux-gnu",
+                b"\x7fELF of another release",
+            )
+            .file("usr/lib/x86_64-linux-gnu/perl5/5.34/JSON.pm", b"")
+            .exec(
+                "opt/old/run",
+                b"#!/usr/bin/perl5.34-x86_64-linux-gnu\nuse JSON;\n",
+            );
+        check(&image, &["!import:/opt/app/bin/run:JSON"]);
     }
 
     #[test]
