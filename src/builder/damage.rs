@@ -21,7 +21,7 @@ pub(super) struct Damage {
 
 impl Composer<'_> {
     /// Composes layers and checks them.
-    pub(super) fn look(
+    pub fn look(
         &self,
         name: &str,
         members: &[Member],
@@ -41,20 +41,35 @@ impl Composer<'_> {
         whole: &CheckedGround,
         transaction: &Transaction<'_>,
     ) -> Result<Damage, BuildError> {
-        let CheckedGround { composition, found } = whole;
-        let Some((last, lower)) = members.split_last() else {
-            return Ok(Damage::default());
-        };
-        if !may_damage(composition, found, members) {
+        let lower = &members[..members.len().saturating_sub(1)];
+        if !may_damage(&whole.composition, &whole.found, members) {
             return Ok(Damage::default());
         }
         let ground = self.look(name, lower, transaction)?;
-        let problems = damage(found, members, &ground);
+        Ok(Damage::done(whole, members, &ground))
+    }
+}
+
+/// Returns what a build refuses of the last of `members`, which stands on `ground`: `whole` is what
+/// a look at all of them found. For tools that try many layers on the same ground.
+pub fn refused(whole: &CheckedGround, members: &[Member], ground: &CheckedGround) -> Vec<Finding> {
+    match may_damage(&whole.composition, &whole.found, members) {
+        true => Damage::done(whole, members, ground).findings,
+        false => Vec::new(),
+    }
+}
+
+impl Damage {
+    fn done(whole: &CheckedGround, members: &[Member], ground: &CheckedGround) -> Self {
+        let Some(last) = members.last() else {
+            return Self::default();
+        };
+        let problems = damage(&whole.found, members, ground);
         let mut findings: Vec<Finding> = problems
             .iter()
             .map(|found| finding(found.clone(), Severity::Refuse, members))
             .collect();
-        for owner in lost_owners(composition, last, &ground) {
+        for owner in lost_owners(&whole.composition, last, ground) {
             findings.push(Finding {
                 severity: Severity::Refuse,
                 hint: leave_alone(&last.layer.name, &owner.layer),
@@ -62,11 +77,9 @@ impl Composer<'_> {
                 ..owner
             });
         }
-        Ok(Damage { problems, findings })
+        Self { problems, findings }
     }
-}
 
-impl Damage {
     /// Fails unless the recipe accepts everything that the layer broke.
     pub(super) fn refuse(
         &self,

@@ -58,6 +58,7 @@ pub use build::build;
 pub use check::{CheckReport, CheckedSet, check};
 pub use composed::{ComposeReport, compose_built};
 pub use composer::Composer;
+pub use damage::refused;
 pub use derive::SandboxedGenerator;
 pub use error::BuildError;
 pub use forecast::{Forecast, ForecastAction, LayerForecast, forecast};
