@@ -165,7 +165,7 @@ impl Reader<'_, '_> {
         let found = self.image.glob(&pattern);
         let is_fault = found.is_empty() && (has_magic(&pattern) || self.image.lacks(&pattern));
         if let Some(weight) = missing.filter(|_| is_fault) {
-            self.add(path, &pattern, "includes", weight);
+            self.add(path, &pattern, ("includes", "does not exist"), weight);
         }
         let mut files: Vec<RelPath> = Vec::new();
         for at in found {
@@ -180,13 +180,13 @@ impl Reader<'_, '_> {
 
     fn file(&mut self, path: &RelPath, file: &str, weight: Weight) {
         let file = absolute(file);
-        if self.image.lacks(&file) {
-            self.add(path, &file, "loads", weight);
+        if let Some(fault) = self.image.file_fault(&file) {
+            self.add(path, &file, ("loads", fault), weight);
         }
     }
 
-    fn add(&mut self, path: &RelPath, name: &str, does: &str, weight: Weight) {
-        let reason = format!("{does} '{name}', which does not exist: Apache does not start");
+    fn add(&mut self, path: &RelPath, name: &str, (does, fault): (&str, &str), weight: Weight) {
+        let reason = format!("{does} '{name}', which {fault}: Apache does not start");
         let kind = FindingKind::Include;
         self.faults.add(kind, path, name, weight, &reason, HINT);
     }

@@ -99,6 +99,15 @@ impl Image<'_> {
         }
     }
 
+    /// Says what is wrong where a program reads a file, after the word "which": [`Image::lacks`]
+    /// it, or a directory is there.
+    pub(super) fn file_fault(&self, path: &str) -> Option<&'static str> {
+        match lookup::walk(self.tree, b"", path.as_bytes()) {
+            Lookup::Found(_, inode) => inode.is_dir().then_some("is a directory"),
+            _ => self.lacks(path).then_some("does not exist"),
+        }
+    }
+
     /// Says whether a program is there, by its path without a leading slash.
     pub(super) fn has_program(&self, path: &str) -> bool {
         lookup::program(self.tree, path.as_bytes()).is_ok()

@@ -46,8 +46,8 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
                 }
                 "load_module" => {
                     let at = absolute(PREFIX, value);
-                    if image.lacks(&at) {
-                        add(&path, &at, "loads the module", faults);
+                    if let Some(fault) = image.file_fault(&at) {
+                        add(&path, &at, ("loads the module", fault), faults);
                     }
                 }
                 "user" => {
@@ -72,14 +72,14 @@ fn included(image: &Image<'_>, path: &RelPath, pattern: &str, faults: &mut Fault
         let found = image.glob(pattern).into_iter();
         return found.filter_map(|path| image.file(&path)).collect();
     }
-    if image.lacks(pattern) {
-        add(path, pattern, "includes", faults);
+    if let Some(fault) = image.file_fault(pattern) {
+        add(path, pattern, ("includes", fault), faults);
     }
     image.file(pattern.as_bytes()).into_iter().collect()
 }
 
-fn add(path: &RelPath, name: &str, does: &str, faults: &mut Faults) {
-    let reason = format!("{does} '{name}', which does not exist: nginx does not start");
+fn add(path: &RelPath, name: &str, (does, fault): (&str, &str), faults: &mut Faults) {
+    let reason = format!("{does} '{name}', which {fault}: nginx does not start");
     faults.add(
         FindingKind::Include,
         path,

@@ -73,7 +73,7 @@ fn module_dirs(image: &Image<'_>) -> Vec<String> {
 
 fn judge_include(image: &Image<'_>, path: &RelPath, name: &str, faults: &mut Faults) {
     let is_there = match name.starts_with('/') {
-        true => !image.lacks(name),
+        true => image.file_fault(name).is_none(),
         false => DIRS.iter().any(|dir| {
             let at = crate::layout::join(dir, name.as_bytes());
             image.file(&at).is_some()
@@ -100,7 +100,7 @@ fn judge_module(
 ) {
     let is_there = match name.starts_with('/') {
         // `$ISA` was an architecture once.
-        true => name.contains('$') || !image.lacks(name),
+        true => name.contains('$') || image.file_fault(name).is_none(),
         false => places
             .iter()
             .any(|dir| image.file(format!("{dir}/{name}").as_bytes()).is_some()),

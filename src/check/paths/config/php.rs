@@ -80,7 +80,8 @@ fn missing_module(image: &Image<'_>, dir: &str, value: &str) -> Option<String> {
         false => format!("{dir}/{value}"),
     };
     let is_known = value.starts_with('/') && !value.contains('$') && !EMPTY.contains(&name);
-    let is_there = !image.lacks(&value) || !image.lacks(&format!("{value}.so"));
+    let is_file = |path: &str| image.file_fault(path).is_none();
+    let is_there = is_file(&value) || is_file(&format!("{value}.so"));
     let end = if value.ends_with(".so") { "" } else { ".so" };
     (is_known && !is_there).then(|| format!("{value}{end}"))
 }

@@ -159,13 +159,14 @@ fn nginx_needs_what_its_configuration_names() {
         .file(
             "etc/nginx/nginx.conf",
             b"user www;\nload_module modules/a.so;\nload_module modules/b.so;\n\
-              include none/*.conf;\nhttp { include gone.conf; include sites/*; }\n",
+              include none/*.conf;\nhttp { include gone.conf; include sites/*; include tables; }\n",
         )
         .file(
             "etc/nginx/available",
             b"include /opt/x.conf;\nuser ghost ghosts;\n",
         )
-        .link("etc/nginx/sites/mine", "../available");
+        .link("etc/nginx/sites/mine", "../available")
+        .file("etc/nginx/tables/types", b"");
     check(
         image,
         &[
@@ -173,6 +174,7 @@ fn nginx_needs_what_its_configuration_names() {
             "!include:/etc/nginx/available:group:ghosts",
             "!include:/etc/nginx/available:user:ghost",
             "!include:/etc/nginx/nginx.conf:/etc/nginx/gone.conf",
+            "!include:/etc/nginx/nginx.conf:/etc/nginx/tables",
             "!include:/etc/nginx/nginx.conf:/usr/share/nginx/modules/b.so",
         ],
     );
