@@ -9,6 +9,17 @@ use super::StoreError;
 /// The format version that this program reads and writes.
 const FORMAT: u32 = 1;
 
+/// A layer says what it swept or shipped, in fields that layerset 0.1 takes for mistakes. The feature
+/// is added with the first such layer, so that a repository without one can go on being used by both.
+pub(super) const LAYER_SWEEPS: &str = "layer-sweeps";
+
+/// The features that this program knows.
+const KNOWN: [&str; 1] = [LAYER_SWEEPS];
+
+fn is_unknown(feature: &&String) -> bool {
+    !KNOWN.contains(&feature.as_str())
+}
+
 /// A repository's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +83,7 @@ impl RepositoryConfig {
                 config.format
             )));
         }
-        if let Some(feature) = config.features.incompatible.first() {
+        if let Some(feature) = config.features.incompatible.iter().find(is_unknown) {
             return Err(need(format!(
                 "a layerset that knows the feature '{feature}'"
             )));
@@ -82,7 +93,19 @@ impl RepositoryConfig {
 
     /// Returns a feature that this program does not know and that allows reading only.
     pub fn read_only_feature(&self) -> Option<&str> {
-        self.features.read_only.first().map(String::as_str)
+        let mut features = self.features.read_only.iter();
+        features.find(is_unknown).map(String::as_str)
+    }
+
+    /// Returns it with a feature that programs must know to open the repository; `None` if it has
+    /// that already.
+    pub(super) fn with_incompatible(mut self, feature: &str) -> Option<Self> {
+        let features = &mut self.features.incompatible;
+        if features.iter().any(|known| known == feature) {
+            return None;
+        }
+        features.push(feature.to_owned());
+        Some(self)
     }
 
     /// Writes the configuration as TOML.
@@ -110,6 +133,7 @@ impl RepositoryConfig {
 mod tests {
     use super::*;
     use crate::durable::RealDisk;
+    use crate::format::Layer;
     use crate::store::{RefName, Repository, RepositoryOptions};
     use std::sync::Arc;
 
@@ -145,6 +169,39 @@ mod tests {
             error.to_string().contains("knows the feature 'x'"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_layer_that_older_programs_cannot_read_keeps_them_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let options = RepositoryOptions::default();
+            Repository::open(dir.path(), Arc::new(RealDisk), options).unwrap()
+        };
+        let incompatible = || {
+            RepositoryConfig::load(dir.path())
+                .unwrap()
+                .features
+                .incompatible
+        };
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let plain = Layer::bare("plain", []);
+        let path = crate::path::RelPath::from_text("etc/motd").unwrap();
+        let shipped = Layer {
+            shipped: std::iter::once((path, crate::id::ObjectId::of(b""))).collect(),
+            ..plain.clone()
+        };
+        for (layer, expect) in [
+            (&plain, &[][..]),
+            (&shipped, &[LAYER_SWEEPS]),
+            (&shipped, &[LAYER_SWEEPS]),
+        ] {
+            let repository = open();
+            let transaction = repository.begin().unwrap();
+            transaction.put_layer(layer).unwrap();
+            transaction.store().unwrap();
+            assert_eq!(incompatible(), expect);
+        }
     }
 
     #[test]

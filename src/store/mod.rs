@@ -298,6 +298,23 @@ impl Repository {
         }
     }
 
+    /// Keeps programs out, from now on, that do not know a feature. What needs it is written after.
+    fn use_feature(&self, feature: &str) -> Result<(), StoreError> {
+        let config = RepositoryConfig::load(&self.root)?;
+        let Some(config) = config.with_incompatible(feature) else {
+            return Ok(());
+        };
+        let path = self.root.join("config.toml");
+        let text = config.to_toml();
+        let disk = self.disk.as_ref();
+        Ok(crate::durable::replace_file(
+            disk,
+            &path,
+            0o644,
+            text.as_bytes(),
+        )?)
+    }
+
     /// Returns the configuration.
     pub fn config(&self) -> &RepositoryConfig {
         &self.config

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::baseline::BASELINES;
+use super::config::LAYER_SWEEPS;
 use super::{RefName, Repository, StoreError, WorkDir};
 use crate::format::{self, Image, Layer};
 use crate::id::{ImageId, LayerId, ObjectId, TreeId};
@@ -282,6 +283,9 @@ impl Transaction<'_> {
 
     /// Puts a layer's manifest.
     pub fn put_layer(&self, layer: &Layer) -> Result<LayerId, StoreError> {
+        if !(layer.sweeps.is_empty() && layer.shipped.is_empty()) {
+            self.repository.use_feature(LAYER_SWEEPS)?;
+        }
         let bytes = canonical("layer", layer)?;
         let id = LayerId::of(&bytes);
         self.stage_named("layers", &id.to_hex(), &bytes)?;
