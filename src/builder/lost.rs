@@ -6,6 +6,7 @@
 //! image before had; a problem that a layer brings along by itself stays that layer's own. Extras
 //! that a package lives without are told, and refuse nothing.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{BuildError, Composer};
@@ -36,15 +37,15 @@ pub(super) struct Comparison<'a> {
 }
 
 /// The image before.
-struct Before {
-    members: Vec<Member>,
+struct Before<'a> {
+    members: Cow<'a, [Member]>,
     /// Ids of the grave problems that it has, by today's checks.
     problems: BTreeSet<String>,
     /// Ids of what somebody accepted there.
     accepted: BTreeSet<String>,
 }
 
-impl Before {
+impl Before<'_> {
     fn had(&self, found: &MemberProblem) -> bool {
         let has = |id: &FindingId| {
             self.problems.contains(id.as_str()) && !self.accepted.contains(id.as_str())
@@ -131,16 +132,23 @@ impl Comparison<'_> {
     /// Reads the image before, with what is recorded of it. Where today's checks did not look at
     /// it, it is composed and checked again; `None` where its layers are not at hand, or cannot be
     /// composed here.
-    fn read(&self, id: &str) -> Result<Option<Before>, BuildError> {
+    fn read(&self, id: &str) -> Result<Option<Before<'_>>, BuildError> {
         let repository = self.composer.repository();
         let id = id.parse::<ImageId>().ok();
         let image = id.and_then(|id| Some((id, repository.read_image(&id).ok()?)));
         let Some((id, image)) = image else {
             return Ok(None);
         };
-        let members = image.layers.iter();
-        let members = members.map(|layer| Member::read(repository, &layer.id));
-        let Ok(members) = members.collect::<Result<Vec<_>, _>>() else {
+        let layers = image.layers.iter();
+        let is_same = layers.clone().map(|layer| Some(layer.id));
+        let members = match is_same.eq(self.members.iter().map(|member| member.id)) {
+            true => Ok(Cow::Borrowed(self.members)),
+            false => layers
+                .map(|layer| Member::read(repository, &layer.id))
+                .collect::<Result<Vec<_>, _>>()
+                .map(Cow::Owned),
+        };
+        let Ok(members) = members else {
             return Ok(None);
         };
         // A damaged record is made again; fsck names it.
@@ -174,17 +182,17 @@ impl Comparison<'_> {
     fn without_own<'f>(
         &self,
         news: Vec<&'f MemberProblem>,
-        before: &Before,
+        before: &Before<'_>,
     ) -> Result<Vec<&'f MemberProblem>, BuildError> {
         let mut lost = Vec::new();
         for (number, owner) in self.members.iter().enumerate() {
             let of_owner: Vec<_> = news.iter().filter(|f| f.owner == number).copied().collect();
-            let others = replaced(&before.members, owner);
-            if of_owner.is_empty() || is_same(&others, &before.members) {
+            let was_there = before.members.iter().any(|old| old.id == owner.id);
+            if of_owner.is_empty() || was_there {
                 lost.extend(of_owner);
                 continue;
             }
-            let looked = self.look(&others)?;
+            let looked = self.look(&replaced(&before.members, owner))?;
             lost.extend(of_owner.into_iter().filter(|f| self.is_mended(f, &looked)));
         }
         Ok(lost)
@@ -195,7 +203,7 @@ impl Comparison<'_> {
     fn name_losers(
         &self,
         mut lost: Vec<&MemberProblem>,
-        before: &Before,
+        before: &Before<'_>,
     ) -> Result<Vec<Finding>, BuildError> {
         let mut findings = Vec::new();
         for old in before.members.iter().rev() {
@@ -300,8 +308,4 @@ fn replaced(members: &[Member], member: &Member) -> Vec<Member> {
         None => set.push(member.clone()),
     }
     set
-}
-
-fn is_same(a: &[Member], b: &[Member]) -> bool {
-    a.iter().map(|m| m.id).eq(b.iter().map(|m| m.id))
 }

@@ -3,6 +3,7 @@
 use super::BuildError;
 use crate::check::{Finding, renumbered};
 use crate::compose::Member;
+use crate::format::Image;
 use crate::id::ImageId;
 use crate::layout::accounts::{GROUP, PASSWD};
 use crate::path::RelPath;
@@ -25,6 +26,14 @@ pub(super) fn renumbered_since(
     let id = before.and_then(|text| text.parse::<ImageId>().ok());
     // Nothing can be compared with an image that is damaged or gone.
     let image = id.and_then(|id| repository.read_image(&id).ok());
+    let is_same = |image: &Image| {
+        let layers = image.layers.iter().map(|layer| Some(layer.id));
+        layers.eq(members.iter().map(|member| member.id))
+    };
+    // The same layers number everybody the same.
+    if image.as_ref().is_some_and(is_same) {
+        return Ok(Vec::new());
+    }
     let Some(tree) = image.and_then(|image| repository.read_tree(&image.tree).ok()) else {
         return Ok(Vec::new());
     };

@@ -14,7 +14,7 @@ pub use diff::{Difference, diff};
 pub use entry::{Inode, Node, Owner, Xattrs};
 pub use overlay::{corrections, lay};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use crate::id::ObjectId;
 use crate::layout::{self, OnMissing, Resolution};
@@ -83,21 +83,21 @@ impl Tree {
 
     /// Iterates over everything strictly below `path`, in path order.
     pub fn below<'a>(&'a self, path: &[u8]) -> impl Iterator<Item = (&'a RelPath, &'a Inode)> {
+        self.range_below(path, None)
+    }
+
+    /// Iterates over what lies below `dir`, from `low` on where one is given.
+    fn range_below(&self, dir: &[u8], low: Option<&[u8]>) -> btree_map::Range<'_, RelPath, Inode> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        let (low, high) = if path.is_empty() {
-            (Excluded(Vec::new()), Unbounded)
-        } else {
-            let mut low = path.to_vec();
-            low.push(b'/');
-            let mut high = path.to_vec();
-            high.push(b'/' + 1);
-            (Included(low), Excluded(high))
+        let first = [dir, b"/"].concat();
+        // The byte after a slash: between the two lies all that is below.
+        let end = [dir, b"0"].concat();
+        let (first, end): (_, std::ops::Bound<&[u8]>) = match dir {
+            b"" => (Excluded(dir), Unbounded),
+            _ => (Included(first.as_slice()), Excluded(end.as_slice())),
         };
-        fn as_slice(bound: &std::ops::Bound<Vec<u8>>) -> std::ops::Bound<&[u8]> {
-            bound.as_ref().map(Vec::as_slice)
-        }
         self.entries
-            .range::<[u8], _>((as_slice(&low), as_slice(&high)))
+            .range::<[u8], _>((low.map_or(first, Included), end))
     }
 
     /// Iterates over all paths that start with these bytes, in path order.
@@ -111,12 +111,21 @@ impl Tree {
             .take_while(|(path, _)| path.as_bytes().starts_with(bytes))
     }
 
-    /// Returns the names of the direct children of `dir`, sorted.
+    /// Returns the names of the direct children of `dir`, sorted. What lies below them is passed
+    /// over.
     pub fn names<'a>(&'a self, dir: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let skip = if dir.is_empty() { 0 } else { dir.len() + 1 };
-        self.below(dir).filter_map(move |(path, _)| {
-            let rest = &path.as_bytes()[skip..];
-            (!rest.contains(&b'/')).then_some(rest)
+        let mut rest = self.range_below(dir, None);
+        std::iter::from_fn(move || {
+            loop {
+                let path = rest.next()?.0.as_bytes();
+                let name = &path[skip..];
+                let Some(end) = name.iter().position(|byte| *byte == b'/') else {
+                    return Some(name);
+                };
+                let behind = [&path[..skip + end], b"0"].concat();
+                rest = self.range_below(dir, Some(&behind));
+            }
         })
     }
 
@@ -267,6 +276,31 @@ mod tests {
         assert_eq!(names, ["/etc/a"]);
         assert_eq!(tree.names(b"").count(), 5);
         assert_eq!(tree.names(b"usr").collect::<Vec<_>>(), [b"lib"]);
+    }
+
+    #[test]
+    fn names_of_a_directory_are_those_of_its_children_however_they_sort() {
+        let mut tree = sample();
+        for name in [
+            "d", "d/x", "d/x/1", "d/x/2", "d/x-y", "d/x0", "d/x0/3", "d0",
+        ] {
+            tree.insert(path(name), Inode::directory(0o755));
+        }
+        // Below a directory that is not listed itself.
+        tree.insert(path("d/z/deep"), Inode::directory(0o755));
+        let names = |dir: &str| {
+            let names = tree.names(dir.as_bytes()).map(<[u8]>::to_vec);
+            names
+                .map(|name| String::from_utf8(name).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names("d"), ["x", "x-y", "x0"]);
+        assert_eq!(names("d/x"), ["1", "2"]);
+        assert_eq!(
+            names(""),
+            ["d", "d0", "etc", "etc-old", "lib", "loop", "usr"]
+        );
+        assert!(names("d0").is_empty() && names("none").is_empty());
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! The instance is one whole component, taken literally: a directory of the image that is called
 //! `*` matches itself only.
 
-use crate::glob::{GlobPart, MatchScope, path_matches};
+use crate::glob::{GlobPart, GlobSyntax, MatchScope, name_matches, path_matches};
+use crate::layout::join;
 use crate::path::RelPath;
 use crate::tree::{Inode, Tree};
 
@@ -30,27 +31,22 @@ impl<'a> Pattern<'a> {
 
     /// Says whether a path matches.
     pub(super) fn matches(self, path: &[u8]) -> bool {
-        let parts: Vec<GlobPart<'_>> = self.parts().collect();
-        path_matches(&parts, path, MatchScope::Itself)
+        if self.text.contains("**") {
+            let parts: Vec<GlobPart<'_>> = self.parts().collect();
+            return path_matches(&parts, path, MatchScope::Itself);
+        }
+        let mut names = path.split(|byte| *byte == b'/');
+        let is_next = |part: GlobPart<'_>| names.next().is_some_and(|name| is_name(part, name));
+        self.parts().all(is_next) && names.next().is_none()
     }
 
     /// Returns what matches in a tree, in path order.
     pub(super) fn find(self, tree: &Tree) -> Vec<(&RelPath, &Inode)> {
         let parts: Vec<GlobPart<'_>> = self.parts().collect();
-        let plain: Vec<&[u8]> = parts
-            .iter()
-            .map_while(|part| match part {
-                GlobPart::Name(name) => Some(*name),
-                _ => None,
-            })
-            .collect();
-        let prefix = plain.join(&b'/');
-        if plain.len() == parts.len() {
-            return tree.get_key_value(&prefix).into_iter().collect();
-        }
-        tree.below(&prefix)
-            .filter(|(path, _)| path_matches(&parts, path.as_bytes(), MatchScope::Itself))
-            .collect()
+        let mut found = Vec::new();
+        add_matches(tree, &parts, 0, Vec::new(), &mut found);
+        found.sort_by_key(|(path, _)| *path);
+        found
     }
 
     /// Returns the name that the first `*` stands for.
@@ -61,6 +57,44 @@ impl<'a> Pattern<'a> {
         path.split(|byte| *byte == b'/')
             .nth(star)
             .map(<[u8]>::to_vec)
+    }
+}
+
+/// Adds what matches below `dir`, to which the parts before `next` have led. Only where any number
+/// of names may follow is everything below looked at.
+fn add_matches<'t>(
+    tree: &'t Tree,
+    parts: &[GlobPart<'_>],
+    next: usize,
+    dir: Vec<u8>,
+    found: &mut Vec<(&'t RelPath, &'t Inode)>,
+) {
+    let Some(part) = parts.get(next) else {
+        found.extend(tree.get_key_value(&dir));
+        return;
+    };
+    match part {
+        GlobPart::Any => {
+            let below = tree.below(&dir);
+            found.extend(
+                below.filter(|(path, _)| path_matches(parts, path.as_bytes(), MatchScope::Itself)),
+            );
+        }
+        GlobPart::Name(name) => add_matches(tree, parts, next + 1, join(&dir, name), found),
+        GlobPart::Stars(_) => {
+            for name in tree.names(&dir).filter(|name| is_name(*part, name)) {
+                add_matches(tree, parts, next + 1, join(&dir, name), found);
+            }
+        }
+    }
+}
+
+/// Says whether a part that stands for one name stands for this one.
+fn is_name(part: GlobPart<'_>, name: &[u8]) -> bool {
+    match part {
+        GlobPart::Name(expect) => expect == name,
+        GlobPart::Stars(pattern) => name_matches(pattern, name, GlobSyntax::Stars),
+        GlobPart::Any => false,
     }
 }
 
@@ -107,6 +141,9 @@ mod tests {
             ("a/*", vec!["/a/b", "/a/bc"]),
             ("a/**", vec!["/a/b", "/a/b/c", "/a/bc"]),
             ("**/c", vec!["/a-z/c", "/a/b/c"]),
+            ("a*/*", vec!["/a-z/c", "/a/b", "/a/bc"]),
+            ("*/b/c", vec!["/a/b/c"]),
+            ("a*/**", vec!["/a-z/c", "/a/b", "/a/b/c", "/a/bc"]),
             ("none", vec![]),
         ] {
             let found = Pattern::new(pattern, b"").find(&tree);
