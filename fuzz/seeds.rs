@@ -69,6 +69,7 @@ fn main() -> Fallible {
     out.pack_index()?;
     out.delta()?;
     out.patches()?;
+    out.archives()?;
     out.whole_delta()?;
     for repository in arguments {
         for bytes in files(&repository.join("trees"))? {
@@ -328,6 +329,29 @@ impl Seeds {
         Ok(())
     }
 
+    /// Writes archives of each kind that is simple to write, one in another.
+    fn archives(&self) -> Fallible {
+        let cpio = cpio(&[("usr/bin/a", &[7; 90]), ("b", b"x")]);
+        let size = cpio.len();
+        let mut ar = format!("!<arch>\n{:<48}{size:<10}`\n", "data.tar").into_bytes();
+        ar.extend_from_slice(&cpio);
+        let mut zip =
+            b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x02\0\0\0\x01\0\0\0azz".to_vec();
+        let directory = u32::try_from(zip.len())?;
+        zip.extend_from_slice(
+            b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x02\0\0\0\x01\0",
+        );
+        zip.extend_from_slice(&[0; 16]);
+        zip.extend_from_slice(b"aPK\x05\x06\0\0\0\0\x01\0\x01\0\x2f\0\0\0");
+        zip.extend_from_slice(&directory.to_le_bytes());
+        zip.extend_from_slice(&[0; 2]);
+        let packed = patch::compress(&cpio, &[], 1)?;
+        for bytes in [&cpio, &ar, &zip, &packed] {
+            self.put("members", bytes)?;
+        }
+        Ok(())
+    }
+
     /// Writes the delta between the two versions of the sample files.
     fn whole_delta(&self) -> Fallible {
         let items = |files: &sample::Files| -> Vec<DeltaItem> {
@@ -385,4 +409,23 @@ fn with_parents(mut part: Tree, tree: &Tree) -> Tree {
         }
     }
     part
+}
+
+/// Returns an archive of cpio (`newc`) with its trailer.
+fn cpio(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, contents) in members.iter().chain([&("TRAILER!!!", &[][..])]) {
+        let mut header = "070701".to_owned();
+        let sizes = [contents.len(), 0, 0, 0, 0, name.len() + 1, 0];
+        for field in [1, 0o100_644, 0, 0, 1, 0].iter().chain(&sizes) {
+            header += &format!("{field:08x}");
+        }
+        for bytes in [header.as_bytes(), name.as_bytes(), b"\0"] {
+            out.extend_from_slice(bytes);
+        }
+        out.resize(out.len().next_multiple_of(4), 0);
+        out.extend_from_slice(contents);
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out
 }
