@@ -24,7 +24,7 @@ struct Known {
 
 /// What must not be the same on two machines.
 #[rustfmt::skip]
-const SECRETS: [Known; 11] = [
+const SECRETS: [Known; 12] = [
     // bind9.postinst.
     Known { path: "etc/bind/rndc.key", program: "", run: "rndc-confgen -a -u bind -c /etc/bind/rndc.key", also: &[] },
     // open-iscsi.postinst.
@@ -45,6 +45,15 @@ const SECRETS: [Known; 11] = [
     Known {
         path: "etc/unbound/unbound_server.key", program: "", run: "unbound-control-setup",
         also: &["etc/unbound/unbound_server.pem", "etc/unbound/unbound_control.key", "etc/unbound/unbound_control.pem"],
+    },
+    // phpmyadmin.postinst: the key of its cookies, 32 characters.
+    Known {
+        path: "var/lib/phpmyadmin/blowfish_secret.inc.php",
+        program: "",
+        run: "umask 027; key=$(od -An -tx1 -N16 /dev/urandom | tr -d ' \\n') && \
+              printf \"<?php\\n\\$cfg['blowfish_secret'] = '%s';\\n\" \"$key\" >{} && chgrp www-data {} \
+              || { rm -f {}; exit 1; }",
+        also: &[],
     },
     // openssh-server.postinst; which kinds of keys there are depends on the release.
     Known { path: "etc/ssh/ssh_host_*_key", program: "", run: "ssh-keygen -A", also: &["{}.pub"] },
@@ -252,6 +261,7 @@ mod tests {
         );
         assert_eq!(work("var/lib/ejabberd/.erlang.cookie").unwrap().run, "");
         assert!(work("etc/munge/munge.key").is_some() && work("etc/varnish/secret").is_some());
+        assert!(work("var/lib/phpmyadmin/blowfish_secret.inc.php").is_some());
     }
 
     #[test]
