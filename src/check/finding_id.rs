@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What a finding is about: the first word of its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
-    /// The shell of an account is not there: `account:PATH:NAME`.
+    /// The shell of an account is not there: `account:PATH:NAME`. Or root has none: `account:PATH`.
     Account,
     /// Somebody chose an alternative that is gone: `alternative:NAME`; or a group of alternatives
     /// lost its link: `alternative:PATH:LINK`.

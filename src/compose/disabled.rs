@@ -7,11 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::composition::Composition;
+use super::made::is_made;
 use super::member::Member;
 use super::packages::{database, find_listed};
+use super::standard::{is_spare, is_standard};
 use super::view::TreeView;
 use crate::check::{FindingKind, Problem, Subject, Weight};
 use crate::layout::accounts::{self, PASSWD};
+use crate::layout::{name, parent, within};
 use crate::packages::{self, Diversions};
 use crate::path::RelPath;
 use crate::tree::view::{ImageView as _, ViewError};
@@ -31,6 +34,26 @@ const DIRECTORIES: [&[u8]; 9] = [
     b"usr/share",
     b"var",
 ];
+/// Where what a package brings is for everybody.
+const SHARED: [&[u8]; 3] = [b"usr/lib", b"usr/libexec", b"usr/share"];
+/// What of it is for people and tools of packaging, is a copy of what stands elsewhere, or is closed
+/// on purpose on some machines.
+const APART: [&[u8]; 10] = [
+    b"usr/lib/debug",
+    b"usr/lib/modules",
+    b"usr/lib/sysimage",
+    b"usr/share/bug",
+    b"usr/share/doc",
+    b"usr/share/factory",
+    b"usr/share/info",
+    b"usr/share/lintian",
+    b"usr/share/locale",
+    b"usr/share/man",
+];
+/// Where services expect the directories of their packages.
+const STATE: [&[u8]; 3] = [b"var/lib", b"var/log", b"var/spool"];
+/// How the names of files end that programs load as code.
+const CODE: [&[u8]; 7] = [b".jar", b".js", b".php", b".pl", b".pm", b".py", b".rb"];
 /// How the names of program interpreters start.
 const LOADERS: [&[u8]; 3] = [b"ld-linux", b"ld.so.", b"ld64.so."];
 
@@ -40,8 +63,12 @@ enum Fault {
     Gone,
     NotExecutable,
     Empty,
+    /// Perhaps: only its content tells.
+    Cut,
     Unreadable,
     Closed,
+    /// A directory is in its place.
+    Covered,
 }
 
 impl Fault {
@@ -50,17 +77,25 @@ impl Fault {
             Self::Gone => "is gone",
             Self::NotExecutable => "is not executable any more",
             Self::Empty => "is empty",
-            Self::Unreadable => {
-                "can be read by its owner only: no program of others starts with it"
-            }
+            Self::Cut => "is cut off: only the start of it is left",
+            Self::Unreadable => "can be read by its owner only: programs of others cannot use it",
+            Self::Covered => "is a directory now",
             Self::Closed => "can be entered by its owner only: nothing in it is found by others",
         }
     }
 
-    /// Says whether it matters only where others rely on the package.
-    fn is_of_program(self) -> bool {
-        matches!(self, Self::Gone | Self::NotExecutable | Self::Empty)
+    /// Says whether somebody may want it for a program that nobody relies on.
+    fn is_wanted(self, path: &RelPath) -> bool {
+        let is_off = matches!(self, Self::Gone | Self::NotExecutable | Self::Empty);
+        is_off && PROGRAMS.contains(&parent(path.as_bytes()))
     }
+}
+
+/// A path that a layer changed, and what seems to be wrong with it.
+struct Suspect<'a> {
+    fault: Fault,
+    /// Who changed it.
+    by: &'a Member,
 }
 
 /// Finds what layers have disabled of those below them: `disabled:PATH`. Programs and libraries count
@@ -71,12 +106,22 @@ pub(super) fn disabled(
     view: &TreeView<'_>,
 ) -> Result<Vec<Problem>, ViewError> {
     let tree = &composition.tree;
-    let mut faults: BTreeMap<RelPath, Fault> = BTreeMap::new();
-    for member in members.iter().skip(1) {
-        for (path, change) in member.changeset.iter() {
-            let before = change.pre.as_ref();
-            if let Some(fault) = before.and_then(|before| fault(tree, path, before)) {
-                faults.insert(path.clone(), fault);
+    let mut faults: BTreeMap<RelPath, Suspect<'_>> = BTreeMap::new();
+    for by in members.iter().skip(1) {
+        for (path, change) in by.changeset.iter() {
+            let Some(before) = &change.pre else {
+                continue;
+            };
+            let Some(fault) = fault(tree, path, before) else {
+                continue;
+            };
+            let is_so = match fault {
+                Fault::Cut => is_cut(path, before, view),
+                Fault::Gone if before.is_dir() => !is_made(path, tree, view)?,
+                _ => true,
+            };
+            if is_so {
+                faults.insert(path.clone(), Suspect { fault, by });
             }
         }
     }
@@ -96,16 +141,23 @@ pub(super) fn disabled(
     };
     let relied_on = relied_on(&status);
     let diversions = Diversions::read(&diverted).unwrap_or_default();
-    let problem = |(path, fault): (RelPath, Fault)| {
+    let problem = |(path, suspect): (RelPath, Suspect<'_>)| {
+        let fault = suspect.fault;
         let package = owners.get(&path).cloned().flatten();
-        if fault == Fault::Closed {
+        if fault == Fault::Closed && is_common(path.as_bytes()) {
             return Some(problem(&path, fault, None, Weight::Grave));
         }
         let package = package?;
+        // Lists of some packages are named after their architecture as well.
+        let name = package.split(':').next().unwrap_or(&package);
+        let mut own = suspect.by.layer.packages.iter();
+        if is_for_package(&path, fault) && own.any(|own| own.name == name) {
+            return None;
+        }
         // A package that diverts the file of another one says how programs go on.
         let absolute = [b"/", path.as_bytes()].concat();
         let is_local = diversions.by(&absolute).is_none_or(|by| by == b":");
-        let weight = match !fault.is_of_program() || relied_on.contains(&package) {
+        let weight = match !fault.is_wanted(&path) || relied_on.contains(name) {
             true => Weight::Grave,
             false => Weight::Minor,
         };
@@ -117,16 +169,21 @@ pub(super) fn disabled(
 /// Says what is wrong with a path that was `before`.
 fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
     let bytes = path.as_bytes();
-    let dir = crate::layout::parent(bytes);
+    let dir = parent(bytes);
     let now = tree.get(bytes);
     let loses = |bits: u16| {
         let is_link = now.is_none_or(|now| matches!(now.node, Node::Symlink { .. }));
         !is_link && before.mode & bits == bits && now.is_some_and(|now| now.mode & bits != bits)
     };
+    // Who gives it to a group says who is to have it.
+    let is_for_all = is_shared(bytes) && now.is_some_and(|now| now.group == before.group);
+    if before.is_dir() && now.is_none() {
+        let is_state = STATE.iter().any(|above| dir == *above);
+        return is_state.then_some(Fault::Gone);
+    }
     if before.is_dir() {
-        let is_triplet = dir == b"usr/lib" && path.name().windows(7).any(|part| part == b"-linux-");
-        let is_common = DIRECTORIES.contains(&bytes) || is_triplet;
-        return (is_common && now.is_some_and(Inode::is_dir) && loses(0o001))
+        let is_open = is_common(bytes) || is_for_all;
+        return (is_open && now.is_some_and(Inode::is_dir) && loses(0o001))
             .then_some(Fault::Closed);
     }
     let starts = |inode: &Inode| inode.mode & 0o111 != 0;
@@ -144,21 +201,94 @@ fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
             None => Some(Fault::Gone),
             // What a link leads to is another path.
             Some(_) if !is_file(before) => None,
+            Some(real) if real.is_dir() => Some(Fault::Covered),
             Some(real) if !is_file(real) => Some(Fault::Gone),
             Some(real) if !starts(real) => Some(Fault::NotExecutable),
             Some(real) if is_empty(real) => Some(Fault::Empty),
+            Some(real) if is_shorter(real, before) => Some(Fault::Cut),
             Some(_) => None,
         };
     }
+    if is_file(before) && now.is_some_and(Inode::is_dir) {
+        return (!is_apart(bytes)).then_some(Fault::Covered);
+    }
+    if now.is_none() {
+        let is_lost = is_standard(bytes) || is_torn(tree, path);
+        return (is_file(before) && is_lost).then_some(Fault::Gone);
+    }
+    let now = now.filter(|now| is_file(now) && is_file(before))?;
     let is_library = bytes.starts_with(b"usr/lib") && is_library(path.name());
-    if !is_library || !is_file(before) || !now.is_some_and(is_file) {
-        return None;
+    if !is_library {
+        let is_code = is_shared(bytes) && is_code(path.name());
+        return match now {
+            now if is_code && is_empty(now) && !is_empty(before) => Some(Fault::Empty),
+            now if is_code && is_shorter(now, before) => Some(Fault::Cut),
+            _ => (is_for_all && loses(0o004)).then_some(Fault::Unreadable),
+        };
     }
     let is_loader = LOADERS.iter().any(|start| path.name().starts_with(start));
-    if is_loader && starts(before) && !now.is_some_and(starts) {
+    if is_loader && starts(before) && !starts(now) {
         return Some(Fault::NotExecutable);
     }
     loses(0o004).then_some(Fault::Unreadable)
+}
+
+/// Says whether a directory is one that everybody has to be able to enter, whoever brings it.
+fn is_common(path: &[u8]) -> bool {
+    let is_triplet = || name(path).windows(7).any(|part| part == b"-linux-");
+    DIRECTORIES.contains(&path) || parent(path) == b"usr/lib" && is_triplet()
+}
+
+fn is_shared(path: &[u8]) -> bool {
+    SHARED.iter().any(|dir| within(path, dir)) && !is_apart(path)
+}
+
+fn is_apart(path: &[u8]) -> bool {
+    APART.iter().any(|dir| within(path, dir))
+}
+
+fn is_code(name: &[u8]) -> bool {
+    CODE.iter().any(|end| name.ends_with(end))
+}
+
+/// Says whether a module that is gone was taken out of the middle of others. Who wants to be rid of a
+/// part takes its whole directory.
+fn is_torn(tree: &Tree, path: &RelPath) -> bool {
+    let bytes = path.as_bytes();
+    let is_module = |name: &[u8]| is_code(name) && !name.ends_with(b".jar");
+    is_shared(bytes)
+        && is_module(path.name())
+        && !is_spare(bytes)
+        && tree.names(parent(bytes)).any(is_module)
+}
+
+/// Says whether another version of the package may do this to one of its files.
+fn is_for_package(path: &RelPath, fault: Fault) -> bool {
+    let is_of_all = PROGRAMS.contains(&parent(path.as_bytes())) || is_library(path.name());
+    matches!(fault, Fault::Cut | Fault::Covered) || !is_of_all
+}
+
+fn is_shorter(now: &Inode, before: &Inode) -> bool {
+    match (&now.node, &before.node) {
+        (Node::File { size: now, .. }, Node::File { size: before, .. }) => now < before,
+        _ => false,
+    }
+}
+
+/// Says whether a file starts as it did before, and ends early. Where nobody has what it was, nobody
+/// knows.
+fn is_cut(path: &RelPath, before: &Inode, view: &TreeView<'_>) -> bool {
+    let objects = before.object().zip(view.object_at(path.as_bytes()));
+    let Some((before, now)) = objects else {
+        return false;
+    };
+    let key = [before.as_bytes().as_slice(), now.as_bytes()].concat();
+    let said = view.concluded("cut", &key, &mut || {
+        let before = view.read_object(path.as_bytes(), &before)?;
+        let now = view.read_object(path.as_bytes(), &now)?;
+        Ok(vec![u8::from(before.starts_with(&now))])
+    });
+    said.is_ok_and(|said| said == [1])
 }
 
 fn is_library(name: &[u8]) -> bool {
@@ -187,7 +317,8 @@ pub(super) fn without_root(
         return Ok(None);
     }
     Ok(Some(Problem {
-        id: FindingKind::Account.at(format_args!("{path}:root")),
+        // Not `PATH:root`, which is about root's shell.
+        id: FindingKind::Account.at(&path),
         // All layers write this file: it is about the accounts that were there first.
         subject: Subject::Layer(first.layer.name.clone()),
         package: None,

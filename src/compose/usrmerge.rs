@@ -4,7 +4,7 @@
 use super::composition::Composition;
 use super::member::Member;
 use crate::check::{FindingKind, Problem, Subject, Weight};
-use crate::layout::within;
+use crate::layout::{SYSIMAGE, within};
 use crate::path::{RelPath, escape};
 use crate::tree::{Inode, Node, Tree};
 
@@ -53,9 +53,9 @@ fn hides(tree: &Tree, path: &RelPath, target: &[u8], is_top: bool) -> bool {
         return false;
     }
     match tree.get(path.as_bytes()) {
-        // A link of the root that is gone takes everything with it. Elsewhere a layer may take away
-        // what it does not want.
-        None => is_top,
+        // A link of the root that is gone takes everything with it, and so does one that leads from
+        // `/var` into the image. Elsewhere a layer may take away what it does not want.
+        None => is_top || within(before.as_bytes(), SYSIMAGE.as_bytes()),
         // Packages move directories, and their links with them.
         Some(inode) if !is_top && matches!(inode.node, Node::Symlink { .. }) => false,
         Some(_) => tree.resolve(path.as_bytes()).as_ref() != Some(&before),
@@ -78,8 +78,11 @@ fn problem(path: &RelPath, target: &[u8], now: Option<&Inode>) -> Problem {
         reason: format!(
             "'{path}' was a link to '{target}' and {what}: nothing of '{target}' is found by that name any more"
         ),
-        hint: format!(
-            "put the files into '{target}' itself; `tar --keep-directory-symlink` unpacks an archive through such links"
-        ),
+        hint: match now {
+            None => format!("leave the link, or remove what is in '{target}' with it"),
+            Some(_) => format!(
+                "put the files into '{target}' itself; `tar --keep-directory-symlink` unpacks an archive through such links"
+            ),
+        },
     }
 }

@@ -69,14 +69,23 @@ impl<'a> TreeView<'a> {
         Ok(facts)
     }
 
+    /// Returns the object of the regular file at a path.
+    pub(super) fn object_at(&self, path: &[u8]) -> Option<ObjectId> {
+        self.tree.get(path).and_then(crate::tree::Inode::object)
+    }
+
+    /// Reads an object that is, or was, at a path.
+    pub(super) fn read_object(&self, path: &[u8], id: &ObjectId) -> Result<Vec<u8>, ViewError> {
+        let read = self.transaction.read_object(id);
+        read.map_err(|error| unreadable(path, error))
+    }
+
     fn object(&self, path: &[u8]) -> Result<ObjectId, ViewError> {
         let missing = || StoreError::NotFound {
             what: "regular file",
             name: format!("'{}'", escape(path)),
         };
-        self.tree
-            .get(path)
-            .and_then(crate::tree::Inode::object)
+        self.object_at(path)
             .ok_or_else(|| unreadable(path, missing()))
     }
 }
@@ -122,9 +131,7 @@ impl ImageView for TreeView<'_> {
 
     fn read(&self, path: &[u8]) -> Result<Vec<u8>, ViewError> {
         let id = self.object(path)?;
-        self.transaction
-            .read_object(&id)
-            .map_err(|error| unreadable(path, error))
+        self.read_object(path, &id)
     }
 
     fn facts(&self, path: &[u8]) -> Result<FileFacts, ViewError> {

@@ -17,7 +17,7 @@ const PACKAGES: [(&str, &str); 4] = [
     ),
     (
         "usr/lib/sysimage/var/lib/dpkg/info/used.list",
-        "/usr/bin/used\n/usr/bin/moved\n",
+        "/usr/bin/used\n/usr/bin/moved\n/usr/share/perl5/Used\n/usr/share/perl5/Used.pm\n/usr/share/perl5/Used/words\n/etc/used.conf\n/var/lib/used\n/usr/lib/python3.13/locale.py\n/usr/share/perl5/Part/A.pm\n/usr/share/perl5/Part/B.pm\n",
     ),
     (
         "usr/lib/sysimage/var/lib/dpkg/info/spare.list",
@@ -32,10 +32,22 @@ fn furnished(bench: &Bench) -> Tree {
     let mut files = PACKAGES.to_vec();
     files.extend(programs.iter().map(|path| (path.as_str(), "a program")));
     files.push(("usr/lib/x86_64-linux-gnu/libx.so.1", "a library"));
+    files.push(("etc/used.conf", "settings"));
+    files.push(("usr/share/perl5/Part/A.pm", "one"));
+    files.push(("usr/share/perl5/Part/B.pm", "two"));
+    files.push(("usr/lib/python3.13/locale.py", "pass"));
+    files.push(("usr/share/perl5/Used.pm", "a module"));
+    files.push(("usr/share/perl5/Used/words", "some words"));
+    files.push(("usr/lib/sysimage/var/lib/apt/list", "a list"));
     let mut tree = bench.tree(&files);
-    let link = parse_tree("/ dir 0755 root root 0.0 -\n/bin link 0777 root root 0.0 usr/bin\n");
-    let link = link.unwrap().get(b"bin").unwrap().clone();
-    tree.insert(RelPath::from_text("bin").unwrap(), link);
+    for (path, target) in [
+        ("bin", "usr/bin"),
+        ("var/lib/apt", "/usr/lib/sysimage/var/lib/apt"),
+    ] {
+        tree.insert(RelPath::from_text(path).unwrap(), Inode::symlink(target));
+    }
+    let data = RelPath::from_text("var/lib/used").unwrap();
+    tree.insert(data, Inode::directory(0o755));
     tree
 }
 
@@ -47,7 +59,8 @@ fn refused(bench: &Bench, change: &dyn Fn(&mut Tree)) -> Vec<String> {
     change(&mut after);
     let top = bench.layer("top", &[base], &ground, &after);
     let report = bench.check("set", &[base, top], &[]);
-    let is_meant = |id: &str| id.starts_with("disabled:") || id.starts_with("account:");
+    let kinds = ["account:", "disabled:", "merged:"];
+    let is_meant = |id: &str| kinds.iter().any(|kind| id.starts_with(kind));
     let findings = report.findings.iter();
     let refusals = findings.filter(|found| found.severity > Severity::Note);
     let ids = refusals.map(|found| found.id.to_string());
@@ -68,8 +81,14 @@ fn what_a_layer_takes_from_a_package_or_makes_useless_is_found() {
         for name in ["grep", "used", "spare", "own"] {
             tree.remove(format!("usr/bin/{name}").as_bytes());
         }
+        tree.remove(b"usr/lib/python3.13/locale.py");
+        tree.remove(b"usr/share/perl5/Used.pm");
     });
-    let grave = ["disabled:/usr/bin/grep", "disabled:/usr/bin/used"];
+    let grave = [
+        "disabled:/usr/bin/grep",
+        "disabled:/usr/bin/used",
+        "disabled:/usr/lib/python3.13/locale.py",
+    ];
     assert_eq!(gone, grave);
 
     let useless = refused(&bench, &|tree| {
@@ -100,6 +119,91 @@ fn what_a_layer_takes_from_a_package_or_makes_useless_is_found() {
 }
 
 #[test]
+fn what_others_load_is_not_for_a_layer_to_close_or_to_cut_off() {
+    let bench = Bench::new();
+    let none: [&str; 0] = [];
+    let closed = refused(&bench, &|tree| {
+        with_mode(tree, "usr/share/perl5/Used", 0o700);
+        with_mode(tree, "usr/share/perl5/Used.pm", 0o600);
+        with_mode(tree, "usr/share/perl5/Used/words", 0o640);
+    });
+    let grave = [
+        "disabled:/usr/share/perl5/Used",
+        "disabled:/usr/share/perl5/Used.pm",
+        "disabled:/usr/share/perl5/Used/words",
+    ];
+    assert_eq!(closed, grave);
+    let covered = refused(&bench, &|tree| {
+        for path in ["etc/used.conf", "usr/bin/spare", "usr/share/perl5/Used.pm"] {
+            tree.insert(RelPath::from_text(path).unwrap(), Inode::directory(0o755));
+        }
+    });
+    assert_eq!(
+        covered,
+        [
+            "disabled:/etc/used.conf",
+            "disabled:/usr/bin/spare",
+            "disabled:/usr/share/perl5/Used.pm"
+        ]
+    );
+    // Whoever gives it to a group says who is to have it.
+    let given = refused(&bench, &|tree| {
+        for path in grave {
+            let path = RelPath::from_text(path.trim_start_matches("disabled:/")).unwrap();
+            let inode = tree.get(path.as_bytes()).unwrap().clone();
+            let group = Owner::from_text("adm").unwrap();
+            let mode = inode.mode & 0o770;
+            tree.insert(
+                path,
+                Inode {
+                    mode,
+                    group,
+                    ..inode
+                },
+            );
+        }
+    });
+    assert_eq!(given, none);
+
+    let with = |path: &str, text: &str| {
+        refused(&bench, &|tree| {
+            let other = bench.tree(&[(path, text)]);
+            let other = other.get(path.as_bytes()).unwrap().clone();
+            tree.insert(RelPath::from_text(path).unwrap(), other);
+        })
+    };
+    let module = "usr/share/perl5/Used.pm";
+    for text in ["", "a mod"] {
+        assert_eq!(
+            with(module, text),
+            ["disabled:/usr/share/perl5/Used.pm"],
+            "{text}"
+        );
+    }
+    assert_eq!(with("usr/bin/spare", "a pro"), ["disabled:/usr/bin/spare"]);
+    assert_eq!(with("usr/bin/spare", ""), none);
+    // Other content is somebody's decision, and so are fewer words.
+    assert_eq!(with(module, "mine"), none);
+    assert_eq!(with("usr/share/perl5/Used/words", "some"), none);
+}
+
+#[test]
+fn a_module_goes_with_all_beside_it_only() {
+    let bench = Bench::new();
+    let none: [&str; 0] = [];
+    let without = |paths: &[&str]| {
+        refused(&bench, &|tree| {
+            for path in paths {
+                tree.remove(path.as_bytes());
+            }
+        })
+    };
+    let (one, two) = ("usr/share/perl5/Part/A.pm", "usr/share/perl5/Part/B.pm");
+    assert_eq!(without(&[one]), ["disabled:/usr/share/perl5/Part/A.pm"]);
+    assert_eq!(without(&[one, two]), none);
+}
+
+#[test]
 fn what_a_package_diverts_and_what_left_with_its_package_is_right() {
     let bench = Bench::new();
     let none: [&str; 0] = [];
@@ -124,6 +228,44 @@ fn what_a_package_diverts_and_what_left_with_its_package_is_right() {
 }
 
 #[test]
+fn a_directory_that_a_service_expects_stays_or_is_made_again() {
+    let bench = Bench::new();
+    let none: [&str; 0] = [];
+    let with = |path: &str, text: &str| {
+        refused(&bench, &|tree| {
+            tree.remove(b"var/lib/used");
+            for (path, inode) in bench.tree(&[(path, text)]).iter() {
+                if tree.get(path.as_bytes()).is_none() {
+                    tree.insert(path.clone(), inode.clone());
+                }
+            }
+        })
+    };
+    let line = "d /var/lib/used/tmp 0755 root root\n";
+    assert_eq!(with("usr/lib/tmpfiles.d/used.conf", line), none);
+    let unit = "[Service]\nExecStart=/usr/bin/used\nStateDirectory=other used\n";
+    assert_eq!(with("usr/lib/systemd/system/used.service", unit), none);
+    let other = "d /var/lib/used-up 0755 root root\nr /var/lib/used\n";
+    let gone = ["disabled:/var/lib/used"];
+    assert_eq!(with("usr/lib/tmpfiles.d/used.conf", other), gone);
+}
+
+#[test]
+fn a_link_from_var_into_the_image_goes_with_what_it_leads_to_only() {
+    let bench = Bench::new();
+    let none: [&str; 0] = [];
+    let link = refused(&bench, &|tree| drop(tree.remove(b"var/lib/apt")));
+    assert_eq!(link, ["merged:/var/lib/apt"]);
+    let all = refused(&bench, &|tree| {
+        for path in ["", "/list"] {
+            tree.remove(format!("usr/lib/sysimage/var/lib/apt{path}").as_bytes());
+        }
+        tree.remove(b"var/lib/apt");
+    });
+    assert_eq!(all, none);
+}
+
+#[test]
 fn accounts_without_root_are_the_fault_of_who_took_root_away() {
     let bench = Bench::new();
     let said = refused(&bench, &|tree| {
@@ -131,7 +273,7 @@ fn accounts_without_root_are_the_fault_of_who_took_root_away() {
         let other = other.get(b"etc/passwd").unwrap().clone();
         tree.insert(RelPath::from_text("etc/passwd").unwrap(), other);
     });
-    assert_eq!(said, ["account:/etc/passwd:root"]);
+    assert_eq!(said, ["account:/etc/passwd"]);
 }
 
 #[test]
