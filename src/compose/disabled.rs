@@ -201,6 +201,7 @@ fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
             None => Some(Fault::Gone),
             // What a link leads to is another path.
             Some(_) if !is_file(before) => None,
+            Some(real) if real.is_dir() => Some(Fault::Covered),
             Some(real) if !is_file(real) => Some(Fault::Gone),
             Some(real) if !starts(real) => Some(Fault::NotExecutable),
             Some(real) if is_empty(real) => Some(Fault::Empty),

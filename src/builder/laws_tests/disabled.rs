@@ -134,7 +134,7 @@ fn what_others_load_is_not_for_a_layer_to_close_or_to_cut_off() {
     ];
     assert_eq!(closed, grave);
     let covered = refused(&bench, &|tree| {
-        for path in ["etc/used.conf", "usr/share/perl5/Used.pm"] {
+        for path in ["etc/used.conf", "usr/bin/spare", "usr/share/perl5/Used.pm"] {
             tree.insert(RelPath::from_text(path).unwrap(), Inode::directory(0o755));
         }
     });
@@ -142,6 +142,7 @@ fn what_others_load_is_not_for_a_layer_to_close_or_to_cut_off() {
         covered,
         [
             "disabled:/etc/used.conf",
+            "disabled:/usr/bin/spare",
             "disabled:/usr/share/perl5/Used.pm"
         ]
     );
