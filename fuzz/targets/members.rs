@@ -13,7 +13,11 @@ fuzz_target!(|bytes: &[u8]| {
     let all = members(&mut Cursor::new(bytes), 0).expect("memory can be read");
     let large = members(&mut Cursor::new(bytes), 64).expect("memory can be read");
     assert!(large.members.len() <= all.members.len());
-    let known: BTreeSet<_> = all.members.iter().map(|member| (&member.name, &member.id)).collect();
+    let known: BTreeSet<_> = all
+        .members
+        .iter()
+        .map(|member| (&member.name, &member.id))
+        .collect();
     let mut rest = large.members.iter();
     assert!(rest.all(|member| known.contains(&(&member.name, &member.id))));
     may_hold(bytes);

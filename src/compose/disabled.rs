@@ -178,7 +178,7 @@ fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
     // Who gives it to a group says who is to have it.
     let is_for_all = is_shared(bytes) && now.is_some_and(|now| now.group == before.group);
     if before.is_dir() && now.is_none() {
-        let is_state = STATE.iter().any(|above| dir == *above);
+        let is_state = STATE.contains(&dir);
         return is_state.then_some(Fault::Gone);
     }
     if before.is_dir() {
