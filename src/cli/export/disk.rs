@@ -220,7 +220,14 @@ impl Disk {
         };
         let profiles = names.iter().map(|name| Profile::from_name(name));
         let profiles: Result<Vec<Profile>, _> = profiles.collect();
-        profiles.map_err(|error| CliError::usage(error.to_string()))
+        let mut profiles = profiles.map_err(|error| CliError::usage(error.to_string()))?;
+        let mut seen = Vec::new();
+        profiles.retain(|profile| {
+            let is_new = !seen.contains(profile);
+            seen.push(*profile);
+            is_new
+        });
+        Ok(profiles)
     }
 
     /// Returns what the disk is like: the recipe, what the profiles want where it says nothing, and
