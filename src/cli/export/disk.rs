@@ -196,6 +196,10 @@ impl Disk {
             .first()
             .and_then(|profile| profile.wants().usual().first().copied());
         let outputs = self.output.iter().map(|path| {
+            if path.as_os_str() == "-" {
+                let error = CliError::usage("a disk cannot be written to standard output");
+                return Err(error.with_hint("name a file; './-' is one, too"));
+            }
             let format = match (given, DiskFormat::from_path(path)) {
                 // With one output there is no doubt which one is meant.
                 (Some(format), _) if self.output.len() == 1 => format,

@@ -56,6 +56,8 @@ fn one_file_is_written_once_whatever_it_is_called() {
         .session
         .run("export disk web -o dir/a.raw --force-overwrite link/a.raw")
         .expect(0);
+    let ran = straw.session.run("export disk web -o - --format raw");
+    assert!(ran.stderr.contains("standard output"), "{}", ran.stderr);
     let longest = format!("{}.qcow2", "n".repeat(249));
     straw
         .session
