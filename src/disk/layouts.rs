@@ -217,6 +217,23 @@ fn plain(devices: &Devices, disk: &Disk) -> Result<(), DiskFault> {
         return Err(node.at("mount").fault(message, "leave /etc on the root"));
     }
     let has = |kind| disk.partitions.iter().any(|part| part.kind == kind);
+    let on_volumes = devices.volumes.iter().enumerate();
+    let root = on_volumes.map(|(index, volume)| (Node::Volume(index), &volume.filesystem));
+    let root = root
+        .filter_map(|(node, filesystem)| Some((node, filesystem.as_ref()?.mount.as_deref()?)))
+        .find(|(_, mount)| *mount == "/");
+    let has_boot = disk.partitions.iter().any(|part| {
+        let filesystem = part.filesystem.as_ref();
+        filesystem.is_some_and(|filesystem| filesystem.mount.as_deref() == Some("/boot"))
+    });
+    if let Some((node, _)) = root
+        && !has_boot
+        && !has(PartitionKind::ESP)
+    {
+        let message = "a BIOS finds no kernel on a logical volume";
+        let help = "add a partition for /boot, or one of type \"esp\" (UEFI)";
+        return Err(node.at("mount").fault(message, help));
+    }
     if disk.sector == SectorSize::B4096 && !has(PartitionKind::ESP) {
         let message = "no firmware boots this disk: a BIOS reads sectors of 512 bytes only";
         let help = "add a partition of type \"esp\" (UEFI), or write sector = 512";
@@ -242,7 +259,7 @@ fn plain(devices: &Devices, disk: &Disk) -> Result<(), DiskFault> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::disk::{Needs, check, solve};
+    use crate::disk::{LogicalVolume, Needs, VolumeKind, VolumeSize, check, solve};
 
     #[test]
     fn every_default_layout_is_sound_and_lies_where_it_should() {
@@ -271,5 +288,37 @@ mod tests {
         );
         let (places, size) = of(Layout::Plain, TableKind::Mbr, SectorSize::B512);
         assert_eq!((places, size), (vec![at("root", 1, 513)], 514));
+    }
+
+    #[test]
+    fn a_plain_disk_that_nothing_starts_is_refused() {
+        let of = |table, sector| layout_devices(Layout::Plain, table, sector, "amd64");
+        let refusal = |devices: &Devices| {
+            let fault = check_layout(Layout::Plain, devices).unwrap_err();
+            fault.message
+        };
+        let large = of(TableKind::Mbr, SectorSize::B4096);
+        assert!(refusal(&large).starts_with("no firmware boots this disk"));
+        let mut volume = of(TableKind::Mbr, SectorSize::B512);
+        check_layout(Layout::Plain, &volume).unwrap();
+        volume.volumes.push(LogicalVolume {
+            name: "root".to_owned(),
+            group: "vg".to_owned(),
+            size: VolumeSize::Rest,
+            kind: VolumeKind::Linear,
+            filesystem: volume.disks[0].partitions[0].filesystem.take(),
+            options: Vec::new(),
+        });
+        assert_eq!(
+            refusal(&volume),
+            "a BIOS finds no kernel on a logical volume"
+        );
+        let mut etc = of(TableKind::Gpt, SectorSize::B512);
+        let mut filesystem = Filesystem::new(FilesystemKind::Ext4);
+        filesystem.mount = Some("/etc".to_owned());
+        let mut part = partition("etc", PartSize::Bytes(MIB), PartitionKind::LINUX);
+        part.filesystem = Some(filesystem);
+        etc.disks[0].partitions.push(part);
+        assert!(refusal(&etc).contains("'/etc'"));
     }
 }

@@ -196,6 +196,10 @@ impl Disk {
             .first()
             .and_then(|profile| profile.wants().usual().first().copied());
         let outputs = self.output.iter().map(|path| {
+            if path.as_os_str() == "-" {
+                let error = CliError::usage("a disk cannot be written to standard output");
+                return Err(error.with_hint("name a file; './-' is one, too"));
+            }
             let format = match (given, DiskFormat::from_path(path)) {
                 // With one output there is no doubt which one is meant.
                 (Some(format), _) if self.output.len() == 1 => format,
@@ -220,7 +224,14 @@ impl Disk {
         };
         let profiles = names.iter().map(|name| Profile::from_name(name));
         let profiles: Result<Vec<Profile>, _> = profiles.collect();
-        profiles.map_err(|error| CliError::usage(error.to_string()))
+        let mut profiles = profiles.map_err(|error| CliError::usage(error.to_string()))?;
+        let mut seen = Vec::new();
+        profiles.retain(|profile| {
+            let is_new = !seen.contains(profile);
+            seen.push(*profile);
+            is_new
+        });
+        Ok(profiles)
     }
 
     /// Returns what the disk is like: the recipe, what the profiles want where it says nothing, and

@@ -248,6 +248,7 @@ fn every_command_has_a_manual_page() {
     layerset-deploy.1
     layerset-diff.1
     layerset-export-bundle.1
+    layerset-export-disk.1
     layerset-export.1
     layerset-forget.1
     layerset-fsck.1

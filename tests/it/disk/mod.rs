@@ -5,5 +5,6 @@ mod ext4;
 mod fat;
 mod formats;
 mod lvm;
+mod refusals;
 mod tables;
 mod tool;
