@@ -1,6 +1,7 @@
 //! Images for use elsewhere: disks.
 
 mod assemble;
+mod decide;
 mod describe;
 mod disk;
 mod error;
@@ -12,11 +13,13 @@ mod output;
 mod plain;
 pub mod profiles;
 mod report;
+mod rules;
 mod sizes;
 mod split;
 mod tool;
 mod updatable;
 mod view;
+mod write;
 
 pub use disk::{DiskOutput, DiskRequest, Hooks, export_disk};
 pub use error::ExportError;
