@@ -29,8 +29,10 @@ Description=A shell for tests
 DefaultDependencies=no
 
 [Service]
-ExecStart=/bin/sh -c 'stty raw -echo </dev/ttyS1; exec env PS1= PS2= /bin/sh </dev/ttyS1 >/dev/ttyS1 2>&1'
+ExecStart=/bin/sh -c 'stty raw -echo </dev/ttyS1; echo @@ready@@ >/dev/ttyS1; exec env PS1= PS2= /bin/sh </dev/ttyS1 >/dev/ttyS1 2>&1'
 ";
+/// What the shell says when it has set up its line; what it is sent before that is lost.
+const READY: &str = "@@ready@@";
 const WANTS_SHELL: &str = "[Unit]\nWants=layerset-test-shell.service\n";
 
 /// UEFI's program and its empty variables: Debian's package ovmf.
@@ -161,7 +163,7 @@ impl Machine {
         let mut answer = Vec::new();
         let mut buffer = [0; 4096];
         loop {
-            if !sent && self.shell_is_there() {
+            if !sent && self.commands > 1 {
                 self.shell.write_all(line.as_bytes()).unwrap();
                 sent = true;
             }
@@ -173,6 +175,12 @@ impl Machine {
                 Err(error) => panic!("{error} during '{command}':\n{}", self.console()),
             }
             let text = String::from_utf8_lossy(&answer).replace('\r', "");
+            if !sent && text.contains(READY) {
+                self.shell.write_all(line.as_bytes()).unwrap();
+                sent = true;
+                answer.clear();
+                continue;
+            }
             if let Some((output, status)) = text.split_once(&mark)
                 && let Some((status, _)) = status.split_once('\n')
             {
@@ -190,11 +198,6 @@ impl Machine {
                 self.console()
             );
         }
-    }
-
-    /// The shell loses what is written to it before it has set up its line.
-    fn shell_is_there(&self) -> bool {
-        self.commands > 1 || self.whole_console().contains("A shell for tests")
     }
 
     /// Shuts the machine down as a person would, and waits for it to go.
