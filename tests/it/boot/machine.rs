@@ -171,7 +171,10 @@ impl Machine {
                 Ok(0) => panic!("the machine went during '{command}':\n{}", self.console()),
                 Ok(count) => answer.extend_from_slice(&buffer[..count]),
                 Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Interrupted | ErrorKind::TimedOut | ErrorKind::WouldBlock
+                    ) => {}
                 Err(error) => panic!("{error} during '{command}':\n{}", self.console()),
             }
             let text = String::from_utf8_lossy(&answer).replace('\r', "");
