@@ -29,8 +29,10 @@ Description=A shell for tests
 DefaultDependencies=no
 
 [Service]
-ExecStart=/bin/sh -c 'stty raw -echo </dev/ttyS1; exec env PS1= PS2= /bin/sh </dev/ttyS1 >/dev/ttyS1 2>&1'
+ExecStart=/bin/sh -c 'stty raw -echo </dev/ttyS1; echo @@ready@@ >/dev/ttyS1; exec env PS1= PS2= /bin/sh </dev/ttyS1 >/dev/ttyS1 2>&1'
 ";
+/// What the shell says when it has set up its line; what it is sent before that is lost.
+const READY: &str = "@@ready@@";
 const WANTS_SHELL: &str = "[Unit]\nWants=layerset-test-shell.service\n";
 
 /// UEFI's program and its empty variables: Debian's package ovmf.
@@ -130,15 +132,29 @@ impl Machine {
     /// Waits until systemd says how it is, which has to be `running`.
     #[track_caller]
     pub fn expect_running(&mut self) {
-        let state = self.run_within("systemctl is-system-running --wait", BOOT);
-        if state.trim() != "running" {
+        let state = self.state();
+        if state != "running" {
             let failed =
                 self.run("systemctl --failed --no-legend --plain; journalctl -b -p warning -o cat");
-            panic!(
-                "the machine is '{}':\n{failed}\n{}",
-                state.trim(),
+            panic!("the machine is '{state}':\n{failed}\n{}", self.console());
+        }
+    }
+
+    /// Returns how the machine is when it has come up. Not by `--wait`, which never ends where it begins before D-Bus does.
+    #[track_caller]
+    pub fn state(&mut self) -> String {
+        loop {
+            let state = self.run_within("systemctl is-system-running", BOOT);
+            let state = state.trim().to_owned();
+            if !["initializing", "starting"].contains(&state.as_str()) {
+                return state;
+            }
+            assert!(
+                self.started.elapsed() < BOOT,
+                "it is still '{state}':\n{}",
                 self.console()
             );
+            std::thread::sleep(Duration::from_secs(2));
         }
     }
 
@@ -161,7 +177,7 @@ impl Machine {
         let mut answer = Vec::new();
         let mut buffer = [0; 4096];
         loop {
-            if !sent && self.shell_is_there() {
+            if !sent && self.commands > 1 {
                 self.shell.write_all(line.as_bytes()).unwrap();
                 sent = true;
             }
@@ -169,10 +185,19 @@ impl Machine {
                 Ok(0) => panic!("the machine went during '{command}':\n{}", self.console()),
                 Ok(count) => answer.extend_from_slice(&buffer[..count]),
                 Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Interrupted | ErrorKind::TimedOut | ErrorKind::WouldBlock
+                    ) => {}
                 Err(error) => panic!("{error} during '{command}':\n{}", self.console()),
             }
             let text = String::from_utf8_lossy(&answer).replace('\r', "");
+            if !sent && text.contains(READY) {
+                self.shell.write_all(line.as_bytes()).unwrap();
+                sent = true;
+                answer.clear();
+                continue;
+            }
             if let Some((output, status)) = text.split_once(&mark)
                 && let Some((status, _)) = status.split_once('\n')
             {
@@ -190,11 +215,6 @@ impl Machine {
                 self.console()
             );
         }
-    }
-
-    /// The shell loses what is written to it before it has set up its line.
-    fn shell_is_there(&self) -> bool {
-        self.commands > 1 || self.whole_console().contains("A shell for tests")
     }
 
     /// Shuts the machine down as a person would, and waits for it to go.
@@ -221,19 +241,6 @@ impl Machine {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    /// Waits until the console shows a text, in boots where no shell comes up.
-    #[track_caller]
-    pub fn wait_for(&mut self, text: &str) {
-        while !self.whole_console().contains(text) {
-            assert!(
-                self.started.elapsed() < BOOT && self.is_alive(),
-                "the console does not show '{text}':\n{}",
-                self.console()
-            );
-            std::thread::sleep(Duration::from_millis(200));
-        }
     }
 
     /// Seconds since it was switched on.
