@@ -68,7 +68,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::pointer::Pointer;
-use crate::durable::{Disk, LatchingDisk, replace_file};
+use crate::durable::{Disk, LatchingDisk, make_dirs, replace_file};
 use crate::format;
 use crate::id::ImageId;
 use crate::id::hex;
@@ -143,7 +143,7 @@ impl Target {
             Err(DeployError::Missing { .. }) => {}
             Err(error) => return Err(error),
         }
-        std::fs::create_dir_all(root)
+        make_dirs(root, 0o755)
             .map_err(|error| DeployError::io("make directory", root, error))?;
         let dir = root.join("layerset");
         disk.mkdir(&dir, 0o755)?;

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use rustix::fs::{FlockOperation, flock};
 
 use super::Repository;
+use crate::durable::make_dirs;
 
 /// A lazily opened store of derived facts; without one, everything is computed again.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ impl Index {
 }
 
 fn open(path: &std::path::Path) -> Option<sled::Db> {
+    // Closed, whatever the umask gives the files in it.
+    make_dirs(path, 0o700).ok()?;
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(64 << 20)

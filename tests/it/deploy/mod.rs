@@ -3,6 +3,7 @@
 mod copy;
 mod etc;
 mod faults;
+mod surroundings;
 mod switch;
 
 use std::collections::BTreeMap;
@@ -126,6 +127,11 @@ impl World {
     pub(crate) fn on(disk: impl Fn(&Path) -> Arc<dyn Disk>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Self::below(dir, disk)
+    }
+
+    /// Makes a world in a directory that is as it is.
+    pub(crate) fn below(dir: tempfile::TempDir, disk: impl Fn(&Path) -> Arc<dyn Disk>) -> Self {
         let root = dir.path().join("repo");
         let disk = disk(dir.path());
         Repository::init(&root, Arc::clone(&disk)).unwrap();
