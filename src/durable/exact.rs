@@ -36,7 +36,11 @@ pub fn make_exact(file: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     }
     let group = rustix::process::getegid();
     if rustix::fs::fstat(file)?.st_gid != group.as_raw() {
-        tolerated(rustix::fs::fchown(file, None, Some(Gid::from_raw(group.as_raw()))))?;
+        tolerated(rustix::fs::fchown(
+            file,
+            None,
+            Some(Gid::from_raw(group.as_raw())),
+        ))?;
     }
     // After the owner, whose change takes setuid and setgid away.
     if rustix::fs::fstat(file)?.st_mode & 0o7777 != mode {
@@ -59,7 +63,9 @@ pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     // Made with its mode at once: a power cut before it is exact leaves it too narrow at worst.
     let dir = OpenOptions::new()
         .read(true)
-        .custom_flags(OFlags::DIRECTORY.bits().cast_signed() | OFlags::NOFOLLOW.bits().cast_signed())
+        .custom_flags(
+            OFlags::DIRECTORY.bits().cast_signed() | OFlags::NOFOLLOW.bits().cast_signed(),
+        )
         .open(path)?;
     make_exact(dir.as_fd(), mode)
 }

@@ -305,6 +305,7 @@ fn an_update_that_fails_at_any_write_leaves_exactly_the_old_or_the_new() {
         drop(change);
         drop(target.change("test").unwrap());
         fs::remove_file(world.at("history.jsonl")).unwrap();
+        fs::remove_file(world.at("history.head")).unwrap();
         fs::remove_dir_all(world.at("state/var/new"))
             .or_else(ignore_missing)
             .unwrap();

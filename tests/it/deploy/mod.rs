@@ -3,8 +3,10 @@
 mod copy;
 mod etc;
 mod faults;
+mod history;
 mod surroundings;
 mod switch;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -92,7 +92,11 @@ fn what_is_made_does_not_depend_on_umask_access_lists_or_setgid_of_the_surroundi
         ("repo/objects", "40700"),
         ("state/trust", "40755"),
     ] {
-        assert!(plain[path].starts_with(&format!("{mode} 0:0 ")), "{path}: {}", plain[path]);
+        assert!(
+            plain[path].starts_with(&format!("{mode} 0:0 ")),
+            "{path}: {}",
+            plain[path]
+        );
     }
     let setgid = |dir: &Path| {
         lchown(dir, None, Some(1234)).unwrap();
@@ -111,6 +115,9 @@ fn what_is_made_does_not_depend_on_umask_access_lists_or_setgid_of_the_surroundi
     if has_lists {
         assert_eq!(deployed(0o022, hands_on), plain);
     } else {
-        skip(test, "the filesystem of the temporary directory has no access lists");
+        skip(
+            test,
+            "the filesystem of the temporary directory has no access lists",
+        );
     }
 }
