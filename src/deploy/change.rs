@@ -1,9 +1,12 @@
 //! One command's change of a target: it takes the lock, and clears up first.
 
+use std::path::Path;
+
 use super::history::{self, History, HistoryAction, HistoryRecord, Note, RecordedVerdict};
 use super::history_head::HistoryHead;
 use super::{DeployError, Target};
-use crate::durable::{Lock, LockMode, replace_file};
+use crate::causes::chain;
+use crate::durable::{DurableError, Lock, LockMode, replace_file};
 use crate::id::ImageId;
 use crate::store::{RefName, Repository};
 
@@ -43,11 +46,28 @@ impl Change<'_> {
     fn clear(&self) -> Result<(), DeployError> {
         for name in self.target.names()? {
             if name.starts_with(".new-") || name.starts_with(".old-") {
-                self.target
-                    .remove_dir(&self.target.deployments_dir().join(name))?;
+                self.remove_leftover(&self.target.deployments_dir().join(name))?;
             }
         }
         Ok(())
+    }
+
+    /// Removes what nothing refers to. What cannot be removed, such as an immutable file that the
+    /// admin left in an `/etc`, is told and stays: it must never stop a switch.
+    pub(super) fn remove_leftover(&self, dir: &Path) -> Result<(), DeployError> {
+        match self.target.remove_dir(dir) {
+            Err(DeployError::Durable(error @ DurableError::Latched { .. })) => Err(error.into()),
+            Err(error) => {
+                (self.target.waiting.remark)(&format!(
+                    "'{}' is left over: {}; nothing needs it, and `chattr -R -i -a` \
+                     lets it go where files are immutable",
+                    dir.display(),
+                    chain(&error)
+                ));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Makes history and pointer agree again: after a command that died in between, and after
@@ -174,6 +194,12 @@ impl Change<'_> {
     pub(super) fn next_generation(&self) -> Result<u64, DeployError> {
         let target = self.target;
         let used = target.generations()?.last().copied().unwrap_or(0);
+        // A leftover that could not be removed has its number still.
+        let left = target.names()?.into_iter().filter_map(|name| {
+            let number = name.strip_prefix(".new-").or(name.strip_prefix(".old-"))?;
+            super::parse_generation(number)
+        });
+        let used = left.max().unwrap_or(0).max(used);
         let records = History::load_unverified(&target.history_path())?.records;
         let recorded = records
             .iter()

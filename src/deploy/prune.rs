@@ -101,7 +101,7 @@ impl Change<'_> {
             let old = deployments.join(format!(".old-{generation}"));
             target.disk.rename(&dir, &old)?;
             target.disk.sync_dir(&deployments)?;
-            target.remove_dir(&old)?;
+            self.remove_leftover(&old)?;
             repository.remove_ref(&self.ref_name(*generation)?)?;
         }
         self.release_strays(repository)?;
