@@ -511,6 +511,7 @@ mod tests {
             .0
             + 1;
         for cut in [second_end + 1, whole.len() - 1] {
+            let _ = std::fs::remove_file(dir.path().join("history.head"));
             std::fs::write(&path, &whole[..cut]).unwrap();
             let torn = History::load(&path).unwrap();
             assert!(torn.torn && torn.broken.is_none());
