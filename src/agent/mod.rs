@@ -103,7 +103,8 @@ pub fn update(
 /// Pulls what a channel has for this machine, brings it onto a target, and lets the target follow
 /// the channel.
 ///
-/// A release whose image was marked bad on the target is not even pulled.
+/// A release whose image was marked bad on the target is not even pulled, nor is one that a rollback
+/// left.
 pub fn deploy_channel(
     location: &TargetLocation,
     repository: &Repository,
@@ -119,11 +120,21 @@ pub fn deploy_channel(
     // A new target has marked nothing.
     let target = location.open().ok();
     let refuse = |release: &Release| {
-        let reason = target.as_ref()?.bad_image(&release.id.image())?;
-        let serial = release.serial;
-        Some(format!(
-            "release {serial} of '{channel}' is marked bad on this target: {reason}"
-        ))
+        let (target, serial) = (target.as_ref()?, release.serial);
+        let image = release.id.image();
+        if let Some(reason) = target.bad_image(&image) {
+            return Some(format!(
+                "release {serial} of '{channel}' is marked bad on this target: {reason}"
+            ));
+        }
+        // A list that cannot be read is found by the deployment.
+        let is_held = !deploying.again && target.held().is_ok_and(|held| held.contains(&image));
+        is_held.then(|| {
+            format!(
+                "a rollback left release {serial} of '{channel}', so it is held until there is a \
+                 newer one; --again takes it"
+            )
+        })
     };
     let pulled = match follow(repository, channel, &refuse, following)? {
         FollowOutcome::Pulled(pulled) => pulled,

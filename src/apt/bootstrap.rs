@@ -15,6 +15,7 @@ use crate::layout::dpkg;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -219,7 +220,10 @@ impl Bootstrapper<'_> {
                 self.arch
             );
         }
-        fs::write(&path, text).map_err(AptError::io("write", &path))
+        fs::write(&path, text).map_err(AptError::io("write", &path))?;
+        // It goes into a layer, so the caller's umask has no say.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+            .map_err(AptError::io("set the mode of", &path))
     }
 
     /// Removes device nodes, which a running system makes for itself, and stray lock files.

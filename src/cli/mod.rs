@@ -117,6 +117,10 @@ enum Command {
     History(targets::History),
     /// Keep a deployment, whatever the policy says, or stop keeping it
     Pin(targets::Pin),
+    /// Mark the image of a deployment as bad, so that nothing chooses it by itself
+    MarkBad(targets::MarkBad),
+    /// Take the mark of a bad image back
+    MarkGood(targets::MarkGood),
     /// Mount the deployments of a target again, e.g. after a reboot of the host
     Activate(targets::Activate),
     /// Unmount the deployments of a target
@@ -280,6 +284,8 @@ impl Command {
             Self::Status(command) => command.run(context),
             Self::History(command) => command.run(context),
             Self::Pin(command) => command.run(context),
+            Self::MarkBad(command) => command.run(context),
+            Self::MarkGood(command) => command.run(context),
             Self::Activate(command) => command.run(context),
             Self::Deactivate(command) => command.run(context),
             Self::Forget(command) => command.run(context),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{CliError, Context, config_dir};
-use crate::durable::DurableError;
+use crate::durable::{DurableError, make_dirs};
 use crate::remote::{RemarkHandler, RemoteOptions};
 use crate::trust::TrustError;
 
@@ -39,7 +39,7 @@ pub(super) fn states(context: &Context) -> Result<PathBuf, CliError> {
             None => config_dir()?.join("trust"),
         }
     };
-    std::fs::create_dir_all(&dir)
+    make_dirs(&dir, 0o755)
         .map_err(|source| TrustError::Durable(DurableError::new("make", &dir, source)))?;
     Ok(dir)
 }

@@ -1,8 +1,12 @@
 //! One command's change of a target: it takes the lock, and clears up first.
 
+use std::path::Path;
+
 use super::history::{self, History, HistoryAction, HistoryRecord, Note, RecordedVerdict};
+use super::history_head::HistoryHead;
 use super::{DeployError, Target};
-use crate::durable::{Lock, LockMode, replace_file};
+use crate::causes::chain;
+use crate::durable::{DurableError, Lock, LockMode, replace_file};
 use crate::id::ImageId;
 use crate::store::{RefName, Repository};
 
@@ -42,14 +46,32 @@ impl Change<'_> {
     fn clear(&self) -> Result<(), DeployError> {
         for name in self.target.names()? {
             if name.starts_with(".new-") || name.starts_with(".old-") {
-                self.target
-                    .remove_dir(&self.target.deployments_dir().join(name))?;
+                self.remove_leftover(&self.target.deployments_dir().join(name))?;
             }
         }
         Ok(())
     }
 
-    /// Records a switch whose command died after the commit point.
+    /// Removes what nothing refers to. What cannot be removed, such as an immutable file that the
+    /// admin left in an `/etc`, is told and stays: it must never stop a switch.
+    pub(super) fn remove_leftover(&self, dir: &Path) -> Result<(), DeployError> {
+        match self.target.remove_dir(dir) {
+            Err(DeployError::Durable(error @ DurableError::Latched { .. })) => Err(error.into()),
+            Err(error) => {
+                (self.target.waiting.remark)(&format!(
+                    "'{}' is left over: {}; nothing needs it, and `chattr -R -i -a` \
+                     lets it go where files are immutable",
+                    dir.display(),
+                    chain(&error)
+                ));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Makes history and pointer agree again: after a command that died in between, and after
+    /// somebody removed one of them.
     fn recover(&self) -> Result<(), DeployError> {
         let target = self.target;
         let path = target.history_path();
@@ -58,6 +80,12 @@ impl Change<'_> {
             history::mend(target.disk.as_ref(), &path)?;
         }
         let current = target.current()?;
+        if self.recover_head(current)? {
+            return Ok(());
+        }
+        if let (None, Some(last)) = (current, target.lost_current()?) {
+            return self.recover_pointer(last);
+        }
         if let Some(current) = current.filter(|current| Some(*current) != known) {
             let note = Note {
                 who: "layerset".to_owned(),
@@ -69,6 +97,46 @@ impl Change<'_> {
         Ok(())
     }
 
+    /// Brings the head of the history up to date; says whether records are gone, which is then
+    /// recorded itself, so that it stays told.
+    fn recover_head(&self, current: Option<u64>) -> Result<bool, DeployError> {
+        let target = self.target;
+        let path = target.history_path();
+        let bytes = history::read(&path)?;
+        let (known, found) = (HistoryHead::load(&path)?, HistoryHead::of(&bytes));
+        if known.as_ref() == Some(&found) || (known.is_none() && bytes.is_empty()) {
+            return Ok(false);
+        }
+        let Some(missing) = known.and_then(|known| known.missing_in(&bytes)) else {
+            found.save(target.disk.as_ref(), &path)?;
+            return Ok(false);
+        };
+        (target.waiting.remark)(&format!("the history is not whole: {}", missing.reason));
+        let note = Note {
+            who: "layerset".to_owned(),
+            verdict: RecordedVerdict::Unchecked,
+            reason: format!("before this record, {}", missing.reason),
+        };
+        self.record(HistoryAction::Lost, current, current, &note)?;
+        Ok(true)
+    }
+
+    /// Makes current again what the history says was current when somebody removed the pointer:
+    /// its `/etc` is the machine's, and the next deployment must be merged from it.
+    fn recover_pointer(&self, last: u64) -> Result<(), DeployError> {
+        let target = self.target;
+        target.pointer().move_to(target.disk.as_ref(), last)?;
+        (target.waiting.remark)(&format!(
+            "'current' was gone; it points at generation {last} again, the last in the history"
+        ));
+        let note = Note {
+            who: "layerset".to_owned(),
+            verdict: RecordedVerdict::Unchecked,
+            reason: "'current' was gone; this is what the history names last".to_owned(),
+        };
+        self.record(HistoryAction::Recovered, None, Some(last), &note)
+    }
+
     /// Appends a record about the way from one deployment to another.
     pub(super) fn record(
         &self,
@@ -77,10 +145,32 @@ impl Change<'_> {
         to: Option<u64>,
         note: &Note,
     ) -> Result<(), DeployError> {
+        self.record_about(action, (from, to), None, note)
+    }
+
+    /// Appends a record about one deployment, while what is current stays.
+    pub(super) fn record_one(
+        &self,
+        action: HistoryAction,
+        about: u64,
+        note: &Note,
+    ) -> Result<(), DeployError> {
+        let current = self.target.current()?;
+        self.record_about(action, (current, current), Some(about), note)
+    }
+
+    fn record_about(
+        &self,
+        action: HistoryAction,
+        (from, to): (Option<u64>, Option<u64>),
+        about: Option<u64>,
+        note: &Note,
+    ) -> Result<(), DeployError> {
         let target = self.target;
         let deployment =
             |generation: Option<u64>| generation.and_then(|n| target.deployment(n).ok());
         let (old, new) = (deployment(from), deployment(to));
+        let subject = about.map_or_else(|| new.clone(), |about| deployment(Some(about)));
         let record = HistoryRecord {
             sequence: 0,
             parent: String::new(),
@@ -89,7 +179,8 @@ impl Change<'_> {
             action,
             from,
             to,
-            image: new.as_ref().map(|deployment| deployment.facts.image),
+            about,
+            image: subject.as_ref().map(|deployment| deployment.facts.image),
             layers: history::layer_changes(old.as_ref(), new.as_ref()),
             verdict: note.verdict,
             reason: note.reason.clone(),
@@ -103,8 +194,16 @@ impl Change<'_> {
     pub(super) fn next_generation(&self) -> Result<u64, DeployError> {
         let target = self.target;
         let used = target.generations()?.last().copied().unwrap_or(0);
+        // A leftover that could not be removed has its number still.
+        let left = target.names()?.into_iter().filter_map(|name| {
+            let number = name.strip_prefix(".new-").or(name.strip_prefix(".old-"))?;
+            super::parse_generation(number)
+        });
+        let used = left.max().unwrap_or(0).max(used);
         let records = History::load_unverified(&target.history_path())?.records;
-        let recorded = records.iter().flat_map(|record| [record.from, record.to]);
+        let recorded = records
+            .iter()
+            .flat_map(|record| [record.from, record.to, record.about]);
         Ok(recorded.flatten().max().unwrap_or(0).max(used) + 1)
     }
 
@@ -128,50 +227,25 @@ impl Change<'_> {
         Ok(RefName::deployment(&self.target.identity.id, generation)?)
     }
 
-    /// Keeps a deployment from ever being pruned.
-    pub fn pin(&self, generation: u64) -> Result<(), DeployError> {
-        self.flag(generation, "pinned", "")
-    }
-
-    /// Takes a pin back.
-    pub fn unpin(&self, generation: u64) -> Result<(), DeployError> {
-        self.unflag(generation, "pinned")
-    }
-
-    /// Marks a deployment as bad, and records that; from then on only its number chooses it.
-    ///
-    /// The target remembers the image apart from the deployment, which may be pruned: a machine
-    /// that found an image bad never takes it again.
-    pub fn mark_bad(&self, generation: u64, note: &Note) -> Result<(), DeployError> {
-        let disk = self.target.disk.as_ref();
-        let path = self
-            .target
-            .bad_image_path(&self.target.deployment(generation)?.facts.image);
-        if let Some(dir) = path.parent() {
-            disk.mkdir(dir, 0o755)?;
+    /// Keeps a deployment from ever being pruned, and records that.
+    pub fn pin(&self, generation: u64, note: &Note) -> Result<(), DeployError> {
+        if self.target.deployment(generation)?.is_pinned() {
+            return Ok(());
         }
-        replace_file(disk, &path, 0o644, format!("{}\n", note.reason).as_bytes())?;
-        self.flag(generation, "bad", &note.reason)?;
-        let current = self.target.current()?;
-        let note = Note {
-            reason: format!("deployment {generation}: {}", note.reason),
-            ..note.clone()
-        };
-        self.record(HistoryAction::Bad, current, current, &note)
+        self.flag(generation, "pinned", "")?;
+        self.record_one(HistoryAction::Pin, generation, note)
     }
 
-    /// Takes the mark back.
-    pub fn clear_bad(&self, generation: u64) -> Result<(), DeployError> {
-        let path = self
-            .target
-            .bad_image_path(&self.target.deployment(generation)?.facts.image);
-        if path.exists() {
-            self.target.disk.remove(&path)?;
+    /// Takes a pin back, and records that.
+    pub fn unpin(&self, generation: u64, note: &Note) -> Result<(), DeployError> {
+        if !self.target.deployment(generation)?.is_pinned() {
+            return Ok(());
         }
-        self.unflag(generation, "bad")
+        self.unflag(generation, "pinned")?;
+        self.record_one(HistoryAction::Unpin, generation, note)
     }
 
-    fn flag(&self, generation: u64, name: &str, text: &str) -> Result<(), DeployError> {
+    pub(super) fn flag(&self, generation: u64, name: &str, text: &str) -> Result<(), DeployError> {
         let deployment = self.target.deployment(generation)?;
         let bytes = format!("{text}\n");
         let disk = self.target.disk.as_ref();
@@ -179,7 +253,7 @@ impl Change<'_> {
         Ok(())
     }
 
-    fn unflag(&self, generation: u64, name: &str) -> Result<(), DeployError> {
+    pub(super) fn unflag(&self, generation: u64, name: &str) -> Result<(), DeployError> {
         let deployment = self.target.deployment(generation)?;
         self.target.disk.remove(&deployment.dir.join(name))?;
         self.target.disk.sync_dir(&deployment.dir)?;
@@ -188,6 +262,30 @@ impl Change<'_> {
 }
 
 impl Target {
+    /// Returns what the history says is current while nothing is: somebody removed the pointer.
+    pub(super) fn lost_current(&self) -> Result<Option<u64>, DeployError> {
+        let (last, _) = history::tail(&self.history_path())?;
+        Ok(match self.current()? {
+            Some(_) => None,
+            None => last.filter(|last| self.deployment(*last).is_ok()),
+        })
+    }
+
+    /// Refuses to go on without the machine's `/etc`: nothing is current, and nothing says what
+    /// was, though the target was in use.
+    pub(super) fn refuse_unknown_origin(&self) -> Result<(), DeployError> {
+        if self.current()?.is_some() {
+            return Ok(());
+        }
+        let history = self.history()?;
+        let was_used = history.broken.is_some() || !history.ever_current().is_empty();
+        let newest = self.generations()?.last().copied();
+        match newest.filter(|_| was_used) {
+            None => Ok(()),
+            Some(newest) => Err(DeployError::NothingCurrent { newest }),
+        }
+    }
+
     /// Finds the newest deployment of an image, if there is one.
     pub fn find(&self, image: &ImageId) -> Result<Option<u64>, DeployError> {
         for generation in self.generations()?.into_iter().rev() {

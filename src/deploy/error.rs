@@ -85,6 +85,15 @@ pub enum DeployError {
         /// The deployment whose `/etc` it was made of.
         from: u64,
     },
+    /// The pointer is gone, and the history does not say what was current.
+    #[error(
+        "'current' is gone, and the history does not say which deployment it was: \
+         its edits in /etc would be lost"
+    )]
+    NothingCurrent {
+        /// The newest deployment.
+        newest: u64,
+    },
     /// No such deployment.
     #[error("the target has no deployment {generation}")]
     NoSuchDeployment { generation: u64 },

@@ -214,7 +214,7 @@ fn base_of(deployment: &DeploymentDir) -> Result<Tree, DeployError> {
 }
 
 /// Reads the machine's `etc` as a tree below a root.
-fn machine_tree(
+pub(super) fn machine_tree(
     deployment: &DeploymentDir,
     before: &Tree,
     contents: &EtcContents<'_>,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::etc::{self, EtcPlan};
 use super::history::{self, HistoryAction, HistoryRecord, LayerChange, RecordedVerdict};
+use super::history_head::HistoryHead;
 use super::record::{Deployment, DeploymentKind, FORMAT as DEPLOYMENT_FORMAT, JoinMethod};
 use super::{DeployError, FORMAT, TargetIdentity, canonical, var};
 use crate::format::{self, Image};
@@ -231,6 +232,7 @@ impl Fresh {
             action: HistoryAction::Deploy,
             from: None,
             to: Some(GENERATION),
+            about: None,
             image: Some(id),
             layers: layers.collect(),
             verdict: RecordedVerdict::Unchecked,
@@ -242,6 +244,10 @@ impl Fresh {
             path: path.clone().into(),
             reason,
         })?;
+        let head = HistoryHead::of(&line);
+        let head_path = format!("{TARGET}/history.head");
+        let head = canonical(std::path::Path::new(&head_path), "history head", &head)?;
+        self.files.put(&head_path, 0o644, head);
         self.files.put(&path, 0o644, line);
         Ok(())
     }

@@ -1,8 +1,7 @@
 //! The history: append-only JSON lines, each with the hash of the line before and of itself.
 //!
-//! Editing, inserting, removing or swapping lines breaks the chain at that line. What the chain
-//! cannot show is a log that was computed anew from some line on, or one that lost its last lines;
-//! the latter shows as a `current` that the last record does not name.
+//! Editing, inserting, removing or swapping lines breaks the chain at that line. Lines that are lost
+//! at the end, or with the whole file, break no chain: [`super::history_head`] tells them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::DeployError;
+use super::history_head::HistoryHead;
 use super::record::DeploymentDir;
 use crate::check::Verdict;
 use crate::durable::{Disk, DurableError, replace_file};
@@ -30,8 +30,29 @@ pub enum HistoryAction {
     Recovered,
     /// A deployment was marked bad.
     Bad,
+    /// The mark was taken back.
+    Good,
+    /// A deployment was made, and not switched to.
+    Stage,
+    /// A deployment is kept for good.
+    Pin,
+    /// It is kept no longer.
+    Unpin,
     /// Old deployments were removed.
     Prune,
+    /// Records before this one are gone: somebody cut, emptied or replaced the file.
+    Lost,
+}
+
+impl HistoryAction {
+    /// Says whether the action makes another deployment current; otherwise `from` and `to` are both
+    /// what was current all along.
+    pub fn is_switch(self) -> bool {
+        matches!(
+            self,
+            Self::Deploy | Self::Update | Self::Rollback | Self::Recovered
+        )
+    }
 }
 
 /// What is known of the soundness of the set that a change made current.
@@ -102,7 +123,11 @@ pub struct HistoryRecord {
     pub from: Option<u64>,
     /// The current deployment after.
     pub to: Option<u64>,
-    /// Its image.
+    /// The deployment that was staged, pinned or marked; `None` for other actions, and in marks of
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<u64>,
+    /// The image of what is current after, or of the deployment that it is about.
     pub image: Option<ImageId>,
     /// The layers that changed.
     pub layers: Vec<LayerChange>,
@@ -138,7 +163,14 @@ pub struct History {
 impl History {
     /// Reads a history, and verifies its chain; a file that is not there is an empty history.
     pub(super) fn load(path: &Path) -> Result<Self, DeployError> {
-        Ok(Self::parse(&read(path)?))
+        // The head first: what is appended meanwhile is then only more than it says.
+        let head = HistoryHead::load(path)?;
+        let bytes = read(path)?;
+        let mut history = Self::parse(&bytes);
+        if history.broken.is_none() {
+            history.broken = head.and_then(|head| head.missing_in(&bytes));
+        }
+        Ok(history)
     }
 
     /// Reads the records without verifying the chain, which takes a tenth of the time: what a
@@ -172,9 +204,16 @@ impl History {
                 });
             }
             // A rollback must work with a log that somebody edited, so the rest is still read.
-            history
-                .records
-                .extend(serde_json::from_slice::<HistoryRecord>(line));
+            let record = serde_json::from_slice::<HistoryRecord>(line).ok();
+            if let (None, Some(record)) = (&history.broken, &record)
+                && record.action == HistoryAction::Lost
+            {
+                history.broken = Some(ChainBreak {
+                    line: index + 1,
+                    reason: record.reason.clone(),
+                });
+            }
+            history.records.extend(record);
             parent = digest(line);
         }
         history
@@ -245,7 +284,7 @@ pub(super) fn layer_changes(
     changes
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, DurableError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, DurableError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -263,7 +302,7 @@ pub(super) fn tail(path: &Path) -> Result<(Option<u64>, bool), DeployError> {
     Ok((to, whole.len() < bytes.len()))
 }
 
-trait Lines {
+pub(super) trait Lines {
     fn split_terminator_bytes(&self) -> impl Iterator<Item = &[u8]>;
 }
 
@@ -275,7 +314,7 @@ impl Lines for [u8] {
     }
 }
 
-fn whole_lines(bytes: &[u8]) -> &[u8] {
+pub(super) fn whole_lines(bytes: &[u8]) -> &[u8] {
     match bytes.iter().rposition(|byte| *byte == b'\n') {
         Some(last) => &bytes[..=last],
         None => &[],
@@ -296,7 +335,7 @@ fn check_line(line: &[u8], index: usize, parent: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     hex(blake3::hash(bytes).as_bytes())
 }
 
@@ -330,7 +369,7 @@ pub(super) fn append(
     {
         disk.sync_dir(dir)?;
     }
-    Ok(())
+    HistoryHead::of(&[bytes, line].concat()).save(disk, path)
 }
 
 /// Returns the line of `record` after the whole lines of `history`, with its place in the chain.
@@ -372,6 +411,7 @@ mod tests {
             action,
             from,
             to: Some(to),
+            about: None,
             image: None,
             layers: Vec::new(),
             verdict: RecordedVerdict::Safe,
@@ -471,6 +511,7 @@ mod tests {
             .0
             + 1;
         for cut in [second_end + 1, whole.len() - 1] {
+            let _ = std::fs::remove_file(dir.path().join("history.head"));
             std::fs::write(&path, &whole[..cut]).unwrap();
             let torn = History::load(&path).unwrap();
             assert!(torn.torn && torn.broken.is_none());

@@ -9,7 +9,10 @@
 //!   deployments/<n>/       image.json deployment.json etc.tree meta.erofs etc/ root/
 //!                          etc-conflicts/ var-new/ pinned bad
 //!   state/var/             shared by all deployments
+//!   bad/<image>            why an image is bad here
+//!   held.json              images that rollbacks left
 //!   history.jsonl          append-only, each record with the hash of the one before
+//!   history.head           how many records there are, and the digest of the last
 //! ```
 //!
 //! Reading ([`Target::status`], [`Target::history`]) takes no lock and needs no repository.
@@ -26,12 +29,14 @@ mod error;
 mod etc;
 mod fresh;
 mod history;
+mod history_head;
 mod location;
 mod mounts;
 mod pointer;
 mod preflight;
 mod prune;
 mod record;
+mod reuse;
 mod run;
 mod stage;
 mod stamp;
@@ -39,6 +44,7 @@ mod status;
 mod subscription;
 mod switch;
 mod var;
+mod verdicts;
 
 pub use activate::ActivationReport;
 pub use change::Change;
@@ -68,7 +74,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::pointer::Pointer;
-use crate::durable::{Disk, LatchingDisk, replace_file};
+use crate::durable::{Disk, LatchingDisk, make_dirs, replace_file};
 use crate::format;
 use crate::id::ImageId;
 use crate::id::hex;
@@ -94,6 +100,8 @@ pub struct TargetLockWait {
     pub patience: Duration,
     /// Told once who holds the target.
     pub tell: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Told what was found and mended, or left over, on the way.
+    pub remark: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Default for TargetLockWait {
@@ -101,6 +109,7 @@ impl Default for TargetLockWait {
         Self {
             patience: Duration::from_secs(600),
             tell: Arc::new(|_| {}),
+            remark: Arc::new(|_| {}),
         }
     }
 }
@@ -143,8 +152,7 @@ impl Target {
             Err(DeployError::Missing { .. }) => {}
             Err(error) => return Err(error),
         }
-        std::fs::create_dir_all(root)
-            .map_err(|error| DeployError::io("make directory", root, error))?;
+        make_dirs(root, 0o755).map_err(|error| DeployError::io("make directory", root, error))?;
         let dir = root.join("layerset");
         disk.mkdir(&dir, 0o755)?;
         refuse_strangers(&dir)?;
@@ -278,10 +286,6 @@ impl Target {
         self.deployments_dir().join(generation.to_string())
     }
 
-    fn bad_image_path(&self, image: &ImageId) -> PathBuf {
-        self.dir.join("bad").join(image.to_hex())
-    }
-
     /// Says whether an image is current and looks intact.
     fn runs(&self, image: &ImageId) -> Result<bool, DeployError> {
         let current = self.current()?.and_then(|n| self.deployment(n).ok());
@@ -290,21 +294,6 @@ impl Target {
                 && self.is_mounted(&deployment).unwrap_or(false)
                 && deployment.image().is_ok()
         }))
-    }
-
-    /// Returns why an image was marked bad on this target; none where it was not. Deployments of it
-    /// may be pruned by now.
-    pub fn bad_image(&self, image: &ImageId) -> Option<String> {
-        if let Ok(reason) = std::fs::read_to_string(self.bad_image_path(image)) {
-            return Some(reason.trim_end().to_owned());
-        }
-        // Marked by a version that kept no list.
-        let generations = self.generations().unwrap_or_default();
-        let deployments = generations
-            .into_iter()
-            .filter_map(|n| self.deployment(n).ok());
-        let mut of_image = deployments.filter(|deployment| deployment.facts.image == *image);
-        of_image.find_map(|deployment| deployment.bad())
     }
 
     fn deployments_dir(&self) -> PathBuf {

@@ -1,8 +1,11 @@
 //! Removing old deployments: a plan first, then each by a rename that takes it out of sight.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::change::Change;
 use super::history::{History, HistoryAction, Note};
 use super::{DeployError, Target};
+use crate::id::ImageId;
 use crate::store::Repository;
 
 /// Which deployments pruning would remove.
@@ -14,8 +17,11 @@ pub struct PrunePlan {
 }
 
 impl Target {
-    /// Finds the oldest deployments in excess of `keep`, except the current one, the previous one,
-    /// pinned ones and the newest staged one.
+    /// Finds the deployments in excess of `keep`: first those of an image that a newer deployment
+    /// has as well, then the oldest.
+    ///
+    /// The current one, the previous one, the newest good one of another image, pinned ones and the
+    /// newest staged one stay.
     pub fn plan_prune(&self, keep: usize) -> Result<PrunePlan, DeployError> {
         let generations = self.generations()?;
         let (current, previous) = (self.current()?, self.previous()?);
@@ -24,17 +30,48 @@ impl Target {
             .iter()
             .rev()
             .find(|n| !used.contains(n) && current.is_none_or(|current| **n > current));
-        let mut excess = generations.len().saturating_sub(keep);
-        let mut plan = PrunePlan::default();
-        for generation in &generations {
-            let is_needed = [current, previous, staged.copied()].contains(&Some(*generation))
-                || self.deployment_dir(*generation).join("pinned").exists();
-            if excess > 0 && !is_needed {
-                plan.remove.push(*generation);
-                excess -= 1;
-            }
-        }
-        Ok(plan)
+        let image = |n: &u64| self.deployment(*n).ok().map(|found| found.facts.image);
+        let images: BTreeMap<u64, ImageId> = generations
+            .iter()
+            .filter_map(|n| Some((*n, image(n)?)))
+            .collect();
+        let good = self.last_good(current, &used, &images);
+        let needed = [current, previous, staged.copied(), good];
+        let free: Vec<u64> = generations
+            .iter()
+            .copied()
+            .filter(|n| {
+                !needed.contains(&Some(*n)) && !self.deployment_dir(*n).join("pinned").exists()
+            })
+            .collect();
+        let has_newer_twin = |n: &u64| {
+            images.get(n).is_some_and(|image| {
+                let mut newer = images.range(n + 1..);
+                newer.any(|(_, other)| other == image)
+            })
+        };
+        let (twins, rest): (Vec<u64>, Vec<u64>) = free.into_iter().partition(has_newer_twin);
+        let excess = generations.len().saturating_sub(keep);
+        let mut remove: Vec<u64> = twins.into_iter().chain(rest).take(excess).collect();
+        remove.sort_unstable();
+        Ok(PrunePlan { remove })
+    }
+
+    /// Finds the newest deployment that was current and is not bad, of another image than the
+    /// current one: twins of what fails are no way back.
+    fn last_good(
+        &self,
+        current: Option<u64>,
+        used: &BTreeSet<u64>,
+        images: &BTreeMap<u64, ImageId>,
+    ) -> Option<u64> {
+        let now = current.and_then(|current| images.get(&current));
+        let mut earlier = images.iter().rev();
+        earlier
+            .find(|(n, image)| {
+                Some(*image) != now && used.contains(n) && self.bad_image(image).is_none()
+            })
+            .map(|(n, _)| *n)
     }
 }
 
@@ -64,7 +101,7 @@ impl Change<'_> {
             let old = deployments.join(format!(".old-{generation}"));
             target.disk.rename(&dir, &old)?;
             target.disk.sync_dir(&deployments)?;
-            target.remove_dir(&old)?;
+            self.remove_leftover(&old)?;
             repository.remove_ref(&self.ref_name(*generation)?)?;
         }
         self.release_strays(repository)?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! refuse a bad image → stop if it is already current
-//!     → stage → switch → subscribe → remember → prune
+//!     → stage, or find what is the same → switch → subscribe → remember → prune
 //! ```
 //!
 //! The switch is the commit point. A command that dies before it leaves the old deployment current;
@@ -19,7 +19,7 @@ use serde_json::json;
 use super::change::Change;
 use super::{
     BadPolicy, DeployError, DeploymentKind, EtcReport, HistoryAction, Note, RecordedVerdict,
-    StageOptions, Subscription, SwitchReport, Target, TargetLocation,
+    StageOptions, StagedDeployment, Subscription, SwitchReport, Target, TargetLocation,
 };
 use crate::id::ImageId;
 use crate::store::Repository;
@@ -62,6 +62,8 @@ pub struct DeployOptions<'a> {
     pub note: Note,
     /// The release that the image comes from, if any.
     pub release: Option<SourceRelease>,
+    /// Whether a channel's release is taken that a rollback left.
+    pub again: bool,
     /// Ends the work between stage and switch.
     pub cancel: &'a AtomicBool,
     /// Told what is being done.
@@ -94,6 +96,8 @@ pub enum DeployReport {
 pub struct NewDeployment {
     /// Its number.
     pub generation: u64,
+    /// Whether it was there already: the same image with the same `/etc`.
+    pub reused: bool,
     /// The image.
     pub image: ImageId,
     /// How its tree is on disk.
@@ -120,6 +124,7 @@ impl Serialize for DeployReport {
             Self::Deployed(deployed) => json!({
                 "image": deployed.image,
                 "generation": deployed.generation,
+                "reused": deployed.reused,
                 "kind": deployed.kind,
                 "switched": deployed.switched.is_some(),
                 "from": deployed.switched.and_then(|switched| switched.from),
@@ -150,15 +155,28 @@ pub fn deploy(
     let target = location.open_or_init(repository.root())?;
     let change = target.change("layerset deploy")?;
     refuse_bad_image(&target, image)?;
-    if options.mode == DeployMode::Switch && target.runs(image)? {
-        settle(&change, options)?;
+    if target.runs(image)? {
+        if options.mode == DeployMode::Switch {
+            settle(&change, options)?;
+        }
         return Ok(DeployReport::Unchanged {
             image: *image,
             generation: target.current()?,
         });
     }
     (options.doing)("staging the deployment");
-    let staged = change.stage(repository, image, &options.stage)?;
+    let reusable = change.find_reusable(repository, image, &options.stage)?;
+    let reused = reusable.is_some();
+    let staged = match reusable {
+        Some(there) => StagedDeployment {
+            generation: there.generation,
+            image: *image,
+            kind: there.kind,
+            etc: there.etc,
+            new_state: Vec::new(),
+        },
+        None => change.stage(repository, image, &options.stage)?,
+    };
     if options.cancel.load(Ordering::Relaxed) {
         return Err(DeployError::Interrupted);
     }
@@ -173,12 +191,16 @@ pub fn deploy(
             &options.note,
         )?),
     };
+    if switched.is_none() && !reused {
+        change.record_one(HistoryAction::Stage, staged.generation, &options.note)?;
+    }
     let switch_seconds = switching.elapsed().as_secs_f64();
     if switched.is_some() {
         settle(&change, options)?;
     }
     Ok(DeployReport::Deployed(NewDeployment {
         generation: staged.generation,
+        reused,
         image: *image,
         kind: staged.kind,
         etc: staged.etc,
@@ -222,6 +244,18 @@ fn settle(change: &Change<'_>, options: &DeployOptions<'_>) -> Result<(), Deploy
     let Some(release) = &options.release else {
         return Ok(());
     };
+    if change
+        .target
+        .subscription()
+        .ok()
+        .flatten()
+        .is_none_or(|known| {
+            known.channel != release.subscription.channel
+                || known.serial < release.subscription.serial
+        })
+    {
+        change.release_all()?;
+    }
     change.subscribe(&release.subscription)?;
     match &release.accepted {
         Some(accepted) => Ok(accepted.remember()?),

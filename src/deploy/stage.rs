@@ -163,6 +163,7 @@ impl Change<'_> {
         let image = repository.read_image(id)?;
         let tree = repository.read_tree(&image.tree)?;
         check_objects(repository, &tree)?;
+        target.refuse_unknown_origin()?;
         let current = target
             .current()?
             .map(|n| target.deployment(n))

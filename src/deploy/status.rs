@@ -1,5 +1,6 @@
 //! What a target looks like from outside: read without a lock and without the repository.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -67,10 +68,14 @@ pub struct TargetStatus {
     pub channel: Option<super::Subscription>,
     /// The current deployment.
     pub current: Option<u64>,
+    /// What was current when somebody removed the pointer; the next change makes it current again.
+    pub lost_current: Option<u64>,
     /// What a rollback would choose.
     pub previous: Option<u64>,
     /// All deployments, oldest first.
     pub deployments: Vec<DeploymentStatus>,
+    /// The images that rollbacks left, and that the target does not take from its channel.
+    pub held: BTreeSet<ImageId>,
     /// Where the history stops being believable, if it does.
     pub history_broken: Option<ChainBreak>,
 }
@@ -100,8 +105,10 @@ impl Target {
             repository: self.identity.repository.clone(),
             channel: self.subscription()?,
             current,
+            lost_current: self.lost_current()?,
             previous,
             deployments,
+            held: self.held()?,
             history_broken: history.broken,
         })
     }
@@ -135,7 +142,7 @@ impl Target {
 
     fn describe(&self, deployment: &DeploymentDir, status: &mut DeploymentStatus) {
         status.pinned = deployment.is_pinned();
-        status.bad = deployment.bad();
+        status.bad = self.bad(deployment);
         status.image = Some(deployment.facts.image);
         status.created = Some(deployment.facts.created);
         status.kind = Some(deployment.facts.kind);

@@ -44,7 +44,7 @@ impl Target {
         let mut earlier = history.earlier(current).into_iter();
         Ok(earlier.find(|generation| {
             self.deployment(*generation)
-                .is_ok_and(|deployment| deployment.bad().is_none())
+                .is_ok_and(|deployment| self.bad(&deployment).is_none())
         }))
     }
 }
@@ -61,7 +61,7 @@ impl Change<'_> {
         let target = self.target;
         let from = target.current()?;
         let deployment = target.deployment(to)?;
-        if let (BadPolicy::Refuse, Some(reason)) = (bad, deployment.bad()) {
+        if let (BadPolicy::Refuse, Some(reason)) = (bad, target.bad(&deployment)) {
             return Err(DeployError::Bad {
                 generation: to,
                 reason,
@@ -76,7 +76,10 @@ impl Change<'_> {
         }
         target.pointer().move_to(target.disk.as_ref(), to)?;
         match self.record(action, from, Some(to), note) {
-            Ok(()) => Ok(SwitchReport { from, to }),
+            Ok(()) => {
+                self.release(&deployment.facts.image)?;
+                Ok(SwitchReport { from, to })
+            }
             Err(DeployError::Durable(source)) => Err(DeployError::Unrecorded {
                 generation: to,
                 source,
@@ -94,7 +97,24 @@ impl Change<'_> {
                 (previous.ok_or(DeployError::NoPrevious)?, BadPolicy::Refuse)
             }
         };
-        self.switch(to, HistoryAction::Rollback, bad, note)
+        let history = History::load_unverified(&self.target.history_path())?;
+        let action = if history.ever_current().contains(&to) {
+            HistoryAction::Rollback
+        } else {
+            // Nothing is taken back: a deployment that was staged is used for the first time.
+            HistoryAction::Deploy
+        };
+        let left = self.target.current()?.filter(|from| to < *from);
+        let left = left.and_then(|from| self.target.deployment(from).ok());
+        let switched = self.switch(to, action, bad, note)?;
+        // After the switch: what was never left need not be held.
+        if let Some(left) = left.filter(|left| {
+            let now = self.target.deployment(to);
+            now.is_ok_and(|now| now.facts.image != left.facts.image)
+        }) {
+            self.hold(left.facts.image)?;
+        }
+        Ok(switched)
     }
 
     /// Makes a deployment usable where it lies, whether or not it is current; says whether anything
@@ -124,6 +144,13 @@ impl Change<'_> {
         let history = History::load_unverified(&self.target.history_path())?;
         if history.ever_current().contains(&to) {
             return Ok(());
+        }
+        // Nothing is current, or the history lost what was: then a way back that somebody names
+        // counts more than edits that may never have been hidden.
+        match from {
+            None => return Ok(()),
+            Some(from) if to < from && self.target.history()?.broken.is_some() => return Ok(()),
+            Some(_) => {}
         }
         // Switching to a deployment staged from another one would lose the edits of the current
         // one.

@@ -15,11 +15,13 @@
 //!    contents.
 //! 5. `flock` is released when its holder dies.
 
+mod exact;
 mod latch;
 mod lock;
 mod programs;
 mod real;
 
+pub use exact::{make_dirs, make_exact};
 pub use latch::LatchingDisk;
 pub use lock::{Lock, LockMode};
 pub use programs::{WritesProgram, spawn, write_program};
@@ -88,10 +90,11 @@ impl DurableError {
 /// The primitives. Nothing is durable before [`Disk::sync_fs`], [`Disk::sync_file`],
 /// [`Disk::sync_dir`] or [`Disk::append`] returned.
 pub trait Disk: Send + Sync + std::fmt::Debug {
-    /// Makes a directory; one that exists is left as it is.
+    /// Makes a directory with exactly this mode, the group of the process and no access list,
+    /// whatever its surroundings; one that exists is left as it is.
     fn mkdir(&self, path: &Path, mode: u32) -> Result<(), DurableError>;
 
-    /// Makes a new file and fills it; an existing one is an error.
+    /// Makes a new file, as exactly as a directory, and fills it; an existing one is an error.
     fn write(
         &self,
         path: &Path,

@@ -2,9 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use super::exact::{make_dir, make_file};
 use super::{Disk, DurableError};
 
 /// The real disk.
@@ -13,7 +13,7 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn mkdir(&self, path: &Path, mode: u32) -> Result<(), DurableError> {
-        match fs::DirBuilder::new().mode(mode).create(path) {
+        match make_dir(path, mode) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             result => result.map_err(|error| DurableError::new("make directory", path, error)),
         }
@@ -25,16 +25,11 @@ impl Disk for RealDisk {
         mode: u32,
         fill: &mut dyn FnMut(&mut File) -> io::Result<()>,
     ) -> Result<(), DurableError> {
-        let result = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)
-            .and_then(|mut file| {
-                // A half-filled file has no name once it failed, so that nothing has to be cleaned
-                // up for it.
-                fill(&mut file).inspect_err(|_| drop(fs::remove_file(path)))
-            });
+        let result = make_file(path, mode).and_then(|mut file| {
+            // A half-filled file has no name once it failed, so that nothing has to be cleaned up
+            // for it.
+            fill(&mut file).inspect_err(|_| drop(fs::remove_file(path)))
+        });
         result.map_err(|error| DurableError::new("write", path, error))
     }
 
@@ -64,12 +59,14 @@ impl Disk for RealDisk {
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o644)
-            .open(path)
-            .map_err(|error| DurableError::new("open", path, error))?;
+        let open = || OpenOptions::new().append(true).open(path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_file(path, 0o644).and_then(|_| open())
+            }
+            file => file,
+        };
+        let mut file = file.map_err(|error| DurableError::new("open", path, error))?;
         file.write_all(bytes)
             .and_then(|()| file.sync_data())
             .map_err(|error| DurableError::new("append to", path, error))

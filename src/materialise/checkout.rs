@@ -5,12 +5,13 @@
 //! links, then the directories' own modes and times from the deepest up. What is exact: owners,
 //! modes, times, attributes, links, devices.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::durable::make_exact;
 use crate::materialise::plan::CheckoutPlan;
 use crate::materialise::write::{CheckoutReport, Ownership, Writer};
 use crate::materialise::{IdLookup, MaterialiseError, ObjectSource};
@@ -54,5 +55,9 @@ fn open_dest(dest: &Path) -> Result<OwnedFd, MaterialiseError> {
         Err(errno) => return Err(MaterialiseError::io("create", dest)(errno)),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, dest, flags, Mode::empty()).map_err(MaterialiseError::io("open", dest))
+    let dir = rustix::fs::openat(CWD, dest, flags, Mode::empty())
+        .map_err(MaterialiseError::io("open", dest))?;
+    // Before anything is made in it: what the directory above hands on, this one would hand on too.
+    make_exact(dir.as_fd(), 0o700).map_err(MaterialiseError::io("set the mode of", dest))?;
+    Ok(dir)
 }

@@ -4,6 +4,7 @@
 //! any error or panic while opening: sled 0.34 has been seen to do both after a kill.
 
 use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -11,6 +12,7 @@ use std::sync::OnceLock;
 use rustix::fs::{FlockOperation, flock};
 
 use super::Repository;
+use crate::durable::make_exact;
 
 /// A lazily opened store of derived facts; without one, everything is computed again.
 #[derive(Debug)]
@@ -70,9 +72,13 @@ fn open(path: &std::path::Path) -> Option<sled::Db> {
         .path(path)
         .cache_capacity(64 << 20)
         .flush_every_ms(None);
-    std::panic::catch_unwind(AssertUnwindSafe(|| config.open()))
+    let database = std::panic::catch_unwind(AssertUnwindSafe(|| config.open()))
         .ok()?
-        .ok()
+        .ok()?;
+    // Closed, whatever the umask gave the files in it. sled makes the directory itself.
+    let dir = File::open(path).ok()?;
+    make_exact(dir.as_fd(), 0o700).ok()?;
+    Some(database)
 }
 
 impl Repository {

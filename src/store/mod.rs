@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::baseline::BASELINES;
-use crate::durable::{Disk, DurableError, LatchingDisk, Lock, LockMode};
+use crate::durable::{Disk, DurableError, LatchingDisk, Lock, LockMode, make_dirs};
 use crate::format::FormatError;
 
 /// What can go wrong with a repository; a variant for each remedy.
@@ -184,7 +184,7 @@ impl Repository {
             return RepositoryConfig::load(root).map(drop);
         }
         if let Some(parent) = root.parent() {
-            std::fs::create_dir_all(parent)
+            make_dirs(parent, 0o755)
                 .map_err(|error| StoreError::io("make directory", parent, error))?;
         }
         disk.mkdir(root, 0o755)?;

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::TrustError;
-use crate::durable::{Disk, DurableError, Lock, LockMode, replace_file};
+use crate::durable::{Disk, DurableError, Lock, LockMode, make_dirs, replace_file};
 use crate::format::release::{Channel, ChannelName};
 use crate::format::{from_canonical_json, to_canonical_json};
 
@@ -175,7 +175,7 @@ impl TrustState {
             }
             _ => {}
         }
-        std::fs::create_dir(&dir).map_err(|error| DurableError::new("make", &dir, error))?;
+        make_dirs(&dir, 0o700).map_err(|error| DurableError::new("make", &dir, error))?;
         let work = WorkingCopy(dir);
         for (name, text) in remembered.iter().flat_map(|known| &known.files) {
             if KEPT.contains(&name.as_str()) {

@@ -16,6 +16,7 @@ impl From<DeployError> for CliError {
                     | DeployError::Renumbered(_)
                     | DeployError::Bad { .. }
                     | DeployError::BadImage { .. }
+                    | DeployError::NothingCurrent { .. }
                     | DeployError::EtcEdited { .. }
                     | DeployError::EtcElsewhere { .. } => REFUSED,
                     DeployError::Objects(_)
@@ -71,6 +72,9 @@ fn hint(error: &DeployError) -> Option<String> {
         }
         DeployError::EtcEdited { .. } | DeployError::EtcElsewhere { .. } => {
             "stage the image again, so that the current /etc is merged".to_owned()
+        }
+        DeployError::NothingCurrent { newest } => {
+            format!("'layerset status' lists the deployments; 'layerset rollback --to {newest}' makes the newest current")
         }
         DeployError::NoSuchDeployment { .. } => "'layerset status' lists the deployments".to_owned(),
         DeployError::Bad { generation, .. } => {

@@ -63,6 +63,9 @@ pub(super) struct DeployArgs {
     /// Prepare the deployment, but do not switch to it
     #[arg(long, conflicts_with = "dry_run")]
     stage_only: bool,
+    /// Take the channel's release even if a rollback left it on this target
+    #[arg(long)]
+    again: bool,
     /// How many deployments to keep, pinned ones aside [default: what the recipe's policy says]
     #[arg(long, value_name = "COUNT")]
     keep: Option<u32>,
@@ -131,6 +134,7 @@ impl DeployArgs {
             keep: self.keep,
             note: note(&self.reason, verdict),
             release: None,
+            again: self.again,
             cancel: &context.cancel,
             doing: &*context.doing,
         })
@@ -230,11 +234,18 @@ fn deployed_text(deployed: &NewDeployment) -> String {
         .ok()
         .and_then(|kind| kind.as_str().map(str::to_owned))
         .unwrap_or_default();
-    text.push_str(&format!(
-        "staged generation {} ({how}) in {}\n",
-        deployed.generation,
-        ui::seconds(deployed.stage_seconds)
-    ));
+    if deployed.reused {
+        text.push_str(&format!(
+            "generation {} has this image with this /etc already\n",
+            deployed.generation
+        ));
+    } else {
+        text.push_str(&format!(
+            "staged generation {} ({how}) in {}\n",
+            deployed.generation,
+            ui::seconds(deployed.stage_seconds)
+        ));
+    }
     match &deployed.switched {
         Some(switched) => {
             let from = switched

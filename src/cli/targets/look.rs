@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{CliError, Context, error, ui};
-use crate::deploy::{DeploymentState, DeploymentStatus};
+use crate::deploy::{DeploymentState, DeploymentStatus, HistoryAction};
 use crate::time::rfc3339;
 
 /// Shows the deployments of a target.
@@ -63,11 +63,23 @@ impl Status {
                 self.target.display()
             ));
         }
+        if let Some(lost) = status.lost_current {
+            text.push_str(&format!(
+                "'current' is gone: generation {lost} was current last, and the next change makes it current again\n"
+            ));
+        }
         if let Some(followed) = &status.channel {
             text.push_str(&format!(
                 "follows {} on {}, at release {}\n",
                 followed.channel, followed.remote, followed.serial
             ));
+            for image in &status.held {
+                text.push_str(&format!(
+                    "holds image {}, which a rollback left, until there is a newer release; \
+                     `layerset update --again` takes it\n",
+                    image.short()
+                ));
+            }
         }
         if let Some(found) = &status.history_broken {
             text.push_str(&format!(
@@ -123,7 +135,8 @@ fn row(deployment: &DeploymentStatus) -> Vec<String> {
   layerset history --target /srv/web
   layerset history --target /srv/web --json | jq '.records[-1]'
 
-Each record carries the digest of the one before it: an edited history ends with status 4.")]
+Each record carries the digest of the one before it, and the target counts them: a history that
+was edited, cut, emptied or removed ends with status 4.")]
 pub(in crate::cli) struct History {
     /// The target
     #[arg(long, value_name = "DIR")]
@@ -149,7 +162,11 @@ impl History {
                             version.clone().unwrap_or_else(|| "-".to_owned())
                         };
                         if layer.from == layer.to {
-                            format!("{} rebuilt", layer.name)
+                            let word = match record.action {
+                                HistoryAction::Rollback => "as built before",
+                                _ => "rebuilt",
+                            };
+                            format!("{} {word}", layer.name)
                         } else {
                             format!(
                                 "{} {} -> {}",
@@ -168,7 +185,11 @@ impl History {
                     action
                         .and_then(|action| action.as_str().map(str::to_owned))
                         .unwrap_or_default(),
-                    format!("{} -> {}", generation(record.from), generation(record.to)),
+                    if record.action.is_switch() {
+                        format!("{} -> {}", generation(record.from), generation(record.to))
+                    } else {
+                        generation(record.about)
+                    },
                     layers.join(", "),
                     record.reason.clone(),
                 ]

@@ -1,13 +1,16 @@
-//! Commands on targets: deploy, update, rollback, status, history, pin, activate, deactivate.
+//! Commands on targets: deploy, update, rollback, status, history, pin, mark-bad, mark-good,
+//! activate, deactivate.
 
 mod deploy;
 mod look;
+mod mark;
 mod mounts;
 mod rollback;
 mod update;
 
 pub(super) use deploy::Deploy;
 pub(super) use look::{History, Status};
+pub(super) use mark::{MarkBad, MarkGood};
 pub(super) use mounts::{Activate, Deactivate};
 pub(super) use rollback::{Pin, Rollback};
 pub(super) use update::Update;
@@ -36,8 +39,9 @@ impl Context {
     }
 
     fn waiting(&self) -> TargetLockWait {
-        let ui = self.ui.clone();
+        let (ui, remarks) = (self.ui.clone(), self.ui.clone());
         TargetLockWait {
+            remark: Arc::new(move |text| remarks.remark(text)),
             patience: self.patience,
             tell: Arc::new(move |holder| ui.remark(&format!("waiting for {holder}"))),
         }

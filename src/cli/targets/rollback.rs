@@ -49,8 +49,10 @@ impl Rollback {
             };
             change.mark_bad(from, &note(reason, RecordedVerdict::Unchecked))?;
         }
+        let held = target.held().unwrap_or_default();
+        let follows = !matches!(target.subscription(), Ok(None));
         context.ui.print_json(&serde_json::json!({
-            "from": switched.from, "to": switched.to, "switch_seconds": seconds,
+            "from": switched.from, "to": switched.to, "switch_seconds": seconds, "held": held,
         }))?;
         let from = switched
             .from
@@ -65,6 +67,12 @@ impl Rollback {
                 switched.to,
                 ui::seconds(seconds)
             ));
+            if follows && !held.is_empty() && !self.mark_bad {
+                context.ui.print(
+                    "the release that was left is held until there is a newer one; \
+                     `layerset update --again` takes it\n",
+                );
+            }
         }
         Ok(())
     }
@@ -84,16 +92,20 @@ pub(in crate::cli) struct Pin {
     /// Take the pin back
     #[arg(long)]
     remove: bool,
+    /// Why, for the history
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    reason: String,
 }
 
 impl Pin {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         let target = context.target(&self.target)?;
         let change = target.change("layerset pin")?;
+        let note = note(&self.reason, RecordedVerdict::Unchecked);
         if self.remove {
-            change.unpin(self.generation)?;
+            change.unpin(self.generation, &note)?;
         } else {
-            change.pin(self.generation)?;
+            change.pin(self.generation, &note)?;
         }
         context.ui.print_json(
             &serde_json::json!({ "generation": self.generation, "pinned": !self.remove }),

@@ -129,6 +129,68 @@ fn a_release_that_was_marked_bad_is_never_taken_again_but_the_next_one_is() {
 }
 
 #[test]
+fn a_release_that_a_rollback_left_is_held_until_a_newer_one_or_until_asked_for() {
+    let fleet = fleet();
+    fleet.run("deploy --channel web/stable").expect(0);
+    fleet.release("2", "");
+    fleet.run("update").expect(0);
+    let rollback = || fleet.machine.run("rollback --target target").expect(0);
+    rollback().shows("held until there is a newer one");
+    let page = fleet.page();
+    for line in ["update", "deploy --channel web/stable"] {
+        fleet
+            .run(line)
+            .expect(0)
+            .shows("a rollback left release 2 of 'images/web/stable'");
+        assert_eq!(fleet.page(), page);
+    }
+    let status = fleet.machine.run("status --target target").expect(0);
+    status.shows("which a rollback left");
+    fleet.run("update --again").expect(0);
+    assert_eq!(fleet.page(), "page 2\n");
+    let status = fleet.machine.run("status --target target --json");
+    assert_eq!(status.expect(0).json()["held"], serde_json::json!([]));
+    rollback();
+    fleet.release("3", "");
+    fleet.run("update").expect(0);
+    assert_eq!(fleet.page(), "page 3\n");
+    let status = fleet.machine.run("status --target target --json");
+    assert_eq!(status.expect(0).json()["held"], serde_json::json!([]));
+}
+
+#[test]
+fn a_mark_can_be_set_later_and_taken_back() {
+    let fleet = fleet();
+    fleet.run("deploy --channel web/stable").expect(0);
+    fleet.release("2", "");
+    fleet.run("update").expect(0);
+    let machine = &fleet.machine;
+    let words = [
+        "mark-bad",
+        "2",
+        "--target",
+        "target",
+        "--reason",
+        "loses mail",
+    ];
+    machine.run_words(&words).expect(0).shows("it is current");
+    machine.run("mark-bad 2 --target target").expect(2);
+    machine
+        .run("status --target target")
+        .expect(0)
+        .shows("generation 2 is marked bad: loses mail");
+    machine.run("rollback --target target").expect(0);
+    fleet.run("update --again").expect(0).shows("loses mail");
+    machine
+        .run("mark-good 1 --target target")
+        .expect(0)
+        .shows("is not marked bad");
+    machine.run("mark-good 2 --target target").expect(0);
+    fleet.run("update --again").expect(0);
+    assert_eq!(fleet.page(), "page 2\n");
+}
+
+#[test]
 fn a_history_says_of_what_nobody_checked_that_it_is_unchecked() {
     let fleet = fleet();
     fleet.run("deploy --channel web/stable --keep 1").expect(0);

@@ -31,6 +31,8 @@ fn help_names_every_command_and_says_how_to_start() {
       status       Show the deployments of a target
       history      Show every change of a target
       pin          Keep a deployment, whatever the policy says, or stop keeping it
+      mark-bad     Mark the image of a deployment as bad, so that nothing chooses it by itself
+      mark-good    Take the mark of a bad image back
       activate     Mount the deployments of a target again, e.g. after a reboot of the host
       deactivate   Unmount the deployments of a target
       forget       Release the images of a target that no longer exists
@@ -94,6 +96,7 @@ fn help_of_a_command_shows_examples() {
                                     600]
           --dry-run                 Show what would be done to /etc, and change nothing on the target
           --stage-only              Prepare the deployment, but do not switch to it
+          --again                   Take the channel's release even if a rollback left it on this target
           --keep <COUNT>            How many deployments to keep, pinned ones aside [default: what the
                                     recipe's policy says]
           --reason <TEXT>           Why, for the history [default: ""]
@@ -164,7 +167,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, check, compose, list, show, diff, publish, pull, export, deploy, update, rollback, status, history, pin, activate, deactivate, forget, gc, fsck, serve, trust, completions, man, help]
+    !   [subcommands: init, lock, build, check, compose, list, show, diff, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, forget, gc, fsck, serve, trust, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
@@ -258,6 +261,8 @@ fn every_command_has_a_manual_page() {
     layerset-list.1
     layerset-lock.1
     layerset-man.1
+    layerset-mark-bad.1
+    layerset-mark-good.1
     layerset-pin.1
     layerset-publish.1
     layerset-pull.1

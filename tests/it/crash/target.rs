@@ -59,6 +59,7 @@ impl Scene {
             keep: Some(2),
             note: note(),
             release: None,
+            again: false,
             cancel: &AtomicBool::new(false),
             doing: &|_| {},
         };

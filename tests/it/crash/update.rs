@@ -203,6 +203,7 @@ impl Scene {
             keep: Some(1),
             note: note(),
             release: None,
+            again: false,
             cancel: &GO_ON,
             doing: &|_| {},
         };

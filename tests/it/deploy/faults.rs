@@ -24,6 +24,79 @@ fn removing_a_deployment_never_walks_into_a_mount() {
     assert_eq!(world.read("state/var/log/precious"), "data");
 }
 
+/// Sets or clears the immutable flag; says whether the filesystem has one.
+fn set_immutable(path: &Path, is_immutable: bool) -> bool {
+    let file = File::open(path).unwrap();
+    let Ok(flags) = rustix::fs::ioctl_getflags(&file) else {
+        return false;
+    };
+    let immutable = rustix::fs::IFlags::IMMUTABLE;
+    let flags = if is_immutable {
+        flags | immutable
+    } else {
+        flags - immutable
+    };
+    rustix::fs::ioctl_setflags(&file, flags).is_ok()
+}
+
+#[test]
+fn what_cannot_be_removed_is_told_and_stops_nothing() {
+    let test = "what_cannot_be_removed_is_told_and_stops_nothing";
+    if !is_root(test) {
+        return;
+    }
+    let world = World::new();
+    for version in ["1", "2", "3"] {
+        let app = format!("f version {version}\n");
+        world.deploy(&world.image(version, &with(base(), &[("usr/app", &app)])));
+    }
+    if !set_immutable(&world.at("deployments/1/etc/app.conf"), true) {
+        crate::support::skip(
+            test,
+            "the filesystem of the temporary directory has no immutable files",
+        );
+        return;
+    }
+    let told = Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
+    let telling = Arc::clone(&told);
+    let target = world.target().with_waiting(TargetLockWait {
+        patience: PATIENCE,
+        remark: Arc::new(move |text| telling.lock().unwrap().push(text.to_owned())),
+        ..TargetLockWait::default()
+    });
+    let change = target.change("test").unwrap();
+    let plan = target.plan_prune(2).unwrap();
+    assert_eq!(plan.remove, [1]);
+    change.prune(&world.repository, &plan, &note()).unwrap();
+    drop(change);
+    assert_eq!(world.names("deployments"), [".old-1", "2", "3"]);
+    assert_eq!(world.deployment_refs(), ["2", "3"]);
+    assert_eq!(told.lock().unwrap().len(), 1);
+    // One of a command that died, under the number that comes next.
+    fs::create_dir(world.at("deployments/.new-4")).unwrap();
+    fs::write(world.at("deployments/.new-4/file"), "").unwrap();
+    assert!(set_immutable(&world.at("deployments/.new-4/file"), true));
+    assert_eq!(
+        target
+            .change("test")
+            .unwrap()
+            .rollback(None, &note())
+            .unwrap()
+            .to,
+        2
+    );
+    assert!(
+        told.lock().unwrap()[1].contains("is left over: cannot remove"),
+        "{told:?}"
+    );
+    let image = world.image("4", &with(base(), &[("usr/app", "f version 4\n")]));
+    assert_eq!(world.deploy(&image), 5);
+    set_immutable(&world.at("deployments/.old-1/etc/app.conf"), false);
+    set_immutable(&world.at("deployments/.new-4/file"), false);
+    drop(target.change("test").unwrap());
+    assert_eq!(world.names("deployments"), ["2", "3", "5"]);
+}
+
 #[test]
 fn an_edited_history_is_shown_and_does_not_stop_a_rollback() {
     if !is_root("an_edited_history_is_shown_and_does_not_stop_a_rollback") {
@@ -305,6 +378,7 @@ fn an_update_that_fails_at_any_write_leaves_exactly_the_old_or_the_new() {
         drop(change);
         drop(target.change("test").unwrap());
         fs::remove_file(world.at("history.jsonl")).unwrap();
+        fs::remove_file(world.at("history.head")).unwrap();
         fs::remove_dir_all(world.at("state/var/new"))
             .or_else(ignore_missing)
             .unwrap();

@@ -3,7 +3,10 @@
 mod copy;
 mod etc;
 mod faults;
+mod history;
+mod surroundings;
 mod switch;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -126,6 +129,11 @@ impl World {
     pub(crate) fn on(disk: impl Fn(&Path) -> Arc<dyn Disk>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Self::below(dir, disk)
+    }
+
+    /// Makes a world in a directory that is as it is.
+    pub(crate) fn below(dir: tempfile::TempDir, disk: impl Fn(&Path) -> Arc<dyn Disk>) -> Self {
         let root = dir.path().join("repo");
         let disk = disk(dir.path());
         Repository::init(&root, Arc::clone(&disk)).unwrap();

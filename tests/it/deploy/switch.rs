@@ -109,7 +109,7 @@ fn pruning_spares_what_is_needed_and_lets_go_of_the_images() {
     let target = world.target();
     {
         let change = target.change("test prune").unwrap();
-        change.pin(2).unwrap();
+        change.pin(2, &note()).unwrap();
         let plan = target.plan_prune(1).unwrap();
         assert_eq!(plan.remove, [1, 3]);
         assert_eq!(target.plan_prune(5).unwrap().remove, [1]);
@@ -139,7 +139,7 @@ fn activation_after_a_reboot_mounts_what_is_needed_and_checks_its_metadata() {
     let target = world.target();
     {
         let change = target.change("test").unwrap();
-        change.pin(1).unwrap();
+        change.pin(1, &note()).unwrap();
         assert_eq!(change.deactivate().unwrap(), 12);
         assert!(!world.at("current/root/usr").exists());
         let done = change.activate().unwrap();
@@ -197,7 +197,7 @@ fn a_bad_deployment_is_only_chosen_by_its_number() {
         target.status().unwrap().deployments[1].bad.as_deref(),
         Some("test")
     );
-    change.clear_bad(2).unwrap();
+    assert!(change.mark_good(2, &note()).unwrap());
     assert_eq!(target.status().unwrap().deployments[1].bad, None);
 }
 
@@ -223,6 +223,6 @@ fn a_bad_image_is_remembered_after_its_deployment_is_gone() {
     assert_eq!(target.bad_image(&images[1]).as_deref(), Some("test"));
     assert_eq!(target.bad_image(&images[2]), None);
     change.mark_bad(4, &note()).unwrap();
-    change.clear_bad(4).unwrap();
+    assert!(change.mark_good(4, &note()).unwrap());
     assert_eq!(target.bad_image(&images[3]), None);
 }
