@@ -8,6 +8,7 @@
 mod capture;
 mod devices;
 mod error;
+mod inside;
 mod policy;
 mod run;
 mod upper;
@@ -15,5 +16,6 @@ mod view;
 
 pub use capture::{CapturedChanges, capture};
 pub use error::SandboxError;
+pub use inside::ViewRoot;
 pub use run::{ReadOnlyBind, Sandbox, SandboxRun};
 pub use view::{BuildView, LowerKind, LowerTree, MountedView};
