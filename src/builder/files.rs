@@ -1,22 +1,24 @@
-//! Copying a layer's own files into a view. Paths are resolved inside the view: its links cannot
-//! lead out of it.
+//! Copying a layer's own files into a view. Paths are resolved inside the view and by descriptor:
+//! its links cannot lead out of it, neither on the way nor at the end.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::BuildError;
 use crate::durable::write_program;
 use crate::materialise::{IdLookup as _, PasswdIds};
 use crate::path::RelPath;
 use crate::recipe::{Definition, FileContent, FileInput};
+use crate::sandbox::ViewRoot;
 use crate::tree::Owner;
 
 /// Says whether `path` is executable for anybody.
@@ -36,7 +38,11 @@ pub(super) fn copy(
         return Ok(());
     };
     let source_dir = layer_dir.join(wanted.source.as_path());
-    let view = ViewWriter { root, epoch };
+    let view = ViewWriter {
+        view: ViewRoot::open(root)?,
+        root,
+        epoch,
+    };
     // Directories come with their contents, so that a directory which is already there keeps its
     // mode.
     for file in files {
@@ -65,8 +71,8 @@ pub(super) fn own(
     root: &Path,
     which: OwnerPass,
 ) -> Result<(), BuildError> {
-    let read = |place| Ok::<_, BuildError>(fs::read(root.join(place)).unwrap_or_default());
-    let ids = PasswdIds::read(read)?;
+    let view = ViewRoot::open(root)?;
+    let ids = PasswdIds::read(|place| view.read(place))?;
     for (path, (user, group)) in owners {
         let unknown = |what| BuildError::SourceKind {
             path: path.as_path().to_owned(),
@@ -86,7 +92,7 @@ pub(super) fn own(
             let path = root.join(path.as_path());
             move |error: rustix::io::Errno| io(verb, &path)(error.into())
         };
-        let (parent, name) = open_parent(root, path)?;
+        let (parent, name) = (view.make_parent(path)?, name(path));
         let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(fail("look at"))?;
         if (stat.st_uid, stat.st_gid) == (uid, gid) {
@@ -106,8 +112,12 @@ pub(super) fn own(
         .map_err(fail("give an owner to"))?;
         // The kernel clears setuid and setgid with a change of owner.
         let mode = Mode::from_raw_mode(stat.st_mode);
-        if mode.intersects(Mode::SUID | Mode::SGID) {
-            rustix::fs::chmodat(&parent, name, mode, AtFlags::empty())
+        let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        if !is_link && mode.intersects(Mode::SUID | Mode::SGID) {
+            let found = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = rustix::fs::openat(&parent, name, found, Mode::empty());
+            opened
+                .and_then(|file| set_mode(&file, mode))
                 .map_err(fail("set the mode of"))?;
         }
     }
@@ -115,100 +125,88 @@ pub(super) fn own(
 }
 
 struct ViewWriter<'a> {
+    view: ViewRoot,
     root: &'a Path,
     epoch: i64,
 }
 
 impl ViewWriter<'_> {
     fn directory(&self, file: &FileInput, has_mode: bool) -> Result<(), BuildError> {
-        let path = self.place(&file.path)?;
-        if path.is_dir() && !has_mode {
+        let (parent, name) = (self.view.make_parent(&file.path)?, name(&file.path));
+        // A link at this place leads to a directory of the view.
+        let is_new = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => true,
+            found => found.map(|_| false).map_err(self.fail("look at", file))?,
+        };
+        let dir = self.view.make_dir(&file.path)?;
+        if !is_new && !has_mode {
             return Ok(());
         }
-        if !path.is_dir() {
-            fs::create_dir(&path).map_err(io("make directory", &path))?;
-        }
-        fs::set_permissions(&path, fs::Permissions::from_mode(file.mode.into()))
-            .map_err(io("set the mode of", &path))
+        set_mode(&dir, Mode::from_raw_mode(file.mode.into()))
+            .map_err(self.fail("set the mode of", file))
     }
 
     fn link(&self, file: &FileInput, target: &[u8]) -> Result<(), BuildError> {
-        let path = self.place(&file.path)?;
-        self.clear(&path)?;
-        symlink(OsStr::from_bytes(target), &path).map_err(io("make symlink", &path))
+        let parent = self.view.make_parent(&file.path)?;
+        self.clear(&parent, file)?;
+        rustix::fs::symlinkat(OsStr::from_bytes(target), &parent, name(&file.path))
+            .map_err(self.fail("make symlink", file))
     }
 
     fn file(&self, file: &FileInput, source: &Path) -> Result<(), BuildError> {
-        let path = self.place(&file.path)?;
-        self.clear(&path)?;
+        let parent = self.view.make_parent(&file.path)?;
+        self.clear(&parent, file)?;
+        let mut from = File::open(source).map_err(io("open", source))?;
         // A script of this layer may start it.
         let _writes = write_program();
-        fs::copy(source, &path).map_err(io("copy to", &path))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(file.mode.into()))
-            .map_err(io("set the mode of", &path))?;
+        let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let place = self.root.join(file.path.as_path());
+        let mut to: File =
+            rustix::fs::openat(&parent, name(&file.path), new, Mode::from_raw_mode(0o600))
+                .map_err(self.fail("make", file))?
+                .into();
+        std::io::copy(&mut from, &mut to).map_err(io("copy to", &place))?;
+        rustix::fs::fchmod(&to, Mode::from_raw_mode(file.mode.into()))
+            .map_err(self.fail("set the mode of", file))?;
         let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.epoch).unwrap_or(0));
-        let opened = File::options()
-            .write(true)
-            .open(&path)
-            .map_err(io("open", &path))?;
-        opened
-            .set_times(FileTimes::new().set_modified(time))
-            .map_err(io("set the time of", &path))
+        to.set_times(FileTimes::new().set_modified(time))
+            .map_err(io("set the time of", &place))
     }
 
     /// Removes what stands in the way of a file or link; a directory is in the way for good.
-    fn clear(&self, path: &Path) -> Result<(), BuildError> {
-        match fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => Err(BuildError::SourceKind {
-                path: path.to_owned(),
+    fn clear(&self, parent: &OwnedFd, file: &FileInput) -> Result<(), BuildError> {
+        match rustix::fs::unlinkat(parent, name(&file.path), AtFlags::empty()) {
+            Err(Errno::ISDIR) => Err(BuildError::SourceKind {
+                path: self.root.join(file.path.as_path()),
                 what: "a directory in the layers below",
             }),
-            Ok(_) => fs::remove_file(path).map_err(io("replace", path)),
-            Err(_) => Ok(()),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.fail("replace", file)(errno)),
         }
     }
 
-    /// Returns where `path` lies once the links above it are followed inside the view; parents are
-    /// made as needed.
-    fn place(&self, path: &RelPath) -> Result<PathBuf, BuildError> {
-        let (parent, name) = open_parent(self.root, path)?;
-        let dir = fs::read_link(format!("/proc/self/fd/{}", parent.as_raw_fd()))
-            .map_err(io("find", self.root))?;
-        Ok(dir.join(name))
+    fn fail(&self, verb: &'static str, file: &FileInput) -> impl FnOnce(Errno) -> BuildError {
+        let path = self.root.join(file.path.as_path());
+        move |errno| io(verb, &path)(errno.into())
     }
 }
 
-fn open_parent<'p>(root: &Path, path: &'p RelPath) -> Result<(OwnedFd, &'p OsStr), BuildError> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fail = |path: &Path| {
-        let path = path.to_owned();
-        move |error: rustix::io::Errno| io("open", &path)(error.into())
-    };
-    let top = rustix::fs::openat(CWD, root, flags, Mode::empty()).map_err(fail(root))?;
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let parent = path.parent().unwrap_or_default();
-    let open = |dir: &Path| {
-        let dir = if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        };
-        rustix::fs::openat2(&top, dir, flags, Mode::empty(), inside)
-    };
-    let mut at = PathBuf::new();
-    for part in parent.as_path().components() {
-        let above = open(&at).map_err(fail(&root.join(&at)))?;
-        at.push(part);
-        if open(&at).is_err() {
-            rustix::fs::mkdirat(&above, part.as_os_str(), Mode::from_raw_mode(0o755))
-                .map_err(|error| io("make directory", &root.join(&at))(error.into()))?;
-        }
-    }
-    let opened = open(parent.as_path()).map_err(fail(&root.join(parent.as_path())))?;
-    Ok((opened, OsStr::from_bytes(path.name())))
+fn name(path: &RelPath) -> &OsStr {
+    OsStr::from_bytes(path.name())
+}
+
+/// Sets the mode of what an `O_PATH` descriptor holds, by its name in /proc, which leads to that
+/// very file.
+fn set_mode(held: &OwnedFd, mode: Mode) -> rustix::io::Result<()> {
+    rustix::fs::chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), mode)
 }
 
 fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> BuildError {
     let path = path.to_owned();
     move |source| BuildError::Source { verb, path, source }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -22,6 +22,7 @@ use crate::format::Baseline;
 use crate::id::LayerId;
 use crate::materialise::{PasswdIds, scan};
 use crate::recipe::{LayerContent, LockedPackage, UpperLayer};
+use crate::sandbox::ViewRoot;
 use crate::store::{RefName, Transaction};
 use crate::tree::Tree;
 
@@ -242,17 +243,8 @@ fn bootstrap(
 }
 
 fn read_ids(root: &Path) -> Result<PasswdIds, BuildError> {
-    PasswdIds::read(|place| {
-        let path = root.join(place);
-        match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            result => result.map_err(|source| BuildError::Source {
-                verb: "read",
-                path,
-                source,
-            }),
-        }
-    })
+    let root = ViewRoot::open(root)?;
+    PasswdIds::read(|place| Ok(root.read(place)?))
 }
 
 fn install(

@@ -2,12 +2,16 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::inputs::LayerInputs;
 use super::{BuildError, BuildOptions, files};
 use crate::apt::{InstallPlan, LocalRepo, StatusLine};
 use crate::recipe::{LayerContent, LayerLock};
-use crate::sandbox::{MountedView, ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
+use crate::sandbox::{Limits, MountedView, ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
+
+/// How long the packages of a layer may take together; thousands of them take less.
+const INSTALL_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Runs the steps of a build in one view.
 pub(super) struct StepRunner<'a> {
@@ -59,7 +63,10 @@ impl StepRunner<'_> {
         repo: &LocalRepo,
     ) -> Result<(), BuildError> {
         let plan = InstallPlan::new(&lock.packages, &lock.requested, architecture);
-        let mut sandbox = self.sandbox();
+        let mut sandbox = self.sandbox().with_limits(Limits {
+            time: INSTALL_TIME,
+            ..Limits::default()
+        });
         for (path, contents) in &plan.files {
             let name = path.rsplit('/').next().unwrap_or(path);
             let source = self.view.scratch().join(format!("plan-{name}"));
@@ -134,6 +141,12 @@ impl StepRunner<'_> {
                 source: source.clone(),
                 name: name.into(),
             });
+            if let Some(time) = run.timeout_ms {
+                sandbox = sandbox.with_limits(Limits {
+                    time: Duration::from_millis(time),
+                    ..Limits::default()
+                });
+            }
             for (name, value) in &run.env {
                 sandbox = sandbox.with_variable(name.as_ref(), value.as_ref());
             }

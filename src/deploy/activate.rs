@@ -47,6 +47,7 @@ impl Change<'_> {
                 Err(error) => done.failed.push((generation, error.to_string())),
             }
         }
+        target.disarm_others(current);
         Ok(done)
     }
 

@@ -24,6 +24,7 @@ impl Target {
     /// `title` is what others read while they wait, e.g. `layerset deploy`.
     pub fn change(&self, title: &str) -> Result<Change<'_>, DeployError> {
         self.disk.require_unharmed()?;
+        super::refuse_prepared(&self.dir)?;
         let lock = Lock::take(
             &self.dir.join("lock"),
             LockMode::Exclusive,

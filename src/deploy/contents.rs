@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, ResolveFlags};
 
 use crate::id::ObjectId;
 use crate::materialise::{FileMeta, ObjectSink, ObjectSource, hash_file};
@@ -35,7 +35,27 @@ impl<'r> EtcContents<'r> {
     }
 
     fn path_of(&self, id: &ObjectId) -> Option<PathBuf> {
-        lock(&self.own).get(id).map(|path| self.dir.join(path))
+        lock(&self.own).get(id).cloned()
+    }
+
+    /// Opens one of the machine's own files. A service may have put a link in its place since it was
+    /// read: no link is followed, and no pipe keeps us.
+    fn open_own(&self, path: &Path) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, &self.dir, flags | OFlags::DIRECTORY, Mode::empty())?;
+        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = flags | OFlags::NONBLOCK;
+        let file = File::from(rustix::fs::openat2(
+            &dir,
+            path,
+            flags,
+            Mode::empty(),
+            inside,
+        )?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no file any more"));
+        }
+        Ok(file)
     }
 }
 
@@ -67,8 +87,12 @@ impl Blobs for EtcContents<'_> {
                 .read_object(id)
                 .map_err(|error| fail(Box::new(error)));
         };
-        let bytes = std::fs::read(&path).map_err(|error| fail(Box::new(error)))?;
+        let mut bytes = Vec::new();
+        self.open_own(&path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(|error| fail(Box::new(error)))?;
         if ObjectId::of(&bytes) != *id {
+            let path = self.dir.join(path);
             let path = path.display();
             return Err(fail(format!("'{path}' changed while it was merged").into()));
         }
@@ -90,9 +114,9 @@ impl ObjectSource for EtcContents<'_> {
             file.rewind()?;
             return Ok(file);
         }
-        let path = self
-            .path_of(id)
-            .unwrap_or_else(|| self.repository.object_path(id));
-        File::open(path)
+        match self.path_of(id) {
+            Some(path) => self.open_own(&path),
+            None => File::open(self.repository.object_path(id)),
+        }
     }
 }

@@ -26,6 +26,13 @@ pub enum DeployError {
         /// The directory that a target would use.
         path: PathBuf,
     },
+    /// Another user made a part of what should be a target.
+    #[error("'{}' belongs to user {uid}, and not to the user who deploys", path.display())]
+    Prepared {
+        path: PathBuf,
+        /// The owner's number.
+        uid: u32,
+    },
     /// It needs another version of this program.
     #[error("the target at '{}' has format {format}, which this program does not know", path.display())]
     Incompatible {

@@ -154,6 +154,7 @@ impl Target {
         }
         make_dirs(root, 0o755).map_err(|error| DeployError::io("make directory", root, error))?;
         let dir = root.join("layerset");
+        refuse_prepared(&dir)?;
         disk.mkdir(&dir, 0o755)?;
         refuse_strangers(&dir)?;
         for (name, mode) in [
@@ -356,6 +357,37 @@ fn refuse_strangers(dir: &Path) -> Result<(), DeployError> {
         if !known.iter().any(|known| name == *known) {
             return Err(DeployError::Occupied {
                 path: dir.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a target of which another user made a part: a link of theirs would lead what root writes
+/// and removes to places of their choice. Links of one's own may lead to another disk.
+fn refuse_prepared(dir: &Path) -> Result<(), DeployError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = rustix::process::geteuid().as_raw();
+    let parts = [
+        "",
+        "target.json",
+        "lock",
+        "deployments",
+        "state",
+        "state/var",
+    ];
+    for path in parts.map(|part| dir.join(part)) {
+        let path = path.components().collect::<PathBuf>();
+        let found = match std::fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(_) => continue,
+        };
+        // The directory `state/var` has the owner that the image gives it.
+        let is_ours = found.uid() == own || found.is_dir() && path.ends_with("state/var");
+        if !is_ours {
+            return Err(DeployError::Prepared {
+                path,
+                uid: found.uid(),
             });
         }
     }

@@ -8,7 +8,9 @@ use super::record::{DeploymentDir, DeploymentKind, JoinMethod};
 use super::{DeployError, Target};
 use crate::durable::remove_tree;
 use crate::id::hex;
-use crate::materialise::{BindAccess, bind, is_mountpoint, mount_readonly, unmount_lazily};
+use crate::materialise::{
+    BindAccess, SetuidPrograms, bind, is_mountpoint, mount_readonly, set_setuid, unmount_lazily,
+};
 
 impl Target {
     /// Mounts the parts of a deployment that are not mounted yet; says whether there were any.
@@ -30,6 +32,36 @@ impl Target {
             }
         }
         Ok(changed)
+    }
+
+    /// Lets setuid programs of a mounted deployment have their privileges, or not.
+    ///
+    /// An old release keeps the faults that the new one mends. Whoever may start its `sudo` has
+    /// them still. A copy has no mount of its own, and its programs keep their bits.
+    pub(super) fn set_setuid(
+        &self,
+        deployment: &DeploymentDir,
+        programs: SetuidPrograms,
+    ) -> Result<(), DeployError> {
+        let root = deployment.root();
+        if deployment.facts.kind == DeploymentKind::Composefs && is_mountpoint(&root)? {
+            set_setuid(&root, programs)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the privileges from the setuid programs of all deployments that are not current.
+    ///
+    /// The switch is over when this is called, so what is wrong with another deployment does not
+    /// undo it: the next activation or switch tries again.
+    pub(super) fn disarm_others(&self, current: Option<u64>) {
+        for generation in self.generations().unwrap_or_default() {
+            if let (true, Ok(deployment)) =
+                (Some(generation) != current, self.deployment(generation))
+            {
+                let _ = self.set_setuid(&deployment, SetuidPrograms::Ignored);
+            }
+        }
     }
 
     /// Says whether everything of a deployment is mounted that should be.

@@ -8,7 +8,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 
 use super::DeployError;
@@ -18,10 +18,18 @@ use crate::id::hex;
 pub(super) fn stamp(dir: &Path) -> Result<String, DeployError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut hasher = blake3::Hasher::new();
+    let top = rustix::fs::openat(CWD, dir, flags, Mode::empty()).map_err(fail("open", dir))?;
+    // A service may put a link in the place of a directory while we look.
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let mut pending = vec![dir.to_owned()];
     let mut buffer = Vec::with_capacity(32 * 1024);
     while let Some(at) = pending.pop() {
-        let fd = rustix::fs::openat(CWD, &at, flags, Mode::empty()).map_err(fail("open", &at))?;
+        let below = match at.strip_prefix(dir) {
+            Ok(below) if !below.as_os_str().is_empty() => below,
+            _ => Path::new("."),
+        };
+        let fd = rustix::fs::openat2(&top, below, flags, Mode::empty(), inside)
+            .map_err(fail("open", &at))?;
         let mut names = Vec::new();
         let mut entries = RawDir::new(&fd, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {

@@ -14,6 +14,7 @@ use super::change::Change;
 use super::history::{History, HistoryAction, Note};
 use super::record::DeploymentDir;
 use super::{DeployError, Target, stamp};
+use crate::materialise::SetuidPrograms;
 
 /// What to do about a deployment that is marked bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,6 +76,7 @@ impl Change<'_> {
             return Ok(SwitchReport { from, to });
         }
         target.pointer().move_to(target.disk.as_ref(), to)?;
+        target.disarm_others(Some(to));
         match self.record(action, from, Some(to), note) {
             Ok(()) => {
                 self.release(&deployment.facts.image)?;
@@ -121,6 +123,8 @@ impl Change<'_> {
     /// had to be mounted.
     pub(super) fn bring_up(&self, deployment: &DeploymentDir) -> Result<bool, DeployError> {
         let changed = self.target.mount(deployment)?;
+        self.target
+            .set_setuid(deployment, SetuidPrograms::Honoured)?;
         super::var::settle(
             self.target.disk.as_ref(),
             &deployment.dir.join("var-new"),

@@ -17,7 +17,13 @@
 //! the shared state.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::DeployError;
 use crate::durable::{Disk, remove_tree};
@@ -160,40 +166,76 @@ pub(super) fn settle(
         return Ok(());
     }
     let units: BTreeSet<PathBuf> = units.iter().map(|unit| unit.as_path().to_owned()).collect();
-    settle_dir(disk, new, state, Path::new(""), &units)?;
+    let (from, to) = (open_dir(CWD, new)?, open_dir(CWD, state)?);
+    let move_in = Settling {
+        disk,
+        new,
+        state,
+        units,
+    };
+    if let (Some(from), Some(to)) = (from, to) {
+        move_in.dir(from.as_fd(), to.as_fd(), Path::new(""))?;
+    }
     remove_tree(disk, new)?;
     Ok(())
 }
 
-fn settle_dir(
-    disk: &dyn Disk,
-    new: &Path,
-    state: &Path,
-    at: &Path,
-    units: &BTreeSet<PathBuf>,
-) -> Result<(), DeployError> {
-    let dir = new.join(at);
-    let list = |error| DeployError::io("list", &dir, error);
-    let mut moved = false;
-    for entry in std::fs::read_dir(&dir).map_err(list)? {
-        let entry = entry.map_err(list)?;
-        let path = at.join(entry.file_name());
-        let is_dir = entry.file_type().map_err(list)?.is_dir();
-        match kind_at(&state.join(&path))? {
-            None => {
-                disk.rename(&new.join(&path), &state.join(&path))?;
-                moved = true;
+struct Settling<'a> {
+    disk: &'a dyn Disk,
+    new: &'a Path,
+    state: &'a Path,
+    units: BTreeSet<PathBuf>,
+}
+
+impl Settling<'_> {
+    /// Moves what the open directory `to` lacks of the open directory `from`.
+    ///
+    /// Directories below `state` belong to services, which may put links in their places at any
+    /// moment: they are held open, and no link is followed.
+    fn dir(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, at: &Path) -> Result<(), DeployError> {
+        let mut moved = false;
+        let fail =
+            |verb, path: PathBuf| move |errno: Errno| DeployError::io(verb, &path, errno.into());
+        for entry in Dir::read_from(from).map_err(fail("list", self.new.join(at)))? {
+            let entry = entry.map_err(fail("list", self.new.join(at)))?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
             }
-            Some(EntryKind::Directory) if is_dir && !units.contains(&path) => {
-                settle_dir(disk, new, state, &path, units)?;
+            let path = at.join(name);
+            let (old, new) = (self.new.join(&path), self.state.join(&path));
+            match rustix::fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => {
+                    moved |= self.disk.rename_in(from, &old, to, &new)?;
+                    continue;
+                }
+                found => found.map(drop).map_err(fail("look at", new.clone()))?,
             }
-            Some(_) => {}
+            if self.units.contains(&path) {
+                continue;
+            }
+            if let (Some(from), Some(to)) = (
+                open_dir(from, Path::new(name))?,
+                open_dir(to, Path::new(name))?,
+            ) {
+                self.dir(from.as_fd(), to.as_fd(), &path)?;
+            }
         }
+        if moved {
+            self.disk.sync_dir(&self.state.join(at))?;
+        }
+        Ok(())
     }
-    if moved {
-        disk.sync_dir(&state.join(at))?;
+}
+
+/// Opens a directory; `None` where there is something else, a link among that, or nothing.
+fn open_dir(above: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>, DeployError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(above, path, flags, Mode::empty()) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(DeployError::io("open", path, errno.into())),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -281,5 +323,39 @@ mod tests {
         assert!(state.join("lib/plain/b").exists() && !state.join("lib/unit/a").exists());
         assert!(!new.exists());
         settle(&RealDisk, &new, &state, &units).unwrap();
+    }
+
+    /// The service that owns `lib/shop` puts a link there as soon as the first piece has come.
+    #[test]
+    fn no_link_of_a_service_leads_what_is_settled_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, state) = (dir.path().join("new"), dir.path().join("state"));
+        let elsewhere = dir.path().join("elsewhere");
+        for name in ["one", "two", "three"] {
+            std::fs::create_dir_all(new.join("lib/shop").join(name)).unwrap();
+        }
+        for at in [&state.join("lib/shop"), &elsewhere] {
+            std::fs::create_dir_all(at).unwrap();
+        }
+        let (from, away, to) = (
+            state.join("lib/shop"),
+            dir.path().join("away"),
+            elsewhere.clone(),
+        );
+        let disk = crate::durable::hooked::HookedDisk::new(move || {
+            std::fs::rename(&from, &away).unwrap();
+            std::os::unix::fs::symlink(&to, &from).unwrap();
+        });
+        settle(&disk, &new, &state, &[]).unwrap();
+        assert!(disk.was_hooked());
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("away")).unwrap().count(),
+            3
+        );
+        // Nor does a link that was there before.
+        std::fs::create_dir_all(new.join("lib/shop/four")).unwrap();
+        settle(&RealDisk, &new, &state, &[]).unwrap();
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
     }
 }

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +88,20 @@ impl Disk for LatchingDisk {
 
     fn remove(&self, path: &Path) -> Result<(), DurableError> {
         self.unharmed()?.remove(path)
+    }
+
+    fn remove_in(&self, dir: BorrowedFd<'_>, path: &Path) -> Result<(), DurableError> {
+        self.unharmed()?.remove_in(dir, path)
+    }
+
+    fn rename_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError> {
+        self.unharmed()?.rename_in(from_dir, from, to_dir, to)
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {

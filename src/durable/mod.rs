@@ -16,19 +16,24 @@
 //! 5. `flock` is released when its holder dies.
 
 mod exact;
+#[cfg(test)]
+pub(crate) mod hooked;
 mod latch;
 mod lock;
 mod programs;
 mod real;
+mod remove;
 
 pub use exact::{make_dirs, make_exact};
 pub use latch::LatchingDisk;
 pub use lock::{Lock, LockMode};
-pub use programs::{WritesProgram, spawn, write_program};
+pub use programs::{WritesProgram, spawn, spawn_with, write_program};
 pub use real::RealDisk;
+pub use remove::remove_tree;
 
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 /// Returns how many bytes those who are not root can still write where `path` is.
@@ -114,6 +119,21 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Removes a file, a symlink or an empty directory; removing what is absent succeeds.
     fn remove(&self, path: &Path) -> Result<(), DurableError>;
 
+    /// Removes what is called as the end of `path` in `dir`, which is open and should be what the rest
+    /// of `path` leads to; as [`Disk::remove`] otherwise. Whoever may change the way there cannot
+    /// lead the removal elsewhere.
+    fn remove_in(&self, dir: BorrowedFd<'_>, path: &Path) -> Result<(), DurableError>;
+
+    /// Renames from one open directory to another, by the ends of the paths as in
+    /// [`Disk::remove_in`]. Replaces nothing: `false` says that there is something at `to`.
+    fn rename_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError>;
+
     /// Appends to a file, which is made with mode 0644 when absent, and waits until the bytes are
     /// durable.
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError>;
@@ -128,39 +148,6 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// because there is nothing to do.
     fn require_unharmed(&self) -> Result<(), DurableError> {
         Ok(())
-    }
-}
-
-/// Removes `path` with all that is below it, through the primitives; removing what is absent
-/// succeeds.
-pub fn remove_tree(disk: &dyn Disk, path: &Path) -> Result<(), DurableError> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(DurableError::new("look at", path, error)),
-        Ok(metadata) if !metadata.is_dir() => return disk.remove(path),
-        Ok(_) => detach(path)?,
-    }
-    let entries =
-        std::fs::read_dir(path).map_err(|error| DurableError::new("list", path, error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| DurableError::new("list", path, error))?;
-        remove_tree(disk, &entry.path())?;
-    }
-    disk.remove(path)
-}
-
-/// Detaches what is mounted on `path`: removing must never walk into somebody else's files, such as
-/// a `/proc` that a killed bootstrap left mounted.
-fn detach(path: &Path) -> Result<(), DurableError> {
-    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
-    loop {
-        let stat = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)
-            .map_err(|error| DurableError::new("look at", path, error.into()))?;
-        if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
-            return Ok(());
-        }
-        rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH)
-            .map_err(|error| DurableError::new("unmount", path, error.into()))?;
     }
 }
 

@@ -5,8 +5,11 @@
 //! written and closed here can be open there, for a moment, and cannot be started.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use rustix::io::FdFlags;
 
 static WRITERS: RwLock<()> = RwLock::new(());
 
@@ -30,6 +33,17 @@ pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let _nobody_writes = WRITERS.write().unwrap_or_else(PoisonError::into_inner);
     // It returns when the child has run its program, and so closed the rest.
     command.spawn()
+}
+
+/// Starts a command as [`spawn`] does, and leaves it `given`, under the same number. No other
+/// command that is started here gets it.
+pub fn spawn_with(command: &mut Command, given: &OwnedFd) -> io::Result<Child> {
+    let _nobody_writes = WRITERS.write().unwrap_or_else(PoisonError::into_inner);
+    let flags = rustix::io::fcntl_getfd(given)?;
+    rustix::io::fcntl_setfd(given, flags - FdFlags::CLOEXEC)?;
+    let child = command.spawn();
+    rustix::io::fcntl_setfd(given, flags)?;
+    child
 }
 
 #[cfg(test)]

@@ -2,7 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, RenameFlags};
+use rustix::io::Errno;
 
 use super::exact::{make_dir, make_file};
 use super::{Disk, DurableError};
@@ -58,6 +63,46 @@ impl Disk for RealDisk {
         }
     }
 
+    fn remove_in(&self, dir: BorrowedFd<'_>, path: &Path) -> Result<(), DurableError> {
+        let name = path.file_name().unwrap_or_default();
+        let result = match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR),
+            result => result,
+        };
+        match result {
+            Err(Errno::NOENT) => Ok(()),
+            result => result.map_err(|errno| DurableError::new("remove", path, errno.into())),
+        }
+    }
+
+    fn rename_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError> {
+        let old = from.file_name().unwrap_or_default();
+        let new = to.file_name().unwrap_or_default();
+        let flags = RenameFlags::NOREPLACE;
+        let result = match rustix::fs::renameat_with(from_dir, old, to_dir, new, flags) {
+            // Not every filesystem knows how to replace nothing.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                match rustix::fs::statat(to_dir, new, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(_) => Err(Errno::EXIST),
+                    Err(Errno::NOENT) => rustix::fs::renameat(from_dir, old, to_dir, new),
+                    Err(errno) => Err(errno),
+                }
+            }
+            result => result,
+        };
+        match result {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(DurableError::new("rename to", to, errno.into())),
+        }
+    }
+
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
         let open = || OpenOptions::new().append(true).open(path);
         let file = match open() {
@@ -79,7 +124,13 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), DurableError> {
-        let file = File::open(dir).map_err(|error| DurableError::new("open", dir, error))?;
+        // Nothing but a directory: another thing may have come there, and a pipe would keep us.
+        let flags = rustix::fs::OFlags::DIRECTORY.bits();
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(i32::try_from(flags).unwrap_or(0))
+            .open(dir);
+        let file = opened.map_err(|error| DurableError::new("open", dir, error))?;
         file.sync_all()
             .map_err(|error| DurableError::new("sync", dir, error))
     }

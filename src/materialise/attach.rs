@@ -82,6 +82,38 @@ pub fn bind(source: &Path, at: &Path, access: BindAccess) -> Result<(), Material
     Ok(())
 }
 
+/// Whether programs of a mount get the privileges of their setuid and setgid bits and of their file
+/// capabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetuidPrograms {
+    /// They do, as in every running system.
+    Honoured,
+    /// They start as plain programs: `nosuid`.
+    Ignored,
+}
+
+/// Says what becomes of setuid programs of the mount at `at`, for those that start from now on. Its
+/// other flags stay.
+pub fn set_setuid(at: &Path, programs: SetuidPrograms) -> Result<(), MaterialiseError> {
+    use rustix::fs::StatVfsMountFlags as Known;
+    let fail = |errno| MaterialiseError::mount("set the flags of the mount at", at, "", errno);
+    let found = rustix::fs::statvfs(at).map_err(fail)?.f_flag;
+    let is_ignored = found.contains(Known::NOSUID);
+    if is_ignored == (programs == SetuidPrograms::Ignored) {
+        return Ok(());
+    }
+    let mut flags = MountFlags::BIND;
+    for (known, flag) in [
+        (Known::RDONLY, MountFlags::RDONLY),
+        (Known::NODEV, MountFlags::NODEV),
+        (Known::NOEXEC, MountFlags::NOEXEC),
+    ] {
+        flags.set(flag, found.contains(known));
+    }
+    flags.set(MountFlags::NOSUID, !is_ignored);
+    rustix::mount::mount_remount(at, flags, "").map_err(fail)
+}
+
 /// Unmounts what is mounted at `at`; fails while it is in use.
 pub fn unmount(at: &Path) -> Result<(), MaterialiseError> {
     rustix::mount::unmount(at, UnmountFlags::NOFOLLOW)

@@ -3,7 +3,8 @@
 //! A tree's mount is one overlayfs whose lower layer is the file-backed EROFS image and whose
 //! data-only layer is the object directory (Linux 6.5 for data-only layers, 6.12 for EROFS from a
 //! file). A writable view adds its upper directory to that same overlay, because the kernel stacks
-//! overlays only two deep. `nosuid` is never set: images hold setuid programs.
+//! overlays only two deep. `nosuid` is not set here: images hold setuid programs. What a target keeps
+//! beside its current deployment gets it later, by `set_setuid`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

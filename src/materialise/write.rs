@@ -88,13 +88,16 @@ impl<'a> Writer<'a> {
 
     pub(super) fn write(&self, plan: &CheckoutPlan<'_>) -> Result<(), MaterialiseError> {
         for item in plan.directories.iter().filter(|i| !i.path.is_root()) {
-            rustix::fs::mkdirat(&self.dest_fd, item.path.as_path(), Mode::RWXU)
+            let above = self.open_directory(&item.path.parent().unwrap_or_default())?;
+            rustix::fs::mkdirat(&above, name_of(&item.path), Mode::RWXU)
                 .map_err(self.io("create", &item.path))?;
         }
         self.write_leaves(&plan.batches())?;
         for (first, path) in &plan.links {
-            let (from, to) = (first.as_path(), path.as_path());
-            rustix::fs::linkat(&self.dest_fd, from, &self.dest_fd, to, AtFlags::empty())
+            let open = |path: &RelPath| self.open_directory(&path.parent().unwrap_or_default());
+            let (from, to) = (open(first)?, open(path)?);
+            let (old, new) = (name_of(first), name_of(path));
+            rustix::fs::linkat(&from, old, &to, new, AtFlags::empty())
                 .map_err(self.io("link", path))?;
         }
         // Backwards: a directory that its owner may not write to gets that mode after everything
@@ -344,6 +347,11 @@ impl<'a> Writer<'a> {
     fn io(&self, verb: &'static str, path: &RelPath) -> impl FnOnce(Errno) -> MaterialiseError {
         MaterialiseError::io(verb, self.full(path))
     }
+}
+
+fn name_of(path: &RelPath) -> &Path {
+    use std::os::unix::ffi::OsStrExt;
+    Path::new(std::ffi::OsStr::from_bytes(path.name()))
 }
 
 fn mode(inode: &Inode) -> Mode {

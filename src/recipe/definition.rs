@@ -163,6 +163,9 @@ pub struct RunSection {
     pub scripts: Vec<RelPath>,
     /// Variables the scripts see.
     pub env: BTreeMap<String, String>,
+    /// How long each script may run, in milliseconds; never part of a build key, for it changes no
+    /// layer.
+    pub timeout_ms: Option<u64>,
 }
 
 /// How a secret is made on first boot.

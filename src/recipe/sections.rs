@@ -174,7 +174,7 @@ fn path_key(entry: &Value<'_>) -> Result<RelPath, RecipeError> {
 }
 
 pub(super) fn run(value: &Value<'_>) -> Result<(RunSection, Vec<Range<usize>>), RecipeError> {
-    let table = value.table(&["scripts", "env"])?;
+    let table = value.table(&["scripts", "env", "timeout"])?;
     let list = table.need("scripts")?;
     list.strings(|_| None)?;
     let scripts: Vec<RelPath> = list.list()?.iter().map(beside).collect::<Result<_, _>>()?;
@@ -191,7 +191,27 @@ pub(super) fn run(value: &Value<'_>) -> Result<(RunSection, Vec<Range<usize>>), 
             env.insert(entry.name().to_owned(), text.to_owned());
         }
     }
-    Ok((RunSection { scripts, env }, spans(&list)?))
+    let run = RunSection {
+        scripts,
+        env,
+        timeout_ms: timeout(&table)?,
+    };
+    Ok((run, spans(&list)?))
+}
+
+/// Reads a time limit, in milliseconds.
+fn timeout(table: &Table<'_>) -> Result<Option<u64>, RecipeError> {
+    let Some(timeout) = table.get("timeout") else {
+        return Ok(None);
+    };
+    let text = timeout.string()?;
+    let duration = words::duration_ms(text).ok_or_else(|| {
+        timeout.fault(format!(
+            "'{}' is not a duration: write e.g. \"500ms\", \"10s\" or \"2m\"",
+            text.escape_debug()
+        ))
+    });
+    duration.map(Some)
 }
 
 pub(super) fn state(value: &Value<'_>) -> Result<Vec<StateRule>, RecipeError> {
@@ -291,18 +311,7 @@ fn check(item: &Value<'_>) -> Result<HealthCheck, RecipeError> {
             (probe, url)
         }
     };
-    let timeout_ms = match table.get("timeout") {
-        None => DEFAULT_TIMEOUT_MS,
-        Some(timeout) => {
-            let text = timeout.string()?;
-            words::duration_ms(text).ok_or_else(|| {
-                timeout.fault(format!(
-                    "'{}' is not a duration: write e.g. \"500ms\", \"10s\" or \"2m\"",
-                    text.escape_debug()
-                ))
-            })?
-        }
-    };
+    let timeout_ms = timeout(&table)?.unwrap_or(DEFAULT_TIMEOUT_MS);
     Ok(HealthCheck {
         name: optional(&table, "name", words::line)?.unwrap_or_else(|| word.to_owned()),
         probe,

@@ -7,18 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 use std::path::Path;
 use std::sync::OnceLock;
-
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 
 use crate::id::ObjectId;
 use crate::materialise::{FileMeta, ObjectSink, PasswdIds, ScanOptions, hash_file, scan_selected};
 use crate::path::RelPath;
-use crate::sandbox::SandboxError;
 use crate::sandbox::upper::{TouchedPaths, touched};
+use crate::sandbox::{SandboxError, ViewRoot};
 use crate::tree::{Change, Changeset, Inode, Node, Tree};
 
 /// What a build changed.
@@ -43,7 +40,10 @@ pub fn capture(
     options: &ScanOptions,
     sink: &dyn ObjectSink,
 ) -> Result<CapturedChanges, SandboxError> {
-    let ids = PasswdIds::read(|place| read_inside(merged, place))?;
+    let ids = {
+        let root = ViewRoot::open(merged)?;
+        PasswdIds::read(|place| root.read(place))?
+    };
     let touched = touched(upper, lower, options)?;
     let known = KnownContents {
         lower,
@@ -56,26 +56,6 @@ pub fn capture(
         changeset: changes(lower, &found, &touched, options),
         ids,
     })
-}
-
-/// Reads a file inside the image. Links of the image cannot lead out of it. A missing file is
-/// empty.
-fn read_inside(root: &Path, name: &str) -> Result<Vec<u8>, SandboxError> {
-    let fail = |verb| SandboxError::io::<Errno>(verb, root.join(name));
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty())
-        .map_err(fail("open"))?;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = match rustix::fs::openat2(&dir, name, flags, Mode::empty(), resolve) {
-        Ok(file) => file,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
-        Err(errno) => return Err(fail("open")(errno)),
-    };
-    let mut bytes = Vec::new();
-    File::from(file)
-        .read_to_end(&mut bytes)
-        .map_err(SandboxError::io("read", root.join(name)))?;
-    Ok(bytes)
 }
 
 /// Stores only contents that the lower tree does not have.

@@ -28,6 +28,16 @@ pub enum SandboxError {
         /// Where the whole output is.
         log: PathBuf,
     },
+    /// The command took more than it may: see [`Limits`](super::Limits).
+    #[error("'{command}' was stopped because it {reason}; the log is '{}'", .log.display())]
+    Limit {
+        command: String,
+        /// What it did, in words that follow "it".
+        reason: String,
+        last_lines: Vec<String>,
+        /// Where the output so far is.
+        log: PathBuf,
+    },
     /// The caller asked to stop.
     #[error("'{command}' was cancelled; the log is '{}'", .log.display())]
     Cancelled {

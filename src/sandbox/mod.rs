@@ -6,8 +6,11 @@
 //! behind.
 
 mod capture;
+mod confine;
 mod devices;
 mod error;
+mod inside;
+mod limits;
 mod policy;
 mod run;
 mod upper;
@@ -15,5 +18,7 @@ mod view;
 
 pub use capture::{CapturedChanges, capture};
 pub use error::SandboxError;
+pub use inside::ViewRoot;
+pub use limits::{DEFAULT_TIME, Limits};
 pub use run::{ReadOnlyBind, Sandbox, SandboxRun};
 pub use view::{BuildView, LowerKind, LowerTree, MountedView};

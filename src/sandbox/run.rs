@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Write};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +18,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::durable;
 use crate::path::escape;
 use crate::sandbox::SandboxError;
+use crate::sandbox::confine;
 use crate::sandbox::devices::Devices;
+use crate::sandbox::limits::{Limits, Meter};
 use crate::sandbox::policy::{ASKED_AT, ServicePolicy};
 
 /// How many lines of output an error carries.
@@ -44,6 +47,7 @@ pub struct Sandbox {
     scratch: PathBuf,
     binds: Vec<ReadOnlyBind>,
     environment: Vec<(OsString, OsString)>,
+    limits: Limits,
 }
 
 /// One command to run, and where its output goes.
@@ -80,6 +84,7 @@ impl Sandbox {
             root: root.to_owned(),
             scratch: scratch.to_owned(),
             binds: Vec::new(),
+            limits: Limits::default(),
             environment: environment
                 .iter()
                 .map(|(name, value)| (name.into(), value.into()))
@@ -99,6 +104,13 @@ impl Sandbox {
     pub fn with_variable(mut self, name: &OsStr, value: &OsStr) -> Self {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Gives every command other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -128,8 +140,14 @@ impl Sandbox {
             .try_clone()
             .map_err(SandboxError::io("make a pipe for", run.log))?;
         let devices = Devices::make(&self.scratch)?;
+        let filter = confine::filter().map_err(SandboxError::io("make a filter for", run.log))?;
         let mut command = self.bwrap(policy, devices.as_ref());
+        if let Some(filter) = &filter {
+            let number = filter.as_raw_fd().to_string();
+            command.arg("--seccomp").arg(number);
+        }
         command
+            .arg("--")
             .args(run.command)
             .env_clear()
             .envs(self.environment.iter().map(|(n, v)| (n, v)))
@@ -137,17 +155,22 @@ impl Sandbox {
             .stdout(writer)
             .stderr(errors)
             .process_group(0);
-        let child = durable::spawn(&mut command).map_err(|source| SandboxError::Missing {
+        let spawned = match &filter {
+            Some(filter) => durable::spawn_with(&mut command, filter),
+            None => durable::spawn(&mut command),
+        };
+        let child = spawned.map_err(|source| SandboxError::Missing {
             program: "bwrap",
             source,
         })?;
         // The command holds the pipe's write ends: they must go, or the reader would never see the
         // end.
         drop(command);
+        let mut meter = Meter::start(self.limits, child.id());
         let mut child = KillOnDrop(child);
         let lines = read_lines(reader);
         let mut last = VecDeque::with_capacity(LAST_LINES);
-        let finished = self.follow(run.cancel, &lines, |bytes| {
+        let finished = follow(run.cancel, &lines, &mut meter, |bytes| {
             log.write_all(bytes)?;
             log.write_all(b"\n")?;
             let line = String::from_utf8_lossy(bytes);
@@ -160,11 +183,18 @@ impl Sandbox {
         });
         let finished = finished.map_err(SandboxError::io("write", run.log))?;
         let text = display(run.command);
-        if !finished {
-            return Err(SandboxError::Cancelled {
-                command: text,
-                log: run.log.to_owned(),
-            });
+        let log = run.log.to_owned();
+        match finished {
+            End::OfOutput => {}
+            End::Cancelled => return Err(SandboxError::Cancelled { command: text, log }),
+            End::Limit(reason) => {
+                return Err(SandboxError::Limit {
+                    command: text,
+                    reason,
+                    last_lines: last.into(),
+                    log,
+                });
+            }
         }
         let status = child
             .0
@@ -185,6 +215,7 @@ impl Sandbox {
         let mut command = Command::new("bwrap");
         command.arg("--bind").arg(&self.root).arg("/");
         command.args(["--dev", "/dev", "--proc", "/proc"]);
+        command.args(confine::arguments());
         for (own, place) in devices.iter().flat_map(|all| all.places()) {
             command.arg("--dev-bind").arg(own).arg(place);
         }
@@ -209,27 +240,41 @@ impl Sandbox {
             "--new-session",
             "--chdir",
             "/",
-            "--",
         ]);
         command
     }
+}
 
-    /// Passes lines on until the output ends (`true`) or the caller cancels (`false`).
-    fn follow(
-        &self,
-        cancel: &AtomicBool,
-        lines: &Receiver<std::io::Result<Vec<u8>>>,
-        mut on_line: impl FnMut(&[u8]) -> std::io::Result<()>,
-    ) -> std::io::Result<bool> {
-        loop {
-            if cancel.load(Ordering::Relaxed) {
-                return Ok(false);
+/// Why there are no more lines.
+enum End {
+    OfOutput,
+    Cancelled,
+    /// A limit was passed, in words that follow "it".
+    Limit(String),
+}
+
+/// Passes lines on until the output ends, the caller cancels or a limit is passed.
+fn follow(
+    cancel: &AtomicBool,
+    lines: &Receiver<std::io::Result<Vec<u8>>>,
+    meter: &mut Meter,
+    mut on_line: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<End> {
+    loop {
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(End::Cancelled);
+        }
+        if let Some(reason) = meter.passed() {
+            return Ok(End::Limit(reason));
+        }
+        match lines.recv_timeout(POLL) {
+            Ok(line) => {
+                let line = line?;
+                meter.wrote(line.len());
+                on_line(&line)?;
             }
-            match lines.recv_timeout(POLL) {
-                Ok(line) => on_line(&line?)?,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(true),
-            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(End::OfOutput),
         }
     }
 }

@@ -174,6 +174,21 @@ const DIRECTORIES: [(&str, u32); 8] = [
     ("tmp", 0o700),
 ];
 
+/// Caches that hold contents of files, whatever the modes of these are in an image: blobs to be sent,
+/// blobs that came, and parts of disks.
+const PRIVATE_CACHES: [&str; 5] = ["clusters", "erofs", "export", "incoming", "outgoing"];
+
+/// Takes a directory away from all but its owner; until 0.1 caches were open.
+fn close(dir: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let found = std::fs::metadata(dir).map_err(|error| StoreError::io("look at", dir, error))?;
+    if found.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+        .map_err(|error| StoreError::io("set the mode of", dir, error))
+}
+
 impl Repository {
     /// Makes a repository at `root`, which must be absent, empty, or a repository already.
     ///
@@ -253,13 +268,19 @@ impl Repository {
         self.root.join("objects")
     }
 
-    /// Returns a directory below `cache/`, made when absent; nothing in there is ever needed.
+    /// Returns a directory below `cache/`, made when absent; nothing in there is ever needed. What
+    /// holds contents of files is for its owner alone: see [`PRIVATE_CACHES`].
     pub fn cache_dir(&self, name: &str) -> Result<PathBuf, StoreError> {
         let mut dir = self.root.join("cache");
         self.disk.mkdir(&dir, 0o755)?;
+        let is_private = PRIVATE_CACHES.contains(&name.split('/').next().unwrap_or(name));
+        let mode = if is_private { 0o700 } else { 0o755 };
         for part in name.split('/') {
             dir.push(part);
-            self.disk.mkdir(&dir, 0o755)?;
+            self.disk.mkdir(&dir, mode)?;
+            if is_private {
+                close(&dir)?;
+            }
         }
         Ok(dir)
     }

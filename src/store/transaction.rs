@@ -447,4 +447,22 @@ mod tests {
             repository.verify_object(&id).unwrap();
         }
     }
+
+    #[test]
+    fn caches_that_hold_contents_are_for_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let repository =
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+        let mode = |name: &str| {
+            let made = repository.cache_dir(name).unwrap();
+            made.metadata().unwrap().permissions().mode() & 0o7777
+        };
+        // As layerset 0.1 made it.
+        std::fs::create_dir_all(dir.path().join("cache/incoming")).unwrap();
+        for name in ["outgoing", "incoming", "clusters", "export"] {
+            assert_eq!(mode(name), 0o700, "{name}");
+        }
+        assert_eq!(mode("debs") & 0o007, 0o005);
+    }
 }

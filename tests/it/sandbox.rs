@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use layerset::materialise::{HashSink, ScanOptions};
-use layerset::sandbox::{ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
+use layerset::sandbox::{Limits, ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
 
 use crate::debian;
 use crate::support::{AT_ONCE, PATIENCE, copy_program, is_root, skip, wait_until};
@@ -19,7 +19,8 @@ fn small_root(debian: &Path, root: &Path) {
     let mut files = BTreeSet::new();
     fs::create_dir_all(root.join("usr/bin")).unwrap();
     for program in [
-        "setcap", "sh", "cat", "id", "sleep", "stat", "env", "touch", "mknod", "chown",
+        "setcap", "sh", "cat", "id", "sleep", "stat", "env", "touch", "mknod", "chown", "chroot",
+        "unshare", "mount", "umount", "swapoff", "dmesg",
     ] {
         let at = ["/usr/bin", "/usr/sbin"].map(|dir| format!("{dir}/{program}"));
         let at = at.iter().find(|at| debian.join(&at[1..]).exists()).unwrap();
@@ -410,4 +411,108 @@ fn a_killed_build_leaves_no_mount_and_the_next_one_cleans_up() {
     assert!(!dir.path().join("merged/ready").exists());
     build(dir.path(), false);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// `core_pattern` names a program that the host runs as root, whoever wrote it there.
+#[test]
+fn no_command_changes_the_settings_of_the_host() {
+    let Some(place) = Place::new("no_command_changes_the_settings_of_the_host") else {
+        return;
+    };
+    let settings = ["core_pattern", "hostname", "modprobe", "panic"];
+    let read = || settings.map(|name| fs::read(Path::new("/proc/sys/kernel").join(name)).ok());
+    let before = read();
+    for attempt in [
+        // What is written is what is there, lest a failing test harm the machine that runs it.
+        "v=$(cat /proc/sys/kernel/core_pattern) && echo \"$v\" > /proc/sys/kernel/core_pattern",
+        "v=$(cat /proc/sys/kernel/panic) && echo \"$v\" > /proc/sys/kernel/panic",
+        "v=$(cat /proc/sys/vm/swappiness) && echo \"$v\" > /proc/sys/vm/swappiness",
+        "mount -t proc proc /tmp",
+        "mount -o remount,rw /proc/sys",
+        "umount /proc/sys",
+        "unshare --user --map-root-user true",
+        "unshare --mount true",
+        "unshare --net true",
+        "dmesg",
+        "mknod /tmp/mem c 1 1 && cat /tmp/mem > /dev/null",
+        "mknod /mem c 1 1 && cat /mem > /dev/null",
+        "cat /proc/kcore > /dev/null",
+    ] {
+        let (result, lines) = place.run(attempt);
+        assert!(result.is_err(), "'{attempt}' worked: {lines:?}");
+    }
+    assert_eq!(read(), before);
+    let (result, lines) = place.run(
+        "while read -r k v; do case $k in Cap[EP]*|NoNewPrivs:|Seccomp:) echo $v;; esac; \
+         done < /proc/self/status",
+    );
+    result.unwrap();
+    let usual = "00000000a80425fb";
+    let filtered = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+    let mode = if filtered { "2" } else { "0" };
+    // Nothing gets more: bubblewrap forbids it to all that follows.
+    assert_eq!(lines, [usual, usual, "1", mode]);
+}
+
+/// What scripts of packages do, on files of the view.
+#[test]
+fn installing_packages_works_with_the_capabilities_of_a_container() {
+    let Some(place) = Place::new("installing_packages_works_with_the_capabilities_of_a_container")
+    else {
+        return;
+    };
+    let (result, lines) = place.run(
+        "set -e; touch /f /dev/shm/x; chown 33:33 /f; setcap cap_net_raw+ep /f; mknod /pipe p; \
+         mknod /null c 1 3; chroot / /usr/bin/id -u; (sleep 0 & wait); echo done",
+    );
+    assert!(result.is_ok(), "{result:?} {lines:?}");
+    assert_eq!(lines, ["0", "done"]);
+}
+
+#[test]
+fn a_command_that_takes_too_much_is_ended_and_says_why() {
+    let Some(mut place) = Place::new("a_command_that_takes_too_much_is_ended_and_says_why") else {
+        return;
+    };
+    let limits = Limits {
+        time: std::time::Duration::from_secs(300),
+        output: 1 << 20,
+        tasks: 40,
+    };
+    let short = Limits {
+        time: std::time::Duration::from_secs(1),
+        ..limits
+    };
+    for (limits, script, wanted) in [
+        (
+            short,
+            "sleep 1000 & echo begun; sleep 1000",
+            "ran longer than 1 second",
+        ),
+        (
+            limits,
+            "while :; do echo 0123456789012345678901234567890123456789; done",
+            "wrote more than 1048576 bytes of output",
+        ),
+        (
+            limits,
+            "i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done; wait",
+            "had more than 40 processes and threads",
+        ),
+    ] {
+        place.sandbox = place.sandbox.clone().with_limits(limits);
+        let (result, _) = place.run(script);
+        let error = result.unwrap_err();
+        let SandboxError::Limit { reason, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(reason, wanted);
+        assert!(
+            error.to_string().contains("was stopped because it"),
+            "{error}"
+        );
+    }
+    // The limits are of one command each.
+    place.sandbox = place.sandbox.clone().with_limits(limits);
+    place.run("echo fine").0.unwrap();
 }

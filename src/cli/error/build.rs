@@ -182,6 +182,15 @@ fn of_sandbox(error: &SandboxError) -> Option<String> {
             "its last lines were:\n  {}",
             last_lines.join("\n  ")
         )),
+        SandboxError::Limit { last_lines, .. } => {
+            let mut text =
+                "a script that needs more time says so: [run] timeout = \"3h\"".to_owned();
+            if !last_lines.is_empty() {
+                text.push_str("\nits last lines were:\n  ");
+                text.push_str(&last_lines.join("\n  "));
+            }
+            Some(text)
+        }
         _ => None,
     }
 }

@@ -47,6 +47,9 @@ fn hint(error: &DeployError) -> Option<String> {
         DeployError::Occupied { .. } => {
             "choose another directory, or move its contents away".to_owned()
         }
+        DeployError::Prepared { .. } => {
+            "whoever made it could lead what is deployed elsewhere: choose a directory that only root may write, or move this one away".to_owned()
+        }
         DeployError::Incompatible { .. } => "use the layerset that made it, or a newer one".to_owned(),
         DeployError::OtherRepository { recorded, .. } => {
             format!("use --repo {}", recorded.display())

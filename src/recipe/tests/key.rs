@@ -90,6 +90,11 @@ fn comments_spaces_descriptions_and_the_order_of_sets_do_not_change_the_key() {
         ("\"2m\"", "\"120s\""),
         ("\"usr/bin/hello\"", "\"/usr/bin/hello\""),
         ("KEY = \"value\", A = \"\"", "A = \"\", KEY = \"value\""),
+        // How long a script may run changes no layer.
+        (
+            "env = { KEY = \"value\", A = \"\" }",
+            "env = { KEY = \"value\", A = \"\" }\ntimeout = \"2h\"",
+        ),
     ] {
         assert_eq!(with_text(from, to), key, "{from}");
     }

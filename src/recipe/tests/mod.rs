@@ -58,3 +58,20 @@ fn package(name: &str, version: &str) -> LockedPackage {
         manual: true,
     }
 }
+
+#[test]
+fn a_script_may_say_how_long_it_runs() {
+    let timeout = |line: &str| {
+        let text = format!("on = ['debian']\n[run]\nscripts = ['a']\n{line}\n");
+        let source = SourceFile::new("layers/hello/layer.toml", text);
+        let definition = Definition::parse(&source, "hello").ok()?;
+        match definition.content {
+            LayerContent::Upper(upper) => Some(upper.run.unwrap().timeout_ms),
+            LayerContent::Base(_) => None,
+        }
+    };
+    assert_eq!(timeout(""), Some(None));
+    assert_eq!(timeout("timeout = '90m'"), Some(Some(5_400_000)));
+    assert_eq!(timeout("timeout = 'long'"), None);
+    assert_eq!(timeout("timeout = 90"), None);
+}

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -176,6 +177,58 @@ impl FaultyDisk {
     }
 }
 
+impl FaultyDisk {
+    fn renamed(
+        &self,
+        from: &Path,
+        to: &Path,
+        rename: impl FnOnce() -> Result<bool, DurableError>,
+    ) -> Result<bool, DurableError> {
+        self.call("rename", to, |state| {
+            let replaced = fs::symlink_metadata(to).is_ok_and(|metadata| !metadata.is_dir());
+            let kept = replaced.then(|| self.keep(state, to));
+            if !rename()? {
+                return Ok(false);
+            }
+            for safe in &mut state.safe {
+                if let Ok(rest) = safe.strip_prefix(from) {
+                    *safe = if rest.as_os_str().is_empty() {
+                        to.to_owned()
+                    } else {
+                        to.join(rest)
+                    };
+                }
+            }
+            state.journal.push(Undo::Back {
+                from: from.to_owned(),
+                to: to.to_owned(),
+                kept,
+            });
+            Ok(true)
+        })
+    }
+
+    fn removed(
+        &self,
+        path: &Path,
+        remove: impl FnOnce() -> Result<(), DurableError>,
+    ) -> Result<(), DurableError> {
+        self.call("remove", path, |state| {
+            let undo = match fs::symlink_metadata(path) {
+                Err(_) => None,
+                Ok(metadata) if metadata.is_dir() => Some(Undo::RestoreDir(path.to_owned())),
+                Ok(_) => Some(Undo::Restore {
+                    kept: self.keep(state, path),
+                    path: path.to_owned(),
+                }),
+            };
+            remove()?;
+            state.journal.extend(undo);
+            Ok(())
+        })
+    }
+}
+
 fn apply(undo: Undo) {
     match undo {
         Undo::Remove(path) => match fs::symlink_metadata(&path) {
@@ -259,42 +312,26 @@ impl Disk for FaultyDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
-        self.call("rename", to, |state| {
-            let replaced = fs::symlink_metadata(to).is_ok_and(|metadata| !metadata.is_dir());
-            let kept = replaced.then(|| self.keep(state, to));
-            RealDisk.rename(from, to)?;
-            for safe in &mut state.safe {
-                if let Ok(rest) = safe.strip_prefix(from) {
-                    *safe = if rest.as_os_str().is_empty() {
-                        to.to_owned()
-                    } else {
-                        to.join(rest)
-                    };
-                }
-            }
-            state.journal.push(Undo::Back {
-                from: from.to_owned(),
-                to: to.to_owned(),
-                kept,
-            });
-            Ok(())
-        })
+        self.renamed(from, to, || RealDisk.rename(from, to).map(|()| true))
+            .map(drop)
     }
 
     fn remove(&self, path: &Path) -> Result<(), DurableError> {
-        self.call("remove", path, |state| {
-            let undo = match fs::symlink_metadata(path) {
-                Err(_) => None,
-                Ok(metadata) if metadata.is_dir() => Some(Undo::RestoreDir(path.to_owned())),
-                Ok(_) => Some(Undo::Restore {
-                    kept: self.keep(state, path),
-                    path: path.to_owned(),
-                }),
-            };
-            RealDisk.remove(path)?;
-            state.journal.extend(undo);
-            Ok(())
-        })
+        self.removed(path, || RealDisk.remove(path))
+    }
+
+    fn remove_in(&self, dir: BorrowedFd<'_>, path: &Path) -> Result<(), DurableError> {
+        self.removed(path, || RealDisk.remove_in(dir, path))
+    }
+
+    fn rename_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError> {
+        self.renamed(from, to, || RealDisk.rename_in(from_dir, from, to_dir, to))
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {

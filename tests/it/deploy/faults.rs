@@ -1,5 +1,7 @@
 //! What happens when something is damaged, full, edited, or fails.
 
+use std::os::fd::BorrowedFd;
+
 use super::*;
 
 #[test]
@@ -277,6 +279,20 @@ impl Disk for Failing {
     fn remove(&self, path: &Path) -> Result<(), DurableError> {
         self.count(path).and_then(|()| RealDisk.remove(path))
     }
+    fn remove_in(&self, dir: BorrowedFd<'_>, path: &Path) -> Result<(), DurableError> {
+        self.count(path)
+            .and_then(|()| RealDisk.remove_in(dir, path))
+    }
+    fn rename_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError> {
+        self.count(to)
+            .and_then(|()| RealDisk.rename_in(from_dir, from, to_dir, to))
+    }
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
         // A failing append leaves half of its bytes.
         self.count(path)
@@ -404,4 +420,60 @@ fn ignore_missing(error: io::Error) -> io::Result<()> {
         io::ErrorKind::NotFound => Ok(()),
         _ => Err(error),
     }
+}
+
+/// A user who may write where root deploys prepares it, so that root writes and removes elsewhere.
+#[test]
+fn a_target_that_another_user_prepared_is_refused() {
+    use std::os::unix::fs::{chown, lchown, symlink};
+    if !is_root("a_target_that_another_user_prepared_is_refused") {
+        return;
+    }
+    const STRANGER: Option<u32> = Some(4242);
+    for name in [
+        "",
+        "deployments",
+        "state",
+        "state/var",
+        "lock",
+        "target.json",
+    ] {
+        let world = World::new();
+        let elsewhere = world.dir.path().join("elsewhere");
+        fs::create_dir_all(elsewhere.join("1")).unwrap();
+        fs::create_dir_all(world.at("state")).unwrap();
+        if ["", "state"].contains(&name) {
+            fs::remove_dir_all(world.at(name)).unwrap();
+        }
+        let planted = if name.is_empty() {
+            world.root().join("layerset")
+        } else {
+            world.at(name)
+        };
+        symlink(&elsewhere, &planted).unwrap();
+        lchown(&planted, STRANGER, STRANGER).unwrap();
+        let error = world.target_on(Arc::new(RealDisk)).unwrap_err();
+        let by_name = matches!(&error, DeployError::Prepared { uid: 4242, .. });
+        // Without a target there, what is read through the link is no target either.
+        assert!(by_name || name == "target.json", "{name}: {error}");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1, "{name}");
+    }
+    // One that came into being later stops every change.
+    let world = World::new();
+    world.deploy(&world.image("1", &base()));
+    fs::rename(world.at("state"), world.at("was")).unwrap();
+    symlink("was", world.at("state")).unwrap();
+    // A link of root's own leads to another disk, and is fine.
+    drop(world.target().change("test").unwrap());
+    lchown(world.at("state"), STRANGER, STRANGER).unwrap();
+    let target = world.target();
+    assert!(matches!(
+        target.change("test").map(drop),
+        Err(DeployError::Prepared { .. })
+    ));
+    fs::remove_file(world.at("state")).unwrap();
+    fs::rename(world.at("was"), world.at("state")).unwrap();
+    // The image says whose `/var` is.
+    chown(world.at("state/var"), STRANGER, STRANGER).unwrap();
+    drop(target.change("test").unwrap());
 }

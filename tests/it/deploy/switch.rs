@@ -40,6 +40,35 @@ fn a_first_deployment_serves_the_image_with_its_own_etc_and_the_shared_var() {
     assert_eq!(records[0].layers[0].to.as_deref(), Some("1"));
 }
 
+/// Whether programs of a deployment's root start with the privileges of their setuid bits.
+fn honours_setuid(world: &World, generation: u64) -> bool {
+    use rustix::fs::StatVfsMountFlags;
+    let root = world.at(&format!("deployments/{generation}/root"));
+    let flags = rustix::fs::statvfs(&root).unwrap().f_flag;
+    assert!(flags.contains(StatVfsMountFlags::RDONLY));
+    !flags.contains(StatVfsMountFlags::NOSUID)
+}
+
+/// An old release has the faults that the new one mends, setuid programs with holes among them.
+#[test]
+fn only_the_current_deployment_has_setuid_programs_that_work() {
+    if !is_root("only_the_current_deployment_has_setuid_programs_that_work") {
+        return;
+    }
+    let world = World::new();
+    let working = || [1, 2].map(|generation| honours_setuid(&world, generation));
+    world.deploy(&world.image("1", &base()));
+    assert!(honours_setuid(&world, 1));
+    world.deploy(&world.image("2", &with(base(), &[("usr/app", "f version 2\n")])));
+    assert_eq!(working(), [false, true]);
+    assert_eq!(world.rollback(None).unwrap(), 1);
+    assert_eq!(working(), [true, false]);
+    world.rollback(Some(2)).unwrap();
+    world.unmount();
+    world.target().change("test").unwrap().activate().unwrap();
+    assert_eq!(working(), [false, true]);
+}
+
 #[test]
 fn status_needs_no_repository() {
     if !is_root("status_needs_no_repository") {
