@@ -269,7 +269,7 @@ impl Repository {
     }
 
     /// Returns a directory below `cache/`, made when absent; nothing in there is ever needed. What
-    /// holds contents of files is for its owner alone: see [`PRIVATE_CACHES`].
+    /// holds contents of files is for its owner alone.
     pub fn cache_dir(&self, name: &str) -> Result<PathBuf, StoreError> {
         let mut dir = self.root.join("cache");
         self.disk.mkdir(&dir, 0o755)?;
