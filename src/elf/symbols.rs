@@ -2,7 +2,7 @@
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, Sym};
-use object::{Endianness, FileKind, U16, U32, U64};
+use object::{Endianness, FileKind, U32, U64};
 
 use super::ElfError;
 use super::read::Reader;
@@ -26,7 +26,8 @@ pub struct UndefinedSymbol {
 /// The dynamic symbols of an object, as far as names alone bind them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ElfSymbols {
-    /// What it needs, without weak symbols and those of a version; sorted.
+    /// What it needs, without weak symbols; sorted. A symbol of a version is here by its name: what
+    /// no object defines in any version is lacking, although the version itself may be there.
     pub undefined: Vec<UndefinedSymbol>,
     /// The [numbers](symbol_number) of what it defines, sorted.
     pub defined: Vec<u64>,
@@ -110,10 +111,6 @@ fn read<'a, H: FileHeader<Endian = Endianness>>(
         return Ok(ElfSymbols::default());
     };
     let (table, strings) = (place(&reader, table)?, place(&reader, strings)?);
-    let versions = match value(elf::DT_VERSYM) {
-        Some(at) => Some(place(&reader, at)?),
-        None => None,
-    };
     let data = relocated(&reader, &dynamic, &DATA)?;
     let calls = relocated(&reader, &dynamic, &calls(&dynamic))?;
     // A hash table has what is defined alone. What is not, and matters, is in a relocation.
@@ -129,13 +126,6 @@ fn read<'a, H: FileHeader<Endian = Endianness>>(
         let binding = symbol.st_bind();
         if binding == elf::STB_LOCAL || is_undefined && binding == elf::STB_WEAK {
             continue;
-        }
-        if is_undefined && let Some(versions) = versions {
-            let at = versions + index * 2;
-            let version: &U16<Endianness> = reader.at(at, "table of symbol versions")?;
-            if version.get(endian) & 0x7fff > 1 {
-                continue;
-            }
         }
         let start = (strings + u64::from(symbol.st_name(endian))) as usize;
         let name = reader.data.get(start..).and_then(|rest| {

@@ -93,14 +93,19 @@ fn sample(flags: u64) -> Vec<u8> {
 }
 
 #[test]
-fn symbols_without_a_version_are_told_with_the_time_of_their_binding() {
+fn what_an_object_needs_is_told_with_the_time_of_its_binding() {
     let undefined = |bytes: &[u8]| -> Vec<(String, bool)> {
         let found = symbols(bytes).unwrap();
         assert_eq!(found.defined, [symbol_number(b"own")]);
         let own = found.undefined.into_iter();
         own.map(|symbol| (symbol.name, symbol.at_start)).collect()
     };
-    let of = |late| vec![("gone".to_owned(), true), ("late".to_owned(), late)];
+    let of = |late| {
+        let needed = [("gone", true), ("late", late), ("versioned", late)];
+        needed
+            .map(|(name, at_start)| (name.to_owned(), at_start))
+            .to_vec()
+    };
     assert_eq!(undefined(&sample(0)), of(false));
     assert_eq!(undefined(&sample(elf::DF_BIND_NOW.0)), of(true));
     assert_eq!(symbols(b"#!/bin/sh\n").unwrap(), ElfSymbols::default());

@@ -53,7 +53,7 @@ pub use search::Library;
 /// - `elf:interp:<path>`: a program whose interpreter is missing, or is not an interpreter for it.
 /// - `elf:needed:<path>:<soname>`: a library that is not found, or cannot be loaded.
 /// - `elf:version:<path>:<soname>:<version>`: a version that the library found does not define.
-/// - `elf:symbol:<path>:<symbol>`: a symbol without a version that no library of a program defines;
+/// - `elf:symbol:<path>:<symbol>`: a symbol that no library of a program defines in any version;
 ///   [`Minor`](super::Weight::Minor) where the loader looks for it only when it is called.
 /// - `elf:opened:<path>:<soname>`: a library that a file of no package names, and that is not in the
 ///   tree; [`Minor`](super::Weight::Minor).

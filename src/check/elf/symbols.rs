@@ -1,4 +1,4 @@
-//! Symbols without a version that no object of a process defines: the loader does not start the
+//! Symbols that no object of a process defines in any version: the loader does not start the
 //! program, or ends it when it calls the symbol first.
 //!
 //! Only programs are looked at, with all that they load. What a library lacks may be in the program
@@ -22,9 +22,9 @@ use crate::tree::view::{ImageView, ViewError};
 use crate::tree::{Inode, Tree};
 
 /// The versions of what is kept: symbols of an object, and what a process and a tree lack.
-pub(super) const SYMBOLS: &str = "elf-symbols-1";
-const LACKING: &str = "elf-lacking-1";
-const OF_TREE: &str = "elf-lacking-of-tree-1";
+pub(super) const SYMBOLS: &str = "elf-symbols-2";
+const LACKING: &str = "elf-lacking-2";
+const OF_TREE: &str = "elf-lacking-of-tree-2";
 
 /// The most symbols reported of one object: a library that was replaced may lack hundreds.
 const REPORTED_LIMIT: usize = 8;
