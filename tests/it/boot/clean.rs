@@ -43,7 +43,9 @@ fn expect_quiet(machine: &mut Machine) {
 fn expect_clean_end(machine: Machine) {
     let console = machine.power_off();
     assert!(console.contains("reboot: Power down"), "{console}");
-    for complaint in ["Failed to unmount", "Could not detach", "Failed unmounting"] {
+    // PID 1 tries `/var` before whoever still uses it has ended, and says so; what counts is the end.
+    assert!(console.contains("All filesystems unmounted"), "{console}");
+    for complaint in ["Failed to unmount", "Could not detach"] {
         assert!(!console.contains(complaint), "{console}");
     }
 }
@@ -85,7 +87,7 @@ fn an_updatable_machine_comes_up_clean_by_uefi_and_by_bios_and_stays_so() {
     );
     assert!(
         machine
-            .run("apt list --installed 2>/dev/null")
+            .run("apt list --installed 2>/dev/null | cat")
             .contains("nginx/")
     );
     for command in [

@@ -29,9 +29,10 @@ Description=A shell for tests
 DefaultDependencies=no
 
 [Service]
-ExecStart=/bin/sh -c 'stty raw -echo </dev/ttyS1; echo @@ready@@ >/dev/ttyS1; exec env PS1= PS2= /bin/sh </dev/ttyS1 >/dev/ttyS1 2>&1'
+ExecStart=/bin/sh -c 'exec </dev/ttyS1 >/dev/ttyS1 2>&1; stty raw -echo; echo @@ready@@; exec env PS1= PS2= PAGER=cat SYSTEMD_PAGER=cat /bin/sh'
 ";
-/// What the shell says when it has set up its line; what it is sent before that is lost.
+/// What the shell says when it has set up its line, which stays open from then on: what it is sent before that is lost,
+/// and so is what comes while nobody has the line open.
 const READY: &str = "@@ready@@";
 const WANTS_SHELL: &str = "[Unit]\nWants=layerset-test-shell.service\n";
 
@@ -140,7 +141,8 @@ impl Machine {
         }
     }
 
-    /// Returns how the machine is when it has come up. Not by `--wait`, which never ends where it begins before D-Bus does.
+    /// Returns how the machine is when it has come up. It asks again and again, because `--wait` needs a bus, and the
+    /// shell is there before that.
     #[track_caller]
     pub fn state(&mut self) -> String {
         loop {
