@@ -1,6 +1,9 @@
 //! CRC-32 as GPT and LVM use it: reflected, polynomial 0xEDB88320.
 
-const TABLE: [u32; 256] = {
+const TABLE: [u32; 256] = table_of(0xEDB8_8320);
+
+/// Returns what each byte makes of a checksum that is zero, for a reflected polynomial.
+pub(super) const fn table_of(polynomial: u32) -> [u32; 256] {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -8,7 +11,7 @@ const TABLE: [u32; 256] = {
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 1 == 1 {
-                crc >> 1 ^ 0xEDB8_8320
+                crc >> 1 ^ polynomial
             } else {
                 crc >> 1
             };
@@ -18,7 +21,7 @@ const TABLE: [u32; 256] = {
         byte += 1;
     }
     table
-};
+}
 
 /// Continues the remainder `crc` over `bytes`, without inverting it before or after.
 pub(super) fn raw(crc: u32, bytes: &[u8]) -> u32 {

@@ -1,24 +1,12 @@
 //! CRC-32C (Castagnoli), as ext4 seeds it: without inversion at the end.
 
+use crate::disk::crc32::table_of;
+
 const TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
     let mut tables = [[0; 256]; 8];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 {
-                crc >> 1 ^ 0x82f6_3b78
-            } else {
-                crc >> 1
-            };
-            bit += 1;
-        }
-        tables[0][byte] = crc;
-        byte += 1;
-    }
+    tables[0] = table_of(0x82f6_3b78);
     let mut table = 1;
     while table < 8 {
         let mut byte = 0;
