@@ -1,6 +1,15 @@
 #!/bin/sh
-# Makes GRUB's core image, which an exported disk carries for BIOS, and where the ESP is mounted.
+# Puts an answer in the place of apt, and makes where the ESP is mounted and GRUB's core image, which an exported disk
+# carries for BIOS.
 set -eu
+
+# By dpkg-divert also those who call them by their full path get the answer. A machine without aptitude has no link
+# 'aptitude' that would lead to its program.
+mkdir -p /usr/lib/layerset/real
+for program in apt apt-get aptitude-curses; do
+    dpkg-divert --quiet --local --rename --divert "/usr/lib/layerset/real/$program" --add "/usr/bin/$program"
+    ln -s ../lib/layerset/apt "/usr/bin/$program"
+done
 
 mkdir -p /boot/efi
 

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 
 use super::rules::SettleRules;
 use super::{BuildError, BuildSink};
-use crate::layout::dpkg;
+use crate::layout::{dpkg, logical};
 use crate::merge::drivers;
 use crate::packages;
 use crate::path::RelPath;
+use crate::recipe::{StateClass, StateClassifier};
 use crate::tree::{Node, Tree};
 
 /// Directories whose contents belong to the running system.
@@ -41,13 +42,21 @@ pub(super) fn drop(
     let listed = listed(lower, after, sink)?;
     let is_kept = |path: &[u8]| rules.ships(path) || listed.contains(path);
     refuse_identity(rules, after, &is_kept, sink)?;
+    let classifier = StateClassifier::new(rules.state);
+    // What a program wrote to `/var` by a link of a layer below is dropped as if it were there.
+    let is_state = |path: &[u8]| {
+        let known = logical(path);
+        known.len() != path.len()
+            && classifier.classify(known) == StateClass::Drop
+            && !rules.ships(path)
+    };
     let mut left = Vec::new();
     for (path, inode) in after.iter() {
         let bytes = path.as_bytes();
         if is_volatile(bytes)
             || bytes == DERIVED
             || LEFT.contains(&bytes) && !is_kept(bytes)
-            || drivers::is_backup(bytes) && inode.object().is_some()
+            || inode.object().is_some() && (drivers::is_backup(bytes) || is_state(bytes))
         {
             left.push(path.clone());
         }

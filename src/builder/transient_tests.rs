@@ -124,3 +124,27 @@ fn what_no_machine_would_see_is_refused_by_name() {
     assert_eq!(paths, &[path("run/app/x"), path("var/run/y")]);
     assert!(dropped(&[], &[], &["srv/tmp/x"]).is_ok());
 }
+
+#[test]
+fn what_is_dropped_below_var_is_dropped_behind_its_links_too() {
+    let place = |name: &str| format!("usr/lib/sysimage/var/{name}");
+    let (status, lock, frontend, passwords) = (
+        place("lib/dpkg/status"),
+        place("lib/dpkg/lock"),
+        place("lib/dpkg/lock-frontend"),
+        place("cache/debconf/passwords.dat"),
+    );
+    let lower = [(status.as_str(), "old")];
+    let left = [
+        (status.as_str(), "new"),
+        (lock.as_str(), ""),
+        (frontend.as_str(), ""),
+        (passwords.as_str(), "Name: app/password"),
+    ];
+    let kept = dropped(&lower, &left, &[]).unwrap();
+    let names: Vec<_> = kept
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    assert_eq!(names, [(format!("/{status}").as_str(), "new")]);
+}

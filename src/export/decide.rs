@@ -2,6 +2,7 @@
 
 use super::ExportError;
 use super::assemble::{Assembly, Draft, DraftContent};
+use super::cloud;
 use super::describe;
 use super::disk::Export;
 use super::files::FileSet;
@@ -213,6 +214,11 @@ impl<'a> Export<'a> {
                 .put(&path, 0o644, fstab.as_bytes().to_vec());
             data.files.files.date(&path, self.epoch);
         }
+        if let Some((path, text)) = cloud::settings(&self.tree, self.request.profiles) {
+            let path = format!("layerset/deployments/{}/{path}", data.generation);
+            data.files.files.put(&path, 0o644, text.into_bytes());
+            data.files.files.date(&path, self.epoch);
+        }
         Ok((data.files, data.generation))
     }
 
@@ -232,6 +238,10 @@ impl<'a> Export<'a> {
             }
             whole.files.put(grub::PLAIN_MENU, 0o644, menu.into_bytes());
             whole.files.date(grub::PLAIN_MENU, self.epoch);
+        }
+        if let Some((path, text)) = cloud::settings(&self.tree, self.request.profiles) {
+            whole.files.put(path, 0o644, text.into_bytes());
+            whole.files.date(path, self.epoch);
         }
         let (mounted, mounts): (Vec<usize>, Vec<RelPath>) = mount_points(drafts).unzip();
         let has_boot = mounts.iter().any(|mount| mount.as_bytes() == b"boot");

@@ -1,6 +1,7 @@
 //! Images for use elsewhere: disks.
 
 mod assemble;
+mod cloud;
 mod decide;
 mod describe;
 mod disk;

@@ -47,10 +47,28 @@ pub enum Firmware {
     Uefi,
 }
 
+/// How a machine's disk is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    Virtio,
+    Nvme,
+    Ahci,
+    /// VMware's paravirtual SCSI.
+    Pvscsi,
+}
+
 /// What a machine is made of.
 #[derive(Debug)]
 pub struct Hardware<'a> {
     pub firmware: Firmware,
+    pub bus: Bus,
+    /// The network card, as QEMU calls it.
+    pub card: &'a str,
+    /// A disk that it finds before its own, and does not start from; what it writes there is lost.
+    pub first: Option<(&'a Path, &'a str)>,
+    /// A cloud: what `-smbios` says of the machine, and a program that serves one HTTP request on its standard input and
+    /// output, for whoever asks 169.254.169.254.
+    pub cloud: Option<(&'a str, &'a Path)>,
     /// The disk that it starts from; the machine writes to it.
     pub disk: &'a Path,
     /// The format of that file, as QEMU calls it.
@@ -70,6 +88,10 @@ impl<'a> Hardware<'a> {
     pub fn new(firmware: Firmware, disk: &'a Path, format: &'a str) -> Self {
         Self {
             firmware,
+            bus: Bus::Virtio,
+            card: "virtio-net-pci",
+            first: None,
+            cloud: None,
             disk,
             format,
             more: &[],
@@ -245,6 +267,17 @@ impl Machine {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// Attaches a disk while the machine runs.
+    pub fn attach(&mut self, disk: &Path, format: &str) {
+        let mut monitor = connect(&self.dir.path().join("monitor"), &mut self.qemu);
+        let lines = format!(
+            "drive_add 0 file={},if=none,id=disk-later,format={format}\n\
+             device_add virtio-blk-pci,drive=disk-later,bus=later\n",
+            disk.display()
+        );
+        monitor.write_all(lines.as_bytes()).unwrap();
+    }
+
     /// Seconds since it was switched on.
     pub fn seconds(&self) -> u64 {
         self.started.elapsed().as_secs()
@@ -300,7 +333,11 @@ impl Machine {
             if let (Some(http), Some(ssh)) = (port_of("80"), port_of("22")) {
                 return (http, ssh);
             }
-            assert!(Instant::now() < end, "QEMU names no ports: {answer}");
+            assert!(
+                Instant::now() < end && self.is_alive(),
+                "QEMU names no ports: {answer}\n{}",
+                self.console()
+            );
         }
     }
 }
@@ -323,6 +360,8 @@ fn command(hardware: &Hardware<'_>, dir: &Path) -> Command {
         .args("-machine q35 -accel tcg,thread=multi -cpu max -m 1536 -smp 2".split(' '))
         .args("-display none -nodefaults -no-user-config -no-reboot".split(' '))
         .args(["-device", "virtio-rng-pci"])
+        // Where a disk can come later.
+        .args(["-device", "pcie-root-port,id=later"])
         .args(["-rtc", &clock(hardware.days_ahead)])
         .args([
             "-chardev",
@@ -339,11 +378,8 @@ fn command(hardware: &Hardware<'_>, dir: &Path) -> Command {
             "-monitor",
             &format!("unix:{},server=on,wait=off", at("monitor")),
         ])
-        .args([
-            "-netdev",
-            "user,id=net,hostfwd=tcp:127.0.0.1:0-:80,hostfwd=tcp:127.0.0.1:0-:22",
-        ])
-        .args(["-device", "virtio-net-pci,netdev=net,romfile="])
+        .args(["-netdev", &network(hardware)])
+        .args(["-device", &format!("{},netdev=net,romfile=", hardware.card)])
         .args([
             "-smbios",
             &credential("systemd.extra-unit.layerset-test-shell.service", SHELL),
@@ -361,15 +397,7 @@ fn command(hardware: &Hardware<'_>, dir: &Path) -> Command {
         let variables = format!("if=pflash,format=raw,file={}", at("variables"));
         command.args(["-drive", &program, "-drive", &variables]);
     }
-    let (disk, format, sector) = (hardware.disk.display(), hardware.format, hardware.sector);
-    command.args([
-        "-drive",
-        &format!("file={disk},if=none,id=disk,format={format},cache=unsafe"),
-    ]);
-    let device = format!(
-        "virtio-blk-pci,drive=disk,logical_block_size={sector},physical_block_size={sector}"
-    );
-    command.args(["-device", &device]);
+    attach(&mut command, hardware);
     for (number, more) in hardware.more.iter().enumerate() {
         let drive = format!(
             "file={},if=none,id=more{number},format=raw,readonly=on",
@@ -388,6 +416,51 @@ fn command(hardware: &Hardware<'_>, dir: &Path) -> Command {
         .stdout(Stdio::null())
         .stderr(said);
     command
+}
+
+/// The argument of `-netdev`. The metadata of a cloud are at an address of the machine's own network, where alone QEMU
+/// answers for others.
+fn network(hardware: &Hardware<'_>) -> String {
+    let ports = "hostfwd=tcp:127.0.0.1:0-:80,hostfwd=tcp:127.0.0.1:0-:22";
+    let cloud = hardware.cloud.map_or_else(String::new, |(_, program)| {
+        format!(
+            ",net=169.254.169.0/24,dhcpstart=169.254.169.15,guestfwd=tcp:169.254.169.254:80-cmd:{}",
+            program.display()
+        )
+    });
+    format!("user,id=net,{ports}{cloud}")
+}
+
+/// Adds the disks that a machine finds before `more`.
+fn attach(command: &mut Command, hardware: &Hardware<'_>) {
+    if let Some((smbios, _)) = hardware.cloud {
+        command.args(["-smbios", smbios]);
+    }
+    if let Some((disk, format)) = hardware.first {
+        let drive = format!(
+            "file={},if=none,id=first,format={format},snapshot=on",
+            disk.display()
+        );
+        command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=first"]);
+    }
+    let (disk, format, sector) = (hardware.disk.display(), hardware.format, hardware.sector);
+    // QEMU cannot write to the compressed ones of an OVA.
+    let snapshot = if format == "vmdk" { "on" } else { "off" };
+    let drive =
+        format!("file={disk},if=none,id=disk,format={format},cache=unsafe,snapshot={snapshot}");
+    let (controller, device) = match hardware.bus {
+        Bus::Virtio => (None, "virtio-blk-pci,drive=disk"),
+        Bus::Nvme => (None, "nvme,drive=disk,serial=layerset"),
+        // The board has one.
+        Bus::Ahci => (None, "ide-hd,drive=disk,bus=ide.0"),
+        Bus::Pvscsi => (Some("pvscsi,id=scsi"), "scsi-hd,drive=disk,bus=scsi.0"),
+    };
+    if let Some(controller) = controller {
+        command.args(["-device", controller]);
+    }
+    let device =
+        format!("{device},bootindex=1,logical_block_size={sector},physical_block_size={sector}");
+    command.args(["-drive", &drive, "-device", &device]);
 }
 
 /// The argument of `-rtc`; a clock that is ahead starts at a date, which QEMU takes for UTC.

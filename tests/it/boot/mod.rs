@@ -2,8 +2,11 @@
 //!
 //! The images are built once, which needs the network the first time; later runs find them in the target directory.
 
+mod attached;
 mod clean;
+mod clouds;
 mod contextualised;
+mod hardware;
 mod machine;
 
 use std::fs::{self, File};
@@ -55,18 +58,7 @@ impl Workshop {
         // Another run of the tests may be here too.
         let turn = File::create(self.dir.join("lock")).unwrap();
         flock(&turn, FlockOperation::LockExclusive).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for part in ["layers", "recipes"] {
-            let mut copy = Command::new("cp");
-            copy.args(["--recursive", "--update", "--no-target-directory"]);
-            assert!(
-                copy.arg(source.join(part))
-                    .arg(self.dir.join(part))
-                    .status()
-                    .unwrap()
-                    .success()
-            );
-        }
+        self.copy_sources();
         if !self.dir.join("repo/config.toml").exists() {
             self.session.run("init").expect(0);
         }
@@ -78,6 +70,29 @@ impl Workshop {
             try_build().expect(0);
         }
         built.push(recipe.to_owned());
+    }
+
+    /// Brings the layers and recipes of this repository, and the layers of these tests. Locks and the numbers of accounts
+    /// stay as they are.
+    fn copy_sources(&self) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for old in fs::read_dir(self.dir.join("layers")).into_iter().flatten() {
+            let old = old.unwrap().path();
+            if old.is_dir() {
+                fs::remove_dir_all(old).unwrap();
+            }
+        }
+        for (from, to) in [
+            ("layers", "layers"),
+            ("recipes", "recipes"),
+            ("tests/it/boot/layers", "layers"),
+            ("tests/it/boot/recipes", "recipes"),
+        ] {
+            let mut copy = Command::new("cp");
+            copy.args(["--archive", "--update", "--no-target-directory"]);
+            copy.args([source.join(from), self.dir.join(to)]);
+            assert!(copy.status().unwrap().success(), "{from}");
+        }
     }
 
     /// Writes a recipe like another one, with more under `[disk]`, and returns its path.
