@@ -242,7 +242,7 @@ fn modules(wants: &Wants, description: &Description, problems: &mut Problems) {
         if !missing.is_empty() {
             let what = format!("{what} {}", list(&missing));
             let fix = "name it in /etc/initramfs-tools/modules of the kernel's layer; where the kernel \
-                       lacks it, take linux-image-amd64, which has more drivers than the cloud kernel";
+                       lacks it, take the layer 'kernel-generic', which has more drivers";
             problems.add(rule, weight, what, fix);
         }
     }
@@ -261,19 +261,20 @@ fn packages(profile: Profile, wants: &Wants, description: &Description, problems
             "add the layer 'cloud-init' to the recipe",
         );
     }
-    let missing: Vec<_> = wants
-        .useful
-        .iter()
-        .filter(|name| !description.packages.contains(**name))
-        .collect();
-    if !missing.is_empty() {
-        let what = format!("{} is not installed", list(&missing));
-        problems.add(
-            "guest-tools",
-            Should,
-            what,
-            "add the layer 'guest-agent' to the recipe",
-        );
+    for package in wants.useful {
+        if !description.packages.contains(*package) {
+            let fix = match *package {
+                "cloud-init" => "add the layer 'cloud-init' to the recipe",
+                "open-vm-tools" => "add the layer 'open-vm-tools' to the recipe",
+                _ => "add the layer 'guest-agent' to the recipe",
+            };
+            problems.add(
+                "guest-tools",
+                Should,
+                format!("{package} is not installed"),
+                fix,
+            );
+        }
     }
     // EGI's sites convert an OVA, or run it by VMware.
     let is_appliance = description.formats.contains(&DiskFormat::Ova);

@@ -127,6 +127,10 @@ fn an_image_for_ec2_is_set_up_over_the_network() {
             ("2021-03-23/meta-data/instance-id", "i-0123456789abcdef0"),
             ("2021-03-23/meta-data/local-hostname", "guest-three"),
             ("2021-03-23/user-data", &user_data),
+            (
+                "2021-03-23/dynamic/instance-identity/document",
+                r#"{"instanceId": "i-0123456789abcdef0", "region": "test-1", "availabilityZone": "test-1a"}"#,
+            ),
             (&format!("{card}/device-number"), "0"),
             (&format!("{card}/local-ipv4s"), "169.254.169.15"),
             (
