@@ -268,14 +268,25 @@ impl Machine {
     }
 
     /// Attaches a disk while the machine runs.
+    #[track_caller]
     pub fn attach(&mut self, disk: &Path, format: &str) {
         let mut monitor = connect(&self.dir.path().join("monitor"), &mut self.qemu);
+        monitor.set_read_timeout(Some(COMMAND)).unwrap();
         let lines = format!(
             "drive_add 0 file={},if=none,id=disk-later,format={format}\n\
              device_add virtio-blk-pci,drive=disk-later,bus=later\n",
             disk.display()
         );
         monitor.write_all(lines.as_bytes()).unwrap();
+        // QEMU asks for a command at first, and behind both.
+        let mut answer = String::new();
+        let mut buffer = [0; 4096];
+        while answer.matches("(qemu) ").count() < 3 {
+            let count = monitor.read(&mut buffer).unwrap();
+            assert!(count > 0, "QEMU's monitor went: {answer}");
+            answer.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        assert!(!answer.contains("Error"), "{answer}");
     }
 
     /// Seconds since it was switched on.
