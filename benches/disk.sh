@@ -1,10 +1,16 @@
 #!/bin/bash
 # Disks: `layerset export disk` beside mke2fs and qemu-img on the same image, in turns, and a table of medians.
 #
-# usage: benches/disk.sh        as root; `make bench` builds layerset first
+# usage: benches/disk.sh          as root; `make bench` builds layerset first
+#        benches/disk.sh first    the way from packages to a file that starts, once, beside other builders of images
 #   BENCH_WORK=dir     where everything goes (default target/bench); the image is built there once
 #   BENCH_ROUNDS=n     counted rounds (default 5); one more comes first and is not counted
 #   LAYERSET=path      the program (default target/release/layerset)
+#   DIB=command        for `first`: disk-image-create of diskimage-builder (default: the one on PATH; none: left out)
+#   MKOSI=command      for `first`: mkosi 25 or newer (default: the one on PATH; none: left out)
+#
+# `first` starts with empty caches for everyone: downloads count. After that one file of the last component changes, and
+# the same commands run again. The peers get the packages of all layers; diskimage-builder only makes a tar of them.
 #
 # layerset's times end with a disk that is durable under its name; those of mke2fs and qemu-img with bytes in the cache.
 set -euo pipefail
@@ -32,6 +38,86 @@ trap 'exit 130' INT TERM
 [ "$(id -u)" = 0 ] || fail "run it as root: it builds an image, and reads files that only root may read"
 for tool in mke2fs qemu-img; do command -v $tool >/dev/null || fail "'$tool' is missing: run 'scripts/deps.sh bench'"; done
 mkdir -p "$run/times" "$run/memories" "$work/machine"
+
+# The packages that the layers of a recipe name, in one line.
+packages_of() {
+    python3 - "$1" <<'EOF'
+import sys, tomllib
+recipe = tomllib.load(open(sys.argv[1], "rb"))
+packages = set()
+for layer in recipe["layers"]:
+    packages |= set(tomllib.load(open(f"layers/{layer}/layer.toml", "rb")).get("packages", []))
+print(" ".join(sorted(packages)))
+EOF
+}
+
+# once NAME COMMAND...: adds a row to the table: wall and CPU seconds, and the peak memory.
+once() {
+    local name=$1
+    shift
+    say "bench: $name"
+    /usr/bin/time -q -o "$run/time" -f '%e %U %S %M' "$@" >"$run/out" 2>&1 || { tail -n 20 "$run/out" >&2; fail "$name failed"; }
+    awk -v name="$name" '{ printf "| %s | %.1f s | %.1f s | %.0f MB |\n", name, $1, $2 + $3, $4 / 1024 }' "$run/time" | tee -a "$run/rows" >&2
+}
+
+from_packages() {
+    local dib=${DIB:-disk-image-create} mkosi=${MKOSI:-mkosi} packages what
+    cp -a "$top/layers" "$top/recipes" "$run/"
+    cd "$run"
+    rm -f recipes/*.lock
+    packages=$(packages_of recipes/web-vm.toml)
+    cat >build.sh <<EOF
+set -e
+[ -e repo/config.toml ] || "$layerset" init
+[ -e recipes/web-vm.lock ] || "$layerset" -q lock recipes/web-vm.toml
+"$layerset" -q build recipes/web-vm.toml
+"$layerset" -q export disk web-vm -o web.qcow2 --force-overwrite web.qcow2
+EOF
+    cat >dib.sh <<EOF
+set -e
+export DIB_RELEASE=trixie DIB_PYTHON_VERSION=3 DIB_IMAGE_CACHE=$run/dib-cache TMP_DIR=$run/dib-tmp
+mkdir -p dib-cache dib-tmp
+$dib -t tar --no-tmpfs -o dib -p ${packages// /,} debian-minimal
+EOF
+    mkdir -p mkosi/mkosi.sandbox/etc/apt/sources.list.d mkosi/mkosi.cache
+    cat >mkosi/mkosi.conf <<EOF
+[Distribution]
+Distribution=debian
+Release=trixie
+[Output]
+Format=disk
+OutputDirectory=out
+[Content]
+Bootable=no
+Packages=$(for package in $packages; do printf '    %s\n' "$package"; done)
+EOF
+    # Without sources of one's own, it asks for an archive of debugging symbols too.
+    # shellcheck disable=SC2016 # apt fills it in
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1 | sed \
+        's|.*|Types: deb\nURIs: &\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg|' \
+        >mkosi/mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources
+    export LAYERSET_REPO=$run/repo
+    for what in 'from nothing' 'after one file changed'; do
+        once "layerset, qcow2, $what" sh build.sh
+        if command -v "${dib%% *}" >/dev/null; then
+            # Its loop devices and mounts stay out of everybody's sight.
+            once "diskimage-builder, tar, $what" unshare --mount --propagation private bash dib.sh
+        fi
+        if command -v "${mkosi%% *}" >/dev/null; then
+            # shellcheck disable=SC2086 # a command with arguments
+            once "mkosi, raw disk, $what" $mkosi --directory "$run/mkosi" --force build
+        fi
+        sed -i 's/<h1>.*<\/h1>/<h1>Hello again<\/h1>/' layers/hello/files/usr/share/hello/page.html
+    done
+    echo "| what | wall | CPU | peak memory |"
+    echo "|---|---|---|---|"
+    cat "$run/rows"
+}
+
+if [ "${1:-}" = first ]; then
+    from_packages
+    exit
+fi
 
 # The image is kept between runs; its lock, too, so that the same image is measured.
 cp -a --update "$top/layers" "$top/recipes" "$work/machine/"

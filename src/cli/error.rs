@@ -106,7 +106,7 @@ impl CliError {
     }
 
     /// Adds what to do next, where that is known.
-    fn hinted(self, hint: Option<String>) -> Self {
+    pub(super) fn hinted(self, hint: Option<String>) -> Self {
         Self {
             hint: hint.or(self.hint),
             ..self

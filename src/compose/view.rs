@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt as _;
 use crate::id::ObjectId;
 use crate::path::escape;
 use crate::store::{Index, StoreError, Transaction};
+use crate::tree::Tree;
 use crate::tree::view::{FACTS_VERSION, FileFacts, ImageView, ViewError, ViewNode};
-use crate::tree::{Node, Tree};
 
 /// Files up to this size are read whole for their facts.
 const WHOLE_BYTES: u64 = 4 << 20;
@@ -117,12 +117,7 @@ fn unreadable(path: &[u8], source: StoreError) -> ViewError {
 
 impl ImageView for TreeView<'_> {
     fn node(&self, path: &[u8]) -> Option<ViewNode> {
-        Some(match &self.tree.get(path)?.node {
-            Node::Directory => ViewNode::Dir,
-            Node::File { .. } => ViewNode::File,
-            Node::Symlink { target } => ViewNode::Symlink(target.to_vec()),
-            _ => ViewNode::Other,
-        })
+        Some(ViewNode::from(&self.tree.get(path)?.node))
     }
 
     fn names(&self, dir: &[u8]) -> Vec<Vec<u8>> {

@@ -51,17 +51,18 @@ pub struct FreshTarget {
     pub keeps: RefName,
 }
 
-/// Makes a target with one deployment of an image, whose repository lies in `layerset/repo`.
+/// Makes a target with one deployment of an image, whose tree is `tree` and whose repository lies in
+/// `layerset/repo`.
 pub fn fresh(
     repository: &Repository,
     id: &ImageId,
+    tree: &Tree,
     options: &FreshOptions,
 ) -> Result<FreshTarget, DeployError> {
     let image = repository.read_image(id)?;
-    let tree = repository.read_tree(&image.tree)?;
-    let etc = etc::plan(repository, &tree, None, &super::Decisions::default())?;
+    let etc = etc::plan(repository, tree, None, &super::Decisions::default())?;
     let ids = etc::ids_of(&etc.image, &etc.contents)?;
-    let metadata = Vec::from(erofs_image(&tree, &ids)?);
+    let metadata = Vec::from(erofs_image(tree, &ids)?);
     let mut fresh = Fresh {
         files: PortableFiles::default(),
         now: options.now,
@@ -91,8 +92,8 @@ pub fn fresh(
         metadata: Some(hex(blake3::hash(&metadata).as_bytes())),
     };
     fresh.deployment(&deployment, &image, &etc, metadata)?;
-    fresh.state(&tree)?;
-    fresh.stamps(&tree);
+    fresh.state(tree)?;
+    fresh.stamps(tree);
     fresh.history(&image, *id, options)?;
     Ok(FreshTarget {
         files: fresh.files,

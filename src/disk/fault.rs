@@ -40,14 +40,14 @@ pub enum Node {
 
 impl Node {
     /// Names a field of this node.
-    pub(super) fn at(self, field: &'static str) -> Place {
+    pub fn at(self, field: &'static str) -> Place {
         Place { node: self, field }
     }
 }
 
 impl Place {
     /// Makes the fault that is here.
-    pub(super) fn fault(self, message: impl Into<String>, help: impl Into<String>) -> DiskFault {
+    pub fn fault(self, message: impl Into<String>, help: impl Into<String>) -> DiskFault {
         let help = help.into();
         DiskFault {
             place: self,

@@ -1,5 +1,6 @@
 //! Where the bytes of a disk go.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -44,6 +45,59 @@ impl Medium for FileMedium {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         require_inside(self.size, offset, bytes.len())?;
         self.file.write_all_at(bytes, offset)
+    }
+}
+
+/// A disk that is not kept: it only counts what a sparse file of it would take.
+#[derive(Debug)]
+pub struct Tally {
+    size: u64,
+    /// Blocks that hold something, as runs from the first one to the one behind the last.
+    runs: BTreeMap<u64, u64>,
+}
+
+impl Tally {
+    /// What filesystems keep at least of a file, in bytes.
+    const BLOCK: u64 = 4096;
+
+    /// Makes a disk of `size` bytes on which nothing is written.
+    pub fn new(size: u64) -> Self {
+        Self {
+            size,
+            runs: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the bytes of all blocks that were written.
+    pub fn bytes(&self) -> u64 {
+        let blocks: u64 = self.runs.iter().map(|(first, end)| end - first).sum();
+        blocks * Self::BLOCK
+    }
+}
+
+impl Medium for Tally {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        require_inside(self.size, offset, bytes.len())?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut first = offset / Self::BLOCK;
+        let mut end = (offset + bytes.len() as u64).div_ceil(Self::BLOCK);
+        // All runs that touch the new one become one with it.
+        while let Some((start, stop)) = self.runs.range(..=end).next_back() {
+            let (start, stop) = (*start, *stop);
+            if stop < first {
+                break;
+            }
+            self.runs.remove(&start);
+            (first, end) = (first.min(start), end.max(stop));
+        }
+        self.runs.insert(first, end);
+        Ok(())
     }
 }
 
@@ -102,6 +156,19 @@ fn beyond(size: u64, offset: u64, length: u64) -> io::Error {
 mod tests {
     use super::*;
     use std::io::Read as _;
+
+    #[test]
+    fn a_tally_counts_each_block_once() {
+        let mut tally = Tally::new(1 << 20);
+        for (offset, length) in [(0, 1), (4095, 2), (20_480, 4096), (12_288, 1), (0, 0)] {
+            tally.write_at(offset, &vec![1; length]).unwrap();
+        }
+        assert_eq!(tally.bytes(), 4 * 4096);
+        tally.write_at(8192, &[0; 8192]).unwrap();
+        tally.write_at(4096, &[0; 4096]).unwrap();
+        assert_eq!((tally.bytes(), tally.runs.len()), (6 * 4096, 1));
+        assert!(tally.write_at((1 << 20) - 1, &[0; 2]).is_err());
+    }
 
     #[test]
     fn a_window_writes_into_its_part_and_nowhere_else() {

@@ -40,13 +40,13 @@ mod volumes;
 
 pub use check::check;
 pub use extents::Extents;
-pub use fat::{FatError, FatFile, FatOptions, Open, needed_fat32, write_fat};
+pub use fat::{FatError, FatFile, FatOptions, Open, check_fat, needed_fat, write_fat};
 pub use fault::{DiskFault, Node, Place};
 pub use fstab::{filesystem_id, fstab};
 pub use kind::{KIND_WORDS, KindError, PartitionKind};
 pub use layouts::{Layout, UPDATABLE, check_layout, layout_devices, layout_partitions};
 pub use lvm::write_group;
-pub use medium::{FileMedium, Medium, Window};
+pub use medium::{FileMedium, Medium, Tally, Window};
 pub use mkfs_options::ExtTuning;
 pub use model::{
     DEFAULT_EXTENT, Devices, Disk, DiskSize, Filesystem, FilesystemId, FilesystemKind, Fstab,

@@ -21,8 +21,9 @@ pub type Needs = BTreeMap<String, u64>;
 
 /// Lays out the disk.
 ///
-/// Its size is what it asks for, rounded up to a multiple of `round_to` bytes, at least 1 MiB. An
-/// error names the part that is too small, what it has, and what it needs.
+/// A size that it does not say is a multiple of `round_to` bytes; one that it says is rounded up to
+/// 1 MiB, and to nothing else. An error names the part that is too small, what it has, and what it
+/// needs.
 pub fn solve(devices: &Devices, needs: &Needs, round_to: u64) -> Result<DiskPlan, DiskFault> {
     let disk = the_disk(devices)?;
     let table = disk.table.unwrap_or_default();
@@ -38,8 +39,8 @@ pub fn solve(devices: &Devices, needs: &Needs, round_to: u64) -> Result<DiskPlan
     let least = least(&parts).map_err(|short| never_fits(disk, &frame, &parts, short))?;
     let needed = frame.disk_of(least).next_multiple_of(MIB);
     let size = match disk.size {
-        DiskSize::Auto(_) => needed,
-        DiskSize::Exact(size) if size >= needed => size,
+        DiskSize::Auto(_) => needed.next_multiple_of(round_to.max(MIB)),
+        DiskSize::Exact(size) if size >= needed => size.next_multiple_of(MIB),
         DiskSize::Exact(size) => {
             let message = format!(
                 "the disk has {}, and what is on it needs {}",
@@ -53,7 +54,6 @@ pub fn solve(devices: &Devices, needs: &Needs, round_to: u64) -> Result<DiskPlan
             return Err(Node::Disk.at("size").fault(message, help));
         }
     };
-    let size = size.next_multiple_of(round_to.max(MIB));
     require_reach(disk, table, size)?;
     let sizes = allot(frame.units_of(size), &parts)
         .map_err(|short| never_fits(disk, &frame, &parts, short))?;

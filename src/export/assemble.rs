@@ -6,36 +6,18 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::files::{Checked, FileSet, Sources};
-use super::machine::{EspContent, EspFile};
+use super::draft::{Frame, PartContent};
+use super::fat::{self, FatContent, FatItem};
+use super::files::{Checked, Sources};
 use super::{ExportError, tool};
 use crate::boot::grub;
-use crate::disk::ext4::{self, FsOptions, Journal, Kind};
+use crate::disk::ext4;
 use crate::disk::{
-    DiskPlan, ExtTuning, Extents, FatFile, FatOptions, Filesystem, FilesystemId, FilesystemKind,
-    Medium, PartitionKind, SectorSize, Seed, Uuid, Writer, filesystem_id, write_fat, write_group,
-    write_swap, write_table,
+    DiskPlan, Extents, FilesystemId, Medium, SectorSize, Seed, Tally, Writer, write_fat,
+    write_group, write_swap, write_table,
 };
-use crate::path::RelPath;
-use crate::store::Repository;
-use crate::time::Timestamp;
-
-/// One filesystem of the disk, before its place is known.
-pub(super) struct Draft {
-    /// The partition or volume that it is in.
-    pub(super) name: String,
-    pub(super) filesystem: Filesystem,
-    /// The type of its partition; that of a volume is the one for Linux.
-    pub(super) kind: PartitionKind,
-    pub(super) content: DraftContent,
-}
-
-/// What a filesystem holds.
-pub(super) enum DraftContent {
-    Files(Box<FileSet>),
-    Esp(Vec<EspFile>),
-    Nothing,
-}
+use crate::id::ObjectId;
+use crate::store::{Made, Repository};
 
 /// What is the same for all filesystems of a disk.
 #[derive(Clone, Copy)]
@@ -52,119 +34,22 @@ pub(super) struct Common<'a> {
 
 /// A filesystem that has its place.
 pub(super) struct Part {
-    draft: Draft,
-    /// The plan of an ext filesystem.
-    ext: Option<ext4::Plan>,
-}
-
-impl Draft {
-    fn id(&self, common: &Common<'_>) -> FilesystemId {
-        filesystem_id(&self.filesystem, &self.name, &common.seed)
-    }
-
-    fn ext_options(&self, common: &Common<'_>, kind: Kind, size: u64) -> FsOptions {
-        let uuid = match self.id(common) {
-            FilesystemId::Uuid(uuid) => uuid.0,
-            FilesystemId::Serial(_) => [0; 16],
-        };
-        let usual = FsOptions::new(kind, size);
-        // `disk::check` has refused what cannot be followed.
-        let tuning = ExtTuning::parse(&self.filesystem.options).unwrap_or_default();
-        FsOptions {
-            label: self.filesystem.label.clone().unwrap_or_default(),
-            uuid,
-            hash_seed: common.seed.uuid(&format!("hash {}", self.name)),
-            epoch: common.epoch,
-            reserved_percent: tuning.reserved_percent.unwrap_or(usual.reserved_percent),
-            bytes_per_inode: tuning.bytes_per_inode.unwrap_or(usual.bytes_per_inode),
-            journal: tuning.journal.map_or(usual.journal, Journal::Bytes),
-            ..usual
-        }
-    }
-
-    fn entries(&self) -> Result<Vec<ext4::Entry>, ExportError> {
-        match &self.content {
-            DraftContent::Files(files) => files.entries(),
-            _ => Ok(vec![root()]),
-        }
-    }
-
-    /// Returns how many bytes the filesystem needs; 0 where it always fits.
-    pub(super) fn need(&self, common: &Common<'_>) -> Result<u64, ExportError> {
-        match ext_kind(self.filesystem.kind) {
-            Some(kind) => {
-                let options = self.ext_options(common, kind, 0);
-                let least = ext4::minimum_size(self.entries()?, &options);
-                least.map_err(|source| self.fault(source))
-            }
-            None => match &self.content {
-                DraftContent::Esp(files) => {
-                    let files = fat_files(files);
-                    // Another kernel with its initrd, while an update puts it beside this one.
-                    let spare = files.iter().filter_map(|file| file.size).sum();
-                    Ok(crate::disk::needed_fat32(&files, common.sector, spare)?)
-                }
-                _ => Ok(0),
-            },
-        }
-    }
-
-    fn fault(&self, source: ext4::Ext4Error) -> ExportError {
-        ExportError::Filesystem {
-            name: self.name.clone(),
-            source,
-        }
-    }
-
-    /// Refuses files in a filesystem that can be made empty only.
-    pub(super) fn require_writer(&self) -> Result<(), ExportError> {
-        let DraftContent::Files(files) = &self.content else {
-            return Ok(());
-        };
-        let count = files
-            .files
-            .tree
-            .iter()
-            .filter(|(path, _)| !path.is_root())
-            .count();
-        let can_be_filled = ext_kind(self.filesystem.kind).is_some();
-        if can_be_filled || count == 0 {
-            return Ok(());
-        }
-        Err(ExportError::CannotFill {
-            name: self.name.clone(),
-            kind: self.filesystem.kind.to_string(),
-            mount: self.filesystem.mount.clone().unwrap_or_default(),
-            count,
-        })
-    }
-
-    /// Gives it `size` bytes.
-    pub(super) fn place(self, common: &Common<'_>, size: u64) -> Result<Part, ExportError> {
-        let ext = match ext_kind(self.filesystem.kind) {
-            Some(kind) => {
-                let options = self.ext_options(common, kind, size);
-                let plan = ext4::plan(self.entries()?, &options);
-                Some(plan.map_err(|source| self.fault(source))?)
-            }
-            None => None,
-        };
-        Ok(Part { draft: self, ext })
-    }
+    pub(super) frame: Frame,
+    pub(super) content: PartContent,
 }
 
 impl Part {
     /// Returns the name of its partition or volume.
     pub(super) fn name(&self) -> &str {
-        &self.draft.name
+        &self.frame.name
     }
 
     /// Returns how many bytes it takes with its content, and without what is free.
     pub(super) fn used(&self) -> u64 {
-        match (&self.ext, &self.draft.content) {
-            (Some(plan), _) => plan.used(),
-            (None, DraftContent::Esp(files)) => files.iter().map(EspFile::size).sum(),
-            _ => 0,
+        match &self.content {
+            PartContent::Ext(plan, _) => plan.used(),
+            PartContent::Fat(items) => items.iter().filter_map(FatItem::size).sum(),
+            PartContent::Nothing => 0,
         }
     }
 
@@ -175,107 +60,84 @@ impl Part {
         common: &Common<'_>,
         advance: &dyn Fn(u64),
     ) -> Result<(), ExportError> {
-        let draft = &self.draft;
-        let id = draft.id(common);
-        let label = draft.filesystem.label.as_deref();
-        if let Some(plan) = &self.ext {
-            let made = match &draft.content {
-                DraftContent::Files(files) => &files.files.made,
-                _ => &BTreeMap::new(),
-            };
-            let sources = Sources {
-                repository: common.repository,
-                made,
-            };
-            let written = plan.write(medium, &sources, &mut |bytes| {
-                advance(bytes);
-                match common.cancel.load(Ordering::Relaxed) {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
-            });
-            return written.map_err(|source| match source {
-                ext4::Ext4Error::Cancelled => ExportError::Interrupted,
-                source => draft.fault(source),
-            });
+        match &self.content {
+            PartContent::Ext(plan, made) => self.write_ext(plan, made, medium, common, advance),
+            PartContent::Fat(items) => self.write_fat(items, medium, start, common),
+            PartContent::Nothing => self.write_empty(medium, start, common),
         }
-        match draft.filesystem.kind {
-            FilesystemKind::Vfat => {
-                let files = match &draft.content {
-                    DraftContent::Esp(files) => files.as_slice(),
-                    _ => &[],
-                };
-                let serial = match id {
-                    FilesystemId::Serial(serial) => serial,
-                    FilesystemId::Uuid(_) => common.seed.number(&draft.name),
-                };
-                let options = FatOptions {
-                    serial,
-                    label: label.map(str::to_uppercase),
-                    sector: common.sector,
-                    start,
-                    time: common.epoch,
-                    only_fat32: draft.kind == PartitionKind::ESP,
-                };
-                let mut open = |index: usize| match files.get(index) {
-                    Some(file) => open(common.repository, file),
-                    None => Ok(Box::new(io::empty()) as Box<dyn Read>),
-                };
-                write_fat(medium, &options, &fat_files(files), &mut open)?;
+    }
+
+    fn write_ext(
+        &self,
+        plan: &ext4::Plan,
+        made: &BTreeMap<ObjectId, Made>,
+        medium: &mut dyn Medium,
+        common: &Common<'_>,
+        advance: &dyn Fn(u64),
+    ) -> Result<(), ExportError> {
+        let sources = Sources {
+            repository: common.repository,
+            made,
+        };
+        let written = plan.write(medium, &sources, &mut |bytes| {
+            advance(bytes);
+            match common.cancel.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             }
-            FilesystemKind::Swap => {
-                let uuid = match id {
-                    FilesystemId::Uuid(uuid) => uuid,
-                    FilesystemId::Serial(_) => Uuid([0; 16]),
-                };
-                write_swap(medium, uuid, label)
-                    .map_err(|source| ExportError::write(&draft.name, source))?;
+        });
+        written.map_err(|source| match source {
+            ext4::Ext4Error::Cancelled => ExportError::Interrupted,
+            source => ExportError::Filesystem {
+                name: self.frame.name.clone(),
+                source,
+            },
+        })
+    }
+
+    fn write_fat(
+        &self,
+        items: &[FatItem],
+        medium: &mut dyn Medium,
+        start: u64,
+        common: &Common<'_>,
+    ) -> Result<(), ExportError> {
+        let options = self.frame.fat_options(common, start);
+        let mut open = |index: usize| match items.get(index) {
+            Some(item) => open(common.repository, item),
+            None => Ok(Box::new(io::empty()) as Box<dyn Read>),
+        };
+        Ok(write_fat(medium, &options, &fat::list(items), &mut open)?)
+    }
+
+    fn write_empty(
+        &self,
+        medium: &mut dyn Medium,
+        start: u64,
+        common: &Common<'_>,
+    ) -> Result<(), ExportError> {
+        let Frame {
+            name, filesystem, ..
+        } = &self.frame;
+        match (filesystem.kind.writer(), self.frame.id(common)) {
+            (Writer::NeedsTool(program), id) => {
+                tool::make(program, &self.frame, id, common, medium)
             }
-            kind => {
-                if let Writer::NeedsTool(program) = kind.writer() {
-                    tool::make(program, draft, id, common, medium)?;
-                }
+            (Writer::Native, FilesystemId::Uuid(uuid)) => {
+                let written = write_swap(medium, uuid, filesystem.label.as_deref());
+                written.map_err(|source| ExportError::write(name, source))
             }
+            (Writer::Native, FilesystemId::Serial(_)) => self.write_fat(&[], medium, start, common),
         }
-        Ok(())
     }
 }
 
-/// Returns the root of a filesystem that holds nothing.
-fn root() -> ext4::Entry {
-    ext4::Entry {
-        path: RelPath::root(),
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Timestamp::default(),
-        xattrs: BTreeMap::new(),
-        kind: ext4::EntryKind::Directory,
-    }
-}
-
-fn ext_kind(kind: FilesystemKind) -> Option<Kind> {
-    match kind {
-        FilesystemKind::Ext2 => Some(Kind::Ext2),
-        FilesystemKind::Ext3 => Some(Kind::Ext3),
-        FilesystemKind::Ext4 => Some(Kind::Ext4),
-        _ => None,
-    }
-}
-
-fn fat_files(files: &[EspFile]) -> Vec<FatFile> {
-    let files = files.iter().map(|file| FatFile {
-        path: file.path.clone(),
-        size: Some(file.size()),
-    });
-    files.collect()
-}
-
-fn open<'a>(repository: &Repository, file: &'a EspFile) -> io::Result<Box<dyn Read + 'a>> {
-    match &file.content {
-        EspContent::Made(bytes) => Ok(Box::new(Cursor::new(bytes))),
-        EspContent::Stored { object, size } => {
-            let file = Checked::open(repository, object)?;
+fn open<'a>(repository: &Repository, item: &'a FatItem) -> io::Result<Box<dyn Read + 'a>> {
+    match &item.content {
+        FatContent::Made(bytes) => Ok(Box::new(Cursor::new(bytes))),
+        FatContent::Folder => Ok(Box::new(io::empty())),
+        FatContent::Stored { object, size } => {
+            let file = Checked::open(repository.object_path(object), object)?;
             let padding = size.saturating_sub(file.len()?);
             Ok(Box::new(file.chain(io::repeat(0).take(padding))))
         }
@@ -294,6 +156,14 @@ impl Assembly {
     /// Returns how many bytes are not zero, about.
     pub(super) fn used(&self) -> u64 {
         self.parts.iter().map(Part::used).sum()
+    }
+
+    /// Returns how many bytes a sparse file of the disk takes: all contents are read for it, because
+    /// their blocks of zeros are holes.
+    pub(super) fn measure(&self, common: &Common<'_>) -> Result<u64, ExportError> {
+        let mut tally = Tally::new(self.plan.size);
+        self.write(&mut tally, common, &|_| ())?;
+        Ok(tally.bytes())
     }
 
     /// Writes the disk over `medium`, which reads as zeros. `advance` hears of bytes that were

@@ -1,10 +1,11 @@
 //! What is on a disk, and where: everything that is decided before the first write.
 
 use super::ExportError;
-use super::assemble::{Assembly, Draft, DraftContent};
+use super::assemble::Assembly;
 use super::cloud;
 use super::describe;
 use super::disk::Export;
+use super::draft::{Draft, DraftContent, Frame};
 use super::files::FileSet;
 use super::machine::{self, BootFiles, Firmware, System};
 use super::mounts;
@@ -15,11 +16,14 @@ use super::view::StoredTree;
 use crate::boot::grub;
 use crate::deploy::FreshOptions;
 use crate::disk::{
-    Layout, Needs, PartitionKind, TableKind, UPDATABLE, filesystem_id, fstab, solve,
+    DiskFault, FilesystemKind, Layout, Needs, Node, PartitionKind, TableKind, UPDATABLE,
+    filesystem_id, fstab, solve,
 };
 use crate::id::hex;
 use crate::path::RelPath;
+use crate::recipe::DiskSection;
 use crate::store::RefName;
+use crate::tree::{Inode, Tree};
 
 /// Where Debian's lvm2 has its program.
 const LVM: [&str; 2] = ["usr/sbin/lvm", "sbin/lvm"];
@@ -42,29 +46,37 @@ impl<'a> Export<'a> {
         }
     }
 
-    /// Decides everything, and returns what boots the disk.
-    pub(super) fn decide(&self) -> Result<(Assembly, BootFiles), ExportError> {
+    /// Decides everything about the disk of an image with this tree, and returns what boots it.
+    pub(super) fn decide(&self, tree: Tree) -> Result<(Assembly, BootFiles), ExportError> {
         if self.image.architecture != "amd64" {
             return Err(ExportError::Architecture {
                 architecture: self.image.architecture.clone(),
             });
         }
-        let view = self.view();
+        let view = self.view(&tree);
         let boot = BootFiles::find(&view, self.firmware())?;
         self.check_volumes(&view, &boot)?;
-        let drafts = self.drafts(&boot, &view)?;
+        let drafts = self.drafts(&boot, tree)?;
         let common = self.common();
         (self.hooks.phase)("laying out the disk", None);
         let mut needs = Needs::new();
-        for draft in &drafts {
-            draft.require_writer()?;
-            needs.insert(draft.name.clone(), draft.need(&common)?);
-        }
-        let devices = &self.request.disk.devices;
-        let plan = solve(devices, &needs, self.request.round_to).map_err(ExportError::Fault)?;
-        let mut parts = Vec::new();
+        let mut surveyed = Vec::new();
         for draft in drafts {
-            let runs = plan.runs(&draft.name).unwrap_or_default();
+            draft.check_writer()?;
+            let draft = draft.survey(&common)?;
+            needs.insert(draft.name().to_owned(), draft.need(&common)?);
+            surveyed.push(draft);
+        }
+        let plan = solve(&self.request.disk.devices, &needs, self.request.round_to)?;
+        for output in self.request.outputs {
+            output.format.require_size(plan.size).map_err(|error| {
+                let help = "write size = \"auto\", or a size that the format can have";
+                Node::Disk.at("size").fault(error.to_string(), help)
+            })?;
+        }
+        let mut parts = Vec::new();
+        for draft in surveyed {
+            let runs = plan.runs(draft.name()).unwrap_or_default();
             let size = runs.iter().map(|run| run.size).sum();
             parts.push(draft.place(&common, size)?);
         }
@@ -73,86 +85,66 @@ impl<'a> Export<'a> {
     }
 
     /// Refuses mounted logical volumes that nothing in the image would find.
-    pub(super) fn check_volumes(
-        &self,
-        view: &StoredTree<'_>,
-        boot: &BootFiles,
-    ) -> Result<(), ExportError> {
-        let volumes = self.request.disk.devices.volumes.iter();
-        let mounts: Vec<&str> = volumes
-            .filter_map(|volume| volume.filesystem.as_ref()?.mount.as_deref())
+    fn check_volumes(&self, view: &StoredTree<'_>, boot: &BootFiles) -> Result<(), DiskFault> {
+        let volumes = self.request.disk.devices.volumes.iter().enumerate();
+        let mounts: Vec<(usize, &str)> = volumes
+            .filter_map(|(index, volume)| {
+                Some((index, volume.filesystem.as_ref()?.mount.as_deref()?))
+            })
             .collect();
         let Some(mount) = mounts.first() else {
             return Ok(());
         };
-        let refuse = |mount: &str, place: String| {
-            Err(ExportError::NoLvm {
-                mount: mount.to_owned(),
-                place,
-            })
+        let refuse = |(index, mount): &(usize, &str), place: &str| {
+            let message =
+                format!("'{mount}' lies on a logical volume, and there is no 'lvm' in {place}");
+            let help = "add the package lvm2 to the layer 'kernel', lock and build it";
+            Err(Node::Volume(*index).at("mount").fault(message, help))
         };
         if !LVM
             .iter()
-            .any(|path| self.tree.get(path.as_bytes()).is_some())
+            .any(|path| view.tree.get(path.as_bytes()).is_some())
         {
-            return refuse(mount, "the image".to_owned());
+            return refuse(mount, "the image");
         }
         let initrd = &boot.kernel().initrd;
-        let needs_initrd = mounts.iter().find(|mount| INITRD_MOUNTS.contains(*mount));
+        let mut early = mounts.iter();
+        let needs_initrd = early.find(|(_, mount)| INITRD_MOUNTS.contains(mount));
         match (needs_initrd, describe::initrd_has(view, initrd, "lvm")) {
-            (Some(mount), Some(false)) => refuse(mount, format!("its initrd '/{initrd}'")),
+            (Some(mount), Some(false)) => refuse(mount, &format!("its initrd '/{initrd}'")),
             _ => Ok(()),
         }
     }
 
     /// Returns what each filesystem of the disk holds.
-    pub(super) fn drafts(
-        &self,
-        boot: &BootFiles,
-        view: &StoredTree<'_>,
-    ) -> Result<Vec<Draft>, ExportError> {
+    fn drafts(&self, boot: &BootFiles, tree: Tree) -> Result<Vec<Draft>, ExportError> {
         (self.hooks.phase)("deciding what is on the disk", None);
         let mut drafts = self.empty_drafts();
         let (mounted, mounts): (Vec<usize>, Vec<RelPath>) = mount_points(&drafts).unzip();
-        for (index, mount) in mounted.iter().zip(&mounts) {
-            let layout = self.request.disk.layout;
-            mounts::check(&self.tree, layout, &drafts[*index].name, mount)?;
-        }
-        let title = machine::title(view, self.request.name);
         let layout = self.request.disk.layout;
+        for (index, mount) in mounted.iter().zip(&mounts) {
+            mounts::check(&tree, layout, mount).map_err(|problem| {
+                let Frame { node, name, .. } = &drafts[*index].frame;
+                let help = "mount it elsewhere, or change what the image has there in a layer";
+                let message = format!("'{name}' cannot be mounted at '{mount}': {problem}");
+                node.at("mount").fault(message, help)
+            })?;
+        }
+        let title = machine::title(&self.view(&tree), self.request.name);
         let home = |draft: &Draft| match layout {
-            Layout::Updatable => draft.name == UPDATABLE[2],
-            Layout::Plain => draft.filesystem.mount.as_deref() == Some("/"),
+            Layout::Updatable => draft.frame.name == UPDATABLE[2],
+            Layout::Plain => draft.frame.filesystem.mount.as_deref() == Some("/"),
         };
-        let system = System {
-            title: &title,
-            uuid: drafts
-                .iter()
-                .find(|draft| home(draft))
-                .map_or_else(String::new, |draft| {
-                    filesystem_id(&draft.filesystem, &draft.name, &self.seed).to_string()
-                }),
-            consoles: self
-                .request
-                .disk
-                .consoles
-                .iter()
-                .map(String::as_str)
-                .collect(),
-            arguments: self
-                .request
-                .disk
-                .kernel_arguments
-                .iter()
-                .map(String::as_str)
-                .collect(),
-        };
+        let system = self.system(&title, drafts.iter().find(|draft| home(draft)));
         let table = fstab(&self.request.disk.devices, &self.seed);
         let esp = match layout {
             Layout::Updatable => {
-                let (data, deployment) = self.data(&table)?;
+                let (data, deployment) = self.data(&tree, &table)?;
+                drop(tree);
                 let (data, own) = mounts::split_state(data, &mounts);
-                put(&mut drafts, home, DraftContent::Files(Box::new(data)));
+                if let Some(draft) = drafts.iter_mut().find(|draft| home(draft)) {
+                    draft.content = DraftContent::Files(Box::new(data));
+                }
                 for (index, part) in mounted.into_iter().zip(own) {
                     if let Some(part) = part {
                         drafts[index].content = DraftContent::Files(Box::new(part));
@@ -162,34 +154,62 @@ impl<'a> Export<'a> {
             }
             Layout::Plain => {
                 let menu = boot.plain_menu(&system)?;
-                self.put_plain(&mut drafts, &table, menu)?;
+                self.put_plain(&mut drafts, tree, &table, menu)?;
                 boot.plain_esp(&system)?
             }
         };
-        let is_esp = |draft: &Draft| draft.kind == PartitionKind::ESP;
-        put(&mut drafts, is_esp, DraftContent::Esp(esp));
+        let mut esp = Some(esp);
+        let is_fat = |draft: &&mut Draft| draft.frame.filesystem.kind == FilesystemKind::Vfat;
+        for draft in drafts.iter_mut().filter(is_fat) {
+            let is_esp = draft.frame.kind == PartitionKind::ESP;
+            let boot = if is_esp { esp.take() } else { None };
+            draft.to_fat(boot.unwrap_or_default())?;
+        }
         Ok(drafts)
     }
 
+    /// Returns what is said of the system whose data or root is on `home`.
+    fn system<'s>(&'s self, title: &'s str, home: Option<&Draft>) -> System<'s> {
+        let DiskSection {
+            consoles,
+            kernel_arguments,
+            ..
+        } = self.request.disk;
+        let id = home.map(|Draft { frame, .. }| {
+            filesystem_id(&frame.filesystem, &frame.name, &self.seed).to_string()
+        });
+        System {
+            title,
+            uuid: id.unwrap_or_default(),
+            consoles: consoles.iter().map(String::as_str).collect(),
+            arguments: kernel_arguments.iter().map(String::as_str).collect(),
+        }
+    }
+
     /// Lists the filesystems of the description.
-    pub(super) fn empty_drafts(&self) -> Vec<Draft> {
-        let partitions = self.disk.partitions.iter();
-        let partitions = partitions.map(|part| (&part.name, part.filesystem.as_ref(), part.kind));
-        let volumes = self.request.disk.devices.volumes.iter();
-        let volumes = volumes.map(|volume| {
-            (
-                &volume.name,
-                volume.filesystem.as_ref(),
-                PartitionKind::LINUX,
-            )
+    fn empty_drafts(&self) -> Vec<Draft> {
+        let partitions = self.disk.partitions.iter().enumerate();
+        let partitions = partitions.map(|(index, part)| {
+            let node = Node::Partition(index);
+            (node, &part.name, part.filesystem.as_ref(), part.kind)
+        });
+        let volumes = self.request.disk.devices.volumes.iter().enumerate();
+        let volumes = volumes.map(|(index, volume)| {
+            let filesystem = volume.filesystem.as_ref();
+            let kind = PartitionKind::LINUX;
+            (Node::Volume(index), &volume.name, filesystem, kind)
         });
         let drafts = partitions
             .chain(volumes)
-            .filter_map(|(name, filesystem, kind)| {
-                Some(Draft {
+            .filter_map(|(node, name, filesystem, kind)| {
+                let frame = Frame {
+                    node,
                     name: name.clone(),
                     filesystem: filesystem?.clone(),
                     kind,
+                };
+                Some(Draft {
+                    frame,
                     content: DraftContent::Nothing,
                 })
             });
@@ -197,7 +217,7 @@ impl<'a> Export<'a> {
     }
 
     /// Makes the data filesystem of an updatable machine, and returns the deployment's number.
-    pub(super) fn data(&self, fstab: &str) -> Result<(FileSet, u64), ExportError> {
+    fn data(&self, tree: &Tree, fstab: &str) -> Result<(FileSet, u64), ExportError> {
         let options = FreshOptions {
             id: hex(&self.seed.bytes("target")[..8]),
             now: self.epoch,
@@ -206,7 +226,7 @@ impl<'a> Export<'a> {
         let name = RefName::image(self.request.name)
             .is_ok()
             .then_some(self.request.name);
-        let mut data = updatable(self.repository, &self.request.image, name, &options)?;
+        let mut data = updatable(self.repository, &self.request.image, tree, name, &options)?;
         if !fstab.is_empty() {
             let path = format!("layerset/deployments/{}/etc/fstab", data.generation);
             data.files
@@ -214,7 +234,7 @@ impl<'a> Export<'a> {
                 .put(&path, 0o644, fstab.as_bytes().to_vec());
             data.files.files.date(&path, self.epoch);
         }
-        if let Some((path, text)) = cloud::settings(&self.tree, self.request.profiles) {
+        if let Some((path, text)) = cloud::settings(tree, self.request.profiles) {
             let path = format!("layerset/deployments/{}/{path}", data.generation);
             data.files.files.put(&path, 0o644, text.into_bytes());
             data.files.files.date(&path, self.epoch);
@@ -223,30 +243,37 @@ impl<'a> Export<'a> {
     }
 
     /// Gives each filesystem of a plain machine its part of the image.
-    pub(super) fn put_plain(
+    fn put_plain(
         &self,
         drafts: &mut [Draft],
+        tree: Tree,
         fstab: &str,
         menu: String,
     ) -> Result<(), ExportError> {
-        let mut whole = plain(self.repository, &self.request.image, fstab, self.epoch)?;
+        let mut whole = plain(
+            self.repository,
+            &self.request.image,
+            tree,
+            fstab,
+            self.epoch,
+        )?;
         if machine::has_directory(&whole.files.tree, "boot") {
             if !machine::has_directory(&whole.files.tree, "boot/grub") {
-                let grub = crate::tree::Inode::directory(0o755);
+                let grub = Inode::directory(0o755);
                 whole.files.insert("boot/grub", grub);
                 whole.files.date("boot/grub", self.epoch);
             }
             whole.files.put(grub::PLAIN_MENU, 0o644, menu.into_bytes());
             whole.files.date(grub::PLAIN_MENU, self.epoch);
         }
-        if let Some((path, text)) = cloud::settings(&self.tree, self.request.profiles) {
+        if let Some((path, text)) = cloud::settings(&whole.files.tree, self.request.profiles) {
             whole.files.put(path, 0o644, text.into_bytes());
             whole.files.date(path, self.epoch);
         }
         let (mounted, mounts): (Vec<usize>, Vec<RelPath>) = mount_points(drafts).unzip();
         let has_boot = mounts.iter().any(|mount| mount.as_bytes() == b"boot");
         if has_boot && whole.files.tree.get(BOOT_LINK.as_bytes()).is_none() {
-            let link = crate::tree::Inode::symlink(".");
+            let link = Inode::symlink(".");
             whole.files.insert(BOOT_LINK, link);
             whole.files.date(BOOT_LINK, self.epoch);
         }
@@ -260,17 +287,10 @@ impl<'a> Export<'a> {
 /// Lists the filesystems that are mounted, by their index.
 fn mount_points(drafts: &[Draft]) -> impl Iterator<Item = (usize, RelPath)> {
     drafts.iter().enumerate().filter_map(|(index, draft)| {
-        let mount = draft.filesystem.mount.as_deref()?;
+        let mount = draft.frame.filesystem.mount.as_deref()?;
         Some((
             index,
             RelPath::from_text(mount.trim_start_matches('/')).ok()?,
         ))
     })
-}
-
-/// Gives the first draft that fits its content.
-fn put(drafts: &mut [Draft], fits: impl Fn(&Draft) -> bool, content: DraftContent) {
-    if let Some(draft) = drafts.iter_mut().find(|draft| fits(draft)) {
-        draft.content = content;
-    }
 }

@@ -21,7 +21,7 @@ use super::profiles::Profile;
 use super::report::{DiskReport, PartReport};
 use super::sizes;
 use super::view::StoredTree;
-use crate::disk::{Disk, Seed};
+use crate::disk::{Disk, DiskSize, Seed};
 use crate::format::Image;
 use crate::id::ImageId;
 use crate::recipe::DiskSection;
@@ -85,7 +85,6 @@ pub fn export_disk(
     check_outputs(request)?;
     (hooks.phase)("reading the image", None);
     let image = repository.read_image(&request.image)?;
-    let tree = repository.read_tree(&image.tree)?;
     let export = Export {
         repository,
         request,
@@ -95,25 +94,25 @@ pub fn export_disk(
         // A description with none was refused when it was read.
         disk: request.disk.disk().ok_or(ExportError::NoDisk)?,
         image,
-        tree,
     };
-    export.check_objects()?;
-    let (assembly, boot) = export.decide()?;
-    for output in request.outputs {
-        output.format.require_size(assembly.plan.size)?;
-    }
+    let tree = export.tree()?;
+    export.check_objects(&tree)?;
+    let (assembly, boot) = export.decide(tree).map_err(|error| export.locate(error))?;
     let mut report = export.report(&assembly, boot.kernel().version.clone());
     let sidecars = export.check_profiles(&assembly, &boot, &mut report)?;
     if request.measures {
         (hooks.phase)("measuring the layers", None);
-        let sizes = sizes::measure(&export.common(), &export.image, &export.tree, &assembly)?;
+        let sizes = sizes::measure(&export.common(), &export.image, &export.tree()?, &assembly)?;
         report.sizes = Some(sizes);
     }
     if request.is_dry_run {
         report.seconds = started.elapsed().as_secs_f64();
         return Ok(report);
     }
-    output::require_room(request.outputs, assembly.used())?;
+    output::require_room(request.outputs, assembly.plan.size, || {
+        (hooks.phase)("counting what the disk takes", None);
+        assembly.measure(&export.common())
+    })?;
     report.outputs = export.write(&assembly, &sidecars)?;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
@@ -148,7 +147,6 @@ pub(super) struct Export<'a> {
     pub(super) request: &'a DiskRequest<'a>,
     pub(super) hooks: &'a Hooks<'a>,
     pub(super) image: Image,
-    pub(super) tree: Tree,
     pub(super) epoch: i64,
     pub(super) seed: Seed,
     /// The disk that is written.
@@ -167,9 +165,25 @@ impl<'a> Export<'a> {
         }
     }
 
+    /// Reads the image's tree. Nobody holds it for long: it is as large as the image has files.
+    pub(super) fn tree(&self) -> Result<Tree, ExportError> {
+        Ok(self.repository.read_tree(&self.image.tree)?)
+    }
+
+    /// Points at the place of a fault in the recipe, where the recipe says it.
+    fn locate(&self, error: ExportError) -> ExportError {
+        match error {
+            ExportError::Fault(fault) => match self.request.disk.locate(&fault) {
+                Some(error) => error.into(),
+                None => fault.into(),
+            },
+            error => error,
+        }
+    }
+
     /// Refuses an image with a missing or damaged object.
-    pub(super) fn check_objects(&self) -> Result<(), ExportError> {
-        for (path, inode) in self.tree.iter() {
+    fn check_objects(&self, tree: &Tree) -> Result<(), ExportError> {
+        for (path, inode) in tree.iter() {
             if let crate::tree::Node::File { object, size } = inode.node {
                 let checked = self.repository.check_object(&object, size);
                 checked.map_err(|source| ExportError::Content {
@@ -181,9 +195,9 @@ impl<'a> Export<'a> {
         Ok(())
     }
 
-    pub(super) fn view(&self) -> StoredTree<'_> {
+    pub(super) fn view<'t>(&'t self, tree: &'t Tree) -> StoredTree<'t> {
         StoredTree {
-            tree: &self.tree,
+            tree,
             repository: self.repository,
         }
     }
@@ -199,6 +213,18 @@ impl<'a> Export<'a> {
         self.raw()
             .or(self.request.outputs.first())
             .map_or(Path::new("disk"), |output| &output.path)
+    }
+
+    /// Says that the disk has not the size that the description says.
+    fn rounding(&self, assembly: &Assembly) -> Option<String> {
+        let DiskSize::Exact(said) = self.disk.size else {
+            return None;
+        };
+        let size = assembly.plan.size;
+        let rounded = format!(
+            "a disk has whole MiB: its size of {said} bytes was rounded up to {size} bytes"
+        );
+        (said != size).then_some(rounded)
     }
 
     pub(super) fn report(&self, assembly: &Assembly, kernel: String) -> DiskReport {
@@ -221,7 +247,7 @@ impl<'a> Export<'a> {
             used_bytes: assembly.used(),
             partitions: partitions.collect(),
             outputs: Vec::new(),
-            remarks: Vec::new(),
+            remarks: self.rounding(assembly).into_iter().collect(),
             sizes: None,
             seconds: 0.0,
             is_dry_run: self.request.is_dry_run,

@@ -13,6 +13,7 @@ use crate::disk::ext4::Ext4Error;
 use crate::disk::{DiskFault, FatError};
 use crate::materialise::MaterialiseError;
 use crate::path::RelPath;
+use crate::recipe::RecipeError;
 use crate::store::StoreError;
 
 /// Why no disk was made.
@@ -50,19 +51,13 @@ pub enum ExportError {
         /// The layer that brings it.
         layer: &'static str,
     },
-    /// Nothing can be mounted where a filesystem should be.
-    #[error("'{name}' cannot be mounted at '{mount}': {problem}")]
-    MountPoint {
-        name: String,
-        mount: RelPath,
-        problem: String,
-    },
-    /// Nothing in the image finds its logical volumes.
-    #[error("'{mount}' lies on a logical volume, and there is no 'lvm' in {place}")]
-    NoLvm {
-        mount: String,
-        /// `the image`, or its initrd.
-        place: String,
+    /// What an updatable machine has for itself is no directory of the image.
+    #[error(
+        "'/{path}' of the image is a {kind}, and an updatable machine has a directory of its own there"
+    )]
+    NoDirectoryOfItsOwn {
+        path: &'static str,
+        kind: &'static str,
     },
     /// The description has no disk.
     #[error("the description has no disk")]
@@ -73,16 +68,6 @@ pub enum ExportError {
     /// The architecture has no boot files here.
     #[error("an image for {architecture} cannot become a disk yet: amd64 can")]
     Architecture { architecture: String },
-    /// A filesystem that this program cannot fill was given files.
-    #[error(
-        "'{name}' is {kind}, which can be made empty only, and the image has {count} files below '{mount}'"
-    )]
-    CannotFill {
-        name: String,
-        kind: String,
-        mount: String,
-        count: usize,
-    },
     /// A program that makes a filesystem is not there, or failed.
     #[error("'{program}' could not make the filesystem '{name}': {reason}")]
     Tool {
@@ -101,8 +86,11 @@ pub enum ExportError {
     #[error("the image cannot be exported")]
     Store(#[from] StoreError),
     /// The description does not fit what is to be on the disk.
-    #[error("{0}")]
-    Fault(DiskFault),
+    #[error(transparent)]
+    Fault(#[from] DiskFault),
+    /// The same, at its place in the recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// A filesystem cannot hold its files.
     #[error("the filesystem '{name}' cannot be written")]
     Filesystem { name: String, source: Ext4Error },

@@ -1,6 +1,7 @@
 //! What boots the machine: the files of the ESP, the boot code of a BIOS, and the menus.
 
 use super::ExportError;
+use super::fat::{FatContent, FatItem};
 use super::view::StoredTree;
 use crate::boot::entry::{self, CommandLine, Entry};
 use crate::boot::grub::{self, Environment, Place, Write};
@@ -38,39 +39,6 @@ struct Stored {
 struct Bios {
     boot: Vec<u8>,
     core: Vec<u8>,
-}
-
-/// A file of the ESP.
-pub(super) struct EspFile {
-    pub(super) path: String,
-    pub(super) content: EspContent,
-}
-
-/// Where the bytes of a file of the ESP come from.
-pub(super) enum EspContent {
-    Made(Vec<u8>),
-    /// An object, followed by zeros up to this size: an initrd that another one follows ends at a
-    /// multiple of 512 bytes, or the kernel does not see the second one.
-    Stored {
-        object: ObjectId,
-        size: u64,
-    },
-}
-
-impl EspFile {
-    fn made(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            path: path.into(),
-            content: EspContent::Made(bytes.into()),
-        }
-    }
-
-    pub(super) fn size(&self) -> u64 {
-        match &self.content {
-            EspContent::Made(bytes) => bytes.len() as u64,
-            EspContent::Stored { size, .. } => *size,
-        }
-    }
 }
 
 /// Which firmware a disk is for.
@@ -143,7 +111,7 @@ impl BootFiles {
         &self,
         system: &System<'_>,
         deployment: u64,
-    ) -> Result<Vec<EspFile>, ExportError> {
+    ) -> Result<Vec<FatItem>, ExportError> {
         let archive = ObjectId::of(&self.archive);
         let directory = entry::kernel_directory(&self.linux.object, &self.initrd.object, &archive);
         let options = system.command_line(Some(deployment))?;
@@ -160,25 +128,25 @@ impl BootFiles {
         let mut files = self.loader();
         files.extend(self.kernel_files(&directory));
         let path = format!("{directory}/{}", entry::BOOT_ARCHIVE);
-        files.push(EspFile::made(path, self.archive.clone()));
+        files.push(FatItem::made(path, self.archive.clone()));
         let path = format!("{}/{}", entry::ENTRIES, entry.file_name(None));
-        files.push(EspFile::made(path, entry.text()?));
-        files.push(EspFile::made(grub::MENU, grub::MENU_TEXT));
+        files.push(FatItem::made(path, entry.text()?));
+        files.push(FatItem::made(grub::MENU, grub::MENU_TEXT));
         let path = format!("{}/{}", grub::ENTRIES, entry.file_name_of_grub());
-        files.push(EspFile::made(path, entry.text_of_grub()?));
-        files.push(EspFile::made(grub::ENVIRONMENT, environment.to_bytes()?));
+        files.push(FatItem::made(path, entry.text_of_grub()?));
+        files.push(FatItem::made(grub::ENVIRONMENT, environment.to_bytes()?));
         Ok(files)
     }
 
     /// Returns what is on the ESP of a plain machine.
-    pub(super) fn plain_esp(&self, system: &System<'_>) -> Result<Vec<EspFile>, ExportError> {
+    pub(super) fn plain_esp(&self, system: &System<'_>) -> Result<Vec<FatItem>, ExportError> {
         let directory = format!("{}/{}", entry::DIRECTORY, self.kernel.version);
         let options = system.command_line(None)?;
         let mut files = self.loader();
         files.extend(self.kernel_files(&directory));
         let path = format!("{}/{}.conf", entry::ENTRIES, self.kernel.version);
         let text = entry::plain_text(system.title, &self.kernel.version, &directory, &options)?;
-        files.push(EspFile::made(path, text));
+        files.push(FatItem::made(path, text));
         Ok(files)
     }
 
@@ -189,12 +157,12 @@ impl BootFiles {
         Ok(grub::plain_menu(system.title, linux, initrd, &options)?)
     }
 
-    fn loader(&self) -> Vec<EspFile> {
-        let mut files = vec![EspFile::made(entry::LOADER_CONF, entry::LOADER_CONF_TEXT)];
+    fn loader(&self) -> Vec<FatItem> {
+        let mut files = vec![FatItem::made(entry::LOADER_CONF, entry::LOADER_CONF_TEXT)];
         for path in [REMOVABLE, INSTALLED] {
-            files.extend(self.uefi.map(|program| EspFile {
+            files.extend(self.uefi.map(|program| FatItem {
                 path: path.to_owned(),
-                content: EspContent::Stored {
+                content: FatContent::Stored {
                     object: program.object,
                     size: program.size,
                 },
@@ -203,10 +171,10 @@ impl BootFiles {
         files
     }
 
-    fn kernel_files(&self, directory: &str) -> [EspFile; 2] {
-        [(entry::LINUX, self.linux), (entry::INITRD, self.initrd)].map(|(name, stored)| EspFile {
+    fn kernel_files(&self, directory: &str) -> [FatItem; 2] {
+        [(entry::LINUX, self.linux), (entry::INITRD, self.initrd)].map(|(name, stored)| FatItem {
             path: format!("{directory}/{name}"),
-            content: EspContent::Stored {
+            content: FatContent::Stored {
                 object: stored.object,
                 size: match name {
                     entry::INITRD => stored.size.next_multiple_of(boot::ALIGNMENT as u64),

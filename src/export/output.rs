@@ -181,10 +181,15 @@ pub(super) fn check_place(path: &Path, replace: &[PathBuf]) -> Result<(), Export
     })
 }
 
-/// Refuses when the raw disk, which is written first in any case, does not fit where it goes.
+/// Refuses when the raw disk, which is written first in any case, does not fit where it goes. Its
+/// holes take nothing, so `exact` counts the rest where there is less room than its whole size.
 ///
-/// How much a compressed output takes is known only when it is written.
-pub(super) fn require_room(outputs: &[DiskOutput], used: u64) -> Result<(), ExportError> {
+/// The other formats look for themselves, once they see the disk.
+pub(super) fn require_room(
+    outputs: &[DiskOutput],
+    size: u64,
+    exact: impl FnOnce() -> Result<u64, ExportError>,
+) -> Result<(), ExportError> {
     let Some(first) = outputs
         .iter()
         .min_by_key(|output| output.format != DiskFormat::Raw)
@@ -195,12 +200,16 @@ pub(super) fn require_room(outputs: &[DiskOutput], used: u64) -> Result<(), Expo
     let available = crate::durable::available_bytes(dir);
     let available =
         available.map_err(|error| ExportError::io("measure the free space of", dir, error))?;
-    if available >= used {
+    if available >= size {
+        return Ok(());
+    }
+    let needed = exact()?;
+    if available >= needed {
         return Ok(());
     }
     Err(ExportError::NoSpace {
         path: dir.to_owned(),
-        needed: used,
+        needed,
         available,
     })
 }

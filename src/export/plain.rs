@@ -6,7 +6,7 @@ use crate::deploy::initial_var;
 use crate::id::ImageId;
 use crate::materialise::PasswdIds;
 use crate::store::{PortableFiles, Repository};
-use crate::tree::Inode;
+use crate::tree::{Inode, Tree};
 
 /// systemd does its first-boot work where this file is absent: it would apply presets, and ask on
 /// the console. An empty one gets its id at the first start, and nothing else happens.
@@ -14,29 +14,32 @@ const MACHINE_ID: &str = "etc/machine-id";
 /// systemd runs what is to run after an update where these are older than `/usr`.
 const STAMPS: [&str; 2] = ["etc/.updated", "var/.updated"];
 
-/// Makes the root filesystem of an image. `fstab` is its `/etc/fstab`, `now` dates what is made
+/// Makes the root filesystem of an image with this tree. `fstab` is its `/etc/fstab`, `now` dates what is made
 /// here, in seconds since 1970.
 pub(super) fn plain(
     repository: &Repository,
     id: &ImageId,
+    tree: Tree,
     fstab: &str,
     now: i64,
 ) -> Result<FileSet, ExportError> {
-    let image = repository.read_image(id)?;
-    let tree = repository.read_tree(&image.tree)?;
     let ids = PasswdIds::read(
         |file| match tree.get(file.as_bytes()).and_then(Inode::object) {
             Some(object) => repository.read_object(&object),
             None => Ok(Vec::new()),
         },
     )?;
-    let order = repository.portable(id, &[])?.order;
+    let order = repository.object_order(id, &tree)?.into();
+    let has = |dir: &[u8]| tree.get(dir).is_some_and(Inode::is_dir);
+    let (has_var, has_etc) = (has(b"var"), has(b"etc"));
+    let has_id = tree.get(MACHINE_ID.as_bytes()).is_some();
+    let var = has_var.then(|| initial_var(&tree)).transpose()?;
     let mut files = PortableFiles {
-        tree: tree.clone(),
+        tree,
         ..PortableFiles::default()
     };
-    if tree.get(b"var").is_some_and(Inode::is_dir) {
-        for (path, inode) in initial_var(&tree)? {
+    if let Some(var) = var {
+        for (path, inode) in var {
             let Some(path) = path.rebase(b"", b"var") else {
                 continue;
             };
@@ -50,10 +53,10 @@ pub(super) fn plain(
             }
         }
     }
-    if tree.get(b"etc").is_some_and(Inode::is_dir) {
+    if has_etc {
         files.put("etc/fstab", 0o644, fstab.as_bytes().to_vec());
         files.date("etc/fstab", now);
-        if tree.get(MACHINE_ID.as_bytes()).is_none() {
+        if !has_id {
             files.put(MACHINE_ID, 0o444, Vec::new());
             files.date(MACHINE_ID, now);
         }

@@ -30,7 +30,8 @@ impl<'a> Export<'a> {
             return Ok(Vec::new());
         }
         (self.hooks.phase)("checking the rules of the profiles", None);
-        let view = self.view();
+        let tree = self.tree()?;
+        let view = self.view(&tree);
         let disk = self.request.disk;
         let consoles = disk
             .consoles
@@ -64,7 +65,8 @@ impl<'a> Export<'a> {
         if !broken.is_empty() {
             return Err(ExportError::Rules(broken));
         }
-        report.remarks = noted.iter().map(ToString::to_string).collect();
+        let noted = noted.iter().map(ToString::to_string);
+        report.remarks.extend(noted);
         if !self.request.profiles.contains(&Profile::OpenStack) {
             return Ok(Vec::new());
         }

@@ -52,12 +52,9 @@ pub(super) fn measure(
     let mut layers = Vec::new();
     for layer in &image.layers {
         let changeset = common.repository.read_layer(&layer.id)?.changeset;
-        let changeset = common.repository.read_changeset(&changeset)?;
-        let objects = changeset
-            .post_objects()
-            .into_iter()
-            .filter(|object| wanted.remove(object));
-        let objects: Vec<ObjectId> = objects.collect();
+        let files = common.repository.read_changed_files(&changeset)?;
+        let objects = files.into_iter().map(|(object, _)| object);
+        let objects: Vec<ObjectId> = objects.filter(|object| wanted.remove(object)).collect();
         layers.push(layer_size(common, &layer.name, &objects)?);
     }
     let mut made: Vec<ObjectId> = wanted.into_iter().collect();

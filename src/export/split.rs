@@ -11,6 +11,7 @@ use crate::tree::{Inode, Tree};
 /// made, with mode 0755.
 pub(super) fn split(whole: FileSet, mounts: &[RelPath]) -> Vec<FileSet> {
     let FileSet { files, ids, order } = whole;
+    let made = files.made;
     let mut parts: Vec<Tree> = mounts.iter().map(|_| Tree::new()).collect();
     let owner_of = |path: &RelPath| {
         let holding = mounts
@@ -43,9 +44,9 @@ pub(super) fn split(whole: FileSet, mounts: &[RelPath]) -> Vec<FileSet> {
     let sets = parts.into_iter().map(|mut tree| {
         // Names of one file on two filesystems are two files.
         tree.canonicalize_hardlinks();
-        let objects = tree.objects();
-        let own = files.made.iter().filter(|(id, _)| objects.contains(id));
-        let made = own.map(|(id, bytes)| (*id, bytes.clone())).collect();
+        let objects = tree.iter().filter_map(|(_, inode)| inode.object());
+        let own = objects.filter_map(|id| Some((id, made.get(&id)?.clone())));
+        let made = own.collect();
         FileSet {
             files: PortableFiles { tree, made },
             ids: ids.clone(),
@@ -100,7 +101,7 @@ mod tests {
         let whole = FileSet {
             files,
             ids: PasswdIds::default(),
-            order: Vec::new(),
+            order: Default::default(),
         };
         let mounts = ["", "var", "srv/data"].map(|path| RelPath::from_text(path).unwrap());
         let parts = split(whole, &mounts);

@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use super::ExportError;
-use super::assemble::{Common, Draft};
+use super::assemble::Common;
+use super::draft::Frame;
 use super::output::NewFile;
 use crate::disk::{FilesystemId, FilesystemKind, Medium};
 
@@ -15,14 +16,14 @@ const CHUNK: usize = 1 << 20;
 /// Lets `program` make an empty filesystem in a file, and copies what is not zero.
 pub(super) fn make(
     program: &'static str,
-    draft: &Draft,
+    frame: &Frame,
     id: FilesystemId,
     common: &Common<'_>,
     medium: &mut dyn Medium,
 ) -> Result<(), ExportError> {
     let fail = |reason: String| ExportError::Tool {
         program,
-        name: draft.name.clone(),
+        name: frame.name.clone(),
         reason,
     };
     // Removed when it is dropped.
@@ -30,8 +31,8 @@ pub(super) fn make(
     let sized = scratch.file().set_len(medium.size());
     sized.map_err(|error| fail(error.to_string()))?;
     let mut command = Command::new(program);
-    let label = draft.filesystem.label.as_deref();
-    match draft.filesystem.kind {
+    let label = frame.filesystem.label.as_deref();
+    match frame.filesystem.kind {
         FilesystemKind::Xfs => {
             let size = common.sector.bytes();
             command.args(["-q", "-f", "-s", &format!("size={size}")]);
@@ -45,7 +46,7 @@ pub(super) fn make(
         command.args(["-L", label]);
     }
     command
-        .args(&draft.filesystem.options)
+        .args(&frame.filesystem.options)
         .arg(scratch.beside());
     let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|error| match error.kind() {

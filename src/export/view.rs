@@ -3,7 +3,7 @@
 use crate::path::escape;
 use crate::store::Repository;
 use crate::tree::view::{FileFacts, ImageView, ViewError, ViewNode};
-use crate::tree::{Inode, Node, Tree};
+use crate::tree::{Inode, Tree};
 
 /// A tree whose contents are in a repository. It knows no facts of files: whoever needs those
 /// composes.
@@ -14,12 +14,7 @@ pub(super) struct StoredTree<'a> {
 
 impl ImageView for StoredTree<'_> {
     fn node(&self, path: &[u8]) -> Option<ViewNode> {
-        Some(match &self.tree.get(path)?.node {
-            Node::Directory => ViewNode::Dir,
-            Node::File { .. } => ViewNode::File,
-            Node::Symlink { target } => ViewNode::Symlink(target.to_vec()),
-            _ => ViewNode::Other,
-        })
+        Some(ViewNode::from(&self.tree.get(path)?.node))
     }
 
     fn names(&self, dir: &[u8]) -> Vec<Vec<u8>> {

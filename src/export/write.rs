@@ -9,7 +9,9 @@ use super::assemble::Assembly;
 use super::describe;
 use super::disk::DiskOutput;
 use super::disk::Export;
-use super::formats::{self, Appliance, ClusterCache, FormatOptions, GuestOs, Output, Source};
+use super::formats::{
+    self, Appliance, ClusterCache, DiskFormat, FormatOptions, GuestOs, Output, Source,
+};
 use super::output::{self, NewFile};
 use super::report::OutputReport;
 use super::rules::Sidecar;
@@ -35,8 +37,15 @@ impl<'a> Export<'a> {
         let disk = self.write_raw(assembly, &scratch)?;
         let mut new_files = Vec::new();
         let cache = self.cluster_cache();
+        let appliance = self.appliance()?;
         for output in outputs.iter().filter(|output| Some(*output) != raw) {
-            new_files.push(self.convert(&disk, assembly.plan.size, output, cache.as_ref())?);
+            new_files.push(self.convert(
+                &disk,
+                assembly.plan.size,
+                output,
+                &appliance,
+                cache.as_ref(),
+            )?);
         }
         if let Some(cache) = cache {
             cache.save();
@@ -88,16 +97,21 @@ impl<'a> Export<'a> {
 
     /// Returns what an OVA says of its machine: what was asked for, on the firmware that starts the
     /// disk, with the system that is on it.
-    pub(super) fn appliance(&self) -> Appliance {
-        let release = describe::release(&self.view());
-        Appliance {
+    fn appliance(&self) -> Result<Appliance, ExportError> {
+        let mut outputs = self.request.outputs.iter();
+        if !outputs.any(|output| output.format == DiskFormat::Ova) {
+            return Ok(self.request.appliance.clone());
+        }
+        let tree = self.tree()?;
+        let release = describe::release(&self.view(&tree));
+        Ok(Appliance {
             firmware: match self.firmware().uefi {
                 true => formats::Firmware::Uefi,
                 false => formats::Firmware::Bios,
             },
             os: GuestOs::from_os_release(release.get("ID").map_or("", String::as_str)),
             ..self.request.appliance.clone()
-        }
+        })
     }
 
     /// Opens the cache; a repository that cannot be written has none.
@@ -111,6 +125,7 @@ impl<'a> Export<'a> {
         disk: &std::fs::File,
         size: u64,
         output: &'o DiskOutput,
+        appliance: &Appliance,
         cache: Option<&ClusterCache>,
     ) -> Result<(&'o DiskOutput, NewFile, u64), ExportError> {
         let what = format!("writing {}", output.format);
@@ -125,7 +140,7 @@ impl<'a> Export<'a> {
             seed: self.seed,
             epoch: self.epoch,
             qcow2: self.request.qcow2,
-            appliance: &self.appliance(),
+            appliance,
             threads: self.hooks.threads,
             cache,
             progress: &progress,

@@ -9,6 +9,8 @@
 //! Reader rule: decode, check, encode again, compare. Bytes that differ were not in normal form.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::Write;
 
 use gvariant::aligned_bytes::{AlignedSlice, Alignment, copy_to_align};
 use gvariant::{Marker, Structure, gv};
@@ -49,19 +51,28 @@ type InodeTuple<'a> = (
 /// Texts and payloads of an inode as bytes, for a [`InodeTuple`] to borrow.
 struct Scratch<'a> {
     inode: &'a Inode,
-    owner: String,
-    group: String,
-    payload: Vec<u8>,
+    owner: Cow<'a, str>,
+    group: Cow<'a, str>,
+    payload: Cow<'a, [u8]>,
     xattrs: Vec<(&'a [u8], &'a [u8])>,
+}
+
+fn owner_text(owner: &Owner) -> Cow<'_, str> {
+    match owner {
+        Owner::Name(name) => Cow::Borrowed(name),
+        Owner::Number(_) => Cow::Owned(owner.to_string()),
+    }
 }
 
 impl<'a> Scratch<'a> {
     fn new(inode: &'a Inode) -> Self {
         let payload = match &inode.node {
-            Node::Directory | Node::Fifo | Node::Socket => Vec::new(),
-            Node::File { object, .. } => object.as_bytes().to_vec(),
-            Node::Symlink { target } => target.to_vec(),
-            Node::CharDevice(device) | Node::BlockDevice(device) => device.to_le_bytes().to_vec(),
+            Node::Directory | Node::Fifo | Node::Socket => Cow::default(),
+            Node::File { object, .. } => Cow::Borrowed(&object.as_bytes()[..]),
+            Node::Symlink { target } => Cow::Borrowed(&**target),
+            Node::CharDevice(device) | Node::BlockDevice(device) => {
+                Cow::Owned(device.to_le_bytes().to_vec())
+            }
         };
         let xattrs = inode
             .xattrs
@@ -70,8 +81,8 @@ impl<'a> Scratch<'a> {
             .collect();
         Self {
             inode,
-            owner: inode.owner.to_string(),
-            group: inode.group.to_string(),
+            owner: owner_text(&inode.owner),
+            group: owner_text(&inode.group),
             payload,
             xattrs,
         }
@@ -111,6 +122,13 @@ impl<'a> Scratch<'a> {
 
 /// Encodes a tree; its [`crate::id::TreeId`] is the digest of the result.
 pub fn encode_tree(tree: &Tree) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_tree(tree, &mut bytes);
+    bytes
+}
+
+/// Writes the canonical bytes of a tree. No writer here fails.
+fn write_tree(tree: &Tree, out: &mut impl Write) {
     let scratch: Vec<Scratch> = tree.iter().map(|(_, inode)| Scratch::new(inode)).collect();
     let flat: Vec<InodeTuple> = scratch.iter().map(Scratch::flat).collect();
     let entries: Vec<(&[u8], &InodeTuple)> = tree
@@ -118,15 +136,52 @@ pub fn encode_tree(tree: &Tree) -> Vec<u8> {
         .zip(&flat)
         .map(|((path, _), flat)| (path.as_bytes(), flat))
         .collect();
-    gv!("(sua(ay(yqayayxutaya(ayay)u)))").serialize_to_vec(&(
-        TREE_MAGIC,
-        VERSION,
-        entries.as_slice(),
-    ))
+    let whole = (TREE_MAGIC, VERSION, entries.as_slice());
+    let _ = gv!("(sua(ay(yqayayxutaya(ayay)u)))").serialize(&whole, out);
+}
+
+/// Says whether what is written to it is what it expects, and keeps nothing: a tree may be large.
+struct Comparison<'a> {
+    rest: &'a [u8],
+    is_same: bool,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(expected: &'a [u8]) -> Self {
+        Self {
+            rest: expected,
+            is_same: true,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_same && self.rest.is_empty()
+    }
+}
+
+impl Write for Comparison<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.rest.strip_prefix(bytes) {
+            Some(rest) => self.rest = rest,
+            None => self.is_same = false,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Encodes a changeset; its [`crate::id::TreeId`] is the digest of the result.
 pub fn encode_changeset(changeset: &Changeset) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_changeset(changeset, &mut bytes);
+    bytes
+}
+
+/// Writes the canonical bytes of a changeset. No writer here fails.
+fn write_changeset(changeset: &Changeset, out: &mut impl Write) {
     let scratch = |pick: fn(&Change) -> Option<&Inode>| -> Vec<Option<Scratch>> {
         changeset
             .iter()
@@ -148,22 +203,20 @@ pub fn encode_changeset(changeset: &Changeset) -> Vec<u8> {
         .zip(pre.iter().zip(&post))
         .map(|((path, _), (pre, post))| (path.as_bytes(), pre.as_ref(), post.as_ref()))
         .collect();
-    gv!("(sua(aym(yqayayxutaya(ayay)u)m(yqayayxutaya(ayay)u)))").serialize_to_vec(&(
-        CHANGESET_MAGIC,
-        VERSION,
-        changes.as_slice(),
-    ))
+    let whole = (CHANGESET_MAGIC, VERSION, changes.as_slice());
+    let _ = gv!("(sua(aym(yqayayxutaya(ayay)u)m(yqayayxutaya(ayay)u)))").serialize(&whole, out);
 }
 
 /// Raises one GVariant inode; a macro because every `gv!` makes a type of its own.
 macro_rules! raise {
-    ($inode:expr) => {{
+    ($inode:expr, $owners:expr) => {{
         let (kind, mode, owner, group, sec, nsec, size, payload, xattrs, hardlink) =
             $inode.to_tuple();
         let xattrs: Vec<_> = xattrs.iter().map(|pair| pair.to_tuple()).collect();
-        raise_inode((
-            *kind, *mode, owner, group, *sec, *nsec, *size, payload, &xattrs, *hardlink,
-        ))
+        let flat = (
+            *kind, *mode, owner, group, *sec, *nsec, *size, payload, &*xattrs, *hardlink,
+        );
+        raise_inode(flat, $owners)
     }};
 }
 
@@ -187,16 +240,20 @@ pub fn decode_tree(bytes: &[u8]) -> Result<Tree, FormatError> {
         .to_tuple();
     check_header(magic.to_str(), *version, TREE_MAGIC).map_err(fail)?;
     let mut tree = Tree::new();
+    let mut owners = Owners::default();
     for entry in entries.iter() {
         let (path, inode) = entry.to_tuple();
         let path = RelPath::new(path).map_err(|error| fail(error.to_string()))?;
-        let inode = raise!(inode).map_err(|reason| fail(format!("'{path}' {reason}")))?;
+        let inode =
+            raise!(inode, &mut owners).map_err(|reason| fail(format!("'{path}' {reason}")))?;
         if tree.insert(path.clone(), inode).is_some() {
             return Err(fail(format!("'{path}' is listed twice")));
         }
     }
     tree.validate().map_err(|error| fail(error.to_string()))?;
-    if encode_tree(&tree) != bytes {
+    let mut again = Comparison::new(bytes);
+    write_tree(&tree, &mut again);
+    if !again.is_whole() {
         return Err(fail(
             "the bytes are not in normal form, or not sorted".to_owned(),
         ));
@@ -216,11 +273,14 @@ pub fn decode_changeset(bytes: &[u8]) -> Result<Changeset, FormatError> {
         .to_tuple();
     check_header(magic.to_str(), *version, CHANGESET_MAGIC).map_err(fail)?;
     let mut changeset = Changeset::new();
+    let mut owners = Owners::default();
     for change in changes.iter() {
         let (path, pre, post) = change.to_tuple();
         let path = RelPath::new(path).map_err(|error| fail(error.to_string()))?;
-        let pre = pre.to_option().map(|inode| raise!(inode)).transpose();
-        let post = post.to_option().map(|inode| raise!(inode)).transpose();
+        let pre = pre.to_option();
+        let pre = pre.map(|inode| raise!(inode, &mut owners)).transpose();
+        let post = post.to_option();
+        let post = post.map(|inode| raise!(inode, &mut owners)).transpose();
         let check = |reason| fail(format!("'{path}' {reason}"));
         let change = Change {
             pre: pre.map_err(check)?,
@@ -228,12 +288,43 @@ pub fn decode_changeset(bytes: &[u8]) -> Result<Changeset, FormatError> {
         };
         changeset.insert(path, change);
     }
-    if encode_changeset(&changeset) != bytes {
+    let mut again = Comparison::new(bytes);
+    write_changeset(&changeset, &mut again);
+    if !again.is_whole() {
         return Err(fail(
             "the bytes are not in normal form, or not sorted".to_owned(),
         ));
     }
     Ok(changeset)
+}
+
+/// Returns the files that a changeset leaves, in the order of their paths: object and size.
+///
+/// Only this is decoded, for a caller that knows by its digest that the bytes are those of a
+/// changeset.
+pub fn decode_changed_files(bytes: &[u8]) -> Result<Vec<(ObjectId, u64)>, FormatError> {
+    let fail = |reason: String| FormatError::Binary {
+        what: "changeset",
+        reason,
+    };
+    let aligned = aligned(bytes).map_err(fail)?;
+    let (magic, version, changes) = gv!("(sua(aym(yqayayxutaya(ayay)u)m(yqayayxutaya(ayay)u)))")
+        .cast(aligned.as_ref())
+        .to_tuple();
+    check_header(magic.to_str(), *version, CHANGESET_MAGIC).map_err(fail)?;
+    let mut files = Vec::new();
+    for change in changes.iter() {
+        let Some(post) = change.to_tuple().2.to_option() else {
+            continue;
+        };
+        let (kind, _, _, _, _, _, size, payload, _, _) = post.to_tuple();
+        if *kind == FILE {
+            let digest: Result<[u8; 32], _> = payload.try_into();
+            let digest = digest.map_err(|_| fail("a file has no 32-byte id".to_owned()))?;
+            files.push((ObjectId::from_digest(digest), *size));
+        }
+    }
+    Ok(files)
 }
 
 fn check_header(magic: &str, version: u32, expected: &str) -> Result<(), String> {
@@ -248,7 +339,23 @@ fn check_header(magic: &str, version: u32, expected: &str) -> Result<(), String>
     Ok(())
 }
 
-fn raise_inode(flat: InodeTuple<'_>) -> Result<Inode, String> {
+/// The owners that were met, so that each name is in memory once.
+#[derive(Default)]
+struct Owners(HashMap<Box<[u8]>, Owner>);
+
+impl Owners {
+    fn find(&mut self, bytes: &[u8]) -> Result<Owner, String> {
+        if let Some(owner) = self.0.get(bytes) {
+            return Ok(owner.clone());
+        }
+        let owner = std::str::from_utf8(bytes).ok().and_then(Owner::from_text);
+        let owner = owner.ok_or_else(|| format!("has the impossible owner '{}'", escape(bytes)))?;
+        self.0.insert(bytes.into(), owner.clone());
+        Ok(owner)
+    }
+}
+
+fn raise_inode(flat: InodeTuple<'_>, owners: &mut Owners) -> Result<Inode, String> {
     let (kind, mode, owner, group, sec, nsec, size, payload, xattrs, hardlink) = flat;
     let device = || {
         payload
@@ -288,12 +395,6 @@ fn raise_inode(flat: InodeTuple<'_>) -> Result<Inode, String> {
     if nsec >= 1_000_000_000 {
         return Err("has a time of more than 999,999,999 nanoseconds".to_owned());
     }
-    let owner_of = |bytes: &[u8]| {
-        std::str::from_utf8(bytes)
-            .ok()
-            .and_then(Owner::from_text)
-            .ok_or_else(|| format!("has the impossible owner '{}'", escape(bytes)))
-    };
     let mut attributes = Xattrs::new();
     for (name, value) in xattrs {
         if name.is_empty() || name.len() > 255 || name.contains(&0) || value.len() > 65_536 {
@@ -304,8 +405,8 @@ fn raise_inode(flat: InodeTuple<'_>) -> Result<Inode, String> {
     Ok(Inode {
         node,
         mode,
-        owner: owner_of(owner)?,
-        group: owner_of(group)?,
+        owner: owners.find(owner)?,
+        group: owners.find(group)?,
         mtime: Timestamp { sec, nsec },
         xattrs: attributes,
         hardlink,
@@ -370,6 +471,15 @@ mod tests {
         assert_eq!(changeset.len(), 2);
         let bytes = encode_changeset(&changeset);
         assert_eq!(decode_changeset(&bytes).unwrap(), changeset);
+        let files = changeset
+            .iter()
+            .filter_map(|(_, change)| match change.post.as_ref()?.node {
+                Node::File { object, size } => Some((object, size)),
+                _ => None,
+            });
+        let files: Vec<_> = files.collect();
+        assert!(!files.is_empty());
+        assert_eq!(decode_changed_files(&bytes).unwrap(), files);
         for len in 0..bytes.len() {
             assert!(
                 decode_changeset(&bytes[..len]).is_err(),
@@ -383,6 +493,7 @@ mod tests {
         fn random_bytes_never_crash_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode_tree(&bytes);
             let _ = decode_changeset(&bytes);
+            let _ = decode_changed_files(&bytes);
         }
 
         #[test]

@@ -21,7 +21,7 @@ mod text;
 
 pub use baseline::{Baseline, BaselineOf, DerivedFile, Origin, decode_baseline, encode_baseline};
 pub use error::FormatError;
-pub use gv::{decode_changeset, decode_tree, encode_changeset, encode_tree};
+pub use gv::{decode_changed_files, decode_changeset, decode_tree, encode_changeset, encode_tree};
 pub use head::{HeadContents, MAX_HEAD_BYTES, decode_head, encode_head};
 pub use json::{from_canonical_json, to_canonical_json};
 pub use manifest::{

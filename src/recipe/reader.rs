@@ -141,6 +141,11 @@ impl<'d> Value<'d> {
         self.name
     }
 
+    /// Returns the file that the value is in.
+    pub(super) fn source(&self) -> &'d SourceFile {
+        self.source
+    }
+
     /// Returns the place of the value.
     pub(super) fn span(&self) -> Range<usize> {
         self.span.clone()

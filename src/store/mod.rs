@@ -30,7 +30,7 @@ pub use config::RepositoryConfig;
 pub use fsck::{Damage, DamagedThing, Dependent, FsckOptions, FsckReport};
 pub use gc::{GcPlan, GcReport};
 pub use index::Index;
-pub use portable::{PortableFiles, PortableRepository};
+pub use portable::{Made, PortableFiles, PortableRepository};
 pub use read::ResolvedId;
 pub use refs::RefName;
 pub use transaction::{CommitReport, Transaction};

@@ -1,7 +1,7 @@
 //! A repository as values: the part that one image needs, as it lies on a new disk.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::baseline::BASELINES;
 use super::{DIRECTORIES, RefName, Repository, RepositoryConfig, StoreError};
@@ -14,8 +14,17 @@ use crate::tree::{Inode, Node, Tree};
 pub struct PortableFiles {
     /// The files, below a root.
     pub tree: Tree,
-    /// The contents that were made for it, by their ids.
-    pub made: BTreeMap<ObjectId, Vec<u8>>,
+    /// The contents that are no objects, by their ids.
+    pub made: BTreeMap<ObjectId, Made>,
+}
+
+/// Contents that are no object of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Made {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// Those of a file that is named by its digest: a tree or changeset.
+    File(PathBuf),
 }
 
 impl PortableFiles {
@@ -24,7 +33,13 @@ impl PortableFiles {
     pub fn put(&mut self, path: &str, mode: u16, bytes: Vec<u8>) {
         let id = ObjectId::of(&bytes);
         self.insert(path, Inode::file(id, bytes.len() as u64, mode));
-        self.made.insert(id, bytes);
+        self.made.insert(id, Made::Bytes(bytes));
+    }
+
+    /// Adds a file with the contents of one of the repository that is named by its digest.
+    fn put_file(&mut self, path: &str, mode: u16, id: ObjectId, from: PathBuf, size: u64) {
+        self.insert(path, Inode::file(id, size, mode));
+        self.made.insert(id, Made::File(from));
     }
 
     /// Adds whatever is no file with contents of its own.
@@ -67,10 +82,12 @@ pub struct PortableRepository {
 }
 
 impl Repository {
-    /// Returns a repository that holds one image, with the given refs to it, and nothing else.
+    /// Returns a repository that holds one image, whose tree is `tree`, with the given refs to it, and
+    /// nothing else.
     pub fn portable(
         &self,
         id: &ImageId,
+        tree: &Tree,
         refs: &[RefName],
     ) -> Result<PortableRepository, StoreError> {
         let mut made = PortableRepository::default();
@@ -95,26 +112,47 @@ impl Repository {
             files.put(&format!("refs/{text}"), 0o644, line);
         }
         self.add_manifests(id, &mut made)?;
-        self.add_objects(id, &mut made)?;
+        let PortableRepository { files, order } = &mut made;
+        self.each_object(id, tree, |object, size| {
+            let hex = object.to_hex();
+            let path = format!("objects/{}/{}", &hex[..2], &hex[2..]);
+            files.insert(&path, Inode::file(object, size, 0o400));
+            order.push(object);
+        })?;
         Ok(made)
+    }
+
+    /// Returns the objects of an image, whose tree is `tree`, in the order in which its layers bring
+    /// them, each once.
+    pub fn object_order(&self, id: &ImageId, tree: &Tree) -> Result<Vec<ObjectId>, StoreError> {
+        let mut order = Vec::new();
+        self.each_object(id, tree, |object, _| order.push(object))?;
+        Ok(order)
     }
 
     fn add_manifests(&self, id: &ImageId, made: &mut PortableRepository) -> Result<(), StoreError> {
         let image = self.read_image(id)?;
-        let mut names = vec![
-            format!("images/{}", id.to_hex()),
-            format!("trees/{}", image.tree.to_hex()),
-        ];
+        let mut names = vec![format!("images/{}", id.to_hex())];
+        let mut trees = vec![image.tree];
         let mut baselines = vec![id.to_hex()];
         for layer in &image.layers {
             let changeset = self.read_layer(&layer.id)?.changeset;
             names.push(format!("layers/{}", layer.id.to_hex()));
-            names.push(format!("trees/{}", changeset.to_hex()));
+            trees.push(changeset);
             baselines.push(layer.id.to_hex());
         }
         for name in names {
             let bytes = self.read_file(&name)?;
             made.files.put(&name, 0o444, bytes);
+        }
+        // They are as long as the image has files, so that they stay where they are.
+        for tree in trees {
+            let name = format!("trees/{}", tree.to_hex());
+            let path = self.root.join(&name);
+            let metadata = std::fs::metadata(&path)
+                .map_err(|error| StoreError::io("look at", &path, error))?;
+            let id = ObjectId::from_digest(*tree.as_bytes());
+            made.files.put_file(&name, 0o444, id, path, metadata.len());
         }
         for hex in baselines {
             let name = format!("{BASELINES}/{hex}");
@@ -126,29 +164,25 @@ impl Repository {
         Ok(())
     }
 
-    /// Adds the objects, layer by layer, and what composing made of them last.
-    fn add_objects(&self, id: &ImageId, made: &mut PortableRepository) -> Result<(), StoreError> {
+    /// Calls `each` with every object and its size: layer by layer, and what composing made of them
+    /// last.
+    fn each_object(
+        &self,
+        id: &ImageId,
+        tree: &Tree,
+        mut each: impl FnMut(ObjectId, u64),
+    ) -> Result<(), StoreError> {
         let image = self.read_image(id)?;
         let mut seen = HashSet::new();
         let mut add = |object: ObjectId, size: u64| {
             if seen.insert(object) {
-                let hex = object.to_hex();
-                let path = format!("objects/{}/{}", &hex[..2], &hex[2..]);
-                made.files.insert(&path, Inode::file(object, size, 0o400));
-                made.order.push(object);
+                each(object, size);
             }
         };
         for layer in &image.layers {
             let layer = self.read_layer(&layer.id)?;
-            let changeset = self.read_changeset(&layer.changeset)?;
-            for (_, change) in changeset.iter() {
-                if let Some(Inode {
-                    node: Node::File { object, size },
-                    ..
-                }) = change.post
-                {
-                    add(object, size);
-                }
+            for (object, size) in self.read_changed_files(&layer.changeset)? {
+                add(object, size);
             }
             for object in layer.pre_images {
                 let path = self.object_path(&object);
@@ -157,7 +191,7 @@ impl Repository {
                 add(object, metadata.len());
             }
         }
-        for (_, inode) in self.read_tree(&image.tree)?.iter() {
+        for (_, inode) in tree.iter() {
             if let Node::File { object, size } = inode.node {
                 add(object, size);
             }

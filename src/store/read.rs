@@ -113,6 +113,17 @@ impl Repository {
         })
     }
 
+    /// Reads the files that a changeset leaves, in the order of their paths: object and size. The
+    /// changeset itself, which may be large, is not made.
+    pub fn read_changed_files(&self, id: &TreeId) -> Result<Vec<(ObjectId, u64)>, StoreError> {
+        let bytes = self.read_tree_bytes(id)?;
+        format::decode_changed_files(&bytes).map_err(|source| StoreError::Format {
+            what: "changeset",
+            name: id.to_string(),
+            source,
+        })
+    }
+
     /// Reads the canonical bytes of a tree or changeset.
     pub fn read_tree_bytes(&self, id: &TreeId) -> Result<Vec<u8>, StoreError> {
         read_checked(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::id::ObjectId;
 use crate::layout::EntryKind;
@@ -31,7 +31,8 @@ impl Owner {
 
     /// Returns `root`.
     pub fn root() -> Self {
-        Self::Name("root".into())
+        static ROOT: LazyLock<Arc<str>> = LazyLock::new(|| "root".into());
+        Self::Name(ROOT.clone())
     }
 
     fn name_is_valid(name: &str) -> bool {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use object::ReadRef;
 use serde::{Deserialize, Serialize};
 
+use super::Node;
 use crate::elf::{self, ElfFacts, Windows};
 use crate::layout::{self, EntryKind, OnMissing, Resolution};
 
@@ -23,6 +24,17 @@ pub enum ViewNode {
     Symlink(Vec<u8>),
     /// A device, a fifo or a socket.
     Other,
+}
+
+impl From<&Node> for ViewNode {
+    fn from(node: &Node) -> Self {
+        match node {
+            Node::Directory => Self::Dir,
+            Node::File { .. } => Self::File,
+            Node::Symlink { target } => Self::Symlink(target.to_vec()),
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Why a file of an image cannot be read.

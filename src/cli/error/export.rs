@@ -10,6 +10,7 @@ impl From<ExportError> for CliError {
         match error {
             ExportError::Store(error) => error.into(),
             ExportError::Deploy(error) => error.into(),
+            ExportError::Recipe(error) => error.into(),
             ExportError::Content { ref source, .. } => {
                 let exit = match source {
                     StoreError::NotFound { .. } | StoreError::Corrupt { .. } => INTEGRITY,
@@ -64,14 +65,8 @@ fn hint(error: &ExportError) -> Option<String> {
         ExportError::NotBootable { layer, .. } => {
             format!("add the layer '{layer}' to the recipe, lock and build it")
         }
-        ExportError::MountPoint { .. } => {
-            "mount it elsewhere, or change what the image has there in a layer".to_owned()
-        }
-        ExportError::NoLvm { .. } => {
-            "add the package lvm2 to the layer 'kernel', lock and build it".to_owned()
-        }
-        ExportError::CannotFill { .. } => {
-            "use ext4 for it, or mount it where the image has nothing".to_owned()
+        ExportError::NoDirectoryOfItsOwn { .. } => {
+            "make it a directory in a layer, or write --layout plain".to_owned()
         }
         ExportError::Tool { program, .. } => {
             let package = if program.ends_with("xfs") {

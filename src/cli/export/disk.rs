@@ -1,17 +1,19 @@
 //! `layerset export disk`.
 
-use std::path::{Path, PathBuf};
+mod description;
+mod report;
+
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use crate::cli::meter::Meter;
-use crate::cli::{CliError, Context, host_architecture, ui};
-use crate::disk::{DiskSize, Layout, TableKind};
+use crate::cli::{CliError, Context};
+use crate::disk::{Layout, TableKind};
 use crate::durable::LockMode;
 use crate::export::formats::{Appliance, Codec, DiskFormat, Hypervisor};
-use crate::export::profiles::{self, Profile, Wants};
-use crate::export::{DiskOutput, DiskReport, DiskRequest, Hooks, SizeReport, export_disk};
-use crate::recipe::{DiskSection, Recipe, SourceFile};
+use crate::export::profiles::{Profile, Wants};
+use crate::export::{DiskOutput, DiskRequest, Hooks, export_disk};
 use crate::transfer::TransferProgress as _;
 
 /// How a qcow2 is compressed.
@@ -151,12 +153,7 @@ impl Disk {
                 .unwrap_or(Compression::Zstd.codec()),
         };
         let units = wants.iter().map(|wants| wants.size_unit);
-        // A size that somebody wrote is not changed for a format, which refuses it.
-        let is_auto = disk
-            .disk()
-            .is_some_and(|disk| matches!(disk.size, DiskSize::Auto(_)));
-        let formats = outputs.iter().filter(|_| is_auto);
-        let units = units.chain(formats.map(|output| output.format.size_unit()));
+        let units = units.chain(outputs.iter().map(|output| output.format.size_unit()));
         let meter = Meter::new(&context.ui);
         let report = export_disk(
             &repository,
@@ -181,7 +178,7 @@ impl Disk {
             },
         )?;
         context.ui.print_json(&report)?;
-        context.ui.print(&text(&report));
+        context.ui.print(&report::text(&report));
         Ok(())
     }
 
@@ -215,118 +212,6 @@ impl Disk {
         });
         outputs.collect()
     }
-
-    /// Returns the profiles: those of the command line, else those of the recipe.
-    fn profiles(&self, section: &DiskSection) -> Result<Vec<Profile>, CliError> {
-        let names = match self.profile.is_empty() {
-            true => &section.profiles,
-            false => &self.profile,
-        };
-        let profiles = names.iter().map(|name| Profile::from_name(name));
-        let profiles: Result<Vec<Profile>, _> = profiles.collect();
-        let mut profiles = profiles.map_err(|error| CliError::usage(error.to_string()))?;
-        let mut seen = Vec::new();
-        profiles.retain(|profile| {
-            let is_new = !seen.contains(profile);
-            seen.push(*profile);
-            is_new
-        });
-        Ok(profiles)
-    }
-
-    /// Returns what the disk is like: the recipe, what the profiles want where it says nothing, and
-    /// the options, each above the one before.
-    fn description(&self, name: &str) -> Result<(DiskSection, Vec<Profile>), CliError> {
-        let default = PathBuf::from(format!("recipes/{name}.toml"));
-        let path = match &self.recipe {
-            Some(path) => Some(path.as_path()),
-            // An image from elsewhere may have any name.
-            None => Some(default.as_path()).filter(|path| !name.contains('/') && path.is_file()),
-        };
-        let written = path.map(read_section).transpose()?.flatten();
-        let is_written = written.is_some();
-        let mut section = written.unwrap_or_else(|| DiskSection::new(host_architecture()));
-        let profiles = self.profiles(&section)?;
-        for profile in &profiles {
-            self.apply(profile, &mut section, is_written);
-        }
-        if self.layout.is_some() || self.table.is_some() {
-            let disk = section.disk();
-            let table = self
-                .table
-                .or(disk.and_then(|disk| disk.table))
-                .unwrap_or_default();
-            let layout = self.layout.unwrap_or(section.layout);
-            if !section.lay_out(layout, table, host_architecture()) {
-                return Err(
-                    CliError::usage("the recipe describes partitions of its own")
-                        .with_hint("change 'layout' and 'table' in [disk] of the recipe"),
-                );
-            }
-        }
-        if let Some(size) = &self.size {
-            let resized = section.resize(size);
-            resized.map_err(|error| {
-                CliError::usage(error.to_string())
-                    .with_hint("write --size auto, or e.g. --size 10GiB")
-            })?;
-        }
-        section.check().map_err(|fault| {
-            let error = CliError::usage(fault.to_string());
-            match fault.help {
-                Some(help) => error.with_hint(help),
-                None => error,
-            }
-        })?;
-        for argument in &self.kernel_argument {
-            let added = section.add_kernel_argument(argument);
-            added.map_err(|problem| {
-                let argument = argument.escape_debug();
-                CliError::usage(format!("--kernel-argument: '{argument}' {problem}"))
-            })?;
-        }
-        Ok((section, profiles))
-    }
-
-    /// Adds what a profile wants and nobody said.
-    fn apply(&self, profile: &Profile, section: &mut DiskSection, is_written: bool) {
-        let wants = profile.wants();
-        if !is_written {
-            let layout = match wants.layout {
-                Some(profiles::Layout::Plain) => Layout::Plain,
-                Some(profiles::Layout::Updatable) => Layout::Updatable,
-                None => section.layout,
-            };
-            let table = match wants.table {
-                Some(profiles::Table::Mbr) => TableKind::Mbr,
-                Some(profiles::Table::Gpt) => TableKind::Gpt,
-                _ => section
-                    .disk()
-                    .and_then(|disk| disk.table)
-                    .unwrap_or_default(),
-            };
-            section.lay_out(layout, table, host_architecture());
-        }
-        let (consoles, arguments): (Vec<&str>, Vec<&str>) = wants
-            .kernel_arguments
-            .iter()
-            .partition(|argument| argument.starts_with("console="));
-        if section.has_usual_consoles() && !consoles.is_empty() {
-            let names = consoles
-                .iter()
-                .filter_map(|console| console.strip_prefix("console="));
-            section.consoles = names.map(str::to_owned).collect();
-        }
-        for argument in arguments {
-            if !section
-                .kernel_arguments
-                .iter()
-                .any(|given| given == argument)
-            {
-                section.kernel_arguments.push(argument.to_owned());
-            }
-        }
-    }
 }
 
 /// Returns the name of an image as one of files and machines.
@@ -340,85 +225,4 @@ fn plain_name(name: &str) -> String {
         true => name,
         false => format!("image{name}"),
     }
-}
-
-fn read_section(path: &Path) -> Result<Option<DiskSection>, CliError> {
-    let source = SourceFile::read(path)?;
-    let stem = path
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .unwrap_or_default();
-    Ok(Recipe::parse(&source, stem, host_architecture())?.disk)
-}
-
-fn text(report: &DiskReport) -> String {
-    let rows: Vec<Vec<String>> = report
-        .partitions
-        .iter()
-        .map(|part| {
-            vec![
-                part.number.to_string(),
-                part.name.clone(),
-                ui::size(part.start),
-                ui::size(part.bytes),
-                part.used.map_or_else(String::new, ui::size),
-            ]
-        })
-        .collect();
-    let mut text = ui::table(&["", "partition", "start", "size", "used"], &rows);
-    text.push_str(&format!(
-        "{} boots kernel {} from a disk of {}, {} of it in use\n",
-        report.image.short(),
-        report.kernel,
-        ui::size(report.virtual_bytes),
-        ui::size(report.used_bytes)
-    ));
-    for remark in &report.remarks {
-        text.push_str(&format!("note: {remark}\n"));
-    }
-    if let Some(sizes) = &report.sizes {
-        text.push_str(&describe_sizes(sizes));
-    }
-    for output in &report.outputs {
-        text.push_str(&format!(
-            "{}: {}, {}\n",
-            output.path.display(),
-            output.format,
-            ui::size(output.bytes)
-        ));
-    }
-    let what = if report.is_dry_run {
-        "nothing was written; decided"
-    } else {
-        "exported"
-    };
-    text.push_str(&format!("{what} in {}\n", ui::seconds(report.seconds)));
-    text
-}
-
-fn describe_sizes(sizes: &SizeReport) -> String {
-    let rows: Vec<Vec<String>> = sizes
-        .layers
-        .iter()
-        .filter(|layer| layer.content > 0)
-        .map(|layer| {
-            let name = match layer.name.as_str() {
-                "" => "(composing)",
-                name => name,
-            };
-            vec![
-                name.to_owned(),
-                ui::size(layer.content),
-                ui::size(layer.compressed),
-            ]
-        })
-        .collect();
-    let mut text = ui::table(&["layer", "content", "compressed"], &rows);
-    text.push_str(&format!(
-        "{} of content, {} of metadata and filesystems, {} free\n",
-        ui::size(sizes.content),
-        ui::size(sizes.overhead),
-        ui::size(sizes.free)
-    ));
-    text
 }

@@ -49,4 +49,4 @@ mod testing;
 
 pub use error::Ext4Error;
 pub use model::{Content, Contents, Entry, EntryKind, FsOptions, Journal, Kind};
-pub use plan::{Plan, minimum_size, plan};
+pub use plan::{Plan, Survey, minimum_size, plan};

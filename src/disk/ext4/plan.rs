@@ -63,29 +63,14 @@ fn map_of_journal(geometry: &Geometry) -> u64 {
 /// there are none at all. Contents are laid out and read in this order. `lost+found` is added where
 /// it is missing.
 pub fn plan(entries: Vec<Entry>, options: &FsOptions) -> Result<Plan, Ext4Error> {
-    let survey = Survey::new(entries, options)?;
-    let blocks = options.size / BLOCK as u64;
-    let geometry = Geometry::new(options, blocks, survey.demand.inodes)?;
-    if survey.demand.lacks(&geometry) > 0 {
-        return Err(Ext4Error::TooSmall {
-            needs: survey.minimum_size(options)?,
-            has: options.size,
-        });
-    }
-    Ok(Plan {
-        tree: survey.tree,
-        options: options.clone(),
-        geometry,
-        sums: survey.sums,
-        demand: survey.demand,
-    })
+    Survey::new(entries, options)?.plan(options.size)
 }
 
 /// Returns the smallest size, in bytes, that holds the entries; the size in `options` does not count.
 ///
 /// Such a filesystem is full: whoever writes to it wants a margin.
 pub fn minimum_size(entries: Vec<Entry>, options: &FsOptions) -> Result<u64, Ext4Error> {
-    Survey::new(entries, options)?.minimum_size(options)
+    Survey::new(entries, options)?.minimum_size()
 }
 
 impl Plan {
@@ -119,14 +104,18 @@ impl Plan {
     }
 }
 
-struct Survey {
+/// Entries that were checked, and what they need: a filesystem without a size.
+#[derive(Debug)]
+pub struct Survey {
     tree: Tree,
+    options: FsOptions,
     sums: Sums,
     demand: Demand,
 }
 
 impl Survey {
-    fn new(entries: Vec<Entry>, options: &FsOptions) -> Result<Self, Ext4Error> {
+    /// Checks entries as [`plan`] does; the size in `options` does not count.
+    pub fn new(entries: Vec<Entry>, options: &FsOptions) -> Result<Self, Ext4Error> {
         check_options(options)?;
         let sums = Sums::new(&options.uuid, options.kind == Kind::Ext4);
         let tree = Tree::new(entries, options.kind, options.epoch)?;
@@ -148,11 +137,37 @@ impl Survey {
                 demand.files += content_blocks(entry, options.kind)? + xattrs;
             }
         }
-        Ok(Self { tree, sums, demand })
+        Ok(Self {
+            tree,
+            options: options.clone(),
+            sums,
+            demand,
+        })
     }
 
-    fn minimum_size(&self, options: &FsOptions) -> Result<u64, Ext4Error> {
-        minimum_size_of(&self.demand, options)
+    /// Returns the smallest size that holds the entries, in bytes, as [`minimum_size`] does.
+    pub fn minimum_size(&self) -> Result<u64, Ext4Error> {
+        minimum_size_of(&self.demand, &self.options)
+    }
+
+    /// Lays the filesystem out in `size` bytes.
+    pub fn plan(mut self, size: u64) -> Result<Plan, Ext4Error> {
+        self.options.size = size;
+        let blocks = size / BLOCK as u64;
+        let geometry = Geometry::new(&self.options, blocks, self.demand.inodes)?;
+        if self.demand.lacks(&geometry) > 0 {
+            return Err(Ext4Error::TooSmall {
+                needs: self.minimum_size()?,
+                has: size,
+            });
+        }
+        Ok(Plan {
+            tree: self.tree,
+            options: self.options,
+            geometry,
+            sums: self.sums,
+            demand: self.demand,
+        })
     }
 }
 

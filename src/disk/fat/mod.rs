@@ -13,6 +13,7 @@ use std::io::{self, Read};
 use super::bytes::Record;
 use super::medium::Medium;
 use super::model::SectorSize;
+use super::size::MIB;
 use geometry::{FatKind, Geometry};
 use tree::{Folder, Tree};
 
@@ -82,13 +83,7 @@ pub fn write_fat(
     files: &[FatFile],
     open: &mut Open<'_>,
 ) -> Result<(), FatError> {
-    let geometry = Geometry::of(medium.size(), options)?;
-    let tree = Tree::new(files, &geometry)?;
-    let needed = tree.clusters * geometry.cluster_size();
-    if tree.clusters > u64::from(geometry.clusters) {
-        let free = u64::from(geometry.clusters) * geometry.cluster_size();
-        return Err(FatError::Full { needed, free });
-    }
+    let (geometry, tree) = lay_out(medium.size(), options, files)?;
     write_boot(medium, &geometry, options, &tree)?;
     write_tables(medium, &geometry, &tree)?;
     for folder in &tree.folders {
@@ -109,8 +104,42 @@ pub fn write_fat(
     Ok(())
 }
 
-/// Returns how many bytes a FAT32 filesystem of these files needs, with `spare` bytes left free.
-pub fn needed_fat32(files: &[FatFile], sector: SectorSize, spare: u64) -> Result<u64, FatError> {
+/// Says why a filesystem of `size` bytes cannot hold these files, before anything is written.
+pub fn check_fat(size: u64, options: &FatOptions, files: &[FatFile]) -> Result<(), FatError> {
+    lay_out(size, options, files).map(|_| ())
+}
+
+fn lay_out(
+    size: u64,
+    options: &FatOptions,
+    files: &[FatFile],
+) -> Result<(Geometry, Tree), FatError> {
+    let geometry = Geometry::of(size, options)?;
+    let tree = Tree::new(files, &geometry)?;
+    let of = |clusters: u64| clusters * geometry.cluster_size();
+    if tree.clusters > u64::from(geometry.clusters) {
+        let (needed, free) = (of(tree.clusters), of(u64::from(geometry.clusters)));
+        return Err(FatError::Full { needed, free });
+    }
+    Ok((geometry, tree))
+}
+
+/// Returns how many bytes a filesystem of these files needs, with `spare` bytes left free.
+pub fn needed_fat(files: &[FatFile], options: &FatOptions, spare: u64) -> Result<u64, FatError> {
+    if options.only_fat32 {
+        return needed_fat32(files, options.sector, spare);
+    }
+    let mut size = least_fat16(options.sector);
+    loop {
+        // Larger clusters may need more, so that no formula says it.
+        match check_fat(size.saturating_sub(spare), options, files) {
+            Err(FatError::Full { .. } | FatError::Size { .. }) => size += (size / 8).max(MIB),
+            result => return result.map(|()| size.next_multiple_of(MIB)),
+        }
+    }
+}
+
+fn needed_fat32(files: &[FatFile], sector: SectorSize, spare: u64) -> Result<u64, FatError> {
     // No cluster is larger below 8 GiB, and smaller ones waste less.
     const CLUSTER: u64 = 4096;
     let tree = Tree::with_clusters(files, CLUSTER)?;

@@ -141,3 +141,30 @@ fn what_files_need_is_enough_and_little_more() {
         assert!(size < (303 << 20), "{size}");
     }
 }
+
+#[test]
+fn any_files_fit_what_they_are_said_to_need() {
+    let many: Vec<FatFile> = (0..600).map(|n| file(&format!("name-{n:04}"), 1)).collect();
+    for sector in [SectorSize::B512, SectorSize::B4096] {
+        // Nothing; more than the root folder of FAT16 holds; more than FAT16 has clusters for.
+        for files in [
+            &[][..],
+            &many,
+            &[file("a", 40 << 20)],
+            &[file("a", 3 << 30)],
+        ] {
+            let options = FatOptions {
+                sector,
+                only_fat32: false,
+                ..options()
+            };
+            let size = needed_fat(files, &options, 0).unwrap();
+            check_fat(size, &options, files).unwrap();
+            let content: u64 = files.iter().filter_map(|file| file.size).sum();
+            let most = content + content / 4 + least_fat32(sector) + (16 << 20);
+            assert!(size < most, "{size} for {content}");
+        }
+    }
+    let twice = [file("a", 1), file("A", 1)];
+    assert!(needed_fat(&twice, &options(), 0).is_err());
+}

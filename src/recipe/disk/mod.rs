@@ -2,6 +2,7 @@
 
 mod filesystem;
 mod partition;
+mod places;
 mod volume;
 
 use super::error::{RecipeError, suggest};
@@ -10,9 +11,10 @@ use super::sections::choice;
 use super::words;
 use crate::boot::entry::argument_problem;
 use crate::disk::{
-    Devices, Disk, DiskFault, DiskSize, Layout, MIB, Margin, Node, SectorSize, Share, TableKind,
-    UPDATABLE, check, check_layout, layout_devices, layout_partitions, parse_size,
+    Devices, Disk, DiskFault, DiskSize, Layout, MIB, Margin, Node, Place, SectorSize, Share,
+    TableKind, UPDATABLE, check, check_layout, layout_devices, layout_partitions, parse_size,
 };
+use places::{Places, Spot};
 
 /// `[disk]`: what the disk looks like that an image is exported to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,10 @@ pub struct DiskSection {
     pub consoles: Vec<String>,
     /// The disk with its partitions and volumes: what the recipe says, else the layout's own.
     pub devices: Devices,
+    /// Where the recipe says it; none for a description that no recipe has.
+    places: Option<Places>,
+    /// What was changed since, so that the recipe does not say it any more.
+    changed: Vec<Place>,
 }
 
 /// The consoles of a disk whose recipe names none: a screen, and a serial line.
@@ -43,7 +49,18 @@ impl DiskSection {
             kernel_arguments: Vec::new(),
             consoles: CONSOLES.map(str::to_owned).to_vec(),
             devices: layout_devices(layout, table, sector, architecture),
+            places: None,
+            changed: Vec::new(),
         }
+    }
+
+    /// Makes the error that points at the place of a fault in the recipe; `None` where the recipe
+    /// does not say what is wrong.
+    pub fn locate(&self, fault: &DiskFault) -> Option<RecipeError> {
+        if self.changed.contains(&fault.place) {
+            return None;
+        }
+        Some(self.places.as_ref()?.point(fault))
     }
 
     /// Returns the disk; a description has exactly one, which the checks see to.
@@ -64,6 +81,7 @@ impl DiskSection {
         disk.partitions = of(layout, table);
         disk.table = Some(table);
         self.layout = layout;
+        self.changed.extend(["table", "layout"].map(of_disk));
         true
     }
 
@@ -76,6 +94,7 @@ impl DiskSection {
         if let Some(disk) = self.devices.disks.first_mut() {
             disk.size = size;
         }
+        self.changed.extend(["size", "margin"].map(of_disk));
         Ok(())
     }
 
@@ -109,13 +128,11 @@ struct Context<'a> {
     architecture: &'a str,
 }
 
-/// Where the nodes of a description stand; `None` for what the layout adds.
-struct Nodes<'d> {
-    disk: &'d Value<'d>,
-    partitions: Vec<Option<Value<'d>>>,
-    physical_volumes: Vec<Option<Value<'d>>>,
-    groups: Vec<Value<'d>>,
-    volumes: Vec<Value<'d>>,
+fn of_disk(field: &'static str) -> Place {
+    Place {
+        node: Node::Disk,
+        field,
+    }
 }
 
 pub(super) fn parse(value: &Value<'_>, architecture: &str) -> Result<DiskSection, RecipeError> {
@@ -150,7 +167,7 @@ pub(super) fn parse(value: &Value<'_>, architecture: &str) -> Result<DiskSection
         },
     };
     let own = layout_partitions(layout, context.table, sector, architecture);
-    let (partitions, places) = match table.get("partitions") {
+    let (partitions, spots) = match table.get("partitions") {
         None => (own.clone(), own.iter().map(|_| None).collect()),
         Some(list) => partition::parse(&list, layout, own, &context)?,
     };
@@ -167,20 +184,15 @@ pub(super) fn parse(value: &Value<'_>, architecture: &str) -> Result<DiskSection
         disks: vec![disk],
         ..Devices::default()
     };
-    let mut nodes = Nodes {
-        disk: value,
-        partitions: places,
-        physical_volumes: Vec::new(),
-        groups: Vec::new(),
-        volumes: Vec::new(),
-    };
-    volume::parse(&table, &mut devices, &mut nodes)?;
-    let laid_out = || check_layout(layout, &devices).map_err(|fault| nodes.point(fault));
+    let mut places = Places::new(value);
+    places.partitions = spots;
+    volume::parse(&table, &mut devices, &mut places)?;
+    let laid_out = || check_layout(layout, &devices).map_err(|fault| places.point(&fault));
     // The layout's own partitions make no sense in the other table.
     if layout == Layout::Updatable && context.table == TableKind::Mbr {
         laid_out()?;
     }
-    check(&devices).map_err(|fault| nodes.point(fault))?;
+    check(&devices).map_err(|fault| places.point(&fault))?;
     laid_out()?;
     Ok(DiskSection {
         layout,
@@ -191,6 +203,8 @@ pub(super) fn parse(value: &Value<'_>, architecture: &str) -> Result<DiskSection
             Some(list) => list.strings(console)?,
         },
         devices,
+        places: Some(places),
+        changed: Vec::new(),
     })
 }
 
@@ -292,36 +306,6 @@ fn console(text: &str) -> Option<&'static str> {
     let fits =
         is_word(device) && is_word(options) && !device.starts_with(|c: char| c.is_ascii_digit());
     (!fits).then_some("is not a console: write e.g. \"tty0\" or \"ttyS0,115200\"")
-}
-
-impl Nodes<'_> {
-    /// Makes the error that points at the text of a fault.
-    fn point(&self, fault: DiskFault) -> RecipeError {
-        let places = std::iter::once(fault.place).chain(fault.other);
-        let mut found = places.filter_map(|place| Some((self.of(place.node)?, place.field)));
-        let (value, field) = found.next().unwrap_or((self.disk, fault.place.field));
-        descend(value, field, &fault)
-    }
-
-    fn of(&self, node: Node) -> Option<&Value<'_>> {
-        match node {
-            Node::Disk => Some(self.disk),
-            Node::Partition(index) => self.partitions.get(index)?.as_ref(),
-            Node::PhysicalVolume(index) => self.physical_volumes.get(index)?.as_ref(),
-            Node::Group(index) => self.groups.get(index),
-            Node::Volume(index) => self.volumes.get(index),
-        }
-    }
-}
-
-/// Points at the innermost part of `field` that the text has.
-fn descend(value: &Value<'_>, field: &str, fault: &DiskFault) -> RecipeError {
-    let (key, rest) = field.split_once('.').unwrap_or((field, ""));
-    let table = value.any_table().ok();
-    match table.and_then(|table| table.get(key)) {
-        Some(inner) if !key.is_empty() => descend(&inner, rest, fault),
-        _ => value.fault_with(fault.message.clone(), fault.help.clone()),
-    }
 }
 
 /// Says whether an updatable disk has a partition of this name anyway.

@@ -4,36 +4,36 @@ use super::super::error::{RecipeError, suggest};
 use super::super::fields::optional;
 use super::super::reader::{Table, Value};
 use super::super::sections::choice;
-use super::{Context, filesystem, is_own, share, size};
+use super::{Context, Spot, filesystem, is_own, share, size};
 use crate::disk::{
     FilesystemKind, KIND_WORDS, KindError, Layout, PartSize, Partition, PartitionKind, Role,
 };
 
 /// Partitions, and where each stands in the text.
-type Placed<'d> = (Vec<Partition>, Vec<Option<Value<'d>>>);
+type Placed = (Vec<Partition>, Vec<Option<Spot>>);
 
 /// Reads the partitions of a disk.
 ///
 /// An updatable disk has `own` ones: those that the list names replace them field by field, and
 /// others lie before the last of them, which grows.
-pub(super) fn parse<'d>(
-    list: &Value<'d>,
+pub(super) fn parse(
+    list: &Value<'_>,
     layout: Layout,
     own: Vec<Partition>,
     context: &Context<'_>,
-) -> Result<Placed<'d>, RecipeError> {
-    let mut named: Vec<(Partition, Value<'d>)> = Vec::new();
+) -> Result<Placed, RecipeError> {
+    let mut named: Vec<(Partition, Spot)> = Vec::new();
     for item in list.list()? {
         let text = item.any_table()?.need("name")?.string()?.to_owned();
         let base = own
             .iter()
             .find(|part| is_own(layout, &part.name) && part.name == text);
-        named.push((one(&item, base, context)?, item));
+        named.push((one(&item, base, context)?, Spot::of(&item)));
     }
     let Layout::Updatable = layout else {
         return Ok(named
             .into_iter()
-            .map(|(part, item)| (part, Some(item)))
+            .map(|(part, spot)| (part, Some(spot)))
             .unzip());
     };
     let mut all = Vec::new();
@@ -41,19 +41,19 @@ pub(super) fn parse<'d>(
     for (index, part) in own.into_iter().enumerate() {
         if index + 1 == count {
             let added = named.extract_if(.., |(part, _)| !is_own(layout, &part.name));
-            all.extend(added.map(|(part, item)| (part, Some(item))));
+            all.extend(added.map(|(part, spot)| (part, Some(spot))));
         }
         let at = named.iter().position(|(other, _)| other.name == part.name);
         all.push(match at {
             None => (part, None),
             Some(at) => {
-                let (part, item) = named.remove(at);
-                (part, Some(item))
+                let (part, spot) = named.remove(at);
+                (part, Some(spot))
             }
         });
     }
     // What is left is there twice, which the check refuses.
-    all.extend(named.into_iter().map(|(part, item)| (part, Some(item))));
+    all.extend(named.into_iter().map(|(part, spot)| (part, Some(spot))));
     Ok(all.into_iter().unzip())
 }
 

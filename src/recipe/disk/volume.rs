@@ -4,31 +4,31 @@ use super::super::error::{RecipeError, suggest};
 use super::super::fields::optional;
 use super::super::reader::{Table, Value};
 use super::super::words;
-use super::{Nodes, filesystem, share, size};
+use super::{Places, Spot, filesystem, share, size};
 use crate::disk::{
     DEFAULT_EXTENT, Devices, LogicalVolume, PhysicalVolume, VolumeGroup, VolumeKind, VolumeSize,
 };
 
-pub(super) fn parse<'d>(
-    table: &Table<'d>,
+pub(super) fn parse(
+    table: &Table<'_>,
     devices: &mut Devices,
-    nodes: &mut Nodes<'d>,
+    places: &mut Places,
 ) -> Result<(), RecipeError> {
     for item in items(table, "physical_volumes")? {
         devices.physical_volumes.push(physical_volume(&item)?);
-        nodes.physical_volumes.push(Some(item));
+        places.physical_volumes.push(Some(Spot::of(&item)));
     }
     for item in items(table, "volume_groups")? {
         let group = group(&item)?;
         for name in &group.on {
-            imply(devices, nodes, name);
+            imply(devices, places, name);
         }
         devices.groups.push(group);
-        nodes.groups.push(item);
+        places.groups.push(Spot::of(&item));
     }
     for item in items(table, "volumes")? {
         devices.volumes.push(volume(&item)?);
-        nodes.volumes.push(item);
+        places.volumes.push(Spot::of(&item));
     }
     Ok(())
 }
@@ -38,7 +38,7 @@ fn items<'d>(table: &Table<'d>, key: &str) -> Result<Vec<Value<'d>>, RecipeError
 }
 
 /// Adds the physical volume of a partition that a group names directly.
-fn imply(devices: &mut Devices, nodes: &mut Nodes<'_>, name: &str) {
+fn imply(devices: &mut Devices, places: &mut Places, name: &str) {
     let is_known = devices
         .physical_volumes
         .iter()
@@ -52,7 +52,7 @@ fn imply(devices: &mut Devices, nodes: &mut Nodes<'_>, name: &str) {
         on: name.to_owned(),
         options: Vec::new(),
     });
-    nodes.physical_volumes.push(None);
+    places.physical_volumes.push(None);
 }
 
 fn options(table: &Table<'_>) -> Result<Vec<String>, RecipeError> {

@@ -435,7 +435,9 @@ fn a_recipe_without_disk_has_none_and_an_empty_one_the_default() {
     let source = SourceFile::new("web.toml", "layers = ['debian']");
     let recipe = Recipe::parse(&source, "web", "amd64").unwrap();
     assert_eq!(recipe.disk, None);
-    assert_eq!(parse(""), Ok(DiskSection::new("amd64")));
+    let (empty, none) = (parse("").unwrap(), DiskSection::new("amd64"));
+    assert_eq!((empty.layout, &empty.devices), (none.layout, &none.devices));
+    assert!(empty.has_usual_consoles() && empty.kernel_arguments.is_empty());
     let disk = parse("").unwrap();
     assert_eq!(disk.consoles, ["tty0", "ttyS0,115200"]);
     let names = disk.devices.disks[0].partitions.iter();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use layerset::durable::RealDisk;
 use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
 use layerset::id::{BuildKey, TreeId};
-use layerset::store::{RefName, Repository, RepositoryOptions};
+use layerset::store::{RefName, Repository, RepositoryOptions, Transaction};
 use layerset::tree::{Changeset, Inode, Owner, Tree};
 
 use crate::session::Session;
@@ -21,6 +21,9 @@ pub(super) struct Bootable {
     pub(super) dir: tempfile::TempDir,
     pub(super) session: Session,
 }
+
+/// Changes the tree of the image before it is stored.
+type Change<'a> = &'a dyn Fn(&Transaction<'_>, &mut Tree);
 
 /// Files of the image: path, mode, owner, contents.
 fn files(page: &str) -> Vec<(String, u16, &'static str, Vec<u8>)> {
@@ -66,7 +69,7 @@ fn files(page: &str) -> Vec<(String, u16, &'static str, Vec<u8>)> {
     ]
 }
 
-fn put(repository: &Repository, left_out: &str) {
+fn put(repository: &Repository, left_out: &str, change: Change<'_>) {
     let transaction = repository.begin().unwrap();
     let mut tree = Tree::new();
     tree.insert(path(b""), Inode::directory(0o755));
@@ -95,18 +98,14 @@ fn put(repository: &Repository, left_out: &str) {
         path(b"usr/sbin/init"),
         Inode::symlink("../lib/systemd/systemd"),
     );
+    change(&transaction, &mut tree);
     let id = transaction.put_tree(&tree).unwrap();
     let changes = Changeset::between(&Tree::new(), &tree);
     let changeset = transaction.put_changeset(&changes).unwrap();
     commit(repository, transaction, changeset, id);
 }
 
-fn commit(
-    repository: &Repository,
-    transaction: layerset::store::Transaction<'_>,
-    changeset: TreeId,
-    tree: TreeId,
-) {
+fn commit(repository: &Repository, transaction: Transaction<'_>, changeset: TreeId, tree: TreeId) {
     let layer = Layer {
         format: 1,
         name: "straw".to_owned(),
@@ -155,12 +154,21 @@ fn commit(
 
 impl Bootable {
     pub(super) fn new() -> Self {
-        // No path of the image starts like this.
-        Self::without("-")
+        Self::changed(|_, _| ())
     }
 
     /// Leaves out what starts with `left_out`.
     fn without(left_out: &str) -> Self {
+        Self::made(left_out, &|_, _| ())
+    }
+
+    /// Changes the tree of the image.
+    pub(super) fn changed(change: impl Fn(&Transaction<'_>, &mut Tree)) -> Self {
+        // No path of the image starts like this.
+        Self::made("-", &change)
+    }
+
+    fn made(left_out: &str, change: Change<'_>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let repo = dir.path().join("repo");
         Repository::init(&repo, Arc::new(RealDisk)).unwrap();
@@ -168,6 +176,7 @@ impl Bootable {
         put(
             &Repository::open(&repo, Arc::new(RealDisk), options).unwrap(),
             left_out,
+            change,
         );
         let session = Session::new(dir.path(), &repo);
         Self { dir, session }

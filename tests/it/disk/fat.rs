@@ -6,7 +6,7 @@ use std::io::Read;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use layerset::disk::{FatFile, FatOptions, MIB, SectorSize, Window, needed_fat32, write_fat};
+use layerset::disk::{FatFile, FatOptions, MIB, SectorSize, Window, needed_fat, write_fat};
 
 use super::tool::{disk, has, run};
 
@@ -188,7 +188,7 @@ fn a_filesystem_of_what_the_files_need_holds_them() {
             size: bytes.map(|bytes| bytes.len() as u64),
         })
         .collect();
-    let size = needed_fat32(&list, SectorSize::B512, 0).unwrap();
+    let size = needed_fat(&list, &options(SectorSize::B512, true), 0).unwrap();
     let test = "a_filesystem_of_what_the_files_need_holds_them";
     round_trip(
         test,
@@ -223,7 +223,7 @@ fn random_names_keep_their_files() {
                     size: bytes.as_ref().map(|bytes| bytes.len() as u64),
                 })
                 .collect();
-            if needed_fat32(&list, SectorSize::B512, 0).is_ok() {
+            if needed_fat(&list, &options(SectorSize::B512, true), 0).is_ok() {
                 files = more;
             }
         }

@@ -96,7 +96,7 @@ fn a_repository_that_takes_no_cache_is_read_all_the_same() {
     straw.session.run("export disk web -o web.qcow2").expect(0);
 }
 
-fn with_recipe(straw: &Bootable, disk: &str) {
+pub(super) fn with_recipe(straw: &Bootable, disk: &str) {
     std::fs::create_dir_all(straw.at("recipes")).unwrap();
     let recipe = format!("layers = [\"straw\"]\n[disk]\n{disk}");
     std::fs::write(straw.at("recipes/web.toml"), recipe).unwrap();
