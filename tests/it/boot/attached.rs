@@ -98,8 +98,8 @@ size = '4GiB'
 partitions = [{ name = 'pv', size = '1GiB', type = 'lvm' }]
 volume_groups = [{ name = 'shop', on = ['pv'] }]
 volumes = [
-  { name = 'web', group = 'shop', size = '256MiB', filesystem = 'ext4', mount = '/srv' },
-  { name = 'home', group = 'shop', size = 'rest', filesystem = 'ext4', mount = '/home' },
+  { name = 'web', group = 'shop', size = '256MiB', filesystem = 'ext4', mount = '/srv/web' },
+  { name = 'orders', group = 'shop', size = 'rest', filesystem = 'ext4', mount = '/var/lib/shop' },
 ]
 ";
 
@@ -161,13 +161,13 @@ fn an_updatable_machine_mounts_its_volumes_and_aptitude_answers_too() {
     };
     expect_clean(&mut machine);
     let tree = machine.run("lsblk --noheadings --list --output NAME,TYPE,MOUNTPOINTS");
-    for (name, place) in [("shop-web", "/srv"), ("shop-home", "/home")] {
+    for (name, place) in [("shop-web", "/srv/web"), ("shop-orders", "/var/lib/shop")] {
         let mut lines = tree
             .lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>());
         assert!(lines.any(|line| line == [name, "lvm", place]), "{tree}");
     }
-    machine.run("touch /srv/a /home/a && vgck shop");
+    machine.run("touch /srv/web/a /var/lib/shop/a && vgck shop");
     for command in [
         "aptitude install htop",
         "/usr/bin/aptitude --assume-yes safe-upgrade",
