@@ -40,7 +40,7 @@ pub use prepare::{PreparedRelease, ReleaseSubject, prepare};
 pub use publish::{DocumentChanges, Publication, PublishOutcome, Signer, publish, upload};
 pub use pull::{
     ByDelta, Delivery, DeltaSplit, ForecastPart, Holdings, InFull, PlannedPart, PullForecast,
-    PullOptions, PullPlan, PullReport, PulledPart, Route, WantedObjects, forecast, pull,
+    PullOptions, PullPlan, PullReport, PulledPart, Route, WantedObjects, forecast, pull, restore,
 };
 pub use signing::{HeadSigner, SigningAuthority};
 pub use verify::verify_composition;
