@@ -387,8 +387,8 @@ pub(super) fn append(
         disk.sync_dir(dir)?;
     }
     match HistoryHead::of(&[bytes, line].concat()).save(disk, path) {
-        // A log that is longer than its head says is whole.
-        Err(error) if error.is_no_room() => Ok(()),
+        // A log that is longer than its head says is whole, unless a sync failed.
+        Err(error) if error.is_no_room() => disk.require_unharmed(),
         result => result,
     }
 }
