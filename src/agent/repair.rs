@@ -233,8 +233,9 @@ impl Repair<'_> {
         if harmed == Harmed::default() {
             return Ok(());
         }
-        for (name, connected) in origins.connect_each(self.options.pull.progress)? {
-            match connected {
+        for tried in origins.connect_each(self.options.pull.progress)? {
+            let name = tried.remote;
+            match tried.connected {
                 Ok(connection) => {
                     self.restore_from(&name, &connection, &harmed)?;
                     self.settle(&format!("from remote '{name}'"));

@@ -50,6 +50,15 @@ pub struct Connection {
     pub remote: TrustedRemote,
 }
 
+/// A remote that was asked.
+#[derive(Debug)]
+pub struct TriedConnection {
+    /// Its name in the policy.
+    pub remote: String,
+    /// What it says, once that is verified; or why it cannot be used.
+    pub connected: Result<Connection, TransferError>,
+}
+
 impl Origins {
     /// Asks the remote that may have the channel, and verifies what it says.
     pub fn connect(
@@ -62,24 +71,22 @@ impl Origins {
         self.open(trusted, &|verified| needed(verified, channel), progress)
     }
 
-    /// Asks the remote that is named, or all of the policy, and verifies what each says; with their
-    /// names, in the order of the policy.
+    /// Asks the remote that is named, or all of the policy, and verifies what each says; in the order
+    /// of the policy.
     pub fn connect_each(
         &self,
         progress: &dyn TransferProgress,
-    ) -> Result<Vec<(String, Result<Connection, TransferError>)>, TransferError> {
+    ) -> Result<Vec<TriedConnection>, TransferError> {
         let policy = self.read_policy()?;
         let chosen = match &self.remote {
             Some(name) => vec![self.named(&policy, name)?],
             None => policy.remotes.iter().collect(),
         };
-        let connected = chosen.into_iter().map(|trusted| {
-            (
-                trusted.name.clone(),
-                self.open(trusted, &|_| Ok(()), progress),
-            )
+        let tried = chosen.into_iter().map(|trusted| TriedConnection {
+            remote: trusted.name.clone(),
+            connected: self.open(trusted, &|_| Ok(()), progress),
         });
-        Ok(connected.collect())
+        Ok(tried.collect())
     }
 
     fn read_policy(&self) -> Result<Policy, TransferError> {

@@ -32,7 +32,7 @@ pub use connect::{ConnectOptions, VerifiedRemote, connect};
 pub use error::TransferError;
 pub use follow::{
     ChannelForecast, Connection, FollowOptions, FollowOutcome, MachineId, NoUpdate, Origins,
-    Pulled, Turn, follow, forecast_channel,
+    Pulled, TriedConnection, Turn, follow, forecast_channel,
 };
 pub use inventory::{Inventory, ObjectEntry, ObjectMap};
 pub use outgoing::PrepareOptions;
