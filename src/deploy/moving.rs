@@ -34,7 +34,9 @@ pub(super) struct Moving {
 
 impl Moving {
     fn learn(&mut self, moved: &BTreeSet<PathBuf>) {
-        self.restless.extend(moved.iter().map(|path| place(path)));
+        // The top directory is above everything, and would make everything known.
+        let inner = moved.iter().filter(|path| !path.as_os_str().is_empty());
+        self.restless.extend(inner.map(|path| place(path)));
     }
 
     /// Says whether only what moved before has moved; that the top directory has is no news.
