@@ -1,8 +1,13 @@
-//! What a machine does by itself: a target is brought to what a channel has for the machine.
+//! What a machine does by itself: a target is brought to what a channel has for the machine, and a
+//! repository is repaired.
 //!
 //! Joins [`crate::transfer`], which follows channels, and [`crate::deploy`], which changes targets;
 //! neither knows the other. Commands, the timer and a machine that boots ask for the same thing
 //! here. Nothing here prints, or reads the environment.
+
+mod repair;
+
+pub use repair::{RepairOptions, RepairReport, RepairedThing, repair, verify};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};

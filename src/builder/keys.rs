@@ -82,14 +82,14 @@ impl ImageKey {
 }
 
 /// Finds the layer that was built from the key of `input`, here or where it was pulled from, if it
-/// is still in the repository.
+/// is still in the repository, unharmed.
 pub(super) fn find(
     repository: &Repository,
     input: &LayerInputs,
 ) -> Result<Option<CachedLayer>, BuildError> {
     let path = repository.cache_dir("keys")?.join(input.key.to_hex());
     let cached: Option<CachedLayer> = load(&path);
-    if let Some(cached) = cached.filter(|cached| repository.has_layer(&cached.layer)) {
+    if let Some(cached) = cached.filter(|cached| repository.is_layer_whole(&cached.layer)) {
         return Ok(Some(cached));
     }
     let pulled = super::pulled::find(repository, input)?;
@@ -133,13 +133,13 @@ pub(super) fn remember_inputs(
     )?)
 }
 
-/// Finds the image that was composed for `key`, if it is still in the repository.
+/// Finds the image that was composed for `key`, if it is still in the repository, unharmed.
 pub(super) fn find_image(
     repository: &Repository,
     key: &ImageKey,
 ) -> Result<Option<CachedImage>, BuildError> {
     let cached: Option<CachedImage> = load(&repository.cache_dir("compositions")?.join(&key.0));
-    Ok(cached.filter(|cached| repository.read_image(&cached.image).is_ok()))
+    Ok(cached.filter(|cached| repository.is_image_whole(&cached.image)))
 }
 
 /// Remembers a composition.
@@ -231,7 +231,10 @@ pub(super) fn why_new(
         changes.push("the source-date-epoch changed".to_owned());
     }
     if changes.is_empty() {
-        return Ok("the layer built from these inputs is no longer in the repository".to_owned());
+        return Ok(
+            "the layer built from these inputs is no longer in the repository, or damaged"
+                .to_owned(),
+        );
     }
     let more = changes.len().saturating_sub(3);
     changes.truncate(3);

@@ -36,12 +36,14 @@ mod parents;
 mod private;
 mod progress;
 mod pulled;
+mod recompose;
 mod refuse;
 mod renumbered;
 mod report;
 mod rules;
 mod secrets;
 mod session;
+mod set_back;
 mod settle;
 mod sink;
 mod steps;
@@ -70,6 +72,8 @@ pub use oracle::{
     OracleReport, oracle,
 };
 pub use progress::{BuildProgress, SilentBuild};
+pub use recompose::recompose;
 pub use report::{BuildReport, LayerAction, LayerReport};
+pub use set_back::{RecomposedImage, compose_as};
 pub use sink::BuildSink;
 pub use verify::{ReproducibilityReport, UnreproducibleLayer, verify_reproducible};

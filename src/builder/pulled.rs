@@ -26,7 +26,8 @@ pub(super) fn find(
             let Ok(manifest) = repository.read_layer(&layer) else {
                 continue;
             };
-            if manifest.name == input.name && manifest.build.key == input.key {
+            let is_it = manifest.name == input.name && manifest.build.key == input.key;
+            if is_it && repository.is_layer_whole(&layer) {
                 let created = created(repository, &manifest.changeset)?;
                 return Ok(Some((layer, created)));
             }

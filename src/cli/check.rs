@@ -57,7 +57,7 @@ fn replacement(text: &str) -> Result<(String, String), String> {
 impl Check {
     pub(super) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
-        let repository = context.open(LockMode::Shared, "layerset check")?;
+        let repository = context.look("layerset check", LockMode::Shared)?;
         let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
         if let Some(forecast) = self.forecast(&repository, today)? {
             return self.foretell(context, &forecast);

@@ -6,7 +6,10 @@
 mod build;
 mod deploy;
 mod export;
+mod repair;
 mod trust;
+
+pub(super) use repair::RepairHints;
 
 use std::error::Error;
 
@@ -174,7 +177,15 @@ impl From<StoreError> for CliError {
             StoreError::Incompatible { .. } => (FAILED, Some("use a newer layerset".to_owned())),
             StoreError::Corrupt { .. } | StoreError::Format { .. } => (
                 INTEGRITY,
-                Some("run `layerset fsck` to see what else is damaged and what uses it".to_owned()),
+                Some("`layerset fsck` shows what else is damaged and what uses it; `layerset fsck --repair` brings back what it can".to_owned()),
+            ),
+            StoreError::Config { .. } => (
+                INTEGRITY,
+                Some("`layerset fsck --repair` writes it anew".to_owned()),
+            ),
+            StoreError::DamagedRef { .. } => (
+                INTEGRITY,
+                Some("`layerset fsck --repair` says what helps; nothing was removed".to_owned()),
             ),
             StoreError::NotFound { .. } => (
                 FAILED,

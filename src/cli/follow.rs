@@ -64,6 +64,11 @@ pub(super) fn channel_name(text: &str) -> Result<ChannelName, CliError> {
 }
 
 impl OriginArgs {
+    /// Returns the place that is looked at instead of where the policy says.
+    pub(super) fn from(&self) -> Option<&str> {
+        self.from.as_deref()
+    }
+
     /// Says where to look, and whom to trust.
     pub(super) fn origins(&self, context: &Context) -> Result<Origins, CliError> {
         Ok(Origins {

@@ -48,9 +48,14 @@ impl List {
                 }));
             }
         }
-        context
-            .ui
-            .print_json(&serde_json::json!({ "images": images, "layers": layers }))?;
+        let targets = repository.targets()?;
+        let known: Vec<_> = targets
+            .iter()
+            .map(|(id, root)| serde_json::json!({ "id": id, "root": root }))
+            .collect();
+        context.ui.print_json(
+            &serde_json::json!({ "images": images, "layers": layers, "targets": known }),
+        )?;
         if rows.is_empty() {
             context
                 .ui
@@ -60,6 +65,12 @@ impl List {
                 &["ref", "id", "version", "holds", "layers"],
                 &rows,
             ));
+        }
+        for (id, root) in targets {
+            let root = root.map_or("at an unknown place".to_owned(), |root| {
+                format!("'{}'", root.display())
+            });
+            context.ui.print(&format!("deployments/{id} is {root}\n"));
         }
         Ok(())
     }

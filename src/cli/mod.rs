@@ -25,6 +25,7 @@ mod targets;
 mod timeouts;
 mod trust;
 pub mod ui;
+mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -99,6 +100,8 @@ enum Command {
     Show(show::Show),
     /// Compare two images, or two generations of a target
     Diff(diff::Diff),
+    /// Say which layer and package something comes from, and since when
+    Why(why::Why),
     /// Publish an image or a layer to channels of a remote
     Publish(publish::Publish),
     /// Bring what a channel of a remote points at into the repository
@@ -125,11 +128,11 @@ enum Command {
     Activate(targets::Activate),
     /// Unmount the deployments of a target
     Deactivate(targets::Deactivate),
-    /// Release the images of a target that no longer exists
+    /// Release what a target or a recipe that is gone still holds
     Forget(forget::Forget),
     /// Remove what no image and no deployment needs
     Gc(gc::Gc),
-    /// Verify every byte of the repository
+    /// Verify every byte of the repository, and repair it
     Fsck(fsck::Fsck),
     /// Serve the directory of a remote over HTTP, for labs
     Serve(serve::Serve),
@@ -188,6 +191,19 @@ impl Context {
             Arc::clone(&self.disk),
             options,
         )?)
+    }
+
+    /// Opens the repository to look at it: waits for nobody, and needs nothing but to read. `mode` is
+    /// what the work would take; without it, that is told.
+    fn look(&self, title: &str, mode: LockMode) -> Result<Repository, CliError> {
+        let (repository, alone) =
+            Repository::look(&self.repo, Arc::clone(&self.disk), mode, title)?;
+        if !alone {
+            self.ui.remark(
+                "another layerset command uses the repository: what it does meanwhile may be seen half done",
+            );
+        }
+        Ok(repository)
     }
 
     /// Says who holds a lock, and waits as long as the command line allows.
@@ -275,6 +291,7 @@ impl Command {
             Self::List(command) => command.run(context),
             Self::Show(command) => command.run(context),
             Self::Diff(command) => command.run(context),
+            Self::Why(command) => command.run(context),
             Self::Publish(command) => command.run(context),
             Self::Pull(command) => command.run(context),
             Self::Export(command) => command.run(context),

@@ -29,6 +29,7 @@ mod triggers;
 mod usrmerge;
 mod view;
 mod waive;
+mod why;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -47,3 +48,4 @@ pub use packages::extras;
 pub use remedy::{leave_alone, lock_again, waiver_block};
 pub use view::TreeView;
 pub use waive::{WaiverOutcome, waive};
+pub use why::{PathOrigin, origin_of};

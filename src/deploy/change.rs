@@ -1,12 +1,14 @@
 //! One command's change of a target: it takes the lock, and clears up first.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use super::history::{self, History, HistoryAction, HistoryRecord, Note, RecordedVerdict};
 use super::history_head::HistoryHead;
+use super::moving::Moving;
 use super::{DeployError, Target};
 use crate::causes::chain;
-use crate::durable::{DurableError, Lock, LockMode, replace_file};
+use crate::durable::{DurableError, Lock, LockMode, replace_file, retire_file};
 use crate::id::ImageId;
 use crate::store::{RefName, Repository};
 
@@ -15,6 +17,7 @@ use crate::store::{RefName, Repository};
 #[must_use]
 pub struct Change<'t> {
     pub(super) target: &'t Target,
+    pub(super) moving: RefCell<Moving>,
     _lock: Lock,
 }
 
@@ -34,10 +37,14 @@ impl Target {
         )?;
         let change = Change {
             target: self,
+            moving: RefCell::default(),
             _lock: lock,
         };
         change.clear()?;
-        change.recover()?;
+        // A history that cannot be written to is no reason to stay with a deployment that fails.
+        let recovered = change.recover();
+        change.tolerate("the history cannot be brought up to date", recovered)?;
+        self.keep_reserve();
         Ok(change)
     }
 }
@@ -91,7 +98,7 @@ impl Change<'_> {
             let note = Note {
                 who: "layerset".to_owned(),
                 verdict: RecordedVerdict::Unchecked,
-                reason: "the command died after the switch, before it was recorded".to_owned(),
+                reason: "the switch was made, and could not be recorded then".to_owned(),
             };
             self.record(HistoryAction::Recovered, known, Some(current), &note)?;
         }
@@ -138,7 +145,8 @@ impl Change<'_> {
         self.record(HistoryAction::Recovered, None, Some(last), &note)
     }
 
-    /// Appends a record about the way from one deployment to another.
+    /// Appends a record about the way from one deployment to another; without room for it, that is
+    /// told.
     pub(super) fn record(
         &self,
         action: HistoryAction,
@@ -187,8 +195,9 @@ impl Change<'_> {
             reason: note.reason.clone(),
             digest: String::new(),
         };
-        history::append(target.disk.as_ref(), &target.history_path(), record)?;
-        Ok(())
+        let written = history::append(target.disk.as_ref(), &target.history_path(), record);
+        let lost = || format!("the history does not tell this {}", action.noun());
+        self.unless_full(lost, written.map_err(DeployError::from))
     }
 
     /// Returns a number that was never given to a deployment of this target.
@@ -256,9 +265,8 @@ impl Change<'_> {
 
     pub(super) fn unflag(&self, generation: u64, name: &str) -> Result<(), DeployError> {
         let deployment = self.target.deployment(generation)?;
-        self.target.disk.remove(&deployment.dir.join(name))?;
-        self.target.disk.sync_dir(&deployment.dir)?;
-        Ok(())
+        let path = deployment.dir.join(name);
+        Ok(retire_file(self.target.disk.as_ref(), &path)?)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, ResolveFlags};
@@ -21,8 +22,14 @@ pub(super) struct EtcContents<'r> {
     /// The machine's directory, when there is one.
     dir: PathBuf,
     own: Mutex<HashMap<ObjectId, PathBuf>>,
+    /// What a merge made, and what was read of the machine and is not in the repository: its files
+    /// may have other contents a moment later.
     made: Mutex<HashMap<ObjectId, Vec<u8>>>,
+    seen_bytes: AtomicU64,
 }
+
+/// How much of the machine's `/etc` is held in memory; the rest is read again when it is written.
+const SEEN_BYTES: u64 = 64 << 20;
 
 impl<'r> EtcContents<'r> {
     pub(super) fn new(repository: &'r Repository, dir: PathBuf) -> Self {
@@ -31,6 +38,7 @@ impl<'r> EtcContents<'r> {
             dir,
             own: Mutex::default(),
             made: Mutex::default(),
+            seen_bytes: AtomicU64::new(0),
         }
     }
 
@@ -66,8 +74,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl ObjectSink for EtcContents<'_> {
     fn put_file(&self, mut file: File, meta: &FileMeta, path: &Path) -> io::Result<ObjectId> {
-        let id = hash_file(&mut file, meta.size)?;
-        lock(&self.own).entry(id).or_insert_with(|| path.to_owned());
+        let room = SEEN_BYTES.saturating_sub(self.seen_bytes.load(Ordering::Relaxed));
+        if meta.size > room {
+            let id = hash_file(&mut file, meta.size)?;
+            lock(&self.own).entry(id).or_insert_with(|| path.to_owned());
+            return Ok(id);
+        }
+        let mut bytes = Vec::new();
+        // What is appended meanwhile comes too late.
+        file.take(meta.size).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != meta.size {
+            let message = "the size changed while the file was read";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
+        let id = ObjectId::of(&bytes);
+        if !self.repository.is_untouched(&id, meta.size)
+            && lock(&self.made).insert(id, bytes).is_none()
+        {
+            self.seen_bytes.fetch_add(meta.size, Ordering::Relaxed);
+        }
         Ok(id)
     }
 }

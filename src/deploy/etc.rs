@@ -9,10 +9,11 @@
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use super::DeployError;
 use super::contents::EtcContents;
 use super::decide::{self, ConflictSide, Decisions};
 use super::record::{DeploymentDir, EtcOrigin};
-use super::{DeployError, stamp};
+use super::stamp::{self, Seen};
 use crate::format;
 use crate::id::TreeId;
 use crate::materialise::{IdLookup, PasswdIds, ScanOptions, scan};
@@ -81,6 +82,8 @@ pub(super) struct EtcPlan<'r> {
     pub(super) contents: EtcContents<'r>,
     pub(super) ids: ChainedIds,
     pub(super) origin: Option<EtcOrigin>,
+    /// The machine's directory as it was before it was read.
+    pub(super) seen: Option<Seen>,
     /// What the image was, what the machine has, what the image is: the conflicting paths only.
     pub(super) saved: Option<[Tree; 3]>,
 }
@@ -114,6 +117,7 @@ pub(super) fn plan<'r>(
         contents: EtcContents::new(repository, dir.clone()),
         ids: ChainedIds::default(),
         origin: None,
+        seen: None,
         saved: None,
         image,
     };
@@ -127,10 +131,12 @@ pub(super) fn plan<'r>(
         return Ok(plan);
     };
     // Before anything is read: an edit from here on changes the stamp.
+    let seen = stamp::look(&dir)?;
     plan.origin = Some(EtcOrigin {
         generation: current.facts.generation,
-        stamp: stamp::stamp(&dir)?,
+        stamp: seen.stamp.clone(),
     });
+    plan.seen = Some(seen);
     let before = base_of(current)?;
     let (machine, machine_ids) = machine_tree(current, &before, &plan.contents)?;
     let mut changes = Changeset::between(&before, &plan.image);
@@ -199,7 +205,7 @@ pub(super) fn ids_of(tree: &Tree, contents: &EtcContents<'_>) -> Result<PasswdId
 }
 
 /// Reads the `etc` of a deployment's image, which was kept with it.
-fn base_of(deployment: &DeploymentDir) -> Result<Tree, DeployError> {
+pub(super) fn base_of(deployment: &DeploymentDir) -> Result<Tree, DeployError> {
     let path = deployment.dir.join("etc.tree");
     let bytes = std::fs::read(&path).map_err(|error| DeployError::io("read", &path, error))?;
     let damaged = |reason: String| DeployError::Damaged {

@@ -55,6 +55,23 @@ impl HistoryAction {
     }
 }
 
+impl HistoryAction {
+    /// Returns what people call one.
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Update => "update",
+            Self::Rollback => "rollback",
+            Self::Recovered | Self::Lost => "repair",
+            Self::Bad => "bad mark",
+            Self::Good => "good mark",
+            Self::Stage => "staging",
+            Self::Pin | Self::Unpin => "pin",
+            Self::Prune => "pruning",
+        }
+    }
+}
+
 /// What is known of the soundness of the set that a change made current.
 ///
 /// Only what a check really said is written. A set that nobody looked at in the course of the
@@ -369,7 +386,11 @@ pub(super) fn append(
     {
         disk.sync_dir(dir)?;
     }
-    HistoryHead::of(&[bytes, line].concat()).save(disk, path)
+    match HistoryHead::of(&[bytes, line].concat()).save(disk, path) {
+        // A log that is longer than its head says is whole, unless a sync failed.
+        Err(error) if error.is_no_room() => disk.require_unharmed(),
+        result => result,
+    }
 }
 
 /// Returns the line of `record` after the whole lines of `history`, with its place in the chain.

@@ -13,6 +13,7 @@
 //!   held.json              images that rollbacks left
 //!   history.jsonl          append-only, each record with the hash of the one before
 //!   history.head           how many records there are, and the digest of the last
+//!   reserve/               what a switch or a mark takes when the disk is full
 //! ```
 //!
 //! Reading ([`Target::status`], [`Target::history`]) takes no lock and needs no repository.
@@ -24,6 +25,7 @@
 mod activate;
 mod change;
 mod contents;
+mod damage;
 mod decide;
 mod error;
 mod etc;
@@ -32,11 +34,13 @@ mod history;
 mod history_head;
 mod location;
 mod mounts;
+mod moving;
 mod pointer;
 mod preflight;
 mod prune;
 mod record;
 mod reuse;
+mod room;
 mod run;
 mod stage;
 mod stamp;
@@ -74,7 +78,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::pointer::Pointer;
-use crate::durable::{Disk, LatchingDisk, make_dirs, replace_file};
+use crate::durable::{Disk, LatchingDisk, Reserve, make_dirs, replace_file};
 use crate::format;
 use crate::id::ImageId;
 use crate::id::hex;
@@ -217,7 +221,9 @@ impl Target {
             identity.repository = absolute(&dir.join(&identity.repository))?;
         }
         Ok(Self {
-            disk: Arc::new(LatchingDisk::new(&root, disk)),
+            disk: Arc::new(
+                LatchingDisk::new(&root, disk).with_reserve(Reserve::new(dir.join("reserve"))),
+            ),
             root,
             dir,
             identity,
@@ -332,7 +338,7 @@ impl Target {
     ) -> Result<EtcReport, DeployError> {
         let tree = repository.read_tree(&repository.read_image(image)?.tree)?;
         let current = self.current()?.map(|n| self.deployment(n)).transpose()?;
-        Ok(etc::plan(repository, &tree, current.as_ref(), decisions)?.report)
+        Ok(moving::plan(repository, &tree, current.as_ref(), decisions)?.report)
     }
 }
 
@@ -375,6 +381,8 @@ fn refuse_prepared(dir: &Path) -> Result<(), DeployError> {
         "deployments",
         "state",
         "state/var",
+        "reserve",
+        "bad",
     ];
     for path in parts.map(|part| dir.join(part)) {
         let path = path.components().collect::<PathBuf>();

@@ -105,7 +105,7 @@ impl Target {
     }
 }
 
-fn check_metadata(deployment: &DeploymentDir, image: &Path) -> Result<(), DeployError> {
+pub(super) fn check_metadata(deployment: &DeploymentDir, image: &Path) -> Result<(), DeployError> {
     let bytes = std::fs::read(image).map_err(|error| DeployError::io("read", image, error))?;
     let found = hex(blake3::hash(&bytes).as_bytes());
     match &deployment.facts.metadata {

@@ -48,10 +48,18 @@ impl Pointer {
         }
     }
 
+    /// Returns what the link says when a deployment is current.
+    pub(super) fn link_to(generation: u64) -> PathBuf {
+        Path::new(DEPLOYMENTS).join(generation.to_string())
+    }
+
     /// Points at another deployment, durably: the commit point of a switch. After a crash it points
     /// at the one or the other.
     pub(super) fn move_to(&self, disk: &dyn Disk, generation: u64) -> Result<(), DeployError> {
-        let link = Path::new(DEPLOYMENTS).join(generation.to_string());
-        Ok(replace_symlink(disk, &self.path, &link)?)
+        Ok(replace_symlink(
+            disk,
+            &self.path,
+            &Self::link_to(generation),
+        )?)
     }
 }

@@ -77,7 +77,7 @@ impl Target {
 
 impl Change<'_> {
     /// Removes what the plan names. Stopping anywhere, a deployment is there whole or gone for
-    /// good.
+    /// good. What cannot be removed is told and stays; returns what went.
     ///
     /// Order: unmount, rename to `.old-<n>` (the commit point), delete, let go of the image. Images
     /// are let go of last: until then nothing that a mount may still read can be collected.
@@ -86,27 +86,27 @@ impl Change<'_> {
         repository: &Repository,
         plan: &PrunePlan,
         note: &Note,
-    ) -> Result<(), DeployError> {
+    ) -> Result<Vec<u64>, DeployError> {
         let target = self.target;
         target.require_repository(repository.root())?;
-        let deployments = target.deployments_dir();
+        let mut removed = Vec::new();
         for generation in &plan.remove {
             if target.current()? == Some(*generation) {
                 return Err(DeployError::IsCurrent {
                     generation: *generation,
                 });
             }
-            let dir = target.deployment_dir(*generation);
-            super::mounts::unmount_below(&dir)?;
-            let old = deployments.join(format!(".old-{generation}"));
-            target.disk.rename(&dir, &old)?;
-            target.disk.sync_dir(&deployments)?;
-            self.remove_leftover(&old)?;
-            repository.remove_ref(&self.ref_name(*generation)?)?;
+            match self.remove_deployment(repository, *generation) {
+                Ok(()) => removed.push(*generation),
+                Err(error) => self.tolerate(
+                    &format!("generation {generation} cannot be removed"),
+                    Err(error),
+                )?,
+            }
         }
         self.release_strays(repository)?;
-        if !plan.remove.is_empty() {
-            let numbers: Vec<String> = plan.remove.iter().map(u64::to_string).collect();
+        if !removed.is_empty() {
+            let numbers: Vec<String> = removed.iter().map(u64::to_string).collect();
             let current = target.current()?;
             let note = Note {
                 reason: format!("removed {} {}", numbers.join(", "), note.reason)
@@ -116,6 +116,24 @@ impl Change<'_> {
             };
             self.record(HistoryAction::Prune, current, current, &note)?;
         }
+        Ok(removed)
+    }
+
+    /// Removes one deployment, which is not current.
+    pub(super) fn remove_deployment(
+        &self,
+        repository: &Repository,
+        generation: u64,
+    ) -> Result<(), DeployError> {
+        let target = self.target;
+        let deployments = target.deployments_dir();
+        let dir = target.deployment_dir(generation);
+        super::mounts::unmount_below(&dir)?;
+        let old = deployments.join(format!(".old-{generation}"));
+        target.disk.rename(&dir, &old)?;
+        target.disk.sync_dir(&deployments)?;
+        self.remove_leftover(&old)?;
+        repository.remove_ref(&self.ref_name(generation)?)?;
         Ok(())
     }
 }

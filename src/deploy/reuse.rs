@@ -8,7 +8,7 @@ use super::history::History;
 use super::preflight::check_objects;
 use super::record::{DeploymentDir, DeploymentKind};
 use super::stage::{KindChoice, StageOptions};
-use super::{DeployError, stamp};
+use super::{DeployError, moving};
 use crate::id::ImageId;
 use crate::store::Repository;
 use crate::tree::Tree;
@@ -41,7 +41,7 @@ impl Change<'_> {
         let current = target.deployment(current)?;
         let tree = repository.read_tree(&repository.read_image(image)?.tree)?;
         check_objects(repository, &tree)?;
-        let plan = etc::plan(repository, &tree, Some(&current), &options.decisions)?;
+        let plan = moving::plan(repository, &tree, Some(&current), &options.decisions)?;
         if !plan.report.conflicts.is_empty() {
             return Ok(None);
         }
@@ -82,7 +82,7 @@ impl Change<'_> {
             return Ok(!current.facts.has_etc);
         };
         Ok(origin.generation == current.facts.generation
-            && stamp::stamp(&current.etc())? == origin.stamp)
+            && self.target.is_unmoved(origin.generation, &origin.stamp)?)
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::change::Change;
 use super::{
     BadPolicy, DeployError, DeploymentKind, EtcReport, HistoryAction, Note, RecordedVerdict,
-    StageOptions, StagedDeployment, Subscription, SwitchReport, Target, TargetLocation,
+    StageOptions, StagedDeployment, Subscription, SwitchReport, Target, TargetLocation, moving,
 };
 use crate::id::ImageId;
 use crate::store::Repository;
@@ -164,39 +164,36 @@ pub fn deploy(
             generation: target.current()?,
         });
     }
-    (options.doing)("staging the deployment");
-    let reusable = change.find_reusable(repository, image, &options.stage)?;
-    let reused = reusable.is_some();
-    let staged = match reusable {
-        Some(there) => StagedDeployment {
-            generation: there.generation,
-            image: *image,
-            kind: there.kind,
-            etc: there.etc,
-            new_state: Vec::new(),
-        },
-        None => change.stage(repository, image, &options.stage)?,
-    };
-    if options.cancel.load(Ordering::Relaxed) {
-        return Err(DeployError::Interrupted);
-    }
-    let stage_seconds = started.elapsed().as_secs_f64();
-    let switching = Instant::now();
-    let switched = match options.mode {
-        DeployMode::Plan | DeployMode::Stage => None,
-        DeployMode::Switch => Some(change.switch(
-            staged.generation,
-            options.action,
-            BadPolicy::Refuse,
-            &options.note,
-        )?),
+    let mut attempt = 1;
+    let (staged, reused, switched, (stage_seconds, switching)) = loop {
+        (options.doing)("staging the deployment");
+        let (staged, reused) = find_or_stage(&change, repository, image, options)?;
+        if options.cancel.load(Ordering::Relaxed) {
+            return Err(DeployError::Interrupted);
+        }
+        let times = (started.elapsed().as_secs_f64(), Instant::now());
+        if options.mode != DeployMode::Switch {
+            break (staged, reused, None, times);
+        }
+        let (to, action) = (staged.generation, options.action);
+        match change.switch(to, action, BadPolicy::Refuse, &options.note) {
+            // Somebody edited it after it was merged, and before the switch.
+            Err(DeployError::EtcEdited { .. }) if !reused && attempt < moving::ATTEMPTS => {
+                change.remove_deployment(repository, to)?;
+                attempt += 1;
+            }
+            result => break (staged, reused, Some(result?), times),
+        }
     };
     if switched.is_none() && !reused {
         change.record_one(HistoryAction::Stage, staged.generation, &options.note)?;
     }
     let switch_seconds = switching.elapsed().as_secs_f64();
-    if switched.is_some() {
+    if let Some(switched) = &switched {
         settle(&change, options)?;
+        if options.action == HistoryAction::Rollback {
+            change.hold_what_was_left(switched)?;
+        }
     }
     Ok(DeployReport::Deployed(NewDeployment {
         generation: staged.generation,
@@ -209,6 +206,27 @@ pub fn deploy(
         switch_seconds,
         pruned: prune(&change, repository, image, options)?,
     }))
+}
+
+/// Finds a deployment that is as the new one would be, and says so, or stages a new one.
+fn find_or_stage(
+    change: &Change<'_>,
+    repository: &Repository,
+    image: &ImageId,
+    options: &DeployOptions<'_>,
+) -> Result<(StagedDeployment, bool), DeployError> {
+    let reusable = change.find_reusable(repository, image, &options.stage)?;
+    let Some(there) = reusable else {
+        return Ok((change.stage(repository, image, &options.stage)?, false));
+    };
+    let staged = StagedDeployment {
+        generation: there.generation,
+        image: *image,
+        kind: there.kind,
+        etc: there.etc,
+        new_state: Vec::new(),
+    };
+    Ok((staged, true))
 }
 
 fn plan(
@@ -276,13 +294,13 @@ fn prune(
     let plan = change
         .target
         .plan_prune(usize::try_from(keep).unwrap_or(usize::MAX))?;
-    if !plan.remove.is_empty() {
-        let note = Note {
-            who: options.note.who.clone(),
-            verdict: RecordedVerdict::Unchecked,
-            reason: "beyond the number to keep".to_owned(),
-        };
-        change.prune(repository, &plan, &note)?;
+    if plan.remove.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(plan.remove)
+    let note = Note {
+        who: options.note.who.clone(),
+        verdict: RecordedVerdict::Unchecked,
+        reason: "beyond the number to keep".to_owned(),
+    };
+    change.prune(repository, &plan, &note)
 }

@@ -12,7 +12,7 @@ use super::etc::{self, ChainedIds, EtcPlan, EtcReport};
 use super::preflight::{SpaceRequirement, check_objects};
 use super::record::{Deployment, DeploymentDir, DeploymentKind, FORMAT, JoinMethod};
 use super::var::{self, VarPlan};
-use super::{DeployError, canonical, mounts, put};
+use super::{DeployError, canonical, mounts, moving, put};
 use crate::check::renumbered;
 use crate::durable::Disk;
 use crate::format::{self, Image};
@@ -61,12 +61,12 @@ pub struct StagedDeployment {
 }
 
 /// Everything that is decided before the first write.
-struct StagePlan<'r> {
-    generation: u64,
+pub(super) struct StagePlan<'r> {
+    pub(super) generation: u64,
     id: ImageId,
     image: Image,
     tree: Tree,
-    etc: EtcPlan<'r>,
+    pub(super) etc: EtcPlan<'r>,
     var: VarPlan,
     kind: DeploymentKind,
     kind_reason: Option<String>,
@@ -115,6 +115,18 @@ fn refuse_renumbered(
     }
 }
 
+/// Refuses an `/etc` that nobody decided about, or in which owners would be others.
+fn refuse_etc(
+    image: &Image,
+    etc: &EtcPlan<'_>,
+    current: Option<&DeploymentDir>,
+) -> Result<(), DeployError> {
+    if !etc.report.conflicts.is_empty() {
+        return Err(DeployError::Conflicts(etc.report.conflicts.clone()));
+    }
+    refuse_renumbered(image, etc, current)
+}
+
 impl Change<'_> {
     /// Stages an image as a new deployment.
     pub fn stage(
@@ -125,20 +137,22 @@ impl Change<'_> {
     ) -> Result<StagedDeployment, DeployError> {
         self.target.require_repository(repository.root())?;
         self.release_strays(repository)?;
-        let plan = self.plan_stage(repository, image, options)?;
+        let mut plan = self.plan_stage(repository, image, options)?;
         let name = self.ref_name(plan.generation)?;
         repository.set_ref(&name, &image.to_string())?;
+        repository.remember_target(self.target.id(), self.target.root())?;
         let new = self
             .target
             .deployments_dir()
             .join(format!(".new-{}", plan.generation));
-        if let Err(error) = self.build(repository, &plan, &new) {
+        if let Err(error) = self.build(repository, &mut plan, options, &new) {
             // What cannot be removed now is removed by the next command; the first error is the one
             // that matters.
             let _ = self.target.remove_dir(&new);
             let _ = repository.remove_ref(&name);
             return Err(error);
         }
+        self.target.keep_reserve();
         Ok(StagedDeployment {
             generation: plan.generation,
             image: *image,
@@ -168,11 +182,8 @@ impl Change<'_> {
             .current()?
             .map(|n| target.deployment(n))
             .transpose()?;
-        let etc = etc::plan(repository, &tree, current.as_ref(), &options.decisions)?;
-        if !etc.report.conflicts.is_empty() {
-            return Err(DeployError::Conflicts(etc.report.conflicts));
-        }
-        refuse_renumbered(&image, &etc, current.as_ref())?;
+        let etc = moving::plan(repository, &tree, current.as_ref(), &options.decisions)?;
+        refuse_etc(&image, &etc, current.as_ref())?;
         let image_ids = ChainedIds(vec![etc::ids_of(&etc.image, &etc.contents)?]);
         let (kind, kind_reason) = self.choose_kind(options.kind)?;
         let join = match kind {
@@ -225,10 +236,11 @@ impl Change<'_> {
         }
     }
 
-    fn build(
+    fn build<'r>(
         &self,
-        repository: &Repository,
-        plan: &StagePlan<'_>,
+        repository: &'r Repository,
+        plan: &mut StagePlan<'r>,
+        options: &StageOptions,
         new: &Path,
     ) -> Result<(), DeployError> {
         let target = self.target;
@@ -239,7 +251,7 @@ impl Change<'_> {
         let etc_tree = format::encode_tree(&plan.etc.image);
         put(disk, &new.join("etc.tree"), 0o600, &etc_tree)?;
         plan.write_root(disk, repository, new)?;
-        plan.write_etc(disk, new)?;
+        self.write_etc(repository, plan, &options.decisions, new)?;
         let has_state = !plan.var.tree.is_empty();
         if has_state {
             plan.checkout(&plan.var.tree, &new.join("var-new"))?;
@@ -261,29 +273,23 @@ impl Change<'_> {
         };
         let bytes = canonical(&new.join("deployment.json"), "deployment", &facts)?;
         put(disk, &new.join("deployment.json"), 0o644, &bytes)?;
-        self.refuse_moving_etc(plan)?;
         disk.sync_fs(new)?;
         disk.rename(new, &target.deployment_dir(plan.generation))?;
         disk.sync_dir(&target.deployments_dir())?;
         Ok(())
     }
+}
 
-    /// Refuses an `/etc` that was edited while it was read: the copy may hold half of an edit.
-    fn refuse_moving_etc(&self, plan: &StagePlan<'_>) -> Result<(), DeployError> {
-        let Some(origin) = &plan.etc.origin else {
-            return Ok(());
-        };
-        let deployment = DeploymentDir::load(
-            self.target.deployment_dir(origin.generation),
-            origin.generation,
-        )?;
-        if super::stamp::stamp(&deployment.etc())? == origin.stamp {
-            return Ok(());
-        }
-        Err(DeployError::EtcEdited {
-            generation: plan.generation,
-            from: origin.generation,
-        })
+impl<'r> StagePlan<'r> {
+    /// Plans `/etc` anew, by what the machine has now; the same is refused as before.
+    pub(super) fn renew_etc(
+        &mut self,
+        repository: &'r Repository,
+        current: &DeploymentDir,
+        decisions: &Decisions,
+    ) -> Result<(), DeployError> {
+        self.etc = moving::plan(repository, &self.tree, Some(current), decisions)?;
+        refuse_etc(&self.image, &self.etc, Some(current))
     }
 }
 
@@ -360,7 +366,7 @@ impl StagePlan<'_> {
         tree
     }
 
-    fn write_etc(&self, disk: &dyn Disk, new: &Path) -> Result<(), DeployError> {
+    pub(super) fn write_etc(&self, disk: &dyn Disk, new: &Path) -> Result<(), DeployError> {
         if let Some(tree) = &self.etc.tree {
             let (contents, ids) = (&self.etc.contents, &self.etc.ids);
             checkout_subtree(

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::damage::DamageSearch;
 use super::record::{DeploymentDir, DeploymentKind, JoinMethod};
 use super::{ChainBreak, DeployError, Target};
-use crate::format::ImageLayer;
+use crate::format::{Image, ImageLayer};
 use crate::id::ImageId;
 
 /// What a deployment is to its target.
@@ -51,7 +52,7 @@ pub struct DeploymentStatus {
     pub join: Option<JoinMethod>,
     /// Whether everything of it is mounted.
     pub mounted: bool,
-    /// What is wrong with its files, if anything.
+    /// What is wrong with its files, or with what it is mounted over, if anything.
     pub damaged: Option<String>,
 }
 
@@ -81,12 +82,23 @@ pub struct TargetStatus {
 }
 
 impl Target {
+    /// Returns the id of a deployment's image.
+    pub fn image_id_of(&self, generation: u64) -> Result<ImageId, DeployError> {
+        Ok(self.deployment(generation)?.facts.image)
+    }
+
+    /// Returns the manifest of a deployment's image, of which each deployment has a copy.
+    pub fn image_of(&self, generation: u64) -> Result<Image, DeployError> {
+        self.deployment(generation)?.image()
+    }
+
     /// Looks at the target.
     pub fn status(&self) -> Result<TargetStatus, DeployError> {
         let (current, previous) = (self.current()?, self.previous()?);
         let history = self.history()?;
         let used = history.ever_current();
         let mut deployments = Vec::new();
+        let mut search = DamageSearch::of(self);
         for generation in self.generations()? {
             let state = if current == Some(generation) {
                 DeploymentState::Current
@@ -97,7 +109,7 @@ impl Target {
             } else {
                 DeploymentState::Kept
             };
-            deployments.push(self.look_at(generation, state));
+            deployments.push(self.look_at(generation, state, &mut search));
         }
         Ok(TargetStatus {
             root: self.root.clone(),
@@ -113,7 +125,12 @@ impl Target {
         })
     }
 
-    fn look_at(&self, generation: u64, state: DeploymentState) -> DeploymentStatus {
+    fn look_at(
+        &self,
+        generation: u64,
+        state: DeploymentState,
+        search: &mut DamageSearch,
+    ) -> DeploymentStatus {
         let mut status = DeploymentStatus {
             generation,
             state,
@@ -137,6 +154,7 @@ impl Target {
             }
         };
         self.describe(&deployment, &mut status);
+        status.damaged = search.damage_of(&deployment);
         status
     }
 
@@ -149,12 +167,9 @@ impl Target {
         status.kind_reason.clone_from(&deployment.facts.kind_reason);
         status.join = Some(deployment.facts.join);
         status.mounted = self.is_mounted(deployment).unwrap_or(false);
-        match deployment.image() {
-            Ok(image) => {
-                status.name = Some(image.name);
-                status.layers = image.layers;
-            }
-            Err(error) => status.damaged = Some(error.to_string()),
+        if let Ok(image) = deployment.image() {
+            status.name = Some(image.name);
+            status.layers = image.layers;
         }
     }
 }

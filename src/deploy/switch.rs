@@ -8,12 +8,14 @@
 //! 3. [`Change::record`] appends to the history. A command that dies before it leaves a pointer
 //!    that the history does not name, and the next one completes the history.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::change::Change;
 use super::history::{History, HistoryAction, Note};
 use super::record::DeploymentDir;
-use super::{DeployError, Target, stamp};
+use super::{DeployError, Target};
 use crate::materialise::SetuidPrograms;
 
 /// What to do about a deployment that is marked bad.
@@ -79,7 +81,9 @@ impl Change<'_> {
         target.disarm_others(Some(to));
         match self.record(action, from, Some(to), note) {
             Ok(()) => {
-                self.release(&deployment.facts.image)?;
+                let released = self.release(&deployment.facts.image);
+                let lost = || "the release is held all the same".to_owned();
+                self.unless_full(lost, released)?;
                 Ok(SwitchReport { from, to })
             }
             Err(DeployError::Durable(source)) => Err(DeployError::Unrecorded {
@@ -106,17 +110,25 @@ impl Change<'_> {
             // Nothing is taken back: a deployment that was staged is used for the first time.
             HistoryAction::Deploy
         };
-        let left = self.target.current()?.filter(|from| to < *from);
-        let left = left.and_then(|from| self.target.deployment(from).ok());
         let switched = self.switch(to, action, bad, note)?;
-        // After the switch: what was never left need not be held.
-        if let Some(left) = left.filter(|left| {
-            let now = self.target.deployment(to);
-            now.is_ok_and(|now| now.facts.image != left.facts.image)
-        }) {
-            self.hold(left.facts.image)?;
+        if switched.from.is_some_and(|from| to < from) {
+            self.hold_what_was_left(&switched)?;
         }
         Ok(switched)
+    }
+
+    /// Holds the image that a way back left. After the switch: what was never left need not be held.
+    pub(super) fn hold_what_was_left(&self, switched: &SwitchReport) -> Result<(), DeployError> {
+        let image = |generation| self.target.image_id_of(generation).ok();
+        let (left, now) = (switched.from.and_then(image), image(switched.to));
+        let Some(left) = left.filter(|left| now.is_some_and(|now| now != *left)) else {
+            return Ok(());
+        };
+        let lost = || {
+            "the release that was left could not be held: an update may take it again".to_owned()
+        };
+        let held = self.hold(left);
+        self.unless_full(lost, held)
     }
 
     /// Makes a deployment usable where it lies, whether or not it is current; says whether anything
@@ -125,13 +137,29 @@ impl Change<'_> {
         let changed = self.target.mount(deployment)?;
         self.target
             .set_setuid(deployment, SetuidPrograms::Honoured)?;
+        let new = deployment.dir.join("var-new");
         super::var::settle(
             self.target.disk.as_ref(),
-            &deployment.dir.join("var-new"),
+            &new,
             &self.target.var_dir(),
             &deployment.facts.var_units,
         )?;
+        self.take_away(deployment.facts.generation, &new)?;
         Ok(changed)
+    }
+
+    /// Takes away what is left of `var-new`. What was settled once must not come again after somebody
+    /// removed it from the shared state, so it goes out of sight first.
+    fn take_away(&self, generation: u64, new: &Path) -> Result<(), DeployError> {
+        if !new.exists() {
+            return Ok(());
+        }
+        let old = self.target.deployments_dir();
+        let old = old.join(format!(".old-var-{generation}"));
+        match self.target.disk.rename(new, &old) {
+            Ok(()) => self.remove_leftover(&old),
+            Err(_) => self.remove_leftover(new),
+        }
     }
 
     /// Refuses a deployment that was never current when the `/etc` it was made of has been edited
@@ -165,7 +193,8 @@ impl Change<'_> {
             });
         }
         let dir = self.target.deployment_dir(origin.generation).join("etc");
-        if stamp::stamp(&dir)? == origin.stamp {
+        let is_unmoved = self.target.is_unmoved(origin.generation, &origin.stamp)?;
+        if is_unmoved || self.moved_as_before(to, &dir)? {
             return Ok(());
         }
         Err(DeployError::EtcEdited {

@@ -26,7 +26,7 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::DeployError;
-use crate::durable::{Disk, remove_tree};
+use crate::durable::Disk;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node, Owner, Tree};
 
@@ -152,8 +152,8 @@ fn kind_at(path: &Path) -> Result<Option<EntryKind>, DeployError> {
     }
 }
 
-/// Moves what was prepared in `new` into `state`, and removes `new`; stopping anywhere, it can be
-/// done again.
+/// Moves what was prepared in `new` into `state`; stopping anywhere, it can be done again. What is
+/// left of `new` is wanted no more.
 ///
 /// What has come into being in `state` since it was prepared stays.
 pub(super) fn settle(
@@ -176,7 +176,6 @@ pub(super) fn settle(
     if let (Some(from), Some(to)) = (from, to) {
         move_in.dir(from.as_fd(), to.as_fd(), Path::new(""))?;
     }
-    remove_tree(disk, new)?;
     Ok(())
 }
 
@@ -321,7 +320,6 @@ mod tests {
         let units = [RelPath::new(b"lib/unit").unwrap()];
         settle(&RealDisk, &new, &state, &units).unwrap();
         assert!(state.join("lib/plain/b").exists() && !state.join("lib/unit/a").exists());
-        assert!(!new.exists());
         settle(&RealDisk, &new, &state, &units).unwrap();
     }
 

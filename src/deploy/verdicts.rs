@@ -14,7 +14,7 @@ use super::change::Change;
 use super::history::{HistoryAction, Note};
 use super::record::DeploymentDir;
 use super::{DeployError, Target};
-use crate::durable::replace_file;
+use crate::durable::{replace_file, retire_file};
 use crate::id::ImageId;
 
 /// The version of `held.json` that this program reads and writes.
@@ -100,10 +100,13 @@ impl Change<'_> {
         let path = self
             .target
             .bad_image_path(&self.target.deployment(generation)?.facts.image);
-        if let Some(dir) = path.parent() {
-            disk.mkdir(dir, 0o755)?;
-        }
-        replace_file(disk, &path, 0o644, format!("{}\n", note.reason).as_bytes())?;
+        let text = format!("{}\n", note.reason);
+        let listed = path
+            .parent()
+            .map_or(Ok(()), |dir| disk.mkdir(dir, 0o755))
+            .and_then(|()| replace_file(disk, &path, 0o644, text.as_bytes()));
+        let lost = || "the mark goes with the deployment when it is removed".to_owned();
+        self.unless_full(lost, listed.map_err(DeployError::from))?;
         self.flag(generation, "bad", &note.reason)?;
         self.record_one(HistoryAction::Bad, generation, note)
     }
@@ -120,9 +123,8 @@ impl Change<'_> {
             self.unflag(twin.facts.generation, "bad")?;
         }
         let path = target.bad_image_path(&image);
-        if let (true, Some(dir)) = (path.exists(), path.parent()) {
-            target.disk.remove(&path)?;
-            target.disk.sync_dir(dir)?;
+        if path.exists() {
+            retire_file(target.disk.as_ref(), &path)?;
         }
         self.record_one(HistoryAction::Good, generation, note)?;
         Ok(true)
@@ -163,9 +165,7 @@ impl Change<'_> {
         let path = self.target.held_path();
         let disk = self.target.disk.as_ref();
         if images.is_empty() {
-            disk.remove(&path)?;
-            disk.sync_dir(&self.target.dir)?;
-            return Ok(());
+            return Ok(retire_file(disk, &path)?);
         }
         let held = Held {
             format: FORMAT,

@@ -66,6 +66,10 @@ impl Disk for HookedDisk {
         self.after(RealDisk.rename(from, to))
     }
 
+    fn exchange(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
+        self.after(RealDisk.exchange(from, to))
+    }
+
     fn remove(&self, path: &Path) -> Result<(), DurableError> {
         self.after(RealDisk.remove(path))
     }

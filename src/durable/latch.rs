@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Disk, DurableError};
+use super::{APPEND, Disk, DurableError, Reserve};
 
 /// Passes everything on until a sync fails, and refuses every change from then on; one for each
 /// open repository or target.
@@ -21,6 +21,7 @@ pub struct LatchingDisk {
     disk: Arc<dyn Disk>,
     root: PathBuf,
     has_failed: AtomicBool,
+    reserve: Option<Reserve>,
 }
 
 impl LatchingDisk {
@@ -30,6 +31,16 @@ impl LatchingDisk {
             disk,
             root: root.to_owned(),
             has_failed: AtomicBool::new(false),
+            reserve: None,
+        }
+    }
+
+    /// Takes from a reserve what there is no room for.
+    #[must_use]
+    pub fn with_reserve(self, reserve: Reserve) -> Self {
+        Self {
+            reserve: Some(reserve),
+            ..self
         }
     }
 
@@ -53,7 +64,9 @@ impl LatchingDisk {
         sync: impl FnOnce(&dyn Disk) -> Result<(), DurableError>,
     ) -> Result<(), DurableError> {
         let result = sync(self.unharmed()?);
-        if result.is_err() {
+        // What had no room to be appended was not written, so nothing of it is lost.
+        let was_tried = !matches!(result, Err(DurableError::Full { verb: APPEND, .. }));
+        if result.is_err() && was_tried {
             self.has_failed.store(true, Ordering::SeqCst);
         }
         result
@@ -84,6 +97,10 @@ impl Disk for LatchingDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
         self.unharmed()?.rename(from, to)
+    }
+
+    fn exchange(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
+        self.unharmed()?.exchange(from, to)
     }
 
     fn remove(&self, path: &Path) -> Result<(), DurableError> {
@@ -118,5 +135,9 @@ impl Disk for LatchingDisk {
 
     fn require_unharmed(&self) -> Result<(), DurableError> {
         self.unharmed()?.require_unharmed()
+    }
+
+    fn reserve(&self) -> Option<&Reserve> {
+        self.reserve.as_ref()
     }
 }

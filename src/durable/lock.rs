@@ -1,14 +1,17 @@
 //! File locks that say who holds them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::DurableError;
+
+/// How much of a note is read, and how long one is.
+const NOTE_BYTES: usize = 200;
 
 /// How a lock is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,7 @@ impl Lock {
         patience: Duration,
         waiting: &dyn Fn(&str),
     ) -> Result<Self, DurableError> {
-        let file = open(path, mode)?;
+        let file = open(path)?;
         let operation = match mode {
             LockMode::Shared => FlockOperation::NonBlockingLockShared,
             LockMode::Exclusive => FlockOperation::NonBlockingLockExclusive,
@@ -66,30 +69,32 @@ impl Lock {
         }
         let lock = Self { file, mode };
         if mode == LockMode::Exclusive {
-            lock.sign(title)
-                .map_err(|error| DurableError::new("sign lock", path, error))?;
+            lock.sign(&format!("{title} (process {})", std::process::id()));
         }
         Ok(lock)
     }
 
-    fn sign(&self, title: &str) -> io::Result<()> {
-        let mut file = &self.file;
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{title} (process {})", std::process::id())
+    /// Notes who holds the lock. That is a courtesy to those who wait: on a full disk, or one that
+    /// takes no writes, the lock is held all the same.
+    ///
+    /// The note is filled up, and written over when it goes, so that the file keeps its block: later
+    /// notes need no room.
+    fn sign(&self, text: &str) {
+        let note = format!("{text:<width$}\n", width = NOTE_BYTES - 1);
+        let _ = self.file.write_all_at(note.as_bytes(), 0);
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         if self.mode == LockMode::Exclusive {
-            // The note of the holder is a courtesy: the lock itself goes with the file descriptor.
-            let _ = self.file.set_len(0);
+            // The lock itself goes with the file descriptor.
+            self.sign("");
         }
     }
 }
 
-fn open(path: &Path, mode: LockMode) -> Result<File, DurableError> {
+fn open(path: &Path) -> Result<File, DurableError> {
     let result = OpenOptions::new()
         .read(true)
         .write(true)
@@ -98,12 +103,8 @@ fn open(path: &Path, mode: LockMode) -> Result<File, DurableError> {
         .mode(0o600)
         .open(path);
     let result = match result {
-        // On a read-only medium, readers need no more than to open it.
-        Err(error)
-            if mode == LockMode::Shared && error.kind() == io::ErrorKind::ReadOnlyFilesystem =>
-        {
-            File::open(path)
-        }
+        // A read-only medium has locks all the same.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(path),
         result => result,
     };
     result.map_err(|error| DurableError::new("open lock", path, error))
@@ -114,7 +115,7 @@ fn holder(path: &Path) -> String {
     if let Ok(mut file) = File::open(path) {
         // An unreadable note only makes the message vaguer.
         let _ = io::Read::by_ref(&mut file)
-            .take(200)
+            .take(NOTE_BYTES as u64)
             .read_to_string(&mut text);
     }
     match text.trim() {

@@ -23,6 +23,7 @@ mod lock;
 mod programs;
 mod real;
 mod remove;
+mod reserve;
 
 pub use exact::{make_dirs, make_exact};
 pub use latch::LatchingDisk;
@@ -30,6 +31,7 @@ pub use lock::{Lock, LockMode};
 pub use programs::{WritesProgram, spawn, spawn_with, write_program};
 pub use real::RealDisk;
 pub use remove::remove_tree;
+pub use reserve::Reserve;
 
 use std::fs::File;
 use std::io;
@@ -90,7 +92,15 @@ impl DurableError {
             _ => Self::Io { verb, path, source },
         }
     }
+
+    /// Says whether there was no room.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
 }
+
+/// What fails when there is no room behind the end of a file.
+const APPEND: &str = "append to";
 
 /// The primitives. Nothing is durable before [`Disk::sync_fs`], [`Disk::sync_file`],
 /// [`Disk::sync_dir`] or [`Disk::append`] returned.
@@ -116,6 +126,10 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Renames, and replaces what stands at `to`.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DurableError>;
 
+    /// Lets two names change places; where there is nothing at `to`, or the filesystem cannot swap
+    /// names, renames as [`Disk::rename`].
+    fn exchange(&self, from: &Path, to: &Path) -> Result<(), DurableError>;
+
     /// Removes a file, a symlink or an empty directory; removing what is absent succeeds.
     fn remove(&self, path: &Path) -> Result<(), DurableError>;
 
@@ -135,7 +149,7 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     ) -> Result<bool, DurableError>;
 
     /// Appends to a file, which is made with mode 0644 when absent, and waits until the bytes are
-    /// durable.
+    /// durable. Where there is no room for all of them, none stays.
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError>;
 
     /// Waits until everything written to the filesystem that holds `dir` is durable.
@@ -149,12 +163,18 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn require_unharmed(&self) -> Result<(), DurableError> {
         Ok(())
     }
+
+    /// What [`replace_file`] and [`replace_symlink`] take when there is no room, if anything is kept
+    /// for that.
+    fn reserve(&self) -> Option<&Reserve> {
+        None
+    }
 }
 
 /// Replaces the file `path` by `bytes` durably: a new file beside it, synced, renamed over it, the
 /// directory synced.
 ///
-/// The rename is the commit point.
+/// The rename is the commit point; without room, the exchange with a spare file.
 pub fn replace_file(
     disk: &dyn Disk,
     path: &Path,
@@ -163,18 +183,41 @@ pub fn replace_file(
 ) -> Result<(), DurableError> {
     let beside = beside(path);
     disk.remove(&beside)?;
-    disk.write(&beside, mode, &mut |file| io::Write::write_all(file, bytes))?;
+    match disk.write(&beside, mode, &mut |file| io::Write::write_all(file, bytes)) {
+        Err(error) if error.is_no_room() => match disk.reserve() {
+            Some(reserve) if reserve.replace_file(disk, path, mode, bytes)? => return Ok(()),
+            _ => return Err(error),
+        },
+        result => result?,
+    }
     disk.sync_file(&beside)?;
     disk.rename(&beside, path)?;
     disk.sync_dir(parent(path))
 }
 
-/// Points the symlink `path` at `target` durably; the rename is the commit point.
+/// Points the symlink `path` at `target` durably; the rename, or exchange, is the commit point.
 pub fn replace_symlink(disk: &dyn Disk, path: &Path, target: &Path) -> Result<(), DurableError> {
     let beside = beside(path);
     disk.remove(&beside)?;
-    disk.symlink(target, &beside)?;
+    match disk.symlink(target, &beside) {
+        Err(error) if error.is_no_room() => match disk.reserve() {
+            Some(reserve) if reserve.replace_symlink(disk, path, target)? => return Ok(()),
+            _ => return Err(error),
+        },
+        result => result?,
+    }
     disk.rename(&beside, path)?;
+    disk.sync_dir(parent(path))
+}
+
+/// Removes a small file durably. Where the reserve lacks one, it goes there: on a full disk, not every
+/// filesystem makes a new one of what a removal frees.
+pub fn retire_file(disk: &dyn Disk, path: &Path) -> Result<(), DurableError> {
+    let slot = disk.reserve().and_then(Reserve::free_slot);
+    match slot.filter(|_| path.symlink_metadata().is_ok_and(|found| found.is_file())) {
+        Some(slot) => disk.rename(path, &slot)?,
+        None => disk.remove(path)?,
+    }
     disk.sync_dir(parent(path))
 }
 

@@ -6,11 +6,11 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::exact::{make_dir, make_file};
-use super::{Disk, DurableError};
+use super::{APPEND, Disk, DurableError};
 
 /// The real disk.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +50,13 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
         fs::rename(from, to).map_err(|error| DurableError::new("rename to", to, error))
+    }
+
+    fn exchange(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+            Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS) => self.rename(from, to),
+            result => result.map_err(|errno| DurableError::new("rename to", to, errno.into())),
+        }
     }
 
     fn remove(&self, path: &Path) -> Result<(), DurableError> {
@@ -112,9 +119,16 @@ impl Disk for RealDisk {
             file => file,
         };
         let mut file = file.map_err(|error| DurableError::new("open", path, error))?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_data())
-            .map_err(|error| DurableError::new("append to", path, error))
+        let before = file.metadata().map(|found| found.len());
+        file.write_all(bytes).map_err(|error| {
+            // Half a line would have to be cut off by the next command, which needs room for that.
+            if let Ok(before) = before {
+                let _ = file.set_len(before);
+            }
+            DurableError::new(APPEND, path, error)
+        })?;
+        file.sync_data()
+            .map_err(|error| DurableError::new("sync", path, error))
     }
 
     fn sync_fs(&self, dir: &Path) -> Result<(), DurableError> {

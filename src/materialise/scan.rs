@@ -226,7 +226,11 @@ impl Scanner<'_> {
         let mut others = Vec::new();
         let mut entries = RawDir::new(&*dir, &mut buffer);
         while let Some(entry) = entries.next() {
-            let entry = entry.map_err(MaterialiseError::io("list", path.as_path()))?;
+            let entry = match entry {
+                // The directory was removed while it was read.
+                Err(Errno::NOENT) => break,
+                entry => entry.map_err(MaterialiseError::io("list", path.as_path()))?,
+            };
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;

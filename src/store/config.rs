@@ -56,6 +56,14 @@ impl Default for RepositoryConfig {
 }
 
 impl RepositoryConfig {
+    /// Returns the configuration of a repository that may use all that this program knows.
+    pub(super) fn of_this_program() -> Self {
+        let mut config = Self::default();
+        let known = KNOWN.iter().map(|name| (*name).to_owned());
+        config.features.incompatible.extend(known);
+        config
+    }
+
     /// Reads the configuration of the repository at `root`, and refuses one that this program must
     /// not touch.
     pub fn load(root: &Path) -> Result<Self, StoreError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::baseline::BASELINES;
-use super::{Repository, StoreError};
+use super::{RefName, Repository, StoreError};
 use crate::id::{ImageId, LayerId, ObjectId, TreeId};
 
 /// What garbage collection would remove.
@@ -51,15 +51,19 @@ struct MarkSet {
 }
 
 impl Repository {
-    /// Finds what no ref needs. The repository must be open exclusively.
+    /// Finds what no ref needs. The repository must be open exclusively for the plan to be carried out.
     pub fn plan_gc(&self) -> Result<GcPlan, StoreError> {
         let mut marked = MarkSet::default();
+        // What a damaged ref kept must not be taken for what nobody needs.
+        let damaged = |name: &RefName| StoreError::DamagedRef {
+            name: name.to_string(),
+        };
         for (name, id) in self.refs()? {
             if name.is_layer() {
-                if let Ok(id) = id.parse() {
-                    self.mark_layer(&id, &mut marked)?;
-                }
-            } else if let Ok(id) = id.parse() {
+                let id = id.parse().map_err(|_| damaged(&name))?;
+                self.mark_layer(&id, &mut marked)?;
+            } else {
+                let id = id.parse().map_err(|_| damaged(&name))?;
                 self.mark_image(&id, &mut marked)?;
             }
         }

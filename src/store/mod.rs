@@ -7,6 +7,7 @@
 //! trees/ layers/ images/ canonical bytes by id
 //! baselines/             what the checks found when a layer or image was built; not part of its id
 //! refs/                  names -> ids: the roots of garbage collection
+//! targets/               where the targets are whose deployments refs name
 //! cache/                 may be deleted at any time
 //! tmp/  lock
 //! ```
@@ -16,6 +17,7 @@
 //! reading it ([`Repository::check_object`]).
 
 mod baseline;
+mod cache;
 mod config;
 mod fsck;
 mod gc;
@@ -23,7 +25,10 @@ mod index;
 mod portable;
 mod read;
 mod refs;
+mod repair;
+mod targets;
 mod transaction;
+mod whole;
 mod work;
 
 pub use config::RepositoryConfig;
@@ -34,6 +39,7 @@ pub use portable::{Made, PortableFiles, PortableRepository};
 pub use read::ResolvedId;
 pub use refs::RefName;
 pub use transaction::{CommitReport, Transaction};
+pub use whole::Harmed;
 pub use work::WorkDir;
 
 use std::path::{Path, PathBuf};
@@ -95,6 +101,9 @@ pub enum StoreError {
         what: &'static str,
         source: FormatError,
     },
+    /// A ref that names nothing: what it kept is not known.
+    #[error("the ref '{name}' is damaged: it holds no id")]
+    DamagedRef { name: String },
     /// A name that cannot be a ref.
     #[error(
         "'{name}' cannot name a ref: use lower-case letters, digits, '.', '-', '_' and '+' between single '/'"
@@ -125,7 +134,9 @@ pub struct Repository {
     root: PathBuf,
     disk: Arc<dyn Disk>,
     config: RepositoryConfig,
-    _lock: Lock,
+    /// Work is done elsewhere: this repository cannot be written to, or somebody has it alone.
+    is_only_read: bool,
+    _lock: Option<Lock>,
 }
 
 /// How to wait for a lock.
@@ -254,8 +265,34 @@ impl Repository {
             root: root.to_owned(),
             disk: Arc::new(LatchingDisk::new(root, disk)),
             config,
-            _lock: lock,
+            is_only_read: false,
+            _lock: Some(lock),
         })
+    }
+
+    /// Opens the repository at `root` to look at it, and waits for nobody; it may lie on a read-only
+    /// medium. Says whether others are kept from using it as `mode` asks; where they are not, what
+    /// they do meanwhile may be seen half done.
+    pub fn look(
+        root: &Path,
+        disk: Arc<dyn Disk>,
+        mode: LockMode,
+        title: &str,
+    ) -> Result<(Self, bool), StoreError> {
+        let config = RepositoryConfig::load(root)?;
+        let take = |mode| Lock::take(&root.join("lock"), mode, title, Duration::ZERO, &|_| {});
+        // Those who wait for the lock need not wait for somebody who only looks.
+        let alone = !matches!(take(mode).map(drop), Err(DurableError::Locked { .. }));
+        let lock = take(LockMode::Shared).ok();
+        let is_writable = rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_ok();
+        let repository = Self {
+            root: root.to_owned(),
+            disk: Arc::new(LatchingDisk::new(root, disk)),
+            config,
+            is_only_read: lock.is_none() || !is_writable,
+            _lock: lock,
+        };
+        Ok((repository, alone))
     }
 
     /// Returns where the repository is.
@@ -272,6 +309,9 @@ impl Repository {
     /// holds contents of files is for its owner alone.
     pub fn cache_dir(&self, name: &str) -> Result<PathBuf, StoreError> {
         let mut dir = self.root.join("cache");
+        if self.is_only_read {
+            return Ok(dir.join(name));
+        }
         self.disk.mkdir(&dir, 0o755)?;
         let is_private = PRIVATE_CACHES.contains(&name.split('/').next().unwrap_or(name));
         let mode = if is_private { 0o700 } else { 0o755 };

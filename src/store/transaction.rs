@@ -228,9 +228,11 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn stage_named(&self, dir: &str, hex: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Stages a file that is named by the digest of its bytes. One that is there and damaged is
+    /// replaced.
+    pub(super) fn stage_named(&self, dir: &str, hex: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let target = self.repository.named_path(dir, hex);
-        if target.exists() {
+        if std::fs::read(&target).is_ok_and(|there| there == bytes) {
             return Ok(());
         }
         let path = self.work.path().join(format!("{dir}-{hex}"));

@@ -2,7 +2,7 @@
 //! owner died.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +19,9 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,
-    lock_path: PathBuf,
+    /// The lock file, but for a directory that nobody clears away.
+    lock: Option<(PathBuf, File)>,
     disk: Arc<dyn Disk>,
-    _lock: File,
 }
 
 impl WorkDir {
@@ -48,10 +48,38 @@ impl WorkDir {
             disk.mkdir(&path, 0o700)?;
             return Ok(Self {
                 path,
-                lock_path,
+                lock: Some((lock_path, lock)),
                 disk: Arc::clone(disk),
-                _lock: lock,
             });
+        }
+    }
+
+    /// Makes an empty work directory where the system keeps temporary files, for work on a
+    /// repository that cannot be written to.
+    fn elsewhere(disk: &Arc<dyn Disk>) -> Result<Self, StoreError> {
+        let tmp = std::env::temp_dir();
+        loop {
+            let name = format!(
+                "layerset-{}-{}",
+                std::process::id(),
+                COUNTER.fetch_add(1, Ordering::Relaxed)
+            );
+            let path = tmp.join(name);
+            // Whatever another user put there is left alone.
+            if path.symlink_metadata().is_ok() {
+                continue;
+            }
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                result => {
+                    result.map_err(|error| StoreError::io("make directory", &path, error))?;
+                    return Ok(Self {
+                        path,
+                        lock: None,
+                        disk: Arc::clone(disk),
+                    });
+                }
+            }
         }
     }
 
@@ -64,8 +92,9 @@ impl WorkDir {
 impl Drop for WorkDir {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next transaction or by gc.
-        if remove_tree(self.disk.as_ref(), &self.path).is_ok() {
-            let _ = self.disk.remove(&self.lock_path);
+        let removed = remove_tree(self.disk.as_ref(), &self.path);
+        if let (Ok(()), Some((path, _))) = (removed, &self.lock) {
+            let _ = self.disk.remove(path);
         }
     }
 }
@@ -90,6 +119,9 @@ fn is_named(lock: &File, path: &Path) -> bool {
 impl Repository {
     /// Makes a work directory, after removing those whose owners died.
     pub fn work_dir(&self) -> Result<WorkDir, StoreError> {
+        if self.is_only_read {
+            return WorkDir::elsewhere(&self.disk);
+        }
         self.require_writable()?;
         self.remove_dead_work()?;
         WorkDir::create(&self.root.join("tmp"), &self.disk)

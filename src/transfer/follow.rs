@@ -50,6 +50,15 @@ pub struct Connection {
     pub remote: TrustedRemote,
 }
 
+/// A remote that was asked.
+#[derive(Debug)]
+pub struct TriedConnection {
+    /// Its name in the policy.
+    pub remote: String,
+    /// What it says, once that is verified; or why it cannot be used.
+    pub connected: Result<Connection, TransferError>,
+}
+
 impl Origins {
     /// Asks the remote that may have the channel, and verifies what it says.
     pub fn connect(
@@ -57,13 +66,44 @@ impl Origins {
         channel: &ChannelName,
         progress: &dyn TransferProgress,
     ) -> Result<Connection, TransferError> {
+        let policy = self.read_policy()?;
+        let trusted = self.choose(&policy, channel)?;
+        self.open(trusted, &|verified| needed(verified, channel), progress)
+    }
+
+    /// Asks the remote that is named, or all of the policy, and verifies what each says; in the order
+    /// of the policy.
+    pub fn connect_each(
+        &self,
+        progress: &dyn TransferProgress,
+    ) -> Result<Vec<TriedConnection>, TransferError> {
+        let policy = self.read_policy()?;
+        let chosen = match &self.remote {
+            Some(name) => vec![self.named(&policy, name)?],
+            None => policy.remotes.iter().collect(),
+        };
+        let tried = chosen.into_iter().map(|trusted| TriedConnection {
+            remote: trusted.name.clone(),
+            connected: self.open(trusted, &|_| Ok(()), progress),
+        });
+        Ok(tried.collect())
+    }
+
+    fn read_policy(&self) -> Result<Policy, TransferError> {
         if !self.policy.exists() {
             return Err(TransferError::NoPolicy {
                 path: self.policy.clone(),
             });
         }
-        let policy = Policy::read(&self.policy)?;
-        let trusted = self.choose(&policy, channel)?;
+        Ok(Policy::read(&self.policy)?)
+    }
+
+    fn open(
+        &self,
+        trusted: &TrustedRemote,
+        needs: &dyn Fn(&Verified) -> Result<(), TransferError>,
+        progress: &dyn TransferProgress,
+    ) -> Result<Connection, TransferError> {
         let root = trusted.read_root()?;
         let locations: Vec<&str> = match &self.from {
             Some(from) => vec![from],
@@ -77,7 +117,7 @@ impl Origins {
             root: &root,
             state: &state,
             now: self.now,
-            needs: &|verified| needed(verified, channel),
+            needs,
             progress,
         };
         Ok(Connection {
@@ -85,6 +125,19 @@ impl Origins {
             state,
             remote: trusted.clone(),
         })
+    }
+
+    fn named<'p>(
+        &self,
+        policy: &'p Policy,
+        name: &str,
+    ) -> Result<&'p TrustedRemote, TransferError> {
+        policy
+            .remote(name)
+            .ok_or_else(|| TransferError::UnknownRemote {
+                name: name.to_owned(),
+                known: policy.remotes.iter().map(|r| r.name.clone()).collect(),
+            })
     }
 
     fn choose<'p>(
@@ -100,12 +153,7 @@ impl Origins {
             let allowing = policy.remotes.iter().find(|remote| remote.allows(channel));
             return allowing.ok_or_else(|| not_allowed("any remote"));
         };
-        let remote = policy
-            .remote(name)
-            .ok_or_else(|| TransferError::UnknownRemote {
-                name: name.clone(),
-                known: policy.remotes.iter().map(|r| r.name.clone()).collect(),
-            })?;
+        let remote = self.named(policy, name)?;
         match remote.allows(channel) {
             true => Ok(remote),
             false => Err(not_allowed(&remote.name)),

@@ -58,7 +58,7 @@ fn hint(error: &DeployError) -> Option<String> {
         DeployError::NoSpace { .. } => {
             "prune old deployments, or make the filesystem larger".to_owned()
         }
-        DeployError::Objects(_) => "'layerset fsck' names all damaged files and the layers that hold them: remove the files, then run 'layerset build RECIPE --rebuild LAYER'".to_owned(),
+        DeployError::Objects(_) => "`layerset fsck --repair` brings back what is damaged, or says what does".to_owned(),
         DeployError::Renumbered(findings) => {
             let id = findings.first().map(|finding| finding.id.as_str());
             format!(

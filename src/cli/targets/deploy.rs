@@ -186,7 +186,8 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<Value, CliError> {
     serde_json::to_value(value).map_err(|error| CliError::bug(error.to_string()))
 }
 
-fn text(report: &DeployReport) -> String {
+/// Describes for people what became of a target.
+pub(super) fn text(report: &DeployReport) -> String {
     match report {
         DeployReport::Planned { image, etc } => {
             format!("would deploy {}\n{}", image.short(), etc_text(etc))

@@ -6,6 +6,7 @@ mod look;
 mod mark;
 mod mounts;
 mod rollback;
+mod set_back;
 mod update;
 
 pub(super) use deploy::Deploy;
@@ -13,6 +14,7 @@ pub(super) use look::{History, Status};
 pub(super) use mark::{MarkBad, MarkGood};
 pub(super) use mounts::{Activate, Deactivate};
 pub(super) use rollback::{Pin, Rollback};
+pub(super) use set_back::current_image;
 pub(super) use update::Update;
 
 use std::path::Path;

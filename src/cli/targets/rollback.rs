@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::note;
+use super::set_back::SetBack;
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::RecordedVerdict;
 
@@ -14,15 +15,21 @@ use crate::deploy::RecordedVerdict;
 #[command(after_help = "Examples:
   layerset rollback --target /srv/web
   layerset rollback --target /srv/web --to 3
+  layerset rollback --target /srv/web --layer hello           # one layer as it was before
+  layerset rollback --target /srv/web --layer hello --to 1.2  # as it was in this version
 
-Nothing is copied and nothing is fetched; the repository is not needed.")]
+Nothing is copied and nothing is fetched; the repository is not needed. With --layer, a new set is
+composed of layers that are there, checked as by a build, and switched to.")]
 pub(in crate::cli) struct Rollback {
     /// The target
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
-    /// The generation to switch to [default: the previous one]
-    #[arg(long, value_name = "GENERATION")]
-    to: Option<u64>,
+    /// Set only this layer back; the others stay as they are
+    #[arg(long, value_name = "NAME")]
+    layer: Option<String>,
+    /// The generation to switch to, or the version of --layer [default: the previous one]
+    #[arg(long, value_name = "GENERATION|VERSION")]
+    to: Option<String>,
     /// Mark the deployment that is left as bad, so that it is never chosen automatically again
     #[arg(long)]
     mark_bad: bool,
@@ -33,10 +40,21 @@ pub(in crate::cli) struct Rollback {
 
 impl Rollback {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
+        if let Some(layer) = &self.layer {
+            let set_back = SetBack {
+                root: &self.target,
+                layer,
+                to: self.to.as_deref(),
+                reason: &self.reason,
+                mark_bad: self.mark_bad,
+            };
+            return set_back.run(context);
+        }
+        let to = self.generation()?;
         let target = context.target(&self.target)?;
         let change = target.change("layerset rollback")?;
         let started = Instant::now();
-        let switched = change.rollback(self.to, &note(&self.reason, RecordedVerdict::Unchecked))?;
+        let switched = change.rollback(to, &note(&self.reason, RecordedVerdict::Unchecked))?;
         let seconds = started.elapsed().as_secs_f64();
         if let (true, Some(from)) = (
             self.mark_bad && switched.from != Some(switched.to),
@@ -75,6 +93,17 @@ impl Rollback {
             }
         }
         Ok(())
+    }
+}
+
+impl Rollback {
+    fn generation(&self) -> Result<Option<u64>, CliError> {
+        let Some(to) = &self.to else { return Ok(None) };
+        let number = to.parse().map_err(|_| {
+            CliError::usage(format!("'{to}' is no generation"))
+                .with_hint("`layerset status` lists them; a version needs --layer")
+        })?;
+        Ok(Some(number))
     }
 }
 

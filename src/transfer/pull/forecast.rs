@@ -67,7 +67,7 @@ pub fn forecast(
     name: &RefName,
     options: &PullOptions<'_>,
 ) -> Result<PullForecast, TransferError> {
-    let plan = survey::plan(repository, catalogue, release, name, options)?;
+    let plan = survey::plan(repository, catalogue, release, Some(name), options)?;
     let scratch = Scratch::make()?;
     let fetcher = options.fetcher(remote, &scratch.0);
     let mut packs = Packs::default();

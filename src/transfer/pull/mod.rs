@@ -158,13 +158,39 @@ pub fn pull(
     name: &RefName,
     options: &PullOptions<'_>,
 ) -> Result<PullReport, TransferError> {
+    bring(repository, remote, catalogue, release, Some(name), options)
+}
+
+/// Brings back what the repository lacks of a release that it has, or had; no ref is moved.
+///
+/// What is damaged and was doubted before ([`Repository::doubt`]) counts as lacking.
+pub fn restore(
+    repository: &Repository,
+    remote: &dyn Remote,
+    catalogue: &dyn Catalogue,
+    release: &Release,
+    options: &PullOptions<'_>,
+) -> Result<PullReport, TransferError> {
+    bring(repository, remote, catalogue, release, None, options)
+}
+
+fn bring(
+    repository: &Repository,
+    remote: &dyn Remote,
+    catalogue: &dyn Catalogue,
+    release: &Release,
+    name: Option<&RefName>,
+    options: &PullOptions<'_>,
+) -> Result<PullReport, TransferError> {
     let _turn = repository.work_lock("pull", "layerset pull", options.waiting)?;
     let incoming = repository.cache_dir("incoming")?;
     let fetcher = options.fetcher(remote, &incoming);
     let plan = survey::plan(repository, catalogue, release, name, options)?;
     require_room(repository, &plan)?;
     let (plan, brought) = apply(repository, &fetcher, plan, options)?;
-    repository.set_ref(name, &release.id.to_string())?;
+    if let Some(name) = name {
+        repository.set_ref(name, &release.id.to_string())?;
+    }
     forget_incoming(&incoming, &plan);
     Ok(PullReport {
         parts: plan.into_report(),

@@ -3,27 +3,26 @@
 use std::collections::BTreeSet;
 
 use super::super::deltas::DeltaBase;
-use super::super::inventory::{ObjectEntry, image_objects, layer_objects};
 use super::super::{Catalogue, TransferError, TransferProgress};
 use super::PullOptions;
 use super::plan::{Holdings, PlannedPart, PullPlan, Route};
 use crate::causes::chain;
 use crate::format::release::{DeltaRef, Release, ReleaseId, ReleaseKind};
-use crate::id::ObjectId;
 use crate::store::{RefName, Repository};
 
-/// Decides how the release arrives that `name` will point at. Reads documents and the repository,
-/// and changes neither.
+/// Decides how the release arrives that `name` will point at, or that is to be whole again. Reads
+/// documents and the repository, and changes neither.
 pub(super) fn plan(
     repository: &Repository,
     catalogue: &dyn Catalogue,
     release: &Release,
-    name: &RefName,
+    name: Option<&RefName>,
     options: &PullOptions<'_>,
 ) -> Result<PullPlan, TransferError> {
     let releases = with_layers(catalogue, release)?;
     // What a ref points at was complete when the ref was written.
-    let is_settled = repository.read_ref(name)? == Some(release.id.to_string());
+    let pointed = name.map(|name| repository.read_ref(name)).transpose()?;
+    let is_settled = pointed.flatten() == Some(release.id.to_string());
     let mut holdings = Holdings {
         present: present(repository, &releases, is_settled),
         bases: BTreeSet::new(),
@@ -62,19 +61,10 @@ fn present(repository: &Repository, releases: &[Release], is_settled: bool) -> B
 /// Says whether a layer or an image whose manifest is here is complete. It may not be: a loss of
 /// power can end a pull, and files can be damaged later.
 fn is_whole(repository: &Repository, release: &Release) -> bool {
-    let objects = match release.kind {
-        ReleaseKind::Layer => repository
-            .read_layer(&release.id.layer())
-            .map_err(TransferError::from)
-            .and_then(|layer| layer_objects(&layer, &repository.read_changeset(&layer.changeset)?)),
-        ReleaseKind::Image => repository
-            .read_tree(&release.tree)
-            .map(|tree| image_objects(&tree))
-            .map_err(TransferError::from),
-    };
-    let is_here =
-        |(id, content): (&ObjectId, &ObjectEntry)| repository.is_untouched(id, content.size);
-    objects.is_ok_and(|objects| objects.iter().all(is_here))
+    match release.kind {
+        ReleaseKind::Layer => repository.is_layer_whole(&release.id.layer()),
+        ReleaseKind::Image => repository.is_image_whole(&release.id.image()),
+    }
 }
 
 fn bases(repository: &Repository, releases: &[Release]) -> BTreeSet<ReleaseId> {

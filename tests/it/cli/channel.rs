@@ -6,12 +6,12 @@ use super::fixture::{Small, small};
 use crate::session::{Ran, Session};
 
 /// A publisher with a remote in a directory, and a machine that trusts it.
-struct Fleet {
-    small: Small,
-    machine: Session,
+pub(super) struct Fleet {
+    pub(super) small: Small,
+    pub(super) machine: Session,
 }
 
-fn fleet() -> Fleet {
+pub(super) fn fleet() -> Fleet {
     let small = small();
     let dir = small.dir.path();
     std::fs::write(
@@ -31,7 +31,7 @@ fn fleet() -> Fleet {
 }
 
 impl Fleet {
-    fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         self.small.dir.path()
     }
 
@@ -43,18 +43,18 @@ impl Fleet {
     }
 
     /// Publishes another page.
-    fn release(&self, version: &str, options: &str) {
+    pub(super) fn release(&self, version: &str, options: &str) {
         let page = format!("page {version}\n");
         self.small.rebuild(version, page.as_bytes());
         self.publish(options);
     }
 
-    fn run(&self, line: &str) -> Ran {
+    pub(super) fn run(&self, line: &str) -> Ran {
         self.machine
             .run(&format!("{line} --trust trust.toml --target target"))
     }
 
-    fn page(&self) -> String {
+    pub(super) fn page(&self) -> String {
         let page = self
             .dir()
             .join("target/layerset/current/root/srv/page.html");

@@ -27,7 +27,7 @@ fn damage_is_shown_with_what_it_harms() {
       used by layer site (9c8a046d5ad4) at /srv/page.html
     2 objects and 4 manifests verified
     ! error: 1 thing is damaged
-    ! hint: remove the damaged files, then run `layerset build RECIPE --rebuild LAYER` for the layers that hold them; deploys of what uses them are refused
+    ! hint: `layerset fsck --repair` brings back what it can, and says what helps with the rest; deploys of what uses them are refused
     [status 4]
     ");
 }

@@ -8,6 +8,8 @@ mod fixture;
 mod hostile;
 mod publish;
 mod recipe;
+mod released;
+mod repair;
 mod repository;
 mod trust;
 mod usage;

@@ -22,6 +22,7 @@ fn help_names_every_command_and_says_how_to_start() {
       list         List the images and layers of the repository
       show         Show an image, a layer, a tree or an object
       diff         Compare two images, or two generations of a target
+      why          Say which layer and package something comes from, and since when
       publish      Publish an image or a layer to channels of a remote
       pull         Bring what a channel of a remote points at into the repository
       export       Write images for use elsewhere: disks that boot, and bundles for machines offline
@@ -35,9 +36,9 @@ fn help_names_every_command_and_says_how_to_start() {
       mark-good    Take the mark of a bad image back
       activate     Mount the deployments of a target again, e.g. after a reboot of the host
       deactivate   Unmount the deployments of a target
-      forget       Release the images of a target that no longer exists
+      forget       Release what a target or a recipe that is gone still holds
       gc           Remove what no image and no deployment needs
-      fsck         Verify every byte of the repository
+      fsck         Verify every byte of the repository, and repair it
       serve        Serve the directory of a remote over HTTP, for labs
       trust        Manage who may publish what on a remote
       completions  Print shell completions
@@ -138,7 +139,9 @@ fn help_of_a_command_shows_examples() {
           --repo <DIR>              The repository [default: /var/lib/layerset for root,
                                     $XDG_DATA_HOME/layerset for others] [env:
                                     LAYERSET_REPO=REPO]
+          --cache                   Also remove from caches what was not used lately
           --json                    Print one JSON document on standard output instead of text
+          --older-than <DAYS>       What is not lately, in days [default: 30]
       -q, --quiet                   Print no progress and no remarks, only results and errors
           --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
                                     600]
@@ -148,8 +151,14 @@ fn help_of_a_command_shows_examples() {
     Examples:
       layerset gc --dry-run
       layerset gc
+      layerset gc --cache                    # also what caches hold and nobody used for 30 days
+      layerset gc --cache --older-than 7
 
-    It waits until no other layerset command uses the repository.
+    It waits until no other layerset command uses the repository. --dry-run waits for nobody, and works
+    on a read-only repository: what other commands are making then counts as not needed.
+
+    Caches hold packages, lists of archives, prepared packs and parts of disks. All of it can be made or
+    fetched again, but for packages that have left their archive.
     [status 0]
     "#);
 }
@@ -167,7 +176,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, check, compose, list, show, diff, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, forget, gc, fsck, serve, trust, completions, man, help]
+    !   [subcommands: init, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, forget, gc, fsck, serve, trust, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
@@ -280,6 +289,7 @@ fn every_command_has_a_manual_page() {
     layerset-trust-sign.1
     layerset-trust.1
     layerset-update.1
+    layerset-why.1
     layerset.1
     ");
     for name in names {

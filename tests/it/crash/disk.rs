@@ -43,6 +43,10 @@ enum Undo {
         kept: PathBuf,
         path: PathBuf,
     },
+    Exchange {
+        from: PathBuf,
+        to: PathBuf,
+    },
     RestoreDir(PathBuf),
 }
 
@@ -51,7 +55,7 @@ impl Undo {
     fn dir(&self) -> &Path {
         let path = match self {
             Self::Remove(path) | Self::Restore { path, .. } | Self::RestoreDir(path) => path,
-            Self::Back { to, .. } => to,
+            Self::Back { to, .. } | Self::Exchange { to, .. } => to,
         };
         path.parent().unwrap()
     }
@@ -244,6 +248,7 @@ fn apply(undo: Undo) {
                 fs::rename(kept, to).unwrap();
             }
         }
+        Undo::Exchange { from, to } => RealDisk.exchange(&from, &to).unwrap(),
         Undo::Restore { kept, path } => fs::rename(kept, path).unwrap(),
         Undo::RestoreDir(path) => fs::create_dir(path).unwrap(),
     }
@@ -314,6 +319,27 @@ impl Disk for FaultyDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
         self.renamed(from, to, || RealDisk.rename(from, to).map(|()| true))
             .map(drop)
+    }
+
+    fn exchange(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
+        if fs::symlink_metadata(to).is_err() {
+            return self.rename(from, to);
+        }
+        self.call("exchange", to, |state| {
+            RealDisk.exchange(from, to)?;
+            for safe in &mut state.safe {
+                if safe == from {
+                    *safe = to.to_owned();
+                } else if safe == to {
+                    *safe = from.to_owned();
+                }
+            }
+            state.journal.push(Undo::Exchange {
+                from: from.to_owned(),
+                to: to.to_owned(),
+            });
+            Ok(())
+        })
     }
 
     fn remove(&self, path: &Path) -> Result<(), DurableError> {

@@ -3,7 +3,9 @@
 mod copy;
 mod etc;
 mod faults;
+mod full;
 mod history;
+mod moving;
 mod surroundings;
 mod switch;
 mod twins;

@@ -252,3 +252,66 @@ fn a_damaged_object_is_not_deployed() {
     // The hint must name a command that there is.
     assert!(!ran.stderr.contains("--repair"), "{}", ran.transcript());
 }
+
+#[test]
+fn a_layer_is_set_back_in_a_new_set_and_the_others_stay() {
+    let Some(at) = world("a_layer_is_set_back_in_a_new_set_and_the_others_stay") else {
+        return;
+    };
+    at.run("deploy web --target t").expect(0);
+    at.edit(PAGE, "version 1", "version 2");
+    // The image differs in more than this layer, so that no deployment is the wanted set.
+    at.edit("recipes/web.toml", "keep = 3", "keep = 5");
+    at.json("update hello --target t --json");
+    let back = at.json("rollback --layer hello --target t --json");
+    assert_eq!(
+        (&back["of_generation"], &back["deploy"]["generation"]),
+        (&json!(1), &json!(3))
+    );
+    assert!(
+        at.current("usr/share/hello/page.html")
+            .contains("version 1")
+    );
+    let status = at.json("status --target t --json");
+    let layers = |generation: usize| status["deployments"][generation - 1]["layers"].clone();
+    assert_eq!(layers(3), layers(1));
+    let image = |generation: usize| status["deployments"][generation - 1]["image"].clone();
+    assert!(image(3) != image(1) && image(3) != image(2));
+    let history = at.json("history --target t --json");
+    let last = history["records"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (&last["action"], &last["verdict"]),
+        (&json!("rollback"), &json!("safe"))
+    );
+    assert_eq!(last["layers"].as_array().unwrap().len(), 1);
+
+    let why = at.json("why /usr/sbin/nginx --target t --json");
+    assert_eq!(why["layers"][0]["name"], "nginx");
+    assert!(text(&why["package"]["name"]).starts_with("nginx"), "{why}");
+    assert_eq!(why["since"]["generation"], 1);
+    let why = at.json("why /usr/share/hello/page.html --target t --json");
+    assert_eq!(why["layers"][0]["name"], "hello");
+    assert_eq!(why["since"]["generation"], 3);
+    // By a link, and merged by several layers.
+    let why = at.json("why /bin/sh web --json");
+    assert!(text(&why["path"]).starts_with("/usr/bin/"), "{why}");
+    let why = at.json("why /etc/passwd web --json");
+    assert!(why["layers"].as_array().unwrap().len() > 1, "{why}");
+    assert_eq!(
+        at.json("why libc6 web --json")["package"]["layer"],
+        "debian"
+    );
+    // The recipe is what it was: the next build makes what it says.
+    assert!(at.json("build recipes/web.toml --json")["changed"] == json!(false));
+    at.run("rollback --target t").expect(0);
+    assert!(
+        at.current("usr/share/hello/page.html")
+            .contains("version 2")
+    );
+    at.run("fsck").expect(0);
+}

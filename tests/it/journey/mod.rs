@@ -14,6 +14,7 @@ mod oracle;
 mod payload;
 mod publish;
 mod refuse;
+mod repair;
 mod shared;
 mod stop;
 mod swap;
