@@ -2,8 +2,8 @@
 //!
 //! Nobody declares it. It is computed when a layer is built, and kept in its baseline: a file that
 //! is the same as one of a lower layer elsewhere; an archive, such as an initramfs, with such a
-//! member; what was unpacked from an archive of a lower layer; a kernel module and the headers that it was built against; a virtual environment and its
-//! Python. A check then only compares ids ([`moved`]).
+//! member; what was unpacked from an archive of a lower layer; what a script edited or put together;
+//! a kernel module and the headers that it was built against; a virtual environment and its Python. A check then only compares ids ([`moved`]).
 //!
 //! What a package of the layer brings is no evidence, for to build again installs the same bytes.
 //! Nor is what says the same everywhere: small files, licences and documentation.
@@ -12,6 +12,7 @@ mod bound;
 mod candidates;
 mod carried;
 mod contents;
+mod edited;
 mod ground;
 mod made_for;
 mod moved;
@@ -82,6 +83,8 @@ pub fn derived(evidence: &Evidence<'_>) -> Result<Vec<DerivedFile>, ComposeError
             found.add(path, made_for);
         }
         unpacked::add(&candidates, &ground, &contents, &mut found)?;
+        let below = (&ground, &origins);
+        edited::add(evidence, member, &candidates, below, &contents, &mut found)?;
     }
     carried::add(evidence, member, ground, &candidates, &contents, &mut found)?;
     contents.remember();

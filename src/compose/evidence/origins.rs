@@ -29,22 +29,25 @@ const DERIVED: [(&str, &str); 2] = [
 const CERTIFICATES: &str = "usr/share/ca-certificates";
 
 /// Files by the last component of their paths.
-type ByName<'a> = BTreeMap<&'a [u8], Vec<(&'a RelPath, ObjectId)>>;
+type ByName<'a> = BTreeMap<&'a [u8], Vec<(&'a RelPath, ObjectId, u64)>>;
 
 /// The files of the layers below.
 pub(super) struct Origins<'a> {
     ground: &'a Ground<'a>,
     derived: BTreeMap<ObjectId, &'static str>,
     by_object: BTreeMap<ObjectId, Vec<&'a RelPath>>,
+    sizes: BTreeMap<ObjectId, u64>,
     by_name: OnceCell<ByName<'a>>,
 }
 
 impl<'a> Origins<'a> {
     pub(super) fn of(ground: &'a Ground<'a>, composition: &Composition) -> Self {
         let mut by_object: BTreeMap<ObjectId, Vec<&RelPath>> = BTreeMap::new();
+        let mut sizes = BTreeMap::new();
         for (path, object, size) in ground.files() {
             if size >= MIN_BYTES && !is_no_origin(path.as_bytes()) {
                 by_object.entry(object).or_default().push(path);
+                sizes.insert(object, size);
             }
         }
         let derived = DERIVED.into_iter().filter_map(|(path, dir)| {
@@ -55,6 +58,7 @@ impl<'a> Origins<'a> {
             ground,
             derived: derived.collect(),
             by_object,
+            sizes,
             by_name: OnceCell::new(),
         }
     }
@@ -104,7 +108,7 @@ impl<'a> Origins<'a> {
         let module = name(module.as_bytes());
         for suffix in PACKED {
             let wanted = [module, suffix.as_bytes()].concat();
-            for (path, object) in self.named(&wanted) {
+            for (path, object, _) in self.named(&wanted) {
                 let held = contents.of(object, &contents.head(object)?)?;
                 let is_it = held.is_some_and(|held| held.members.iter().any(|m| m.id == *unpacked));
                 if is_it {
@@ -122,7 +126,7 @@ impl<'a> Origins<'a> {
         build_id: &BuildId,
         contents: &Contents<'_>,
     ) -> Result<Option<(&'a RelPath, ObjectId)>, ComposeError> {
-        for (path, object) in self.named(name) {
+        for (path, object, _) in self.named(name) {
             let found = build_id_in(&contents.head(object)?);
             if found.as_ref() == Some(build_id) {
                 return Ok(Some((path, *object)));
@@ -131,15 +135,17 @@ impl<'a> Origins<'a> {
         Ok(None)
     }
 
-    fn named(&self, wanted: &[u8]) -> &[(&'a RelPath, ObjectId)] {
+    /// Finds the files of a name, with their contents and sizes in bytes.
+    pub(super) fn named(&self, wanted: &[u8]) -> &[(&'a RelPath, ObjectId, u64)] {
         let by_name = self.by_name.get_or_init(|| {
             let mut by_name = ByName::new();
             for (object, paths) in &self.by_object {
+                let size = self.sizes.get(object).copied().unwrap_or_default();
                 for path in paths {
                     by_name
                         .entry(path.name())
                         .or_default()
-                        .push((path, *object));
+                        .push((path, *object, size));
                 }
             }
             by_name

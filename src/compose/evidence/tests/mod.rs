@@ -2,6 +2,7 @@
 
 mod archives;
 mod copies;
+mod edited;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
