@@ -357,3 +357,4 @@ fn files_are_refused_at_once_unless_a_layer_is_to_be_built_again_that_may_mend_t
 }
 
 mod disabled;
+mod given_away;

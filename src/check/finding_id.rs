@@ -72,7 +72,8 @@ pub enum FindingKind {
     Renumber,
     /// A module is for a Ruby that is not there: `ruby:PATH:abi`.
     Ruby,
-    /// A script has no interpreter: `script:PATH`.
+    /// A script cannot start: `script:PATH`. Or it runs or reads what is not there:
+    /// `script:PATH:NAME`.
     Script,
     /// A file hides that of a package: `shadow:file:PATH:VERSION` and the like.
     Shadow,
@@ -223,11 +224,12 @@ impl FindingId {
         &self.text
     }
 
-    /// Returns the id of the problem that keeps this one from showing: what a script imports is not
+    /// Returns the id of the problem that keeps this one from showing: what a script needs is not
     /// looked at while its interpreter is missing. When that one comes, nothing gets worse.
     pub fn hidden_behind(&self) -> Option<Self> {
         let (path, _) = self.place().split_once(':')?;
-        (self.kind == FindingKind::Import).then(|| FindingKind::Script.at(path))
+        let is_inside = matches!(self.kind, FindingKind::Import | FindingKind::Script);
+        is_inside.then(|| FindingKind::Script.at(path))
     }
 }
 
@@ -313,6 +315,8 @@ mod tests {
         let import = FindingKind::Import.at("/usr/share/x.pl:A::B");
         assert_eq!(behind(import).as_deref(), Some("script:/usr/share/x.pl"));
         assert_eq!(behind(FindingKind::Script.at("/usr/share/x.pl")), None);
+        let runs = behind(FindingKind::Script.at("/opt/x:jq"));
+        assert_eq!(runs.as_deref(), Some("script:/opt/x"));
         assert_eq!(behind(FindingKind::Elf.at("needed:/a:b")), None);
     }
 

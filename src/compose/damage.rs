@@ -65,7 +65,8 @@ pub fn damage(
             let inode = ground.composition.tree.get(path.as_bytes());
             let is_disabled = found.problem.id.kind() == FindingKind::Disabled;
             is_drop_in_of(&found.problem.id, path, &ground.composition.tree)
-                || (is_disabled || inode.is_some_and(|inode| !inode.is_dir()))
+                || is_disabled
+                || inode.is_some_and(|inode| !inode.is_dir())
                     && driver_for(path.as_bytes()).is_none()
         }
         _ => found.member < last,

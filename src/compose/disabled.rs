@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::composition::Composition;
+use super::cut::{is_cut, is_replaced};
 use super::made::is_made;
 use super::member::Member;
 use super::packages::{database, find_listed};
@@ -23,16 +24,35 @@ use crate::tree::{Inode, Node, Tree};
 /// Where programs are started from by their names.
 const PROGRAMS: [&[u8]; 2] = [b"usr/bin", b"usr/sbin"];
 /// What everybody has to be able to enter; directories of libraries besides.
-const DIRECTORIES: [&[u8]; 9] = [
+const DIRECTORIES: [&[u8]; 18] = [
     b"",
     b"etc",
+    b"etc/alternatives",
+    b"etc/ssl",
+    b"etc/ssl/certs",
+    b"home",
     b"usr",
     b"usr/bin",
     b"usr/lib",
     b"usr/lib64",
+    b"usr/local",
+    b"usr/local/bin",
+    b"usr/local/lib",
+    b"usr/local/share",
     b"usr/sbin",
     b"usr/share",
     b"var",
+    b"var/lib",
+];
+/// What the C library, TLS and the like read for everybody.
+const FILES: [&[u8]; 7] = [
+    b"etc/group",
+    b"etc/hosts",
+    b"etc/ld.so.cache",
+    b"etc/nsswitch.conf",
+    b"etc/passwd",
+    b"etc/services",
+    b"etc/ssl/openssl.cnf",
 ];
 /// Where what a package brings is for everybody.
 const SHARED: [&[u8]; 3] = [b"usr/lib", b"usr/libexec", b"usr/share"];
@@ -69,6 +89,8 @@ enum Fault {
     Closed,
     /// A directory is in its place.
     Covered,
+    /// Perhaps: only what it was tells.
+    Replaced,
 }
 
 impl Fault {
@@ -80,13 +102,17 @@ impl Fault {
             Self::Cut => "is cut off: only the start of it is left",
             Self::Unreadable => "can be read by its owner only: programs of others cannot use it",
             Self::Covered => "is a directory now",
+            Self::Replaced => "was a program and is no such file now",
             Self::Closed => "can be entered by its owner only: nothing in it is found by others",
         }
     }
 
     /// Says whether somebody may want it for a program that nobody relies on.
     fn is_wanted(self, path: &RelPath) -> bool {
-        let is_off = matches!(self, Self::Gone | Self::NotExecutable | Self::Empty);
+        let is_off = matches!(
+            self,
+            Self::Gone | Self::NotExecutable | Self::Empty | Self::Replaced
+        );
         is_off && PROGRAMS.contains(&parent(path.as_bytes()))
     }
 }
@@ -115,12 +141,7 @@ pub(super) fn disabled(
             let Some(fault) = fault(tree, path, before) else {
                 continue;
             };
-            let is_so = match fault {
-                Fault::Cut => is_cut(path, before, view),
-                Fault::Gone if before.is_dir() => !is_made(path, tree, view)?,
-                _ => true,
-            };
-            if is_so {
+            if let Some(fault) = certain(fault, path, before, (tree, view))? {
                 faults.insert(path.clone(), Suspect { fault, by });
             }
         }
@@ -144,7 +165,8 @@ pub(super) fn disabled(
     let problem = |(path, suspect): (RelPath, Suspect<'_>)| {
         let fault = suspect.fault;
         let package = owners.get(&path).cloned().flatten();
-        if fault == Fault::Closed && is_common(path.as_bytes()) {
+        if fault == Fault::Closed && is_common(path.as_bytes()) || FILES.contains(&path.as_bytes())
+        {
             return Some(problem(&path, fault, None, Weight::Grave));
         }
         let package = package?;
@@ -164,6 +186,26 @@ pub(super) fn disabled(
         is_local.then(|| problem(&path, fault, Some(package), weight))
     };
     Ok(faults.into_iter().filter_map(problem).collect())
+}
+
+/// Says what is wrong for certain, where a fault is one perhaps.
+fn certain(
+    fault: Fault,
+    path: &RelPath,
+    before: &Inode,
+    (tree, view): (&Tree, &TreeView<'_>),
+) -> Result<Option<Fault>, ViewError> {
+    let replaced = || -> Result<Option<Fault>, ViewError> {
+        let is_program = PROGRAMS.contains(&parent(path.as_bytes()));
+        let is_so = is_program && is_replaced(path, before, view)?;
+        Ok(is_so.then_some(Fault::Replaced))
+    };
+    match fault {
+        Fault::Cut if !is_cut(path, before, view) => replaced(),
+        Fault::Replaced => replaced(),
+        Fault::Gone if before.is_dir() && is_made(path, tree, view)? => Ok(None),
+        _ => Ok(Some(fault)),
+    }
 }
 
 /// Says what is wrong with a path that was `before`.
@@ -206,6 +248,7 @@ fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
             Some(real) if !starts(real) => Some(Fault::NotExecutable),
             Some(real) if is_empty(real) => Some(Fault::Empty),
             Some(real) if is_shorter(real, before) => Some(Fault::Cut),
+            Some(real) if real.node != before.node => Some(Fault::Replaced),
             Some(_) => None,
         };
     }
@@ -217,6 +260,9 @@ fn fault(tree: &Tree, path: &RelPath, before: &Inode) -> Option<Fault> {
         return (is_file(before) && is_lost).then_some(Fault::Gone);
     }
     let now = now.filter(|now| is_file(now) && is_file(before))?;
+    if FILES.contains(&bytes) {
+        return loses(0o004).then_some(Fault::Unreadable);
+    }
     let is_library = bytes.starts_with(b"usr/lib") && is_library(path.name());
     if !is_library {
         let is_code = is_shared(bytes) && is_code(path.name());
@@ -243,7 +289,7 @@ fn is_shared(path: &[u8]) -> bool {
     SHARED.iter().any(|dir| within(path, dir)) && !is_apart(path)
 }
 
-fn is_apart(path: &[u8]) -> bool {
+pub(super) fn is_apart(path: &[u8]) -> bool {
     APART.iter().any(|dir| within(path, dir))
 }
 
@@ -265,7 +311,7 @@ fn is_torn(tree: &Tree, path: &RelPath) -> bool {
 /// Says whether another version of the package may do this to one of its files.
 fn is_for_package(path: &RelPath, fault: Fault) -> bool {
     let is_of_all = PROGRAMS.contains(&parent(path.as_bytes())) || is_library(path.name());
-    matches!(fault, Fault::Cut | Fault::Covered) || !is_of_all
+    matches!(fault, Fault::Cut | Fault::Covered | Fault::Replaced) || !is_of_all
 }
 
 fn is_shorter(now: &Inode, before: &Inode) -> bool {
@@ -273,22 +319,6 @@ fn is_shorter(now: &Inode, before: &Inode) -> bool {
         (Node::File { size: now, .. }, Node::File { size: before, .. }) => now < before,
         _ => false,
     }
-}
-
-/// Says whether a file starts as it did before, and ends early. Where nobody has what it was, nobody
-/// knows.
-fn is_cut(path: &RelPath, before: &Inode, view: &TreeView<'_>) -> bool {
-    let objects = before.object().zip(view.object_at(path.as_bytes()));
-    let Some((before, now)) = objects else {
-        return false;
-    };
-    let key = [before.as_bytes().as_slice(), now.as_bytes()].concat();
-    let said = view.concluded("cut", &key, &mut || {
-        let before = view.read_object(path.as_bytes(), &before)?;
-        let now = view.read_object(path.as_bytes(), &now)?;
-        Ok(vec![u8::from(before.starts_with(&now))])
-    });
-    said.is_ok_and(|said| said == [1])
 }
 
 fn is_library(name: &[u8]) -> bool {

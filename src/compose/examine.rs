@@ -4,7 +4,10 @@ use super::composition::Composition;
 use super::error::ComposeError;
 use super::member::Member;
 use super::view::TreeView;
-use super::{choices, disabled, kernels, packages, places, probes, records, triggers, usrmerge};
+use super::{
+    choices, disabled, kernels, named, ownership, packages, places, probes, records, triggers,
+    usrmerge,
+};
 use crate::check::{self, FindingId, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
 use crate::layout::accounts::{self, PASSWD};
@@ -116,6 +119,8 @@ fn problems(
     problems.extend(triggers::unheard(tree, members, view).map_err(fail)?);
     problems.extend(disabled::disabled(composition, members, view).map_err(fail)?);
     problems.extend(disabled::without_root(tree, members, view).map_err(fail)?);
+    problems.extend(named::missed(composition, members, view).map_err(fail)?);
+    problems.extend(ownership::given_away(composition, members));
     problems.extend(usrmerge::replaced_links(composition, members));
     problems.extend(probes::asked_beside(composition, members, view).map_err(fail)?);
     Ok(problems)

@@ -144,10 +144,18 @@ pub(super) fn find_listed(
     view: &TreeView<'_>,
     wanted: &mut BTreeMap<RelPath, Option<String>>,
 ) -> Result<(), ViewError> {
-    find(tree, view, wanted, &|line| {
-        let dir = tree.resolve(parent(line))?;
-        RelPath::new(&join(dir.as_bytes(), name(line))).ok()
-    })
+    find(tree, view, wanted, &|line| place_of(tree, line))
+}
+
+/// Returns where a listed path is, or would be: what of its directories is gone is taken as it is
+/// written.
+pub(super) fn place_of(tree: &Tree, line: &[u8]) -> Option<RelPath> {
+    let dir = parent(line);
+    let dir = match tree.resolve(dir) {
+        None if !dir.is_empty() => place_of(tree, dir)?,
+        found => found?,
+    };
+    RelPath::new(&join(dir.as_bytes(), name(line))).ok()
 }
 
 fn find(

@@ -17,7 +17,7 @@ const PACKAGES: [(&str, &str); 4] = [
     ),
     (
         "usr/lib/sysimage/var/lib/dpkg/info/used.list",
-        "/usr/bin/used\n/usr/bin/moved\n/usr/share/perl5/Used\n/usr/share/perl5/Used.pm\n/usr/share/perl5/Used/words\n/etc/used.conf\n/var/lib/used\n/usr/lib/python3.13/locale.py\n/usr/share/perl5/Part/A.pm\n/usr/share/perl5/Part/B.pm\n",
+        "/usr/bin/used\n/usr/bin/moved\n/usr/share/perl5/Used\n/usr/share/perl5/Used.pm\n/usr/share/perl5/Used/words\n/etc/used.conf\n/var/lib/used\n/usr/lib/python3.13/locale.py\n/usr/share/perl5/Part/A.pm\n/usr/share/perl5/Part/B.pm\n/etc/pam.d/used\n/usr/lib/used/modules\n/usr/share/perl/5.40.1/List/Util.pm\n",
     ),
     (
         "usr/lib/sysimage/var/lib/dpkg/info/spare.list",
@@ -26,7 +26,7 @@ const PACKAGES: [(&str, &str); 4] = [
 ];
 
 /// A tree with the programs of those packages, and a program of none.
-fn furnished(bench: &Bench) -> Tree {
+pub(super) fn furnished(bench: &Bench) -> Tree {
     let programs = ["grep", "sed", "used", "moved", "spare", "own"];
     let programs = programs.map(|name| format!("usr/bin/{name}"));
     let mut files = PACKAGES.to_vec();
@@ -52,12 +52,16 @@ fn furnished(bench: &Bench) -> Tree {
 }
 
 /// Returns what refuses a layer that does this to the furnished tree.
-fn refused(bench: &Bench, change: &dyn Fn(&mut Tree)) -> Vec<String> {
-    let ground = furnished(bench);
-    let base = bench.layer("base", &[], &Tree::new(), &ground);
+pub(super) fn refused(bench: &Bench, change: &dyn Fn(&mut Tree)) -> Vec<String> {
+    refused_on(bench, &furnished(bench), change)
+}
+
+/// Returns what refuses a layer that does this to a tree.
+pub(super) fn refused_on(bench: &Bench, ground: &Tree, change: &dyn Fn(&mut Tree)) -> Vec<String> {
+    let base = bench.layer("base", &[], &Tree::new(), ground);
     let mut after = ground.clone();
     change(&mut after);
-    let top = bench.layer("top", &[base], &ground, &after);
+    let top = bench.layer("top", &[base], ground, &after);
     let report = bench.check("set", &[base, top], &[]);
     let kinds = ["account:", "disabled:", "merged:"];
     let is_meant = |id: &str| kinds.iter().any(|kind| id.starts_with(kind));
@@ -67,7 +71,7 @@ fn refused(bench: &Bench, change: &dyn Fn(&mut Tree)) -> Vec<String> {
     ids.filter(|id| is_meant(id)).collect()
 }
 
-fn with_mode(tree: &mut Tree, path: &str, mode: u16) {
+pub(super) fn with_mode(tree: &mut Tree, path: &str, mode: u16) {
     let inode = tree.get(path.as_bytes()).unwrap().clone();
     let path = RelPath::from_text(path).unwrap();
     tree.insert(path, Inode { mode, ..inode });
@@ -201,6 +205,19 @@ fn a_module_goes_with_all_beside_it_only() {
     let (one, two) = ("usr/share/perl5/Part/A.pm", "usr/share/perl5/Part/B.pm");
     assert_eq!(without(&[one]), ["disabled:/usr/share/perl5/Part/A.pm"]);
     assert_eq!(without(&[one, two]), none);
+    // A standard library stays, also where its directory goes.
+    let module = "usr/share/perl/5.40.1/List/Util.pm";
+    let mut ground = furnished(&bench);
+    for (path, inode) in bench.tree(&[(module, "1")]).iter() {
+        if ground.get(path.as_bytes()).is_none() {
+            ground.insert(path.clone(), inode.clone());
+        }
+    }
+    let whole = refused_on(&bench, &ground, &|tree| {
+        tree.remove(module.as_bytes());
+        tree.remove(b"usr/share/perl/5.40.1/List");
+    });
+    assert_eq!(whole, ["disabled:/usr/share/perl/5.40.1/List/Util.pm"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod abi;
 mod accounts;
+mod bodies;
 mod config;
 mod dbus;
 mod launch;
@@ -50,6 +51,7 @@ use crate::tree::view::{ImageView, ViewError};
 pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
     let mut problems = links(tree);
     problems.extend(scripts(tree, view)?);
+    problems.extend(bodies::bodies(tree, view)?);
     problems.extend(units(tree, view)?);
     problems.extend(config(tree, view)?);
     problems.extend(python(tree, view)?);

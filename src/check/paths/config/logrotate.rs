@@ -1,13 +1,17 @@
 //! Rotation of logs by accounts that are not there: logrotate(8) skips the whole file then, and
-//! fails.
+//! fails. It also fails where its scripts run what is not there.
 
 use super::faults::Faults;
 use super::image::Image;
+use crate::check::paths::launch;
 use crate::check::{FindingKind, Weight};
 use crate::tree::view::ViewError;
 
 const FILE: &[u8] = b"etc/logrotate.conf";
 const DIR: &[u8] = b"etc/logrotate.d";
+
+const HINT: &str =
+    "rebuild the layer of the file on today's lower layers, or add the package of what it runs";
 
 /// What starts lines of shell, up to `endscript`.
 const SCRIPTS: [&str; 6] = [
@@ -48,7 +52,17 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
     let mut files = image.files(DIR, is_read);
     files.extend(image.file(FILE));
     for path in files {
-        for name in names(&image.text(path.as_bytes())?) {
+        let text = image.text(path.as_bytes())?;
+        for script in scripts(&text) {
+            for wanted in launch::of_shell(&script) {
+                if let Some(fault) = wanted.fault(image.tree) {
+                    let (kind, name) = (FindingKind::Logrotate, wanted.name());
+                    let reason = format!("runs '{name}', which {fault}");
+                    faults.add(kind, &path, name, Weight::Grave, &reason, HINT);
+                }
+            }
+        }
+        for name in names(&text) {
             let (kind, weight) = (FindingKind::Logrotate, Weight::Grave);
             match name {
                 Name::User(name) if image.lacks_user(&name) => {
@@ -62,6 +76,25 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
         }
     }
     Ok(())
+}
+
+/// Reads the lines of each script.
+fn scripts(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut script: Option<String> = None;
+    for line in text.lines() {
+        let word = line.trim();
+        match &mut script {
+            Some(_) if word == "endscript" => found.extend(script.take()),
+            Some(lines) => {
+                lines.push_str(line);
+                lines.push('\n');
+            }
+            None if SCRIPTS.contains(&word) => script = Some(String::new()),
+            None => {}
+        }
+    }
+    found
 }
 
 /// Reads the accounts of `su`, `create` and `createolddir`.
@@ -105,12 +138,14 @@ mod tests {
         };
         let found: Vec<String> = names(text).iter().map(shown).collect();
         assert_eq!(found, ["root", "%adm", "joe", "%staff", "ann", "%web"]);
+        assert_eq!(scripts(text), ["  create x y\n su z\n"]);
     }
 
     proptest! {
         #[test]
         fn no_text_makes_the_reader_panic(text in "(su |create |postrotate|endscript|[{}#\n ]|[^x])*") {
             names(&text);
+            scripts(&text);
         }
     }
 }

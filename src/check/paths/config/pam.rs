@@ -4,6 +4,7 @@
 
 use super::faults::Faults;
 use super::image::Image;
+use crate::check::paths::launch::Wanted;
 use crate::check::{FindingKind, Weight};
 use crate::path::RelPath;
 use crate::tree::view::ViewError;
@@ -33,6 +34,8 @@ enum Line {
     Include(String),
     /// A module, and whether the service does without it.
     Module { name: String, may_fail: bool },
+    /// A program that a module runs, and whether the service does without it.
+    Program { name: String, may_fail: bool },
 }
 
 /// Finds modules and files that services name and the image lacks: `pam:PATH:NAME`.
@@ -54,6 +57,9 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
                 Line::Include(name) => judge_include(image, &path, &name, faults),
                 Line::Module { name, may_fail } => {
                     judge_module(image, &path, &places, (&name, may_fail), faults);
+                }
+                Line::Program { name, may_fail } => {
+                    judge_program(image, &path, (name, may_fail), faults);
                 }
             }
         }
@@ -121,9 +127,30 @@ fn judge_module(
     }
 }
 
+fn judge_program(
+    image: &Image<'_>,
+    path: &RelPath,
+    (name, may_fail): (String, bool),
+    faults: &mut Faults,
+) {
+    let weight = match may_fail {
+        true => Weight::Minor,
+        false => Weight::Grave,
+    };
+    let wanted = Wanted::Program(name);
+    if let Some(fault) = wanted.fault(image.tree) {
+        let name = wanted.name();
+        let reason = format!("runs '{name}', which {fault}: whoever needs it cannot log in");
+        let hint = "rebuild the layer of the file on today's lower layers, or add the package of the program";
+        faults.add(FindingKind::Pam, path, name, weight, &reason, hint);
+    }
+}
+
 /// Reads what the lines of a service name, without modules that it misses in silence.
 fn lines(text: &str) -> Vec<Line> {
-    logical(text).iter().filter_map(|line| read(line)).collect()
+    let lines = logical(text);
+    let read = lines.iter().flat_map(|line| [read(line), program(line)]);
+    read.flatten().collect()
 }
 
 /// Joins continued lines, and takes comments away: each line's ends at its end.
@@ -170,6 +197,33 @@ fn read(line: &str) -> Option<Line> {
             })
         }
     }
+}
+
+/// Reads the program that pam_exec(8) is told to run.
+fn program(line: &str) -> Option<Line> {
+    const WITH_VALUE: [&str; 2] = ["log=", "type="];
+    const OPTIONS: [&str; 6] = [
+        "debug",
+        "expose_authtok",
+        "quiet",
+        "quiet_log",
+        "seteuid",
+        "stdout",
+    ];
+    let Line::Module { name, may_fail } = read(line)? else {
+        return None;
+    };
+    if !name.ends_with("pam_exec.so") {
+        return None;
+    }
+    let (_, arguments) = line.split_once("pam_exec.so")?;
+    let mut words = arguments.split_whitespace();
+    let path = words.find(|word| {
+        let has_value = WITH_VALUE.iter().any(|start| word.starts_with(start));
+        !has_value && !OPTIONS.contains(word)
+    })?;
+    let name = path.to_owned();
+    Some(Line::Program { name, may_fail })
 }
 
 /// Says whether the service goes on without the module. A sufficient one lets somebody in, so that
@@ -228,6 +282,9 @@ mod tests {
             Line::Module { name, may_fail } => {
                 format!("{}{name}", if *may_fail { "-" } else { "" })
             }
+            Line::Program { name, may_fail } => {
+                format!("{}!{name}", if *may_fail { "-" } else { "" })
+            }
         };
         let found: Vec<String> = lines(text).iter().map(shown).collect();
         assert_eq!(found, expect, "{text}");
@@ -256,6 +313,10 @@ mod tests {
             &["-pam_a.so"],
         );
         check("session [default=1] pam_a.so", &["pam_a.so"]);
+        check(
+            "auth required pam_exec.so quiet log=/x /a/b c\nsession optional pam_exec.so /c",
+            &["pam_exec.so", "!/a/b", "-pam_exec.so", "-!/c"],
+        );
         check("other required pam_a.so\nauth\nauth [open x.so\n", &[]);
     }
 
