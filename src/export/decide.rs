@@ -163,7 +163,7 @@ impl<'a> Export<'a> {
         for draft in drafts.iter_mut().filter(is_fat) {
             let is_esp = draft.frame.kind == PartitionKind::ESP;
             let boot = if is_esp { esp.take() } else { None };
-            draft.to_fat(boot.unwrap_or_default())?;
+            draft.fill_fat(boot.unwrap_or_default())?;
         }
         Ok(drafts)
     }

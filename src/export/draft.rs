@@ -125,7 +125,7 @@ impl Frame {
 
 impl Draft {
     /// Gives a FAT filesystem its boot files, beside the files that the image has for it.
-    pub(super) fn to_fat(&mut self, mut boot: Vec<FatItem>) -> Result<(), DiskFault> {
+    pub(super) fn fill_fat(&mut self, mut boot: Vec<FatItem>) -> Result<(), DiskFault> {
         let content = std::mem::replace(&mut self.content, DraftContent::Nothing);
         if let DraftContent::Files(files) = content {
             let items = fat::items(*files, &self.frame.filesystem);
