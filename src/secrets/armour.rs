@@ -140,12 +140,24 @@ fn label<'a>(before: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {
 
 /// Reads a block up to its last line, or to where it is none any more.
 fn block(text: &[u8]) -> Block {
+    let plain = plain(text);
+    // An empty line ends the headers. Where somebody packed it away, the last colon does.
+    let block = read_block(&plain, true);
+    if block.body.is_empty() {
+        read_block(&plain, false)
+    } else {
+        block
+    }
+}
+
+fn read_block(plain: &[u8], has_empty_line: bool) -> Block {
     let mut block = Block {
         body: Vec::new(),
         is_encrypted: false,
         is_ended: false,
     };
-    for line in plain(text).split(|byte| *byte == b'\n') {
+    let mut in_headers = false;
+    for line in plain.split(|byte| *byte == b'\n') {
         let line = line.trim_ascii();
         let line = line.strip_prefix(b"// ").unwrap_or(line);
         let is_margin = |byte: &&u8| byte.is_ascii_whitespace() || b"#>*|;,)".contains(byte);
@@ -155,6 +167,11 @@ fn block(text: &[u8]) -> Block {
         let line = &line[..line.len() - end];
         if block.body.is_empty() && line.contains(&b':') {
             block.is_encrypted |= memchr::memmem::find(line, b"ENCRYPTED").is_some();
+            in_headers = has_empty_line;
+            continue;
+        }
+        if in_headers {
+            in_headers = !line.is_empty();
             continue;
         }
         // The checksum of OpenPGP.

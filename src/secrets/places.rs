@@ -49,7 +49,6 @@ const NAMED: &[Named] = &[
     named("*shadow*", "", Lines(accounts::shadow)),
     named("passwd", "", Lines(accounts::passwd)),
     named("passwd-", "", Lines(accounts::passwd)),
-    named("passwd.*", "", Lines(accounts::passwd)),
     named("group", "", Lines(accounts::passwd)),
     named("group-", "", Lines(accounts::passwd)),
     named("*htpasswd*", "", Lines(accounts::htpasswd)),
@@ -430,6 +429,8 @@ const NAMED: &[Named] = &[
     named(".irb_history", HISTORY, Whole),
     named(".lesshst", HISTORY, Whole),
     named(".viminfo", HISTORY, Whole),
+    // Copies of a database; some names above begin so too.
+    named("passwd.*", "", Lines(accounts::passwd)),
 ];
 
 impl Named {

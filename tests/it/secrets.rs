@@ -123,6 +123,16 @@ const TEXTS: &[Sample] = &[
         "wg",
         "printf '[Peer]\\nPresharedKey = %s\\n' $(wg genpsk) > $OUT",
     ),
+    sample(
+        "a TSIG key",
+        "openssl",
+        "printf 'key \"x\" {\\n algorithm hmac-sha256;\\n secret \"%s\";\\n};\\n' $(openssl rand -base64 32) > $OUT",
+    ),
+    sample(
+        "a TSIG key",
+        "openssl",
+        "printf 'key:\\n - id: x\\n   algorithm: hmac-sha256\\n   secret: %s\\n' $(openssl rand -base64 32) > $OUT",
+    ),
     sample("a TSIG key", "tsig-keygen", "tsig-keygen shop > $OUT"),
     sample(
         "a DNSSEC private key",
@@ -230,7 +240,7 @@ const BINARY: &[Sample] = &[
     sample(
         "a private key of gpg-agent",
         "gpg",
-        "$GPG --list-keys; cat home/private-keys-v1.d/*.key > $OUT",
+        "$GPG --list-keys; for key in home/private-keys-v1.d/*.key; do cp $key $OUT; done",
     ),
     sample(
         "a Kerberos keytab",
