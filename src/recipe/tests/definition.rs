@@ -199,7 +199,7 @@ fn faults_point_at_the_place_and_say_what_to_write() {
         ),
         (
             "on = ['debian']\n[files]\n[secrets]\nallow = [{ path = 'etc/k' }]\n",
-            "4:10: missing key 'reason'",
+            "4:10: missing key 'secrets.allow.reason'",
         ),
         (
             "on = ['debian']\n[files]\n[secrets]\nallow = [{ path = 'etc/k', reason = ' ' }]\n",

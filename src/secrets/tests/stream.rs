@@ -65,3 +65,14 @@ proptest! {
         let _ = found(&path, &bytes);
     }
 }
+
+#[test]
+fn a_key_that_was_cut_off_between_its_first_and_last_line_is_still_told() {
+    let text = pem(3);
+    let line = text.lines().nth(1).unwrap();
+    let cut = text.replace(line, &line[..24]);
+    assert_eq!(
+        found("etc/site.key", cut.as_bytes()),
+        ["line 1: a private key"]
+    );
+}
