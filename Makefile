@@ -3,7 +3,7 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 
-.PHONY: build demo test boot fuzz bench oracle swap mutate witness deps install clean
+.PHONY: build demo test boot fuzz bench oracle swap mutate witness secrets deps install clean
 
 build: deps
 	$(CARGO) build --release --locked
@@ -47,6 +47,11 @@ mutate: build
 # Needs root, 16 GB of room, and the network the first time.
 witness: build
 	fixtures/corpus/witness.sh
+
+# Needs the network, and 6 GB of room.
+secrets: deps
+	$(CARGO) build --release --locked --example secrets
+	fixtures/corpus/secrets.sh
 
 # Installs what is missing as root, else says what is; does nothing when nothing is.
 deps:

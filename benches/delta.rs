@@ -151,6 +151,7 @@ fn manifest(changeset: &[u8]) -> Result<Vec<u8>> {
         rebuild: RebuildRule { when: Vec::new() },
         sweeps: Vec::new(),
         shipped: Default::default(),
+        public_secrets: Default::default(),
         baseline: Baseline::default(),
     };
     Ok(to_canonical_json("layer", &layer)?)

@@ -90,6 +90,7 @@ fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
         rebuild: RebuildRule { when: Vec::new() },
         sweeps: Vec::new(),
         shipped: Default::default(),
+        public_secrets: Default::default(),
         baseline: Baseline::default(),
     };
     let image = Image {

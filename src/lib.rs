@@ -31,6 +31,7 @@ pub mod path;
 pub mod recipe;
 pub mod remote;
 pub mod sandbox;
+pub mod secrets;
 pub mod serve;
 pub mod sha256;
 pub mod store;

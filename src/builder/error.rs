@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::undeclared::UndeclaredSecret;
 use crate::check::Finding;
 use crate::compose::ComposeError;
 use crate::durable::DurableError;
@@ -59,8 +60,11 @@ pub enum BuildError {
     #[error("layer '{layer}' leaves {} file{} below /var that no rule classifies:{}", paths.len(), plural(paths.len()), listed(paths))]
     Unclassified { layer: String, paths: Vec<RelPath> },
     /// Private keys or password hashes that nobody declared.
-    #[error("layer '{layer}' holds {} undeclared secret{}:{}", paths.len(), plural(paths.len()), listed(paths))]
-    Secrets { layer: String, paths: Vec<RelPath> },
+    #[error("layer '{layer}' holds {} undeclared secret{}:{}", found.len(), plural(found.len()), secrets_listed(found))]
+    Secrets {
+        layer: String,
+        found: Vec<UndeclaredSecret>,
+    },
     /// A layer that gives every machine the same identity.
     #[error("layer '{layer}' holds a fixed /etc/machine-id, which all machines would share")]
     MachineId { layer: String },
@@ -156,6 +160,12 @@ fn listed(paths: &[RelPath]) -> String {
     text
 }
 
+fn secrets_listed(found: &[UndeclaredSecret]) -> String {
+    listed_by(found, |one| {
+        format!("{}: {}: {}", one.path, one.secret.place, one.secret.kind)
+    })
+}
+
 fn findings_listed(findings: &[Finding]) -> String {
     listed_by(findings, |finding| {
         format!("[{}] {}", finding.place(), finding.reason)
@@ -169,7 +179,7 @@ fn reasons_listed(findings: &[Finding]) -> String {
     })
 }
 
-fn listed_by(findings: &[Finding], line: impl Fn(&Finding) -> String) -> String {
+fn listed_by<T>(findings: &[T], line: impl Fn(&T) -> String) -> String {
     let lines = findings
         .iter()
         .take(20)

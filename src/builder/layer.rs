@@ -293,7 +293,7 @@ fn commit(
     let SettledLayer {
         changeset,
         created,
-        unmade,
+        notes,
         ..
     } = settled;
     let name = RefName::layer(&build.workspace.recipe().name, &input.name)?;
@@ -343,6 +343,6 @@ fn commit(
         version: layer.version,
         cached,
         bytes_written: committed.bytes_written,
-        notes: unmade,
+        notes,
     })
 }

@@ -54,6 +54,7 @@ pub(super) fn manifest(
         },
         packages,
         first_boot: settled.first_boot.iter().map(first_boot).collect(),
+        public_secrets: settled.public_secrets.clone(),
         health: Health {
             checks: definition.health.clone(),
         },

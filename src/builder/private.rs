@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::first_boot::{known, slapd};
 use super::inputs::LayerInputs;
+use super::undeclared::rule_for;
 use super::{BuildError, BuildSink};
 use crate::layout::accounts::{GSHADOW, SHADOW};
 use crate::path::RelPath;
@@ -31,6 +32,9 @@ const PASSING: [&[u8]; 5] = [b"dev", b"proc", b"run", b"sys", b"tmp"];
 /// What differs between two builds of a file that only its owner reads, in the words of reports.
 pub(super) const IS_SECRET: &str =
     "only its owner reads it: a secret, until [secrets] says how each machine makes its own";
+
+/// What a file is of which nobody says more than that.
+pub(super) const KIND: &str = "a file that only its owner reads";
 
 /// Says whether a file is not for everybody to read.
 pub(super) fn is_private(inode: &Inode) -> bool {
@@ -83,6 +87,7 @@ pub(super) fn candidates(
             && !declared.contains(path)
             && !made.contains(path)
             && known::secret(path, after).is_none()
+            && rule_for(&input.definition.allowed_secrets, path).is_none()
             && looks_random(&sink.read(&object)?)
         {
             found.push(path.clone());

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::inputs::LayerInputs;
 use crate::path::RelPath;
-use crate::recipe::{FileContent, FileInput, SecretRule, StateClass, StateRule};
+use crate::recipe::{
+    AllowedSecret, FileContent, FileInput, LockedPackage, SecretRule, StateClass, StateRule,
+};
 
 /// Rules for the files that a build makes.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +17,10 @@ pub(super) struct SettleRules<'a> {
     pub state: &'a [StateRule],
     /// Its `[secrets]`.
     pub secrets: &'a BTreeMap<RelPath, SecretRule>,
+    /// What may be in it that looks like a secret: its `[secrets] allow`.
+    pub allowed: &'a [AllowedSecret],
+    /// The packages that it installs.
+    pub packages: &'a [LockedPackage],
     /// What its `[files]` bring: somebody wants exactly that.
     pub files: &'a [FileInput],
 }
@@ -26,6 +32,8 @@ impl<'a> SettleRules<'a> {
             layer: &input.name,
             state: &input.definition.state,
             secrets: &input.definition.secrets,
+            allowed: &input.definition.allowed_secrets,
+            packages: &input.lock.packages,
             files: &input.files,
         }
     }

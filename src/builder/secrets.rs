@@ -1,25 +1,22 @@
 //! Secrets made at installation never enter a layer: they become first-boot work, declared in a
 //! generated unit.
 //!
-//! A layer's `[secrets]` come first, then what Debian's packages are known to make. Private keys
-//! and password hashes that nobody declared fail the build.
+//! A layer's `[secrets]` come first, then what Debian's packages are known to make. What else is a
+//! secret is refused ([`undeclared`](super::undeclared)).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::first_boot::{FirstBootWork, add_unit, known, slapd};
 use super::rules::SettleRules;
 use super::{BuildError, BuildSink};
 use crate::layout::accounts::{GROUP, GSHADOW, PASSWD, SHADOW};
-use crate::layout::dpkg;
 use crate::path::RelPath;
 use crate::tree::{Inode, Node, Tree};
 
 /// Files that every machine needs from its image: none of them can be a secret as a whole.
 const ACCOUNTS: [&str; 4] = [PASSWD, GROUP, SHADOW, GSHADOW];
-/// Files above this size are not searched for keys, in bytes.
-const KEY_LIMIT: u64 = 64 << 10;
 
-/// Takes secrets out of `after`, adds the units that make them, and refuses what nobody declared.
+/// Takes secrets out of `after`, and adds the units that make them.
 /// What was `dropped` below `/var` gets its unit too, where a service does not start without it.
 pub(super) fn take_out(
     rules: SettleRules<'_>,
@@ -77,7 +74,6 @@ pub(super) fn take_out(
             add_unit(work, after, sink)?;
         }
     }
-    refuse_undeclared(rules, lower, after, sink)?;
     Ok(works
         .into_iter()
         .filter(|work| !work.run.is_empty())
@@ -110,93 +106,6 @@ fn remove_links_to(work: &FirstBootWork, lower: &Tree, after: &mut Tree) {
     }
     gone.iter()
         .for_each(|path| drop(after.remove(path.as_bytes())));
-}
-
-fn refuse_undeclared(
-    rules: SettleRules<'_>,
-    lower: &Tree,
-    after: &Tree,
-    sink: &BuildSink<'_>,
-) -> Result<(), BuildError> {
-    let mut found = Vec::new();
-    for (path, inode) in after.iter() {
-        let Node::File { object, size } = inode.node else {
-            continue;
-        };
-        let unchanged = lower
-            .get(path.as_bytes())
-            .is_some_and(|before| before.node == inode.node);
-        if unchanged || size > KEY_LIMIT {
-            continue;
-        }
-        let contents = sink.read(&object)?;
-        if holds_private_key(&contents)
-            || path.as_bytes() == b"etc/shadow" && holds_password(&contents)
-        {
-            found.push(path.clone());
-        }
-    }
-    if !found.is_empty() {
-        // Packages ship sample keys for tests and documentation. Those are public anyway.
-        let shipped = shipped_paths(lower, after, sink)?;
-        found.retain(|path| !shipped.contains(path.as_bytes()));
-    }
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(BuildError::Secrets {
-            layer: rules.layer.to_owned(),
-            paths: found,
-        })
-    }
-}
-
-/// Returns the paths below `/usr` that the packages of this layer list as theirs.
-fn shipped_paths(
-    lower: &Tree,
-    after: &Tree,
-    sink: &BuildSink<'_>,
-) -> Result<BTreeSet<Vec<u8>>, BuildError> {
-    let mut paths = BTreeSet::new();
-    for (path, inode) in after.below(dpkg::INFO.as_bytes()) {
-        let is_new = lower
-            .get(path.as_bytes())
-            .is_none_or(|before| before.node != inode.node);
-        if let (true, true, Some(object)) =
-            (is_new, path.as_bytes().ends_with(b".list"), inode.object())
-        {
-            let list = sink.read(&object)?;
-            let lines = list
-                .split(|byte| *byte == b'\n')
-                .filter_map(|line| line.strip_prefix(b"/"));
-            paths.extend(
-                lines
-                    .filter(|line| line.starts_with(b"usr/"))
-                    .map(<[u8]>::to_vec),
-            );
-        }
-    }
-    Ok(paths)
-}
-
-fn holds_private_key(contents: &[u8]) -> bool {
-    const MARK: &[u8] = b"PRIVATE KEY-----";
-    if !contents.windows(MARK.len()).any(|window| window == MARK) {
-        return false;
-    }
-    let text = String::from_utf8_lossy(contents);
-    text.lines().any(|line| {
-        line.starts_with("-----BEGIN ") && line.trim_end().ends_with("PRIVATE KEY-----")
-    })
-}
-
-fn holds_password(shadow: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(shadow);
-    text.lines().any(|line| {
-        line.split(':')
-            .nth(1)
-            .is_some_and(|field| field.trim_start_matches('!').starts_with('$'))
-    })
 }
 
 #[cfg(test)]
@@ -250,6 +159,8 @@ mod tests {
             layer: "x",
             state: &[],
             secrets: &secrets,
+            allowed: &[],
+            packages: &[],
         };
         let lower = Tree::new();
         let works = take_out(rules, &lower, &mut after, &dropped, &sink).unwrap();
@@ -284,18 +195,5 @@ mod tests {
                 .is_empty()
         );
         assert_eq!(same, kept);
-    }
-
-    #[test]
-    fn keys_and_password_hashes_are_recognised() {
-        assert!(holds_private_key(
-            b"x\n-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n"
-        ));
-        assert!(!holds_private_key(b"-----BEGIN CERTIFICATE-----\n"));
-        assert!(holds_password(b"root:*:1::::::\nme:$y$j9T$abc:1::::::\n"));
-        assert!(holds_password(b"me:!$6$abc:1::::::\n"));
-        assert!(!holds_password(
-            b"root:*:1::::::\nnginx:!:1::::::\nx::1::::::\n"
-        ));
     }
 }

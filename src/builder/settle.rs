@@ -14,9 +14,9 @@ use super::first_boot::{FirstBootWork, unmade};
 use super::parents::insert_with_parents;
 use super::rules::SettleRules;
 use super::secrets;
-use super::{BuildError, BuildSink, transient};
+use super::{BuildError, BuildSink, transient, undeclared};
 use crate::compose::TreeView;
-use crate::format::Sweep;
+use crate::format::{PublicSecret, Sweep};
 use crate::id::ObjectId;
 use crate::layout::{ALTERNATIVES, FACTORY, SYSIMAGE, dpkg, join};
 use crate::merge::derive::{alternatives, generators, javacerts};
@@ -43,8 +43,11 @@ pub(super) struct SettledLayer {
     pub sweeps: Vec<Sweep>,
     /// What the definition ships in the place of files and links of the layers below.
     pub shipped: BTreeMap<RelPath, ObjectId>,
-    /// Data of services that nobody makes on a machine, one line each.
-    pub unmade: Vec<String>,
+    /// What looks like a secret and was let in.
+    pub public_secrets: BTreeMap<RelPath, PublicSecret>,
+    /// What somebody should know, one line each: data of services that nobody makes on a machine,
+    /// and rules without use.
+    pub notes: Vec<String>,
 }
 
 /// Settles what a build made of `ground`.
@@ -74,7 +77,9 @@ pub(super) fn settle(
     work.drop_java_certificates(&ground.merged, epoch, sink)?;
     work.drop_derived_links(sink)?;
     let first_boot = secrets::take_out(rules, lower, &mut work.after, &dropped, sink)?;
-    let unmade = unmade(rules, &dropped, &first_boot, &work.after, sink)?;
+    let searched = undeclared::refuse(rules, lower, &work.after, sink)?;
+    let mut notes = unmade(rules, &dropped, &first_boot, &work.after, sink)?;
+    notes.extend(searched.notes);
     let created = accounts::renumber(lower, &mut work.after, ids, sink)?;
     let mut settled = SettledLayer {
         changeset: work.changes(&ground.merged, epoch),
@@ -83,7 +88,8 @@ pub(super) fn settle(
         created,
         sweeps: Vec::new(),
         shipped: shipped(rules, &ground.merged),
-        unmade,
+        public_secrets: searched.public,
+        notes,
     };
     settled.sweeps = sweeps(&ground.merged, &settled.changeset, &SinkBlobs(sink))
         .map_err(|source| BuildError::Compose(source.into()))?;

@@ -97,6 +97,8 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
             layer: &definition.name,
             state: &definition.state,
             secrets: &definition.secrets,
+            allowed: &definition.allowed_secrets,
+            packages: &[],
         };
         let ground = LayersBelow {
             merged: below.clone(),
@@ -166,6 +168,8 @@ fn a_layer_carries_what_somebody_chose_and_no_other_link_of_alternatives() {
             layer: "app",
             state: &[],
             secrets: &BTreeMap::new(),
+            allowed: &[],
+            packages: &[],
             files: &[],
         };
         let mut ids = IdTable::default();

@@ -51,6 +51,11 @@ impl<'t> BuildSink<'t> {
         Ok(self.transaction.read_object(id)?)
     }
 
+    /// Opens an object, stored or staged.
+    pub fn open(&self, id: &ObjectId) -> Result<File, BuildError> {
+        Ok(self.transaction.open_object(id)?)
+    }
+
     /// Puts bytes.
     pub fn write(&self, bytes: &[u8]) -> Result<ObjectId, BuildError> {
         Ok(self.transaction.put_object(bytes)?)

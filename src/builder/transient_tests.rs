@@ -52,6 +52,8 @@ fn dropped(
         layer: "app",
         state: &[],
         secrets: &secrets,
+        allowed: &[],
+        packages: &[],
         files: &shipped,
     };
     drop(rules, &lower, &mut after, &sink)?;

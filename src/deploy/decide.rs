@@ -25,6 +25,20 @@ pub struct Decisions {
     pub take: BTreeSet<RelPath>,
 }
 
+impl Decisions {
+    /// Returns a path to keep and one to take of which one is the other, or is below it: both cannot
+    /// be had.
+    pub fn contradiction(&self) -> Option<(&RelPath, &RelPath)> {
+        let clash = |keep: &RelPath, take: &RelPath| {
+            keep.starts_with(take.as_bytes()) || take.starts_with(keep.as_bytes())
+        };
+        self.keep.iter().find_map(|keep| {
+            let take = self.take.iter().find(|take| clash(keep, take))?;
+            Some((keep, take))
+        })
+    }
+}
+
 pub(super) fn conflict_paths(applied: &ApplyReport) -> BTreeSet<RelPath> {
     applied
         .conflicts
@@ -33,7 +47,7 @@ pub(super) fn conflict_paths(applied: &ApplyReport) -> BTreeSet<RelPath> {
         .collect()
 }
 
-/// Finds the decision about each conflicting path; the machine's side wins when both were named.
+/// Finds the decision about each conflicting path.
 pub(super) fn resolved(
     conflicting: &BTreeSet<RelPath>,
     decisions: &Decisions,

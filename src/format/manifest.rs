@@ -32,6 +32,9 @@ pub struct Layer {
     pub packages: Vec<LayerPackage>,
     /// Work left for the first boot, by the path that it makes.
     pub first_boot: BTreeMap<RelPath, FirstBoot>,
+    /// What looks like a secret and is in the layer all the same, by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub public_secrets: BTreeMap<RelPath, PublicSecret>,
     /// Checks after a switch.
     pub health: Health,
     /// Units to restart when this layer changes.
@@ -71,6 +74,7 @@ impl Layer {
             },
             packages: Vec::new(),
             first_boot: BTreeMap::new(),
+            public_secrets: BTreeMap::new(),
             health: Health::default(),
             restart: Vec::new(),
             rebuild: RebuildRule::default(),
@@ -128,6 +132,16 @@ pub struct FirstBoot {
     pub run: String,
     /// Further paths that the command makes.
     pub also: Vec<RelPath>,
+}
+
+/// A key or password that everybody may have, such as one for tests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicSecret {
+    /// What it is, in words.
+    pub kind: String,
+    /// Why it may be there, as the layer's definition says.
+    pub reason: String,
 }
 
 /// Health checks of one layer.

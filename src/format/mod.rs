@@ -26,7 +26,7 @@ pub use head::{HeadContents, MAX_HEAD_BYTES, decode_head, encode_head};
 pub use json::{from_canonical_json, to_canonical_json};
 pub use manifest::{
     BuildFacts, FirstBoot, Health, HealthCheck, Image, ImageLayer, Layer, LayerPackage, Probe,
-    RebuildRule, Waiver,
+    PublicSecret, RebuildRule, Waiver,
 };
 pub use sweep::{Sweep, Swept};
 pub use text::{dump_changeset, dump_tree, parse_tree};

@@ -19,9 +19,6 @@ use crate::path::RelPath;
 use crate::time::Timestamp;
 use crate::tree::{Inode, Node, Xattrs};
 
-/// Attributes that overlayfs keeps for itself; they say nothing about the tree.
-const PRIVATE_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
-
 /// One inode of a file system, by which hard links are recognised.
 pub(super) type LinkKey = (u32, u32, u64);
 
@@ -201,11 +198,6 @@ fn open_file(dir: BorrowedFd<'_>, name: &Path) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// Says whether an attribute is overlayfs's own.
-fn is_private(name: &[u8]) -> bool {
-    PRIVATE_XATTRS.iter().any(|prefix| name.starts_with(prefix))
-}
-
 fn fd_xattrs(file: BorrowedFd<'_>) -> rustix::io::Result<Xattrs> {
     collect(
         |buffer| rustix::fs::flistxattr(file, buffer),
@@ -234,8 +226,10 @@ fn collect(
         Err(Errno::OPNOTSUPP) => return Ok(xattrs),
         Err(errno) => return Err(errno),
     };
+    // What overlayfs keeps for itself it does not list, so that an attribute called as its own are
+    // is one of the image's.
     for name in names.split(|b| *b == 0) {
-        if name.is_empty() || is_private(name) {
+        if name.is_empty() {
             continue;
         }
         match with_buffer(|buffer| get(name, buffer)) {

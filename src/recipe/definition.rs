@@ -31,6 +31,8 @@ pub struct Definition {
     pub state: Vec<StateRule>,
     /// Secrets that installation made and that first boot makes anew, by path.
     pub secrets: BTreeMap<RelPath, SecretRule>,
+    /// What looks like a secret and is none, by pattern.
+    pub allowed_secrets: Vec<AllowedSecret>,
     /// Checks after a switch, in the order given.
     pub health: Vec<HealthCheck>,
     /// Units to restart after a live switch, beyond those whose files changed.
@@ -175,6 +177,15 @@ pub struct SecretRule {
     pub run: String,
     /// Other files that the same command makes.
     pub also: Vec<RelPath>,
+}
+
+/// What looks like a secret and may be in the image: a key for tests that everybody has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedSecret {
+    /// Where it is.
+    pub paths: Glob,
+    /// Why it may be there, for whoever looks at the image.
+    pub reason: String,
 }
 
 impl Definition {

@@ -11,7 +11,9 @@ use crate::id::{BuildKey, ObjectId};
 use crate::path::{RelPath, escape};
 use crate::tree::Owner;
 
-use super::definition::{Bootstrap, Definition, FilesSection, LayerContent, UpperLayer};
+use super::definition::{
+    AllowedSecret, Bootstrap, Definition, FilesSection, LayerContent, UpperLayer,
+};
 use super::ids::{IdKind, IdTable};
 use super::lock::LayerLock;
 use super::state::StateRule;
@@ -110,6 +112,7 @@ fn definition_value(definition: &Definition, lock: Option<&LayerLock>) -> Value 
         content,
         state,
         secrets,
+        allowed_secrets,
         health,
         restart,
         rebuild_when,
@@ -120,12 +123,18 @@ fn definition_value(definition: &Definition, lock: Option<&LayerLock>) -> Value 
     let secrets = secrets
         .iter()
         .map(|(path, secret)| (path.to_string(), plain(secret)));
+    // Nothing where there is none: layers have kept their keys since before there were any.
+    let allowed = allowed_secrets
+        .iter()
+        .map(|AllowedSecret { paths, reason }| json!([paths.as_str(), reason]));
+    let allowed: Vec<Value> = allowed.collect();
+    let allowed = (!allowed.is_empty()).then(|| ("allow".to_owned(), Value::Array(allowed)));
     json!({
         "name": name,
         "version": definition.effective_version(lock),
         "content": content_value(content),
         "state": state.collect::<serde_json::Map<_, _>>(),
-        "secrets": secrets.collect::<serde_json::Map<_, _>>(),
+        "secrets": secrets.chain(allowed).collect::<serde_json::Map<_, _>>(),
         "health": health.iter().map(health_value).collect::<Vec<_>>(),
         "restart": set(restart.iter().map(String::as_str)),
         "rebuild": set(rebuild_when.iter().map(Glob::as_str)),

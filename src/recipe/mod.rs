@@ -24,8 +24,8 @@ mod workspace;
 pub use crate::glob::Glob;
 pub use crate::sha256::{NotSha256, Sha256};
 pub use definition::{
-    AptSection, Bootstrap, BootstrapVariant, Definition, FilesSection, LayerContent, Pocket,
-    RunSection, SecretRule, UpperLayer,
+    AllowedSecret, AptSection, Bootstrap, BootstrapVariant, Definition, FilesSection, LayerContent,
+    Pocket, RunSection, SecretRule, UpperLayer,
 };
 pub use disk::DiskSection;
 pub use error::{OneLineFault, RecipeError, RecipeFault, SourceFile};

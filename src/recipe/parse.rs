@@ -70,6 +70,7 @@ pub(super) fn parse(source: &SourceFile, folder: &str) -> Result<ParsedLayer, Re
         content,
         state: section(&root, "state", sections::state)?,
         secrets: section(&root, "secrets", sections::secrets)?,
+        allowed_secrets: section(&root, "secrets", sections::allowed_secrets)?,
         health: section(&root, "health", sections::health)?,
         restart: section(&root, "services", sections::services)?,
         rebuild_when: section(&root, "rebuild", sections::rebuild)?,

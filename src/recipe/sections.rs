@@ -7,7 +7,8 @@ use crate::format::{HealthCheck, Probe};
 use crate::path::RelPath;
 
 use super::definition::{
-    AptSection, Bootstrap, BootstrapVariant, FilesSection, Pocket, RunSection, SecretRule,
+    AllowedSecret, AptSection, Bootstrap, BootstrapVariant, FilesSection, Pocket, RunSection,
+    SecretRule,
 };
 use super::error::{RecipeError, suggest};
 use super::fields::{FileSpans, optional, spans};
@@ -16,6 +17,8 @@ use super::state::{StateClass, StateRule};
 use super::words;
 use crate::glob::Glob;
 
+/// The key of `[secrets]` that lists what is no secret.
+const ALLOW: &str = "allow";
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 
 /// Returns what the word of a value stands for.
@@ -239,6 +242,9 @@ pub(super) fn state(value: &Value<'_>) -> Result<Vec<StateRule>, RecipeError> {
 pub(super) fn secrets(value: &Value<'_>) -> Result<BTreeMap<RelPath, SecretRule>, RecipeError> {
     let mut secrets = BTreeMap::new();
     for entry in value.any_table()?.entries() {
+        if entry.name() == ALLOW {
+            continue;
+        }
         let path = path_key(&entry)?;
         let table = entry.table(&["run", "also"])?;
         let also = match table.get("also") {
@@ -260,6 +266,35 @@ pub(super) fn secrets(value: &Value<'_>) -> Result<BTreeMap<RelPath, SecretRule>
         }
     }
     Ok(secrets)
+}
+
+/// Reads `allow` of `[secrets]`, the one key there that is no path.
+pub(super) fn allowed_secrets(value: &Value<'_>) -> Result<Vec<AllowedSecret>, RecipeError> {
+    let mut allowed: Vec<AllowedSecret> = Vec::new();
+    let Some(list) = value.any_table()?.get(ALLOW) else {
+        return Ok(allowed);
+    };
+    for item in list.list()? {
+        let table = item.table(&["path", "reason"])?;
+        let path = table.need("path")?;
+        let text = path.string()?;
+        let paths = Glob::new(text.trim_start_matches('/'))
+            .map_err(|problem| path.fault(format!("bad pattern: {problem}")))?;
+        if allowed.iter().any(|other| other.paths == paths) {
+            return Err(path.fault(format!("'{paths}' is given twice")));
+        }
+        let reason = table.need("reason")?;
+        let text = reason.checked(words::line)?.trim();
+        if text.is_empty() {
+            return Err(reason.fault("the reason is empty: say why everybody may have this"));
+        }
+        allowed.push(AllowedSecret {
+            paths,
+            reason: text.to_owned(),
+        });
+    }
+    allowed.sort_by(|a, b| a.paths.cmp(&b.paths));
+    Ok(allowed)
 }
 
 pub(super) fn health(value: &Value<'_>) -> Result<Vec<HealthCheck>, RecipeError> {

@@ -13,8 +13,11 @@ const FORMAT: u32 = 1;
 /// is added with the first such layer, so that a repository without one can go on being used by both.
 pub(super) const LAYER_SWEEPS: &str = "layer-sweeps";
 
+/// A layer says which of its files look like secrets and are none; added as the one above.
+pub(super) const PUBLIC_SECRETS: &str = "public-secrets";
+
 /// The features that this program knows.
-const KNOWN: [&str; 1] = [LAYER_SWEEPS];
+const KNOWN: [&str; 2] = [LAYER_SWEEPS, PUBLIC_SECRETS];
 
 fn is_unknown(feature: &&String) -> bool {
     !KNOWN.contains(&feature.as_str())
@@ -199,10 +202,20 @@ mod tests {
             shipped: std::iter::once((path, crate::id::ObjectId::of(b""))).collect(),
             ..plain.clone()
         };
+        let path = crate::path::RelPath::from_text("etc/test.key").unwrap();
+        let secret = crate::format::PublicSecret {
+            kind: "a private key".to_owned(),
+            reason: "for tests".to_owned(),
+        };
+        let public = Layer {
+            public_secrets: std::iter::once((path, secret)).collect(),
+            ..plain.clone()
+        };
         for (layer, expect) in [
             (&plain, &[][..]),
             (&shipped, &[LAYER_SWEEPS]),
             (&shipped, &[LAYER_SWEEPS]),
+            (&public, &[LAYER_SWEEPS, PUBLIC_SECRETS]),
         ] {
             let repository = open();
             let transaction = repository.begin().unwrap();

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::baseline::BASELINES;
-use super::config::LAYER_SWEEPS;
+use super::config::{LAYER_SWEEPS, PUBLIC_SECRETS};
 use super::{RefName, Repository, StoreError, WorkDir};
 use crate::format::{self, Image, Layer};
 use crate::id::{ImageId, LayerId, ObjectId, TreeId};
@@ -287,6 +287,9 @@ impl Transaction<'_> {
     pub fn put_layer(&self, layer: &Layer) -> Result<LayerId, StoreError> {
         if !(layer.sweeps.is_empty() && layer.shipped.is_empty()) {
             self.repository.use_feature(LAYER_SWEEPS)?;
+        }
+        if !layer.public_secrets.is_empty() {
+            self.repository.use_feature(PUBLIC_SECRETS)?;
         }
         let bytes = canonical("layer", layer)?;
         let id = LayerId::of(&bytes);

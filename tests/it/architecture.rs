@@ -13,7 +13,7 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("5", &["apt", "compose", "sandbox", "trust"]),
     ("4", &["materialise", "recipe", "remote", "store"]),
     ("3", &["boot", "check", "delta", "disk", "durable", "merge"]),
-    ("2", &["format", "packages"]),
+    ("2", &["format", "packages", "secrets"]),
     ("1", &["codec", "deb822", "glob", "tree"]),
     (
         "0",

@@ -26,6 +26,7 @@ mod materialise;
 mod paths;
 mod remote;
 mod sandbox;
+mod secrets;
 mod serve;
 mod session;
 mod support;

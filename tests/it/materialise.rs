@@ -88,6 +88,9 @@ fn files_over_four_gibibytes_and_overlay_attributes_survive_the_mount() {
     marked
         .xattrs
         .insert(b"trusted.overlay.opaque".to_vec(), b"y".to_vec());
+    marked
+        .xattrs
+        .insert(b"user.overlay.redirect".to_vec(), b"/etc".to_vec());
     let tree: Tree = [
         (RelPath::root(), Inode::directory(0o755)),
         (path(b"huge"), Inode::file(id, size, 0o644)),
@@ -103,6 +106,20 @@ fn files_over_four_gibibytes_and_overlay_attributes_survive_the_mount() {
         let name = "trusted.overlay.opaque";
         let length = rustix::fs::lgetxattr(root.join("marked"), name, &mut value).unwrap();
         assert_eq!(&value[..length], b"y");
+        let name = "user.overlay.redirect";
+        let length = rustix::fs::lgetxattr(root.join("marked"), name, &mut value).unwrap();
+        assert_eq!(&value[..length], b"/etc");
+        // They are read back, as the machine's own would be.
+        let selected = layerset::materialise::Selection {
+            path: path(b"marked"),
+            depth: layerset::materialise::ScanDepth::InodeOnly,
+        };
+        let options = layerset::materialise::ScanOptions::default();
+        let sink = layerset::materialise::HashSink;
+        let read =
+            layerset::materialise::scan_selected(&root, &[selected], &options, &ids(), &sink)?;
+        let marked = tree.get(b"marked").unwrap();
+        assert_eq!(read.get(b"marked").unwrap().xattrs, marked.xattrs);
         Ok::<_, MaterialiseError>(())
     })
     .unwrap();

@@ -122,6 +122,7 @@ impl Shelf {
             rebuild: RebuildRule::default(),
             sweeps: Vec::new(),
             shipped: Default::default(),
+            public_secrets: Default::default(),
             baseline: Baseline::default(),
         };
         let id = transaction.put_layer(&layer).unwrap();

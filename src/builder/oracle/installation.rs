@@ -72,6 +72,8 @@ pub(super) fn install(
         layer: &lock.name,
         state: &state,
         secrets: &secrets,
+        allowed: &[],
+        packages: &[],
     };
     // New numbers go into this copy of the table and are forgotten with it.
     let mut ids = build.ids.clone();
@@ -215,6 +217,8 @@ mod tests {
             layer: "oracle",
             state: &[],
             secrets: &secrets,
+            allowed: &[],
+            packages: &[],
             files: &shipped,
         };
         let copied = as_copied(rules, &after);

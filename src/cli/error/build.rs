@@ -57,6 +57,31 @@ fn state_hint(path: &RelPath) -> String {
     }
 }
 
+/// Says what to do about a secret that nobody declared.
+fn of_secret(layer: &str, path: &RelPath) -> String {
+    let text = path.to_string();
+    let text = text.trim_start_matches('/');
+    if ["etc/shadow", "etc/passwd", "etc/gshadow", "etc/group"].contains(&text) {
+        return "an image must not hold a password, nor an account that opens without one: lock it in a script \
+                (`passwd --delete USER; passwd --lock USER`, `usermod --password '*' USER`), and set it on each machine"
+            .to_owned();
+    }
+    format!(
+        "remove it in a script (`rm /{text}`), or declare in layers/{layer}/layer.toml how each machine makes its own at its \
+         first boot:\n  [secrets]\n  \"{text}\" = {{ run = \"…\" }}\nor, where everybody may have it, say why:\n{}",
+        allow_block(path)
+    )
+}
+
+/// Returns what lets a file in, to be pasted into a definition.
+fn allow_block(path: &RelPath) -> String {
+    let text = path.to_string();
+    format!(
+        "  [secrets]\n  allow = [{{ path = \"{}\", reason = \"…\" }}]",
+        text.trim_start_matches('/')
+    )
+}
+
 /// Says what to do next, where that is known.
 fn hint(error: &BuildError) -> Option<String> {
     match error {
@@ -77,25 +102,16 @@ fn hint(error: &BuildError) -> Option<String> {
                 dir.trim_start_matches('/')
             ))
         }
-        BuildError::Secrets { paths, .. } if paths.iter().any(|path| path.as_bytes() == b"etc/shadow") => Some(
-            "an image must not hold a password: lock it in a script (`passwd --lock USER`), and set it on each machine"
-                .to_owned(),
-        ),
-        BuildError::Secrets { layer, paths } => {
-            let path = paths.first()?.to_string();
-            Some(format!(
-                "remove it in a script, or declare in layers/{layer}/layer.toml how each machine makes its own:\n  \
-                 [secrets]\n  \"{}\" = {{ run = \"…\" }}",
-                path.trim_start_matches('/')
-            ))
-        }
+        BuildError::Secrets { layer, found } => Some(of_secret(layer, &found.first()?.path)),
         BuildError::RandomSecrets { layer, paths } => {
             let path = paths.first()?;
             Some(format!(
                 "declare in layers/{layer}/layer.toml how each machine makes its own:\n  [secrets]\n  \"{}\" = {{ run = \"…\" }}\n{}\
-                 or remove it in a script; what is no secret can be made the same at each build there, or readable for all",
+                 or remove it in a script; what is no secret can be made the same at each build there, or readable for all, \
+                 or let in:\n{}",
                 path.to_string().trim_start_matches('/'),
-                state_hint(path)
+                state_hint(path),
+                allow_block(path)
             ))
         }
         BuildError::NeedsLock { findings } => {

@@ -117,6 +117,13 @@ impl DeployArgs {
             keep: paths(&self.keep_file).map_err(bad)?,
             take: paths(&self.take_file).map_err(bad)?,
         };
+        if let Some((keep, take)) = decisions.contradiction() {
+            return Err(CliError::usage(format!(
+                "'--keep-file {keep}' and '--take-file {take}' contradict each other: a decision is for all that is \
+                 below its path"
+            ))
+            .with_hint("give one of them, or name the files below one by one"));
+        }
         let kind = if self.copy {
             KindChoice::Copy
         } else {

@@ -54,6 +54,19 @@ fn every_key_of_a_layer_is_read() {
 }
 
 #[test]
+fn what_looks_like_a_secret_may_be_allowed_with_a_reason() {
+    let text = "on = ['debian']\n[files]\n[secrets]\n'etc/k' = { run = 'x' }\n\
+                allow = [{ path = '/opt/test/*.pem', reason = 'of the tests' }]\n";
+    let definition = definition(text);
+    assert_eq!(definition.secrets.len(), 1);
+    let [allowed] = definition.allowed_secrets.as_slice() else {
+        panic!("{:?}", definition.allowed_secrets);
+    };
+    assert_eq!(allowed.paths.as_str(), "opt/test/*.pem");
+    assert_eq!(allowed.reason, "of the tests");
+}
+
+#[test]
 fn a_base_has_the_defaults_of_a_small_updated_system() {
     let base = definition("[bootstrap]\nsuite = 'trixie'");
     let bootstrap = base.bootstrap().unwrap();
@@ -183,6 +196,14 @@ fn faults_point_at_the_place_and_say_what_to_write() {
         (
             "on = ['debian']\n[files]\n[secrets]\n'etc/k' = { runs = 'x' }\n",
             "4:13: unknown key 'runs' (did you mean 'run'?)",
+        ),
+        (
+            "on = ['debian']\n[files]\n[secrets]\nallow = [{ path = 'etc/k' }]\n",
+            "4:10: missing key 'secrets.allow.reason'",
+        ),
+        (
+            "on = ['debian']\n[files]\n[secrets]\nallow = [{ path = 'etc/k', reason = ' ' }]\n",
+            "4:37: the reason is empty: say why everybody may have this",
         ),
         (
             "on = ['debian']\n[files]\n[health]\nchecks = [{ run = 'x', unit = 'a.service' }]\n",

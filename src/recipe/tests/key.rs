@@ -118,6 +118,14 @@ fn everything_that_a_layer_is_made_of_changes_the_key() {
         ("*.tmp\"", "*.bak\""),
         ("make-ssl-cert x", "make-ssl-cert y"),
         ("certs/a.pem", "certs/b.pem"),
+        (
+            "[secrets]",
+            "[secrets]\nallow = [{ path = \"a\", reason = \"b\" }]",
+        ),
+        (
+            "[secrets]",
+            "[secrets]\nallow = [{ path = \"a\", reason = \"c\" }]",
+        ),
         ("expect = \"hello\"", "expect = \"hallo\""),
         ("\"500ms\"", "\"501ms\""),
         ("[\"nginx.service\"]", "[\"nginx.service\", \"x.service\"]"),

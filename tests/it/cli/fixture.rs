@@ -130,6 +130,7 @@ fn web(repository: &Repository, version: &str, page_bytes: &[u8]) -> Web {
         rebuild: RebuildRule::default(),
         sweeps: Vec::new(),
         shipped: Default::default(),
+        public_secrets: Default::default(),
         baseline: Baseline::default(),
     };
     let layer = transaction.put_layer(&layer).unwrap();

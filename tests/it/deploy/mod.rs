@@ -291,6 +291,7 @@ fn layer(transaction: &Transaction<'_>, version: &str) -> LayerId {
         rebuild: RebuildRule::default(),
         sweeps: Vec::new(),
         shipped: Default::default(),
+        public_secrets: Default::default(),
         baseline: Baseline::default(),
     };
     transaction.put_layer(&layer).unwrap()

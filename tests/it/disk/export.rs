@@ -126,6 +126,7 @@ fn commit(repository: &Repository, transaction: Transaction<'_>, changeset: Tree
         rebuild: RebuildRule::default(),
         sweeps: Vec::new(),
         shipped: Default::default(),
+        public_secrets: Default::default(),
         baseline: Baseline::default(),
     };
     let layer_id = transaction.put_layer(&layer).unwrap();

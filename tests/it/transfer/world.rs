@@ -349,6 +349,7 @@ pub fn layer(repository: &Repository, name: &str, below: &Tree, files: &Files) -
         rebuild: RebuildRule::default(),
         sweeps: Vec::new(),
         shipped: Default::default(),
+        public_secrets: Default::default(),
         baseline: Baseline::default(),
     };
     let id = transaction.put_layer(&layer).unwrap();
