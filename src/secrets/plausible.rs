@@ -94,9 +94,7 @@ pub(super) fn is_example(value: &[u8]) -> bool {
         && value
             .iter()
             .all(|byte| *byte == value[0] || b"*.-_ ".contains(byte));
-    EXAMPLES.iter().any(|word| has(&word))
-        || dull
-        || value.iter().all(|byte| b"*.xX?-".contains(byte))
+    EXAMPLES.iter().any(has) || dull || value.iter().all(|byte| b"*.xX?-".contains(byte))
 }
 
 /// Says whether a token has as many different characters as a random one of its length, and is no

@@ -137,12 +137,19 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
         .filter(|line| line.len() >= MIN_LINE)
 }
 
+/// A file below, and its certificates.
+struct Bundle {
+    path: RelPath,
+    object: ObjectId,
+    certificates: Vec<String>,
+}
+
 /// Certificates below; read where a layer has a file of certificates that is no copy.
 struct Bundles<'a> {
     ground: &'a Ground<'a>,
     contents: &'a Contents<'a>,
-    /// By directory, each file with its certificates.
-    known: Option<BTreeMap<RelPath, Vec<(RelPath, ObjectId, Vec<String>)>>>,
+    /// By directory.
+    known: Option<BTreeMap<RelPath, Vec<Bundle>>>,
 }
 
 impl<'a> Bundles<'a> {
@@ -165,23 +172,21 @@ impl<'a> Bundles<'a> {
         for (dir, files) in self.read()? {
             let of_text = files
                 .iter()
-                .filter(|(_, _, own)| own.iter().all(|one| held.contains(one)));
+                .filter(|bundle| bundle.certificates.iter().all(|one| held.contains(one)));
             let of_text: Vec<_> = of_text.collect();
             match of_text.len() == files.len() && files.len() > 1 {
                 true => found.extend(origins.directory(&dir.to_string(), None)),
                 false => found.extend(
                     of_text
                         .iter()
-                        .map(|(path, object, _)| origin_at(path, *object, None)),
+                        .map(|bundle| origin_at(&bundle.path, bundle.object, None)),
                 ),
             }
         }
         Ok(found)
     }
 
-    fn read(
-        &mut self,
-    ) -> Result<&BTreeMap<RelPath, Vec<(RelPath, ObjectId, Vec<String>)>>, ComposeError> {
+    fn read(&mut self) -> Result<&BTreeMap<RelPath, Vec<Bundle>>, ComposeError> {
         if self.known.is_none() {
             let mut known: BTreeMap<RelPath, Vec<_>> = BTreeMap::new();
             for (path, object, size) in self.ground.files() {
@@ -193,10 +198,11 @@ impl<'a> Bundles<'a> {
                 let own = certificates(&String::from_utf8_lossy(&bytes));
                 if !own.is_empty() {
                     let dir = path.parent().unwrap_or_default();
-                    known
-                        .entry(dir)
-                        .or_default()
-                        .push((path.clone(), object, own));
+                    known.entry(dir).or_default().push(Bundle {
+                        path: path.clone(),
+                        object,
+                        certificates: own,
+                    });
                 }
             }
             self.known = Some(known);

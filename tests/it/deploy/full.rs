@@ -85,7 +85,7 @@ impl SmallDisk {
                 while !is_full(File::create(files.next().unwrap()).map(drop)) {}
             }
         }
-        rustix::fs::syncfs(&File::open(&ballast).unwrap()).unwrap();
+        rustix::fs::syncfs(File::open(&ballast).unwrap()).unwrap();
     }
 
     fn empty(&self) {
