@@ -70,7 +70,12 @@ impl<'a> Export<'a> {
         let plan = solve(&self.request.disk.devices, &needs, self.request.round_to)?;
         for output in self.request.outputs {
             output.format.require_size(plan.size).map_err(|error| {
-                let help = "write size = \"auto\", or a size that the format can have";
+                let unit = output.format.size_unit();
+                let next = plan.size.next_multiple_of(unit);
+                let help = match output.format.require_size(next) {
+                    Ok(()) => format!("write size = \"auto\", or \"{next}B\""),
+                    Err(_) => "write a smaller size, or another format".to_owned(),
+                };
                 Node::Disk.at("size").fault(error.to_string(), help)
             })?;
         }
