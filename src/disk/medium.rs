@@ -164,7 +164,7 @@ mod tests {
             tally.write_at(offset, &vec![1; length]).unwrap();
         }
         assert_eq!(tally.bytes(), 4 * 4096);
-        tally.write_at(8192, &[0; 8192]).unwrap();
+        tally.write_at(8192, &[0; 12_288]).unwrap();
         tally.write_at(4096, &[0; 4096]).unwrap();
         assert_eq!((tally.bytes(), tally.runs.len()), (6 * 4096, 1));
         assert!(tally.write_at((1 << 20) - 1, &[0; 2]).is_err());

@@ -467,8 +467,10 @@ mod tests {
         let mut after = sample();
         after.remove(b"etc/l");
         after.insert(RelPath::new(b"etc/new").unwrap(), Inode::symlink("a"));
+        let file = Inode::file(ObjectId::of(b"x"), 1, 0o644);
+        after.insert(RelPath::new(b"etc/file").unwrap(), file);
         let changeset = Changeset::between(&sample(), &after);
-        assert_eq!(changeset.len(), 2);
+        assert_eq!(changeset.len(), 3);
         let bytes = encode_changeset(&changeset);
         assert_eq!(decode_changeset(&bytes).unwrap(), changeset);
         let files = changeset
@@ -478,7 +480,7 @@ mod tests {
                 _ => None,
             });
         let files: Vec<_> = files.collect();
-        assert!(!files.is_empty());
+        assert_eq!(files, [(ObjectId::of(b"x"), 1)]);
         assert_eq!(decode_changed_files(&bytes).unwrap(), files);
         for len in 0..bytes.len() {
             assert!(

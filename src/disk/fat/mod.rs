@@ -130,10 +130,14 @@ pub fn needed_fat(files: &[FatFile], options: &FatOptions, spare: u64) -> Result
         return needed_fat32(files, options.sector, spare);
     }
     let mut size = least_fat16(options.sector);
+    let fat32 = least_fat32(options.sector).saturating_add(spare);
     loop {
         // Larger clusters may need more, so that no formula says it.
         match check_fat(size.saturating_sub(spare), options, files) {
-            Err(FatError::Full { .. } | FatError::Size { .. }) => size += (size / 8).max(MIB),
+            Err(FatError::Full { .. } | FatError::Size { .. }) => {
+                let next = size + (size / 8).max(MIB);
+                size = if size < fat32 { next.min(fat32) } else { next };
+            }
             result => return result.map(|()| size.next_multiple_of(MIB)),
         }
     }
