@@ -5,20 +5,26 @@
 //! neither knows the other. Commands, the timer and a machine that boots ask for the same thing
 //! here. Nothing here prints, or reads the environment.
 
+mod outlook;
 mod repair;
 
+pub use outlook::{LayerOutlook, outlook};
 pub use repair::{RepairOptions, RepairReport, RepairedThing, repair, verify};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+use crate::builder::BuildError;
 use crate::deploy::{
-    self, DeployError, DeployOptions, DeployReport, HistoryAction, Note, SourceRelease,
-    Subscription, TargetLocation,
+    self, DeployError, DeployMode, DeployOptions, DeployReport, HistoryAction, ImageParts, Note,
+    SourceRelease, Subscription, Target, TargetLocation,
 };
 use crate::format::release::{ChannelName, Release, ReleaseKind};
 use crate::store::Repository;
-use crate::transfer::{FollowOptions, FollowOutcome, NoUpdate, Pulled, TransferError, follow};
+use crate::transfer::{
+    ChannelForecast, FollowOptions, FollowOutcome, NoUpdate, Pulled, ReleasePreview, TransferError,
+    follow, forecast_channel, preview_channel,
+};
 
 /// Why a target is not at what its channel has.
 // The names of the fields say what they are.
@@ -37,6 +43,9 @@ pub enum AgentError {
     /// Changing the target failed.
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// A recipe could not be locked.
+    #[error(transparent)]
+    Build(#[from] BuildError),
 }
 
 /// What became of a target that follows a channel.
@@ -48,6 +57,13 @@ pub enum ChannelReport {
         deployed: DeployReport,
         /// The release.
         pulled: Box<Pulled>,
+    },
+    /// Nothing was changed, as asked.
+    Planned {
+        /// What would become of the target.
+        planned: DeployReport,
+        /// What would be fetched.
+        forecast: Box<ChannelForecast>,
     },
     /// The channel has nothing for this machine.
     Nothing {
@@ -63,10 +79,15 @@ impl Serialize for ChannelReport {
         let value = match self {
             Self::Deployed { deployed, pulled } => {
                 let mut value = json!(deployed);
-                if let (Value::Object(fields), false) =
-                    (&mut value, matches!(deployed, DeployReport::Planned { .. }))
-                {
+                if let Value::Object(fields) = &mut value {
                     fields.insert("pull".to_owned(), json!(pulled));
+                }
+                value
+            }
+            Self::Planned { planned, forecast } => {
+                let mut value = json!(planned);
+                if let Value::Object(fields) = &mut value {
+                    fields.insert("pull".to_owned(), json!(forecast));
                 }
                 value
             }
@@ -88,6 +109,20 @@ pub fn update(
     following: &FollowOptions<'_>,
     deploying: &DeployOptions<'_>,
 ) -> Result<ChannelReport, AgentError> {
+    let (channel, following) = subscribed(location, channel, following)?;
+    let deploying = DeployOptions {
+        action: HistoryAction::Update,
+        ..deploying.clone()
+    };
+    deploy_channel(location, repository, &channel, &following, &deploying)
+}
+
+/// Returns the channel to follow, and how: the one that the target follows, unless another is named.
+fn subscribed<'a>(
+    location: &TargetLocation,
+    channel: Option<ChannelName>,
+    following: &FollowOptions<'a>,
+) -> Result<(ChannelName, FollowOptions<'a>), AgentError> {
     let known = location.open()?.subscription()?;
     let mut following = following.clone();
     // Another channel may be on another remote.
@@ -97,12 +132,70 @@ pub fn update(
         remote.get_or_insert_with(|| known.remote.clone());
     }
     let channel = channel.or(known.map(|known| known.channel));
-    let channel = channel.ok_or(AgentError::NoChannel)?;
-    let deploying = DeployOptions {
-        action: HistoryAction::Update,
-        ..deploying.clone()
+    Ok((channel.ok_or(AgentError::NoChannel)?, following))
+}
+
+/// Says why a target does not take a release, if it does not.
+fn refusal(
+    target: &Target,
+    channel: &ChannelName,
+    again: bool,
+    release: &Release,
+) -> Option<String> {
+    let (serial, image) = (release.serial, release.id.image());
+    if let Some(reason) = target.bad_image(&image) {
+        return Some(format!(
+            "release {serial} of '{channel}' is marked bad on this target: {reason}"
+        ));
+    }
+    // A list that cannot be read is found by the deployment.
+    let is_held = !again && target.held().is_ok_and(|held| held.contains(&image));
+    is_held.then(|| {
+        format!(
+            "a rollback left release {serial} of '{channel}', so it is held until there is a \
+             newer one; --again takes it"
+        )
+    })
+}
+
+/// What a channel has for a target.
+#[derive(Debug)]
+pub enum News {
+    /// A release that the target does not have, and what it would take.
+    Release(Box<ChannelForecast>),
+    /// Nothing, and why.
+    Nothing {
+        /// The channel.
+        channel: ChannelName,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Says whether [`update`] would bring something; changes nothing.
+pub fn news(
+    location: &TargetLocation,
+    repository: &Repository,
+    channel: Option<ChannelName>,
+    following: &FollowOptions<'_>,
+    again: bool,
+) -> Result<News, AgentError> {
+    let (channel, following) = subscribed(location, channel, following)?;
+    let target = location.open()?;
+    let refuse = |release: &Release| refusal(&target, &channel, again, release);
+    let forecast = match forecast_channel(repository, &channel, &refuse, &following)? {
+        Ok(forecast) => forecast,
+        Err(why) => {
+            let why = why.to_string();
+            return Ok(News::Nothing { channel, why });
+        }
     };
-    deploy_channel(location, repository, &channel, &following, &deploying)
+    if target.runs(&forecast.release.id.image())? {
+        let serial = forecast.release.serial;
+        let why = format!("release {serial} of {channel} is already current");
+        return Ok(News::Nothing { channel, why });
+    }
+    Ok(News::Release(Box::new(forecast)))
 }
 
 /// Pulls what a channel has for this machine, brings it onto a target, and lets the target follow
@@ -124,23 +217,11 @@ pub fn deploy_channel(
     }
     // A new target has marked nothing.
     let target = location.open().ok();
-    let refuse = |release: &Release| {
-        let (target, serial) = (target.as_ref()?, release.serial);
-        let image = release.id.image();
-        if let Some(reason) = target.bad_image(&image) {
-            return Some(format!(
-                "release {serial} of '{channel}' is marked bad on this target: {reason}"
-            ));
-        }
-        // A list that cannot be read is found by the deployment.
-        let is_held = !deploying.again && target.held().is_ok_and(|held| held.contains(&image));
-        is_held.then(|| {
-            format!(
-                "a rollback left release {serial} of '{channel}', so it is held until there is a \
-                 newer one; --again takes it"
-            )
-        })
-    };
+    let again = deploying.again;
+    let refuse = |release: &Release| refusal(target.as_ref()?, channel, again, release);
+    if deploying.mode == DeployMode::Plan {
+        return plan_channel(location, repository, channel, &refuse, following, deploying);
+    }
     let pulled = match follow(repository, channel, &refuse, following)? {
         FollowOutcome::Pulled(pulled) => pulled,
         FollowOutcome::NoUpdate(why) => {
@@ -167,4 +248,41 @@ pub fn deploy_channel(
     let image = pulled.release.id.image();
     let deployed = deploy::deploy(location, repository, &image, &options)?;
     Ok(ChannelReport::Deployed { deployed, pulled })
+}
+
+/// Says what [`deploy_channel`] would do: fetches no more of the release than that takes, and moves
+/// nothing.
+fn plan_channel(
+    location: &TargetLocation,
+    repository: &Repository,
+    channel: &ChannelName,
+    refuse: &dyn Fn(&Release) -> Option<String>,
+    following: &FollowOptions<'_>,
+    deploying: &DeployOptions<'_>,
+) -> Result<ChannelReport, AgentError> {
+    let before = match location.open() {
+        Ok(target) => target.current_parts(repository)?,
+        Err(DeployError::Missing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let parts = |release: &ReleasePreview| ImageParts {
+        tree: release.tree.clone(),
+        layers: release.layers.clone(),
+    };
+    let wanted = |release: &ReleasePreview| deploy::wanted(before.as_ref(), &parts(release));
+    let found = preview_channel(repository, channel, refuse, &wanted, following)?;
+    let preview = match found {
+        Ok(preview) => preview,
+        Err(why) => {
+            let channel = channel.clone();
+            return Ok(ChannelReport::Nothing { channel, why });
+        }
+    };
+    let image = preview.forecast.release.id.image();
+    let parts = parts(&preview.release);
+    let planned = deploy::plan_parts(location, repository, &image, &parts, deploying)?;
+    Ok(ChannelReport::Planned {
+        planned,
+        forecast: Box::new(preview.forecast),
+    })
 }

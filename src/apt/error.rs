@@ -22,8 +22,9 @@ pub struct HeldPackage {
     pub fitting: Option<String>,
 }
 
-impl fmt::Display for HeldPackage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl HeldPackage {
+    /// Says what stands in the way.
+    pub fn in_the_way(&self) -> String {
         let Self {
             layer,
             need,
@@ -31,10 +32,12 @@ impl fmt::Display for HeldPackage {
             held,
             ..
         } = self;
-        write!(
-            f,
-            "layer '{layer}' {need}, but layer '{holder}' holds {held}"
-        )?;
+        format!("layer '{layer}' {need}, but layer '{holder}' holds {held}")
+    }
+
+    /// Says what would help, where something would.
+    pub fn ways(&self) -> Vec<String> {
+        let holder = &self.holder;
         let moved = self
             .movable
             .then(|| format!("lock --update {holder} would allow it"));
@@ -42,11 +45,16 @@ impl fmt::Display for HeldPackage {
             .fitting
             .as_ref()
             .map(|f| format!("'{f}' fits as it is"));
-        let ways: Vec<String> = moved.into_iter().chain(fitting).collect();
-        if ways.is_empty() {
-            Ok(())
-        } else {
-            write!(f, ": {}", ways.join(", "))
+        moved.into_iter().chain(fitting).collect()
+    }
+}
+
+impl fmt::Display for HeldPackage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.in_the_way())?;
+        match self.ways() {
+            ways if ways.is_empty() => Ok(()),
+            ways => write!(f, ": {}", ways.join(", ")),
         }
     }
 }
@@ -85,6 +93,20 @@ pub enum AptError {
         /// The suite, or suite and pocket.
         wanted: String,
     },
+    /// Reports a suite that no archive has.
+    #[error("no archive has the suite '{suite}'{}", did_you_mean(.suggestion.as_deref()))]
+    UnknownSuite {
+        suite: String,
+        suggestion: Option<String>,
+    },
+    /// Reports a component that no archive of the base has.
+    #[error("no archive has the component '{component}'{}", did_you_mean(.suggestion.as_deref()))]
+    UnknownComponent {
+        component: String,
+        suggestion: Option<String>,
+        /// Those that the archives have.
+        known: Vec<String>,
+    },
     /// Reports a package specification that is not of the form `name[:arch][=version|/suite]`.
     #[error("layer '{layer}': '{name}' is not a package name")]
     BadName {
@@ -121,8 +143,12 @@ pub enum AptError {
     #[error("{0}")]
     Held(Box<HeldPackage>),
     /// Reports a set that apt cannot install, with apt's reason.
-    #[error("layer '{layer}' cannot be resolved: {reason}")]
-    Unsolvable { layer: String, reason: String },
+    #[error("the packages of layer '{layer}' cannot be installed together:{}", lines(.reason))]
+    Unsolvable {
+        layer: String,
+        /// What apt says, separated by `; `.
+        reason: String,
+    },
     /// Reports a package file whose content is not what the lock says.
     #[error("package '{package}' at '{path}' has sha256 {found}, the lock says {expected}")]
     HashMismatch {
@@ -182,6 +208,12 @@ impl AptError {
             source,
         }
     }
+}
+
+/// Sets each of apt's reasons on a line of its own.
+fn lines(reason: &str) -> String {
+    let lines = reason.split("; ").map(|line| format!("\n  {line}"));
+    lines.collect()
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {

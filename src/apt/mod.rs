@@ -36,6 +36,7 @@ mod source_list;
 mod sources;
 mod state;
 mod suggest;
+mod unknown;
 mod update;
 mod uris;
 

@@ -40,6 +40,12 @@ impl<'a> Resolver<'a> {
         })
     }
 
+    /// Says which of the names that a layer asks for no archive has.
+    pub fn unknown_names(&self, layer: &str, names: &[String]) -> Vec<AptError> {
+        let checked = names.iter().map(|name| self.check_name(layer, name));
+        checked.filter_map(Result::err).collect()
+    }
+
     /// Returns the packages that `request` adds to what is in `lower`, sorted by name.
     ///
     /// Packages of lower layers keep their versions, even where the archives have newer ones.

@@ -42,6 +42,7 @@ pub struct AptRoot {
     dir: PathBuf,
     debs: DebCache,
     arch: String,
+    spec: Bootstrap,
     place: String,
 }
 
@@ -80,6 +81,7 @@ impl AptRoot {
             dir,
             debs,
             arch: arch.to_owned(),
+            spec: spec.clone(),
             place,
         })
     }
@@ -110,6 +112,11 @@ impl AptRoot {
 
     pub(super) fn arch(&self) -> &str {
         &self.arch
+    }
+
+    /// Returns what the base asks for.
+    pub(super) fn spec(&self) -> &Bootstrap {
+        &self.spec
     }
 
     /// Returns suites and components, for messages.

@@ -6,6 +6,8 @@ use super::error::AptError;
 use super::package::Bootstrap;
 use super::scratch::{ScratchDir, write_atomic};
 use super::source_list::{ArchiveSource, parse};
+use super::unknown;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -84,7 +86,11 @@ fn select(all: Vec<ArchiveSource>, spec: &Bootstrap) -> Result<Vec<ArchiveSource
     let wanted = spec.suites();
     let pocket_prefix = format!("{}-", spec.suite);
     let mut kept = Vec::new();
+    let mut offered = BTreeSet::new();
     for mut source in all {
+        if wanted.contains(&source.suite) {
+            offered.extend(source.components.iter().cloned());
+        }
         if wanted.contains(&source.suite) {
             source.components.retain(|c| spec.components.contains(c));
             if !source.components.is_empty() {
@@ -96,13 +102,14 @@ fn select(all: Vec<ArchiveSource>, spec: &Bootstrap) -> Result<Vec<ArchiveSource
     }
     // A flat archive has no suite names: it alone can stand for all of them.
     let flat = kept.iter().any(|s| s.suite.ends_with('/'));
+    if let Some(unknown) = unknown::component(spec, &offered).filter(|_| !flat) {
+        return Err(unknown);
+    }
     match wanted
         .iter()
         .find(|suite| !flat && !kept.iter().any(|s| s.suite == **suite))
     {
-        Some(missing) => Err(AptError::NoSource {
-            wanted: missing.clone(),
-        }),
+        Some(missing) => Err(unknown::no_source(spec, missing)),
         None => Ok(kept),
     }
 }
@@ -171,5 +178,14 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(error.to_string(), "no archive source for 'trixie-security'");
+        let unknown = Bootstrap {
+            suite: "trixi".into(),
+            ..spec(&[Pocket::Security])
+        };
+        let error = select(parse("deb http://a trixi main").unwrap(), &unknown).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no archive has the suite 'trixi' (did you mean 'trixie'?)"
+        );
     }
 }

@@ -5,14 +5,16 @@ use super::error::AptError;
 use super::resolve::Resolver;
 use super::root::AptRoot;
 use super::scratch::write_atomic;
+use super::unknown;
 use std::fs;
 
 impl AptRoot {
     /// Fetches the archives' indexes, verifies their signatures, and yields what can resolve
     /// against them.
     pub fn update(&self) -> Result<Resolver<'_>, AptError> {
-        self.apt("apt-get", &["-q", "--error-on=any", "update"])?
-            .checked("apt-get update")?;
+        let updated = self.apt("apt-get", &["-q", "--error-on=any", "update"])?;
+        unknown::refuse(self, &updated)?;
+        updated.checked("apt-get update")?;
         let format = "--format=$(REPO_URI)\t$(LABEL)";
         let targets = self.apt("apt-get", &["indextargets", format, "Created-By: Packages"])?;
         let mut archives: Vec<Archive> = targets

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::unclassified::UnclassifiedGroup;
 use super::undeclared::UndeclaredSecret;
 use crate::check::Finding;
 use crate::compose::ComposeError;
@@ -57,8 +58,16 @@ pub enum BuildError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// Files below `/var` that no rule classifies.
-    #[error("layer '{layer}' leaves {} file{} below /var that no rule classifies:{}", paths.len(), plural(paths.len()), listed(paths))]
-    Unclassified { layer: String, paths: Vec<RelPath> },
+    #[error(
+        "layer '{layer}' leaves files below /var that no rule classifies:{}",
+        groups_listed(groups)
+    )]
+    Unclassified {
+        layer: String,
+        /// Whether the definition has rules already.
+        has_rules: bool,
+        groups: Vec<UnclassifiedGroup>,
+    },
     /// Private keys or password hashes that nobody declared.
     #[error("layer '{layer}' holds {} undeclared secret{}:{}", found.len(), plural(found.len()), secrets_listed(found))]
     Secrets {
@@ -125,6 +134,18 @@ pub enum BuildError {
         /// The first layer that had to be built.
         layer: String,
     },
+    /// Root in a container that does not let it build.
+    #[error("layer '{layer}' cannot be built here: root lacks {}", lacking.join(", "))]
+    Unprivileged {
+        layer: String,
+        /// Names of capabilities.
+        lacking: Vec<&'static str>,
+    },
+    /// The programs of the image do not run on this machine.
+    #[error(
+        "layer '{layer}' cannot be built here: programs of {architecture} do not run on this machine"
+    )]
+    ForeignPrograms { layer: String, architecture: String },
     /// A command needs a layer that is not there.
     #[error("layer '{layer}' is not built {what}")]
     NotBuilt {
@@ -164,6 +185,32 @@ fn secrets_listed(found: &[UndeclaredSecret]) -> String {
     listed_by(found, |one| {
         format!("{}: {}: {}", one.path, one.secret.place, one.secret.kind)
     })
+}
+
+/// Lists groups, each with its first files; all are in the JSON document.
+fn groups_listed(groups: &[UnclassifiedGroup]) -> String {
+    let mut text = String::new();
+    for group in groups {
+        let count = group.paths.len();
+        let of = match group.packages.as_slice() {
+            [] => "of no package".to_owned(),
+            packages => format!("of {}", packages.join(", ")),
+        };
+        let files = plural(count);
+        text.push_str(&format!(
+            "\n  /{}  {count} file{files}, {of}",
+            group.pattern
+        ));
+        for path in group.paths.iter().take(3) {
+            if path.to_string() != format!("/{}", group.pattern) {
+                text.push_str(&format!("\n    {path}"));
+            }
+        }
+        if count > 3 {
+            text.push_str(&format!("\n    … and {} more", count - 3));
+        }
+    }
+    text
 }
 
 fn findings_listed(findings: &[Finding]) -> String {

@@ -1,7 +1,7 @@
 //! What a layer is built from: definition, files, scripts and locked packages, read from disk and
 //! keyed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,8 @@ pub(super) struct LayerInputs {
     pub architecture: String,
     /// The build key.
     pub key: BuildKey,
+    /// The same without what only settling reads: equal inputs install the same.
+    pub install_key: BuildKey,
     /// The text that the key hashes. It is compared with that of an earlier build.
     pub canonical: String,
 }
@@ -114,8 +116,23 @@ impl LayerInputs {
             epoch: Some(lock_entry.epoch),
             builder_version: BUILDER_VERSION,
         };
+        let installed = Definition {
+            version: None,
+            state: Vec::new(),
+            secrets: BTreeMap::new(),
+            allowed_secrets: Vec::new(),
+            health: Vec::new(),
+            restart: Vec::new(),
+            rebuild_when: Vec::new(),
+            ..definition.clone()
+        };
+        let install_key = build_key(&KeyInputs {
+            definition: &installed,
+            ..inputs
+        });
         Ok(Self {
             name: definition.name.clone(),
+            install_key,
             key: build_key(&inputs),
             canonical: canonical_inputs(&inputs),
             dir: layer.dir.clone(),

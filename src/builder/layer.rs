@@ -2,10 +2,11 @@
 //! and settled.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::baselines::recall;
 use super::below::LayersBelow;
+use super::captures::{CapturePlace, Captured};
 use super::inputs::LayerInputs;
 use super::keys::CachedLayer;
 use super::manifest::manifest;
@@ -18,7 +19,7 @@ use super::views::volatile;
 use super::{BuildError, BuildSink};
 use crate::apt::{AptRoot, Bootstrapper, DebCache, LocalRepo};
 use crate::compose::{Member, baseline};
-use crate::format::Baseline;
+use crate::format::{Baseline, encode_tree};
 use crate::id::LayerId;
 use crate::materialise::{PasswdIds, scan};
 use crate::recipe::{LayerContent, LockedPackage, UpperLayer};
@@ -54,8 +55,12 @@ pub(super) struct PreparedLayer<'r> {
     ground: LayersBelow,
     /// The tree as the build left it.
     after: Tree,
+    /// How long the build took.
+    took: Duration,
     /// Holds the contents of new files.
     transaction: Transaction<'r>,
+    /// Where all this goes when the definition does not say enough to settle it.
+    place: CapturePlace,
 }
 
 /// Fails unless there is room to install `packages` and to copy `file_bytes` of files.
@@ -80,55 +85,98 @@ pub(super) fn prepare<'r>(
     input: &LayerInputs,
 ) -> Result<PreparedLayer<'r>, BuildError> {
     let repository = build.repository;
-    require_space(build, &input.lock.packages, input.file_bytes())?;
+    let ground = match &input.definition.content {
+        LayerContent::Base(_) => LayersBelow::nothing(),
+        LayerContent::Upper(_) => compose_below(build, input)?,
+    };
+    let capture = CapturePlace::of(repository, input, &ground)?;
+    let transaction = repository.begin()?;
+    let step = |files: u64, bytes: u64| {
+        let what = format!("ingesting files  {files} files, {} MB", bytes / 1_000_000);
+        build.options.progress.step(&input.name, &what, None);
+    };
+    let sink = BuildSink::new(&transaction).with_progress(&step);
+    let is_asked_for = build.options.rebuild.contains(&input.name);
+    let recalled = (!is_asked_for).then(|| capture.recall(&sink)).flatten();
     let place = LayerContext {
         log: log_path(build, &input.name)?,
         cache: DebCache::new(repository.cache_dir("debs")?),
         input,
     };
-    fetch(build, &input.name, &place.cache, &input.lock.packages)?;
-    let started = Instant::now();
-    let transaction = repository.begin()?;
-    let (ground, after) = {
-        let step = |files: u64, bytes: u64| {
-            let what = format!("ingesting files  {files} files, {} MB", bytes / 1_000_000);
-            build.options.progress.step(&input.name, &what, None);
-        };
-        let sink = BuildSink::new(&transaction).with_progress(&step);
-        match &input.definition.content {
-            LayerContent::Base(_) => (LayersBelow::nothing(), bootstrap(build, &place, &sink)?),
-            LayerContent::Upper(upper) => install(build, &place, upper, &sink)?,
+    let Captured { after, took } = match recalled {
+        Some(captured) => {
+            build
+                .options
+                .progress
+                .step(&input.name, "taking what the last build installed", None);
+            captured
         }
+        None => build_anew(build, &place, &ground, &sink)?,
     };
     build.check_cancel()?;
     if let LayerContent::Upper(upper) = &input.definition.content
-        && private::is_small(input, started.elapsed())
+        && private::is_small(input, took)
     {
         let sink = BuildSink::new(&transaction);
-        refuse_random(build, &place, upper, (&ground.lower, &after), &sink)?;
+        if let Err(error) = refuse_random(build, &place, upper, (&ground, &after), &sink) {
+            if matches!(error, BuildError::RandomSecrets { .. }) {
+                capture.keep(&encode_tree(&after), took, transaction);
+            }
+            return Err(error);
+        }
     }
     Ok(PreparedLayer {
         ground,
         after,
+        took,
         transaction,
+        place: capture,
     })
 }
 
+/// Installs and runs what the layer is made of.
+fn build_anew(
+    build: &BuildSession<'_>,
+    place: &LayerContext<'_>,
+    ground: &LayersBelow,
+    sink: &BuildSink<'_>,
+) -> Result<Captured, BuildError> {
+    let input = place.input;
+    require_space(build, &input.lock.packages, input.file_bytes())?;
+    fetch(build, &input.name, &place.cache, &input.lock.packages)?;
+    let started = Instant::now();
+    let after = match &input.definition.content {
+        LayerContent::Base(_) => bootstrap(build, place, sink)?,
+        LayerContent::Upper(upper) => install(build, place, upper, ground, sink)?,
+    };
+    Ok(Captured {
+        after,
+        took: started.elapsed(),
+    })
+}
+
+fn compose_below(build: &BuildSession<'_>, input: &LayerInputs) -> Result<LayersBelow, BuildError> {
+    let what = "composing the layers below";
+    build.options.progress.step(&input.name, what, None);
+    let members = build.members(build.workspace.closure(&input.name))?;
+    LayersBelow::compose(build.composer, &input.name, &members)
+}
+
 /// Builds a layer a second time where some of its files could be secrets, and refuses those that
-/// are not the same. `trees` are what is below the layer and what the first build left.
+/// are not the same. `ground` is what is below the layer, and `after` what the first build left.
 fn refuse_random(
     build: &BuildSession<'_>,
     place: &LayerContext<'_>,
     upper: &UpperLayer,
-    (lower, after): (&Tree, &Tree),
+    (ground, after): (&LayersBelow, &Tree),
     sink: &BuildSink<'_>,
 ) -> Result<(), BuildError> {
-    let candidates = private::candidates(place.input, lower, after, sink)?;
+    let candidates = private::candidates(place.input, &ground.lower, after, sink)?;
     if candidates.is_empty() {
         return Ok(());
     }
     let second = build.repository.begin()?;
-    let (_, again) = install(build, place, upper, &BuildSink::new(&second))?;
+    let again = install(build, place, upper, ground, &BuildSink::new(&second))?;
     let paths = private::differing(candidates, after, &again);
     if paths.is_empty() {
         return Ok(());
@@ -149,19 +197,30 @@ pub(super) fn finish(
     let PreparedLayer {
         ground,
         after,
+        took,
         transaction,
+        place,
     } = prepared;
     build.options.progress.step(&input.name, "settling", None);
-    let sink = BuildSink::new(&transaction);
+    let tree = encode_tree(&after);
     let settled = settle(
         SettleRules::of(input),
         &ground,
         after,
         input.epoch,
         &mut build.ids,
-        &sink,
-    )?;
-    commit(build, input, settled, transaction)
+        &BuildSink::new(&transaction),
+    );
+    let settled = match settled {
+        Ok(settled) => settled,
+        Err(error) => {
+            place.keep(&tree, took, transaction);
+            return Err(error);
+        }
+    };
+    let built = commit(build, input, settled, transaction)?;
+    place.forget();
+    Ok(built)
 }
 
 /// What the steps of one layer's build need.
@@ -251,19 +310,17 @@ fn install(
     build: &BuildSession<'_>,
     place: &LayerContext<'_>,
     upper: &UpperLayer,
+    ground: &LayersBelow,
     sink: &BuildSink<'_>,
-) -> Result<(LayersBelow, Tree), BuildError> {
+) -> Result<Tree, BuildError> {
     let input = place.input;
     let progress = build.options.progress;
-    progress.step(&input.name, "composing the layers below", None);
-    let members = build.members(build.workspace.closure(&input.name))?;
-    let ground = LayersBelow::compose(build.composer, &input.name, &members)?;
     let work = build.repository.work_dir()?;
     let repo = match upper.apt {
         Some(_) => Some(local_repo(place, &work.path().join("repo"))?),
         None => None,
     };
-    let after = ground.change(&work, sink, |view| {
+    ground.change(&work, sink, |view| {
         let step = StepRunner {
             options: build.options,
             log: &place.log,
@@ -278,8 +335,7 @@ fn install(
         build.check_cancel()?;
         progress.step(&input.name, "capturing changes", None);
         Ok(())
-    })?;
-    Ok((ground, after))
+    })
 }
 
 fn commit(

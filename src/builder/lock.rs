@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::epoch::epoch_of;
-use super::{BuildError, BuildProgress};
+use super::{BuildError, BuildProgress, misnamed};
 use crate::apt::{AptRoot, DebCache, LowerPackages, PackageRequest, Resolver};
 use crate::recipe::{Definition, LOCK_VERSION, LayerLock, LockedPackage, RecipeLock, Workspace};
 use crate::store::{LockWait, Repository};
@@ -59,18 +59,22 @@ pub fn lock(
     // apt's state below the cache serves one command at a time.
     let _alone = repository.work_lock("apt", "layerset lock", options.waiting)?;
     let before = workspace.read_lock()?;
+    let base = |error| misnamed::in_base(workspace, error);
     let root = open_apt(workspace, repository, options.apt_sources.as_deref())?;
     options.progress.step("", "fetching package lists", None);
-    let resolver = root.update()?;
+    let resolver = root.update().map_err(base)?;
+    misnamed::refuse_unknown(workspace, &resolver, &|layer| {
+        let known = before.as_ref().and_then(|lock| lock.layer(&layer.name));
+        known.is_none_or(|known| is_moving(layer, known, options))
+    })?;
     let mut layers: Vec<LayerLock> = Vec::new();
     for layer in workspace.layers() {
         let definition = &layer.definition;
         let known = before
             .as_ref()
             .and_then(|lock| lock.layer(&definition.name));
-        let moves = options.update.is_empty() || options.update.contains(&definition.name);
         let entry = match known {
-            Some(known) if !moves && known.requested == definition.packages() => known.clone(),
+            Some(known) if !is_moving(definition, known, options) => known.clone(),
             _ => {
                 options
                     .progress
@@ -109,6 +113,13 @@ pub fn lock(
     })
 }
 
+/// Says whether the packages of a layer are resolved anew.
+fn is_moving(definition: &Definition, known: &LayerLock, options: &LockOptions<'_>) -> bool {
+    options.update.is_empty()
+        || options.update.contains(&definition.name)
+        || known.requested != definition.packages()
+}
+
 /// Opens the private apt state of a recipe's base.
 pub(super) fn open_apt(
     workspace: &Workspace,
@@ -117,13 +128,9 @@ pub(super) fn open_apt(
 ) -> Result<AptRoot, BuildError> {
     let debs = DebCache::new(repository.cache_dir("debs")?);
     let work = repository.cache_dir("apt")?;
-    Ok(AptRoot::open(
-        &work,
-        debs,
-        workspace.base(),
-        &workspace.recipe().architecture,
-        sources,
-    )?)
+    let architecture = &workspace.recipe().architecture;
+    AptRoot::open(&work, debs, workspace.base(), architecture, sources)
+        .map_err(|error| misnamed::in_base(workspace, error))
 }
 
 fn resolve(
@@ -155,7 +162,8 @@ fn resolve(
             recommends: apt.is_some_and(|apt| apt.recommends),
             base,
         };
-        resolver.resolve(request, &lower)?
+        let resolved = resolver.resolve(request, &lower);
+        resolved.map_err(|error| misnamed::at_its_place(workspace, &definition.name, error))?
     };
     Ok(LayerLock {
         name: definition.name.clone(),

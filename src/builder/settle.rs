@@ -14,7 +14,7 @@ use super::first_boot::{FirstBootWork, unmade};
 use super::parents::insert_with_parents;
 use super::rules::SettleRules;
 use super::secrets;
-use super::{BuildError, BuildSink, transient, undeclared};
+use super::{BuildError, BuildSink, transient, unclassified, undeclared};
 use crate::compose::TreeView;
 use crate::format::{PublicSecret, Sweep};
 use crate::id::ObjectId;
@@ -71,7 +71,7 @@ pub(super) fn settle(
         by_hand: BTreeSet::new(),
     };
     transient::drop(rules, lower, &mut work.after, sink)?;
-    let dropped = work.sort_var(rules)?;
+    let dropped = work.sort_var(rules, sink)?;
     // Before the links go: a program may be one of them, as java is.
     work.drop_generated();
     work.drop_java_certificates(&ground.merged, epoch, sink)?;
@@ -129,7 +129,11 @@ impl Settler<'_> {
     }
 
     /// Returns the content that was dropped.
-    fn sort_var(&mut self, rules: SettleRules<'_>) -> Result<BTreeMap<RelPath, Inode>, BuildError> {
+    fn sort_var(
+        &mut self,
+        rules: SettleRules<'_>,
+        sink: &BuildSink<'_>,
+    ) -> Result<BTreeMap<RelPath, Inode>, BuildError> {
         let classifier = StateClassifier::new(rules.state);
         let mut dropped = BTreeMap::new();
         let mut unclassified = Vec::new();
@@ -167,7 +171,8 @@ impl Settler<'_> {
         } else {
             Err(BuildError::Unclassified {
                 layer: rules.layer.to_owned(),
-                paths: unclassified,
+                has_rules: !rules.state.is_empty(),
+                groups: unclassified::groups(rules, &self.after, unclassified, sink)?,
             })
         }
     }

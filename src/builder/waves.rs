@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::inputs::LayerInputs;
 use super::keys::{self, CachedLayer};
 use super::layer;
+use super::require;
 use super::session::BuildSession;
 use super::{BuildError, LayerAction, LayerReport};
 use crate::store::RefName;
@@ -102,10 +103,9 @@ impl BuildSession<'_> {
         &mut self,
         wave: Vec<PendingLayer<'_>>,
     ) -> Result<Vec<(usize, LayerReport)>, BuildError> {
-        if let (Some(first), false) = (wave.first(), rustix::process::geteuid().is_root()) {
-            return Err(BuildError::NeedsRoot {
-                layer: first.input.name.clone(),
-            });
+        if let Some(first) = wave.first() {
+            let architecture = &self.workspace.recipe().architecture;
+            require::able(&first.input.name, architecture)?;
         }
         let this = &*self;
         let prepared: Vec<_> = std::thread::scope(|scope| {

@@ -177,7 +177,16 @@ pub(super) fn writable(
 /// Reads a file that was named on the command line.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     std::fs::read(path)
-        .map_err(|error| CliError::io(format!("cannot read '{}'", path.display()), error))
+        .map_err(|error| {
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            let shown = CliError::io(format!("cannot read '{}'", path.display()), error);
+            match missing {
+                true => shown.with_hint(
+                    "name a file that is there: `layerset trust init` writes the root of a remote where its --root says",
+                ),
+                false => shown,
+            }
+        })
 }
 
 /// Opens what is remembered of a remote.

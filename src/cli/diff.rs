@@ -1,14 +1,15 @@
 //! `layerset diff`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::{CliError, Context, error, ui};
+use crate::deploy::package_changes;
 use crate::durable::LockMode;
-use crate::format::Image;
+use crate::format::{Image, Layer};
 use crate::id::ImageId;
 use crate::store::Repository;
 use crate::tree::{Inode, Node, diff};
@@ -180,31 +181,20 @@ fn packages(
     before: &Image,
     after: &Image,
 ) -> Result<Vec<PackageDiff>, CliError> {
-    let all = |image: &Image| -> Result<BTreeMap<String, (String, String)>, CliError> {
-        let mut found = BTreeMap::new();
-        for entry in &image.layers {
-            for package in repository.read_layer(&entry.id)?.packages {
-                found.insert(package.name, (entry.name.clone(), package.version));
-            }
-        }
-        Ok(found)
+    let all = |image: &Image| -> Result<Vec<Layer>, CliError> {
+        let layers = image.layers.iter();
+        Ok(layers
+            .map(|entry| repository.read_layer(&entry.id))
+            .collect::<Result<_, _>>()?)
     };
-    let (old, new) = (all(before)?, all(after)?);
-    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    Ok(names
-        .into_iter()
-        .filter_map(|name| {
-            let (a, b) = (old.get(name), new.get(name));
-            let version =
-                |side: Option<&(String, String)>| side.map(|(_, version)| version.clone());
-            (version(a) != version(b)).then(|| PackageDiff {
-                name: name.clone(),
-                layer: b.or(a).map_or(String::new(), |(layer, _)| layer.clone()),
-                before: version(a),
-                after: version(b),
-            })
-        })
-        .collect())
+    let moved = package_changes(&all(before)?, &all(after)?).into_iter();
+    let rows = moved.map(|package| PackageDiff {
+        name: package.name,
+        layer: package.layer,
+        before: package.before,
+        after: package.after,
+    });
+    Ok(rows.collect())
 }
 
 fn describe(report: &Report, files: bool) -> String {

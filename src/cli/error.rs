@@ -6,14 +6,13 @@
 mod build;
 mod deploy;
 mod export;
+mod recipe;
 mod repair;
 mod trust;
 
 pub(super) use repair::RepairHints;
 
 use std::error::Error;
-
-use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use crate::agent::AgentError;
 use crate::durable::DurableError;
@@ -32,11 +31,15 @@ pub struct CliError {
     pub causes: Vec<String>,
     /// What to do next.
     pub hint: Option<String>,
+    /// What programs may want to know beyond that, for the JSON document.
+    pub details: Option<serde_json::Value>,
     /// The exit status.
     pub exit: u8,
     recipe: Option<Box<RecipeError>>,
 }
 
+/// There is nothing to do: `update --check`.
+pub(super) const NOTHING_NEW: u8 = 5;
 /// Something failed.
 pub(super) const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -65,6 +68,7 @@ impl CliError {
             message: message.into(),
             causes: Vec::new(),
             hint: None,
+            details: None,
             exit,
             recipe: None,
         }
@@ -136,30 +140,11 @@ impl CliError {
         }
     }
 
-    /// Draws the place in a recipe or definition that is wrong.
+    /// Draws the places in recipes and definitions that are wrong.
     pub fn excerpt(&self, color: bool) -> Option<String> {
-        let fault = self.recipe.as_ref()?.fault()?;
-        let theme = if color {
-            GraphicalTheme::unicode()
-        } else {
-            GraphicalTheme::unicode_nocolor()
-        };
-        let handler = GraphicalReportHandler::new_themed(theme)
-            .with_width(100)
-            .without_cause_chain();
-        let mut text = String::new();
-        handler.render_report(&mut text, fault).ok()?;
-        // The message and the hint are printed already: only the lines of the file are wanted.
-        let lines = text.lines().skip_while(|line| !line.contains('╭'));
-        let mut excerpt: String = lines
-            .clone()
-            .take_while(|line| !line.contains('╰'))
-            .map(|l| format!("{l}\n"))
-            .collect();
-        if let Some(end) = lines.clone().find(|line| line.contains('╰')) {
-            excerpt.push_str(&format!("{end}\n"));
-        }
-        Some(excerpt)
+        let faults = self.recipe.as_ref()?.faults();
+        let drawn = faults.iter().filter_map(|fault| recipe::draw(fault, color));
+        Some(drawn.collect())
     }
 }
 
@@ -210,23 +195,6 @@ impl From<StoreError> for CliError {
             _ => (FAILED, None),
         };
         Self::from_error(&error, exit).hinted(hint)
-    }
-}
-
-impl From<RecipeError> for CliError {
-    fn from(error: RecipeError) -> Self {
-        let hint = match &error {
-            RecipeError::NoLock { .. } => {
-                Some("run `layerset lock` on the recipe first".to_owned())
-            }
-            _ => None,
-        };
-        let plain = Self::from_error(&error, FAILED);
-        Self {
-            hint,
-            recipe: Some(Box::new(error)),
-            ..plain
-        }
     }
 }
 
@@ -293,6 +261,7 @@ impl From<AgentError> for CliError {
         match error {
             AgentError::Transfer(error) => error.into(),
             AgentError::Deploy(error) => error.into(),
+            AgentError::Build(error) => error.into(),
             AgentError::NoChannel => Self::from_error(&error, USAGE)
                 .with_hint("name one with --channel, or a layer to rebuild"),
             AgentError::LayerChannel { .. } => Self::from_error(&error, USAGE)
@@ -322,10 +291,13 @@ impl From<TransferError> for CliError {
                     "write one: [[remote]] with name, location and root, the root.json that `layerset trust init` made; or name one with --trust",
                 ),
             ),
-            TransferError::NotAllowed { .. } => (
-                REFUSED,
-                Some("add the channel to `channels` of a [[remote]]"),
-            ),
+            TransferError::NotAllowed { ref allowed, .. } => {
+                let hint = format!(
+                    "it allows: {}; add the channel to `channels` of a [[remote]] there",
+                    allowed.join(", ")
+                );
+                return Self::from_error(&error, REFUSED).with_hint(hint);
+            }
             TransferError::MachineId { .. } => (
                 FAILED,
                 Some("`systemd-machine-id-setup` makes one; --ahead takes the release anyway"),

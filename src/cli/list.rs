@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{CliError, Context, ui};
 use crate::durable::LockMode;
+use crate::tree::{Changeset, Node};
 
 /// Lists the images and layers of the repository.
 #[derive(Debug, Args)]
@@ -20,14 +21,17 @@ impl List {
             if name.is_layer() {
                 let Ok(id) = id.parse() else { continue };
                 let layer = repository.read_layer(&id)?;
+                let bytes = content_bytes(&repository.read_changeset(&layer.changeset)?);
                 rows.push(vec![
                     name.to_string(),
                     id.short(),
                     layer.version.clone(),
+                    ui::size(bytes),
                     format!("{} packages", layer.packages.len()),
-                    String::new(),
                 ]);
-                layers.push(serde_json::json!({ "ref": name.as_str(), "id": id, "name": layer.name, "version": layer.version }));
+                layers.push(serde_json::json!({
+                    "ref": name.as_str(), "id": id, "name": layer.name, "version": layer.version, "bytes": bytes,
+                }));
             } else {
                 let Ok(id) = id.parse() else { continue };
                 let image = repository.read_image(&id)?;
@@ -62,7 +66,7 @@ impl List {
                 .print("nothing is built yet: `layerset build RECIPE` makes an image\n");
         } else {
             context.ui.print(&ui::table(
-                &["ref", "id", "version", "holds", "layers"],
+                &["ref", "id", "version", "size", "holds"],
                 &rows,
             ));
         }
@@ -74,4 +78,15 @@ impl List {
         }
         Ok(())
     }
+}
+
+/// Returns the size of the files that a layer brings, in bytes.
+pub(super) fn content_bytes(changeset: &Changeset) -> u64 {
+    let sizes = changeset
+        .iter()
+        .filter_map(|(_, change)| match change.post.as_ref()?.node {
+            Node::File { size, .. } => Some(size),
+            _ => None,
+        });
+    sizes.sum()
 }

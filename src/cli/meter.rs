@@ -9,6 +9,9 @@ use crate::transfer::TransferProgress;
 /// How often the line is drawn anew, at most.
 const EVERY: Duration = Duration::from_millis(100);
 
+/// Where nothing can be drawn, phases of so many bytes are said; smaller ones are over soon.
+const WORTH_A_LINE: u64 = 10_000_000;
+
 /// Draws the progress of transfers.
 pub(super) struct Meter {
     ui: Ui,
@@ -50,6 +53,10 @@ impl TransferProgress for Meter {
             started: now,
             drawn: now,
         };
+        if bytes.is_some_and(|bytes| bytes >= WORTH_A_LINE) {
+            self.ui
+                .line("", &format!("{what} {}", ui::size(bytes.unwrap_or(0))));
+        }
         self.ui.doing(&state.line(now));
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }

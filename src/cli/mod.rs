@@ -56,8 +56,8 @@ use crate::store::{LockWait, Repository, RepositoryOptions};
   layerset build recipes/web.toml
   layerset deploy web --target /srv/web
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data, 70 a bug,
-130 interrupted.")]
+Exit status: 0 done (or nothing to do), 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data,
+5 nothing new (update --check), 70 a bug, 130 interrupted.")]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -74,7 +74,7 @@ struct Global {
     /// Print one JSON document on standard output instead of text
     #[arg(long, global = true)]
     json: bool,
-    /// Print no progress and no remarks, only results and errors
+    /// Print nothing but errors; with --json, the document
     #[arg(long, short, global = true)]
     quiet: bool,
     /// How long to wait for another layerset command, in seconds
@@ -128,6 +128,8 @@ enum Command {
     Activate(targets::Activate),
     /// Unmount the deployments of a target
     Deactivate(targets::Deactivate),
+    /// Run a command in the current deployment of a target
+    Run(targets::Run),
     /// Release what a target or a recipe that is gone still holds
     Forget(forget::Forget),
     /// Remove what no image and no deployment needs
@@ -305,6 +307,7 @@ impl Command {
             Self::MarkGood(command) => command.run(context),
             Self::Activate(command) => command.run(context),
             Self::Deactivate(command) => command.run(context),
+            Self::Run(command) => command.run(context),
             Self::Forget(command) => command.run(context),
             Self::Gc(command) => command.run(context),
             Self::Fsck(command) => command.run(context),

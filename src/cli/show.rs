@@ -2,9 +2,11 @@
 
 use clap::Args;
 
-use super::{CliError, Context};
+use super::list::content_bytes;
+use super::{CliError, Context, ui};
 use crate::durable::LockMode;
-use crate::format;
+use crate::format::{self, Image, Layer};
+use crate::id::{ImageId, LayerId};
 use crate::store::ResolvedId;
 
 /// Shows an image, a layer, a tree or an object.
@@ -12,6 +14,7 @@ use crate::store::ResolvedId;
 #[command(after_help = "Examples:
   layerset show web                       # the newest image of the recipe web
   layerset show web/nginx                 # the newest build of its layer nginx
+  layerset show web --json                # the manifest itself
   layerset show b3:1f2e --dump            # a tree or changeset, one line a path
   layerset show web --dump                # the tree of an image
 
@@ -36,7 +39,11 @@ impl Show {
             ResolvedId::Image(id) => {
                 let image = repository.read_image(&id)?;
                 if !self.dump {
-                    context.ui.print_bytes(&manifest("image", &image)?);
+                    if context.ui.is_json() {
+                        context.ui.print_bytes(&manifest("image", &image)?);
+                    } else {
+                        context.ui.print(&describe_image(&id, &image));
+                    }
                     return Ok(());
                 }
                 image.tree
@@ -44,7 +51,12 @@ impl Show {
             ResolvedId::Layer(id) => {
                 let layer = repository.read_layer(&id)?;
                 if !self.dump {
-                    context.ui.print_bytes(&manifest("layer", &layer)?);
+                    if context.ui.is_json() {
+                        context.ui.print_bytes(&manifest("layer", &layer)?);
+                    } else {
+                        let bytes = content_bytes(&repository.read_changeset(&layer.changeset)?);
+                        context.ui.print(&describe_layer(&id, &layer, bytes));
+                    }
                     return Ok(());
                 }
                 layer.changeset
@@ -62,4 +74,66 @@ impl Show {
 
 fn manifest<T: serde::Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, CliError> {
     format::to_canonical_json(what, value).map_err(|error| CliError::bug(error.to_string()))
+}
+
+/// Describes an image for people.
+fn describe_image(id: &ImageId, image: &Image) -> String {
+    let mut text = format!(
+        "image {} {id}\n{}, {} paths, {}; targets keep {} deployments\n\n",
+        image.name,
+        ui::size(image.bytes),
+        image.entries,
+        image.architecture,
+        image.keep
+    );
+    let rows: Vec<Vec<String>> = image
+        .layers
+        .iter()
+        .map(|layer| vec![layer.name.clone(), layer.version.clone(), layer.id.short()])
+        .collect();
+    text.push_str(&ui::table(&["layer", "version", "id"], &rows));
+    for waiver in &image.waivers {
+        text.push_str(&format!(
+            "accepts {} until {}: {}\n",
+            waiver.finding, waiver.expires, waiver.reason
+        ));
+    }
+    text
+}
+
+/// Describes a layer for people; `bytes` is the size of its files.
+fn describe_layer(id: &LayerId, layer: &Layer, bytes: u64) -> String {
+    let on: Vec<&str> = layer
+        .build
+        .on
+        .iter()
+        .map(|layer| layer.name.as_str())
+        .collect();
+    let on = match on.as_slice() {
+        [] => "a base".to_owned(),
+        names => format!("built on {}", names.join(", ")),
+    };
+    let mut text = format!(
+        "layer {} {} {id}\n{}, {}, {on}\n",
+        layer.name,
+        layer.version,
+        ui::size(bytes),
+        layer.architecture
+    );
+    if !layer.restart.is_empty() {
+        text.push_str(&format!("asks to restart {}\n", layer.restart.join(", ")));
+    }
+    for path in layer.first_boot.keys() {
+        text.push_str(&format!("each machine makes its own {path}\n"));
+    }
+    if !layer.packages.is_empty() {
+        let rows: Vec<Vec<String>> = layer
+            .packages
+            .iter()
+            .map(|package| vec![package.name.clone(), package.version.clone()])
+            .collect();
+        text.push('\n');
+        text.push_str(&ui::table(&["package", "version"], &rows));
+    }
+    text
 }

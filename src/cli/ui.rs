@@ -3,10 +3,11 @@
 //! Progress is drawn on a terminal only, colours obey `NO_COLOR` and vanish off a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -21,7 +22,10 @@ pub struct Ui {
     json: bool,
     quiet: bool,
     color: bool,
+    terminal: bool,
     bar: ProgressBar,
+    /// The step of each layer that was said last, where a step is a line.
+    said: Arc<Mutex<BTreeMap<String, String>>>,
     /// Whether the one JSON document was printed.
     spoken: Arc<AtomicBool>,
 }
@@ -49,7 +53,9 @@ impl Ui {
             json,
             quiet,
             color,
+            terminal,
             bar,
+            said: Arc::default(),
             spoken: Arc::default(),
         }
     }
@@ -59,10 +65,10 @@ impl Ui {
         self.json
     }
 
-    /// Prints text that is the result.
+    /// Prints text that is the result, for those who want more than the exit status.
     pub fn print(&self, text: &str) {
         self.bar.finish_and_clear();
-        if !self.json {
+        if !self.json && !self.quiet {
             write_out(text.as_bytes());
         }
     }
@@ -99,6 +105,18 @@ impl Ui {
         self.bar.set_message(text.to_owned());
     }
 
+    /// Says what is being done where nothing can be drawn: a line for each step of `place`.
+    pub fn line(&self, place: &str, step: &str) {
+        if self.terminal || self.quiet || self.json {
+            return;
+        }
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = said.insert(place.to_owned(), step.to_owned()).as_deref() != Some(step);
+        if is_news {
+            eprintln!("{place}{step}");
+        }
+    }
+
     /// Prints an error and returns its exit status.
     pub fn fail(&self, error: &CliError) -> ExitCode {
         self.bar.finish_and_clear();
@@ -121,9 +139,12 @@ impl Ui {
         // A report that was already printed says more about what is wrong, and there is only one
         // document.
         if self.json && !self.spoken.load(Ordering::Relaxed) {
-            let value = serde_json::json!({
+            let mut value = serde_json::json!({
                 "error": { "message": error.message, "causes": error.causes, "hint": error.hint, "exit": error.exit }
             });
+            if let Some(details) = &error.details {
+                value["error"]["details"] = details.clone();
+            }
             write_out(format!("{value:#}\n").as_bytes());
         }
         ExitCode::from(error.exit)
@@ -133,12 +154,20 @@ impl Ui {
 /// Set once standard output did not take a result.
 static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
+/// The exit status of a command that succeeds.
+static STATUS: AtomicU8 = AtomicU8::new(0);
+
+/// Lets the program end with another status than 0: an answer, not an error.
+pub fn answer_with(status: u8) {
+    STATUS.store(status, Ordering::Relaxed);
+}
+
 /// Returns the exit status of a command that succeeded: its result must have arrived.
 pub fn success() -> ExitCode {
     if OUTPUT_FAILED.load(Ordering::Relaxed) {
         ExitCode::FAILURE
     } else {
-        ExitCode::SUCCESS
+        ExitCode::from(STATUS.load(Ordering::Relaxed))
     }
 }
 
@@ -167,6 +196,8 @@ impl BuildProgress for Ui {
         } else {
             format!("[{layer}] ")
         };
+        // What follows two blanks counts on.
+        self.line(&place, what.split("  ").next().unwrap_or(what));
         let done = fraction.map_or(String::new(), |part| format!("  {}", bar(part)));
         self.doing(&format!("{place}{what}{done}"));
     }

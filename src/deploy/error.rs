@@ -17,6 +17,18 @@ use crate::trust::TrustError;
 #[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
+    /// There is no deployment to run anything in.
+    #[error("nothing is deployed on this target yet")]
+    NothingDeployed,
+    /// The current deployment is not mounted.
+    #[error("generation {generation} is not mounted")]
+    NotMounted { generation: u64 },
+    /// The current deployment has no such service.
+    #[error("the current deployment has no service '{service}'")]
+    NoService { service: String },
+    /// A copy whose `/etc` and `/var` are links cannot be the root of a service.
+    #[error("generation {generation} is a copy whose /etc and /var are links out of it")]
+    Linked { generation: u64 },
     /// Nothing is there.
     #[error("no target at '{}'", path.display())]
     Missing { path: PathBuf },

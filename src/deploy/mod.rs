@@ -24,6 +24,8 @@
 
 mod activate;
 mod change;
+mod changelog;
+mod changes;
 mod contents;
 mod damage;
 mod decide;
@@ -39,9 +41,12 @@ mod pointer;
 mod preflight;
 mod prune;
 mod record;
+mod restart;
 mod reuse;
 mod room;
 mod run;
+mod running;
+mod service_unit;
 mod stage;
 mod stamp;
 mod status;
@@ -52,6 +57,8 @@ mod verdicts;
 
 pub use activate::ActivationReport;
 pub use change::Change;
+pub use changelog::cves as changelog_cves;
+pub use changes::{ImageChanges, ImageParts, PackageChange, changes, package_changes, wanted};
 pub use decide::{ConflictSide, Decisions};
 pub use error::{DeployError, HarmedObject};
 pub use etc::EtcReport;
@@ -63,9 +70,14 @@ pub use location::TargetLocation;
 pub use mounts::activation_unit;
 pub use prune::PrunePlan;
 pub use record::{Deployment, DeploymentKind, EtcOrigin, JoinMethod};
-pub use run::{DeployMode, DeployOptions, DeployReport, NewDeployment, SourceRelease, deploy};
+pub use restart::{ServiceRestart, Services};
+pub use run::{
+    DeployMode, DeployOptions, DeployReport, NewDeployment, SourceRelease, deploy, plan_parts,
+};
+pub use running::RunNetwork;
+pub use service_unit::{UNIT_DIRECTORIES, UnitMark, update_units};
 pub use stage::{KindChoice, StageOptions, StagedDeployment};
-pub use status::{DeploymentState, DeploymentStatus, TargetStatus};
+pub use status::{DeploymentOrigin, DeploymentState, DeploymentStatus, TargetStatus};
 pub use subscription::Subscription;
 pub use switch::{BadPolicy, SwitchReport};
 
@@ -294,7 +306,7 @@ impl Target {
     }
 
     /// Says whether an image is current and looks intact.
-    fn runs(&self, image: &ImageId) -> Result<bool, DeployError> {
+    pub fn runs(&self, image: &ImageId) -> Result<bool, DeployError> {
         let current = self.current()?.and_then(|n| self.deployment(n).ok());
         Ok(current.is_some_and(|deployment| {
             deployment.facts.image == *image
@@ -337,8 +349,18 @@ impl Target {
         decisions: &Decisions,
     ) -> Result<EtcReport, DeployError> {
         let tree = repository.read_tree(&repository.read_image(image)?.tree)?;
+        self.plan_etc_of(repository, &tree, decisions)
+    }
+
+    /// Does the same for a tree whose files of `/etc` are in the repository.
+    pub fn plan_etc_of(
+        &self,
+        repository: &Repository,
+        tree: &crate::tree::Tree,
+        decisions: &Decisions,
+    ) -> Result<EtcReport, DeployError> {
         let current = self.current()?.map(|n| self.deployment(n)).transpose()?;
-        Ok(moving::plan(repository, &tree, current.as_ref(), decisions)?.report)
+        Ok(moving::plan(repository, tree, current.as_ref(), decisions)?.report)
     }
 }
 

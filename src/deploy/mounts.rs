@@ -219,7 +219,7 @@ pub fn activation_unit(target_root: &Path, repository: &Path, exe: &Path) -> Str
 }
 
 /// Quotes a path for a unit file, `systemd.syntax(7)`: specifiers are taken literally.
-fn quote(path: &Path) -> String {
+pub(super) fn quote(path: &Path) -> String {
     let mut text = String::from("\"");
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {

@@ -17,9 +17,11 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::change::Change;
+use super::changes::changes;
 use super::{
-    BadPolicy, DeployError, DeploymentKind, EtcReport, HistoryAction, Note, RecordedVerdict,
-    StageOptions, StagedDeployment, Subscription, SwitchReport, Target, TargetLocation, moving,
+    BadPolicy, DeployError, DeploymentKind, EtcReport, HistoryAction, ImageChanges, ImageParts,
+    Note, RecordedVerdict, ServiceRestart, StageOptions, StagedDeployment, Subscription,
+    SwitchReport, Target, TargetLocation, moving,
 };
 use crate::id::ImageId;
 use crate::store::Repository;
@@ -77,8 +79,12 @@ pub enum DeployReport {
     Planned {
         /// The image.
         image: ImageId,
+        /// Whether it is current already.
+        is_current: bool,
         /// What would be done to `/etc`.
         etc: EtcReport,
+        /// What else changes.
+        changes: ImageChanges,
     },
     /// The image was current already.
     Unchanged {
@@ -106,6 +112,8 @@ pub struct NewDeployment {
     pub etc: EtcReport,
     /// The switch, unless it was only staged.
     pub switched: Option<SwitchReport>,
+    /// The services that run something else than before, where that is known.
+    pub services: Vec<ServiceRestart>,
     /// How long staging took, with waiting for the target.
     pub stage_seconds: f64,
     /// How long the switch took.
@@ -117,7 +125,15 @@ pub struct NewDeployment {
 impl Serialize for DeployReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let value = match self {
-            Self::Planned { image, etc } => json!({ "dry_run": true, "image": image, "etc": etc }),
+            Self::Planned {
+                image,
+                is_current,
+                etc,
+                changes,
+            } => json!({
+                "dry_run": true, "image": image, "current": is_current, "etc": etc,
+                "packages": changes.packages, "services": changes.services,
+            }),
             Self::Unchanged { image, generation } => {
                 json!({ "image": image, "generation": generation, "switched": false })
             }
@@ -132,6 +148,7 @@ impl Serialize for DeployReport {
                 "switch_seconds": deployed.switch_seconds,
                 "pruned": deployed.pruned,
                 "etc": deployed.etc,
+                "services": deployed.services,
             }),
         };
         value.serialize(serializer)
@@ -164,6 +181,7 @@ pub fn deploy(
             generation: target.current()?,
         });
     }
+    let before = target.current_parts(repository).ok().flatten();
     let mut attempt = 1;
     let (staged, reused, switched, (stage_seconds, switching)) = loop {
         (options.doing)("staging the deployment");
@@ -201,6 +219,10 @@ pub fn deploy(
         image: *image,
         kind: staged.kind,
         etc: staged.etc,
+        services: match (&switched, &before) {
+            (Some(_), Some(before)) => services_of(repository, before, image),
+            _ => Vec::new(),
+        },
         switched,
         stage_seconds,
         switch_seconds,
@@ -229,19 +251,65 @@ fn find_or_stage(
     Ok((staged, true))
 }
 
+/// Names the services to restart after a switch; what cannot be read says nothing.
+fn services_of(
+    repository: &Repository,
+    before: &ImageParts,
+    image: &ImageId,
+) -> Vec<ServiceRestart> {
+    let after = ImageParts::read(repository, image).ok();
+    after.map_or(Vec::new(), |after| {
+        changes(before, &after, repository).services
+    })
+}
+
 fn plan(
     location: &TargetLocation,
     repository: &Repository,
     image: &ImageId,
     options: &DeployOptions<'_>,
 ) -> Result<DeployReport, DeployError> {
-    let etc = match location.open() {
-        Ok(target) => target.plan_etc(repository, image, &options.stage.decisions)?,
+    plan_parts(
+        location,
+        repository,
+        image,
+        &ImageParts::read(repository, image)?,
+        options,
+    )
+}
+
+/// Says what bringing an image onto a target would do, and changes nothing. Of the image, only its
+/// parts and the contents that [`wanted`](super::wanted) names need to be here.
+pub fn plan_parts(
+    location: &TargetLocation,
+    repository: &Repository,
+    image: &ImageId,
+    parts: &ImageParts,
+    options: &DeployOptions<'_>,
+) -> Result<DeployReport, DeployError> {
+    let target = match location.open() {
+        Ok(target) => target,
         // A new target takes the image's own.
-        Err(DeployError::Missing { .. }) => EtcReport::default(),
+        Err(DeployError::Missing { .. }) => {
+            return Ok(DeployReport::Planned {
+                image: *image,
+                is_current: false,
+                etc: EtcReport::default(),
+                changes: ImageChanges::default(),
+            });
+        }
         Err(error) => return Err(error),
     };
-    Ok(DeployReport::Planned { image: *image, etc })
+    let before = target.current_parts(repository)?;
+    Ok(DeployReport::Planned {
+        image: *image,
+        is_current: target.runs(image)?,
+        etc: target.plan_etc_of(repository, &parts.tree, &options.stage.decisions)?,
+        changes: match &before {
+            Some(before) => changes(before, parts, repository),
+            None => ImageChanges::default(),
+        },
+    })
 }
 
 /// Refuses an image that was marked bad on this target: it is never chosen automatically again.

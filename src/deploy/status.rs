@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::damage::DamageSearch;
 use super::record::{DeploymentDir, DeploymentKind, JoinMethod};
-use super::{ChainBreak, DeployError, Target};
+use super::{ChainBreak, DeployError, History, Target};
 use crate::format::{Image, ImageLayer};
 use crate::id::ImageId;
 
@@ -23,6 +23,17 @@ pub enum DeploymentState {
     Staged,
     /// Kept for a rollback by number.
     Kept,
+}
+
+/// How a deployment came onto its target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeploymentOrigin {
+    /// When, in seconds since 1970.
+    pub when: i64,
+    /// Who asked for it.
+    pub who: String,
+    /// Why: the release that it is from, or what was given.
+    pub reason: String,
 }
 
 /// One deployment.
@@ -42,6 +53,10 @@ pub struct DeploymentStatus {
     pub name: Option<String>,
     /// The layers, lowest first.
     pub layers: Vec<ImageLayer>,
+    /// The size of the image's files, in bytes.
+    pub bytes: Option<u64>,
+    /// What the history says of how it came here; absent where the history does not know it.
+    pub origin: Option<DeploymentOrigin>,
     /// When it was staged, in seconds since 1970.
     pub created: Option<i64>,
     /// How its tree is on disk.
@@ -109,7 +124,9 @@ impl Target {
             } else {
                 DeploymentState::Kept
             };
-            deployments.push(self.look_at(generation, state, &mut search));
+            let mut status = self.look_at(generation, state, &mut search);
+            status.origin = history.origin(generation);
+            deployments.push(status);
         }
         Ok(TargetStatus {
             root: self.root.clone(),
@@ -139,6 +156,8 @@ impl Target {
             image: None,
             name: None,
             layers: Vec::new(),
+            bytes: None,
+            origin: None,
             created: None,
             kind: None,
             kind_reason: None,
@@ -170,6 +189,22 @@ impl Target {
         if let Ok(image) = deployment.image() {
             status.name = Some(image.name);
             status.layers = image.layers;
+            status.bytes = Some(image.bytes);
         }
+    }
+}
+
+impl History {
+    /// Returns the record by which a deployment first became current, or was staged.
+    fn origin(&self, generation: u64) -> Option<DeploymentOrigin> {
+        let is_it = |record: &&super::HistoryRecord| {
+            record.to == Some(generation) || record.about == Some(generation)
+        };
+        let record = self.records.iter().find(is_it)?;
+        Some(DeploymentOrigin {
+            when: record.when,
+            who: record.who.clone(),
+            reason: record.reason.clone(),
+        })
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::DurableError;
+use super::{DurableError, holder};
 
 /// How much of a note is read, and how long one is.
 const NOTE_BYTES: usize = 200;
@@ -110,7 +110,12 @@ fn open(path: &Path) -> Result<File, DurableError> {
     result.map_err(|error| DurableError::new("open lock", path, error))
 }
 
+/// Says who holds a lock: what the kernel knows, else what the holder wrote.
 fn holder(path: &Path) -> String {
+    let holders = holder::holders(path);
+    if !holders.is_empty() {
+        return holders.join(", ");
+    }
     let mut text = String::new();
     if let Ok(mut file) = File::open(path) {
         // An unreadable note only makes the message vaguer.
@@ -143,7 +148,7 @@ mod tests {
             take(LockMode::Exclusive, "layerset gc")
                 .unwrap_err()
                 .to_string()
-                .contains("another layerset command")
+                .contains(&format!("(process {}, since 20", std::process::id()))
         );
         drop((first, second));
         let gc = patient(LockMode::Exclusive, "layerset gc").unwrap();
@@ -151,9 +156,12 @@ mod tests {
             take(LockMode::Shared, "layerset build")
                 .unwrap_err()
                 .to_string()
-                .contains("by layerset gc (process")
+                .contains(&format!("(process {}, since 20", std::process::id()))
         );
         drop(gc);
         let _again = patient(LockMode::Shared, "layerset build").unwrap();
+        // Where the kernel does not say, the note of the holder does.
+        std::fs::write(dir.path().join("note"), "layerset gc (process 7)\n").unwrap();
+        assert_eq!(holder(&dir.path().join("note")), "layerset gc (process 7)");
     }
 }

@@ -16,6 +16,7 @@
 //! 5. `flock` is released when its holder dies.
 
 mod exact;
+mod holder;
 #[cfg(test)]
 pub(crate) mod hooked;
 mod latch;

@@ -1,10 +1,11 @@
 //! Errors of this module: each points at file, line and column, and says what to write instead
 //! where that is known.
 //!
-//! [`RecipeError`] prints as one line
-//! (`recipes/web.toml:3:10: unknown key 'pakages' (did you mean 'packages'?)`); its [`RecipeFault`]
+//! [`RecipeError`] prints one line for each mistake
+//! (`recipes/web.toml:3:10: unknown key 'pakages' (did you mean 'packages'?)`); each [`RecipeFault`]
 //! is a [`Diagnostic`] with a short message, so that a graphical handler does not say the position
-//! twice.
+//! twice. Readers go on after a mistake where they can, so that one run names all of them:
+//! `together` joins what several of them found.
 
 use std::fmt;
 use std::io;
@@ -18,9 +19,9 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 #[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
-    /// A file says something wrong: its author has to change it.
+    /// Files say something wrong: their author has to change them.
     #[error(transparent)]
-    Invalid(#[from] OneLineFault),
+    Invalid(#[from] RecipeFaults),
     /// A file cannot be read.
     #[error("cannot read '{}'", path.display())]
     Read {
@@ -29,7 +30,7 @@ pub enum RecipeError {
         source: io::Error,
     },
     /// The recipe has no lock yet.
-    #[error("there is no lock '{}' (run `layerset lock`)", path.display())]
+    #[error("there is no lock '{}' yet", path.display())]
     NoLock {
         /// Where the lock would be.
         path: PathBuf,
@@ -40,53 +41,90 @@ pub enum RecipeError {
 }
 
 impl RecipeError {
-    /// Returns what is wrong in a file and where, for a handler that draws it; `None` when no
-    /// file's text is to blame.
-    pub fn fault(&self) -> Option<&RecipeFault> {
+    /// Returns what is wrong and where, for a handler that draws it; nothing when no file's text is
+    /// to blame.
+    pub fn faults(&self) -> &[RecipeFault] {
         match self {
-            Self::Invalid(OneLineFault(fault)) => Some(fault),
-            _ => None,
+            Self::Invalid(RecipeFaults(faults)) => faults,
+            _ => &[],
+        }
+    }
+
+    /// An error that says nothing, to begin with.
+    pub(super) fn nothing() -> Self {
+        Self::Invalid(RecipeFaults(Vec::new()))
+    }
+
+    /// Joins two errors of one run. What is no mistake in a text hides those that are: they may be
+    /// its consequence.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Invalid(mut first), Self::Invalid(second)) => {
+                first.0.extend(second.0);
+                first.settle();
+                Self::Invalid(first)
+            }
+            (Self::Invalid(_), other) | (other, _) => other,
         }
     }
 }
 
-impl Diagnostic for RecipeError {
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        match self {
-            Self::Invalid(OneLineFault(fault)) => fault.help(),
-            Self::NoLock { .. } => Some(Box::new("run `layerset lock`")),
-            Self::NotARecipe { .. } => Some(Box::new("a recipe is a file 'recipes/<name>.toml'")),
-            Self::Read { .. } => None,
-        }
-    }
-
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.fault().and_then(Diagnostic::source_code)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.fault().and_then(Diagnostic::labels)
-    }
-}
-
-/// A [`RecipeFault`] that prints as one line with its position and hint.
+/// All that is wrong in the files of one run, a line each, with position and hint.
 #[derive(Debug)]
-pub struct OneLineFault(Box<RecipeFault>);
+pub struct RecipeFaults(Vec<RecipeFault>);
 
-impl fmt::Display for OneLineFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RecipeFault {
-            file, line, column, ..
-        } = &*self.0;
-        write!(f, "{}:{line}:{column}: {}", file.display(), self.0.message)?;
-        match &self.0.help {
-            Some(help) => write!(f, " ({help})"),
-            None => Ok(()),
+impl RecipeFaults {
+    /// Leaves out what another mistake of the same file explains, and puts the rest in the order of
+    /// the files' lines.
+    fn settle(&mut self) {
+        let causes: Vec<PathBuf> = self
+            .0
+            .iter()
+            .filter(|fault| !fault.is_consequence)
+            .map(|fault| fault.file.clone())
+            .collect();
+        self.0
+            .retain(|fault| !fault.is_consequence || !causes.contains(&fault.file));
+        let mut files: Vec<PathBuf> = Vec::new();
+        for fault in &self.0 {
+            if !files.contains(&fault.file) {
+                files.push(fault.file.clone());
+            }
         }
+        let place = |fault: &RecipeFault| {
+            let file = files.iter().position(|file| *file == fault.file);
+            (file, fault.span.start)
+        };
+        self.0.sort_by_key(place);
     }
 }
 
-impl std::error::Error for OneLineFault {}
+impl fmt::Display for RecipeFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let several = self.0.len() > 1;
+        if several {
+            write!(f, "there are {} mistakes:", self.0.len())?;
+        }
+        for fault in &self.0 {
+            let RecipeFault {
+                file, line, column, ..
+            } = fault;
+            let gap = if several { "\n  " } else { "" };
+            write!(
+                f,
+                "{gap}{}:{line}:{column}: {}",
+                file.display(),
+                fault.message
+            )?;
+            if let Some(help) = &fault.help {
+                write!(f, " ({help})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RecipeFaults {}
 
 /// One thing that is wrong at one place of a file.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +142,8 @@ pub struct RecipeFault {
     pub help: Option<String>,
     text: NamedSource<Arc<str>>,
     span: Range<usize>,
+    /// Whether it is probably there because of another mistake in the file.
+    is_consequence: bool,
 }
 
 impl Diagnostic for RecipeFault {
@@ -170,7 +210,7 @@ impl SourceFile {
         help: Option<String>,
     ) -> RecipeError {
         let (line, column) = self.position(span.start);
-        RecipeError::Invalid(OneLineFault(Box::new(RecipeFault {
+        RecipeError::Invalid(RecipeFaults(vec![RecipeFault {
             file: self.path.clone(),
             line,
             column,
@@ -178,7 +218,28 @@ impl SourceFile {
             help,
             text: NamedSource::new(self.path.to_string_lossy(), self.text.clone()),
             span,
-        })))
+            is_consequence: false,
+        }]))
+    }
+
+    /// Makes the error about what may be there because of another mistake of the file, such as a
+    /// missing key beside one that is misspelt: then only that one is said.
+    pub(super) fn consequence(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> RecipeError {
+        match self.fault_with(span, message, help) {
+            RecipeError::Invalid(RecipeFaults(faults)) => {
+                let weak = faults.into_iter().map(|fault| RecipeFault {
+                    is_consequence: true,
+                    ..fault
+                });
+                RecipeError::Invalid(RecipeFaults(weak.collect()))
+            }
+            other => other,
+        }
     }
 
     fn position(&self, offset: usize) -> (usize, usize) {
@@ -262,7 +323,7 @@ mod tests {
         );
         let mut text = String::new();
         miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none())
-            .render_report(&mut text, error.fault().unwrap())
+            .render_report(&mut text, &error.faults()[0])
             .unwrap();
         assert!(text.contains("[recipes/web.toml:2:1]"), "{text}");
         assert!(text.contains("help: did you mean 'layers'?"), "{text}");
@@ -274,21 +335,9 @@ mod tests {
     }
 
     #[test]
-    fn a_narrating_handler_takes_the_error_as_it_is() {
-        let source = SourceFile::new("a.toml", "x = 1\n");
-        let report = miette::Report::new(source.fault(0..1, "unknown key 'x'"));
-        let mut text = String::new();
-        miette::NarratableReportHandler::new()
-            .render_report(&mut text, &*report)
-            .unwrap();
-        assert!(text.starts_with("a.toml:1:1: unknown key 'x'"), "{text}");
-        assert!(text.contains("snippet line 1: x = 1"), "{text}");
-    }
-
-    #[test]
     fn a_file_that_cannot_be_read_says_which_and_why() {
         let error = SourceFile::read("no/such/file").unwrap_err();
         assert_eq!(error.to_string(), "cannot read 'no/such/file'");
-        assert!(std::error::Error::source(&error).is_some() && error.fault().is_none());
+        assert!(std::error::Error::source(&error).is_some() && error.faults().is_empty());
     }
 }

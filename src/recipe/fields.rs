@@ -8,6 +8,7 @@ use super::words;
 use crate::path::RelPath;
 
 /// Where `[files]` names things.
+#[derive(Debug, Clone)]
 pub(super) struct FileSpans {
     /// The folder, or the table where the folder is the default one.
     pub(super) source: Range<usize>,

@@ -1,11 +1,13 @@
 //! Recipes as values: `recipes/<name>.toml`, the ordered list of layers that make one image.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::disk::{self, DiskSection};
 use super::error::{RecipeError, SourceFile, suggest};
 use super::fields::{named, optional, spans};
-use super::reader::{Document, Value};
+use super::reader::{Document, Table, Value};
+use super::together::{Together as _, all};
 use super::words;
 use crate::format::Waiver;
 
@@ -58,7 +60,8 @@ pub(super) fn parse(
     host_architecture: &str,
 ) -> Result<(Recipe, Vec<Range<usize>>), RecipeError> {
     let document = Document::parse(source)?;
-    let root = document.table(&[
+    let root = document.any_table();
+    let keys = root.only(&[
         "name",
         "description",
         "architecture",
@@ -66,26 +69,59 @@ pub(super) fn parse(
         "policy",
         "waivers",
         "disk",
-    ])?;
-    let name = named(&root, stem, "the file's name")?.to_owned();
-    let architecture = match root.get("architecture") {
-        None => host_architecture.to_owned(),
-        Some(value) => {
-            let text = value.string()?;
-            if !words::ARCHITECTURES.contains(&text) {
-                let known = match text {
-                    "x86_64" | "x86-64" | "x64" => Some("did you mean 'amd64'?".to_owned()),
-                    "aarch64" => Some("did you mean 'arm64'?".to_owned()),
-                    _ => suggest(text, words::ARCHITECTURES),
-                };
-                return Err(value.fault_with(
-                    format!("unknown architecture '{}'", text.escape_debug()),
-                    known,
-                ));
-            }
-            text.to_owned()
-        }
+    ]);
+    let architecture = architecture(&root, host_architecture);
+    // What a disk may be depends on the architecture: a wrong one says nothing about the disk.
+    let disk = match (root.get("disk"), &architecture) {
+        (Some(disk), Ok(architecture)) => disk::parse(&disk, architecture).map(Some),
+        _ => Ok(None),
     };
+    let waivers = root.get("waivers");
+    let read = (
+        keys,
+        named(&root, stem, "the file's name"),
+        optional(&root, "description", |_| None),
+        architecture,
+        layers(&root),
+        keep(&root),
+        waivers.map_or(Ok(Vec::new()), |list| parse_waivers(&list)),
+        disk,
+    );
+    let (_, name, description, architecture, (layers, places), keep, waivers, disk) =
+        read.together()?;
+    let recipe = Recipe {
+        name: name.to_owned(),
+        description,
+        architecture,
+        layers,
+        policy: RecipePolicy { keep },
+        waivers,
+        disk,
+    };
+    Ok((recipe, places))
+}
+
+fn architecture(root: &Table<'_>, host: &str) -> Result<String, RecipeError> {
+    let Some(value) = root.get("architecture") else {
+        return Ok(host.to_owned());
+    };
+    let text = value.string()?;
+    if words::ARCHITECTURES.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let known = match text {
+        "x86_64" | "x86-64" | "x64" => Some("did you mean 'amd64'?".to_owned()),
+        "aarch64" => Some("did you mean 'arm64'?".to_owned()),
+        _ => suggest(text, words::ARCHITECTURES),
+    };
+    Err(value.fault_with(
+        format!("unknown architecture '{}'", text.escape_debug()),
+        known,
+    ))
+}
+
+/// Reads the names of the layers, and where each stands.
+fn layers(root: &Table<'_>) -> Result<(Vec<String>, Vec<Range<usize>>), RecipeError> {
     let list = root.need("layers")?;
     let layers = list.strings(words::layer_name)?;
     if layers.is_empty() {
@@ -94,60 +130,55 @@ pub(super) fn parse(
             Some("a recipe starts with a base, e.g. layers = [\"debian\"]".into()),
         ));
     }
-    let keep = match root.get("policy") {
-        Some(policy) => policy
-            .table(&["keep"])?
-            .get("keep")
-            .map_or(Ok(DEFAULT_KEEP), |value| value.integer())?,
-        None => DEFAULT_KEEP,
+    Ok((layers, spans(&list)?))
+}
+
+fn keep(root: &Table<'_>) -> Result<u32, RecipeError> {
+    let Some(policy) = root.get("policy") else {
+        return Ok(DEFAULT_KEEP);
     };
-    let waivers = match root.get("waivers") {
-        Some(list) => parse_waivers(&list)?,
-        None => Vec::new(),
-    };
-    let disk = root.get("disk");
-    let disk = disk
-        .map(|value| disk::parse(&value, &architecture))
-        .transpose()?;
-    let recipe = Recipe {
-        name,
-        description: optional(&root, "description", |_| None)?,
-        architecture,
-        layers,
-        policy: RecipePolicy { keep },
-        waivers,
-        disk,
-    };
-    Ok((recipe, spans(&list)?))
+    let table = policy.table(&["keep"])?;
+    table
+        .get("keep")
+        .map_or(Ok(DEFAULT_KEEP), |value| value.integer())
 }
 
 fn parse_waivers(list: &Value<'_>) -> Result<Vec<Waiver>, RecipeError> {
-    let mut waivers: Vec<Waiver> = Vec::new();
-    for item in list.list()? {
-        let table = item.table(&["finding", "reason", "expires"])?;
-        let place = table.need("finding")?;
-        let finding = place.checked(|text| match text {
+    let mut seen = BTreeSet::new();
+    all(list.list()?.iter().map(|item| {
+        let waiver = waiver(item)?;
+        if !seen.insert(waiver.finding.clone()) {
+            let place = item.any_table()?.need("finding")?;
+            return Err(place.fault(format!("'{}' is waived twice", waiver.finding)));
+        }
+        Ok(waiver)
+    }))
+}
+
+fn waiver(item: &Value<'_>) -> Result<Waiver, RecipeError> {
+    let (table, keys) = item.open(&["finding", "reason", "expires"])?;
+    let finding = table.need("finding").and_then(|place| {
+        place.checked(|text| match text {
             "" => Some("is empty"),
             text if text.contains(['*', ' ', '\t', '\n']) => Some(
                 "is no id of a finding: a waiver accepts exactly one, as `layerset check` names it",
             ),
             _ => None,
-        })?;
-        if waivers.iter().any(|waiver| waiver.finding == finding) {
-            return Err(place.fault(format!("'{finding}' is waived twice")));
-        }
-        let reason = table.need("reason")?;
-        let reason = reason.checked(|text| {
+        })
+    });
+    let reason = table.need("reason").and_then(|reason| {
+        reason.checked(|text| {
             let blank = text.trim().is_empty().then_some("says nothing");
             blank.or_else(|| words::line(text))
-        })?;
-        waivers.push(Waiver {
-            finding: finding.to_owned(),
-            reason: reason.to_owned(),
-            expires: table.need("expires")?.date()?,
-        });
-    }
-    Ok(waivers)
+        })
+    });
+    let expires = table.need("expires").and_then(|day| day.date());
+    let (_, finding, reason, expires) = (keys, finding, reason, expires).together()?;
+    Ok(Waiver {
+        finding: finding.to_owned(),
+        reason: reason.to_owned(),
+        expires,
+    })
 }
 
 #[cfg(test)]

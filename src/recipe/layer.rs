@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::definition::{Definition, LayerContent};
 use super::error::{RecipeError, SourceFile, suggest};
 use super::file::Recipe;
-use super::parse::{self, ParsedLayer};
+use super::parse::{self, LayerSpans, ParsedLayer};
+use super::together::{Together as _, all};
 
 /// A layer definition and its folder.
 #[derive(Debug, Clone)]
@@ -20,8 +21,8 @@ pub struct RecipeLayer {
     pub(super) named_at: Range<usize>,
     /// The definition's text.
     pub(super) source: SourceFile,
-    /// Where the definition names each package.
-    pub(super) packages: Vec<Range<usize>>,
+    /// Where the definition names what only others can confirm.
+    pub(super) places: LayerSpans,
 }
 
 /// Finds the folder of the layers. Where there is none, returns where it should be, for the error
@@ -65,7 +66,8 @@ pub(super) fn read_layer(
     match (&parsed.definition.content, at) {
         (LayerContent::Base(_), 0) => {}
         (LayerContent::Base(_), _) => {
-            return Err(recipe_source.fault_with(
+            // Where the first layer is none, that is the mistake.
+            return Err(recipe_source.consequence(
                 named_at,
                 format!("'{name}' is a second base, after '{}'", recipe.layers[0]),
                 Some("a recipe has one base, its first layer".into()),
@@ -82,18 +84,19 @@ pub(super) fn read_layer(
             ));
         }
         (LayerContent::Upper(upper), _) => {
-            for (below, place) in upper.on.iter().zip(&parsed.places.on) {
-                check_below(&source, place, name, below, recipe, recipe_source.path())?;
-            }
+            let below = upper.on.iter().zip(&parsed.places.on);
+            let below = all(below.map(|(below, place)| {
+                check_below(&source, place, name, below, recipe, recipe_source.path())
+            }));
+            (below, check_folder(&source, &dir, &parsed)).together()?;
         }
     }
-    check_folder(&source, &dir, &parsed)?;
     Ok(RecipeLayer {
         definition: parsed.definition,
         dir,
         named_at,
         source,
-        packages: parsed.places.packages,
+        places: parsed.places,
     })
 }
 
@@ -133,25 +136,39 @@ fn check_folder(source: &SourceFile, dir: &Path, parsed: &ParsedLayer) -> Result
     let missing = |place: &Range<usize>, path: &Path, what: &str| {
         source.fault(place.clone(), format!("'{}' is not {what}", path.display()))
     };
-    if let Some(run) = parsed.definition.run() {
-        for (script, place) in run.scripts.iter().zip(&parsed.places.scripts) {
-            let path = dir.join(script.as_path());
-            if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
-                return Err(missing(place, &path, "a file"));
-            }
+    let scripts = parsed.definition.run().map_or(&[][..], |run| &run.scripts);
+    let scripts = scripts.iter().zip(&parsed.places.scripts);
+    let scripts = all(scripts.map(|(script, place)| {
+        let path = dir.join(script.as_path());
+        match std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+            true => Ok(()),
+            false => Err(missing(place, &path, "a file")),
         }
-    }
+    }));
+    let files = check_files(source, dir, parsed, &missing);
+    (scripts, files).together().map(|_| ())
+}
+
+fn check_files(
+    source: &SourceFile,
+    dir: &Path,
+    parsed: &ParsedLayer,
+    missing: &dyn Fn(&Range<usize>, &Path, &str) -> RecipeError,
+) -> Result<(), RecipeError> {
     if let (Some(files), Some(places)) = (parsed.definition.files(), &parsed.places.files) {
         let root = dir.join(files.source.as_path());
         if !std::fs::symlink_metadata(&root).is_ok_and(|meta| meta.is_dir()) {
             return Err(missing(&places.source, &root, "a folder"));
         }
-        for (path, place) in &places.paths {
-            if std::fs::symlink_metadata(root.join(path.as_path())).is_err() {
-                let message = format!("'{path}' is not in '{}'", root.display());
-                return Err(source.fault(place.clone(), message));
+        all(places.paths.iter().map(|(path, place)| {
+            match std::fs::symlink_metadata(root.join(path.as_path())) {
+                Ok(_) => Ok(()),
+                Err(_) => {
+                    let message = format!("'{path}' is not in '{}'", root.display());
+                    Err(source.fault(place.clone(), message))
+                }
             }
-        }
+        }))?;
     } else if dir.join("files").is_dir() {
         let help = "add '[files]' to copy it onto the root, or rename the folder";
         return Err(source.fault_with(

@@ -17,6 +17,7 @@ mod parse;
 mod reader;
 mod sections;
 mod state;
+mod together;
 mod toml_text;
 mod words;
 mod workspace;
@@ -28,7 +29,7 @@ pub use definition::{
     Pocket, RunSection, SecretRule, UpperLayer,
 };
 pub use disk::DiskSection;
-pub use error::{OneLineFault, RecipeError, RecipeFault, SourceFile};
+pub use error::{RecipeError, RecipeFault, RecipeFaults, SourceFile};
 pub use file::{DEFAULT_KEEP, Recipe, RecipePolicy};
 pub use ids::{AllocateError, FIRST_ID, IdKind, IdTable, LAST_ID};
 pub use key::{FileContent, FileInput, KeyInputs, build_key, canonical_inputs};
@@ -36,7 +37,7 @@ pub use layer::RecipeLayer;
 pub use lock::{LOCK_VERSION, LayerLock, LockedPackage, RecipeLock};
 pub use state::{Classification, StateClass, StateClassifier, StateRule};
 pub use toml_text::quote;
-pub use workspace::Workspace;
+pub use workspace::{Named, Workspace};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -7,6 +7,7 @@ use super::error::{RecipeError, SourceFile};
 use super::fields::{FileSpans, named, optional, spans};
 use super::reader::{Document, Table, Value};
 use super::sections;
+use super::together::{Together as _, all};
 use super::words;
 
 const KEYS: [&str; 13] = [
@@ -34,10 +35,14 @@ pub(super) struct ParsedLayer {
 }
 
 /// Where a definition names things outside of it.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct LayerSpans {
     /// Each element of `on`.
     pub(super) on: Vec<Range<usize>>,
+    /// The suite of `[bootstrap]`.
+    pub(super) suite: Option<Range<usize>>,
+    /// Each component of `[bootstrap]`.
+    pub(super) components: Vec<Range<usize>>,
     /// Each package of `[bootstrap]` or `[apt]`.
     pub(super) packages: Vec<Range<usize>>,
     /// Each script.
@@ -56,24 +61,40 @@ impl Definition {
 /// Parses a definition and notes the places.
 pub(super) fn parse(source: &SourceFile, folder: &str) -> Result<ParsedLayer, RecipeError> {
     let document = Document::parse(source)?;
-    let root = document.table(&KEYS)?;
-    let name = named(&root, folder, "the folder's name")?;
+    let root = document.any_table();
     let mut places = LayerSpans::default();
     let content = match root.get("bootstrap") {
-        Some(bootstrap) => base(&root, &bootstrap, &mut places)?,
-        None => upper(source, &root, name, &mut places)?,
+        Some(bootstrap) => base(&root, &bootstrap, &mut places),
+        None => upper(source, &root, folder, &mut places),
     };
+    let head = (
+        root.only(&KEYS),
+        named(&root, folder, "the folder's name"),
+        optional(&root, "description", |_| None),
+        optional(&root, "version", words::line),
+    );
+    let sections = (
+        section(&root, "state", sections::state),
+        section(&root, "secrets", sections::secrets),
+        section(&root, "secrets", sections::allowed_secrets),
+        section(&root, "health", sections::health),
+        section(&root, "services", sections::services),
+        section(&root, "rebuild", sections::rebuild),
+    );
+    let ((_, name, description, version), content, sections) =
+        (head.together(), content, sections.together()).together()?;
+    let (state, secrets, allowed_secrets, health, restart, rebuild_when) = sections;
     let definition = Definition {
         name: name.to_owned(),
-        description: optional(&root, "description", |_| None)?,
-        version: optional(&root, "version", words::line)?,
+        description,
+        version,
         content,
-        state: section(&root, "state", sections::state)?,
-        secrets: section(&root, "secrets", sections::secrets)?,
-        allowed_secrets: section(&root, "secrets", sections::allowed_secrets)?,
-        health: section(&root, "health", sections::health)?,
-        restart: section(&root, "services", sections::services)?,
-        rebuild_when: section(&root, "rebuild", sections::rebuild)?,
+        state,
+        secrets,
+        allowed_secrets,
+        health,
+        restart,
+        rebuild_when,
     };
     Ok(ParsedLayer { definition, places })
 }
@@ -96,14 +117,20 @@ fn base(
         let help = "a base stands on nothing: remove 'on' or '[bootstrap]'";
         return Err(on.key_fault("a base cannot have 'on'", Some(help.into())));
     }
-    for key in ["apt", "files", "run"] {
-        if let Some(value) = root.get(key) {
-            let help =
-                "packages of a base go into 'bootstrap.packages', the rest into a layer on it";
-            return Err(value.key_fault(format!("a base cannot have '[{key}]'"), Some(help.into())));
-        }
-    }
-    let content = sections::bootstrap(bootstrap)?;
+    let others = ["apt", "files", "run"].iter().filter_map(|key| {
+        let help = "packages of a base go into 'bootstrap.packages', the rest into a layer on it";
+        let message = format!("a base cannot have '[{key}]'");
+        let fault = |value: Value<'_>| value.key_fault(message, Some(help.into()));
+        root.get(key).map(fault)
+    });
+    let others = all(others.map(Err::<(), _>));
+    let (_, content) = (others, sections::bootstrap(bootstrap)).together()?;
+    let table = bootstrap.any_table()?;
+    places.suite = table.get("suite").map(|suite| suite.span());
+    places.components = match table.get("components") {
+        Some(list) => spans(&list)?,
+        None => Vec::new(),
+    };
     places.packages = packages(bootstrap)?;
     Ok(LayerContent::Base(content))
 }
@@ -119,41 +146,60 @@ fn upper(
         .all(|key| root.get(key).is_none())
     {
         let help = "add '[bootstrap]' for a base, or any of '[apt]', '[files]' and '[run]'";
-        return Err(source.fault_with(0..0, "the layer has no content", Some(help.into())));
+        return Err(source.consequence(0..0, "the layer has no content", Some(help.into())));
     }
+    let on = stands_on(source, root, name);
+    let apt = optional_section(root, "apt", |apt| Ok((sections::apt(apt)?, packages(apt)?)));
+    let files = optional_section(root, "files", sections::files);
+    let run = optional_section(root, "run", sections::run);
+    let (on, apt, files, run) = (on, apt, files, run).together()?;
+    let (on, on_places) = on;
+    places.on = on_places;
+    let (apt, packages) = apt.unzip();
+    places.packages = packages.unwrap_or_default();
+    let (files, file_places) = files.unzip();
+    places.files = file_places;
+    let (run, scripts) = run.unzip();
+    places.scripts = scripts.unwrap_or_default();
+    Ok(LayerContent::Upper(UpperLayer {
+        on,
+        apt,
+        files,
+        run,
+    }))
+}
+
+/// Reads what the layer is built on, and where that stands.
+fn stands_on(
+    source: &SourceFile,
+    root: &Table<'_>,
+    name: &str,
+) -> Result<(Vec<String>, Vec<Range<usize>>), RecipeError> {
     let Some(list) = root.get("on") else {
         let help = "name the layers it is built on, e.g. on = [\"debian\"]";
-        return Err(source.fault_with(0..0, "missing key 'on'", Some(help.into())));
+        return Err(match root.is_misspelt("on") {
+            true => source.consequence(0..0, "missing key 'on'", Some(help.into())),
+            false => source.fault_with(0..0, "missing key 'on'", Some(help.into())),
+        });
     };
     let on = list.strings(words::layer_name)?;
-    places.on = spans(&list)?;
+    let places = spans(&list)?;
     if on.is_empty() {
         return Err(list.fault("'on' names no layer"));
     }
-    if let Some((_, place)) = on.iter().zip(&places.on).find(|(other, _)| *other == name) {
+    if let Some((_, place)) = on.iter().zip(&places).find(|(other, _)| *other == name) {
         return Err(source.fault(place.clone(), "the layer cannot be built on itself"));
     }
-    let mut content = UpperLayer {
-        on,
-        apt: None,
-        files: None,
-        run: None,
-    };
-    if let Some(apt) = root.get("apt") {
-        content.apt = Some(sections::apt(&apt)?);
-        places.packages = packages(&apt)?;
-    }
-    if let Some(files) = root.get("files") {
-        let (files, file_places) = sections::files(&files)?;
-        content.files = Some(files);
-        places.files = Some(file_places);
-    }
-    if let Some(run) = root.get("run") {
-        let (run, scripts) = sections::run(&run)?;
-        content.run = Some(run);
-        places.scripts = scripts;
-    }
-    Ok(LayerContent::Upper(content))
+    Ok((on, places))
+}
+
+/// Reads a table that a layer may do without.
+fn optional_section<T>(
+    root: &Table<'_>,
+    key: &str,
+    read: impl Fn(&Value<'_>) -> Result<T, RecipeError>,
+) -> Result<Option<T>, RecipeError> {
+    root.get(key).map(|value| read(&value)).transpose()
 }
 
 fn packages(table: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {

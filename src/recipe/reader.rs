@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{RecipeError, SourceFile, suggest};
+use super::together::all;
 use crate::time::Date;
 
 /// A parsed file: keeps alive what [`Table`]s borrow.
@@ -40,7 +41,8 @@ impl<'a> Document<'a> {
 
     /// Returns the top-level table, once its keys are known to be among `known`.
     pub(super) fn table(&self, known: &[&str]) -> Result<Table<'_>, RecipeError> {
-        self.any_table().only(known)
+        let table = self.any_table();
+        table.only(known).map(|()| table)
     }
 }
 
@@ -53,26 +55,26 @@ pub(super) struct Table<'d> {
 }
 
 impl<'d> Table<'d> {
-    fn only(self, known: &[&str]) -> Result<Self, RecipeError> {
-        let unknown = self
+    /// Says which keys are not among `known`.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), RecipeError> {
+        let mut unknown: Vec<_> = self
             .table
             .keys()
             .filter(|key| !known.contains(&key.get_ref().as_ref()))
-            .min_by_key(|key| key.span().start);
-        match unknown {
-            None => Ok(self),
-            Some(key) => {
-                let free = known
-                    .iter()
-                    .copied()
-                    .filter(|k| !self.table.contains_key(*k));
-                Err(self.source.fault_with(
-                    key.span(),
-                    format!("unknown key '{}'", key.get_ref()),
-                    suggest(key.get_ref(), free),
-                ))
-            }
-        }
+            .collect();
+        unknown.sort_by_key(|key| key.span().start);
+        all(unknown.into_iter().map(|key| {
+            let free = known
+                .iter()
+                .copied()
+                .filter(|k| !self.table.contains_key(*k));
+            Err(self.source.fault_with(
+                key.span(),
+                format!("unknown key '{}'", key.get_ref()),
+                suggest(key.get_ref(), free),
+            ))
+        }))
+        .map(|_: Vec<()>| ())
     }
 
     /// Returns where the table starts.
@@ -89,9 +91,21 @@ impl<'d> Table<'d> {
     /// Returns the value of `key`, which must be there.
     pub(super) fn need(&self, key: &str) -> Result<Value<'d>, RecipeError> {
         self.get(key).ok_or_else(|| {
-            self.source
-                .fault(self.span(), format!("missing key '{}'", self.dotted(key)))
+            let message = format!("missing key '{}'", self.dotted(key));
+            match self.is_misspelt(key) {
+                true => self.source.consequence(self.span(), message, None),
+                false => self.source.fault(self.span(), message),
+            }
         })
+    }
+
+    /// Says whether another key is probably meant to be `key`.
+    pub(super) fn is_misspelt(&self, key: &str) -> bool {
+        let near = |other: &str| {
+            let meant = suggest(other, [key]);
+            meant.is_some_and(|help| help.starts_with("did you mean"))
+        };
+        self.table.keys().any(|other| near(other.get_ref()))
     }
 
     /// Returns every key with its value in the order of the text.
@@ -265,21 +279,30 @@ impl<'d> Value<'d> {
         check: impl Fn(&str) -> Option<&'static str>,
     ) -> Result<Vec<String>, RecipeError> {
         let mut seen = BTreeSet::new();
-        self.list()?
-            .iter()
-            .map(|item| {
-                let text = item.checked(&check)?;
-                if !seen.insert(text) {
-                    return Err(item.fault(format!("'{text}' is listed twice")));
-                }
-                Ok(text.to_owned())
-            })
-            .collect()
+        all(self.list()?.iter().map(|item| {
+            let text = item.checked(&check)?;
+            if !seen.insert(text) {
+                return Err(item.fault(format!("'{text}' is listed twice")));
+            }
+            Ok(text.to_owned())
+        }))
     }
 
     /// Returns the value as a table whose keys are among `known`.
     pub(super) fn table(&self, known: &[&str]) -> Result<Table<'d>, RecipeError> {
-        self.any_table()?.only(known)
+        let (table, keys) = self.open(known)?;
+        keys.map(|()| table)
+    }
+
+    /// Returns the value as a table, and what is wrong with its keys if they are not all among
+    /// `known`: for readers that go on.
+    pub(super) fn open(
+        &self,
+        known: &[&str],
+    ) -> Result<(Table<'d>, Result<(), RecipeError>), RecipeError> {
+        let table = self.any_table()?;
+        let keys = table.only(known);
+        Ok((table, keys))
     }
 
     /// Returns the value as a table whose keys are data.

@@ -1,6 +1,6 @@
 //! The tables of `layer.toml`, one function each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::format::{HealthCheck, Probe};
@@ -14,6 +14,7 @@ use super::error::{RecipeError, suggest};
 use super::fields::{FileSpans, optional, spans};
 use super::reader::{Table, Value};
 use super::state::{StateClass, StateRule};
+use super::together::{Together as _, all};
 use super::words;
 use crate::glob::Glob;
 
@@ -60,59 +61,70 @@ fn beside(value: &Value<'_>) -> Result<RelPath, RecipeError> {
 }
 
 pub(super) fn bootstrap(value: &Value<'_>) -> Result<Bootstrap, RecipeError> {
-    let table = value.table(&["suite", "components", "pockets", "variant", "packages"])?;
+    let (table, keys) = value.open(&["suite", "components", "pockets", "variant", "packages"])?;
     let components = match table.get("components") {
-        Some(list) => list.strings(words::suite)?,
-        None => vec!["main".to_owned()],
-    };
-    if components.is_empty() {
-        return Err(table.need("components")?.fault("'components' is empty"));
-    }
-    let pockets = match table.get("pockets") {
         Some(list) => {
-            list.strings(|_| None)?;
-            let items = list.list()?;
-            let pockets: Result<_, _> = items.iter().map(|v| choice(v, &Pocket::ALL)).collect();
-            pockets?
+            list.strings(words::suite)
+                .and_then(|components| match components.is_empty() {
+                    true => Err(list.fault("'components' is empty")),
+                    false => Ok(components),
+                })
         }
-        None => Pocket::ALL.map(|(_, pocket)| pocket).to_vec(),
+        None => Ok(vec!["main".to_owned()]),
     };
+    let pockets = match table.get("pockets") {
+        Some(list) => list.strings(|_| None).and_then(|_| {
+            let items = list.list()?;
+            all(items.iter().map(|v| choice(v, &Pocket::ALL)))
+        }),
+        None => Ok(Pocket::ALL.map(|(_, pocket)| pocket).to_vec()),
+    };
+    let suite = table
+        .need("suite")
+        .and_then(|suite| suite.checked(words::suite));
+    let variant = table
+        .get("variant")
+        .map_or(Ok(BootstrapVariant::Minbase), |v| {
+            choice(&v, &BootstrapVariant::ALL)
+        });
+    let packages = table
+        .get("packages")
+        .map_or(Ok(Vec::new()), |v| v.strings(words::package));
+    let (_, suite, components, pockets, variant, packages) =
+        (keys, suite, components, pockets, variant, packages).together()?;
     Ok(Bootstrap {
-        suite: table.need("suite")?.checked(words::suite)?.to_owned(),
+        suite: suite.to_owned(),
         components,
         pockets,
-        variant: table
-            .get("variant")
-            .map_or(Ok(BootstrapVariant::Minbase), |v| {
-                choice(&v, &BootstrapVariant::ALL)
-            })?,
-        packages: table
-            .get("packages")
-            .map_or(Ok(Vec::new()), |v| v.strings(words::package))?,
+        variant,
+        packages,
     })
 }
 
 pub(super) fn apt(value: &Value<'_>) -> Result<AptSection, RecipeError> {
-    let table = value.table(&["packages", "recommends"])?;
-    let list = table.need("packages")?;
-    let packages = list.strings(words::package)?;
-    if packages.is_empty() {
-        return Err(list.fault("'apt.packages' is empty"));
-    }
+    let (table, keys) = value.open(&["packages", "recommends"])?;
+    let packages = table.need("packages").and_then(|list| {
+        let packages = list.strings(words::package)?;
+        if packages.is_empty() {
+            return Err(list.fault("'apt.packages' is empty"));
+        }
+        Ok(packages)
+    });
+    let recommends = table.get("recommends").map_or(Ok(false), |v| v.boolean());
+    let (_, packages, recommends) = (keys, packages, recommends).together()?;
     Ok(AptSection {
         packages,
-        recommends: table.get("recommends").map_or(Ok(false), |v| v.boolean())?,
+        recommends,
     })
 }
 
 pub(super) fn files(value: &Value<'_>) -> Result<(FilesSection, FileSpans), RecipeError> {
-    let table = value.table(&["source", "mode", "owner"])?;
-    let (source, place) = match table.get("source") {
-        Some(source) => (beside(&source)?, source.span()),
-        None => {
-            let default = RelPath::from_text("files").map_err(|e| value.fault(e.to_string()))?;
-            (default, table.span())
-        }
+    let (table, keys) = value.open(&["source", "mode", "owner"])?;
+    let source = match table.get("source") {
+        Some(source) => beside(&source).map(|path| (path, source.span())),
+        None => RelPath::from_text("files")
+            .map(|path| (path, table.span()))
+            .map_err(|e| value.fault(e.to_string())),
     };
     let mut places = Vec::new();
     let mode = by_path(&table, "mode", &mut places, |entry| {
@@ -123,7 +135,7 @@ pub(super) fn files(value: &Value<'_>) -> Result<(FilesSection, FileSpans), Reci
                 text.escape_debug()
             ))
         })
-    })?;
+    });
     let owner = by_path(&table, "owner", &mut places, |entry| {
         let text = entry.string()?;
         words::owner(text).ok_or_else(|| {
@@ -132,7 +144,8 @@ pub(super) fn files(value: &Value<'_>) -> Result<(FilesSection, FileSpans), Reci
                 text.escape_debug()
             ))
         })
-    })?;
+    });
+    let (_, (source, place), mode, owner) = (keys, source, mode, owner).together()?;
     let files = FilesSection {
         source,
         mode,
@@ -154,18 +167,20 @@ fn by_path<T>(
     places: &mut Vec<(RelPath, Range<usize>)>,
     parse: impl Fn(&Value<'_>) -> Result<T, RecipeError>,
 ) -> Result<BTreeMap<RelPath, T>, RecipeError> {
-    let mut map = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     let Some(value) = table.get(key) else {
-        return Ok(map);
+        return Ok(BTreeMap::new());
     };
-    for entry in value.any_table()?.entries() {
-        let path = path_key(&entry)?;
+    let entries = value.any_table()?.entries();
+    let pairs = all(entries.iter().map(|entry| {
+        let path = path_key(entry)?;
         places.push((path.clone(), entry.key_span()));
-        if map.insert(path.clone(), parse(&entry)?).is_some() {
+        if !seen.insert(path.clone()) {
             return Err(entry.key_fault(format!("'{path}' is given twice"), None));
         }
-    }
-    Ok(map)
+        Ok((path, parse(entry)?))
+    }))?;
+    Ok(pairs.into_iter().collect())
 }
 
 fn path_key(entry: &Value<'_>) -> Result<RelPath, RecipeError> {
@@ -177,29 +192,34 @@ fn path_key(entry: &Value<'_>) -> Result<RelPath, RecipeError> {
 }
 
 pub(super) fn run(value: &Value<'_>) -> Result<(RunSection, Vec<Range<usize>>), RecipeError> {
-    let table = value.table(&["scripts", "env", "timeout"])?;
-    let list = table.need("scripts")?;
-    list.strings(|_| None)?;
-    let scripts: Vec<RelPath> = list.list()?.iter().map(beside).collect::<Result<_, _>>()?;
-    if scripts.is_empty() {
-        return Err(list.fault("'run.scripts' is empty"));
-    }
-    let mut env = BTreeMap::new();
-    if let Some(table) = table.get("env") {
-        for entry in table.any_table()?.entries() {
+    let (table, keys) = value.open(&["scripts", "env", "timeout"])?;
+    let scripts = table.need("scripts").and_then(|list| {
+        list.strings(|_| None)?;
+        let scripts = all(list.list()?.iter().map(beside))?;
+        if scripts.is_empty() {
+            return Err(list.fault("'run.scripts' is empty"));
+        }
+        Ok((scripts, spans(&list)?))
+    });
+    let env = table.get("env").map_or(Ok(BTreeMap::new()), |env| {
+        let entries = env.any_table()?.entries();
+        let variables = all(entries.iter().map(|entry| {
             if let Some(problem) = words::variable(entry.name()) {
                 return Err(entry.key_fault(format!("'{}' {problem}", entry.name()), None));
             }
             let text = entry.checked(|text| text.contains('\0').then_some("holds a NUL byte"))?;
-            env.insert(entry.name().to_owned(), text.to_owned());
-        }
-    }
+            Ok((entry.name().to_owned(), text.to_owned()))
+        }))?;
+        Ok(variables.into_iter().collect())
+    });
+    let (_, (scripts, places), env, timeout_ms) =
+        (keys, scripts, env, timeout(&table)).together()?;
     let run = RunSection {
         scripts,
         env,
-        timeout_ms: timeout(&table)?,
+        timeout_ms,
     };
-    Ok((run, spans(&list)?))
+    Ok((run, places))
 }
 
 /// Reads a time limit, in milliseconds.
@@ -218,8 +238,9 @@ fn timeout(table: &Table<'_>) -> Result<Option<u64>, RecipeError> {
 }
 
 pub(super) fn state(value: &Value<'_>) -> Result<Vec<StateRule>, RecipeError> {
-    let mut rules: Vec<StateRule> = Vec::new();
-    for entry in value.any_table()?.entries() {
+    let mut seen = BTreeSet::new();
+    let entries = value.any_table()?.entries();
+    let mut rules = all(entries.iter().map(|entry| {
         let pattern = Glob::new(entry.name())
             .map_err(|problem| entry.key_fault(format!("bad pattern: {problem}"), None))?;
         if !pattern.as_str().starts_with("var/") {
@@ -229,89 +250,95 @@ pub(super) fn state(value: &Value<'_>) -> Result<Vec<StateRule>, RecipeError> {
                 Some(help.into()),
             ));
         }
-        if rules.iter().any(|rule| rule.pattern == pattern) {
+        if !seen.insert(pattern.clone()) {
             return Err(entry.key_fault(format!("'{pattern}' is given twice"), None));
         }
-        let class = choice(&entry, &StateClass::SETTABLE)?;
-        rules.push(StateRule { pattern, class });
-    }
+        let class = choice(entry, &StateClass::SETTABLE)?;
+        Ok(StateRule { pattern, class })
+    }))?;
     rules.sort_by(|a, b| a.pattern.cmp(&b.pattern));
     Ok(rules)
 }
 
 pub(super) fn secrets(value: &Value<'_>) -> Result<BTreeMap<RelPath, SecretRule>, RecipeError> {
-    let mut secrets = BTreeMap::new();
-    for entry in value.any_table()?.entries() {
-        if entry.name() == ALLOW {
-            continue;
-        }
-        let path = path_key(&entry)?;
-        let table = entry.table(&["run", "also"])?;
-        let also = match table.get("also") {
-            Some(list) => {
-                list.strings(|_| None)?;
-                let items = list.list()?;
-                let paths: Result<_, _> =
-                    items.iter().map(|v| self::path(v, v.string()?)).collect();
-                paths?
-            }
-            None => Vec::new(),
-        };
-        let run = table.need("run")?.checked(words::command)?.to_owned();
-        if secrets
-            .insert(path.clone(), SecretRule { run, also })
-            .is_some()
-        {
+    let mut seen = BTreeSet::new();
+    let entries = value.any_table()?.entries();
+    // What is allowed has a reader of its own.
+    let entries = entries.iter().filter(|entry| entry.name() != ALLOW);
+    let secrets = all(entries.map(|entry| {
+        let path = path_key(entry)?;
+        if !seen.insert(path.clone()) {
             return Err(entry.key_fault(format!("'{path}' is given twice"), None));
         }
-    }
-    Ok(secrets)
+        Ok((path, secret(entry)?))
+    }))?;
+    Ok(secrets.into_iter().collect())
+}
+
+fn secret(entry: &Value<'_>) -> Result<SecretRule, RecipeError> {
+    let (table, keys) = entry.open(&["run", "also"])?;
+    let also = table.get("also").map_or(Ok(Vec::new()), |list| {
+        list.strings(|_| None)?;
+        all(list.list()?.iter().map(|v| path(v, v.string()?)))
+    });
+    let run = table
+        .need("run")
+        .and_then(|run| run.checked(words::command));
+    let (_, also, run) = (keys, also, run).together()?;
+    Ok(SecretRule {
+        run: run.to_owned(),
+        also,
+    })
 }
 
 /// Reads `allow` of `[secrets]`, the one key there that is no path.
 pub(super) fn allowed_secrets(value: &Value<'_>) -> Result<Vec<AllowedSecret>, RecipeError> {
-    let mut allowed: Vec<AllowedSecret> = Vec::new();
     let Some(list) = value.any_table()?.get(ALLOW) else {
-        return Ok(allowed);
+        return Ok(Vec::new());
     };
-    for item in list.list()? {
-        let table = item.table(&["path", "reason"])?;
-        let path = table.need("path")?;
-        let text = path.string()?;
-        let paths = Glob::new(text.trim_start_matches('/'))
-            .map_err(|problem| path.fault(format!("bad pattern: {problem}")))?;
-        if allowed.iter().any(|other| other.paths == paths) {
-            return Err(path.fault(format!("'{paths}' is given twice")));
-        }
-        let reason = table.need("reason")?;
-        if reason.string()?.trim().is_empty() {
-            return Err(reason.fault("the reason is empty: say why everybody may have this"));
-        }
-        allowed.push(AllowedSecret {
-            paths,
-            reason: reason.checked(words::line)?.trim().to_owned(),
+    let mut seen = BTreeSet::new();
+    let mut allowed = all(list.list()?.iter().map(|item| {
+        let (table, keys) = item.open(&["path", "reason"])?;
+        let paths = table.need("path").and_then(|path| {
+            let text = path.string()?;
+            let paths = Glob::new(text.trim_start_matches('/'))
+                .map_err(|problem| path.fault(format!("bad pattern: {problem}")))?;
+            match seen.insert(paths.clone()) {
+                true => Ok(paths),
+                false => Err(path.fault(format!("'{paths}' is given twice"))),
+            }
         });
-    }
+        let reason =
+            table
+                .need("reason")
+                .and_then(|reason| match reason.string()?.trim().is_empty() {
+                    true => {
+                        Err(reason.fault("the reason is empty: say why everybody may have this"))
+                    }
+                    false => Ok(reason.checked(words::line)?.trim().to_owned()),
+                });
+        let (_, paths, reason) = (keys, paths, reason).together()?;
+        Ok(AllowedSecret { paths, reason })
+    }))?;
     allowed.sort_by(|a, b| a.paths.cmp(&b.paths));
     Ok(allowed)
 }
 
 pub(super) fn health(value: &Value<'_>) -> Result<Vec<HealthCheck>, RecipeError> {
-    let mut checks: Vec<HealthCheck> = Vec::new();
     let Some(list) = value.table(&["checks"])?.get("checks") else {
-        return Ok(checks);
+        return Ok(Vec::new());
     };
-    for item in list.list()? {
-        let check = check(&item)?;
-        if checks.iter().any(|other| other.name == check.name) {
+    let mut names = BTreeSet::new();
+    all(list.list()?.iter().map(|item| {
+        let check = check(item)?;
+        if !names.insert(check.name.clone()) {
             return Err(item.fault_with(
                 format!("there are two checks called '{}'", check.name),
                 Some("give one of them another 'name'".into()),
             ));
         }
-        checks.push(check);
-    }
-    Ok(checks)
+        Ok(check)
+    }))
 }
 
 fn check(item: &Value<'_>) -> Result<HealthCheck, RecipeError> {
@@ -358,13 +385,9 @@ pub(super) fn rebuild(value: &Value<'_>) -> Result<Vec<Glob>, RecipeError> {
         return Ok(Vec::new());
     };
     list.strings(|_| None)?;
-    list.list()?
-        .iter()
-        .map(|item| {
-            Glob::new(item.string()?)
-                .map_err(|problem| item.fault(format!("bad pattern: {problem}")))
-        })
-        .collect()
+    all(list.list()?.iter().map(|item| {
+        Glob::new(item.string()?).map_err(|problem| item.fault(format!("bad pattern: {problem}")))
+    }))
 }
 
 pub(super) fn services(value: &Value<'_>) -> Result<Vec<String>, RecipeError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::definition::Bootstrap;
@@ -11,9 +12,23 @@ use super::ids::IdTable;
 use super::layer::{RecipeLayer, find_layers, read_layer};
 use super::lock::RecipeLock;
 use super::reader::Document;
+use super::together::all;
 use super::words;
 
 const RELOCK: &str = "run `layerset lock`";
+
+/// What a definition names, and only the archives can confirm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// The suite of a base.
+    Suite,
+    /// One of its components.
+    Component(&'a str),
+    /// One package, as the definition writes it.
+    Package(&'a str),
+    /// All packages together.
+    Packages,
+}
 
 /// A recipe and its layers.
 #[derive(Debug, Clone)]
@@ -42,10 +57,14 @@ impl Workspace {
             Some(dir) => dir.to_owned(),
             None => find_layers(recipe_path),
         };
-        let mut layers = Vec::new();
-        for (name, place) in recipe.layers.iter().zip(places) {
-            layers.push(read_layer(&layers_dir, name, &source, place, &recipe)?);
-        }
+        // Without the folder, each layer would be missing.
+        let looked_at = match layers_dir.is_dir() {
+            true => recipe.layers.len(),
+            false => 1,
+        };
+        let named = recipe.layers.iter().zip(places).take(looked_at);
+        let layers =
+            all(named.map(|(name, place)| read_layer(&layers_dir, name, &source, place, &recipe)))?;
         let Some(base) = layers
             .first()
             .and_then(|layer| layer.definition.bootstrap())
@@ -95,6 +114,47 @@ impl Workspace {
         }
         let names = self.layers.iter().map(|l| l.definition.name.as_str());
         names.filter(|n| *n != name && wanted.contains(n)).collect()
+    }
+
+    /// Makes the error about something that a definition names, at its place; `help` says what to
+    /// write instead, where that is known.
+    pub fn fault_at(
+        &self,
+        layer: &str,
+        at: Named<'_>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> RecipeError {
+        let Some(layer) = self.layer(layer) else {
+            return self.source.fault_with(0..0, message, help);
+        };
+        let RecipeLayer {
+            definition,
+            places,
+            source,
+            ..
+        } = layer;
+        let of = |names: &[String], places: &[Range<usize>], name: &str| {
+            // A package may be written with its architecture, version or suite.
+            let plain = |known: &str| known.split([':', '=', '/']).next() == Some(name);
+            let is_it = |known: &String| known == name || plain(known);
+            let at = names.iter().position(is_it)?;
+            places.get(at).cloned()
+        };
+        let components = definition
+            .bootstrap()
+            .map_or(&[][..], |base| &base.components);
+        let place = match at {
+            Named::Suite => places.suite.clone(),
+            Named::Component(name) => of(components, &places.components, name),
+            Named::Package(name) => of(definition.packages(), &places.packages, name),
+            Named::Packages => places
+                .packages
+                .first()
+                .zip(places.packages.last())
+                .map(|(first, last)| first.start..last.end),
+        };
+        source.fault_with(place.unwrap_or(0..0), message, help)
     }
 
     /// Returns the path of the recipe, as given.
@@ -159,9 +219,8 @@ impl Workspace {
                 ));
             }
         }
-        for layer in &self.layers {
-            self.check_layer_lock(layer, &lock)?;
-        }
+        let layers = self.layers.iter();
+        all(layers.map(|layer| self.check_layer_lock(layer, &lock)))?;
         Ok(lock)
     }
 
@@ -175,7 +234,7 @@ impl Workspace {
                 Some(RELOCK.into()),
             ));
         };
-        for (package, place) in definition.packages().iter().zip(&layer.packages) {
+        for (package, place) in definition.packages().iter().zip(&layer.places.packages) {
             if !locked.requested.contains(package) {
                 return Err(layer.source.fault_with(
                     place.clone(),

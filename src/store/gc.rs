@@ -108,9 +108,9 @@ impl Repository {
                 .filter(|entry| entry.path().is_dir());
             pending.extend(dirs.map(|entry| entry.path()));
         }
-        // Nobody pulls or publishes now. A pull that broke off fetches again what it had, if it is
+        // Nobody builds, pulls or publishes now. A pull that broke off fetches again what it had, if it is
         // resumed.
-        for dir in ["incoming", "indexes"] {
+        for dir in ["captures", "incoming", "indexes"] {
             self.sweep_all(&self.root.join("cache").join(dir), &mut plan)?;
         }
         plan.kept_objects = kept.len();

@@ -187,7 +187,9 @@ const DIRECTORIES: [(&str, u32); 8] = [
 
 /// Caches that hold contents of files, whatever the modes of these are in an image: blobs to be sent,
 /// blobs that came, and parts of disks.
-const PRIVATE_CACHES: [&str; 5] = ["clusters", "erofs", "export", "incoming", "outgoing"];
+const PRIVATE_CACHES: [&str; 6] = [
+    "captures", "clusters", "erofs", "export", "incoming", "outgoing",
+];
 
 /// Takes a directory away from all but its owner; until 0.1 caches were open.
 fn close(dir: &Path) -> Result<(), StoreError> {

@@ -330,6 +330,17 @@ impl Transaction<'_> {
         self.repository.open_object(id)
     }
 
+    /// Moves the objects that were staged into `dir`, each under the digits of its id, and ends the
+    /// transaction. Nothing of it is durable.
+    pub fn set_aside(self, dir: &Path) -> Result<(), StoreError> {
+        let objects = std::mem::take(&mut self.lock().objects);
+        for (id, number) in objects {
+            let disk = &self.repository.disk;
+            disk.rename(&self.staged_path(number), &dir.join(id.to_hex()))?;
+        }
+        Ok(())
+    }
+
     /// Makes everything durable, then points `name` at `id`, which is the commit point.
     pub fn commit(self, name: &RefName, id: &str) -> Result<CommitReport, StoreError> {
         let repository = self.repository;

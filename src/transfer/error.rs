@@ -93,11 +93,14 @@ pub enum TransferError {
         known: Vec<String>,
     },
     /// The trust policy does not allow it.
-    #[error("the trust policy does not let this machine follow '{channel}' on {remote}")]
+    #[error("the trust policy '{}' does not let this machine follow '{channel}' on {remote}", policy.display())]
     NotAllowed {
         channel: String,
         /// The remote, or that it is any.
         remote: String,
+        policy: PathBuf,
+        /// The patterns of the channels that it allows there.
+        allowed: Vec<String>,
     },
     /// A staged rollout does not know which machine this is.
     #[error("cannot read '{}', which staged rollouts use to choose machines", path.display())]

@@ -8,8 +8,8 @@ use std::time::Instant;
 use serde::{Serialize, Serializer};
 
 use super::{
-    ConnectOptions, PullForecast, PullOptions, PullReport, TransferError, TransferProgress,
-    VerifiedRemote, connect, forecast, pull,
+    ConnectOptions, PullForecast, PullOptions, PullReport, ReleasePreview, TransferError,
+    TransferProgress, VerifiedRemote, WantedContents, connect, forecast, preview, pull,
 };
 use crate::durable::Disk;
 use crate::format::release::{Channel, ChannelName, Release, ReleaseId, ReleaseKind};
@@ -148,6 +148,14 @@ impl Origins {
         let not_allowed = |remote: &str| TransferError::NotAllowed {
             channel: channel.to_string(),
             remote: remote.to_owned(),
+            policy: self.policy.clone(),
+            allowed: policy
+                .remotes
+                .iter()
+                .filter(|known| self.remote.is_none() || known.name == remote)
+                .flat_map(TrustedRemote::patterns)
+                .map(str::to_owned)
+                .collect(),
         };
         let Some(name) = &self.remote else {
             let allowing = policy.remotes.iter().find(|remote| remote.allows(channel));
@@ -454,6 +462,47 @@ pub fn forecast_channel(
         channel: name.clone(),
         release: selected.release,
         forecast,
+    }))
+}
+
+/// What a channel has for this machine, looked into without taking it.
+#[derive(Debug)]
+pub struct ChannelPreview {
+    /// What following the channel would fetch.
+    pub forecast: ChannelForecast,
+    /// What the release consists of.
+    pub release: ReleasePreview,
+}
+
+/// Looks into the release that [`follow`] would bring: what `wanted` names of it can be read from
+/// the repository afterwards. No ref moves.
+pub fn preview_channel(
+    repository: &Repository,
+    name: &ChannelName,
+    refuse: &dyn Fn(&Release) -> Option<String>,
+    wanted: WantedContents<'_>,
+    options: &FollowOptions<'_>,
+) -> Result<Result<ChannelPreview, NoUpdate>, TransferError> {
+    let selected = match options.select(name, refuse)? {
+        Ok(selected) => *selected,
+        Err(nothing) => return Ok(Err(nothing)),
+    };
+    let Connection { source, remote, .. } = selected.connection;
+    let (from, catalogue) = (&source.remote, &source.verified);
+    let reference = RefName::channel(&remote.name, name)?;
+    let pulling = options.pull_from(&remote);
+    let release = selected.release;
+    let cost = forecast(repository, from, catalogue, &release, &reference, &pulling)?;
+    let preview = preview(
+        repository, from, catalogue, &release, &reference, wanted, &pulling,
+    )?;
+    Ok(Ok(ChannelPreview {
+        forecast: ChannelForecast {
+            channel: name.clone(),
+            release,
+            forecast: cost,
+        },
+        release: preview,
     }))
 }
 

@@ -31,8 +31,8 @@ pub use bundle::{BundleOptions, BundleReport, bundle};
 pub use connect::{ConnectOptions, VerifiedRemote, connect};
 pub use error::TransferError;
 pub use follow::{
-    ChannelForecast, Connection, FollowOptions, FollowOutcome, MachineId, NoUpdate, Origins,
-    Pulled, TriedConnection, Turn, follow, forecast_channel,
+    ChannelForecast, ChannelPreview, Connection, FollowOptions, FollowOutcome, MachineId, NoUpdate,
+    Origins, Pulled, TriedConnection, Turn, follow, forecast_channel, preview_channel,
 };
 pub use inventory::{Inventory, ObjectEntry, ObjectMap};
 pub use outgoing::PrepareOptions;
@@ -40,7 +40,8 @@ pub use prepare::{PreparedRelease, ReleaseSubject, prepare};
 pub use publish::{DocumentChanges, Publication, PublishOutcome, Signer, publish, upload};
 pub use pull::{
     ByDelta, Delivery, DeltaSplit, ForecastPart, Holdings, InFull, PlannedPart, PullForecast,
-    PullOptions, PullPlan, PullReport, PulledPart, Route, WantedObjects, forecast, pull, restore,
+    PullOptions, PullPlan, PullReport, PulledPart, ReleasePreview, Route, WantedContents,
+    WantedObjects, forecast, preview, pull, restore,
 };
 pub use signing::{HeadSigner, SigningAuthority};
 pub use verify::verify_composition;

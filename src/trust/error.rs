@@ -94,7 +94,11 @@ pub enum TrustError {
     TrustedRoot { reason: String },
     /// The remote has no such channel.
     #[error("the remote has no channel '{name}'")]
-    NoChannel { name: String },
+    NoChannel {
+        name: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
     /// The remote has no such release.
     #[error("the remote has no release {id} of {kind} '{name}'")]
     NoRelease {

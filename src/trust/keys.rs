@@ -15,7 +15,7 @@ use tough::schema::key::Key;
 
 use super::TrustError;
 use super::state::read_limited;
-use crate::durable::Disk;
+use crate::durable::{Disk, DurableError, make_dirs};
 
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
@@ -168,7 +168,7 @@ impl KeyStore {
     }
 
     /// Makes a key and writes it to a new file `<label>-<id>.pem` with mode 0600; the directory is
-    /// made when it is not there.
+    /// made when it is not there, with those above it.
     pub fn generate(&mut self, disk: &dyn Disk, label: &str) -> Result<PublicKey, TrustError> {
         let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
             .map_err(|error| TrustError::Internal(format!("cannot make a key: {error}")))?;
@@ -176,6 +176,12 @@ impl KeyStore {
         let (public, pair) = parse_pem(&pem).map_err(TrustError::Internal)?;
         let path = self.dir.join(format!("{label}-{}.pem", public.id.short()));
         if !self.dir.is_dir() {
+            // On a fresh machine, `/etc/layerset` is not there either.
+            let above = self.dir.parent();
+            if let Some(above) = above.filter(|above| !above.as_os_str().is_empty()) {
+                make_dirs(above, 0o755)
+                    .map_err(|source| DurableError::new("make", above, source))?;
+            }
             disk.mkdir(&self.dir, 0o700)?;
         }
         disk.write(&path, 0o600, &mut |file| {

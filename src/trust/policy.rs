@@ -136,6 +136,12 @@ impl TrustedRemote {
             .is_none_or(|list| list.iter().any(|pattern| pattern.matches(name.as_bytes())))
     }
 
+    /// Returns the patterns of the channels that the machine may follow; nothing where it may follow
+    /// all.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().flatten().map(Glob::as_str)
+    }
+
     /// Returns where it is, in the order in which to try.
     pub fn locations(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.location)

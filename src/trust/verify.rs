@@ -138,6 +138,7 @@ impl Verified {
         let found: Option<Channel> = self.document(&target, "channel")?;
         let channel = found.ok_or_else(|| TrustError::NoChannel {
             name: name.to_string(),
+            known: self.channels().iter().map(ToString::to_string).collect(),
         })?;
         let says = format!(
             "{}/{}/{}",

@@ -131,6 +131,13 @@ impl Ran {
         self
     }
 
+    /// Fails the test if anything was said.
+    #[track_caller]
+    pub fn silent(self) {
+        let said = format!("{}{}", self.stdout, self.stderr);
+        assert_eq!(said, "", "\n{}", self.transcript());
+    }
+
     /// Fails the test unless standard output holds `text`.
     #[track_caller]
     pub fn shows(self, text: &str) -> Self {

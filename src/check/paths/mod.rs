@@ -18,6 +18,7 @@ mod python;
 mod scripts;
 mod shadow;
 mod shell;
+mod started;
 mod triggers;
 pub(super) mod unit_file;
 mod unit_keys;
@@ -37,6 +38,7 @@ pub use python::python;
 pub use scripts::scripts;
 pub(super) use scripts::{command, interpreter_of, is_paper};
 pub use shadow::{CachedLibrary, OwnerOf, libraries, replaced};
+pub use started::{UnitSetting, started, unit_settings};
 pub use triggers::{Interests, interests, touched};
 pub use units::units;
 

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use serde_json::json;
+
 use super::{CliError, FAILED, INTEGRITY, INTERRUPTED, MAKE_ROOM, REFUSED};
 use crate::apt::AptError;
 use crate::builder::BuildError;
@@ -33,8 +35,16 @@ impl From<BuildError> for CliError {
                     BuildError::Apt(crate::apt::AptError::HashMismatch { .. }) => INTEGRITY,
                     _ => FAILED,
                 };
+                let details = match &error {
+                    BuildError::Unclassified { layer, groups, .. } => Some(json!({
+                        "layer": layer,
+                        "unclassified": groups,
+                    })),
+                    _ => None,
+                };
                 Self {
                     hint,
+                    details,
                     ..Self::from_error(&error, exit)
                 }
             }
@@ -93,13 +103,20 @@ fn hint(error: &BuildError) -> Option<String> {
             "/dev, /proc, /run, /sys, /tmp and /var/tmp belong to the running machine: ship a file below \
              /usr/lib/tmpfiles.d in '{layer}', which makes them at each boot"
         )),
-        BuildError::Unclassified { layer, paths } => {
-            let dir = paths.first()?.parent()?;
-            let dir = dir.to_string();
+        BuildError::Unclassified {
+            layer,
+            has_rules,
+            groups,
+        } => {
+            let lines: String = groups.iter().map(|group| format!("{}\n", group.line())).collect();
+            let (place, head) = match has_rules {
+                true => ("below [state] in", ""),
+                false => ("to", "[state]\n"),
+            };
             Some(format!(
-                "add to layers/{layer}/layer.toml:\n  [state]\n  \"{}\" = \"factory\"   # copied once to a machine's /var; \
-                 \"image\" if it changes with the image, \"drop\" if each machine makes its own, as databases should",
-                dir.trim_start_matches('/')
+                "add {place} layers/{layer}/layer.toml:\n{head}{lines}\
+                 (image: changes with the image; factory: copied once to a machine's /var; drop: each machine makes its own)\n\
+                 then build again: what was installed is kept, so that takes seconds"
             ))
         }
         BuildError::Secrets { layer, found } => Some(of_secret(layer, &found.first()?.path)),
@@ -139,6 +156,14 @@ fn hint(error: &BuildError) -> Option<String> {
         BuildError::NeedsRoot { .. } => Some(
             "run `layerset build` as root; only `layerset lock`, and a build that keeps all layers, work without root".to_owned(),
         ),
+        BuildError::Unprivileged { .. } => Some(
+            "a container gives its root less than a machine does: start it with `docker run --privileged` or \
+             `podman run --privileged`, or build on a machine or in a virtual machine".to_owned(),
+        ),
+        BuildError::ForeignPrograms { architecture, .. } => Some(format!(
+            "`apt-get install arch-test qemu-user-binfmt` (qemu-user-static on Debian 12) lets them run here, slowly; \
+             or build on an {architecture} machine: `layerset lock` works anywhere"
+        )),
         BuildError::NotBuilt { recipe, .. } => {
             Some(format!("run `layerset build {}` first", recipe.display()))
         }
@@ -188,12 +213,61 @@ fn of_apt(error: &AptError) -> Option<String> {
     Some(text)
 }
 
+/// How bubblewrap says that it may not make a sandbox.
+const UNPRIVILEGED: [&str; 2] = [
+    "bwrap: Creating new namespace failed",
+    "bwrap: Failed to make",
+];
+
+/// How programs say that there is no network: resolvers, curl, wget, apt, git, pip, npm, Go, Perl and
+/// Ruby.
+const NO_NETWORK: [&str; 15] = [
+    "Could not resolve",
+    "Couldn't resolve",
+    "unable to resolve host",
+    "Temporary failure in name resolution",
+    "Temporary failure resolving",
+    "Name or service not known",
+    "Bad hostname",
+    "getaddrinfo",
+    "EAI_AGAIN",
+    "ENOTFOUND",
+    "Network is unreachable",
+    "Failed to establish a new connection",
+    "dial tcp",
+    "Could not connect to",
+    "Couldn't connect to server",
+];
+
+fn says(lines: &[String], words: &[&str]) -> bool {
+    lines
+        .iter()
+        .any(|line| words.iter().any(|word| line.contains(word)))
+}
+
+/// Says whether a script failed because it looked for something in a network.
+fn wants_network(lines: &[String]) -> bool {
+    says(lines, &NO_NETWORK)
+}
+
 /// Says what to do next, where that is known.
 fn of_sandbox(error: &SandboxError) -> Option<String> {
     match error {
         SandboxError::Missing { program, .. } => Some(format!(
             "install the Debian package that has '{program}', or run `make deps`"
         )),
+        SandboxError::Failed { last_lines, .. } if wants_network(last_lines) => Some(format!(
+            "scripts have no network, so that a build gives the same every time: fetch what it needs beforehand into \
+             the layer's files/ ([files]), or name its package in [apt]; its last lines were:\n  {}",
+            last_lines.join("\n  ")
+        )),
+        SandboxError::Failed { last_lines, .. } if says(last_lines, &UNPRIVILEGED) => {
+            Some(format!(
+                "the machine does not let root make namespaces or mounts, as in a container: start it with --privileged, \
+             or build on a machine or in a virtual machine; its last lines were:\n  {}",
+                last_lines.join("\n  ")
+            ))
+        }
         SandboxError::Failed { last_lines, .. } if !last_lines.is_empty() => Some(format!(
             "its last lines were:\n  {}",
             last_lines.join("\n  ")

@@ -43,7 +43,16 @@ impl From<DeployError> for CliError {
 /// Says what to do about an error, where there is something to say.
 fn hint(error: &DeployError) -> Option<String> {
     Some(match error {
-        DeployError::Missing { .. } => "deploy an image there first".to_owned(),
+        DeployError::Missing { .. } | DeployError::NothingDeployed => {
+            "deploy an image there first".to_owned()
+        }
+        DeployError::NotMounted { .. } => "`layerset activate` mounts it".to_owned(),
+        DeployError::NoService { .. } => {
+            "name a unit below usr/lib/systemd/system of the image, as in 'nginx.service'".to_owned()
+        }
+        DeployError::Linked { .. } => {
+            "deploy it as root where mounts work; `layerset run` starts its programs anyway".to_owned()
+        }
         DeployError::Occupied { .. } => {
             "choose another directory, or move its contents away".to_owned()
         }

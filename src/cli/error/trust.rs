@@ -28,6 +28,22 @@ fn hint(error: &TrustError) -> Option<String> {
                 "whoever has the keys of that role has to run `layerset trust refresh REMOTE --role {role}`; what is deployed is not touched"
             ));
         }
+        TrustError::Signature { what, valid: 0, .. } if what.starts_with("role '") => {
+            "nothing was taken from there: either the trusted root is another remote's (compare it with the root.json that `layerset trust init` made for this one), or the mirror is not to be trusted: try another, and tell whoever runs this one"
+        }
+        TrustError::NoChannel { known, .. } if known.is_empty() => {
+            "nothing was published there yet: `layerset publish IMAGE --to REMOTE --channel NAME` does"
+        }
+        TrustError::NoChannel { name, known } => return Some(one_of(name, known)),
+        TrustError::Read { path, source }
+            if path.extension().is_some_and(|name| name == "json")
+                && source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            return Some(format!(
+                "put the root.json that `layerset trust init` made there, or name it as '{}' in the trust policy",
+                path.display()
+            ));
+        }
         TrustError::Signature { .. }
         | TrustError::Altered { .. }
         | TrustError::Mixed { .. }
@@ -62,6 +78,17 @@ fn hint(error: &TrustError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// Names the known word that was probably meant, or all.
+fn one_of(word: &str, known: &[String]) -> String {
+    let near = known
+        .iter()
+        .min_by_key(|other| strsim::damerau_levenshtein(word, other));
+    match near.filter(|near| strsim::damerau_levenshtein(word, near) <= 2) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("it has: {}", known.join(", ")),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
-use super::note;
+use super::{note, planned, restart};
 use crate::agent::{self, ChannelReport};
 use crate::builder::BuildReport;
 use crate::cli::follow::{FollowArgs, channel_name, describe};
@@ -46,7 +46,7 @@ pub(in crate::cli) struct Deploy {
 #[derive(Debug, Args)]
 pub(super) struct DeployArgs {
     /// The target: any directory; it is made when absent
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     pub(super) target: PathBuf,
     /// In a conflict, keep this file of /etc as it is on the machine; may be given more than once
     #[arg(long, value_name = "PATH")]
@@ -57,7 +57,7 @@ pub(super) struct DeployArgs {
     /// Copy the files instead of mounting them from the repository
     #[arg(long)]
     copy: bool,
-    /// Show what would be done to /etc, and change nothing on the target
+    /// Show packages, services to restart, and what becomes of /etc, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Prepare the deployment, but do not switch to it
@@ -69,6 +69,10 @@ pub(super) struct DeployArgs {
     /// How many deployments to keep, pinned ones aside [default: what the recipe's policy says]
     #[arg(long, value_name = "COUNT")]
     keep: Option<u32>,
+    /// Restart the services that run something else after the switch: those of units that
+    /// `layerset run --print-unit` wrote
+    #[arg(long, conflicts_with_all = ["dry_run", "stage_only"])]
+    restart: bool,
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
@@ -85,7 +89,8 @@ impl Deploy {
             let repository = context.open(LockMode::Shared, "layerset deploy")?;
             let image = repository.resolve_image(self.image.as_deref().unwrap_or_default())?;
             let report = deploy::deploy(&location, &repository, &image, &options)?;
-            return print(context, &report, None);
+            print(context, &report, None)?;
+            return self.deploy.restart(context, &report);
         };
         let channel = channel_name(channel)?;
         let repository = context.open(LockMode::Shared, "layerset deploy")?;
@@ -93,11 +98,45 @@ impl Deploy {
         let pull = self.follow.pull(context, &meter);
         let following = self.follow.options(context, &pull)?;
         let report = agent::deploy_channel(&location, &repository, &channel, &following, &options)?;
-        print_channel(context, &report)
+        print_channel(context, &report)?;
+        self.deploy.restart_after(context, &report)
     }
 }
 
 impl DeployArgs {
+    /// Says whether only a plan was asked for.
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// Says whether a release that a rollback left is taken.
+    pub(super) fn takes_again(&self) -> bool {
+        self.again
+    }
+
+    /// Restarts services after a switch, where that was asked for.
+    pub(super) fn restart(&self, context: &Context, report: &DeployReport) -> Result<(), CliError> {
+        match report {
+            DeployReport::Deployed(deployed) if self.restart && deployed.switched.is_some() => {
+                let units: Vec<&str> = deployed.services.iter().map(|s| s.unit.as_str()).collect();
+                restart::restart(context, &self.target, Some(&units))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does the same for a target that follows a channel.
+    pub(super) fn restart_after(
+        &self,
+        context: &Context,
+        report: &ChannelReport,
+    ) -> Result<(), CliError> {
+        match report {
+            ChannelReport::Deployed { deployed, .. } => self.restart(context, deployed),
+            _ => Ok(()),
+        }
+    }
+
     /// Says how to bring an image onto the target; `verdict` is what the checks said of it in the
     /// course of this command.
     pub(super) fn options<'a>(
@@ -174,10 +213,7 @@ pub(super) fn print(
 pub(super) fn print_channel(context: &Context, report: &ChannelReport) -> Result<(), CliError> {
     let mut document = to_json(report)?;
     let shown = match report {
-        ChannelReport::Deployed {
-            deployed: planned @ DeployReport::Planned { .. },
-            ..
-        } => text(planned),
+        ChannelReport::Planned { planned, forecast } => planned::describe(planned, Some(forecast)),
         ChannelReport::Deployed { deployed, pulled } => {
             document["build"] = Value::Null;
             describe(pulled) + &text(deployed)
@@ -196,9 +232,7 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<Value, CliError> {
 /// Describes for people what became of a target.
 pub(super) fn text(report: &DeployReport) -> String {
     match report {
-        DeployReport::Planned { image, etc } => {
-            format!("would deploy {}\n{}", image.short(), etc_text(etc))
-        }
+        DeployReport::Planned { .. } => planned::describe(report, None),
         DeployReport::Unchanged { image, .. } => {
             format!("image {} is already current\n", image.short())
         }
@@ -206,7 +240,7 @@ pub(super) fn text(report: &DeployReport) -> String {
     }
 }
 
-fn etc_text(report: &EtcReport) -> String {
+pub(super) fn etc_text(report: &EtcReport) -> String {
     let mut text = String::new();
     for path in &report.merged {
         text.push_str(&format!(
@@ -264,6 +298,7 @@ fn deployed_text(deployed: &NewDeployment) -> String {
                 "switched from {from} to generation {} in {time}\n",
                 switched.to
             ));
+            text.push_str(&planned::restarts(&deployed.services));
         }
         None => text.push_str(&format!(
             "`layerset rollback --to {}` switches to it\n",

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{CliError, Context, error, ui};
-use crate::deploy::{DeploymentState, DeploymentStatus, HistoryAction};
+use crate::deploy::{
+    DeploymentState, DeploymentStatus, HistoryAction, HistoryRecord, LayerChange, TargetStatus,
+};
+use crate::format::ImageLayer;
 use crate::time::rfc3339;
 
 /// Shows the deployments of a target.
@@ -15,7 +18,7 @@ use crate::time::rfc3339;
   layerset status --target /srv/web --json | jq .current")]
 pub(in crate::cli) struct Status {
     /// The target
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
 }
 
@@ -23,15 +26,7 @@ impl Status {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         let status = context.target(&self.target)?.status()?;
         context.ui.print_json(&status)?;
-        let rows: Vec<Vec<String>> = status.deployments.iter().map(row).collect();
-        let mut text = if rows.is_empty() {
-            "no deployment yet\n".to_owned()
-        } else {
-            ui::table(
-                &["generation", "state", "image", "name", "how", "layers"],
-                &rows,
-            )
-        };
+        let mut text = String::new();
         for deployment in &status.deployments {
             if let Some(reason) = &deployment.bad {
                 text.push_str(&format!(
@@ -87,46 +82,138 @@ impl Status {
                 found.line, found.reason
             ));
         }
-        context.ui.print(&text);
+        let gap = if text.is_empty() { "" } else { "\n" };
+        context.ui.print(&format!("{}{gap}{text}", blocks(&status)));
         Ok(())
     }
 }
 
-fn row(deployment: &DeploymentStatus) -> Vec<String> {
-    let mut state = match deployment.state {
+/// Describes a target: one block for each deployment, the newest first.
+fn blocks(status: &TargetStatus) -> String {
+    if status.deployments.is_empty() {
+        return "no deployment yet\n".to_owned();
+    }
+    let mut text = format!("target {}\n", status.root.display());
+    for (index, deployment) in status.deployments.iter().enumerate().rev() {
+        let before = index
+            .checked_sub(1)
+            .and_then(|at| status.deployments.get(at));
+        text.push_str(&block(deployment, before));
+    }
+    text
+}
+
+fn block(deployment: &DeploymentStatus, before: Option<&DeploymentStatus>) -> String {
+    let marker = match deployment.state {
+        DeploymentState::Current => '*',
+        _ => ' ',
+    };
+    let mut text = format!(
+        "\n{marker} generation {}, {}\n",
+        deployment.generation,
+        state(deployment)
+    );
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            text.push_str(&format!("    {name:<9}{value}\n"));
+        }
+    };
+    line("image", image(deployment));
+    line("layers", layers(&deployment.layers));
+    if let Some(created) = deployment.created {
+        line("staged", time(created));
+    }
+    if let Some(origin) = &deployment.origin {
+        let reason = match origin.reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        line(
+            "source",
+            format!("{}, {}{reason}", time(origin.when), origin.who),
+        );
+    }
+    if let Some(before) = before {
+        let differs = differences(&before.layers, &deployment.layers);
+        let against = format!(" (against generation {})", before.generation);
+        line(
+            "differs",
+            if differs.is_empty() {
+                differs
+            } else {
+                differs + &against
+            },
+        );
+    }
+    text
+}
+
+fn state(deployment: &DeploymentStatus) -> String {
+    let mut words = vec![match deployment.state {
         DeploymentState::Current => "current",
         DeploymentState::Previous => "previous",
         DeploymentState::Staged => "staged",
         DeploymentState::Kept => "kept",
+    }];
+    words.extend(deployment.pinned.then_some("pinned"));
+    words.extend(deployment.bad.is_some().then_some("bad"));
+    words.join(", ")
+}
+
+/// Describes an image: `web 8cbac22fb326, 150 MB, composefs`.
+fn image(deployment: &DeploymentStatus) -> String {
+    let id = deployment
+        .image
+        .map_or("?".to_owned(), |image| image.short());
+    let name = deployment.name.clone().unwrap_or_default();
+    let mut text = format!("{name} {id}").trim_start().to_owned();
+    if let Some(bytes) = deployment.bytes {
+        text.push_str(&format!(", {}", ui::size(bytes)));
     }
-    .to_owned();
-    for (flag, word) in [
-        (deployment.pinned, "pinned"),
-        (deployment.bad.is_some(), "bad"),
-    ] {
-        if flag {
-            state.push_str(&format!(", {word}"));
-        }
-    }
-    let layers: Vec<String> = deployment
-        .layers
-        .iter()
-        .map(|layer| format!("{} {}", layer.name, layer.version))
-        .collect();
     let kind = deployment
         .kind
         .and_then(|kind| serde_json::to_value(kind).ok());
-    vec![
-        deployment.generation.to_string(),
-        state,
-        deployment
-            .image
-            .map_or("?".to_owned(), |image| image.short()),
-        deployment.name.clone().unwrap_or_default(),
-        kind.and_then(|kind| kind.as_str().map(str::to_owned))
-            .unwrap_or_default(),
-        layers.join(" + "),
-    ]
+    if let Some(kind) = kind.as_ref().and_then(|kind| kind.as_str()) {
+        text.push_str(&format!(", {kind}"));
+    }
+    text
+}
+
+fn layers(layers: &[ImageLayer]) -> String {
+    let layers = layers
+        .iter()
+        .map(|layer| format!("{} {}", layer.name, layer.version));
+    layers.collect::<Vec<_>>().join(", ")
+}
+
+/// Says which layers of two deployments differ.
+fn differences(before: &[ImageLayer], after: &[ImageLayer]) -> String {
+    let find = |all: &[ImageLayer], name: &str| all.iter().find(|l| l.name == name).cloned();
+    let mut words = Vec::new();
+    for layer in after {
+        match find(before, &layer.name) {
+            None => words.push(format!("+ {} {}", layer.name, layer.version)),
+            Some(old) if old.id == layer.id => {}
+            Some(old) if old.version == layer.version => {
+                words.push(format!("{} {} changed", layer.name, layer.version));
+            }
+            Some(old) => words.push(format!(
+                "{} {} -> {}",
+                layer.name, old.version, layer.version
+            )),
+        }
+    }
+    for layer in before {
+        if find(after, &layer.name).is_none() {
+            words.push(format!("- {} {}", layer.name, layer.version));
+        }
+    }
+    words.join(", ")
+}
+
+/// Formats a time for people: `2026-11-28 04:15:20 UTC`.
+fn time(at: i64) -> String {
+    rfc3339(at).replace('T', " ").replace('Z', " UTC")
 }
 
 /// Shows every change of a target.
@@ -139,7 +226,7 @@ Each record carries the digest of the one before it, and the target counts them:
 was edited, cut, emptied or removed ends with status 4.")]
 pub(in crate::cli) struct History {
     /// The target
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
 }
 
@@ -149,68 +236,67 @@ impl History {
         context.ui.print_json(
             &serde_json::json!({ "records": history.records, "broken": history.broken }),
         )?;
-        let generation = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
-        let rows: Vec<Vec<String>> = history
-            .records
-            .iter()
-            .map(|record| {
-                let layers: Vec<String> = record
-                    .layers
-                    .iter()
-                    .map(|layer| {
-                        let version = |version: &Option<String>| {
-                            version.clone().unwrap_or_else(|| "-".to_owned())
-                        };
-                        if layer.from == layer.to {
-                            let word = match record.action {
-                                HistoryAction::Rollback => "as built before",
-                                _ => "rebuilt",
-                            };
-                            format!("{} {word}", layer.name)
-                        } else {
-                            format!(
-                                "{} {} -> {}",
-                                layer.name,
-                                version(&layer.from),
-                                version(&layer.to)
-                            )
-                        }
-                    })
-                    .collect();
-                let action = serde_json::to_value(record.action).ok();
-                vec![
-                    record.sequence.to_string(),
-                    rfc3339(record.when),
-                    record.who.clone(),
-                    action
-                        .and_then(|action| action.as_str().map(str::to_owned))
-                        .unwrap_or_default(),
-                    if record.action.is_switch() {
-                        format!("{} -> {}", generation(record.from), generation(record.to))
-                    } else {
-                        generation(record.about)
-                    },
-                    layers.join(", "),
-                    record.reason.clone(),
-                ]
-            })
-            .collect();
-        context.ui.print(&ui::table(
-            &[
-                "#",
-                "when",
-                "who",
-                "action",
-                "generation",
-                "layers",
-                "reason",
-            ],
-            &rows,
-        ));
+        let lines: String = history.records.iter().map(sentence).collect();
+        context.ui.print(&lines);
         match &history.broken {
             None => Ok(()),
             Some(found) => Err(CliError::new(format!("line {} of the history: {}", found.line, found.reason), error::INTEGRITY)
                 .with_hint("the records before that place are as they were written; compare the file with a backup")),
         }
+    }
+}
+
+/// Says what one record of a history is about: when, who, what, and why.
+fn sentence(record: &HistoryRecord) -> String {
+    let named = |n: Option<u64>| n.map_or("?".to_owned(), |n| format!("generation {n}"));
+    let (from, to, about) = (named(record.from), named(record.to), named(record.about));
+    let what = match record.action {
+        HistoryAction::Deploy if record.from.is_none() => format!("deployed {to}"),
+        HistoryAction::Deploy => format!("deployed {to} in place of {from}"),
+        HistoryAction::Update => format!("updated from {from} to {to}"),
+        HistoryAction::Rollback => format!("rolled back from {from} to {to}"),
+        HistoryAction::Recovered if record.from.is_none() => format!("found {to} current"),
+        HistoryAction::Recovered => {
+            format!("found {to} current, not {from}: a command had ended early")
+        }
+        HistoryAction::Bad => format!("marked the image of {about} as bad"),
+        HistoryAction::Good => format!("took the mark of {about} back"),
+        HistoryAction::Stage => format!("staged {about}"),
+        HistoryAction::Pin => format!("pinned {about}"),
+        HistoryAction::Unpin => format!("no longer pins {about}"),
+        HistoryAction::Prune => format!("removed {about}"),
+        HistoryAction::Lost => "found the history cut or replaced".to_owned(),
+    };
+    let mut text = format!(
+        "{:>3}  {}  {} {what}",
+        record.sequence,
+        time(record.when),
+        record.who
+    );
+    if !record.reason.is_empty() {
+        text.push_str(&format!(": {}", record.reason));
+    }
+    text.push('\n');
+    let changes: Vec<String> = record
+        .layers
+        .iter()
+        .map(|layer| layer_change(record, layer))
+        .collect();
+    if !changes.is_empty() {
+        text.push_str(&format!("     {}\n", changes.join(", ")));
+    }
+    text
+}
+
+fn layer_change(record: &HistoryRecord, layer: &LayerChange) -> String {
+    let name = &layer.name;
+    match (&layer.from, &layer.to) {
+        (from, to) if from == to && record.action == HistoryAction::Rollback => {
+            format!("{name} as built before")
+        }
+        (from, to) if from == to => format!("{name} rebuilt"),
+        (None, Some(to)) => format!("{name} {to}"),
+        (Some(from), Some(to)) => format!("{name} {from} -> {to}"),
+        (_, None) => format!("without {name}"),
     }
 }

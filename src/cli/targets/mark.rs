@@ -20,7 +20,7 @@ pub(in crate::cli) struct MarkBad {
     /// The deployment
     generation: u64,
     /// The target
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
     /// Why: shown by status, and whenever the image is refused
     #[arg(long, value_name = "TEXT")]
@@ -58,7 +58,7 @@ pub(in crate::cli) struct MarkGood {
     /// The deployment
     generation: u64,
     /// The target
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]

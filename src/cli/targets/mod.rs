@@ -1,11 +1,14 @@
 //! Commands on targets: deploy, update, rollback, status, history, pin, mark-bad, mark-good,
-//! activate, deactivate.
+//! activate, deactivate, run.
 
 mod deploy;
 mod look;
 mod mark;
 mod mounts;
+mod planned;
+mod restart;
 mod rollback;
+mod run;
 mod set_back;
 mod update;
 
@@ -14,6 +17,7 @@ pub(super) use look::{History, Status};
 pub(super) use mark::{MarkBad, MarkGood};
 pub(super) use mounts::{Activate, Deactivate};
 pub(super) use rollback::{Pin, Rollback};
+pub(super) use run::Run;
 pub(super) use set_back::current_image;
 pub(super) use update::Update;
 

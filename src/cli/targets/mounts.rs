@@ -15,7 +15,7 @@ use crate::deploy::activation_unit;
   systemctl enable layerset-web.service")]
 pub(in crate::cli) struct Activate {
     /// The target
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
     /// Print a systemd unit that does this at every boot, and do nothing
     #[arg(long)]
@@ -69,7 +69,7 @@ impl Activate {
 What still runs from a deployment keeps its files.")]
 pub(in crate::cli) struct Deactivate {
     /// The target
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
 }
 

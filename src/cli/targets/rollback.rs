@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::note;
 use super::set_back::SetBack;
+use super::{note, restart};
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::RecordedVerdict;
 
@@ -22,7 +22,7 @@ Nothing is copied and nothing is fetched; the repository is not needed. With --l
 composed of layers that are there, checked as by a build, and switched to.")]
 pub(in crate::cli) struct Rollback {
     /// The target
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
     /// Set only this layer back; the others stay as they are
     #[arg(long, value_name = "NAME")]
@@ -33,6 +33,9 @@ pub(in crate::cli) struct Rollback {
     /// Mark the deployment that is left as bad, so that it is never chosen automatically again
     #[arg(long)]
     mark_bad: bool,
+    /// Restart the services of units that `layerset run --print-unit` wrote for this target
+    #[arg(long)]
+    restart: bool,
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
@@ -92,6 +95,9 @@ impl Rollback {
                 );
             }
         }
+        if self.restart && switched.from != Some(switched.to) {
+            return restart::restart(context, &self.target, None);
+        }
         Ok(())
     }
 }
@@ -116,7 +122,7 @@ pub(in crate::cli) struct Pin {
     /// The deployment
     generation: u64,
     /// The target
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
     /// Take the pin back
     #[arg(long)]

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::deploy::{DeployArgs, print, print_channel};
-use crate::agent;
+use super::planned;
+use crate::agent::{self, LayerOutlook, News};
 use crate::builder::{self, BuildOptions, LockOptions};
 use crate::check::verdict;
 use crate::cli::follow::{FollowArgs, channel_name};
 use crate::cli::meter::Meter;
-use crate::cli::{CliError, Context, host_architecture};
-use crate::deploy::{self, HistoryAction, RecordedVerdict, Target};
+use crate::cli::{CliError, Context, error, host_architecture, ui};
+use crate::deploy::{self, HistoryAction, RecordedVerdict, Target, update_units};
 use crate::durable::LockMode;
 use crate::recipe::Workspace;
-use crate::time::SystemClock;
+use crate::time::{Clock as _, Date, SystemClock};
 
 /// Updates a target from its channel, or with one layer rebuilt here.
 #[derive(Debug, Args)]
@@ -23,6 +24,8 @@ use crate::time::SystemClock;
   layerset update --target /srv/web --channel web/beta  # and follow another from now on
   layerset update nginx --target /srv/web               # newest packages of nginx; the base stays
   layerset update hello --target /srv/web --recipe recipes/web.toml
+  layerset update --target /srv/web --check             # is there something? Status 0: yes, 5: no
+  layerset update --target /srv/web --dry-run           # packages, CVEs, services, /etc, bytes
 
 Without a layer, the release of the target's channel is pulled and switched to, unless it was
 marked bad on the target. With a layer, its packages are locked anew first (--locked leaves the
@@ -43,6 +46,12 @@ pub(in crate::cli) struct Update {
     /// Use these package archives (an apt sources file) instead of the distribution's
     #[arg(long, value_name = "FILE", env = "LAYERSET_APT_SOURCES")]
     apt_sources: Option<PathBuf>,
+    /// Say whether there is something to update to, and change nothing: status 0 says yes, 5 no
+    #[arg(long, conflicts_with_all = ["dry_run", "stage_only", "restart"])]
+    check: bool,
+    /// Print systemd units that update the target from its channel every hour, and do nothing
+    #[arg(long, conflicts_with_all = ["layer", "check", "dry_run"])]
+    print_timer: bool,
     #[command(flatten)]
     deploy: DeployArgs,
     /// Follow this channel from now on: NAME/CHANNEL [default: the one that the target follows]
@@ -56,6 +65,13 @@ impl Update {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         context.catch_interrupts()?;
         let target = context.target(&self.deploy.target)?;
+        if self.print_timer {
+            let program = std::env::current_exe()
+                .map_err(|error| CliError::io("cannot find this program", error))?;
+            let units = update_units(target.root(), target.repository(), &program);
+            context.ui.print_bytes(units.as_bytes());
+            return Ok(());
+        }
         match &self.layer {
             Some(layer) => self.rebuild(context, &target, layer),
             None => self.follow(context),
@@ -73,8 +89,43 @@ impl Update {
         let meter = Meter::new(&context.ui);
         let pull = self.follow.pull(context, &meter);
         let following = self.follow.options(context, &pull)?;
+        if self.check {
+            let again = self.deploy.takes_again();
+            let news = agent::news(&location, &repository, channel, &following, again)?;
+            return answer_channel(context, &news);
+        }
         let report = agent::update(&location, &repository, channel, &following, &options)?;
-        print_channel(context, &report)
+        print_channel(context, &report)?;
+        self.deploy.restart_after(context, &report)
+    }
+
+    /// Says what rebuilding a layer would bring.
+    fn look_ahead(
+        &self,
+        context: &Context,
+        target: &Target,
+        workspace: &Workspace,
+        locking: Option<&LockOptions<'_>>,
+    ) -> Result<(), CliError> {
+        let repository = context.open(LockMode::Shared, "layerset update")?;
+        let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
+        let found = agent::outlook(target, workspace, &repository, locking, today)?;
+        let mut document =
+            serde_json::to_value(&found).map_err(|error| CliError::bug(error.to_string()))?;
+        document["dry_run"] = true.into();
+        document["update"] = found.is_news().into();
+        context.ui.print_json(&document)?;
+        if !found.is_news() {
+            context
+                .ui
+                .print("nothing new: the image is already current\n");
+            if self.check {
+                ui::answer_with(error::NOTHING_NEW);
+            }
+            return Ok(());
+        }
+        context.ui.print(&describe_outlook(&found));
+        Ok(())
     }
 
     fn rebuild(&self, context: &Context, target: &Target, name: &str) -> Result<(), CliError> {
@@ -88,17 +139,20 @@ impl Update {
             return Err(CliError::usage(format!("the recipe has no layer '{name}'"))
                 .with_hint(format!("it has: {known}")));
         };
-        let repository = context.open(LockMode::Shared, "layerset update")?;
         let has_packages =
             layer.definition.bootstrap().is_some() || layer.definition.apt().is_some();
-        if has_packages && !self.locked {
-            let options = LockOptions {
-                update: vec![name.to_owned()],
-                apt_sources: self.apt_sources.clone(),
-                waiting: context.store_waiting(),
-                progress: &context.ui,
-            };
-            builder::lock(&workspace, &repository, &options)?;
+        let locking = (has_packages && !self.locked).then(|| LockOptions {
+            update: vec![name.to_owned()],
+            apt_sources: self.apt_sources.clone(),
+            waiting: context.store_waiting(),
+            progress: &context.ui,
+        });
+        if self.check || self.deploy.is_dry_run() {
+            return self.look_ahead(context, target, &workspace, locking.as_ref());
+        }
+        let repository = context.open(LockMode::Shared, "layerset update")?;
+        if let Some(options) = &locking {
+            builder::lock(&workspace, &repository, options)?;
         }
         let options = BuildOptions {
             apt_sources: self.apt_sources.clone(),
@@ -116,7 +170,8 @@ impl Update {
             .options(context, HistoryAction::Update, verdict)?;
         let location = context.location(&self.deploy.target);
         let report = deploy::deploy(&location, &repository, &built.image, &options)?;
-        print(context, &report, Some(&built))
+        print(context, &report, Some(&built))?;
+        self.deploy.restart(context, &report)
     }
 
     fn recipe(&self, target: &Target) -> Result<PathBuf, CliError> {
@@ -135,4 +190,53 @@ impl Update {
                 .with_hint("name it with --recipe")
         })
     }
+}
+
+/// Says whether a channel has something for a target.
+fn answer_channel(context: &Context, news: &News) -> Result<(), CliError> {
+    match news {
+        News::Release(forecast) => {
+            let mut document =
+                serde_json::to_value(forecast).map_err(|error| CliError::bug(error.to_string()))?;
+            document["update"] = true.into();
+            context.ui.print_json(&document)?;
+            context.ui.print(&format!(
+                "there is release {} of {}, {}: {} to fetch\n",
+                forecast.release.serial,
+                forecast.channel,
+                forecast.release.version,
+                ui::size(forecast.forecast.bytes)
+            ));
+        }
+        News::Nothing { channel, why } => {
+            context.ui.print_json(&serde_json::json!({
+                "update": false, "channel": channel.to_string(), "reason": why,
+            }))?;
+            context.ui.print(&format!("nothing new: {why}\n"));
+            ui::answer_with(error::NOTHING_NEW);
+        }
+    }
+    Ok(())
+}
+
+fn describe_outlook(found: &LayerOutlook) -> String {
+    let mut text = planned::package_table(&found.packages);
+    if found.package_bytes > 0 {
+        let size = ui::size(found.package_bytes);
+        text.push_str(&format!("{} packages, {size}\n", found.packages.len()));
+    }
+    let rows: Vec<Vec<String>> = found
+        .layers
+        .iter()
+        .map(|layer| vec![layer.name.clone(), layer.reason.clone()])
+        .collect();
+    if !rows.is_empty() {
+        text.push_str(&ui::table(&["to build", "because"], &rows));
+    }
+    text.push_str(&planned::restarts(&found.services));
+    if found.layers.is_empty() && found.packages.is_empty() {
+        text.push_str("the image that is built is not the one that is current\n");
+    }
+    text.push_str("what becomes of /etc is known once it is built; nothing was changed\n");
+    text
 }

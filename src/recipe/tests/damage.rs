@@ -3,7 +3,9 @@
 use super::*;
 
 fn draw(error: &RecipeError) {
-    let fault = error.fault().unwrap();
+    let [fault] = error.faults() else {
+        panic!("{error}")
+    };
     let mut text = String::new();
     miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none())
         .render_report(&mut text, fault)

@@ -214,7 +214,7 @@ fn a_missing_or_outdated_lock_says_to_lock_again() {
     assert_eq!(missing.read_lock().unwrap(), None);
     assert_eq!(
         relative(&dir, &missing.require_lock().unwrap_err()),
-        "there is no lock 'recipes/web.lock' (run `layerset lock`)"
+        "there is no lock 'recipes/web.lock' yet"
     );
     for (text, expected) in [
         (

@@ -213,10 +213,15 @@ fn index_of(pack: &PackRef) -> Option<(Sha256, std::ops::Range<u64>)> {
 
 /// A directory that vanishes, outside of the repository: a forecast writes nothing there, which may
 /// be on a read-only medium.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn make() -> Result<Self, TransferError> {
+    /// Returns the directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn make() -> Result<Self, TransferError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let parent = std::env::temp_dir();
         loop {

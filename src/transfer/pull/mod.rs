@@ -15,6 +15,7 @@ mod decoded;
 mod direct;
 mod forecast;
 mod plan;
+mod preview;
 mod survey;
 
 use std::path::Path;
@@ -26,6 +27,7 @@ pub use self::forecast::{ForecastPart, PullForecast, forecast};
 pub use self::plan::{
     ByDelta, DeltaSplit, Holdings, InFull, PlannedPart, PullPlan, Route, WantedObjects,
 };
+pub use self::preview::{ReleasePreview, WantedContents, preview};
 
 use self::by_delta::{apply_deltas, apply_rest};
 use self::contents::{fetch_objects, fetch_roots};

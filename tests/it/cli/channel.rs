@@ -35,7 +35,7 @@ impl Fleet {
         self.small.dir.path()
     }
 
-    fn publish(&self, options: &str) -> Ran {
+    pub(super) fn publish(&self, options: &str) -> Ran {
         let line = format!(
             "publish web --to ./remote --channel stable --keys keys --root root.json {options}"
         );

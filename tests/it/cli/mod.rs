@@ -2,10 +2,12 @@
 //!
 //! Repositories are made by the library, from constant contents, so that every id below is a golden id.
 
+mod ahead;
 mod channel;
 mod damage;
 mod fixture;
 mod hostile;
+mod messages;
 mod publish;
 mod recipe;
 mod released;

@@ -26,8 +26,8 @@ fn a_recipe_without_a_lock_is_not_built() {
     recipe(&at);
     insta::assert_snapshot!(at.session.run("build recipes/web.toml").transcript(), @r"
     $ layerset build recipes/web.toml
-    ! error: there is no lock 'recipes/web.lock' (run `layerset lock`)
-    ! hint: run `layerset lock` on the recipe first
+    ! error: there is no lock 'recipes/web.lock' yet
+    ! hint: run `layerset lock recipes/web.toml` first, and keep the lock with the recipe
     [status 1]
     ");
 }
@@ -40,6 +40,7 @@ fn a_recipe_that_is_not_there_is_named() {
     $ layerset build recipes/wbe.toml
     ! error: cannot read 'recipes/wbe.toml'
     ! caused by: No such file or directory (os error 2)
+    ! hint: the recipes there are: recipes/web.toml
     [status 1]
     ");
 }
@@ -102,12 +103,19 @@ fn a_layer_on_a_later_one_is_pointed_at() {
     );
     insta::assert_snapshot!(at.session.run("build recipes/web.toml").transcript(), @r#"
     $ layerset build recipes/web.toml
-    ! error: layers/site/layer.toml:2:7: layer 'site' is built on 'late', which stands after it in 'recipes/web.toml' (move 'late' before 'site' there)
+    ! error: there are 2 mistakes:
+    !   layers/site/layer.toml:2:7: layer 'site' is built on 'late', which stands after it in 'recipes/web.toml' (move 'late' before 'site' there)
+    !   layers/late/layer.toml:4:1: 'layers/late/files' is not a folder
     !    ╭─[layers/site/layer.toml:2:7]
     !  1 │ version = "1"
     !  2 │ on = ["late"]
     !    ·       ──────
     !  3 │
+    !    ╰────
+    !    ╭─[layers/late/layer.toml:4:1]
+    !  3 │
+    !  4 │ [files]
+    !    · ───────
     !    ╰────
     [status 1]
     "#);

@@ -96,57 +96,24 @@ fn an_image_and_its_layer_are_listed_and_shown() {
         "show web --dump",
         "show web/site --dump",
     ];
-    insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r#"
+    insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset list
-    ref                        id  version       holds  layers
-    images/web       263ef339af8b                 18 B  site
-    layers/web/site  9c8a046d5ad4  1        0 packages
+    ref                        id  version  size  holds
+    images/web       263ef339af8b           18 B  site
+    layers/web/site  9c8a046d5ad4  1        18 B  0 packages
     [status 0]
 
     $ layerset show web
-    {
-      "architecture": "amd64",
-      "bytes": 18,
-      "entries": 3,
-      "format": 1,
-      "keep": 3,
-      "layers": [
-        {
-          "id": "b3:9c8a046d5ad42b4391157e1452662bf40923bf099d1c8087d26fe2e0c8a43539",
-          "name": "site",
-          "version": "1"
-        }
-      ],
-      "name": "web",
-      "tree": "b3:77f16e976420f44bfa7eedbedb51512246795b198c907f9fded5d211b1e3ce1b",
-      "waivers": []
-    }
+    image web b3:263ef339af8be83b271d694b845f6e5b520a5a1669b2135ba632bb26032360ce
+    18 B, 3 paths, amd64; targets keep 3 deployments
+
+    layer  version            id
+    site         1  9c8a046d5ad4
     [status 0]
 
     $ layerset show web/site
-    {
-      "architecture": "amd64",
-      "build": {
-        "builder": 1,
-        "epoch": 1700000000,
-        "key": "b3:6d28e505e50adb3e7ca42df05265ce5caf025157898c206fb499fdef9d5ae83a",
-        "on": []
-      },
-      "changeset": "b3:fd08d3165f524a7f19c4a39fd5461896461552c801ff7b0a51431a851a3ed37d",
-      "first_boot": {},
-      "format": 1,
-      "health": {
-        "checks": []
-      },
-      "name": "site",
-      "packages": [],
-      "pre_images": [],
-      "rebuild": {
-        "when": []
-      },
-      "restart": [],
-      "version": "1"
-    }
+    layer site 1 b3:9c8a046d5ad42b4391157e1452662bf40923bf099d1c8087d26fe2e0c8a43539
+    18 B, amd64, a base
     [status 0]
 
     $ layerset show web --dump
@@ -160,7 +127,7 @@ fn an_image_and_its_layer_are_listed_and_shown() {
     +/srv dir 0755 root root 0.0 -
     +/srv/page.html file 0644 root root 0.0 b3:608602bae30040bf1a835253af0dadd2c9a9074443b9119f21dc62f3111fb821 18
     [status 0]
-    "#);
+    ");
 }
 
 #[test]
@@ -342,7 +309,10 @@ fn json_is_one_document_with_the_documented_keys() {
         keys(&list["images"][0]),
         ["bytes", "id", "layers", "name", "ref"]
     );
-    assert_eq!(keys(&list["layers"][0]), ["id", "name", "ref", "version"]);
+    assert_eq!(
+        keys(&list["layers"][0]),
+        ["bytes", "id", "name", "ref", "version"]
+    );
     assert_eq!(list["images"][0]["id"], at.image.to_string().as_str());
     assert_eq!(
         keys(&json("--json fsck")),

@@ -36,6 +36,7 @@ fn help_names_every_command_and_says_how_to_start() {
       mark-good    Take the mark of a bad image back
       activate     Mount the deployments of a target again, e.g. after a reboot of the host
       deactivate   Unmount the deployments of a target
+      run          Run a command in the current deployment of a target
       forget       Release what a target or a recipe that is gone still holds
       gc           Remove what no image and no deployment needs
       fsck         Verify every byte of the repository, and repair it
@@ -50,7 +51,7 @@ fn help_names_every_command_and_says_how_to_start() {
                                     $XDG_DATA_HOME/layerset for others] [env:
                                     LAYERSET_REPO=REPO]
           --json                    Print one JSON document on standard output instead of text
-      -q, --quiet                   Print no progress and no remarks, only results and errors
+      -q, --quiet                   Print nothing but errors; with --json, the document
           --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
                                     600]
       -h, --help                    Print help
@@ -62,8 +63,8 @@ fn help_names_every_command_and_says_how_to_start() {
       layerset build recipes/web.toml
       layerset deploy web --target /srv/web
 
-    Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data, 70 a bug,
-    130 interrupted.
+    Exit status: 0 done (or nothing to do), 1 failed, 2 wrong usage, 3 a check refused, 4 damaged data,
+    5 nothing new (update --check), 70 a bug, 130 interrupted.
     [status 0]
     ");
 }
@@ -85,21 +86,25 @@ fn help_of_a_command_shows_examples() {
           --repo <DIR>              The repository [default: /var/lib/layerset for root,
                                     $XDG_DATA_HOME/layerset for others] [env:
                                     LAYERSET_REPO=REPO]
-          --target <DIR>            The target: any directory; it is made when absent
+          --target <DIR>            The target: any directory; it is made when absent [env:
+                                    LAYERSET_TARGET=]
           --json                    Print one JSON document on standard output instead of text
           --keep-file <PATH>        In a conflict, keep this file of /etc as it is on the machine; may
                                     be given more than once
-      -q, --quiet                   Print no progress and no remarks, only results and errors
+      -q, --quiet                   Print nothing but errors; with --json, the document
           --take-file <PATH>        In a conflict, take this file of /etc from the image; may be given
                                     more than once
           --copy                    Copy the files instead of mounting them from the repository
           --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
                                     600]
-          --dry-run                 Show what would be done to /etc, and change nothing on the target
+          --dry-run                 Show packages, services to restart, and what becomes of /etc, and
+                                    change nothing
           --stage-only              Prepare the deployment, but do not switch to it
           --again                   Take the channel's release even if a rollback left it on this target
           --keep <COUNT>            How many deployments to keep, pinned ones aside [default: what the
                                     recipe's policy says]
+          --restart                 Restart the services that run something else after the switch: those
+                                    of units that `layerset run --print-unit` wrote
           --reason <TEXT>           Why, for the history [default: ""]
           --channel <CHANNEL>       Pull what this channel has for this machine, and follow the channel:
                                     NAME/CHANNEL
@@ -142,7 +147,7 @@ fn help_of_a_command_shows_examples() {
           --cache                   Also remove from caches what was not used lately
           --json                    Print one JSON document on standard output instead of text
           --older-than <DAYS>       What is not lately, in days [default: 30]
-      -q, --quiet                   Print no progress and no remarks, only results and errors
+      -q, --quiet                   Print nothing but errors; with --json, the document
           --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
                                     600]
       -h, --help                    Print help
@@ -176,7 +181,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, forget, gc, fsck, serve, trust, completions, man, help]
+    !   [subcommands: init, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, run, forget, gc, fsck, serve, trust, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
@@ -276,6 +281,7 @@ fn every_command_has_a_manual_page() {
     layerset-publish.1
     layerset-pull.1
     layerset-rollback.1
+    layerset-run.1
     layerset-serve.1
     layerset-show.1
     layerset-status.1

@@ -174,7 +174,9 @@ fn siblings_compose_to_one_tree_in_both_orders() {
 
     let (left, right) = (dump(&at, "ab"), dump(&at, "ba"));
     let changed = ["clock", "names"].map(|name| {
-        let layer = at.session.run_words(&["show", &layer_ids(&ab)[name]]);
+        let layer = at
+            .session
+            .run_words(&["show", "--json", &layer_ids(&ab)[name]]);
         let changes = dump(&at, &text(&layer.expect(0).json()["changeset"]));
         let paths = changes
             .keys()

@@ -109,7 +109,11 @@ fn siblings_get_the_caches_of_one_installation_and_carry_none() {
         ("alone", "both"),
     ] {
         let id = at.read(&format!("repo/refs/layers/{recipe}/{name}"));
-        let manifest = at.session.run_words(&["show", id.trim()]).expect(0).json();
+        let manifest = at
+            .session
+            .run_words(&["show", "--json", id.trim()])
+            .expect(0)
+            .json();
         let carried = dump(&at, manifest["changeset"].as_str().unwrap());
         for path in DERIVED {
             let change = carried

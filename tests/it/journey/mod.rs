@@ -4,12 +4,14 @@
 //! caches, hard links to the objects, which nothing writes to. Package files outlive the run, so that the next one needs
 //! the network for the archives' indexes only. Needs root, mmdebstrap and bwrap.
 
+mod ahead;
 mod build;
 mod deploy;
 mod derive;
 mod etc;
 mod evidence;
 mod laws;
+mod messages;
 mod oracle;
 mod payload;
 mod publish;

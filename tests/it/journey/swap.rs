@@ -299,7 +299,7 @@ fn an_account_with_another_number_is_refused_until_somebody_accepts_it() {
             .any(|f| f["waived"] == "owns nothing (until 2999-01-01)"),
         "{report:#}"
     );
-    let image = at.run("show web").expect(0).json();
+    let image = at.run("show web --json").expect(0).json();
     assert_eq!(image["waivers"].as_array().unwrap().len(), 2, "{image:#}");
     at.run("deploy web --target t").expect(0);
 }

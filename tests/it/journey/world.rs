@@ -71,7 +71,9 @@ impl World {
     }
 
     pub fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     /// Replaces a text that is there exactly once.
@@ -99,7 +101,7 @@ impl World {
     pub fn forget(&self, layer: &str) {
         let manifest = self
             .session
-            .run_words(&["show", &self.layer_ref(layer)])
+            .run_words(&["show", "--json", &self.layer_ref(layer)])
             .expect(0);
         let key = text(&manifest.json()["build"]["key"]);
         let file = self.path(&format!(

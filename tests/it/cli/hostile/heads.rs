@@ -286,19 +286,19 @@ fn every_lie_about_what_is_signed_is_refused_in_words_that_say_what_happened() {
         world.is_unharmed(fate);
         table.push_str(&fate.row(name));
     }
-    insta::assert_snapshot!(table, @r#"
+    insta::assert_snapshot!(table, @r"
     arbitrary software: a channel that points elsewhere [status 3]
       error: 'images/web/channels/stable.json' was changed after it was signed
       hint: nothing was taken from there; try another mirror, and tell whoever runs this one
     arbitrary software: signed by somebody else [status 3]
       error: role 'timestamp' is not signed as it must be: it has 0 valid signature(s) by its keys and needs 1
-      hint: nothing was taken from there; try another mirror, and tell whoever runs this one
+      hint: nothing was taken from there: either the trusted root is another remote's (compare it with the root.json that `layerset trust init` made for this one), or the mirror is not to be trusted: try another, and tell whoever runs this one
     rollback: an older head [status 3]
       error: the remote offers an older state than the one seen before: role 'timestamp' has version 2, but version 3 was seen
       hint: nothing was taken from there; a mirror that lags behind does this too: try another one, or later
     fast-forward: a version that nobody signed [status 3]
       error: role 'timestamp' is not signed as it must be: it has 0 valid signature(s) by its keys and needs 1
-      hint: nothing was taken from there; try another mirror, and tell whoever runs this one
+      hint: nothing was taken from there: either the trusted root is another remote's (compare it with the root.json that `layerset trust init` made for this one), or the mirror is not to be trusted: try another, and tell whoever runs this one
     indefinite freeze: a head that has expired [status 3]
       error: role 'timestamp' expired at MOMENT, and this machine's clock says MOMENT: the remote has been stale for 33 day(s)
       hint: whoever publishes there has to run `layerset trust refresh REMOTE`; a mirror may also serve an old state: try another; what is deployed is not touched
@@ -326,5 +326,5 @@ fn every_lie_about_what_is_signed_is_refused_in_words_that_say_what_happened() {
     malicious mirror: half a head [status 3]
       error: the remote's head is damaged: not a canonical head: incomplete frame
       hint: nothing was taken from there; try another mirror, and tell whoever runs this one
-    "#);
+    ");
 }

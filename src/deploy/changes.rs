@@ -1,0 +1,163 @@
+//! What an image changes against the one that is current: packages, what their changelogs say, and
+//! the services that run something else afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::changelog;
+use super::restart::{ServiceRestart, Services};
+use super::{DeployError, Target};
+use crate::format::Layer;
+use crate::id::{ImageId, ObjectId};
+use crate::store::{Repository, StoreError};
+use crate::tree::{Inode, Tree};
+
+/// An image, taken apart.
+#[derive(Debug, Clone)]
+pub struct ImageParts {
+    /// Its tree.
+    pub tree: Tree,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+impl ImageParts {
+    /// Reads an image of the repository.
+    pub fn read(repository: &Repository, id: &ImageId) -> Result<Self, StoreError> {
+        let image = repository.read_image(id)?;
+        let layers = image
+            .layers
+            .iter()
+            .map(|layer| repository.read_layer(&layer.id));
+        Ok(Self {
+            tree: repository.read_tree(&image.tree)?,
+            layers: layers.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Target {
+    /// Takes the current image apart; `None` where nothing is current, or what is current is no
+    /// longer in the repository.
+    pub fn current_parts(
+        &self,
+        repository: &Repository,
+    ) -> Result<Option<ImageParts>, DeployError> {
+        let Some(current) = self.current()? else {
+            return Ok(None);
+        };
+        let image = self.deployment(current)?.facts.image;
+        match ImageParts::read(repository, &image) {
+            Ok(parts) => Ok(Some(parts)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A package that moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PackageChange {
+    /// Its name.
+    pub name: String,
+    /// The layer that it is in.
+    pub layer: String,
+    /// The version before; absent for a new package.
+    pub before: Option<String>,
+    /// The version after; absent for one that goes.
+    pub after: Option<String>,
+    /// The CVEs that its changelog names since the version before, sorted.
+    pub cves: BTreeSet<String>,
+}
+
+/// What an image changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ImageChanges {
+    /// The packages that move, sorted.
+    pub packages: Vec<PackageChange>,
+    /// The services to restart, sorted.
+    pub services: Vec<ServiceRestart>,
+}
+
+/// Compares the packages of two sets of layers.
+pub fn package_changes(before: &[Layer], after: &[Layer]) -> Vec<PackageChange> {
+    let all = |layers: &[Layer]| -> BTreeMap<String, (String, String)> {
+        let each = layers.iter().flat_map(|layer| {
+            let named = move |package: &crate::format::LayerPackage| {
+                let place = (layer.name.clone(), package.version.clone());
+                (package.name.clone(), place)
+            };
+            layer.packages.iter().map(named)
+        });
+        each.collect()
+    };
+    let (old, new) = (all(before), all(after));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let changes = names.into_iter().filter_map(|name| {
+        let (a, b) = (old.get(name), new.get(name));
+        let version = |side: Option<&(String, String)>| side.map(|(_, version)| version.clone());
+        (version(a) != version(b)).then(|| PackageChange {
+            name: name.clone(),
+            layer: b.or(a).map_or(String::new(), |(layer, _)| layer.clone()),
+            before: version(a),
+            after: version(b),
+            cves: BTreeSet::new(),
+        })
+    });
+    changes.collect()
+}
+
+/// Returns the contents of a new image that [`changes`] and a merge of `/etc` read.
+pub fn wanted(before: Option<&ImageParts>, after: &ImageParts) -> BTreeSet<ObjectId> {
+    let etc = after
+        .tree
+        .below(b"etc")
+        .filter_map(|(_, inode)| inode.object());
+    let moved = before.map_or(Vec::new(), |before| {
+        package_changes(&before.layers, &after.layers)
+    });
+    let changelogs = moved.iter().filter_map(|package| {
+        let path = changelog::path(&after.tree, &package.name)?;
+        after.tree.get(path.as_bytes())?.object()
+    });
+    etc.chain(changelogs).collect()
+}
+
+/// Says what `after` changes against `before`. Contents that the repository lacks say nothing.
+pub fn changes(before: &ImageParts, after: &ImageParts, repository: &Repository) -> ImageChanges {
+    let read = |id: &ObjectId| repository.read_object(id).ok();
+    let mut packages = package_changes(&before.layers, &after.layers);
+    for package in &mut packages {
+        let (Some(old), Some(_)) = (&package.before, &package.after) else {
+            continue;
+        };
+        let path = changelog::path(&after.tree, &package.name);
+        let object = path.and_then(|path| after.tree.get(path.as_bytes())?.object());
+        if let Some(bytes) = object.and_then(|object| read(&object)) {
+            package.cves = changelog::cves(&bytes, old);
+        }
+    }
+    let changed = |path: &[u8]| {
+        let same = |a: &Inode, b: &Inode| a.same_content(b);
+        match (before.tree.get(path), after.tree.get(path)) {
+            (Some(a), Some(b)) => !same(a, b),
+            _ => true,
+        }
+    };
+    let is_same = |layer: &&Layer| before.layers.contains(*layer);
+    let moved: Vec<&Layer> = after
+        .layers
+        .iter()
+        .filter(|layer| !is_same(layer))
+        .collect();
+    let services = Services {
+        before: &before.tree,
+        changes: &changed,
+        read: &read,
+    };
+    ImageChanges {
+        packages,
+        services: services.restarts(&moved),
+    }
+}
