@@ -6,6 +6,7 @@ use super::disk::{self, DiskSection};
 use super::error::{RecipeError, SourceFile, suggest};
 use super::fields::{named, optional, spans};
 use super::reader::{Document, Value};
+use super::shapes::{POLICY, RECIPE, WAIVER};
 use super::words;
 use crate::format::Waiver;
 
@@ -58,15 +59,7 @@ pub(super) fn parse(
     host_architecture: &str,
 ) -> Result<(Recipe, Vec<Range<usize>>), RecipeError> {
     let document = Document::parse(source)?;
-    let root = document.table(&[
-        "name",
-        "description",
-        "architecture",
-        "layers",
-        "policy",
-        "waivers",
-        "disk",
-    ])?;
+    let root = document.table(&RECIPE)?;
     let name = named(&root, stem, "the file's name")?.to_owned();
     let architecture = match root.get("architecture") {
         None => host_architecture.to_owned(),
@@ -96,7 +89,7 @@ pub(super) fn parse(
     }
     let keep = match root.get("policy") {
         Some(policy) => policy
-            .table(&["keep"])?
+            .table(&POLICY)?
             .get("keep")
             .map_or(Ok(DEFAULT_KEEP), |value| value.integer())?,
         None => DEFAULT_KEEP,
@@ -124,7 +117,7 @@ pub(super) fn parse(
 fn parse_waivers(list: &Value<'_>) -> Result<Vec<Waiver>, RecipeError> {
     let mut waivers: Vec<Waiver> = Vec::new();
     for item in list.list()? {
-        let table = item.table(&["finding", "reason", "expires"])?;
+        let table = item.table(&WAIVER)?;
         let place = table.need("finding")?;
         let finding = place.checked(|text| match text {
             "" => Some("is empty"),

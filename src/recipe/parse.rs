@@ -7,23 +7,8 @@ use super::error::{RecipeError, SourceFile};
 use super::fields::{FileSpans, named, optional, spans};
 use super::reader::{Document, Table, Value};
 use super::sections;
+use super::shapes::LAYER;
 use super::words;
-
-const KEYS: [&str; 13] = [
-    "name",
-    "description",
-    "version",
-    "on",
-    "bootstrap",
-    "apt",
-    "files",
-    "run",
-    "state",
-    "secrets",
-    "health",
-    "services",
-    "rebuild",
-];
 
 /// A definition, and where it names things that only the recipe or the folder can confirm.
 pub(super) struct ParsedLayer {
@@ -56,7 +41,7 @@ impl Definition {
 /// Parses a definition and notes the places.
 pub(super) fn parse(source: &SourceFile, folder: &str) -> Result<ParsedLayer, RecipeError> {
     let document = Document::parse(source)?;
-    let root = document.table(&KEYS)?;
+    let root = document.table(&LAYER)?;
     let name = named(&root, folder, "the folder's name")?;
     let mut places = LayerSpans::default();
     let content = match root.get("bootstrap") {

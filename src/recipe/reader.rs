@@ -10,17 +10,18 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{RecipeError, SourceFile, suggest};
+use crate::shape::Shape;
 use crate::time::Date;
 
 /// A parsed file: keeps alive what [`Table`]s borrow.
-pub(super) struct Document<'a> {
+pub(crate) struct Document<'a> {
     source: &'a SourceFile,
     root: Spanned<DeTable<'a>>,
 }
 
 impl<'a> Document<'a> {
     /// Parses the file's text.
-    pub(super) fn parse(source: &'a SourceFile) -> Result<Self, RecipeError> {
+    pub(crate) fn parse(source: &'a SourceFile) -> Result<Self, RecipeError> {
         match DeTable::parse(source.text()) {
             Ok(root) => Ok(Self { source, root }),
             Err(error) => Err(source.fault(error.span().unwrap_or(0..0), error.message())),
@@ -35,24 +36,41 @@ impl<'a> Document<'a> {
             // The whole text is too long to point at.
             span: 0..0,
             table: self.root.get_ref(),
+            shape: None,
         }
     }
 
-    /// Returns the top-level table, once its keys are known to be among `known`.
-    pub(super) fn table(&self, known: &[&str]) -> Result<Table<'_>, RecipeError> {
+    /// Returns the top-level table, once its keys are known to be those of `shape`.
+    pub(crate) fn table(&self, shape: &'static Shape) -> Result<Table<'_>, RecipeError> {
+        self.any_table().shaped(shape)
+    }
+
+    /// Returns the top-level table of a file that programs write, once its keys are known to be
+    /// among `known`.
+    pub(super) fn written_table(&self, known: &[&str]) -> Result<Table<'_>, RecipeError> {
         self.any_table().only(known)
     }
 }
 
 /// A table, its dotted key and its place.
-pub(super) struct Table<'d> {
+pub(crate) struct Table<'d> {
     source: &'d SourceFile,
     key: String,
     span: Range<usize>,
     table: &'d DeTable<'d>,
+    shape: Option<&'static Shape>,
 }
 
 impl<'d> Table<'d> {
+    fn shaped(self, shape: &'static Shape) -> Result<Self, RecipeError> {
+        let known: Vec<&str> = shape.keys.iter().map(|key| key.name).collect();
+        let table = self.only(&known)?;
+        Ok(Self {
+            shape: Some(shape),
+            ..table
+        })
+    }
+
     fn only(self, known: &[&str]) -> Result<Self, RecipeError> {
         let unknown = self
             .table
@@ -76,18 +94,20 @@ impl<'d> Table<'d> {
     }
 
     /// Returns where the table starts.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
     /// Returns the value of `key`, if it is there.
-    pub(super) fn get(&self, key: &str) -> Option<Value<'d>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Value<'d>> {
+        // What no shape has, no manual page explains.
+        debug_assert!(self.shape.is_none_or(|shape| shape.has(key)), "{key}");
         let (key, value) = self.table.get_key_value(key)?;
         Some(self.value(key, value))
     }
 
     /// Returns the value of `key`, which must be there.
-    pub(super) fn need(&self, key: &str) -> Result<Value<'d>, RecipeError> {
+    pub(crate) fn need(&self, key: &str) -> Result<Value<'d>, RecipeError> {
         self.get(key).ok_or_else(|| {
             self.source
                 .fault(self.span(), format!("missing key '{}'", self.dotted(key)))
@@ -126,7 +146,7 @@ impl<'d> Table<'d> {
 }
 
 /// A value, the key it was given for, and the places of both.
-pub(super) struct Value<'d> {
+pub(crate) struct Value<'d> {
     source: &'d SourceFile,
     name: &'d str,
     key: String,
@@ -147,7 +167,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the place of the value.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
@@ -157,7 +177,7 @@ impl<'d> Value<'d> {
     }
 
     /// Makes the error that points at the value.
-    pub(super) fn fault(&self, message: impl Into<String>) -> RecipeError {
+    pub(crate) fn fault(&self, message: impl Into<String>) -> RecipeError {
         self.source.fault(self.span(), message)
     }
 
@@ -193,7 +213,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the value as a string.
-    pub(super) fn string(&self) -> Result<&'d str, RecipeError> {
+    pub(crate) fn string(&self) -> Result<&'d str, RecipeError> {
         match self.value {
             DeValue::String(text) => Ok(text),
             _ => Err(self.wrong_type("a string")),
@@ -201,7 +221,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the value as a string that `check` finds nothing wrong with.
-    pub(super) fn checked(
+    pub(crate) fn checked(
         &self,
         check: impl Fn(&str) -> Option<&'static str>,
     ) -> Result<&'d str, RecipeError> {
@@ -213,7 +233,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the value as a boolean.
-    pub(super) fn boolean(&self) -> Result<bool, RecipeError> {
+    pub(crate) fn boolean(&self) -> Result<bool, RecipeError> {
         match self.value {
             DeValue::Boolean(value) => Ok(*value),
             _ => Err(self.wrong_type("true or false")),
@@ -242,7 +262,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the elements of a list.
-    pub(super) fn list(&self) -> Result<Vec<Value<'d>>, RecipeError> {
+    pub(crate) fn list(&self) -> Result<Vec<Value<'d>>, RecipeError> {
         let DeValue::Array(items) = self.value else {
             return Err(self.wrong_type("a list"));
         };
@@ -277,8 +297,13 @@ impl<'d> Value<'d> {
             .collect()
     }
 
-    /// Returns the value as a table whose keys are among `known`.
-    pub(super) fn table(&self, known: &[&str]) -> Result<Table<'d>, RecipeError> {
+    /// Returns the value as a table whose keys are those of `shape`.
+    pub(crate) fn table(&self, shape: &'static Shape) -> Result<Table<'d>, RecipeError> {
+        self.any_table()?.shaped(shape)
+    }
+
+    /// Returns the value as a table of a file that programs write, whose keys are among `known`.
+    pub(super) fn written_table(&self, known: &[&str]) -> Result<Table<'d>, RecipeError> {
         self.any_table()?.only(known)
     }
 
@@ -290,6 +315,7 @@ impl<'d> Value<'d> {
                 key: self.key.clone(),
                 span: self.span(),
                 table,
+                shape: None,
             }),
             _ => Err(self.wrong_type("a table")),
         }

@@ -13,6 +13,9 @@ use super::definition::{
 use super::error::{RecipeError, suggest};
 use super::fields::{FileSpans, optional, spans};
 use super::reader::{Table, Value};
+use super::shapes::{
+    ALLOWED_SECRET, APT, BOOTSTRAP, CHECK, FILES, HEALTH, REBUILD, RUN, SECRET, SERVICES,
+};
 use super::state::{StateClass, StateRule};
 use super::words;
 use crate::glob::Glob;
@@ -60,7 +63,7 @@ fn beside(value: &Value<'_>) -> Result<RelPath, RecipeError> {
 }
 
 pub(super) fn bootstrap(value: &Value<'_>) -> Result<Bootstrap, RecipeError> {
-    let table = value.table(&["suite", "components", "pockets", "variant", "packages"])?;
+    let table = value.table(&BOOTSTRAP)?;
     let components = match table.get("components") {
         Some(list) => list.strings(words::suite)?,
         None => vec!["main".to_owned()],
@@ -93,7 +96,7 @@ pub(super) fn bootstrap(value: &Value<'_>) -> Result<Bootstrap, RecipeError> {
 }
 
 pub(super) fn apt(value: &Value<'_>) -> Result<AptSection, RecipeError> {
-    let table = value.table(&["packages", "recommends"])?;
+    let table = value.table(&APT)?;
     let list = table.need("packages")?;
     let packages = list.strings(words::package)?;
     if packages.is_empty() {
@@ -106,7 +109,7 @@ pub(super) fn apt(value: &Value<'_>) -> Result<AptSection, RecipeError> {
 }
 
 pub(super) fn files(value: &Value<'_>) -> Result<(FilesSection, FileSpans), RecipeError> {
-    let table = value.table(&["source", "mode", "owner"])?;
+    let table = value.table(&FILES)?;
     let (source, place) = match table.get("source") {
         Some(source) => (beside(&source)?, source.span()),
         None => {
@@ -177,7 +180,7 @@ fn path_key(entry: &Value<'_>) -> Result<RelPath, RecipeError> {
 }
 
 pub(super) fn run(value: &Value<'_>) -> Result<(RunSection, Vec<Range<usize>>), RecipeError> {
-    let table = value.table(&["scripts", "env", "timeout"])?;
+    let table = value.table(&RUN)?;
     let list = table.need("scripts")?;
     list.strings(|_| None)?;
     let scripts: Vec<RelPath> = list.list()?.iter().map(beside).collect::<Result<_, _>>()?;
@@ -246,7 +249,7 @@ pub(super) fn secrets(value: &Value<'_>) -> Result<BTreeMap<RelPath, SecretRule>
             continue;
         }
         let path = path_key(&entry)?;
-        let table = entry.table(&["run", "also"])?;
+        let table = entry.table(&SECRET)?;
         let also = match table.get("also") {
             Some(list) => {
                 list.strings(|_| None)?;
@@ -275,7 +278,7 @@ pub(super) fn allowed_secrets(value: &Value<'_>) -> Result<Vec<AllowedSecret>, R
         return Ok(allowed);
     };
     for item in list.list()? {
-        let table = item.table(&["path", "reason"])?;
+        let table = item.table(&ALLOWED_SECRET)?;
         let path = table.need("path")?;
         let text = path.string()?;
         let paths = Glob::new(text.trim_start_matches('/'))
@@ -299,7 +302,7 @@ pub(super) fn allowed_secrets(value: &Value<'_>) -> Result<Vec<AllowedSecret>, R
 
 pub(super) fn health(value: &Value<'_>) -> Result<Vec<HealthCheck>, RecipeError> {
     let mut checks: Vec<HealthCheck> = Vec::new();
-    let Some(list) = value.table(&["checks"])?.get("checks") else {
+    let Some(list) = value.table(&HEALTH)?.get("checks") else {
         return Ok(checks);
     };
     for item in list.list()? {
@@ -316,7 +319,7 @@ pub(super) fn health(value: &Value<'_>) -> Result<Vec<HealthCheck>, RecipeError>
 }
 
 fn check(item: &Value<'_>) -> Result<HealthCheck, RecipeError> {
-    let table = item.table(&["name", "run", "unit", "http", "expect", "timeout"])?;
+    let table = item.table(&CHECK)?;
     let probes: Vec<_> = ["run", "unit", "http"]
         .iter()
         .filter_map(|key| table.get(key))
@@ -355,7 +358,7 @@ fn check(item: &Value<'_>) -> Result<HealthCheck, RecipeError> {
 }
 
 pub(super) fn rebuild(value: &Value<'_>) -> Result<Vec<Glob>, RecipeError> {
-    let Some(list) = value.table(&["when"])?.get("when") else {
+    let Some(list) = value.table(&REBUILD)?.get("when") else {
         return Ok(Vec::new());
     };
     list.strings(|_| None)?;
@@ -369,6 +372,6 @@ pub(super) fn rebuild(value: &Value<'_>) -> Result<Vec<Glob>, RecipeError> {
 }
 
 pub(super) fn services(value: &Value<'_>) -> Result<Vec<String>, RecipeError> {
-    let list = value.table(&["restart"])?.get("restart");
+    let list = value.table(&SERVICES)?.get("restart");
     list.map_or(Ok(Vec::new()), |list| list.strings(words::unit))
 }

@@ -4,10 +4,12 @@
 
 mod channel;
 mod damage;
-mod fixture;
+pub(crate) mod fixture;
 mod hostile;
+mod new;
 mod publish;
 mod recipe;
+mod reference;
 mod released;
 mod repair;
 mod repository;

@@ -9,6 +9,7 @@ mod deploy;
 mod derive;
 mod etc;
 mod evidence;
+mod fresh;
 mod laws;
 mod oracle;
 mod payload;
