@@ -3,7 +3,14 @@
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 
-.PHONY: build demo test boot fuzz bench oracle swap mutate witness secrets deps install clean
+# Of an installation; UNITDIR lies where systemd looks.
+BINDIR    = $(PREFIX)/bin
+MANDIR    = $(PREFIX)/share/man
+SCHEMADIR = $(PREFIX)/share/layerset
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+UNITS     = $(notdir $(wildcard units/*))
+
+.PHONY: build demo test boot fuzz bench oracle swap mutate witness secrets deps install uninstall deb clean
 
 build: deps
 	$(CARGO) build --release --locked
@@ -57,9 +64,39 @@ secrets: deps
 deps:
 	@scripts/deps.sh
 
-# Not `install: build`: under sudo that would build, and own target/, as root.
+# Not `install: build`: under sudo that would build, and own target/, as root. The installed program
+# has no symbols, which are five sixths of it; target/release keeps them.
 install:
-	install -D -m 0755 target/release/layerset "$(DESTDIR)$(PREFIX)/bin/layerset"
+	install -D -s -m 0755 target/release/layerset "$(DESTDIR)$(BINDIR)/layerset"
+	"$(DESTDIR)$(BINDIR)/layerset" --quiet man "$(DESTDIR)$(MANDIR)"
+	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
+	    "$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions" \
+	    "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d" \
+	    "$(DESTDIR)$(SCHEMADIR)" "$(DESTDIR)$(UNITDIR)"
+	set -e; tool="$(DESTDIR)$(BINDIR)/layerset"; share="$(DESTDIR)$(PREFIX)/share"; \
+	"$$tool" completions bash >"$$share/bash-completion/completions/layerset"; \
+	"$$tool" completions zsh >"$$share/zsh/vendor-completions/_layerset"; \
+	"$$tool" completions fish >"$$share/fish/vendor_completions.d/layerset.fish"; \
+	for file in layer recipe trust; do \
+	    "$$tool" schema $$file >"$(DESTDIR)$(SCHEMADIR)/$$file.schema.json"; \
+	done; \
+	for unit in $(UNITS); do \
+	    sed 's|/usr/bin/|$(BINDIR)/|' "units/$$unit" >"$(DESTDIR)$(UNITDIR)/$$unit"; \
+	done
+
+# Takes away what `make install` with the same PREFIX and DESTDIR put there.
+uninstall:
+	rm -f "$(DESTDIR)$(BINDIR)/layerset" \
+	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerset" \
+	    "$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_layerset" \
+	    "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/layerset.fish"
+	rm -f "$(DESTDIR)$(MANDIR)"/man[157]/layerset.[157] "$(DESTDIR)$(MANDIR)"/man[157]/layerset-*.[157]
+	rm -f $(foreach unit,$(UNITS),"$(DESTDIR)$(UNITDIR)/$(unit)")
+	rm -rf "$(DESTDIR)$(SCHEMADIR)"
+
+# target/deb/layerset_VERSION-1_ARCH.deb of what `make` built. `scripts/deb.sh --try SUITE` tries it.
+deb:
+	scripts/deb.sh
 
 clean:
 	$(CARGO) clean

@@ -34,6 +34,7 @@ pub mod sandbox;
 pub mod secrets;
 pub mod serve;
 pub mod sha256;
+pub mod shape;
 pub mod store;
 pub mod time;
 pub mod transfer;

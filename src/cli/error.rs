@@ -42,12 +42,14 @@ pub struct CliError {
 pub(super) const NOTHING_NEW: u8 = 5;
 /// Something failed.
 pub(super) const FAILED: u8 = 1;
-const USAGE: u8 = 2;
+/// The command was called wrongly.
+pub(super) const USAGE: u8 = 2;
 /// A check refused.
 pub(super) const REFUSED: u8 = 3;
 /// Data is damaged.
 pub(super) const INTEGRITY: u8 = 4;
-const BUG: u8 = 70;
+/// A bug.
+pub(super) const BUG: u8 = 70;
 /// An interrupt ended the work.
 pub(super) const INTERRUPTED: u8 = 130;
 

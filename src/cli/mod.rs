@@ -14,10 +14,11 @@ mod gc;
 mod init;
 mod list;
 mod lock;
-mod manual;
 mod meter;
+mod new;
 mod publish;
 mod pull;
+mod reference;
 mod remotes;
 mod serve;
 mod show;
@@ -86,6 +87,8 @@ struct Global {
 enum Command {
     /// Make a repository
     Init(init::Init),
+    /// Write a layer or a recipe to start from
+    New(new::New),
     /// Resolve the packages of a recipe to exact files, and write its lock
     Lock(lock::Lock),
     /// Build what changed of a recipe's layers, and compose its image
@@ -140,10 +143,12 @@ enum Command {
     Serve(serve::Serve),
     /// Manage who may publish what on a remote
     Trust(trust::Trust),
+    /// Print what a file may say, as JSON Schema
+    Schema(reference::Schema),
     /// Print shell completions
-    Completions(manual::Completions),
+    Completions(reference::Completions),
     /// Write the manual pages
-    Man(manual::Man),
+    Man(reference::Man),
 }
 
 /// What every command works with.
@@ -286,6 +291,7 @@ impl Command {
     fn run(&self, context: &Context) -> Result<(), CliError> {
         match self {
             Self::Init(command) => command.run(context),
+            Self::New(command) => command.run(context),
             Self::Lock(command) => command.run(context),
             Self::Build(command) => command.run(context),
             Self::Check(command) => command.run(context),
@@ -313,6 +319,7 @@ impl Command {
             Self::Fsck(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Trust(command) => command.run(context),
+            Self::Schema(command) => command.run(context),
             Self::Completions(command) => command.run(context),
             Self::Man(command) => command.run(context),
         }

@@ -37,6 +37,7 @@ pub fn solve(devices: &Devices, needs: &Needs, round_to: u64) -> Result<DiskPlan
         frame.add_margin(disk, &mut parts, margin)?;
     }
     let least = least(&parts).map_err(|short| never_fits(disk, &frame, &parts, short))?;
+    require_possible(&frame, least)?;
     let needed = frame.disk_of(least).next_multiple_of(MIB);
     let size = match disk.size {
         DiskSize::Auto(_) => needed.next_multiple_of(round_to.max(MIB)),
@@ -224,6 +225,16 @@ impl Frame {
     }
 }
 
+/// Refuses what needs more than any disk has, before it is counted in bytes.
+fn require_possible(frame: &Frame, units: u64) -> Result<(), DiskFault> {
+    if units <= frame.units_of(i64::MAX.unsigned_abs()) {
+        return Ok(());
+    }
+    let message = "what is on it needs more than a disk can have";
+    let help = "write smaller partitions or volumes";
+    Err(Node::Disk.at("partitions").fault(message, help))
+}
+
 /// Refuses a disk that its MBR cannot describe.
 fn require_reach(disk: &Disk, table: TableKind, size: u64) -> Result<(), DiskFault> {
     let limit = (1 << 32) * disk.sector.bytes();
@@ -253,8 +264,8 @@ fn never_fits(disk: &Disk, frame: &Frame, parts: &[Part], short: Short) -> DiskF
     });
     let message = format!(
         "the partitions before '{name}' leave {} of any disk, and it needs {}",
-        show_size(short.has * frame.align),
-        show_size(need * frame.align)
+        show_size(short.has.saturating_mul(frame.align)),
+        show_size(need.saturating_mul(frame.align))
     );
     let help = "shares are of what is still free: 100% leaves nothing";
     Node::Partition(short.part).at("size").fault(message, help)

@@ -49,14 +49,15 @@ pub(super) fn add_needs(
             let message = format!(
                 "the volumes of '{}' need {}, and its physical volumes have {}",
                 group.name,
-                show_size(needed * group.extent),
-                show_size((needed - missing) * group.extent)
+                show_size(needed.saturating_mul(group.extent)),
+                show_size((needed - missing).saturating_mul(group.extent))
             );
             let help = "make a partition larger, or a volume smaller";
             return Err(Node::Group(index).at("").fault(message, help));
         };
         let need = needs.entry(name.clone()).or_default();
-        *need = (FIRST_EXTENT + missing * group.extent).max(*need);
+        let bytes = missing.saturating_mul(group.extent);
+        *need = FIRST_EXTENT.saturating_add(bytes).max(*need);
     }
     Ok(())
 }
@@ -126,7 +127,7 @@ fn asked<'a>(
             let message = format!(
                 "'{}' has {}, and needs {}",
                 volume.name,
-                show_size(size * group.extent),
+                show_size(size.saturating_mul(group.extent)),
                 show_size(need)
             );
             return Err(Node::Volume(index)
@@ -153,8 +154,8 @@ fn too_small(asked: &[Asked<'_>], group: &VolumeGroup, short: Short, of: &str) -
     let message = format!(
         "'{}' gets {} of {of}, and needs {}",
         asked.volume.name,
-        show_size(short.has * group.extent),
-        show_size(asked.part.need.max(fixed) * group.extent)
+        show_size(short.has.saturating_mul(group.extent)),
+        show_size(asked.part.need.max(fixed).saturating_mul(group.extent))
     );
     let help = "make another volume of the group smaller";
     Node::Volume(asked.index).at("size").fault(message, help)

@@ -7,6 +7,7 @@ use super::disk::{self, DiskSection};
 use super::error::{RecipeError, SourceFile, suggest};
 use super::fields::{named, optional, spans};
 use super::reader::{Document, Table, Value};
+use super::shapes::{POLICY, RECIPE, WAIVER};
 use super::together::{Together as _, all};
 use super::words;
 use crate::format::Waiver;
@@ -60,16 +61,7 @@ pub(super) fn parse(
     host_architecture: &str,
 ) -> Result<(Recipe, Vec<Range<usize>>), RecipeError> {
     let document = Document::parse(source)?;
-    let root = document.any_table();
-    let keys = root.only(&[
-        "name",
-        "description",
-        "architecture",
-        "layers",
-        "policy",
-        "waivers",
-        "disk",
-    ]);
+    let (root, keys) = document.open(&RECIPE);
     let architecture = architecture(&root, host_architecture);
     // What a disk may be depends on the architecture: a wrong one says nothing about the disk.
     let disk = match (root.get("disk"), &architecture) {
@@ -137,7 +129,7 @@ fn keep(root: &Table<'_>) -> Result<u32, RecipeError> {
     let Some(policy) = root.get("policy") else {
         return Ok(DEFAULT_KEEP);
     };
-    let table = policy.table(&["keep"])?;
+    let table = policy.table(&POLICY)?;
     table
         .get("keep")
         .map_or(Ok(DEFAULT_KEEP), |value| value.integer())
@@ -156,7 +148,7 @@ fn parse_waivers(list: &Value<'_>) -> Result<Vec<Waiver>, RecipeError> {
 }
 
 fn waiver(item: &Value<'_>) -> Result<Waiver, RecipeError> {
-    let (table, keys) = item.open(&["finding", "reason", "expires"])?;
+    let (table, keys) = item.open(&WAIVER)?;
     let finding = table.need("finding").and_then(|place| {
         place.checked(|text| match text {
             "" => Some("is empty"),

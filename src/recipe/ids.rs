@@ -92,7 +92,7 @@ impl IdTable {
     /// Parses the file's text.
     pub fn parse(source: &SourceFile) -> Result<Self, RecipeError> {
         let document = Document::parse(source)?;
-        let root = document.table(&["users", "groups"])?;
+        let root = document.written_table(&["users", "groups"])?;
         let read = |key: &str| -> Result<BTreeMap<String, u32>, RecipeError> {
             let mut numbers = BTreeMap::new();
             let mut names = BTreeMap::new();

@@ -163,11 +163,11 @@ impl RecipeLock {
                 Some("run `layerset lock` with this program, or use the one that wrote it".into()),
             ));
         }
-        let root = document.table(&["version", "recipe", "architecture", "layer"])?;
+        let root = document.written_table(&["version", "recipe", "architecture", "layer"])?;
         let mut layers: Vec<LayerLock> = Vec::new();
         if let Some(list) = root.get("layer") {
             for item in list.list()? {
-                let table = item.table(&["name", "epoch", "requested", "packages"])?;
+                let table = item.written_table(&["name", "epoch", "requested", "packages"])?;
                 let name = table.need("name")?;
                 let layer = LayerLock {
                     name: name.checked(words::layer_name)?.to_owned(),
@@ -204,7 +204,7 @@ fn parse_packages(list: &Value<'_>) -> Result<Vec<LockedPackage>, RecipeError> {
     let mut seen = BTreeSet::new();
     let mut packages = Vec::new();
     for item in list.list()? {
-        let table = item.table(&[
+        let table = item.written_table(&[
             "name",
             "version",
             "architecture",

@@ -14,8 +14,9 @@ mod key;
 mod layer;
 mod lock;
 mod parse;
-mod reader;
+pub(crate) mod reader;
 mod sections;
+mod shapes;
 mod state;
 mod together;
 mod toml_text;
@@ -35,9 +36,15 @@ pub use ids::{AllocateError, FIRST_ID, IdKind, IdTable, LAST_ID};
 pub use key::{FileContent, FileInput, KeyInputs, build_key, canonical_inputs};
 pub use layer::RecipeLayer;
 pub use lock::{LOCK_VERSION, LayerLock, LockedPackage, RecipeLock};
+pub use shapes::{LAYER, RECIPE};
 pub use state::{Classification, StateClass, StateClassifier, StateRule};
 pub use toml_text::quote;
 pub use workspace::{Named, Workspace};
+
+/// Says what keeps a text from being the name of a layer or a recipe, if anything does.
+pub fn name_problem(text: &str) -> Option<&'static str> {
+    words::layer_name(text)
+}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

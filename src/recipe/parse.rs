@@ -7,24 +7,9 @@ use super::error::{RecipeError, SourceFile};
 use super::fields::{FileSpans, named, optional, spans};
 use super::reader::{Document, Table, Value};
 use super::sections;
+use super::shapes::LAYER;
 use super::together::{Together as _, all};
 use super::words;
-
-const KEYS: [&str; 13] = [
-    "name",
-    "description",
-    "version",
-    "on",
-    "bootstrap",
-    "apt",
-    "files",
-    "run",
-    "state",
-    "secrets",
-    "health",
-    "services",
-    "rebuild",
-];
 
 /// A definition, and where it names things that only the recipe or the folder can confirm.
 pub(super) struct ParsedLayer {
@@ -61,14 +46,14 @@ impl Definition {
 /// Parses a definition and notes the places.
 pub(super) fn parse(source: &SourceFile, folder: &str) -> Result<ParsedLayer, RecipeError> {
     let document = Document::parse(source)?;
-    let root = document.any_table();
+    let (root, keys) = document.open(&LAYER);
     let mut places = LayerSpans::default();
     let content = match root.get("bootstrap") {
         Some(bootstrap) => base(&root, &bootstrap, &mut places),
         None => upper(source, &root, folder, &mut places),
     };
     let head = (
-        root.only(&KEYS),
+        keys,
         named(&root, folder, "the folder's name"),
         optional(&root, "description", |_| None),
         optional(&root, "version", words::line),

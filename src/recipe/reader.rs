@@ -11,17 +11,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{RecipeError, SourceFile, suggest};
 use super::together::all;
+use crate::shape::Shape;
 use crate::time::Date;
 
 /// A parsed file: keeps alive what [`Table`]s borrow.
-pub(super) struct Document<'a> {
+pub(crate) struct Document<'a> {
     source: &'a SourceFile,
     root: Spanned<DeTable<'a>>,
 }
 
 impl<'a> Document<'a> {
     /// Parses the file's text.
-    pub(super) fn parse(source: &'a SourceFile) -> Result<Self, RecipeError> {
+    pub(crate) fn parse(source: &'a SourceFile) -> Result<Self, RecipeError> {
         match DeTable::parse(source.text()) {
             Ok(root) => Ok(Self { source, root }),
             Err(error) => Err(source.fault(error.span().unwrap_or(0..0), error.message())),
@@ -36,27 +37,49 @@ impl<'a> Document<'a> {
             // The whole text is too long to point at.
             span: 0..0,
             table: self.root.get_ref(),
+            shape: None,
         }
     }
 
-    /// Returns the top-level table, once its keys are known to be among `known`.
-    pub(super) fn table(&self, known: &[&str]) -> Result<Table<'_>, RecipeError> {
+    /// Returns the top-level table, once its keys are known to be those of `shape`.
+    pub(crate) fn table(&self, shape: &'static Shape) -> Result<Table<'_>, RecipeError> {
+        let (table, keys) = self.open(shape);
+        keys.map(|()| table)
+    }
+
+    /// Returns the top-level table, and what is wrong with its keys if they are not all those of
+    /// `shape`: for readers that go on.
+    pub(super) fn open(&self, shape: &'static Shape) -> (Table<'_>, Result<(), RecipeError>) {
+        self.any_table().shaped(shape)
+    }
+
+    /// Returns the top-level table of a file that programs write, once its keys are known to be
+    /// among `known`.
+    pub(super) fn written_table(&self, known: &[&str]) -> Result<Table<'_>, RecipeError> {
         let table = self.any_table();
         table.only(known).map(|()| table)
     }
 }
 
 /// A table, its dotted key and its place.
-pub(super) struct Table<'d> {
+pub(crate) struct Table<'d> {
     source: &'d SourceFile,
     key: String,
     span: Range<usize>,
     table: &'d DeTable<'d>,
+    shape: Option<&'static Shape>,
 }
 
 impl<'d> Table<'d> {
+    fn shaped(self, shape: &'static Shape) -> (Self, Result<(), RecipeError>) {
+        let known: Vec<&str> = shape.keys.iter().map(|key| key.name).collect();
+        let keys = self.only(&known);
+        let shape = Some(shape);
+        (Self { shape, ..self }, keys)
+    }
+
     /// Says which keys are not among `known`.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), RecipeError> {
+    fn only(&self, known: &[&str]) -> Result<(), RecipeError> {
         let mut unknown: Vec<_> = self
             .table
             .keys()
@@ -78,18 +101,20 @@ impl<'d> Table<'d> {
     }
 
     /// Returns where the table starts.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
     /// Returns the value of `key`, if it is there.
-    pub(super) fn get(&self, key: &str) -> Option<Value<'d>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Value<'d>> {
+        // What no shape has, no manual page explains.
+        debug_assert!(self.shape.is_none_or(|shape| shape.has(key)), "{key}");
         let (key, value) = self.table.get_key_value(key)?;
         Some(self.value(key, value))
     }
 
     /// Returns the value of `key`, which must be there.
-    pub(super) fn need(&self, key: &str) -> Result<Value<'d>, RecipeError> {
+    pub(crate) fn need(&self, key: &str) -> Result<Value<'d>, RecipeError> {
         self.get(key).ok_or_else(|| {
             let message = format!("missing key '{}'", self.dotted(key));
             match self.is_misspelt(key) {
@@ -140,7 +165,7 @@ impl<'d> Table<'d> {
 }
 
 /// A value, the key it was given for, and the places of both.
-pub(super) struct Value<'d> {
+pub(crate) struct Value<'d> {
     source: &'d SourceFile,
     name: &'d str,
     key: String,
@@ -161,7 +186,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the place of the value.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
@@ -171,7 +196,7 @@ impl<'d> Value<'d> {
     }
 
     /// Makes the error that points at the value.
-    pub(super) fn fault(&self, message: impl Into<String>) -> RecipeError {
+    pub(crate) fn fault(&self, message: impl Into<String>) -> RecipeError {
         self.source.fault(self.span(), message)
     }
 
@@ -207,7 +232,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the value as a string.
-    pub(super) fn string(&self) -> Result<&'d str, RecipeError> {
+    pub(crate) fn string(&self) -> Result<&'d str, RecipeError> {
         match self.value {
             DeValue::String(text) => Ok(text),
             _ => Err(self.wrong_type("a string")),
@@ -215,7 +240,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the value as a string that `check` finds nothing wrong with.
-    pub(super) fn checked(
+    pub(crate) fn checked(
         &self,
         check: impl Fn(&str) -> Option<&'static str>,
     ) -> Result<&'d str, RecipeError> {
@@ -227,7 +252,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the value as a boolean.
-    pub(super) fn boolean(&self) -> Result<bool, RecipeError> {
+    pub(crate) fn boolean(&self) -> Result<bool, RecipeError> {
         match self.value {
             DeValue::Boolean(value) => Ok(*value),
             _ => Err(self.wrong_type("true or false")),
@@ -256,7 +281,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the elements of a list.
-    pub(super) fn list(&self) -> Result<Vec<Value<'d>>, RecipeError> {
+    pub(crate) fn list(&self) -> Result<Vec<Value<'d>>, RecipeError> {
         let DeValue::Array(items) = self.value else {
             return Err(self.wrong_type("a list"));
         };
@@ -288,21 +313,25 @@ impl<'d> Value<'d> {
         }))
     }
 
-    /// Returns the value as a table whose keys are among `known`.
-    pub(super) fn table(&self, known: &[&str]) -> Result<Table<'d>, RecipeError> {
-        let (table, keys) = self.open(known)?;
+    /// Returns the value as a table whose keys are those of `shape`.
+    pub(crate) fn table(&self, shape: &'static Shape) -> Result<Table<'d>, RecipeError> {
+        let (table, keys) = self.open(shape)?;
         keys.map(|()| table)
     }
 
-    /// Returns the value as a table, and what is wrong with its keys if they are not all among
-    /// `known`: for readers that go on.
+    /// Returns the value as a table, and what is wrong with its keys if they are not all those of
+    /// `shape`: for readers that go on.
     pub(super) fn open(
         &self,
-        known: &[&str],
+        shape: &'static Shape,
     ) -> Result<(Table<'d>, Result<(), RecipeError>), RecipeError> {
+        Ok(self.any_table()?.shaped(shape))
+    }
+
+    /// Returns the value as a table of a file that programs write, whose keys are among `known`.
+    pub(super) fn written_table(&self, known: &[&str]) -> Result<Table<'d>, RecipeError> {
         let table = self.any_table()?;
-        let keys = table.only(known);
-        Ok((table, keys))
+        table.only(known).map(|()| table)
     }
 
     /// Returns the value as a table whose keys are data.
@@ -313,6 +342,7 @@ impl<'d> Value<'d> {
                 key: self.key.clone(),
                 span: self.span(),
                 table,
+                shape: None,
             }),
             _ => Err(self.wrong_type("a table")),
         }

@@ -13,6 +13,9 @@ use super::definition::{
 use super::error::{RecipeError, suggest};
 use super::fields::{FileSpans, optional, spans};
 use super::reader::{Table, Value};
+use super::shapes::{
+    ALLOWED_SECRET, APT, BOOTSTRAP, CHECK, FILES, HEALTH, REBUILD, RUN, SECRET, SERVICES,
+};
 use super::state::{StateClass, StateRule};
 use super::together::{Together as _, all};
 use super::words;
@@ -61,7 +64,7 @@ fn beside(value: &Value<'_>) -> Result<RelPath, RecipeError> {
 }
 
 pub(super) fn bootstrap(value: &Value<'_>) -> Result<Bootstrap, RecipeError> {
-    let (table, keys) = value.open(&["suite", "components", "pockets", "variant", "packages"])?;
+    let (table, keys) = value.open(&BOOTSTRAP)?;
     let components = match table.get("components") {
         Some(list) => {
             list.strings(words::suite)
@@ -102,7 +105,7 @@ pub(super) fn bootstrap(value: &Value<'_>) -> Result<Bootstrap, RecipeError> {
 }
 
 pub(super) fn apt(value: &Value<'_>) -> Result<AptSection, RecipeError> {
-    let (table, keys) = value.open(&["packages", "recommends"])?;
+    let (table, keys) = value.open(&APT)?;
     let packages = table.need("packages").and_then(|list| {
         let packages = list.strings(words::package)?;
         if packages.is_empty() {
@@ -119,7 +122,7 @@ pub(super) fn apt(value: &Value<'_>) -> Result<AptSection, RecipeError> {
 }
 
 pub(super) fn files(value: &Value<'_>) -> Result<(FilesSection, FileSpans), RecipeError> {
-    let (table, keys) = value.open(&["source", "mode", "owner"])?;
+    let (table, keys) = value.open(&FILES)?;
     let source = match table.get("source") {
         Some(source) => beside(&source).map(|path| (path, source.span())),
         None => RelPath::from_text("files")
@@ -192,7 +195,7 @@ fn path_key(entry: &Value<'_>) -> Result<RelPath, RecipeError> {
 }
 
 pub(super) fn run(value: &Value<'_>) -> Result<(RunSection, Vec<Range<usize>>), RecipeError> {
-    let (table, keys) = value.open(&["scripts", "env", "timeout"])?;
+    let (table, keys) = value.open(&RUN)?;
     let scripts = table.need("scripts").and_then(|list| {
         list.strings(|_| None)?;
         let scripts = all(list.list()?.iter().map(beside))?;
@@ -276,7 +279,7 @@ pub(super) fn secrets(value: &Value<'_>) -> Result<BTreeMap<RelPath, SecretRule>
 }
 
 fn secret(entry: &Value<'_>) -> Result<SecretRule, RecipeError> {
-    let (table, keys) = entry.open(&["run", "also"])?;
+    let (table, keys) = entry.open(&SECRET)?;
     let also = table.get("also").map_or(Ok(Vec::new()), |list| {
         list.strings(|_| None)?;
         all(list.list()?.iter().map(|v| path(v, v.string()?)))
@@ -298,7 +301,7 @@ pub(super) fn allowed_secrets(value: &Value<'_>) -> Result<Vec<AllowedSecret>, R
     };
     let mut seen = BTreeSet::new();
     let mut allowed = all(list.list()?.iter().map(|item| {
-        let (table, keys) = item.open(&["path", "reason"])?;
+        let (table, keys) = item.open(&ALLOWED_SECRET)?;
         let paths = table.need("path").and_then(|path| {
             let text = path.string()?;
             let paths = Glob::new(text.trim_start_matches('/'))
@@ -325,7 +328,7 @@ pub(super) fn allowed_secrets(value: &Value<'_>) -> Result<Vec<AllowedSecret>, R
 }
 
 pub(super) fn health(value: &Value<'_>) -> Result<Vec<HealthCheck>, RecipeError> {
-    let Some(list) = value.table(&["checks"])?.get("checks") else {
+    let Some(list) = value.table(&HEALTH)?.get("checks") else {
         return Ok(Vec::new());
     };
     let mut names = BTreeSet::new();
@@ -342,7 +345,7 @@ pub(super) fn health(value: &Value<'_>) -> Result<Vec<HealthCheck>, RecipeError>
 }
 
 fn check(item: &Value<'_>) -> Result<HealthCheck, RecipeError> {
-    let table = item.table(&["name", "run", "unit", "http", "expect", "timeout"])?;
+    let table = item.table(&CHECK)?;
     let probes: Vec<_> = ["run", "unit", "http"]
         .iter()
         .filter_map(|key| table.get(key))
@@ -381,7 +384,7 @@ fn check(item: &Value<'_>) -> Result<HealthCheck, RecipeError> {
 }
 
 pub(super) fn rebuild(value: &Value<'_>) -> Result<Vec<Glob>, RecipeError> {
-    let Some(list) = value.table(&["when"])?.get("when") else {
+    let Some(list) = value.table(&REBUILD)?.get("when") else {
         return Ok(Vec::new());
     };
     list.strings(|_| None)?;
@@ -391,6 +394,6 @@ pub(super) fn rebuild(value: &Value<'_>) -> Result<Vec<Glob>, RecipeError> {
 }
 
 pub(super) fn services(value: &Value<'_>) -> Result<Vec<String>, RecipeError> {
-    let list = value.table(&["restart"])?.get("restart");
+    let list = value.table(&SERVICES)?.get("restart");
     list.map_or(Ok(Vec::new()), |list| list.strings(words::unit))
 }

@@ -1,16 +1,15 @@
 //! A machine's `trust.toml`: which remotes it trusts, by which root, and which channels it may
 //! follow.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use toml::Spanned;
-
 use super::TrustError;
+use super::policy_shape::{REMOTE, TRUST};
 use super::state::read_limited;
 use crate::format::release::{ChannelName, is_word};
 use crate::glob::Glob;
+use crate::recipe::reader::{Document, Value};
+use crate::recipe::{RecipeError, SourceFile};
 
 /// The most bytes that a policy and a trusted root have.
 const MAX_BYTES: u64 = 1 << 20;
@@ -39,25 +38,6 @@ pub struct TrustedRemote {
     channels: Option<Vec<Glob>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyFile {
-    #[serde(default)]
-    remote: Vec<PolicyEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyEntry {
-    name: Spanned<String>,
-    location: Spanned<String>,
-    #[serde(default)]
-    mirrors: Vec<Spanned<String>>,
-    root: Spanned<String>,
-    channels: Option<Vec<Spanned<String>>>,
-    recompose: Option<bool>,
-}
-
 impl Policy {
     /// Reads the policy at `path`.
     pub fn read(path: &Path) -> Result<Self, TrustError> {
@@ -73,51 +53,9 @@ impl Policy {
 
     /// Parses the text of the policy at `path`; the roots are relative to its directory.
     pub fn parse(path: &Path, text: &str) -> Result<Self, TrustError> {
-        let fault = |span: Range<usize>, message: String| fault(path, text, span.start, message);
-        let file: PolicyFile = toml::from_str(text)
-            .map_err(|error| fault(error.span().unwrap_or(0..0), error.message().to_owned()))?;
-        let mut remotes: Vec<TrustedRemote> = Vec::new();
-        for entry in file.remote {
-            let name = entry.name.get_ref();
-            if !is_word(name) {
-                let message = format!(
-                    "'{}' cannot be the name of a remote: use lower-case letters, digits, '.', '-', '_' and '+'",
-                    name.escape_debug()
-                );
-                return Err(fault(entry.name.span(), message));
-            }
-            if remotes.iter().any(|known| known.name == *name) {
-                let message = format!("there are two remotes called '{name}'");
-                return Err(fault(entry.name.span(), message));
-            }
-            for location in std::iter::once(&entry.location).chain(&entry.mirrors) {
-                if location.get_ref().trim().is_empty() {
-                    return Err(fault(location.span(), "a location is empty".to_owned()));
-                }
-            }
-            if entry.root.get_ref().is_empty() {
-                return Err(fault(entry.root.span(), "the root is empty".to_owned()));
-            }
-            let dir = path.parent().unwrap_or(Path::new("."));
-            remotes.push(TrustedRemote {
-                name: name.clone(),
-                root: dir.join(entry.root.get_ref()),
-                location: entry.location.into_inner(),
-                recompose: entry.recompose.unwrap_or(true),
-                mirrors: entry.mirrors.into_iter().map(Spanned::into_inner).collect(),
-                channels: match entry.channels {
-                    None => None,
-                    Some(list) => Some(
-                        list.iter()
-                            .map(|pattern| {
-                                channel_pattern(pattern.get_ref())
-                                    .map_err(|message| fault(pattern.span(), message))
-                            })
-                            .collect::<Result<_, _>>()?,
-                    ),
-                },
-            });
-        }
+        let source = SourceFile::new(path, text);
+        let remotes = parse(&source, path.parent().unwrap_or(Path::new(".")));
+        let remotes = remotes.map_err(|error| of_policy(path, &error))?;
         Ok(Self { remotes })
     }
 
@@ -175,12 +113,88 @@ fn channel_pattern(text: &str) -> Result<Glob, String> {
     Ok(glob)
 }
 
-fn fault(path: &Path, text: &str, at: usize, message: String) -> TrustError {
-    let before = text.get(..at).unwrap_or_default();
+fn parse(source: &SourceFile, dir: &Path) -> Result<Vec<TrustedRemote>, RecipeError> {
+    let document = Document::parse(source)?;
+    let mut remotes: Vec<TrustedRemote> = Vec::new();
+    let Some(list) = document.table(&TRUST)?.get("remote") else {
+        return Ok(remotes);
+    };
+    for item in list.list()? {
+        let remote = remote(&item, dir)?;
+        if remotes.iter().any(|known| known.name == remote.name) {
+            let place = item.table(&REMOTE)?.need("name")?;
+            let message = format!("there are two remotes called '{}'", remote.name);
+            return Err(place.fault(message));
+        }
+        remotes.push(remote);
+    }
+    Ok(remotes)
+}
+
+fn remote(item: &Value<'_>, dir: &Path) -> Result<TrustedRemote, RecipeError> {
+    let table = item.table(&REMOTE)?;
+    let name = table.need("name")?;
+    let name = name.checked(|text| {
+        (!is_word(text)).then_some(
+            "cannot be the name of a remote: use lower-case letters, digits, '.', '-', '_' and '+'",
+        )
+    })?;
+    let mirrors = match table.get("mirrors") {
+        None => Vec::new(),
+        Some(list) => list
+            .list()?
+            .iter()
+            .map(location)
+            .collect::<Result<_, _>>()?,
+    };
+    let root = table.need("root")?;
+    let root = match root.string()? {
+        "" => return Err(root.fault("the root is empty")),
+        root => dir.join(root),
+    };
+    Ok(TrustedRemote {
+        name: name.to_owned(),
+        location: location(&table.need("location")?)?,
+        mirrors,
+        root,
+        recompose: table.get("recompose").map_or(Ok(true), |v| v.boolean())?,
+        channels: match table.get("channels") {
+            None => None,
+            Some(list) => Some(
+                list.list()?
+                    .iter()
+                    .map(channels)
+                    .collect::<Result<_, _>>()?,
+            ),
+        },
+    })
+}
+
+fn location(value: &Value<'_>) -> Result<String, RecipeError> {
+    match value.string()? {
+        text if text.trim().is_empty() => Err(value.fault("a location is empty")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn channels(value: &Value<'_>) -> Result<Glob, RecipeError> {
+    channel_pattern(value.string()?).map_err(|message| value.fault(message))
+}
+
+/// Says of a policy what its reader says of any file that people write.
+fn of_policy(path: &Path, error: &RecipeError) -> TrustError {
+    let (line, column, message) = match error.faults().first() {
+        None => (1, 1, error.to_string()),
+        Some(fault) => {
+            let help = fault.help.as_ref().map(|help| format!(" ({help})"));
+            let message = fault.message.clone() + &help.unwrap_or_default();
+            (fault.line, fault.column, message)
+        }
+    };
     TrustError::Policy {
         path: path.to_owned(),
-        line: before.matches('\n').count() + 1,
-        column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
+        line,
+        column,
         message,
     }
 }

@@ -14,7 +14,7 @@ const LEVELS: [(&str, &[&str]); 9] = [
     ("4", &["materialise", "recipe", "remote", "store"]),
     ("3", &["boot", "check", "delta", "disk", "durable", "merge"]),
     ("2", &["format", "packages", "secrets"]),
-    ("1", &["codec", "deb822", "glob", "tree"]),
+    ("1", &["codec", "deb822", "glob", "shape", "tree"]),
     (
         "0",
         &[

@@ -25,6 +25,7 @@ mod ldsocache;
 mod materialise;
 mod paths;
 mod remote;
+mod reports;
 mod sandbox;
 mod secrets;
 mod serve;

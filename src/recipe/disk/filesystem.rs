@@ -3,6 +3,7 @@
 use super::super::error::{RecipeError, suggest};
 use super::super::fields::optional;
 use super::super::reader::{Table, Value};
+use super::super::shapes::{FILESYSTEM, FSTAB};
 use super::super::words;
 use crate::disk::{Filesystem, FilesystemId, FilesystemKind, Fstab};
 
@@ -57,7 +58,7 @@ fn one(value: &Value<'_>, base: Option<Filesystem>) -> Result<Filesystem, Recipe
     if value.any_table().is_err() {
         return kind(value).map(Filesystem::new);
     }
-    let table = value.table(&["type", "label", "uuid", "options"])?;
+    let table = value.table(&FILESYSTEM)?;
     let mut filesystem = match (table.get("type"), base) {
         (None, Some(base)) => base,
         (Some(word), Some(base)) => Filesystem {
@@ -125,7 +126,7 @@ fn fstab(table: &Table<'_>, filesystem: &Filesystem) -> Result<Option<Fstab>, Re
     if let Ok(wanted) = value.boolean() {
         return Ok((wanted && is_used).then_some(fstab));
     }
-    let inner = value.table(&["options", "dump", "pass"])?;
+    let inner = value.table(&FSTAB)?;
     if let Some(options) = optional(&inner, "options", |_| None)? {
         fstab.options = options;
     }

@@ -8,6 +8,7 @@ mod volume;
 use super::error::{RecipeError, suggest};
 use super::reader::{Table, Value};
 use super::sections::choice;
+use super::shapes::DISK;
 use super::words;
 use crate::boot::entry::argument_problem;
 use crate::disk::{
@@ -136,21 +137,7 @@ fn of_disk(field: &'static str) -> Place {
 }
 
 pub(super) fn parse(value: &Value<'_>, architecture: &str) -> Result<DiskSection, RecipeError> {
-    let table = value.table(&[
-        "layout",
-        "table",
-        "size",
-        "margin",
-        "sector",
-        "align",
-        "profile",
-        "kernel_arguments",
-        "console",
-        "partitions",
-        "physical_volumes",
-        "volume_groups",
-        "volumes",
-    ])?;
+    let table = value.table(&DISK)?;
     let layout = or_default(&table, "layout", &Layout::ALL)?;
     let context = Context {
         table: or_default(&table, "table", &TableKind::ALL)?,

@@ -4,6 +4,7 @@ use super::super::error::{RecipeError, suggest};
 use super::super::fields::optional;
 use super::super::reader::{Table, Value};
 use super::super::sections::choice;
+use super::super::shapes::PARTITION;
 use super::{Context, Spot, filesystem, is_own, share, size};
 use crate::disk::{
     FilesystemKind, KIND_WORDS, KindError, Layout, PartSize, Partition, PartitionKind, Role,
@@ -62,17 +63,7 @@ fn one(
     base: Option<&Partition>,
     context: &Context<'_>,
 ) -> Result<Partition, RecipeError> {
-    let table = item.table(&[
-        "name",
-        "size",
-        "type",
-        "flags",
-        "logical",
-        "label",
-        "filesystem",
-        "mount",
-        "fstab",
-    ])?;
+    let table = item.table(&PARTITION)?;
     let said = table.get("type");
     let kind = said
         .as_ref()

@@ -3,6 +3,7 @@
 use super::super::error::{RecipeError, suggest};
 use super::super::fields::optional;
 use super::super::reader::{Table, Value};
+use super::super::shapes::{PHYSICAL_VOLUME, VOLUME, VOLUME_GROUP};
 use super::super::words;
 use super::{Places, Spot, filesystem, share, size};
 use crate::disk::{
@@ -63,7 +64,7 @@ fn options(table: &Table<'_>) -> Result<Vec<String>, RecipeError> {
 }
 
 fn physical_volume(item: &Value<'_>) -> Result<PhysicalVolume, RecipeError> {
-    let table = item.table(&["name", "on", "options"])?;
+    let table = item.table(&PHYSICAL_VOLUME)?;
     Ok(PhysicalVolume {
         name: table.need("name")?.string()?.to_owned(),
         on: table.need("on")?.string()?.to_owned(),
@@ -72,7 +73,7 @@ fn physical_volume(item: &Value<'_>) -> Result<PhysicalVolume, RecipeError> {
 }
 
 fn group(item: &Value<'_>) -> Result<VolumeGroup, RecipeError> {
-    let table = item.table(&["name", "on", "extent", "options"])?;
+    let table = item.table(&VOLUME_GROUP)?;
     Ok(VolumeGroup {
         name: table.need("name")?.string()?.to_owned(),
         on: table.need("on")?.strings(|_| None)?,
@@ -84,18 +85,7 @@ fn group(item: &Value<'_>) -> Result<VolumeGroup, RecipeError> {
 }
 
 fn volume(item: &Value<'_>) -> Result<LogicalVolume, RecipeError> {
-    let table = item.table(&[
-        "name",
-        "group",
-        "size",
-        "extents",
-        "type",
-        "pool",
-        "options",
-        "filesystem",
-        "mount",
-        "fstab",
-    ])?;
+    let table = item.table(&VOLUME)?;
     let size = match (table.get("size"), table.get("extents")) {
         (Some(value), None) => volume_size(&value)?,
         (None, Some(value)) => extents(&value)?,

@@ -106,6 +106,8 @@ fn what_is_wrong_with_the_disk_is_told_at_its_place() {
          "web.toml:5:8: an mbr table reaches 2048 GiB of a disk with sectors of 512 bytes, not 3072 GiB (write table = \"gpt\")"),
         ("layout = 'plain'\ntable = 'mbr'\nmargin = '2TiB'",
          "web.toml:4:9: the disk needs 2097154 MiB, and an mbr table reaches 2048 GiB (write table = \"gpt\")"),
+        ("layout = 'plain'\npartitions = [\n  { name = 'bios', size = '1MiB', type = 'bios' },\n  { name = 'a', size = '4000000TiB' },\n  { name = 'b', size = '4000000TiB' },\n  { name = 'c', size = '4000000TiB' },\n]",
+         "web.toml:4:14: what is on it needs more than a disk can have (write smaller partitions or volumes)"),
         ("partitions = 'root'",
          "web.toml:3:14: 'disk.partitions' must be a list, not a string"),
         ("layout = 'plain'\npartitions = []",

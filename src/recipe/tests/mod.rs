@@ -5,6 +5,7 @@ mod definition;
 mod disk;
 mod key;
 mod lock;
+mod shapes;
 mod workspace;
 
 use super::*;

@@ -49,7 +49,7 @@ pub fn preview(
         deltas: false,
         ..*options
     };
-    let plan = survey::plan(repository, catalogue, release, name, options)?;
+    let plan = survey::plan(repository, catalogue, release, Some(name), options)?;
     let scratch = Scratch::make()?;
     let fetcher = options.fetcher(remote, scratch.path());
     let mut packs = Packs::default();

