@@ -8,8 +8,9 @@ use super::page::Page;
 /// A variable, and what it says.
 type Variable = (&'static str, &'static str);
 
-const OWN: [Variable; 9] = [
+const OWN: [Variable; 10] = [
     ("LAYERSET_REPO", "The repository, as `--repo`."),
+    ("LAYERSET_TARGET", "The target, as `--target`."),
     ("LAYERSET_TRUST", "The trust policy, as `--trust`."),
     (
         "LAYERSET_KEYS",
@@ -38,7 +39,7 @@ const OWN: [Variable; 9] = [
     ("NO_COLOR", "No colours, if it is set and not empty."),
 ];
 
-const PLACES: [Variable; 5] = [
+const PLACES: [Variable; 7] = [
     (
         "HOME",
         "Where the files of the user are: the repository, the configuration and credentials of those who are not root.",
@@ -48,6 +49,14 @@ const PLACES: [Variable; 5] = [
     (
         "XDG_STATE_HOME",
         "In place of ~/.local/state, where others than root keep what they have seen of remotes.",
+    ),
+    (
+        "SYSTEMD_UNIT_PATH",
+        "Where this machine's units are looked for, as systemd has it, when those to restart are named.",
+    ),
+    (
+        "TERM",
+        "The terminal that `layerset run` tells its command.",
     ),
     (
         "XDG_RUNTIME_DIR",

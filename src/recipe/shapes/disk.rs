@@ -147,7 +147,7 @@ pub(in crate::recipe) static FILESYSTEM: Shape = Shape {
             "Its type. It may be left out where the partition's type or the layout says it. XFS \
              and btrfs can be made empty only.",
         ),
-        Key::new("label", Holds::Word(LABEL), "Its label."),
+        Key::new("label", Holds::Word(FILESYSTEM_LABEL), "Its label."),
         Key::new(
             "uuid",
             Holds::Word(FILESYSTEM_ID),

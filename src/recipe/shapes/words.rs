@@ -109,7 +109,9 @@ pub(in crate::recipe) const MOUNT: Word = word("an absolute path", "^/");
 
 pub(in crate::recipe) const MOUNT_OPTIONS: Word = word("options with commas between", "^\\S+$");
 
-pub(in crate::recipe) const LABEL: Word = word("a label", "\\S");
+pub(in crate::recipe) const LABEL: Word = word("a label", "^[\\s\\S]");
+
+pub(in crate::recipe) const FILESYSTEM_LABEL: Word = word("a label", "\\S");
 
 pub(in crate::recipe) const PARTITION_CODE: Word = word(
     "a code or GUID",
