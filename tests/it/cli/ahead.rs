@@ -210,6 +210,7 @@ fn status_and_history_are_for_people() {
     deployments/ID/1  263ef339af8b           18 B  site
     deployments/ID/2  48759b0cff8f            7 B  site
     remotes/main/images/web/stable  48759b0cff8f            7 B  site
+    deployments/ID is 'DIR/target'
     [status 0]
 
     $ layerset show remotes/main/images/web/stable
