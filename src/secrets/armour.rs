@@ -99,7 +99,9 @@ pub(super) fn putty(text: &[u8], at: usize) -> Option<&'static str> {
     let place = memchr::memmem::find(&lines, b"Private-Lines: ")?;
     let after = &lines[place..];
     let line = memchr::memchr(b'\n', after)?;
-    let key = after[line..].trim_ascii_start();
+    let is_margin = |byte: &&u8| byte.is_ascii_whitespace() || b"#>*|;".contains(byte);
+    let margin = after[line..].iter().take_while(is_margin).count();
+    let key = &after[line + margin..];
     (key.iter().take_while(|byte| is_of_base64(**byte)).count() >= 24)
         .then_some("a PuTTY private key")
 }
