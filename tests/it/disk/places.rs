@@ -95,7 +95,7 @@ fn what_does_not_fit_the_content_is_told_at_its_place() {
                 "{}{root}",
                 part("esp", &format!("size = '64MiB'\n{esp}"))
             )),
-            "8:9",
+            "9:9",
             "cannot hold '/boot/efi/link': it is a link",
         ),
         (
@@ -124,8 +124,16 @@ fn what_does_not_fit_the_content_is_told_at_its_place() {
             "19:8",
             "'root' has 8 MiB, and needs",
         ),
-        (volumes("30%VG", "1%VG"), "25:11", "'var' gets 8 MiB"),
-        (volumes("30%VG", "99%VG"), "25:11", "'var' gets"),
+        (
+            volumes("30%VG", "0.1%VG"),
+            "13:1",
+            "the volumes of 'vg' need",
+        ),
+        (
+            volumes("30%VG", "99%VG"),
+            "13:1",
+            "the volumes of 'vg' need",
+        ),
         (
             volumes("600MiB", "64MiB"),
             "13:1",
