@@ -2,13 +2,13 @@
 //!
 //! A [`Scanner`] reads a file once, as a stream. It knows secrets in three ways:
 //!
-//! - by what stands in the text, wherever that is ([`anchors`]): a short literal that every secret
+//! - by what stands in the text, wherever that is (`anchors`): a short literal that every secret
 //!   of a kind has makes a candidate, and a reader of that format says whether it is one;
-//! - by what the file is as a whole ([`stores`]): DER, key stores, keytabs, LUKS headers;
-//! - by the name of the file ([`places`]): what is a password in `.netrc` is prose elsewhere.
+//! - by what the file is as a whole (`stores`): DER, key stores, keytabs, LUKS headers;
+//! - by the name of the file (`places`): what is a password in `.netrc` is prose elsewhere.
 //!
 //! Formats have checksums, lengths and structures of their own, and these come first: a header
-//! without a key is no key. Where a format has none, [`plausible`] tells random text from examples.
+//! without a key is no key. Where a format has none, `plausible` tells random text from examples.
 //! What a secret says is never part of a [`Secret`], so no message can print it.
 
 mod accounts;
