@@ -387,7 +387,7 @@ fn a_conflict_without_lower_layers_gives_apts_reason() {
     let error = world.lock("web", &["app"], &[]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "layer 'web' cannot be resolved: app depends on absent-thing (>= 3) but it is not installable"
+        "the packages of layer 'web' cannot be installed together:\n  app depends on absent-thing (>= 3) but it is not installable"
     );
 }
 
