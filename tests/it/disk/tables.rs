@@ -83,9 +83,9 @@ prop_compose! {
 /// Holds what must be true of every plan.
 fn require_sound(devices: &Devices, needs: &Needs, round_to: u64, plan: &DiskPlan) {
     let sector = plan.sector.bytes();
-    assert!(plan.size.is_multiple_of(round_to.max(MIB)));
-    if let DiskSize::Exact(size) = devices.disks[0].size {
-        assert_eq!(plan.size, size.next_multiple_of(round_to.max(MIB)));
+    match devices.disks[0].size {
+        DiskSize::Exact(size) => assert_eq!(plan.size, size.next_multiple_of(MIB)),
+        DiskSize::Auto(_) => assert!(plan.size.is_multiple_of(round_to.max(MIB))),
     }
     // The backup of a GPT, with its header.
     let tail = if plan.table == TableKind::Gpt {
