@@ -1,7 +1,8 @@
 //! Secrets that nobody declared: all that a layer adds is read, and what it holds fails the build.
 //!
 //! What a package of a public archive ships is no secret, wherever a copy of it lies: everybody can
-//! fetch it. Packages from elsewhere may have keys in what they document and test. For the rest
+//! fetch it. So is a package that says that Debian or Ubuntu maintain it: a company's archive may have
+//! copies. Packages from elsewhere may have keys in what they document and test. For the rest
 //! `[secrets] allow` says why everybody may have it, and the layer's manifest records that.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,8 @@ use crate::tree::{Inode, Node, Tree};
 
 /// Labels of archives that everybody can read, and what they begin with.
 const PUBLIC: [&str; 2] = ["debian", "ubuntu"];
+/// Domains of those who maintain packages that everybody can read.
+const PUBLIC_MAINTAINERS: [&[u8]; 2] = [b"debian.org", b"ubuntu.com"];
 const CRYPTTAB: &str = "etc/crypttab";
 
 /// A secret that nobody declared.
@@ -232,8 +235,21 @@ impl PublicContent {
         tree: &Tree,
         sink: &BuildSink<'_>,
     ) -> Result<Self, BuildError> {
+        let status = match tree.get(dpkg::STATUS.as_bytes()).and_then(Inode::object) {
+            Some(object) => sink.read(&object)?,
+            None => Vec::new(),
+        };
+        let records = packages::dpkg::read(&status).records;
+        let copied: BTreeSet<&[u8]> = records
+            .iter()
+            .filter(|record| has_public_maintainer(record.maintainer))
+            .map(|record| record.key.0.as_bytes())
+            .collect();
         let is_private = |name: &[u8]| {
             let name = name.split(|byte| *byte == b':').next().unwrap_or(name);
+            if copied.contains(name) {
+                return false;
+            }
             let mut locked = packages
                 .iter()
                 .filter(|package| package.name.as_bytes() == name);
@@ -258,14 +274,11 @@ impl PublicContent {
                 }
             }
         }
-        if let Some(object) = tree.get(dpkg::STATUS.as_bytes()).and_then(Inode::object) {
-            let status = sink.read(&object)?;
-            for record in packages::dpkg::read(&status).records {
-                if !is_private(record.key.0.as_bytes()) {
-                    public
-                        .everywhere
-                        .extend(record.conffiles().values().map(|digest| digest.to_vec()));
-                }
+        for record in &records {
+            if !is_private(record.key.0.as_bytes()) {
+                public
+                    .everywhere
+                    .extend(record.conffiles().values().map(|digest| digest.to_vec()));
             }
         }
         Ok(public)
@@ -318,6 +331,24 @@ fn is_public(archive: &str) -> bool {
     PUBLIC.iter().any(|label| {
         let rest = archive.strip_prefix(label);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    })
+}
+
+/// Says whether the address of a Maintainer field is in a domain of Debian or Ubuntu, such as that of
+/// their lists.
+fn has_public_maintainer(field: &[u8]) -> bool {
+    let address = field
+        .strip_suffix(b">")
+        .and_then(|rest| rest.rsplit(|byte| *byte == b'<').next());
+    let domain = address.and_then(|address| {
+        let at = address.iter().rposition(|byte| *byte == b'@')?;
+        address.get(at + 1..)
+    });
+    domain.is_some_and(|domain| {
+        PUBLIC_MAINTAINERS.iter().any(|public| {
+            let rest = domain.strip_suffix(*public);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with(b"."))
+        })
     })
 }
 

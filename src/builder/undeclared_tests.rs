@@ -127,6 +127,24 @@ fn what_a_package_of_a_public_archive_ships_is_no_secret_until_somebody_changes_
     for archive in ["shop", "debianish"] {
         assert!(with(&shipped[..1], archive).is_err(), "{archive}");
     }
+    // A company's archive may have copies of public packages.
+    for (maintainer, is_public) in [
+        ("Debian P Maintainers <p@lists.alioth.debian.org>", true),
+        ("A. Developer <a@debian.org>", true),
+        ("Ubuntu Developers <devel@lists.ubuntu.com>", true),
+        ("Shop <packages@notdebian.org>", false),
+        ("debian.org", false),
+        ("<a@debian.org> Shop <shop@example.org>", false),
+    ] {
+        let status = format!(
+            "{}Maintainer: {maintainer}\n\n",
+            status.trim_end_matches('\n').to_owned() + "\n"
+        );
+        let mut files = vec![(info, listed.as_str()), (dpkg::STATUS, status.as_str())];
+        files.extend_from_slice(&shipped[..2]);
+        let judged = judge(&files, &[package("p", "shop")], &[]);
+        assert_eq!(judged.is_ok(), is_public, "{maintainer}");
+    }
     // What is compiled from a module of a package says what the module says.
     let module = format!("{}  usr/lib/p/m.py\n", md5(&key));
     let files = [

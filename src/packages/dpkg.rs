@@ -56,6 +56,7 @@ pub fn read(file: &[u8]) -> PackageDatabase<'_> {
                 key,
                 package,
                 is_same: value(b"Multi-Arch").map(<[u8]>::trim_ascii) == Some(b"same"),
+                maintainer: value(b"Maintainer").unwrap_or_default().trim_ascii(),
                 conffiles: value(b"Conffiles").unwrap_or_default(),
             }),
             Err(reason) => faults.push(fault(Some(key), line, reason)),

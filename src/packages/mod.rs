@@ -56,6 +56,8 @@ pub struct PackageRecord<'a> {
     pub package: Option<Package<'a>>,
     /// Whether it may be there for several architectures at once.
     pub is_same: bool,
+    /// Who maintains it, as the field says: a name, and an address in angle brackets.
+    pub maintainer: &'a [u8],
     conffiles: &'a [u8],
 }
 

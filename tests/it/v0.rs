@@ -152,7 +152,7 @@ fn what_v0_wrote_is_read() {
     for (name, id) in LAYERS {
         let shown = fixture
             .publisher
-            .run(&format!("show {id}"))
+            .run(&format!("show {id} --json"))
             .expect(0)
             .json();
         assert_eq!(shown["name"], name);
@@ -281,7 +281,7 @@ fn other_checks_change_no_layer_and_what_they_find_is_kept_and_published_beside_
     assert_eq!((name.as_str(), action.as_str()), ("data", "built"));
     let shown = fixture
         .publisher
-        .run(&format!("show {id}"))
+        .run(&format!("show {id} --json"))
         .expect(0)
         .json();
     assert_eq!(shown["baseline"], Value::Null, "{shown}");

@@ -64,11 +64,12 @@ fn what_no_archive_has_is_pointed_at() {
     ! fetching package lists
     ! [debian] resolving packages
     ! [nginx] resolving packages
-    ! error: layers/nginx/layer.toml:1:1: no version '1.0' of 'nginx' (there is VERSION)
-    !    ╭─[layers/nginx/layer.toml:1:1]
-    !  1 │ description = "The nginx web server, as Debian configures it"
-    !    · ▲
-    !  2 │ on = ["debian"]
+    ! error: layers/nginx/layer.toml:5:13: no version '1.0' of 'nginx' (there is VERSION)
+    !    ╭─[layers/nginx/layer.toml:5:13]
+    !  4 │ [apt]
+    !  5 │ packages = ["nginx=1.0"]
+    !    ·             ───────────
+    !  6 │
     !    ╰────
     [status 1]
 
@@ -76,11 +77,12 @@ fn what_no_archive_has_is_pointed_at() {
     ! fetching package lists
     ! [debian] resolving packages
     ! [nginx] resolving packages
-    ! error: layers/nginx/layer.toml:1:1: no version 'sid' of 'nginx' (there is VERSION)
-    !    ╭─[layers/nginx/layer.toml:1:1]
-    !  1 │ description = "The nginx web server, as Debian configures it"
-    !    · ▲
-    !  2 │ on = ["debian"]
+    ! error: layers/nginx/layer.toml:5:13: no version 'sid' of 'nginx' (there is VERSION)
+    !    ╭─[layers/nginx/layer.toml:5:13]
+    !  4 │ [apt]
+    !  5 │ packages = ["nginx/sid"]
+    !    ·             ───────────
+    !  6 │
     !    ╰────
     [status 1]
     "#);

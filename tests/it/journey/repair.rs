@@ -30,7 +30,7 @@ fn kinds(at: &World) -> Vec<PathBuf> {
         .trim_end()
         .replace("b3:", "");
     let of = |name: &str, field: &str| {
-        let manifest = at.run(&format!("show {name}")).expect(0).json();
+        let manifest = at.run(&format!("show {name} --json")).expect(0).json();
         text(&manifest[field]).replace("b3:", "")
     };
     let names = [
@@ -98,7 +98,7 @@ fn a_build_after_a_lost_tree_heals() {
         return;
     };
     for field in ["web", "web/hello"] {
-        let manifest = at.run(&format!("show {field}")).expect(0).json();
+        let manifest = at.run(&format!("show {field} --json")).expect(0).json();
         let field = if field == "web" { "tree" } else { "changeset" };
         let tree = text(&manifest[field]).replace("b3:", "");
         fs::remove_file(at.path("repo/trees").join(tree)).unwrap();
