@@ -14,6 +14,7 @@ packages="gcc libc6-dev libssl-dev libzstd-dev pkg-config"
 packages="$packages apt-utils bubblewrap debian-archive-keyring dpkg-dev iproute2 mmdebstrap mount util-linux"
 # To test, to measure and for the demo: real counterparts, other filesystems, and a client.
 packages="$packages age apache2-utils bind9-utils cryptsetup-bin openssh-client putty-tools whois wireguard-tools"
+packages="$packages default-jre-headless krb5-user openvpn"
 packages="$packages binutils curl docker-registry dosfstools e2fsprogs erofs-utils fdisk file gnupg jq lvm2 mandoc mtools openssl ostree patchelf python3 time xfsprogs xz-utils zstd"
 
 # To boot images: a machine, the firmware of both kinds, and readers of what is on a disk.

@@ -133,7 +133,15 @@ const TEXTS: &[Sample] = &[
         "openssl",
         "printf 'key:\\n - id: x\\n   algorithm: hmac-sha256\\n   secret: %s\\n' $(openssl rand -base64 32) > $OUT",
     ),
-    sample("a TSIG key", "tsig-keygen", "tsig-keygen shop > $OUT"),
+    // The program's package would start a name server.
+    sample(
+        "a TSIG key",
+        "apt-get",
+        "cd $TOOLS; [ -d bind9 ] || { rm -rf new; mkdir new; cd new; \
+         apt-get -q download bind9 bind9-libs bind9-utils >&2; for deb in *.deb; do dpkg-deb -x $deb .; done; \
+         cd ..; mv new bind9; }; \
+         LD_LIBRARY_PATH=$(echo bind9/usr/lib/*-linux-gnu) $(echo bind9/usr/*bin/tsig-keygen) shop > $OUT",
+    ),
     sample(
         "a DNSSEC private key",
         "dnssec-keygen",
@@ -278,6 +286,8 @@ fn make(test: &str, sample: &Sample) -> Option<Vec<u8>> {
     }
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("sample");
+    let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
+    std::fs::create_dir_all(&tools).unwrap();
     let script = "set -e\nGPG=\"gpg --homedir $PWD/home --batch --quiet --pinentry-mode loopback --passphrase abcdef\"\n\
         case \"$COMMAND\" in *GPG*) mkdir -m 0700 home; $GPG --quick-generate-key x@shop.example; esac\n\
         eval \"$COMMAND\"\n\
@@ -286,6 +296,7 @@ fn make(test: &str, sample: &Sample) -> Option<Vec<u8>> {
         .args(["-c", script])
         .env("COMMAND", sample.command)
         .env("OUT", &out)
+        .env("TOOLS", &tools)
         .current_dir(dir.path())
         .output()
         .unwrap();
