@@ -10,10 +10,14 @@ SCHEMADIR = $(PREFIX)/share/layerset
 UNITDIR  ?= $(PREFIX)/lib/systemd/system
 UNITS     = $(notdir $(wildcard units/*))
 
-.PHONY: build demo test boot fuzz bench oracle swap mutate witness secrets deps install uninstall deb clean
+.PHONY: machine-layer build demo test boot fuzz bench oracle swap mutate witness secrets deps install uninstall deb clean
 
 build: deps
 	$(CARGO) build --release --locked
+
+# Puts this program into the layer of machines that update themselves.
+machine-layer: build
+	install -D --strip target/release/layerset layers/layerset/files/usr/bin/layerset
 
 # Needs root: it mounts deployments and runs them in namespaces of their own.
 demo: build

@@ -5,9 +5,11 @@
 //! neither knows the other. Commands, the timer and a machine that boots ask for the same thing
 //! here. Nothing here prints, or reads the environment.
 
+mod health;
 mod outlook;
 mod repair;
 
+pub use health::{CheckedHealth, RunShell, check_health};
 pub use outlook::{LayerOutlook, outlook};
 pub use repair::{RepairOptions, RepairReport, RepairedThing, repair, verify};
 

@@ -108,8 +108,10 @@ impl CommandLine<'_> {
 pub struct Entry<'a> {
     /// What the menu shows.
     pub title: &'a str,
-    /// The deployment's number; the highest comes first in the menu.
+    /// The deployment's number.
     pub deployment: u64,
+    /// The highest comes first in the menu, and starts by itself.
+    pub version: u64,
     /// What [`kernel_directory`] returned.
     pub kernel_directory: &'a str,
     /// What [`CommandLine::text`] returned.
@@ -131,7 +133,7 @@ impl Entry<'_> {
         for (key, value) in [
             ("title", self.title),
             ("sort-key", "layerset"),
-            ("version", &self.deployment.to_string()),
+            ("version", &self.version.to_string()),
             ("linux", &format!("/{directory}/{LINUX}")),
             ("initrd", &format!("/{directory}/{INITRD}")),
             ("initrd", &format!("/{directory}/{BOOT_ARCHIVE}")),
@@ -173,6 +175,16 @@ impl Entry<'_> {
             Err(fault(self.kernel_directory, "it is no plain path"))
         }
     }
+}
+
+/// Returns a command line with another deployment in it.
+pub fn with_deployment(options: &str, deployment: u64) -> String {
+    let words = options.split(' ').filter(|word| !word.is_empty());
+    let words = words.map(|word| match word.strip_prefix("layerset.deployment=") {
+        Some(_) => format!("layerset.deployment={deployment}"),
+        None => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the text of the entry of a plain root, whose kernel and initrd lie in `directory` on the
@@ -284,13 +296,14 @@ mod tests {
         let entry = Entry {
             title: "web 7",
             deployment: 7,
+            version: 9,
             kernel_directory: &directory,
             options: &options,
         };
         insta::assert_snapshot!(entry.text().unwrap(), @r"
         title web 7
         sort-key layerset
-        version 7
+        version 9
         linux /layerset/9390bf9e329d2c55/linux
         initrd /layerset/9390bf9e329d2c55/initrd
         initrd /layerset/9390bf9e329d2c55/boot.cpio
@@ -310,6 +323,14 @@ mod tests {
         assert_eq!(entry.file_name_of_grub(), "layerset-7.cfg");
         let other = kernel_directory(&id("linux"), &id("initrd"), &id("other script"));
         assert_ne!(directory, other);
+    }
+
+    #[test]
+    fn another_deployment_gets_the_same_arguments() {
+        let options = line(&["a=\"b c\"", "quiet"]).text().unwrap();
+        let other = with_deployment(&options, 12);
+        assert!(other.contains(" layerset.deployment=12 ") && other.ends_with("a=\"b c\" quiet"));
+        assert_eq!(with_deployment(&other, 7), options);
     }
 
     #[test]
@@ -340,6 +361,7 @@ mod tests {
         let entry = Entry {
             title: "it's; reboot",
             deployment: 1,
+            version: 1,
             kernel_directory: "layerset/0",
             options: "a=$b c d=\"e f\"",
         };

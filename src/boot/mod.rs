@@ -5,11 +5,13 @@
 
 mod cpio;
 pub mod entry;
+mod files;
 pub mod grub;
 mod kernel;
 mod modules;
 
 pub use cpio::{ALIGNMENT, Archive, TooLarge, pad};
+pub use files::{BiosPrograms, BootError, BootFiles, EspContent, EspFile, Firmware, System};
 pub use kernel::{BootModule, Kernel, KernelError};
 pub use modules::{ModuleError, NECESSARY, WATCHDOGS};
 

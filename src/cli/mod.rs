@@ -14,6 +14,7 @@ mod gc;
 mod init;
 mod list;
 mod lock;
+mod machine;
 mod meter;
 mod new;
 mod publish;
@@ -31,14 +32,15 @@ mod why;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use self::error::CliError;
 use self::ui::Ui;
+use crate::deploy::{Booted, MACHINE_ROOT, Machine};
 use crate::durable::{Disk, LockMode, RealDisk};
 use crate::store::{LockWait, Repository, RepositoryOptions};
 
@@ -69,7 +71,8 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 struct Global {
-    /// The repository [default: /var/lib/layerset for root, $XDG_DATA_HOME/layerset for others]
+    /// The repository [default: the machine's own on a machine made of layers, else /var/lib/layerset for
+    /// root, $XDG_DATA_HOME/layerset for others]
     #[arg(long, global = true, env = "LAYERSET_REPO", value_name = "DIR")]
     repo: Option<PathBuf>,
     /// Print one JSON document on standard output instead of text
@@ -133,6 +136,10 @@ enum Command {
     Deactivate(targets::Deactivate),
     /// Run a command in the current deployment of a target
     Run(targets::Run),
+    /// Run the health checks of what is current on a target
+    Health(targets::Health),
+    /// Say whether this start of the machine was good; a unit of the machine does it
+    SettleBoot(targets::SettleBoot),
     /// Release what a target or a recipe that is gone still holds
     Forget(forget::Forget),
     /// Remove what no image and no deployment needs
@@ -158,14 +165,18 @@ pub(crate) struct Context {
     disk: Arc<dyn Disk>,
     patience: Duration,
     cancel: Arc<AtomicBool>,
+    /// What runs, where this is a machine that runs from a deployment.
+    booted: Option<Booted>,
+    machine: OnceLock<Arc<Machine>>,
     tell: Box<dyn Fn(&str) + Send + Sync>,
     doing: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Context {
-    fn new(global: &Global) -> Result<Self, CliError> {
+    fn new(global: &Global, booted: Option<Booted>) -> Result<Self, CliError> {
         let repo = match &global.repo {
             Some(repo) => repo.clone(),
+            None if booted.is_some() => PathBuf::from(MACHINE_ROOT).join("layerset/repo"),
             None => default_repository()?,
         };
         // Links and mounts are made from it, and the working directory of tools differs.
@@ -181,11 +192,14 @@ impl Context {
             disk: Arc::new(RealDisk),
             patience: Duration::from_secs(global.lock_timeout),
             cancel: Arc::new(AtomicBool::new(false)),
+            booted,
+            machine: OnceLock::new(),
         })
     }
 
     /// Opens the repository; `title` is what others read while they wait.
     fn open(&self, mode: LockMode, title: &str) -> Result<Repository, CliError> {
+        self.machine(&self.repo)?;
         let waiting = |holder: &str| self.ui.remark(&format!("waiting for {holder}"));
         let options = RepositoryOptions {
             mode,
@@ -203,6 +217,7 @@ impl Context {
     /// Opens the repository to look at it: waits for nobody, and needs nothing but to read. `mode` is
     /// what the work would take; without it, that is told.
     fn look(&self, title: &str, mode: LockMode) -> Result<Repository, CliError> {
+        self.machine(&self.repo)?;
         let (repository, alone) =
             Repository::look(&self.repo, Arc::clone(&self.disk), mode, title)?;
         if !alone {
@@ -266,11 +281,19 @@ fn config_dir() -> Result<PathBuf, CliError> {
 
 /// Runs the command line and returns the process's exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let booted = Booted::look();
+    let command = match booted {
+        Some(_) => machine::with_own_target(Cli::command()),
+        None => Cli::command(),
+    };
+    let parsed = command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return ui::clap_exit(&error),
     };
-    let context = match Context::new(&cli.global) {
+    let context = match Context::new(&cli.global, booted) {
         Ok(context) => context,
         Err(error) => return Ui::new(cli.global.json, cli.global.quiet).fail(&error),
     };
@@ -314,6 +337,8 @@ impl Command {
             Self::Activate(command) => command.run(context),
             Self::Deactivate(command) => command.run(context),
             Self::Run(command) => command.run(context),
+            Self::Health(command) => command.run(context),
+            Self::SettleBoot(command) => command.run(context),
             Self::Forget(command) => command.run(context),
             Self::Gc(command) => command.run(context),
             Self::Fsck(command) => command.run(context),

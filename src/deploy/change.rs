@@ -88,7 +88,11 @@ impl Change<'_> {
             history::mend(target.disk.as_ref(), &path)?;
         }
         let current = target.current()?;
-        if self.recover_head(current)? {
+        let is_cut = self.recover_head(current)?;
+        if let Some(machine) = &target.machine {
+            return self.follow_machine(machine);
+        }
+        if is_cut {
             return Ok(());
         }
         if let (None, Some(last)) = (current, target.lost_current()?) {

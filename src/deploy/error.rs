@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::machine::MachineError;
 use crate::check::Finding;
 use crate::durable::DurableError;
 use crate::id::{ImageId, ObjectId};
@@ -17,6 +18,12 @@ use crate::trust::TrustError;
 #[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
+    /// The disk of the running machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The target is not what this machine runs from.
+    #[error("this machine does not run from this target")]
+    NoMachine,
     /// There is no deployment to run anything in.
     #[error("nothing is deployed on this target yet")]
     NothingDeployed,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{DeployError, Target, TargetLockWait};
+use super::{DeployError, Machine, Target, TargetLockWait};
 use crate::durable::Disk;
 use crate::time::Clock;
 
@@ -18,6 +18,8 @@ pub struct TargetLocation {
     pub clock: Arc<dyn Clock>,
     /// How changes wait for another command.
     pub waiting: TargetLockWait,
+    /// The machine that runs from it, where this is its own disk.
+    pub machine: Option<Arc<Machine>>,
 }
 
 impl std::fmt::Debug for TargetLocation {
@@ -31,13 +33,19 @@ impl TargetLocation {
     pub fn open(&self) -> Result<Target, DeployError> {
         let (disk, clock) = (Arc::clone(&self.disk), Arc::clone(&self.clock));
         let target = Target::open(&self.root, disk, clock)?;
-        Ok(target.with_waiting(self.waiting.clone()))
+        Ok(self.equip(target))
+    }
+
+    fn equip(&self, target: Target) -> Target {
+        target
+            .with_waiting(self.waiting.clone())
+            .with_machine(self.machine.clone())
     }
 
     /// Opens the target, or makes one that takes its objects from `repository`.
     pub fn open_or_init(&self, repository: &Path) -> Result<Target, DeployError> {
         let (disk, clock) = (Arc::clone(&self.disk), Arc::clone(&self.clock));
         let target = Target::open_or_init(&self.root, repository, disk, clock)?;
-        Ok(target.with_waiting(self.waiting.clone()))
+        Ok(self.equip(target))
     }
 }

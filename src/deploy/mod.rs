@@ -35,6 +35,7 @@ mod fresh;
 mod history;
 mod history_head;
 mod location;
+mod machine;
 mod mounts;
 mod moving;
 mod pointer;
@@ -67,6 +68,9 @@ pub use history::{
     ChainBreak, History, HistoryAction, HistoryRecord, LayerChange, Note, RecordedVerdict,
 };
 pub use location::TargetLocation;
+pub use machine::{
+    BootReport, BootVerdict, Booted, Machine, MachineError, Next, ROOT as MACHINE_ROOT,
+};
 pub use mounts::activation_unit;
 pub use prune::PrunePlan;
 pub use record::{Deployment, DeploymentKind, EtcOrigin, JoinMethod};
@@ -138,6 +142,8 @@ pub struct Target {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     waiting: TargetLockWait,
+    /// The machine that runs from it, where this is its own disk.
+    machine: Option<Arc<Machine>>,
 }
 
 impl fmt::Debug for Target {
@@ -241,6 +247,7 @@ impl Target {
             identity,
             clock,
             waiting: TargetLockWait::default(),
+            machine: None,
         })
     }
 
@@ -249,6 +256,18 @@ impl Target {
     pub fn with_waiting(mut self, waiting: TargetLockWait) -> Self {
         self.waiting = waiting;
         self
+    }
+
+    /// Makes it the target that this machine runs from.
+    #[must_use]
+    pub fn with_machine(mut self, machine: Option<Arc<Machine>>) -> Self {
+        self.machine = machine;
+        self
+    }
+
+    /// Returns the machine that runs from it, where this is its own disk.
+    pub fn machine(&self) -> Option<&Machine> {
+        self.machine.as_deref()
     }
 
     /// Returns the directory that the target was made in.
@@ -271,9 +290,12 @@ impl Target {
         History::load(&self.history_path())
     }
 
-    /// Returns the number of the current deployment.
+    /// Returns the number of the current deployment: on a machine's own disk, the one that runs.
     pub fn current(&self) -> Result<Option<u64>, DeployError> {
-        self.pointer().read()
+        match &self.machine {
+            Some(machine) => Ok(Some(machine.running())),
+            None => self.pointer().read(),
+        }
     }
 
     /// Lists the numbers of all deployments, in order.
@@ -308,11 +330,16 @@ impl Target {
     /// Says whether an image is current and looks intact.
     pub fn runs(&self, image: &ImageId) -> Result<bool, DeployError> {
         let current = self.current()?.and_then(|n| self.deployment(n).ok());
-        Ok(current.is_some_and(|deployment| {
-            deployment.facts.image == *image
-                && self.is_mounted(&deployment).unwrap_or(false)
-                && deployment.image().is_ok()
-        }))
+        let starts_next = match &self.machine {
+            Some(machine) => machine.next()?.deployment == self.current()?,
+            None => true,
+        };
+        Ok(starts_next
+            && current.is_some_and(|deployment| {
+                deployment.facts.image == *image
+                    && self.is_mounted(&deployment).unwrap_or(false)
+                    && deployment.image().is_ok()
+            }))
     }
 
     fn deployments_dir(&self) -> PathBuf {

@@ -15,6 +15,10 @@ use crate::materialise::{
 impl Target {
     /// Mounts the parts of a deployment that are not mounted yet; says whether there were any.
     pub(super) fn mount(&self, deployment: &DeploymentDir) -> Result<bool, DeployError> {
+        // A machine has mounted what runs, and the rest of its disk is out of sight.
+        if self.machine.is_some() {
+            return Ok(false);
+        }
         let root = deployment.root();
         let mut changed = false;
         if deployment.facts.kind == DeploymentKind::Composefs && !is_mountpoint(&root)? {
@@ -44,7 +48,10 @@ impl Target {
         programs: SetuidPrograms,
     ) -> Result<(), DeployError> {
         let root = deployment.root();
-        if deployment.facts.kind == DeploymentKind::Composefs && is_mountpoint(&root)? {
+        if self.machine.is_none()
+            && deployment.facts.kind == DeploymentKind::Composefs
+            && is_mountpoint(&root)?
+        {
             set_setuid(&root, programs)?;
         }
         Ok(())
@@ -66,6 +73,9 @@ impl Target {
 
     /// Says whether everything of a deployment is mounted that should be.
     pub(super) fn is_mounted(&self, deployment: &DeploymentDir) -> Result<bool, DeployError> {
+        if let Some(machine) = &self.machine {
+            return Ok(machine.running() == deployment.facts.generation);
+        }
         if deployment.facts.kind == DeploymentKind::Composefs && !is_mountpoint(&deployment.root())?
         {
             return Ok(false);
@@ -161,7 +171,7 @@ fn points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
         .map(|field| PathBuf::from(std::ffi::OsString::from_vec(unescape_octal(field))))
 }
 
-fn unescape_octal(field: &[u8]) -> Vec<u8> {
+pub(super) fn unescape_octal(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&byte, tail)) = rest.split_first() {

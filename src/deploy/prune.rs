@@ -36,7 +36,12 @@ impl Target {
             .filter_map(|n| Some((*n, image(n)?)))
             .collect();
         let good = self.last_good(current, &used, &images);
-        let needed = [current, previous, staged.copied(), good];
+        // What the machine starts next, and what its loader takes where that fails.
+        let next = match &self.machine {
+            Some(machine) => machine.next()?.deployment,
+            None => None,
+        };
+        let needed = [current, previous, staged.copied(), good, next];
         let free: Vec<u64> = generations
             .iter()
             .copied()
@@ -132,6 +137,9 @@ impl Change<'_> {
         let old = deployments.join(format!(".old-{generation}"));
         target.disk.rename(&dir, &old)?;
         target.disk.sync_dir(&deployments)?;
+        if let Some(machine) = &target.machine {
+            machine.forget(target.disk.as_ref(), generation)?;
+        }
         self.remove_leftover(&old)?;
         repository.remove_ref(&self.ref_name(generation)?)?;
         Ok(())

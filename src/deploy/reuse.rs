@@ -8,7 +8,7 @@ use super::history::History;
 use super::preflight::check_objects;
 use super::record::{DeploymentDir, DeploymentKind};
 use super::stage::{KindChoice, StageOptions};
-use super::{DeployError, moving};
+use super::{DeployError, Target, moving};
 use crate::id::ImageId;
 use crate::store::Repository;
 use crate::tree::Tree;
@@ -49,6 +49,7 @@ impl Change<'_> {
         for twin in twins.into_iter().rev() {
             let was_used = used.contains(&twin.facts.generation);
             if twin.image().is_ok()
+                && target.is_startable(&twin)
                 && (was_used || self.is_fresh(&twin, &current)?)
                 && has_etc_of(&twin, &plan)?
             {
@@ -83,6 +84,14 @@ impl Change<'_> {
         };
         Ok(origin.generation == current.facts.generation
             && self.target.is_unmoved(origin.generation, &origin.stamp)?)
+    }
+}
+
+impl Target {
+    /// Says whether a deployment can become current as it is: a machine needs an entry for it.
+    fn is_startable(&self, deployment: &DeploymentDir) -> bool {
+        let machine = self.machine.as_ref();
+        machine.is_none_or(|machine| machine.has_entry(deployment.facts.generation))
     }
 }
 

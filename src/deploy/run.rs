@@ -143,6 +143,7 @@ impl Serialize for DeployReport {
                 "reused": deployed.reused,
                 "kind": deployed.kind,
                 "switched": deployed.switched.is_some(),
+                "at_restart": deployed.switched.is_some_and(|switched| switched.at_restart),
                 "from": deployed.switched.and_then(|switched| switched.from),
                 "stage_seconds": deployed.stage_seconds,
                 "switch_seconds": deployed.switch_seconds,

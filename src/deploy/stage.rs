@@ -9,6 +9,7 @@ use std::path::Path;
 use super::change::Change;
 use super::decide::Decisions;
 use super::etc::{self, ChainedIds, EtcPlan, EtcReport};
+use super::machine::BootPlan;
 use super::preflight::{SpaceRequirement, check_objects};
 use super::record::{Deployment, DeploymentDir, DeploymentKind, FORMAT, JoinMethod};
 use super::var::{self, VarPlan};
@@ -74,6 +75,8 @@ pub(super) struct StagePlan<'r> {
     metadata: Option<MetadataImage>,
     ownership: Ownership,
     image_ids: ChainedIds,
+    /// What starts it, on a machine's own disk.
+    boot: Option<BootPlan>,
 }
 
 /// Refuses an image that gives accounts of the current one other numbers: what they own in `/var`
@@ -205,7 +208,12 @@ impl Change<'_> {
         } else {
             Ownership::Current
         };
+        let boot = match &target.machine {
+            Some(machine) => Some(machine.plan(repository, &image, &tree)?),
+            None => None,
+        };
         let plan = StagePlan {
+            boot,
             generation: self.next_generation()?,
             id: *id,
             var: var::plan(&tree, &target.var_dir())?,
@@ -227,6 +235,9 @@ impl Change<'_> {
         &self,
         choice: KindChoice,
     ) -> Result<(DeploymentKind, Option<String>), DeployError> {
+        if self.target.machine.is_some() {
+            return Ok((DeploymentKind::Composefs, None));
+        }
         if choice == KindChoice::Copy {
             return Ok((DeploymentKind::Copy, None));
         }
@@ -273,9 +284,16 @@ impl Change<'_> {
         };
         let bytes = canonical(&new.join("deployment.json"), "deployment", &facts)?;
         put(disk, &new.join("deployment.json"), 0o644, &bytes)?;
+        let boot = target.machine.as_ref().zip(plan.boot.as_ref());
+        if let Some((machine, boot)) = boot {
+            machine.install_kernel(disk, repository, boot)?;
+        }
         disk.sync_fs(new)?;
         disk.rename(new, &target.deployment_dir(plan.generation))?;
         disk.sync_dir(&target.deployments_dir())?;
+        if let Some((machine, boot)) = boot {
+            machine.add_entry(disk, boot, plan.generation)?;
+        }
         Ok(())
     }
 }

@@ -86,6 +86,9 @@ pub struct TargetStatus {
     pub current: Option<u64>,
     /// What was current when somebody removed the pointer; the next change makes it current again.
     pub lost_current: Option<u64>,
+    /// What the machine starts next, on its own disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<super::Next>,
     /// What a rollback would choose.
     pub previous: Option<u64>,
     /// All deployments, oldest first.
@@ -135,6 +138,10 @@ impl Target {
             channel: self.subscription()?,
             current,
             lost_current: self.lost_current()?,
+            next: match &self.machine {
+                Some(machine) => Some(machine.next()?),
+                None => None,
+            },
             previous,
             deployments,
             held: self.held()?,

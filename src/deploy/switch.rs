@@ -35,6 +35,8 @@ pub struct SwitchReport {
     pub from: Option<u64>,
     /// The current deployment now; the same when there was nothing to do.
     pub to: u64,
+    /// Whether it is current after a restart only: a machine runs what it was started with.
+    pub at_restart: bool,
 }
 
 impl Target {
@@ -74,8 +76,19 @@ impl Change<'_> {
             self.refuse_edited_etc(&deployment, from)?;
         }
         self.bring_up(&deployment)?;
+        if let Some(machine) = &target.machine {
+            if from != Some(to) {
+                return self.prefer(machine, &deployment, action, note);
+            }
+            self.stay(machine)?;
+        }
+        let switched = SwitchReport {
+            from,
+            to,
+            at_restart: false,
+        };
         if from == Some(to) {
-            return Ok(SwitchReport { from, to });
+            return Ok(switched);
         }
         target.pointer().move_to(target.disk.as_ref(), to)?;
         target.disarm_others(Some(to));
@@ -84,7 +97,7 @@ impl Change<'_> {
                 let released = self.release(&deployment.facts.image);
                 let lost = || "the release is held all the same".to_owned();
                 self.unless_full(lost, released)?;
-                Ok(SwitchReport { from, to })
+                Ok(switched)
             }
             Err(DeployError::Durable(source)) => Err(DeployError::Unrecorded {
                 generation: to,

@@ -6,14 +6,14 @@ use super::cloud;
 use super::describe;
 use super::disk::Export;
 use super::draft::{Draft, DraftContent, Frame};
+use super::fat::FatItem;
 use super::files::FileSet;
-use super::machine::{self, BootFiles, Firmware, System};
+use super::machine;
 use super::mounts;
 use super::plain::plain;
 use super::split::split;
 use super::updatable::updatable;
-use super::view::StoredTree;
-use crate::boot::grub;
+use crate::boot::{BootFiles, Firmware, System, grub};
 use crate::deploy::FreshOptions;
 use crate::disk::{
     DiskFault, FilesystemKind, Layout, Needs, Node, PartitionKind, TableKind, UPDATABLE,
@@ -22,7 +22,7 @@ use crate::disk::{
 use crate::id::hex;
 use crate::path::RelPath;
 use crate::recipe::DiskSection;
-use crate::store::RefName;
+use crate::store::{RefName, StoredTree};
 use crate::tree::{Inode, Tree};
 
 /// Where Debian's lvm2 has its program.
@@ -54,7 +54,7 @@ impl<'a> Export<'a> {
             });
         }
         let view = self.view(&tree);
-        let boot = BootFiles::find(&view, self.firmware())?;
+        let boot = BootFiles::find(&tree, &view, self.firmware())?;
         self.check_volumes(&view, &boot)?;
         let drafts = self.drafts(&boot, tree)?;
         let common = self.common();
@@ -85,7 +85,7 @@ impl<'a> Export<'a> {
             let size = runs.iter().map(|run| run.size).sum();
             parts.push(draft.place(&common, size)?);
         }
-        let bios = boot.bios_writes(&plan)?;
+        let bios = machine::bios_writes(&boot, &plan)?;
         Ok((Assembly { plan, parts, bios }, boot))
     }
 
@@ -168,7 +168,8 @@ impl<'a> Export<'a> {
         for draft in drafts.iter_mut().filter(is_fat) {
             let is_esp = draft.frame.kind == PartitionKind::ESP;
             let boot = if is_esp { esp.take() } else { None };
-            draft.fill_fat(boot.unwrap_or_default())?;
+            let boot = boot.unwrap_or_default();
+            draft.fill_fat(boot.into_iter().map(FatItem::from).collect())?;
         }
         Ok(drafts)
     }

@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 
+use super::ExportError;
 use super::assemble::Assembly;
 use super::formats::{DiskFormat, Firmware};
 use super::profiles::{
     Description, GlanceFacts, Layout, Partition, SshLogin, Table, Use, accounts_with_password,
 };
-use super::view::StoredTree;
-use super::{ExportError, machine};
-use crate::boot::Kernel;
+use crate::boot::{self, Kernel};
 use crate::codec::members::members;
 use crate::disk::{self, Devices, FilesystemKind, PartitionKind, TableKind};
 use crate::format::Image;
+use crate::store::StoredTree;
 use crate::tree::Node;
 use crate::tree::view::{ImageView as _, resolve};
 
@@ -23,7 +23,7 @@ pub(super) struct Facts<'a> {
     pub(super) layout: disk::Layout,
     pub(super) devices: &'a Devices,
     pub(super) assembly: &'a Assembly,
-    pub(super) firmware: machine::Firmware,
+    pub(super) firmware: boot::Firmware,
     pub(super) kernel_arguments: Vec<String>,
     pub(super) kernel: &'a Kernel,
 }
@@ -67,7 +67,7 @@ pub(super) fn describe(
 }
 
 /// Returns what firmware starts the disk.
-pub(super) fn firmware(found: machine::Firmware) -> Vec<Firmware> {
+pub(super) fn firmware(found: boot::Firmware) -> Vec<Firmware> {
     let bios = found.bios.then_some(Firmware::Bios);
     let uefi = found.uefi.then_some(Firmware::Uefi);
     bios.into_iter().chain(uefi).collect()

@@ -20,12 +20,11 @@ use super::output::{self};
 use super::profiles::Profile;
 use super::report::{DiskReport, PartReport};
 use super::sizes;
-use super::view::StoredTree;
 use crate::disk::{Disk, DiskSize, Seed};
 use crate::format::Image;
 use crate::id::ImageId;
 use crate::recipe::DiskSection;
-use crate::store::Repository;
+use crate::store::{Repository, StoredTree};
 use crate::tree::Tree;
 
 /// One file that is asked for.

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::formats::FormatError;
 use super::profiles::RuleProblem;
-use crate::boot::entry::EntryError;
-use crate::boot::grub::{EmbedError, EnvironmentError};
-use crate::boot::{KernelError, TooLarge};
+use crate::boot::BootError;
+use crate::boot::grub::EmbedError;
 use crate::deploy::DeployError;
 use crate::disk::ext4::Ext4Error;
 use crate::disk::{DiskFault, FatError};
@@ -43,14 +42,6 @@ pub enum ExportError {
     /// The content of a file is missing or damaged.
     #[error("'{path}' of the image cannot be read")]
     Content { path: RelPath, source: StoreError },
-    /// The image lacks what every machine needs.
-    #[error("the image cannot boot: {lacking}")]
-    NotBootable {
-        /// What is missing, and for whom.
-        lacking: String,
-        /// The layer that brings it.
-        layer: &'static str,
-    },
     /// What an updatable machine has for itself is no directory of the image.
     #[error(
         "'/{path}' of the image is a {kind}, and an updatable machine has a directory of its own there"
@@ -94,21 +85,12 @@ pub enum ExportError {
     /// A filesystem cannot hold its files.
     #[error("the filesystem '{name}' cannot be written")]
     Filesystem { name: String, source: Ext4Error },
-    /// The image has no kernel that boots it.
-    #[error("the image cannot boot")]
-    Kernel(#[from] KernelError),
-    /// A boot entry cannot say what it should.
+    /// The image lacks what boots it, or a boot entry cannot say what it should.
     #[error(transparent)]
-    Entry(#[from] EntryError),
+    Boot(#[from] BootError),
     /// GRUB cannot be put on the disk.
     #[error(transparent)]
     Embed(#[from] EmbedError),
-    /// GRUB's environment cannot say what it should.
-    #[error(transparent)]
-    Environment(#[from] EnvironmentError),
-    /// The archive with the boot script cannot be made.
-    #[error(transparent)]
-    Archive(#[from] TooLarge),
     /// The deployment could not be made.
     #[error(transparent)]
     Deploy(#[from] DeployError),

@@ -32,13 +32,6 @@ pub(super) enum FatContent {
 }
 
 impl FatItem {
-    pub(super) fn made(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            path: path.into(),
-            content: FatContent::Made(bytes.into()),
-        }
-    }
-
     /// Returns the size in bytes; `None` for a folder.
     pub(super) fn size(&self) -> Option<u64> {
         match &self.content {

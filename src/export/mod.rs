@@ -21,7 +21,6 @@ mod sizes;
 mod split;
 mod tool;
 mod updatable;
-mod view;
 mod write;
 
 pub use disk::{DiskOutput, DiskRequest, Hooks, export_disk};

@@ -6,10 +6,10 @@ use super::ExportError;
 use super::assemble::Assembly;
 use super::describe::{self, Facts};
 use super::disk::Export;
-use super::machine::BootFiles;
 use super::output::{self};
 use super::profiles::{Profile, RuleWeight, glance_properties};
 use super::report::DiskReport;
+use crate::boot::BootFiles;
 
 /// A small file beside an output.
 pub(super) struct Sidecar {

@@ -23,7 +23,7 @@ where
 {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            enter_namespace()?;
+            enter_private_namespace()?;
             work()
         });
         match thread.join() {
@@ -33,7 +33,9 @@ where
     })
 }
 
-fn enter_namespace() -> Result<(), MaterialiseError> {
+/// Gives this thread, and those that it starts from now on, a mount namespace of their own, in which
+/// mounts neither come in nor go out.
+pub fn enter_private_namespace() -> Result<(), MaterialiseError> {
     let root = Path::new("/");
     // The safe name is deprecated for CLONE_FILES' sake; a mount namespace concerns this thread and
     // its children only.

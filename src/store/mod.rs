@@ -28,6 +28,7 @@ mod refs;
 mod repair;
 mod targets;
 mod transaction;
+mod view;
 mod whole;
 mod work;
 
@@ -39,6 +40,7 @@ pub use portable::{Made, PortableFiles, PortableRepository};
 pub use read::ResolvedId;
 pub use refs::RefName;
 pub use transaction::{CommitReport, Transaction};
+pub use view::StoredTree;
 pub use whole::Harmed;
 pub use work::WorkDir;
 

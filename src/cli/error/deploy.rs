@@ -46,6 +46,10 @@ fn hint(error: &DeployError) -> Option<String> {
         DeployError::Missing { .. } | DeployError::NothingDeployed => {
             "deploy an image there first".to_owned()
         }
+        DeployError::Machine(error) => return error.hint(),
+        DeployError::NoMachine => {
+            "it is for machines that were exported as disks, and there for their own disk".to_owned()
+        }
         DeployError::NotMounted { .. } => "`layerset activate` mounts it".to_owned(),
         DeployError::NoService { .. } => {
             "name a unit below usr/lib/systemd/system of the image, as in 'nginx.service'".to_owned()

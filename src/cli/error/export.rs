@@ -62,9 +62,6 @@ fn hint(error: &ExportError) -> Option<String> {
             what: "a device", ..
         } => "write a raw disk to a file, then copy it: dd if=FILE.raw of=DEVICE bs=4M conv=fsync"
             .to_owned(),
-        ExportError::NotBootable { layer, .. } => {
-            format!("add the layer '{layer}' to the recipe, lock and build it")
-        }
         ExportError::NoDirectoryOfItsOwn { .. } => {
             "make it a directory in a layer, or write --layout plain".to_owned()
         }
@@ -77,7 +74,7 @@ fn hint(error: &ExportError) -> Option<String> {
             format!("'{program}' is in the package {package}")
         }
         ExportError::NoSpace { .. } => "free some space, or write elsewhere".to_owned(),
-        ExportError::Kernel(error) => return error.hint().map(str::to_owned),
+        ExportError::Boot(error) => return error.hint(),
         ExportError::Fault(fault) => return fault.help.clone(),
         _ => return None,
     })

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::{note, planned, restart};
+use super::{health, note, planned, restart};
 use crate::agent::{self, ChannelReport};
 use crate::builder::BuildReport;
 use crate::cli::follow::{FollowArgs, channel_name, describe};
@@ -73,9 +73,22 @@ pub(super) struct DeployArgs {
     /// `layerset run --print-unit` wrote
     #[arg(long, conflicts_with_all = ["dry_run", "stage_only"])]
     restart: bool,
+    /// When a machine that was switched restarts: now, or whenever somebody does
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", conflicts_with_all = ["dry_run", "stage_only"])]
+    when: RestartTime,
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
+}
+
+/// When a machine restarts that was switched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum RestartTime {
+    /// At once.
+    Now,
+    /// When somebody restarts it.
+    #[default]
+    NextBoot,
 }
 
 impl Deploy {
@@ -84,7 +97,7 @@ impl Deploy {
         let options =
             self.deploy
                 .options(context, HistoryAction::Deploy, RecordedVerdict::Unchecked)?;
-        let location = context.location(&self.deploy.target);
+        let location = context.location(&self.deploy.target)?;
         let Some(channel) = &self.channel else {
             let repository = context.open(LockMode::Shared, "layerset deploy")?;
             let image = repository.resolve_image(self.image.as_deref().unwrap_or_default())?;
@@ -117,6 +130,16 @@ impl DeployArgs {
     /// Restarts services after a switch, where that was asked for.
     pub(super) fn restart(&self, context: &Context, report: &DeployReport) -> Result<(), CliError> {
         match report {
+            DeployReport::Deployed(deployed)
+                if deployed
+                    .switched
+                    .is_some_and(|switched| switched.at_restart) =>
+            {
+                match self.when {
+                    RestartTime::Now => health::restart(),
+                    RestartTime::NextBoot => Ok(()),
+                }
+            }
             DeployReport::Deployed(deployed) if self.restart && deployed.switched.is_some() => {
                 let units: Vec<&str> = deployed.services.iter().map(|s| s.unit.as_str()).collect();
                 restart::restart(context, &self.target, Some(&units))
@@ -270,6 +293,11 @@ pub(super) fn etc_text(report: &EtcReport) -> String {
     text
 }
 
+/// Says that a machine runs something else after its next restart.
+pub(super) fn at_restart(generation: u64) -> String {
+    format!("generation {generation} starts next: `systemctl reboot` switches to it\n")
+}
+
 fn deployed_text(deployed: &NewDeployment) -> String {
     let mut text = etc_text(&deployed.etc);
     let how = serde_json::to_value(deployed.kind)
@@ -289,6 +317,7 @@ fn deployed_text(deployed: &NewDeployment) -> String {
         ));
     }
     match &deployed.switched {
+        Some(switched) if switched.at_restart => text.push_str(&at_restart(switched.to)),
         Some(switched) => {
             let from = switched
                 .from

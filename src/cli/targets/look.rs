@@ -6,7 +6,8 @@ use clap::Args;
 
 use crate::cli::{CliError, Context, error, ui};
 use crate::deploy::{
-    DeploymentState, DeploymentStatus, HistoryAction, HistoryRecord, LayerChange, TargetStatus,
+    DeploymentState, DeploymentStatus, HistoryAction, HistoryRecord, LayerChange, Next,
+    TargetStatus,
 };
 use crate::format::ImageLayer;
 use crate::time::rfc3339;
@@ -58,6 +59,9 @@ impl Status {
                 self.target.display()
             ));
         }
+        if let Some(next) = status.next {
+            text.push_str(&starts_next(&next, status.current));
+        }
         if let Some(lost) = status.lost_current {
             text.push_str(&format!(
                 "'current' is gone: generation {lost} was current last, and the next change makes it current again\n"
@@ -101,6 +105,25 @@ fn blocks(status: &TargetStatus) -> String {
         text.push_str(&block(deployment, before));
     }
     text
+}
+
+/// Says what the machine starts next.
+fn starts_next(next: &Next, current: Option<u64>) -> String {
+    let tries = match next.tries {
+        Some(1) => ", which has one try left".to_owned(),
+        Some(tries) => format!(", which has {tries} tries left"),
+        None => String::new(),
+    };
+    match next.deployment {
+        Some(number) if Some(number) != current => {
+            format!("generation {number} starts next{tries}: `systemctl reboot` switches to it\n")
+        }
+        Some(number) if next.tries.is_some() => {
+            format!("generation {number} has to prove itself{tries}\n")
+        }
+        Some(_) => String::new(),
+        None => "the boot loader has no entry: nothing would start\n".to_owned(),
+    }
 }
 
 fn block(deployment: &DeploymentStatus, before: Option<&DeploymentStatus>) -> String {

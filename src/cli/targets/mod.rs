@@ -1,7 +1,8 @@
 //! Commands on targets: deploy, update, rollback, status, history, pin, mark-bad, mark-good,
-//! activate, deactivate, run.
+//! activate, deactivate, run, health, settle-boot.
 
 mod deploy;
+mod health;
 mod look;
 mod mark;
 mod mounts;
@@ -13,6 +14,7 @@ mod set_back;
 mod update;
 
 pub(super) use deploy::Deploy;
+pub(super) use health::{Health, SettleBoot};
 pub(super) use look::{History, Status};
 pub(super) use mark::{MarkBad, MarkGood};
 pub(super) use mounts::{Activate, Deactivate};
@@ -30,18 +32,19 @@ use crate::time::SystemClock;
 
 impl Context {
     /// Says where the target at `root` is, and how to work with it.
-    fn location(&self, root: &Path) -> TargetLocation {
-        TargetLocation {
+    fn location(&self, root: &Path) -> Result<TargetLocation, CliError> {
+        Ok(TargetLocation {
+            machine: self.machine(root)?,
             root: root.to_owned(),
             disk: Arc::clone(&self.disk),
             clock: Arc::new(SystemClock),
             waiting: self.waiting(),
-        }
+        })
     }
 
     /// Opens the target at `root`.
     pub(super) fn target(&self, root: &Path) -> Result<Target, CliError> {
-        Ok(self.location(root).open()?)
+        Ok(self.location(root)?.open()?)
     }
 
     fn waiting(&self) -> TargetLockWait {

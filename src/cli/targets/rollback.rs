@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::set_back::SetBack;
-use super::{note, restart};
+use super::{deploy, note, restart};
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::RecordedVerdict;
 
@@ -73,7 +73,7 @@ impl Rollback {
         let held = target.held().unwrap_or_default();
         let follows = !matches!(target.subscription(), Ok(None));
         context.ui.print_json(&serde_json::json!({
-            "from": switched.from, "to": switched.to, "switch_seconds": seconds, "held": held,
+            "from": switched.from, "to": switched.to, "at_restart": switched.at_restart, "switch_seconds": seconds, "held": held,
         }))?;
         let from = switched
             .from
@@ -82,6 +82,8 @@ impl Rollback {
             context
                 .ui
                 .print(&format!("generation {} is already current\n", switched.to));
+        } else if switched.at_restart {
+            context.ui.print(&deploy::at_restart(switched.to));
         } else {
             context.ui.print(&format!(
                 "switched from {from} to generation {} in {}\n",

@@ -83,7 +83,7 @@ impl SetBack<'_> {
             cancel: &AtomicBool::new(false),
             doing: &*context.doing,
         };
-        let location = context.location(self.root);
+        let location = context.location(self.root)?;
         let report = deploy::deploy(&location, &repository, &composed.image, &options)?;
         if self.mark_bad {
             let change = target.change("layerset rollback")?;

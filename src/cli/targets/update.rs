@@ -84,7 +84,7 @@ impl Update {
         let options = self
             .deploy
             .options(context, HistoryAction::Update, verdict)?;
-        let location = context.location(&self.deploy.target);
+        let location = context.location(&self.deploy.target)?;
         let repository = context.open(LockMode::Shared, "layerset update")?;
         let meter = Meter::new(&context.ui);
         let pull = self.follow.pull(context, &meter);
@@ -168,7 +168,7 @@ impl Update {
         let options = self
             .deploy
             .options(context, HistoryAction::Update, verdict)?;
-        let location = context.location(&self.deploy.target);
+        let location = context.location(&self.deploy.target)?;
         let report = deploy::deploy(&location, &repository, &built.image, &options)?;
         print(context, &report, Some(&built))?;
         self.deploy.restart(context, &report)

@@ -257,6 +257,29 @@ impl Machine {
         self.whole_console()
     }
 
+    /// Restarts the machine as a person would, and waits until the emulator has ended: another start of the same disk is
+    /// another machine here.
+    #[track_caller]
+    pub fn restart(mut self) {
+        self.shell.write_all(b"systemctl reboot\n").unwrap();
+        self.expect_restart(COMMAND);
+    }
+
+    /// Waits for a machine that restarts by itself, and returns what its console said.
+    #[track_caller]
+    pub fn expect_restart(mut self, limit: Duration) -> String {
+        let end = Instant::now() + limit;
+        while self.is_alive() {
+            assert!(
+                Instant::now() < end,
+                "it does not restart:\n{}",
+                self.console()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.whole_console()
+    }
+
     /// Fetches a page over HTTP/1.0 from port 80.
     pub fn fetch(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http)).unwrap();

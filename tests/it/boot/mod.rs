@@ -8,6 +8,7 @@ mod clouds;
 mod contextualised;
 mod hardware;
 mod machine;
+mod update;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -93,6 +94,12 @@ impl Workshop {
             copy.args([source.join(from), self.dir.join(to)]);
             assert!(copy.status().unwrap().success(), "{from}");
         }
+        let program = self.dir.join("layers/layerset/files/usr/bin/layerset");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        let mut strip = Command::new("strip");
+        strip.args(["--preserve-dates", "-o"]).arg(program);
+        strip.arg(env!("CARGO_BIN_EXE_layerset"));
+        assert!(strip.status().unwrap().success(), "strip");
     }
 
     /// Writes a recipe like another one, with more under `[disk]`, and returns its path.

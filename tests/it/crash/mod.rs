@@ -4,6 +4,7 @@
 //! operation works. The calls are enumerated, not sampled.
 
 mod disk;
+mod machine;
 mod repository;
 mod target;
 mod update;

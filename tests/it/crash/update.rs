@@ -141,6 +141,7 @@ impl Scene {
             disk: Arc::clone(disk),
             clock: Arc::new(SystemClock),
             // Another test's child process may hold our lock's descriptor between fork and exec.
+            machine: None,
             waiting: TargetLockWait {
                 patience: Duration::from_secs(10),
                 ..TargetLockWait::default()

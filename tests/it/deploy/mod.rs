@@ -166,6 +166,7 @@ impl World {
             disk,
             clock: Arc::new(Noon),
             waiting,
+            machine: None,
         }
     }
 

@@ -1,15 +1,17 @@
-//! An image as what looks for its kernel sees it.
+//! A tree of the repository as those see it who look into an image.
 
+use super::Repository;
 use crate::path::escape;
-use crate::store::Repository;
 use crate::tree::view::{FileFacts, ImageView, ViewError, ViewNode};
 use crate::tree::{Inode, Tree};
 
 /// A tree whose contents are in a repository. It knows no facts of files: whoever needs those
 /// composes.
-pub(super) struct StoredTree<'a> {
-    pub(super) tree: &'a Tree,
-    pub(super) repository: &'a Repository,
+pub struct StoredTree<'a> {
+    /// The tree.
+    pub tree: &'a Tree,
+    /// What has its contents.
+    pub repository: &'a Repository,
 }
 
 impl ImageView for StoredTree<'_> {

@@ -1,0 +1,197 @@
+//! Health checks: whether what runs does what its layers promise.
+//!
+//! Each check is asked again until it passes or its time is over: a service that has just started may
+//! need a moment. All of them run at once.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::format::{HealthCheck, Image, Probe};
+use crate::store::{Repository, StoreError};
+
+/// How long to wait before a check is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long one answer may take, where the check itself allows more.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What one check said.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckedHealth {
+    /// The layer that promises it.
+    pub layer: String,
+    /// Its name.
+    pub check: String,
+    /// What is wrong; none where it passed.
+    pub problem: Option<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Runs a shell command of a check, for at most a time.
+pub type RunShell<'a> = &'a (dyn Fn(&str) -> Command + Sync);
+
+/// Runs the health checks of all layers of an image, whose layers are in the repository. `shell` makes
+/// the command for a check that is one.
+pub fn check_health(
+    repository: &Repository,
+    image: &Image,
+    shell: RunShell<'_>,
+) -> Result<Vec<CheckedHealth>, StoreError> {
+    let mut checks = Vec::new();
+    for layer in &image.layers {
+        let found = repository.read_layer(&layer.id)?.health.checks;
+        checks.extend(found.into_iter().map(|check| (layer.name.clone(), check)));
+    }
+    Ok(std::thread::scope(|scope| {
+        let threads: Vec<_> = checks
+            .into_iter()
+            .map(|(layer, check)| scope.spawn(move || watch(layer, &check, shell)))
+            .collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined
+            .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    }))
+}
+
+/// Asks a check until it passes or its time is over.
+fn watch(layer: String, check: &HealthCheck, shell: RunShell<'_>) -> CheckedHealth {
+    let started = Instant::now();
+    let limit = Duration::from_millis(check.timeout_ms);
+    let problem = loop {
+        let left = limit.saturating_sub(started.elapsed()).min(ANSWER);
+        match ask(&check.probe, left.max(PAUSE), shell) {
+            Ok(()) => break None,
+            Err(problem) if started.elapsed() + PAUSE > limit => break Some(problem),
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    };
+    CheckedHealth {
+        layer,
+        check: check.name.clone(),
+        problem,
+        seconds: started.elapsed().as_secs_f64(),
+    }
+}
+
+fn ask(probe: &Probe, limit: Duration, shell: RunShell<'_>) -> Result<(), String> {
+    match probe {
+        Probe::Run(command) => run(shell(command), limit),
+        Probe::Unit(unit) => {
+            let mut command = Command::new("systemctl");
+            command.args(["is-active", "--quiet", "--", unit]);
+            run(command, limit).map_err(|_| format!("'{unit}' is not active"))
+        }
+        Probe::Http { url, expect } => fetch(url, expect.as_deref(), limit),
+    }
+}
+
+fn run(mut command: Command, limit: Duration) -> Result<(), String> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("it cannot be run: {error}"))?;
+    let end = Instant::now() + limit;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(format!("it ended with {status}")),
+            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+            Ok(None) => {
+                // What it started itself may live on; it is the check's own.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("it did not end within {} s", limit.as_secs()));
+            }
+            Err(error) => return Err(format!("it cannot be waited for: {error}")),
+        }
+    }
+}
+
+/// Fetches a page from this machine: no proxy stands in between.
+fn fetch(url: &str, expect: Option<&str>, limit: Duration) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let answer = runtime.block_on(async {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(limit)
+            .build()?;
+        let answer = client.get(url).send().await?;
+        let status = answer.status();
+        Ok::<_, reqwest::Error>((status, answer.text().await?))
+    });
+    let (status, body) = answer.map_err(|error| crate::causes::chain(&error))?;
+    if !(status.is_success() || status.is_redirection()) {
+        return Err(format!("'{url}' answers {status}"));
+    }
+    match expect {
+        Some(text) if !body.contains(text) => Err(format!("'{url}' does not say '{text}'")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+
+    fn shell(text: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", text]);
+        command
+    }
+
+    fn check(probe: Probe, timeout_ms: u64) -> CheckedHealth {
+        let check = HealthCheck {
+            name: "x".to_owned(),
+            probe,
+            timeout_ms,
+        };
+        watch("layer".to_owned(), &check, &shell)
+    }
+
+    #[test]
+    fn a_command_passes_fails_or_takes_too_long() {
+        assert_eq!(check(Probe::Run("true".to_owned()), 1000).problem, None);
+        let problem = check(Probe::Run("exit 3".to_owned()), 100).problem;
+        assert_eq!(problem.unwrap(), "it ended with exit status: 3");
+        let problem = check(Probe::Run("sleep 60".to_owned()), 100).problem;
+        assert!(problem.unwrap().starts_with("it did not end within"));
+    }
+
+    #[test]
+    fn what_needs_a_moment_is_asked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        let text = format!("test -e {0} || {{ touch {0}; exit 1; }}", file.display());
+        assert_eq!(check(Probe::Run(text), 5000).problem, None);
+    }
+
+    #[test]
+    fn a_page_has_to_say_what_is_expected() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in server.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nfit");
+            }
+        });
+        let probe = |expect: Option<&str>| Probe::Http {
+            url: url.clone(),
+            expect: expect.map(str::to_owned),
+        };
+        assert_eq!(check(probe(None), 5000).problem, None);
+        assert_eq!(check(probe(Some("fit")), 5000).problem, None);
+        let problem = check(probe(Some("well")), 100).problem.unwrap();
+        assert!(problem.ends_with("does not say 'well'"), "{problem}");
+    }
+}

@@ -1,0 +1,119 @@
+//! The machine that runs from a target on its own disk: how a deployment gets its boot entry, becomes
+//! what starts next, and proves itself.
+//!
+//! A directory target is switched by a pointer. A machine runs what it was started with, so here
+//! `current` follows: a switch makes another deployment **next**, by its boot entry, and whoever looks
+//! after the restart finds it running.
+//!
+//! ```text
+//! stage    kernel and initrds → ESP /layerset/<content>/; an entry that nothing chooses by itself
+//! switch   next.json; the entry gets tries and comes first        the commit point
+//! restart  the boot loader counts down
+//! settle   healthy → the entry loses its counter; else it has no tries left, is marked bad, and the
+//!          machine restarts with what was good
+//! ```
+//!
+//! The data filesystem is out of sight on a running machine (see `src/boot/layerset.initramfs`). It is
+//! mounted here in a mount namespace of this process, so that nothing stays when it ends.
+
+mod booted;
+mod error;
+mod grub;
+mod kernels;
+mod loader;
+mod next;
+mod settle;
+mod systemd_boot;
+
+pub use booted::{Booted, ROOT};
+pub use error::MachineError;
+pub(super) use kernels::BootPlan;
+pub use loader::Next;
+pub use settle::{BootReport, BootVerdict};
+
+use std::path::{Path, PathBuf};
+
+use self::loader::{BootLoader, Look};
+use super::DeployError;
+use crate::materialise::enter_private_namespace;
+
+/// Where the ESP is mounted.
+const ESP: &str = "/run/layerset/esp";
+
+/// A machine whose disk this process sees.
+#[derive(Debug)]
+pub struct Machine {
+    running: u64,
+    esp: PathBuf,
+    loaders: Vec<Box<dyn BootLoader>>,
+}
+
+impl Machine {
+    /// Enters a mount namespace of its own, and mounts the machine's data filesystem at [`ROOT`] and
+    /// its ESP. Threads that run already do not see them.
+    pub fn enter(booted: Booted) -> Result<Self, MachineError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(MachineError::NotRoot);
+        }
+        enter_private_namespace()?;
+        booted.mount_data(Path::new(ROOT))?;
+        booted.mount_esp(Path::new(ESP))?;
+        let esp = PathBuf::from(ESP);
+        Ok(Self::with_esp(booted.deployment, &esp, booted.by_uefi))
+    }
+
+    /// A machine that runs a deployment, whose ESP is mounted at `esp`; `by_uefi` says what started it.
+    pub fn with_esp(running: u64, esp: &Path, by_uefi: bool) -> Self {
+        let uefi = systemd_boot::SystemdBoot::find(esp).map(boxed);
+        let bios = grub::Grub::find(esp).map(boxed);
+        // What starts this machine comes last: its write is the commit point.
+        let in_order = match by_uefi {
+            true => [bios, uefi],
+            false => [uefi, bios],
+        };
+        let loaders = in_order.into_iter().flatten().collect();
+        Self {
+            running,
+            esp: esp.to_owned(),
+            loaders,
+        }
+    }
+
+    /// Returns the deployment that runs.
+    pub fn running(&self) -> u64 {
+        self.running
+    }
+
+    /// Returns what the boot loader of this machine will start, and what it knows.
+    fn look(&self) -> Result<Look, DeployError> {
+        match self.loaders.last() {
+            Some(loader) => loader.look(),
+            None => Err(MachineError::NoLoader {
+                esp: self.esp.clone(),
+            }
+            .into()),
+        }
+    }
+
+    /// Says what starts next, if the loader can be read.
+    pub fn next(&self) -> Result<Next, DeployError> {
+        Ok(self.look()?.next)
+    }
+
+    fn each<T>(
+        &self,
+        action: impl Fn(&dyn BootLoader) -> Result<T, DeployError>,
+    ) -> Result<(), DeployError> {
+        if self.loaders.is_empty() {
+            self.look()?;
+        }
+        for loader in &self.loaders {
+            action(loader.as_ref())?;
+        }
+        Ok(())
+    }
+}
+
+fn boxed<L: BootLoader + 'static>(loader: L) -> Box<dyn BootLoader> {
+    Box::new(loader)
+}
