@@ -287,13 +287,12 @@ impl Change<'_> {
         let boot = target.machine.as_ref().zip(plan.boot.as_ref());
         if let Some((machine, boot)) = boot {
             machine.install_kernel(disk, repository, boot)?;
+            // Before the deployment has its name: none is ever without.
+            machine.add_entry(disk, boot, plan.generation)?;
         }
         disk.sync_fs(new)?;
         disk.rename(new, &target.deployment_dir(plan.generation))?;
         disk.sync_dir(&target.deployments_dir())?;
-        if let Some((machine, boot)) = boot {
-            machine.add_entry(disk, boot, plan.generation)?;
-        }
         Ok(())
     }
 }

@@ -153,6 +153,10 @@ impl BootLoader for Grub {
         )
     }
 
+    fn entries_dir(&self) -> &Path {
+        &self.entries
+    }
+
     fn remove(&self, disk: &dyn Disk, deployment: u64) -> Result<(), DeployError> {
         self.give_up(disk, deployment)?;
         disk.remove(&self.path(deployment))?;

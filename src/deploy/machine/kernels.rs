@@ -163,6 +163,27 @@ impl Machine {
         Ok(())
     }
 
+    /// Removes what a dead command left on the ESP: unfinished files, and entries of deployments that
+    /// are not `present`.
+    pub(super) fn tidy(&self, disk: &dyn Disk, present: &[u64]) -> Result<(), DeployError> {
+        for loader in &self.loaders {
+            for entry in loader.look()?.entries {
+                if !present.contains(&entry.deployment) {
+                    loader.remove(disk, entry.deployment)?;
+                }
+            }
+            let dir = loader.entries_dir();
+            for found in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+                let name = found.file_name();
+                let name = name.to_string_lossy();
+                if name.starts_with(".layerset-") && name.ends_with(".new") {
+                    disk.remove(&found.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the kernel's arguments of the deployment that runs, or else of another one.
     fn options(&self) -> Result<String, DeployError> {
         let mut known: Vec<KnownEntry> = Vec::new();

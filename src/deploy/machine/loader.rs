@@ -1,6 +1,8 @@
 //! What a boot loader is asked for. systemd-boot and GRUB are the two that exist; U-Boot or zipl would
 //! stand beside them.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::boot::entry::Entry;
@@ -28,6 +30,9 @@ pub(super) trait BootLoader: std::fmt::Debug + Send + Sync {
 
     /// Forgets a deployment.
     fn remove(&self, disk: &dyn Disk, deployment: u64) -> Result<(), DeployError>;
+
+    /// Returns where its entries lie.
+    fn entries_dir(&self) -> &Path;
 }
 
 /// What starts next.

@@ -80,6 +80,7 @@ impl Change<'_> {
     pub(in crate::deploy) fn follow_machine(&self, machine: &Machine) -> Result<(), DeployError> {
         let (target, running) = (self.target, machine.running());
         let disk = target.disk.as_ref();
+        machine.tidy(disk, &target.generations()?)?;
         if target.pointer().read().ok().flatten() != Some(running) {
             target.pointer().move_to(disk, running)?;
         }

@@ -202,6 +202,10 @@ impl BootLoader for SystemdBoot {
         })
     }
 
+    fn entries_dir(&self) -> &Path {
+        &self.entries
+    }
+
     fn remove(&self, disk: &dyn Disk, deployment: u64) -> Result<(), DeployError> {
         self.remove_files(disk, self.files_of(deployment)?.iter())
     }
