@@ -34,8 +34,9 @@ impl Fleet {
             assert!(copy.status().unwrap().success());
         }
         for end in ["toml", "lock"] {
-            let from = at(&format!("recipes/web-machine.{end}"));
-            fs::copy(from, at(&format!("recipes/{name}.{end}"))).unwrap();
+            let text = fs::read_to_string(at(&format!("recipes/web-machine.{end}"))).unwrap();
+            let text = text.replace("\"web-machine\"", &format!("\"{name}\""));
+            fs::write(at(&format!("recipes/{name}.{end}")), text).unwrap();
         }
         let session = Session::new(dir.path(), &workshop.dir.join("repo"));
         let fleet = Self {
