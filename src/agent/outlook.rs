@@ -53,7 +53,7 @@ pub fn outlook(
     let scratch = repository.work_dir().map_err(BuildError::from)?;
     let copy = copy(workspace, scratch.path())?;
     let report = match locking {
-        Some(options) => Some(builder::lock(&copy, repository, options)?),
+        Some(options) => builder::lock(std::slice::from_ref(&copy), repository, options)?.pop(),
         None => None,
     };
     let lock = copy.require_lock().map_err(BuildError::from)?;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::archives::RecipeArchives;
 use super::baselines::recall;
 use super::below::LayersBelow;
 use super::captures::{CapturePlace, Captured};
@@ -251,11 +252,9 @@ pub(super) fn fetch(
     let _alone = build
         .repository
         .work_lock("apt", "layerset build", build.options.waiting)?;
-    let root = super::lock::open_apt(
-        build.workspace,
-        build.repository,
-        build.options.apt_sources.as_deref(),
-    )?;
+    let sources = build.options.apt_sources.as_deref();
+    let archives = RecipeArchives::read(build.workspace)?;
+    let root = archives.open(build.workspace, build.repository, sources)?;
     let step = |done: u64, all: u64| {
         let fraction = (all > 0).then(|| done as f64 / all as f64);
         build
@@ -399,6 +398,6 @@ fn commit(
         version: layer.version,
         cached,
         bytes_written: committed.bytes_written,
-        notes,
+        notes: [notes, input.interpreted()].concat(),
     })
 }

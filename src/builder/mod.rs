@@ -7,12 +7,14 @@
 //! (`image`), and committed by the rename of `images/<recipe>`.
 
 mod accounts;
+mod archives;
 mod baselines;
 mod below;
 mod blame;
 mod build;
 mod captures;
 mod check;
+mod common_layers;
 mod composed;
 mod composer;
 mod damage;

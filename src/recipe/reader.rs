@@ -209,6 +209,16 @@ impl<'d> Value<'d> {
         self.source.fault_with(self.span(), message, help)
     }
 
+    /// Makes the error that points at the value, of which nothing is shown, nor `secret` anywhere.
+    pub(super) fn fault_hiding(
+        &self,
+        secret: &str,
+        message: impl Into<String>,
+        help: String,
+    ) -> RecipeError {
+        self.source.fault_hiding(self.span(), secret, message, help)
+    }
+
     /// Makes the error that points at the key.
     pub(super) fn key_fault(
         &self,

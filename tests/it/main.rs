@@ -7,6 +7,7 @@ mod alternatives;
 mod apt;
 mod architecture;
 mod archive;
+mod archives;
 mod boot;
 mod capture;
 mod cli;

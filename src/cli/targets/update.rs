@@ -144,6 +144,7 @@ impl Update {
         let locking = (has_packages && !self.locked).then(|| LockOptions {
             update: vec![name.to_owned()],
             apt_sources: self.apt_sources.clone(),
+            like: None,
             waiting: context.store_waiting(),
             progress: &context.ui,
         });
@@ -152,7 +153,7 @@ impl Update {
         }
         let repository = context.open(LockMode::Shared, "layerset update")?;
         if let Some(options) = &locking {
-            builder::lock(&workspace, &repository, options)?;
+            builder::lock(std::slice::from_ref(&workspace), &repository, options)?;
         }
         let options = BuildOptions {
             apt_sources: self.apt_sources.clone(),
