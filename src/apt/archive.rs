@@ -1,5 +1,7 @@
 //! What an archive is called, whichever mirror it is read from.
 
+use super::source_list::without_credentials;
+
 /// Ties an archive's name to one of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Archive {
@@ -93,7 +95,7 @@ impl ReleaseInfo {
             for (field, (before, after)) in Self::FIELDS.into_iter().zip(pairs) {
                 if before != after {
                     changes.push(ReleaseChange {
-                        archive: format!("{} {}", now.root, now.suite),
+                        archive: format!("{} {}", without_credentials(&now.root), now.suite),
                         field,
                         before: before.clone(),
                         after: after.clone(),

@@ -1,17 +1,22 @@
 //! Why apt takes an archive's indexes not: which archive, and what mends it.
 //!
-//! The words are apt's own (apt-pkg/acquire-item.cc, methods/gpgv.cc), in the C locale.
+//! The words are apt's own (apt-pkg/acquire-item.cc, methods/gpgv.cc, methods/sqv.cc), in the C
+//! locale, of apt 2.6 to 3.0.
 
 use super::command::ToolOutput;
 use super::error::{AptError, RefusedArchive};
 use super::source_list::ArchiveSource;
 
 /// Words of apt, what they mean, and what helps, the most telling first.
-const REASONS: [(&str, Reason); 13] = [
+const REASONS: [(&str, Reason); 17] = [
+    ("Conflicting values set for option", Reason::Conflict),
     ("NO_PUBKEY", Reason::Key),
+    ("Missing key", Reason::Key),
     ("EXPKEYSIG", Reason::OldKey),
+    ("is not bound", Reason::WeakKey),
     ("BADSIG", Reason::Damaged),
     ("GPG error", Reason::Key),
+    ("OpenPGP signature verification failed", Reason::Key),
     ("is expired (invalid since", Reason::Expired),
     ("is not valid yet (invalid for", Reason::Early),
     ("doesn't have the component", Reason::Component),
@@ -25,8 +30,10 @@ const REASONS: [(&str, Reason); 13] = [
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reason {
+    Conflict,
     Key,
     OldKey,
+    WeakKey,
     Damaged,
     Expired,
     Early,
@@ -45,9 +52,9 @@ pub(super) fn of_archive(updated: &ToolOutput, sources: &[ArchiveSource]) -> Opt
     let all = format!("{}\n{}", updated.stderr, updated.stdout);
     let lines = || {
         let told = |l: &str| {
-            l.strip_prefix("E: ")
-                .or_else(|| l.strip_prefix("W: "))
-                .map(str::to_owned)
+            let marks = ["E: ", "W: ", "Error: ", "Warning: "].into_iter();
+            let mut rest = marks.filter_map(|mark| l.strip_prefix(mark));
+            rest.next().map(str::to_owned)
         };
         all.lines().filter_map(told)
     };
@@ -62,7 +69,7 @@ pub(super) fn of_archive(updated: &ToolOutput, sources: &[ArchiveSource]) -> Opt
         };
         return Some(AptError::Refused(Box::new(RefusedArchive {
             place: source.place.clone(),
-            archive: format!("{} {}", source.uri, source.suite),
+            archive: format!("{} {}", source.shown(), source.suite),
             reason: reason.text(&line),
             cure: reason.cure(source),
         })));
@@ -73,8 +80,11 @@ pub(super) fn of_archive(updated: &ToolOutput, sources: &[ArchiveSource]) -> Opt
 /// Returns the source that a line is about: of several on one server, the one whose suite it names.
 pub(super) fn about<'s>(line: &str, sources: &'s [ArchiveSource]) -> Option<&'s ArchiveSource> {
     let rank = |source: &ArchiveSource| {
-        let root = source.uri.trim_end_matches('/');
-        let after = line.split_once(root)?.1;
+        let (root, shown) = (source.root(), source.shown());
+        let roots = [&root, &shown].map(|root| root.trim_end_matches('/'));
+        let (root, after) = roots
+            .into_iter()
+            .find_map(|root| Some((root, line.split_once(root)?.1)))?;
         let suite = &source.suite;
         let names_suite = after
             .split([' ', '/', '\''])
@@ -97,13 +107,18 @@ impl Reason {
         let after = |words: &str| line.split_once(words).map(|(_, rest)| rest.trim());
         let key = |words: &str| after(words).and_then(|rest| rest.split_whitespace().next());
         match self {
-            Self::Key => match key("NO_PUBKEY") {
-                Some(key) => format!("is signed with the key {key}, which is not the one that was named"),
+            Self::Conflict => "is named twice, with another key or other trust".to_owned(),
+            Self::Key => match key("NO_PUBKEY").or_else(|| key("Missing key")) {
+                Some(key) => format!("is signed with the key {}, which is not the one that was named", key.trim_end_matches(',')),
                 None => format!("is not signed as it should be: {line}"),
             },
             Self::OldKey => format!(
                 "is signed with the key {}, which has expired",
                 key("EXPKEYSIG").unwrap_or_default()
+            ),
+            Self::WeakKey => format!(
+                "is signed with a key that this machine no longer takes: {}",
+                after("error message is:").unwrap_or(line)
             ),
             Self::Damaged => "has a signature that does not fit its Release file: it was changed, or is being replaced".to_owned(),
             Self::Expired => {
@@ -128,15 +143,17 @@ impl Reason {
     }
 
     fn cure(self, source: &ArchiveSource) -> String {
-        let host = source.uri.split_once("://").map_or("", |(_, rest)| rest);
+        let uri = source.shown();
+        let host = uri.split_once("://").map_or("", |(_, rest)| rest);
         let host = host.split('/').next().unwrap_or_default();
         match self {
+            Self::Conflict => "name it the same way wherever it is named, or once".to_owned(),
             Self::Key | Self::Unsigned | Self::Damaged => {
                 "name its key: signed_by = \"FILE\" beside the layer.toml, from whoever runs the archive, after you compared \
                  the fingerprint (`gpg --show-keys FILE`); an archive of your own without signatures takes trusted = true"
                     .to_owned()
             }
-            Self::OldKey => "ask whoever runs the archive for the renewed key, and replace the file of 'signed_by'".to_owned(),
+            Self::OldKey | Self::WeakKey => "ask whoever runs the archive for the renewed key, and replace the file of 'signed_by'".to_owned(),
             Self::Expired => "whoever runs it has to sign it again; for an archive that nobody updates any more: \
                  check_valid_until = false"
                 .to_owned(),
@@ -182,6 +199,7 @@ mod tests {
             source("http://a.example/deb", "two", "2"),
             source("http://a.example/debian", "two", "3"),
             source("http://a.example/flat/", "./", "4"),
+            source("http://bob:hunter2@b.example/x/", "three", "5"),
         ];
         for (line, place) in [
             (
@@ -200,7 +218,24 @@ mod tests {
                 "W: GPG error: http://a.example/flat ./ InRelease: NO_PUBKEY 1",
                 Some("4"),
             ),
-            ("E: Failed to fetch http://b.example/x", None),
+            (
+                "Error: The repository 'http://a.example/deb one InRelease' is not signed.",
+                Some("1"),
+            ),
+            (
+                "Warning: OpenPGP signature verification failed: http://a.example/deb two InRelease: Sub-process \
+                 /usr/bin/sqv returned an error code (1), error message is: Missing key 0E98404D386FA1D9, which",
+                Some("2"),
+            ),
+            (
+                "E: Conflicting values set for option Trusted regarding source http://a.example/debian/ two",
+                Some("3"),
+            ),
+            (
+                "W: Failed to fetch http://b.example/x/dists/three/InRelease  Could not connect",
+                Some("5"),
+            ),
+            ("E: Failed to fetch http://c.example/x", None),
         ] {
             let output = ToolOutput {
                 success: false,
@@ -208,7 +243,11 @@ mod tests {
                 stderr: format!("{line}\n"),
             };
             let found = of_archive(&output, &sources).map(|error| match error {
-                AptError::Refused(refused) => refused.place,
+                AptError::Refused(refused) => {
+                    assert!(!refused.to_string().contains("hunter2"), "{refused}");
+                    assert!(!refused.cure.contains("hunter2"), "{}", refused.cure);
+                    refused.place
+                }
                 other => panic!("{other}"),
             });
             assert_eq!(found.as_deref(), place, "{line}");

@@ -14,7 +14,7 @@ use super::cache::DebCache;
 use super::command::{ToolOutput, in_plain_words, run};
 use super::error::AptError;
 use super::package::Bootstrap;
-use super::scratch::write_atomic;
+use super::scratch::{write_atomic, write_private};
 use super::source_list::ArchiveSource;
 use super::sources::{self, PackageSources, of_definitions};
 use super::{key_file, source_list};
@@ -76,6 +76,7 @@ impl AptRoot {
         for key in sources.iter().filter_map(|source| source.key.as_ref()) {
             key_file::write(&keys, key)?;
         }
+        // A user's file may hold passwords.
         let lines = source_list::render(&sources, &keys);
         // The configuration is part of the key, because apt's caches depend on it.
         let dir = work.join(key_of(&format!(
@@ -87,7 +88,7 @@ impl AptRoot {
             fs::create_dir_all(&path).map_err(AptError::io("create", &path))?;
         }
         write_atomic(&dir.join("status"), b"")?;
-        write_atomic(&dir.join("sources.list"), lines.as_bytes())?;
+        write_private(&dir.join("sources.list"), lines.as_bytes())?;
         let transport = host_transport()?;
         let conf = dir.join("apt.conf");
         write_atomic(&conf, config(&dir, arch, &transport).as_bytes())?;
@@ -123,7 +124,7 @@ impl AptRoot {
         let dir = self.dir.join("views").join(key_of(&lines));
         let cache = dir.join("cache/archives/partial");
         fs::create_dir_all(&cache).map_err(AptError::io("create", &cache))?;
-        write_atomic(&dir.join("sources.list"), lines.as_bytes())?;
+        write_private(&dir.join("sources.list"), lines.as_bytes())?;
         let mut text = config(&self.dir, &self.arch, &self.transport);
         // apt reads the main file after the one that it is given, so that is the same one too.
         for (key, name) in [
@@ -137,7 +138,7 @@ impl AptRoot {
         write_atomic(&conf, text.as_bytes())?;
         let mut place = self.place.clone();
         for source in sources.iter().skip(self.base.len()) {
-            let _ = write!(place, ", {} {}", source.uri, source.suite);
+            let _ = write!(place, ", {} {}", source.shown(), source.suite);
         }
         Ok(Self {
             dir: self.dir.clone(),

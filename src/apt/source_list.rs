@@ -27,6 +27,11 @@ impl ArchiveSource {
         format!("{}/", self.uri.trim_end_matches('/'))
     }
 
+    /// Returns the archive's root without the credentials that a sources file may hold.
+    pub(super) fn shown(&self) -> String {
+        without_credentials(&self.uri)
+    }
+
     /// Says whether it is a flat archive, which has no suites.
     pub(super) fn is_flat(&self) -> bool {
         self.suite.ends_with('/')
@@ -49,6 +54,18 @@ impl ArchiveSource {
         words.extend(self.components.iter().cloned());
         words.join(" ")
     }
+}
+
+/// Takes user and password out of an address.
+pub(super) fn without_credentials(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return uri.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 /// Writes sources as a one-line-style file; keys lie in `keys`.

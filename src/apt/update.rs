@@ -5,7 +5,7 @@ use super::error::AptError;
 use super::refusal;
 use super::resolve::Resolver;
 use super::root::AptRoot;
-use super::scratch::write_atomic;
+use super::scratch::write_private;
 use super::unknown;
 use std::collections::BTreeSet;
 use std::fs;
@@ -38,7 +38,7 @@ impl AptRoot {
             .iter()
             .map(|a| format!("{}\t{}\n", a.label, a.root))
             .collect();
-        write_atomic(&self.dir().join("archives"), text.as_bytes())?;
+        write_private(&self.dir().join("archives"), text.as_bytes())?;
         let changes = ReleaseInfo::changes(&before, &now);
         Resolver::new(self, archives.into_iter().collect(), changes)
     }
@@ -54,6 +54,9 @@ impl AptRoot {
             "apt-get",
             &["indextargets", ReleaseInfo::FORMAT, "Created-By: Packages"],
         )?;
+        if let Some(error) = refusal::of_archive(&targets, self.sources()) {
+            return Err(error);
+        }
         let lines = targets.checked("apt-get indextargets")?;
         Ok(lines.lines().filter_map(ReleaseInfo::from_target).collect())
     }

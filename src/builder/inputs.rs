@@ -74,23 +74,24 @@ impl LayerInputs {
         sizes.sum()
     }
 
-    /// Tells which scripts have lost their run bits and are run by what their first lines name.
+    /// Tells which scripts have lost their run bits, and what runs them instead.
     pub(super) fn interpreted(&self) -> Vec<String> {
         let scripts = self.definition.run().map_or(&[][..], |run| &run.scripts);
-        let told = scripts
-            .iter()
-            .zip(&self.starts)
-            .filter_map(|(script, start)| {
-                let ScriptStart::Words(words) = start else {
-                    return None;
-                };
-                let script = script.to_string();
-                Some(format!(
-                    "'{}' has no run bit: it was run by `{}`, which its first line names",
-                    script.trim_start_matches('/'),
+        let scripts = scripts.iter().zip(&self.starts);
+        let told = scripts.filter_map(|(script, start)| {
+            let script = script.to_string();
+            let script = script.trim_start_matches('/');
+            match start {
+                ScriptStart::Itself(_) => None,
+                ScriptStart::Shell => Some(format!(
+                    "'{script}' has no run bit: it was run by `/bin/sh -e`"
+                )),
+                ScriptStart::Words(words) => Some(format!(
+                    "'{script}' has no run bit: it was run by `{}`, which its first line names",
                     words.join(" ")
-                ))
-            });
+                )),
+            }
+        });
         told.collect()
     }
 

@@ -1,7 +1,7 @@
 //! How a script is started: what its first line says, whatever its mode.
 //!
 //! A build key has the content of a script and not its mode, and checkouts lose modes. So a script
-//! that has lost its run bit does what it did with it.
+//! that has lost its run bit is run by what its first line names, and never by whatever is at hand.
 
 /// Starts of a file that are looked at; the kernel looks at fewer (`BINPRM_BUF_SIZE`).
 pub const SCRIPT_START: usize = 4096;
@@ -11,14 +11,15 @@ pub const SCRIPT_START: usize = 4096;
 pub enum ScriptStart {
     /// By itself, for it has the run bit; where it is a script, with what its `#!` line names.
     Itself(Option<String>),
-    /// By `/bin/sh -e`: it has neither the run bit nor a `#!` line that names anything else.
+    /// By `/bin/sh -e`: it has no run bit, and is the shell's by its `#!` line or its ending.
     Shell,
     /// By these words, which its `#!` line has.
     Words(Vec<String>),
 }
 
 /// Endings of names that belong to other languages than the shell's, with what runs them.
-const OTHERS: [(&str, &str); 8] = [
+const OTHERS: [(&str, &str); 9] = [
+    ("bash", "/bin/bash"),
     ("py", "/usr/bin/env python3"),
     ("pl", "/usr/bin/perl"),
     ("rb", "/usr/bin/env ruby"),
@@ -74,6 +75,7 @@ pub fn script_start(
                 format!("'{name}' does not say what runs it, so a shell would"),
                 format!("make `#!{runs}` its first line"),
             )),
+            None if ending != "sh" => Err(unknown(name, is_executable)),
             None if is_executable => Ok(ScriptStart::Itself(None)),
             None => Ok(ScriptStart::Shell),
         };
@@ -88,6 +90,21 @@ pub fn script_start(
         true => ScriptStart::Itself(words.split([' ', '\t']).next().map(str::to_owned)),
         false => by_words(words),
     })
+}
+
+/// Says what is wrong with a text of which nothing says what runs it, and what mends that.
+fn unknown(name: &str, is_executable: bool) -> (String, String) {
+    let line = "make `#!/bin/sh`, or what it is written for, its first line";
+    match is_executable {
+        true => (
+            format!("nothing says what runs '{name}', so a shell would"),
+            line.to_owned(),
+        ),
+        false => (
+            format!("'{name}' has no run bit, and nothing says what runs it"),
+            format!("{line}, and run `chmod +x {name}`"),
+        ),
+    }
 }
 
 /// Splits a `#!` line as the kernel does: the program, and all that follows as one word.
@@ -125,7 +142,6 @@ mod tests {
     #[test]
     fn a_script_that_lost_its_run_bit_is_run_by_what_its_first_line_names() {
         for (text, start) in [
-            ("echo\n", ScriptStart::Shell),
             ("#!/bin/sh\n", ScriptStart::Shell),
             ("#! /bin/sh", ScriptStart::Shell),
             ("#!/bin/sh -eu\n", words(&["/bin/sh", "-eu", "-e"])),
@@ -139,7 +155,6 @@ mod tests {
                 "#!/usr/bin/env -S perl -w\n",
                 words(&["/usr/bin/env", "-S perl -w"]),
             ),
-            ("", ScriptStart::Shell),
         ] {
             assert_eq!(
                 script_start("setup", text.as_bytes(), false).unwrap(),
@@ -179,6 +194,10 @@ mod tests {
                 "sed",
             ),
             ("a", b"MZ\0\0", true, "neither", "#!"),
+            ("a", b"import os\n", false, "no run bit", "chmod +x a"),
+            ("a", b"import os\n", true, "nothing says", "#!/bin/sh"),
+            ("x.sh/a", b"", false, "no run bit", "chmod +x x.sh/a"),
+            ("a.bash", b"x=(1)\n", false, "a shell would", "#!/bin/bash"),
             ("a", b"#!python3\n", true, "full path", "/usr/bin/env"),
         ] {
             let (found, help) = script_start(name, text, executable).unwrap_err();
@@ -187,9 +206,13 @@ mod tests {
                 "{found} ({help})"
             );
         }
-        assert_eq!(
-            script_start("a", b"\x7fELF\0", true),
-            Ok(ScriptStart::Itself(None))
-        );
+        for (name, text, executable, start) in [
+            ("a", &b"\x7fELF\0"[..], true, ScriptStart::Itself(None)),
+            ("a.sh", b"echo\n", true, ScriptStart::Itself(None)),
+            ("a.sh", b"echo\n", false, ScriptStart::Shell),
+            ("a.sh", b"", false, ScriptStart::Shell),
+        ] {
+            assert_eq!(script_start(name, text, executable), Ok(start), "{name}");
+        }
     }
 }

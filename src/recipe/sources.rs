@@ -61,6 +61,26 @@ impl PartialEq for PackageArchive {
 
 impl Eq for PackageArchive {}
 
+impl ArchiveSection {
+    /// Returns address and suite of each archive.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = String> {
+        let of = |uri: &String| {
+            let root = uri.trim_end_matches('/').to_owned();
+            let suites = self.suites.iter();
+            suites.map(move |suite| format!("{root} {suite}"))
+        };
+        self.uris.iter().flat_map(of)
+    }
+}
+
+impl PackageArchive {
+    /// Says whether both are taken under the same conditions.
+    pub(super) fn is_trusted_as(&self, other: &Self) -> bool {
+        let terms = |archive: &Self| (archive.section.trusted, archive.section.check_valid_until);
+        self.key == other.key && terms(self) == terms(other)
+    }
+}
+
 /// Says what keeps a file from being a public OpenPGP key that apt can read: `is …`.
 pub fn key_problem(key: &[u8]) -> Option<&'static str> {
     const ARMOUR: &[u8] = b"-----BEGIN PGP PUBLIC KEY BLOCK-----";
@@ -240,5 +260,123 @@ fn signed_by(value: &Value<'_>) -> Result<SignedBy, RecipeError> {
     match key_problem(text.as_bytes()) {
         Some(problem) => Err(value.fault(format!("the key {problem}"))),
         None => Ok(SignedBy::Block(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::recipe::{Definition, SourceFile};
+
+    fn read(text: &str) -> Result<Definition, RecipeError> {
+        Definition::parse(&SourceFile::new("layers/shop/layer.toml", text), "shop")
+    }
+
+    fn layer(source: &str) -> String {
+        format!("on = ['base']\n[apt]\npackages = ['shop']\n[[apt.sources]]\n{source}\n")
+    }
+
+    #[test]
+    fn all_mistakes_of_an_archive_are_told_at_once() {
+        let text = layer(
+            "uris = ['ftp://a/x', 'http://']\nsuites = ['a b']\ncomponents = 'main'\nsigned-by = 'x'\ntrusted = 'yes'",
+        );
+        let said = read(&text).unwrap_err().to_string();
+        for place in [
+            "5:9: 'ftp://a/x' is not an address that starts",
+            "5:22: 'http://' names no host",
+            "6:11: 'a b' is not a suite",
+            "7:14: 'apt.sources.components' must be a list",
+            "8:1: unknown key 'signed-by' (did you mean 'signed_by'?)",
+            "9:11: 'apt.sources.trusted' must be true or false",
+        ] {
+            assert!(
+                said.contains(&format!("layer.toml:{place}")),
+                "{place}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (source, said) in [
+            (
+                "uris = ['file:/a']\nsuites = ['s']",
+                "6:11: the suite 's' needs components",
+            ),
+            (
+                "uris = ['file:/a']\nsuites = ['./']\ncomponents = ['main']",
+                "6:11: the flat archive './' takes no components",
+            ),
+            ("uris = []\nsuites = ['./']", "5:8: 'uris' is empty"),
+            ("uris = ['file:/a']\nsuites = []", "6:10: 'suites' is empty"),
+            (
+                "uris = ['file:/a']\nsuites = ['./']\nsigned_by = 'k.asc'\ntrusted = true",
+                "7:1: 'signed_by' says nothing",
+            ),
+            (
+                "uris = ['file:/a']\nsuites = ['./']\nsigned_by = '../k.asc'",
+                "7:13: ",
+            ),
+            (
+                "uris = ['file:/a']\nsuites = ['./']\nsigned_by = '-----BEGIN PGP PRIVATE KEY BLOCK-----'",
+                "7:13: the key is a private key",
+            ),
+        ] {
+            let error = read(&layer(source)).unwrap_err().to_string();
+            assert!(error.contains(&format!("layer.toml:{said}")), "{error}");
+        }
+        let base = "[bootstrap]\nsuite = 's'\ncomponents = ['main', 'contirb']\n[[bootstrap.sources]]\n\
+                    uris = ['file:/a']\nsuites = ['s']\ncomponents = ['main', 'contrib']\n";
+        let error = read(base).unwrap_err().to_string();
+        assert!(
+            error.contains("3:23: no archive of 'bootstrap.sources' has the component 'contirb' (did you mean 'contrib'?)"),
+            "{error}"
+        );
+        read(&base.replace("contirb", "contrib")).unwrap();
+        read(&base.replace("components = ['main', 'contirb']\n", "")).unwrap();
+    }
+
+    #[test]
+    fn passwords_are_refused_and_shown_nowhere() {
+        for (address, host) in [
+            ("https://bob:hunter2@apt.example/x", "apt.example"),
+            ("https://hunter2@apt.example/x", "apt.example"),
+            ("https://bob:hunter2@apt.example:8443", "apt.example:8443"),
+            ("https://bob:hunt/hunter2@apt.example/x", "apt.example"),
+            ("bob:hunter2@apt.example/x", "apt.example"),
+            ("https://bob:hunter2 x@apt.example/x", "apt.example"),
+        ] {
+            let text = layer(&format!(
+                "uris = ['file:/a', '{address}', 'ftp://x']\nsuites = ['./']\nzzz = 'no hunter2'"
+            ));
+            let error = read(&text).unwrap_err();
+            let said = error.to_string();
+            assert!(
+                said.contains(&format!("5:20: the address on '{host}' holds credentials")),
+                "{said}"
+            );
+            assert!(!said.contains("hunter2"), "{said}");
+            assert_eq!(error.faults().len(), 2, "{said}");
+            // Nor do the lines that are drawn, for any of the mistakes.
+            for fault in error.faults() {
+                let mut drawn = String::new();
+                miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none())
+                    .render_report(&mut drawn, fault)
+                    .unwrap();
+                let shown = drawn.replace("no hunter2", "");
+                assert!(!shown.contains("hunter2"), "{drawn}");
+            }
+        }
+        // What looks alike and is none.
+        for address in [
+            "https://a.example/@scope/x",
+            "https://[::1]/a@b",
+            "file:/srv/a@b",
+        ] {
+            let text = layer(&format!("uris = ['{address}']\nsuites = ['./']"));
+            read(&text).unwrap();
+        }
     }
 }

@@ -81,7 +81,7 @@ fn what_a_lock_must_not_say_is_refused_at_its_place() {
         (
             "archive = \"trixie-security\", size = 4242",
             "archive = \"a b\", size = 4242",
-            "12:92: 'a b' is not the name of an archive",
+            "11:93: 'a b' is not the name of an archive",
         ),
         (
             "0f0f\" },\n]",
