@@ -40,8 +40,8 @@ impl AptRoot {
         for attempt in 0.. {
             let mut jobs = Vec::new();
             for package in &missing {
-                if let Some(root) = places.of(package).get(attempt) {
-                    jobs.push((*package, address(root, &package.pool_path)));
+                if let Some(address) = places.of(package).into_iter().nth(attempt) {
+                    jobs.push((*package, address));
                 }
             }
             if jobs.is_empty() {
@@ -68,12 +68,12 @@ impl AptRoot {
         if archives.is_empty() && self.update().is_ok() {
             archives = self.archives()?;
         }
-        let sources = self.sources().iter().map(ArchiveSource::root);
         let snapshots = self.snapshots().iter();
         let snapshots = snapshots.map(|root| format!("{}/", root.trim_end_matches('/')));
         Ok(Places {
-            roots: sources.chain(snapshots).collect(),
             archives,
+            sources: self.sources().iter().map(ArchiveSource::root).collect(),
+            snapshots: snapshots.collect(),
         })
     }
 
@@ -131,35 +131,50 @@ impl AptRoot {
 struct Places {
     /// The archives by what they call themselves.
     archives: Vec<Archive>,
-    /// The roots of all sources, and then of snapshots.
-    roots: Vec<String>,
+    /// The roots of all sources.
+    sources: Vec<String>,
+    /// The roots of what has files that left their archives.
+    snapshots: Vec<String>,
 }
 
 impl Places {
-    /// Returns the roots at which a package is looked for: those of its archive first, then all
+    /// Returns the addresses at which a package is looked for: in its archive first, then in all
     /// others, for archives change their names, and files move between them. The digest decides.
-    fn of(&self, package: &LockedPackage) -> Vec<&str> {
+    ///
+    /// A snapshot has it by the path that it had in its archive, and the cache of another repository
+    /// by its digest.
+    fn of(&self, package: &LockedPackage) -> Vec<String> {
         let (own, others): (Vec<&Archive>, Vec<&Archive>) = self
             .archives
             .iter()
             .partition(|a| a.label == package.archive);
-        let known = own.into_iter().chain(others).map(|a| a.root.as_str());
-        let mut roots: Vec<&str> = Vec::new();
-        for root in known.chain(self.roots.iter().map(String::as_str)) {
-            if !roots.contains(&root) {
-                roots.push(root);
+        let known = own.into_iter().chain(others).map(|a| &a.root);
+        let by_path = known
+            .chain(&self.sources)
+            .map(|root| address(root, &package.pool_path));
+        let kept = format!("{}.deb", package.sha256);
+        let by_either = self
+            .snapshots
+            .iter()
+            .flat_map(|root| [address(root, &package.pool_path), address(root, &kept)]);
+        let mut addresses: Vec<String> = Vec::new();
+        for address in by_path.chain(by_either) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
             }
         }
-        roots
+        addresses
     }
 
     /// Says why packages could not be had, from what apt said at all their addresses.
     fn failure(&self, missing: &[&LockedPackage], said: &str) -> AptError {
         let errors = |package: &LockedPackage| -> Vec<&str> {
             let file = package.pool_path.rsplit('/').next().unwrap_or_default();
-            let file = address("", file);
+            let names = [address("", file), format!("{}.deb", package.sha256)];
             let lines = said.lines().filter_map(|line| line.strip_prefix("E: "));
-            lines.filter(|line| line.contains(&file)).collect()
+            lines
+                .filter(|line| names.iter().any(|name| line.contains(name)))
+                .collect()
         };
         // What one of its addresses did not answer about may be there.
         let gone = missing.iter().filter(|package| {

@@ -631,7 +631,7 @@ fn an_archive_is_seen_by_its_layer_and_by_those_on_it_alone() {
     let ran = site.lock().expect(1);
     assert!(
         ran.stderr
-            .contains("layer 'tool': no package 'plugin' in tiny main\n"),
+            .contains("layers/tool/layer.toml:4:13: no package 'plugin' in tiny main"),
         "{}",
         ran.stderr
     );
@@ -746,6 +746,32 @@ fn what_left_its_archive_comes_from_a_snapshot() {
             .expect(0);
         assert_eq!(site.locked("web"), ["tiny-base 1 a", "app 1 a"]);
     }
+    // So does the cache of another repository have it, whichever way it is reached.
+    fs::create_dir_all(site.path("kept")).unwrap();
+    run("cp", &["-a", "repo/cache/debs", "kept"], site.dir.path());
+    let server = WebServer::start(&site.path("kept/debs"), []);
+    for cache in [server.url.clone(), site.uri("kept/debs")] {
+        let named = format!("variant = \"essential\"\nsnapshots = [\"{cache}\"]\n");
+        site.write(
+            "layers/base/layer.toml",
+            base.replace("variant = \"essential\"\n", &named),
+        );
+        site.forget();
+        site.session
+            .run("lock recipes/web.toml --update app")
+            .expect(0);
+        assert_eq!(site.locked("web"), ["tiny-base 1 a", "app 1 a"]);
+    }
+    site.write(
+        "layers/base/layer.toml",
+        base.replace(
+            "variant = \"essential\"\n",
+            &format!(
+                "variant = \"essential\"\nsnapshots = [\"{}\"]\n",
+                site.uri("2020")
+            ),
+        ),
+    );
     // Another file under the same name is not taken for it.
     site.deb(
         "2020/pool",

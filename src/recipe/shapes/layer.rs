@@ -42,7 +42,8 @@ pub static LAYER: Shape = Shape {
         Key::new(
             "apt",
             Holds::Table(&APT),
-            "Packages from the archives of the base.",
+            "Packages from the archives of the base, and from those that the layers below and this one \
+             name.",
         ),
         Key::new(
             "files",
@@ -142,16 +143,17 @@ pub(in crate::recipe) static BOOTSTRAP: Shape = Shape {
         Key::new(
             "snapshots",
             set_of!(Holds::Word(ARCHIVE_URI), 0),
-            "Addresses at which package files are looked for that have left their archives, such as \
-             a snapshot of one, by the path that they had there. What is found must have the locked \
-             digest.",
+            "Addresses at which package files are looked for that have left their archives, by \
+             the path that they had there, as a snapshot of an archive has them, or by their digest, \
+             as cache/debs of a repository has them. What is found must have the locked digest.",
         ),
     ],
     rules: &[],
 };
 
 pub(in crate::recipe) static APT: Shape = Shape {
-    doc: "Packages from the archives of the base.",
+    doc: "Packages from the archives of the base, and from those that the layers below and this one \
+             name.",
     keys: &[
         Key::needed(
             "packages",
@@ -172,9 +174,9 @@ pub(in crate::recipe) static APT: Shape = Shape {
         Key::new(
             "snapshots",
             set_of!(Holds::Word(ARCHIVE_URI), 0),
-            "Addresses at which package files are looked for that have left their archives, such as \
-             a snapshot of one, by the path that they had there. What is found must have the locked \
-             digest.",
+            "Addresses at which package files are looked for that have left their archives, by \
+             the path that they had there, as a snapshot of an archive has them, or by their digest, \
+             as cache/debs of a repository has them. What is found must have the locked digest.",
         ),
     ],
     rules: &[],
@@ -263,7 +265,9 @@ pub(in crate::recipe) static RUN: Shape = Shape {
         Key::needed(
             "scripts",
             set_of!(Holds::Word(BESIDE), 1),
-            "The scripts in their order, relative to the folder of the layer.",
+            "The scripts in their order, relative to the folder of the layer. One without the run \
+             bit is run by what its first line (#!) names, and one that ends in .sh by a shell; \
+             where nothing says what runs it, it is refused.",
         ),
         Key::new(
             "env",
