@@ -24,6 +24,7 @@ suites = ['trixie', 'trixie-updates', 'trixie-security']
 components = ['main', 'contrib']
 architectures = ['amd64', 'arm64']
 signed_by = 'keys/corp.asc'
+trusted = false
 check_valid_until = false
 ";
 
@@ -37,6 +38,8 @@ snapshots = ['https://snapshot.example/shop']
 uris = ['https://shop.example/deb']
 suites = ['stable']
 components = ['main']
+architectures = ['amd64']
+check_valid_until = true
 signed_by = '''
 -----BEGIN PGP PUBLIC KEY BLOCK-----
 

@@ -246,7 +246,7 @@ const KEY: &str =
 /// A layer with one archive, whose table starts on line 4.
 fn with_archive(on: &str, more: &str) -> String {
     format!(
-        "on = ['{on}']\n[apt]\npackages = ['x']\n[[apt.sources]]\nuris = ['https://apt.example/x/']\n\
+        "on = ['{on}']\n[apt]\npackages = ['nginx']\n[[apt.sources]]\nuris = ['https://apt.example/x/']\n\
          suites = ['s']\ncomponents = ['main']\n{more}\n"
     )
 }
