@@ -127,7 +127,7 @@ fn scripts_are_run_by_what_their_first_lines_name_and_it_is_said() {
     }
 
     // What nothing explains is refused before anything is built.
-    at.write("layers/noise/perl", perl.replacen("#!", "# ", 1));
+    at.write("layers/noise/perl", &perl.replacen("#!", "# ", 1));
     let said = at.run("build recipes/web.toml").expect(1).stderr;
     let told = "layers/noise/layer.toml:5:12: 'layers/noise/perl' has no run bit, and nothing says what runs it";
     assert!(
