@@ -95,6 +95,9 @@ pub(super) fn sources(
         line,
         detail,
     })?;
+    if file.is_some() {
+        keys_are_there(&all, &origin)?;
+    }
     for source in &mut all {
         source.place = match file {
             Some(_) => format!("{}:{}", origin.display(), source.place),
@@ -103,6 +106,28 @@ pub(super) fn sources(
         };
     }
     select(all, spec)
+}
+
+/// Checks that the keys are there which a user's file names: apt would say that there is another.
+fn keys_are_there(sources: &[ArchiveSource], file: &Path) -> Result<(), AptError> {
+    for source in sources {
+        let named = source
+            .options
+            .iter()
+            .filter(|(name, _)| name == "signed-by");
+        // What is no path is a fingerprint.
+        let mut paths = named
+            .flat_map(|(_, value)| value.split(','))
+            .filter(|key| key.starts_with('/'));
+        if let Some(missing) = paths.find(|path| !Path::new(path).is_file()) {
+            return Err(AptError::BadSources {
+                path: file.to_owned(),
+                line: source.place.parse().unwrap_or_default(),
+                detail: format!("the key '{missing}' is not there"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Asks mmdebstrap which sources it would use; it stops before it reaches the network.
@@ -200,6 +225,25 @@ mod tests {
     fn selected(text: &str, pockets: &[Pocket]) -> String {
         let kept = select(parse(text).unwrap(), &spec(pockets)).unwrap();
         render(&kept, Path::new("/keys"))
+    }
+
+    #[test]
+    fn a_key_that_a_file_names_and_that_is_not_there_is_told() {
+        let refused = |key: &str| {
+            let text =
+                format!("\ndeb [arch=amd64 signed-by={key}] http://a.example/x trixie main\n");
+            let sources = parse(&text).unwrap();
+            let error = keys_are_there(&sources, Path::new("my.list")).err()?;
+            Some(error.to_string())
+        };
+        assert_eq!(refused("/proc/self/status"), None);
+        assert_eq!(refused("0123456789ABCDEF0123456789ABCDEF01234567"), None);
+        let said = refused("/proc/self/status,/nowhere/x.asc").unwrap();
+        assert!(said.contains("my.list") && said.contains('2'), "{said}");
+        assert!(
+            said.contains("the key '/nowhere/x.asc' is not there"),
+            "{said}"
+        );
     }
 
     #[test]
