@@ -101,7 +101,12 @@ impl FactoryPlan {
 
     fn find_unused(&mut self, decisions: &Decisions) {
         let taken = self.report().taken;
-        let takes = |named: &RelPath| taken.iter().any(|path| path.starts_with(named.as_bytes()));
+        let takes = |named: &RelPath| {
+            let mut taken = taken.iter();
+            taken.any(|path| {
+                path.starts_with(named.as_bytes()) || named.starts_with(path.as_bytes())
+            })
+        };
         let keeps = |named: &RelPath| {
             let mut kept = self.kept.iter();
             kept.any(|kept| kept.path.starts_with(named.as_bytes()))
@@ -132,11 +137,11 @@ pub(super) fn plan(
             let Some(path) = shown(&top) else { continue };
             let is_of = |image: &Tree| files.iter().all(|file| own.is(file, node(image, file)));
             let found = own.look(&top);
+            let is_elsewhere = matches!(found, Found::Elsewhere);
             // What is absent is added, or somebody removed it from a unit.
-            if matches!(found, Found::Nothing) || is_of(image) {
+            if matches!(found, Found::Nothing) || (!is_elsewhere && is_of(image)) {
                 continue;
             }
-            let is_elsewhere = matches!(found, Found::Elsewhere);
             if is_below(&path, &decisions.take) && !is_elsewhere {
                 plan.take(top, &full);
                 continue;
@@ -280,7 +285,9 @@ impl Own {
     /// Says whether the machine has exactly this.
     fn is(&self, path: &RelPath, node: Option<&Node>) -> bool {
         match (self.look(path), node) {
-            (Found::Nothing, None) | (Found::Directory, Some(Node::Directory)) => true,
+            // Below what is no directory there is nothing.
+            (Found::Nothing | Found::Elsewhere, None) => true,
+            (Found::Directory, Some(Node::Directory)) => true,
             (Found::File(bytes), Some(Node::File { object, size })) => {
                 bytes == *size && self.hash(path, bytes) == Some(*object)
             }
