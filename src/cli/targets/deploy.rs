@@ -16,7 +16,7 @@ use crate::deploy::{
     KeptContent, KindChoice, NewDeployment, OwnCopy, RecordedVerdict, StageOptions, VarReport,
 };
 use crate::durable::LockMode;
-use crate::path::RelPath;
+use crate::path::{PathError, RelPath, escape, unescape};
 
 /// Puts an image on a target, and switches to it.
 #[derive(Debug, Args)]
@@ -150,10 +150,10 @@ impl DeployArgs {
         let paths = |texts: &[String]| {
             texts
                 .iter()
-                .map(|text| RelPath::from_text(text))
+                .map(|text| named_path(text))
                 .collect::<Result<_, _>>()
         };
-        let bad = |error: crate::path::PathError| CliError::usage(error.to_string());
+        let bad = |error: PathError| CliError::usage(error.to_string());
         let decisions = Decisions {
             keep: paths(&self.keep_file).map_err(bad)?,
             take: paths(&self.take_file).map_err(bad)?,
@@ -186,6 +186,16 @@ impl DeployArgs {
             cancel: &context.cancel,
             doing: &*context.doing,
         })
+    }
+}
+
+/// Reads a path as somebody types it, or as it was printed: with blanks and other bytes escaped.
+fn named_path(text: &str) -> Result<RelPath, PathError> {
+    let path = text.strip_prefix('/').unwrap_or(text);
+    // Units of systemd have such escapes in their names: there, nothing would have been escaped.
+    match unescape(path).filter(|bytes| escape(bytes) == path) {
+        Some(bytes) => RelPath::new(&bytes),
+        None => RelPath::from_text(text),
     }
 }
 
@@ -368,4 +378,26 @@ fn deployed_text(deployed: &NewDeployment) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_named_as_it_is_typed_or_as_it_was_printed() {
+        for (text, expected) in [
+            ("/var/www/a b", &b"var/www/a b"[..]),
+            ("/var/www/a\\x20b", b"var/www/a b"),
+            ("var/\\xff", b"var/\xff"),
+            ("/etc/by\\x2dlabel", b"etc/by\\x2dlabel"),
+            ("/var/50%\\", b"var/50%\\"),
+        ] {
+            let path = named_path(text).unwrap();
+            assert_eq!(path.as_bytes(), expected, "{text}");
+        }
+        let odd = RelPath::new(b"var/a\xff \\n").unwrap();
+        assert_eq!(named_path(&odd.to_string()).unwrap(), odd);
+    }
 }

@@ -114,7 +114,7 @@ fn factory_content_that_changed_is_told_and_taken_and_a_rollback_gives_back_what
     let planned = run(&world, &two, DeployMode::Plan, Decisions::default());
     assert_eq!(var_of(planned.clone()).kept, told);
     let json = serde_json::to_value(&planned).unwrap();
-    assert_eq!(json["var"]["kept"][0]["path"], "var/site/page");
+    assert_eq!(json["var"]["kept"][0]["path"], "/var/site/page");
     assert_eq!(switch(&world, &two, &[]).kept, told);
     assert_eq!(page(), "one");
     // A copy of an older image is no edit; what is of no image is one.
