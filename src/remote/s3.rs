@@ -529,8 +529,7 @@ impl HttpConnector for Connector {
 /// Says whether a store answered with all where a range was asked for: the crate keeps the type to
 /// itself.
 fn ignores_ranges(error: &Error) -> bool {
-    let says = |cause: &dyn std::error::Error| cause.to_string().contains("non-partial response");
-    causes(error).any(|cause| says(cause))
+    causes(error).any(|cause| cause.to_string().contains("non-partial response"))
 }
 
 /// Finds the status and the body in the text of an error: the crate keeps the type to itself.
