@@ -217,6 +217,10 @@ impl From<RemoteError> for CliError {
                 FAILED,
                 Some("this server, or one on the way to it, is broken or hostile: try a mirror".to_owned()),
             ),
+            RemoteError::WholeOnly { .. } => (
+                FAILED,
+                Some("serve the remote by a web server that knows ranges, or name mirrors".to_owned()),
+            ),
             RemoteError::NoBlob { .. } => (
                 FAILED,
                 Some("this mirror is incomplete: try another, or publish again".to_owned()),

@@ -2,6 +2,7 @@
 
 mod copy;
 mod etc;
+mod factory;
 mod faults;
 mod full;
 mod history;
