@@ -172,7 +172,7 @@ mod tests {
         );
         let other = info("http://a/d\ty\tOne\tO\t\ts");
         let unread = info("http://a/d\tx\t$(LABEL)\t$(ORIGIN)\t$(CODENAME)\t$(SUITE)");
-        for before in [&[][..], &[new.clone()], &[other], &[unread]] {
+        for before in [&[][..], std::slice::from_ref(&new), &[other], &[unread]] {
             assert_eq!(ReleaseInfo::changes(before, std::slice::from_ref(&new)), []);
         }
     }

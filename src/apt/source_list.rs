@@ -187,7 +187,8 @@ fn stanza(block: &str) -> Result<Vec<ArchiveSource>, String> {
     let mut options = Vec::new();
     for (field, option) in OPTIONS {
         let values = words(field);
-        if !values.is_empty() && !(key.is_some() && field == "Signed-By") {
+        let is_given = key.is_some() && field == "Signed-By";
+        if !(values.is_empty() || is_given) {
             options.push((option.to_owned(), values.join(",")));
         }
     }

@@ -258,7 +258,8 @@ fn archives_lock_whatever_they_call_themselves() {
     let Some(site) = Site::new("archives_lock_whatever_they_call_themselves") else {
         return;
     };
-    let fields: [(&str, Option<&[(&str, &str)]>, &str); 6] = [
+    type Fields<'f> = Option<&'f [(&'f str, &'f str)]>;
+    let fields: [(&str, Fields<'_>, &str); 6] = [
         ("none", None, "none"),
         ("silent", Some(&[]), "silent"),
         ("origin", Some(&[("Origin", "Acme Corp.")]), "acme-corp"),
