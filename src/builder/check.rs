@@ -7,6 +7,7 @@ use super::blame::blame;
 use super::inputs::LayerInputs;
 use super::lost::{Comparison, record};
 use super::renumbered::renumbered_since;
+use super::searched::{LayerPublicSecret, findings_of, public_secrets};
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Severity, Verdict, verdict};
 use crate::compose::{Composition, Judgement, Member, WaiverOutcome, judge, moved, waive};
@@ -39,6 +40,8 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
     /// Findings that the layers had already when they were built.
     pub known: Vec<Finding>,
+    /// The keys and passwords that layers have with a reason.
+    pub public_secrets: Vec<LayerPublicSecret>,
 }
 
 impl CheckedSet {
@@ -130,6 +133,9 @@ impl Examination {
             members,
             &read,
         )?);
+        for id in members.iter().filter_map(|member| member.id) {
+            findings.extend(findings_of(repository, &id, transaction)?);
+        }
         findings.append(&mut composition.findings);
         findings.extend(moved(&composition, members));
         findings.extend(new);
@@ -180,5 +186,6 @@ pub fn check(
         layers: members.iter().filter_map(Member::named).collect(),
         findings: looked.waived.findings,
         known: looked.known,
+        public_secrets: public_secrets(members.iter().map(|member| &member.layer)),
     })
 }

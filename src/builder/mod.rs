@@ -44,6 +44,7 @@ mod renumbered;
 mod report;
 mod require;
 mod rules;
+mod searched;
 mod secrets;
 mod session;
 mod set_back;
@@ -79,6 +80,7 @@ pub use oracle::{
 pub use progress::{BuildProgress, SilentBuild};
 pub use recompose::recompose;
 pub use report::{BuildReport, LayerAction, LayerReport};
+pub use searched::{LayerPublicSecret, secrets_in};
 pub use set_back::{RecomposedImage, compose_as};
 pub use sink::BuildSink;
 pub use unclassified::UnclassifiedGroup;

@@ -18,7 +18,7 @@ pub(crate) mod reader;
 mod sections;
 mod shapes;
 mod state;
-mod together;
+pub(crate) mod together;
 mod toml_text;
 mod words;
 mod workspace;

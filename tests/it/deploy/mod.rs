@@ -6,6 +6,7 @@ mod faults;
 mod full;
 mod history;
 mod moving;
+mod restart;
 mod surroundings;
 mod switch;
 mod twins;
