@@ -69,6 +69,7 @@ pub use composer::Composer;
 pub use damage::refused;
 pub use derive::SandboxedGenerator;
 pub use error::BuildError;
+pub use first_boot::first_boot_unit;
 pub use forecast::{Forecast, ForecastAction, LayerForecast, forecast};
 pub use inputs::BUILDER_VERSION;
 pub use lock::{LockChange, LockOptions, LockReport, lock};

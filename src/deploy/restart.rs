@@ -355,7 +355,7 @@ mod tests {
         file(&mut tree, "usr/bin/perl", b"perl");
         file(&mut tree, "etc/owned", b"x");
         let list = b"/.\n/etc\n/etc/owned\n/usr/lib/systemd/system/a.service\n";
-        file(&mut tree, "var/lib/dpkg/info/a.list", list);
+        file(&mut tree, &format!("{}/a.list", dpkg::INFO), list);
         for unit in ["a", "b"] {
             let link = format!("etc/systemd/system/multi-user.target.wants/{unit}.service");
             tree.insert(path(&link), Inode::symlink("x"));
