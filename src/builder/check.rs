@@ -14,7 +14,7 @@ use crate::compose::{Composition, Judgement, Member, WaiverOutcome, judge, moved
 use crate::format::{Baseline, ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
-use crate::store::{RefName, Repository, Transaction};
+use crate::store::{RefName, Repository, Transaction, Untouched};
 use crate::time::Date;
 use crate::tree::Inode;
 
@@ -50,9 +50,10 @@ impl CheckedSet {
     pub fn of_recipe(workspace: &Workspace, repository: &Repository) -> Result<Self, BuildError> {
         let lock = workspace.require_lock()?;
         let mut layers = Vec::new();
+        let untouched = Untouched::default();
         for layer in workspace.layers() {
             let input = LayerInputs::read(layer, &lock)?;
-            match keys::find(repository, &input)? {
+            match keys::find(repository, &input, &untouched)? {
                 Some(cached) => layers.push(cached.layer),
                 None => {
                     return Err(BuildError::NotBuilt {

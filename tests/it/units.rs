@@ -28,8 +28,9 @@ fn said_of(root: &Path, units: &[String]) -> String {
 
 fn copy_into(from: &Path, to: &Path) {
     let from = from.join(".");
-    let output = Command::new("cp").args(["-a", "--no-preserve=ownership"]);
-    let output = output.arg(&from).arg(to).output().unwrap();
+    let mut cp = Command::new("cp");
+    cp.args(["-a", "--no-preserve=ownership"]);
+    let output = cp.arg(&from).arg(to).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
 
