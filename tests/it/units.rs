@@ -81,8 +81,29 @@ fn unit_of_a_target() -> String {
     world.image("1", &spec);
     let session = Session::new(world.dir.path(), world.repository.root());
     session.run("deploy images/1 --target target").expect(0);
-    let ran = session.run("run --target target --print-unit shop.service");
-    ran.expect(0).stdout
+    let words = ["run", "--target", "target", "--print-unit", "shop.service"];
+    let output = session.command(&words).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Gives the files of a layer the modes that its definition says.
+fn set_modes(layer: &Path, root: &Path) {
+    let text = fs::read_to_string(layer.join("layer.toml")).unwrap();
+    let table: toml::Table = text.parse().unwrap();
+    let modes = table.get("files").and_then(|files| files.get("mode"));
+    for (path, mode) in modes
+        .and_then(|modes| modes.as_table())
+        .into_iter()
+        .flatten()
+    {
+        let output = Command::new("chmod")
+            .arg(mode.as_str().unwrap())
+            .arg(root.join(path))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
 }
 
 #[test]
@@ -118,6 +139,7 @@ fn systemd_has_nothing_to_say_about_any_unit() {
     ];
     for files in &layers {
         copy_into(files, &root);
+        set_modes(files.parent().unwrap(), &root);
         for entry in fs::read_dir(files.join("usr/lib/systemd/system")).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
