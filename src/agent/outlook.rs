@@ -201,7 +201,10 @@ fn services(
     let services = Services {
         before: &current.tree,
         changes: &|path| files.contains(path) && is_file(path),
+        // What becomes of it is known once the layer is built.
+        etc: &BTreeSet::new(),
         read: &read,
+        also: &[],
     };
     let layers = current.layers.iter();
     let layers: Vec<_> = layers

@@ -13,6 +13,7 @@ use super::keys::CachedLayer;
 use super::manifest::manifest;
 use super::private;
 use super::rules::SettleRules;
+use super::searched::remember_clean;
 use super::session::BuildSession;
 use super::settle::{SettledLayer, settle};
 use super::steps::StepRunner;
@@ -392,6 +393,7 @@ fn commit(
     transaction.put_baseline(&id, &baseline)?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;
+    remember_clean(build.repository, &id);
     let cached = CachedLayer { layer: id, created };
     Ok(BuiltLayer {
         id,

@@ -20,7 +20,7 @@ mod sections;
 mod shapes;
 mod sources;
 mod state;
-mod together;
+pub(crate) mod together;
 mod toml_text;
 mod words;
 mod workspace;

@@ -39,7 +39,7 @@ pub use portable::{Made, PortableFiles, PortableRepository};
 pub use read::ResolvedId;
 pub use refs::RefName;
 pub use transaction::{CommitReport, Transaction};
-pub use whole::Harmed;
+pub use whole::{Harmed, Untouched};
 pub use work::WorkDir;
 
 use std::path::{Path, PathBuf};

@@ -35,4 +35,5 @@ mod support;
 mod swap;
 mod tally;
 mod transfer;
+mod units;
 mod v0;

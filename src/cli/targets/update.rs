@@ -238,6 +238,9 @@ fn describe_outlook(found: &LayerOutlook) -> String {
     if found.layers.is_empty() && found.packages.is_empty() {
         text.push_str("the image that is built is not the one that is current\n");
     }
-    text.push_str("what becomes of /etc is known once it is built; nothing was changed\n");
+    text.push_str(
+        "what is merged in /etc, and what conflicts there, is known only once the layers are built: \
+         `layerset build`, then `layerset deploy --dry-run`, says it before the switch; nothing was changed\n",
+    );
     text
 }
