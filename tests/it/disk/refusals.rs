@@ -219,7 +219,7 @@ fn volumes_need_what_finds_them() {
     let unknown = format!("the initrd '/{initrd}' cannot be read to see whether it has 'lvm'");
     // What is in the image, what the initrd is, and what is said.
     let cases: [(&str, Option<&str>, Option<&str>); 5] = [
-        ("usr/bin/x", None, Some("there is no 'lvm' in the image")),
+        ("usr/sbin/x", None, Some("there is no 'lvm' in the image")),
         ("usr/sbin/lvm", None, Some(&unknown)),
         ("usr/sbin/lvm", Some("etc/lvm/lvm"), Some(&in_initrd)),
         ("usr/sbin/lvm", Some("sbin/lvm"), None),
