@@ -8,6 +8,17 @@ const ENDINGS: [&str; 11] = [
     ".cf", ".cfg", ".cnf", ".conf", ".config", ".ini", ".json", ".toml", ".xml", ".yaml", ".yml",
 ];
 
+/// The words of an option, one of which says that its value is configuration.
+const WORDS: [&str; 7] = [
+    "cfg",
+    "cfgfile",
+    "conf",
+    "conffile",
+    "config",
+    "configfile",
+    "configuration",
+];
+
 /// Programs that make files, or ask whether they are there.
 const OTHERS: [&str; 14] = [
     "[", "chmod", "chown", "cp", "install", "ln", "mkdir", "mv", "rm", "sed", "stat", "test",
@@ -36,9 +47,7 @@ pub(super) fn files<'a>(program: &str, words: &'a [String]) -> Vec<&'a str> {
         let is_named = ENDINGS.iter().any(|ending| path.ends_with(ending));
         let is_option = match option {
             "-c" | "-C" | "-f" => is_named,
-            option => {
-                option.starts_with('-') && ["conf", "cfg"].iter().any(|part| option.contains(part))
-            }
+            option => is_of_configuration(option),
         };
         // A directory may be made by the program; a pattern is read by it.
         if is_option && !path.ends_with('/') && !path.contains(['*', '?', ',', ':']) {
@@ -46,4 +55,14 @@ pub(super) fn files<'a>(program: &str, words: &'a [String]) -> Vec<&'a str> {
         }
     }
     found
+}
+
+/// Says whether an option is called after configuration: `--config`, `-conf`, `--web.config.file`.
+fn is_of_configuration(option: &str) -> bool {
+    let Some(name) = option.strip_prefix('-') else {
+        return false;
+    };
+    let name = name.to_ascii_lowercase();
+    let mut words = name.split(['-', '_', '.']);
+    words.clone().any(|word| WORDS.contains(&word)) && !words.any(|word| word == "no")
 }

@@ -373,6 +373,11 @@ mod tests {
         check("/x|-c|/etc/a|--log=/etc/b.conf", &["/x"]);
         check("/x|--config=/var/a|--config-dir=/etc/a/", &["/x"]);
         check("test|-f|/etc/a.conf", &["test"]);
+        check(
+            "/x|--web.config.file=/etc/a|-Conf_File|/opt/b",
+            &["/x", "=/etc/a", "=/opt/b"],
+        );
+        check("/x|--force-confold|/etc/a|--no-config|/etc/b", &["/x"]);
     }
 
     #[test]
