@@ -277,7 +277,9 @@ fn set_epochs(
 ) -> Result<(), BuildError> {
     let files = |layer: &LayerLock| -> Vec<_> {
         let packages = layer.packages.iter();
-        packages.map(|p| (p.sha256, p.version.clone(), p.manual)).collect()
+        packages
+            .map(|p| (p.sha256, p.version.clone(), p.manual))
+            .collect()
     };
     for layer in lock
         .layers
