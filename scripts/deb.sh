@@ -2,7 +2,7 @@
 # Makes a Debian package of target/release/layerset: target/deb/layerset_VERSION_ARCH.deb.
 #
 # usage: scripts/deb.sh              make it
-#        scripts/deb.sh --try SUITE  install it in a fresh root of SUITE, and build an image there
+#        scripts/deb.sh --try SUITE  install it in a fresh root of SUITE, build an image there, remove it
 #   MAINTAINER='Name <address>'  whom the package names [default: what git is configured with]
 #
 # Trying needs root, mmdebstrap and the network.
@@ -105,8 +105,13 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
 apt-get -q install --yes /root/layerset.deb
 layerset --version
-man_pages=$(find /usr/share/man -name 'layerset*' | wc -l)
-echo "$man_pages manual pages"
+# The manual and the completions work where a person looks for them.
+apt-get -q install --yes man-db bash-completion >/dev/null
+for page in '1 layerset' '5 layerset-layer.toml' '7 layerset' '1 layerset-export-disk'; do
+    MANPAGER=cat MANWIDTH=80 man $page | grep -q '^NAME' || { echo "no page: $page" >&2; exit 1; }
+done
+bash -c '. /usr/share/bash-completion/bash_completion; _completion_loader layerset || :
+    complete -p layerset'
 cd /root
 layerset init
 layerset new layer debian --base trixie
@@ -116,6 +121,14 @@ layerset lock recipes/small.toml
 layerset build recipes/small.toml
 layerset deploy small --target /srv/small --copy
 cat /srv/small/layerset/current/root/usr/share/shop/README
+# What it installed goes; what it made stays.
+dpkg -L layerset | sort >/root/installed
+apt-get -q purge --yes layerset
+left=$(while read -r file; do
+    if [ -f "$file" ] || [ -h "$file" ]; then echo "$file"; fi
+done </root/installed)
+[ -z "$left" ] || { echo "removal leaves: $left" >&2; exit 1; }
+[ ! -e /usr/bin/layerset ] && [ -d /var/lib/layerset/objects ]
 TRY
     # In namespaces of its own, so that nothing stays mounted.
     unshare --mount --pid --fork sh -eu -c '
@@ -124,7 +137,7 @@ TRY
         mount --rbind /sys "$1/sys"
         mount --rbind /dev "$1/dev"
         exec chroot "$1" sh /root/try.sh' sh "$try"
-    echo "layerset installs and builds on $1"
+    echo "layerset installs, builds and goes away again on $1"
 }
 
 case ${1:-} in

@@ -53,7 +53,7 @@ pub fn outlook(
     let scratch = repository.work_dir().map_err(BuildError::from)?;
     let copy = copy(workspace, scratch.path())?;
     let report = match locking {
-        Some(options) => Some(builder::lock(&copy, repository, options)?),
+        Some(options) => builder::lock(std::slice::from_ref(&copy), repository, options)?.pop(),
         None => None,
     };
     let lock = copy.require_lock().map_err(BuildError::from)?;
@@ -201,7 +201,10 @@ fn services(
     let services = Services {
         before: &current.tree,
         changes: &|path| files.contains(path) && is_file(path),
+        // What becomes of it is known once the layer is built.
+        etc: &BTreeSet::new(),
         read: &read,
+        also: &[],
     };
     let layers = current.layers.iter();
     let layers: Vec<_> = layers

@@ -59,6 +59,28 @@ impl fmt::Display for HeldPackage {
     }
 }
 
+/// Describes an archive that apt does not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedArchive {
+    /// Where people wrote it down; empty for the default archives.
+    pub place: String,
+    /// Its address and suite.
+    pub archive: String,
+    /// `is …`, `has …`: completes a sentence that starts with the archive.
+    pub reason: String,
+    /// What may help.
+    pub cure: String,
+}
+
+impl fmt::Display for RefusedArchive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        write!(f, "the archive '{}' {}", self.archive, self.reason)
+    }
+}
+
 /// Describes a failure of the package side of a build.
 #[allow(missing_docs)] // Most fields are what their names say.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +109,9 @@ pub enum AptError {
         line: usize,
         detail: String,
     },
+    /// Reports an archive whose indexes apt does not take.
+    #[error("{0}")]
+    Refused(Box<RefusedArchive>),
     /// Reports that no archive offers what the base asks for.
     #[error("no archive source for '{wanted}'")]
     NoSource {

@@ -5,6 +5,7 @@ use super::command::tail;
 use super::error::AptError;
 use super::package::LockedPackage;
 use super::root::AptRoot;
+use super::source_list::ArchiveSource;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
@@ -33,15 +34,14 @@ impl AptRoot {
             return Ok(());
         }
         let total: u64 = missing.iter().map(|p| p.size).sum();
-        let archives = self.archives()?;
-        let mut last_words = String::new();
-        // An archive may have several addresses: those that fail at one are tried at the next.
+        let places = self.places()?;
+        let mut said = String::new();
+        // A file may be at several addresses: what fails at one is tried at the next.
         for attempt in 0.. {
             let mut jobs = Vec::new();
             for package in &missing {
-                match addresses(&archives, package)?.get(attempt) {
-                    Some(root) => jobs.push((*package, address(root, &package.pool_path))),
-                    None => continue,
+                if let Some(address) = places.of(package).into_iter().nth(attempt) {
+                    jobs.push((*package, address));
                 }
             }
             if jobs.is_empty() {
@@ -49,8 +49,8 @@ impl AptRoot {
             }
             for batch in jobs.chunks(BATCH) {
                 let before = total - missing.iter().map(|p| p.size).sum::<u64>();
-                last_words =
-                    self.download(batch, &|done| progress((before + done).min(total), total))?;
+                said +=
+                    &self.download(batch, &|done| progress((before + done).min(total), total))?;
                 missing = self.debs().missing(packages);
             }
             if missing.is_empty() {
@@ -58,7 +58,23 @@ impl AptRoot {
                 return Ok(());
             }
         }
-        Err(failure(&missing, &last_words))
+        Err(places.failure(&missing, &said))
+    }
+
+    /// Finds out where packages may be. What the archives call themselves is asked of them where it
+    /// is not known, and goes unused where they do not say.
+    fn places(&self) -> Result<Places, AptError> {
+        let mut archives = self.archives()?;
+        if archives.is_empty() && self.update().is_ok() {
+            archives = self.archives()?;
+        }
+        let snapshots = self.snapshots().iter();
+        let snapshots = snapshots.map(|root| format!("{}/", root.trim_end_matches('/')));
+        Ok(Places {
+            archives,
+            sources: self.sources().iter().map(ArchiveSource::root).collect(),
+            snapshots: snapshots.collect(),
+        })
     }
 
     /// Downloads one batch, admits what arrived whole, and returns what apt said.
@@ -111,26 +127,99 @@ impl AptRoot {
     }
 }
 
-/// Returns the addresses at which the package's archive can be reached.
-fn addresses<'a>(
-    archives: &'a [Archive],
-    package: &LockedPackage,
-) -> Result<Vec<&'a str>, AptError> {
-    let roots: Vec<&str> = archives
-        .iter()
-        .filter(|a| a.label == package.archive)
-        .map(|a| a.root.as_str())
-        .collect();
-    if roots.is_empty() {
-        let mut known: Vec<String> = archives.iter().map(|a| a.label.clone()).collect();
-        known.dedup();
-        return Err(AptError::UnknownArchive {
-            archive: package.archive.clone(),
-            package: package.label(),
-            known,
-        });
+/// Where packages may be.
+struct Places {
+    /// The archives by what they call themselves.
+    archives: Vec<Archive>,
+    /// The roots of all sources.
+    sources: Vec<String>,
+    /// The roots of what has files that left their archives.
+    snapshots: Vec<String>,
+}
+
+impl Places {
+    /// Returns the addresses at which a package is looked for: in its archive first, then in all
+    /// others, for archives change their names, and files move between them. The digest decides.
+    ///
+    /// A snapshot has it by the path that it had in its archive, and the cache of another repository
+    /// by its digest.
+    fn of(&self, package: &LockedPackage) -> Vec<String> {
+        let (own, others): (Vec<&Archive>, Vec<&Archive>) = self
+            .archives
+            .iter()
+            .partition(|a| a.label == package.archive);
+        let known = own.into_iter().chain(others).map(|a| &a.root);
+        let by_path = known
+            .chain(&self.sources)
+            .map(|root| address(root, &package.pool_path));
+        let kept = format!("{}.deb", package.sha256);
+        let by_either = self
+            .snapshots
+            .iter()
+            .flat_map(|root| [address(root, &package.pool_path), address(root, &kept)]);
+        let mut addresses: Vec<String> = Vec::new();
+        for address in by_path.chain(by_either) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
     }
-    Ok(roots)
+
+    /// Says why packages could not be had, from what apt said at all their addresses.
+    fn failure(&self, missing: &[&LockedPackage], said: &str) -> AptError {
+        let errors = |package: &LockedPackage| -> Vec<&str> {
+            let file = package.pool_path.rsplit('/').next().unwrap_or_default();
+            let names = [address("", file), format!("{}.deb", package.sha256)];
+            let lines = said.lines().filter_map(|line| line.strip_prefix("E: "));
+            lines
+                .filter(|line| names.iter().any(|name| line.contains(name)))
+                .collect()
+        };
+        // What one of its addresses did not answer about may be there.
+        let gone = missing.iter().filter(|package| {
+            let errors = errors(package);
+            !errors.is_empty() && errors.iter().all(|line| is_absence(line))
+        });
+        let mut by_archive: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for package in gone {
+            by_archive
+                .entry(&package.archive)
+                .or_default()
+                .push(package.label());
+        }
+        let is_known = |archive: &str| self.archives.iter().any(|a| a.label == archive);
+        match by_archive.into_iter().next() {
+            Some((archive, packages)) if is_known(archive) || self.archives.is_empty() => {
+                AptError::Gone {
+                    archive: archive.to_owned(),
+                    packages,
+                }
+            }
+            Some((archive, mut packages)) => {
+                let mut known: Vec<String> =
+                    self.archives.iter().map(|a| a.label.clone()).collect();
+                known.dedup();
+                AptError::UnknownArchive {
+                    archive: archive.to_owned(),
+                    package: packages.swap_remove(0),
+                    known,
+                }
+            }
+            None => {
+                let told = missing.iter().flat_map(|package| errors(package));
+                let told: Vec<&str> = told.filter(|line| !is_absence(line)).take(3).collect();
+                let reason = match told.is_empty() {
+                    true => tail(said, 3),
+                    false => told.join("; "),
+                };
+                AptError::Download {
+                    packages: missing.len(),
+                    reason,
+                }
+            }
+        }
+    }
 }
 
 /// Joins an archive's root and a pool path, with the escapes that an address needs.
@@ -156,44 +245,6 @@ fn arrived(dir: &Path) -> u64 {
     debs.filter_map(|e| e.metadata().ok())
         .map(|m| m.len())
         .sum()
-}
-
-fn failure(missing: &[&LockedPackage], said: &str) -> AptError {
-    let gone = |package: &&&LockedPackage| {
-        let file = package.pool_path.rsplit('/').next().unwrap_or_default();
-        let file = address("", file);
-        said.lines()
-            .any(|line| line.starts_with("E: ") && line.contains(&file) && is_absence(line))
-    };
-    let mut by_archive: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for package in missing.iter().filter(gone) {
-        by_archive
-            .entry(&package.archive)
-            .or_default()
-            .push(package.label());
-    }
-    match by_archive.into_iter().next() {
-        Some((archive, packages)) => AptError::Gone {
-            archive: archive.to_owned(),
-            packages,
-        },
-        None => {
-            let errors: Vec<&str> = said
-                .lines()
-                .filter_map(|l| l.strip_prefix("E: "))
-                .take(3)
-                .collect();
-            let reason = if errors.is_empty() {
-                tail(said, 3)
-            } else {
-                errors.join("; ")
-            };
-            AptError::Download {
-                packages: missing.len(),
-                reason,
-            }
-        }
-    }
 }
 
 /// Recognises the words of apt's http and file methods for a file that is not there.

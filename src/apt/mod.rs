@@ -1,7 +1,7 @@
 //! The Debian package side of a build: from names in a recipe to installed, verified packages.
 //!
 //! Four steps, each usable alone:
-//! 1. [`AptRoot`] finds the archives of a suite and keeps a private apt state for them;
+//! 1. [`AptRoot`] finds the archives of a recipe and keeps a private apt state for them;
 //!    [`AptRoot::update`] fetches the signed indexes and yields a [`Resolver`], which turns names
 //!    into [`LockedPackage`]s.
 //! 2. [`AptRoot::fetch`] brings the locked packages into the [`DebCache`]; nothing unverified
@@ -12,7 +12,7 @@
 //!
 //! Only `update` and `fetch` use the network. No host name is written here or in a lock: the
 //! default archives are what mmdebstrap knows for the suite. Of the host's apt configuration only
-//! the transport (proxies, retries) is used. Child processes stay in the caller's process group, so
+//! the transport (proxies, retries) and the credentials (apt_auth.conf(5)) are used. Child processes stay in the caller's process group, so
 //! that an interrupt reaches them.
 
 mod archive;
@@ -25,9 +25,11 @@ mod explain;
 mod fetch;
 mod install;
 mod installed;
+mod key_file;
 mod meter;
 mod package;
 mod reason;
+mod refusal;
 mod repo;
 mod resolve;
 mod root;
@@ -40,9 +42,10 @@ mod unknown;
 mod update;
 mod uris;
 
+pub use archive::ReleaseChange;
 pub use bootstrap::Bootstrapper;
 pub use cache::DebCache;
-pub use error::{AptError, HeldPackage};
+pub use error::{AptError, HeldPackage, RefusedArchive};
 pub use install::{InstallPlan, StatusLine};
 pub use installed::status_differences;
 pub use package::{
@@ -51,3 +54,4 @@ pub use package::{
 pub use repo::LocalRepo;
 pub use resolve::Resolver;
 pub use root::AptRoot;
+pub use sources::PackageSources;

@@ -1,6 +1,6 @@
 //! Turns names into exact packages, by apt, without moving anything that a lower layer owns.
 
-use super::archive::Archive;
+use super::archive::{Archive, ReleaseChange};
 use super::cache::is_about;
 use super::deb822::{self, ControlStanza};
 use super::error::AptError;
@@ -10,6 +10,7 @@ use super::root::AptRoot;
 use super::state::{InstalledState, LowerPolicy};
 use super::uris::{ChosenPackage, parse_uris};
 use super::{reason, suggest};
+use crate::recipe::pool_path_problem;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Resolves requests against indexes that were just updated.
@@ -21,10 +22,15 @@ pub struct Resolver<'a> {
     mentioned: BTreeSet<String>,
     /// Names that a package has.
     known: BTreeSet<String>,
+    changes: Vec<ReleaseChange>,
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(root: &'a AptRoot, archives: Vec<Archive>) -> Result<Self, AptError> {
+    pub(super) fn new(
+        root: &'a AptRoot,
+        archives: Vec<Archive>,
+        changes: Vec<ReleaseChange>,
+    ) -> Result<Self, AptError> {
         let names = |all: &str| -> Result<BTreeSet<String>, AptError> {
             let option = format!("APT::Cache::AllNames={all}");
             let output = root
@@ -37,6 +43,7 @@ impl<'a> Resolver<'a> {
             archives,
             mentioned: names("true")?,
             known: names("false")?,
+            changes,
         })
     }
 
@@ -44,6 +51,16 @@ impl<'a> Resolver<'a> {
     pub fn unknown_names(&self, layer: &str, names: &[String]) -> Vec<AptError> {
         let checked = names.iter().map(|name| self.check_name(layer, name));
         checked.filter_map(Result::err).collect()
+    }
+
+    /// Tells what archives call themselves otherwise than at the update before.
+    pub fn changes(&self) -> &[ReleaseChange] {
+        &self.changes
+    }
+
+    /// Returns what resolves with the archives of `view` alone, which is a view of the same state.
+    pub fn within<'v>(&self, view: &'v AptRoot) -> Result<Resolver<'v>, AptError> {
+        Resolver::new(view, self.archives.clone(), Vec::new())
     }
 
     /// Returns the packages that `request` adds to what is in `lower`, sorted by name.
@@ -118,10 +135,21 @@ impl<'a> Resolver<'a> {
             let found = candidates
                 .iter()
                 .find_map(|s| self.complete(choice, s).map(|l| (l, s)));
+            if let Some((file, problem)) = candidates.iter().find_map(misplaced) {
+                return Err(AptError::Malformed {
+                    place: "an archive's index".to_owned(),
+                    detail: format!(
+                        "'{file}', the file of {} {}, {problem}",
+                        choice.name, choice.version
+                    ),
+                });
+            }
+            let weak = candidates.iter().all(|s| s.get("SHA256").is_none());
+            let lacks = if weak { "SHA256 digest" } else { "entry" };
             let (mut package, stanza) = found.ok_or_else(|| AptError::Malformed {
-                place: "apt's index".to_owned(),
+                place: "an archive's index".to_owned(),
                 detail: format!(
-                    "{} {} has no entry for '{}'",
+                    "{} {} has no {lacks} for '{}'",
                     choice.name, choice.version, choice.address
                 ),
             })?;
@@ -137,6 +165,9 @@ impl<'a> Resolver<'a> {
     fn complete(&self, choice: &ChosenPackage, stanza: &ControlStanza) -> Option<LockedPackage> {
         // Flat archives begin it with "./", which no lock may.
         let pool_path = stanza.get("Filename")?.trim_start_matches("./");
+        if pool_path_problem(pool_path).is_some() {
+            return None;
+        }
         let root = choice.address.strip_suffix(pool_path)?;
         let root = format!("{}/", root.trim_end_matches("./").trim_end_matches('/'));
         let archive = self.archives.iter().find(|a| a.root == root)?;
@@ -236,6 +267,12 @@ impl<'a> Resolver<'a> {
                 .map(str::to_owned),
         })
     }
+}
+
+/// Returns the file of an index entry that no lock can name, and why.
+fn misplaced(stanza: &ControlStanza) -> Option<(&str, &'static str)> {
+    let file = stanza.get("Filename")?;
+    Some((file, pool_path_problem(file.trim_start_matches("./"))?))
 }
 
 /// Returns what to ask apt for to get a variant's set, by the patterns that mmdebstrap uses

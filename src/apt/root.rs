@@ -4,16 +4,21 @@
 //! <work>/default-sources/…      what mmdebstrap answered, by suite and components
 //! <work>/<key>/apt.conf         key = digest of sources and configuration
 //!              sources.list
-//!              archives         label, tab, root: kept by `update` for later fetches
+//!              archives         name, tab, root: kept by `update` for later fetches
 //!              lists/ cache/ status …
+//!              views/<key>/     apt.conf, sources.list and caches of some of the sources
+//! <work>/keys/…                 keys that definitions and sources files hold, by content
 //! ```
 
 use super::cache::DebCache;
 use super::command::{ToolOutput, in_plain_words, run};
 use super::error::AptError;
 use super::package::Bootstrap;
-use super::scratch::write_atomic;
-use super::{source_list, sources};
+use super::scratch::{write_atomic, write_private};
+use super::source_list::ArchiveSource;
+use super::sources::{self, PackageSources, of_definitions};
+use super::{key_file, source_list};
+use crate::recipe::PackageArchive;
 use sha2::{Digest, Sha256 as Hasher};
 use std::fmt::Write as _;
 use std::fs;
@@ -40,49 +45,113 @@ const TRANSPORT: [&str; 7] = [
 #[derive(Debug)]
 pub struct AptRoot {
     dir: PathBuf,
+    conf: PathBuf,
     debs: DebCache,
     arch: String,
     spec: Bootstrap,
     place: String,
+    base: Vec<ArchiveSource>,
+    /// Whether those of the base are what its definition names.
+    has_own_archives: bool,
+    /// Those of the base first.
+    sources: Vec<ArchiveSource>,
+    snapshots: Vec<String>,
+    transport: String,
 }
 
 impl AptRoot {
-    /// Opens the state below `work`; needs no network. `sources` is a user's sources file to use
-    /// instead of the defaults.
+    /// Opens the state below `work`; needs no network.
     pub fn open(
         work: &Path,
         debs: DebCache,
         spec: &Bootstrap,
         arch: &str,
-        sources: Option<&Path>,
+        from: &PackageSources<'_>,
     ) -> Result<Self, AptError> {
         let work = std::path::absolute(work).map_err(AptError::io("find", work))?;
-        let lines = source_list::render(&sources::sources(&work, spec, sources)?);
+        let base = sources::sources(&work, spec, from)?;
+        let mut sources = base.clone();
+        sources.extend(of_definitions(from.added));
+        let keys = work.join("keys");
+        for key in sources.iter().filter_map(|source| source.key.as_ref()) {
+            key_file::write(&keys, key)?;
+        }
+        // A user's file may hold passwords.
+        let lines = source_list::render(&sources, &keys);
         // The configuration is part of the key, because apt's caches depend on it.
-        let digest = Hasher::digest(format!("{}{lines}", config(Path::new(""), arch, "")));
-        let key: String = digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let dir = work.join(key);
+        let dir = work.join(key_of(&format!(
+            "{}{lines}",
+            config(Path::new(""), arch, "")
+        )));
         for sub in ["lists/partial", "cache/archives/partial", "log", "empty"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).map_err(AptError::io("create", &path))?;
         }
         write_atomic(&dir.join("status"), b"")?;
-        write_atomic(&dir.join("sources.list"), lines.as_bytes())?;
-        write_atomic(
-            &dir.join("apt.conf"),
-            config(&dir, arch, &host_transport()?).as_bytes(),
-        )?;
+        write_private(&dir.join("sources.list"), lines.as_bytes())?;
+        let transport = host_transport()?;
+        let conf = dir.join("apt.conf");
+        write_atomic(&conf, config(&dir, arch, &transport).as_bytes())?;
         let place = format!("{} {}", spec.suites().join(", "), spec.components.join(" "));
         Ok(Self {
             dir,
+            conf,
             debs,
             arch: arch.to_owned(),
             spec: spec.clone(),
             place,
+            base,
+            has_own_archives: from.file.is_none() && !from.base.is_empty(),
+            sources,
+            snapshots: Vec::new(),
+            transport,
+        })
+    }
+
+    /// Looks at these roots for files that left their archive.
+    pub fn with_snapshots(mut self, roots: Vec<String>) -> Self {
+        self.snapshots = roots;
+        self
+    }
+
+    /// Returns the same state as it looks with the base's archives and `added` alone: what a layer
+    /// sees that does not stand on those which name the others.
+    pub fn view(&self, added: &[PackageArchive]) -> Result<Self, AptError> {
+        let mut sources = self.base.clone();
+        sources.extend(of_definitions(added));
+        let keys = self.dir.parent().unwrap_or(&self.dir).join("keys");
+        let lines = source_list::render(&sources, &keys);
+        let dir = self.dir.join("views").join(key_of(&lines));
+        let cache = dir.join("cache/archives/partial");
+        fs::create_dir_all(&cache).map_err(AptError::io("create", &cache))?;
+        write_private(&dir.join("sources.list"), lines.as_bytes())?;
+        let mut text = config(&self.dir, &self.arch, &self.transport);
+        // apt reads the main file after the one that it is given, so that is the same one too.
+        for (key, name) in [
+            ("Dir::Etc::main", "apt.conf"),
+            ("Dir::Etc::sourcelist", "sources.list"),
+            ("Dir::Cache", "cache/"),
+        ] {
+            let _ = writeln!(text, "{key} \"{}/{name}\";", dir.display());
+        }
+        let conf = dir.join("apt.conf");
+        write_atomic(&conf, text.as_bytes())?;
+        let mut place = self.place.clone();
+        for source in sources.iter().skip(self.base.len()) {
+            let _ = write!(place, ", {} {}", source.shown(), source.suite);
+        }
+        Ok(Self {
+            dir: self.dir.clone(),
+            conf,
+            debs: self.debs.clone(),
+            arch: self.arch.clone(),
+            spec: self.spec.clone(),
+            place,
+            base: self.base.clone(),
+            has_own_archives: self.has_own_archives,
+            sources,
+            snapshots: self.snapshots.clone(),
+            transport: self.transport.clone(),
         })
     }
 
@@ -98,12 +167,31 @@ impl AptRoot {
     /// Makes a command that sees the private state only.
     pub(super) fn command(&self, tool: &str) -> Command {
         let mut command = Command::new(tool);
-        in_plain_words(&mut command).env("APT_CONFIG", self.dir.join("apt.conf"));
+        in_plain_words(&mut command).env("APT_CONFIG", &self.conf);
         command
     }
 
-    pub(super) fn dir(&self) -> &Path {
+    /// Returns where the state is.
+    pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    pub(super) fn has_own_archives(&self) -> bool {
+        self.has_own_archives
+    }
+
+    /// Returns the sources of the base.
+    pub(super) fn base_sources(&self) -> &[ArchiveSource] {
+        &self.base
+    }
+
+    /// Returns all sources, those of the base first.
+    pub(super) fn sources(&self) -> &[ArchiveSource] {
+        &self.sources
+    }
+
+    pub(super) fn snapshots(&self) -> &[String] {
+        &self.snapshots
     }
 
     pub(super) fn debs(&self) -> &DebCache {
@@ -123,6 +211,12 @@ impl AptRoot {
     pub(super) fn place(&self) -> &str {
         &self.place
     }
+}
+
+fn key_of(text: &str) -> String {
+    let digest = Hasher::digest(text);
+    let bytes = digest.iter().take(8);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes the private configuration: every path leads into `dir`, and the host's parts are not
@@ -165,12 +259,33 @@ fn config(dir: &Path, arch: &str, transport: &str) -> String {
     text
 }
 
-/// Returns the host's settings for reaching the network, as configuration lines.
+/// Returns the host's settings for reaching the network and its credentials (apt_auth.conf(5)), as
+/// configuration lines.
 fn host_transport() -> Result<String, AptError> {
     let dump = run(Command::new("apt-config")
         .args(["dump", "Acquire"])
         .env_remove("APT_CONFIG"))?;
-    Ok(transport_lines(&dump.checked("apt-config dump")?))
+    let mut lines = transport_lines(&dump.checked("apt-config dump")?);
+    let names = ["Dir::Etc::netrc", "Dir::Etc::netrcparts"];
+    let found = run(Command::new("apt-config")
+        .args([
+            "shell",
+            "FILE",
+            "Dir::Etc::netrc/f",
+            "PARTS",
+            "Dir::Etc::netrcparts/f",
+        ])
+        .env_remove("APT_CONFIG"))?;
+    for (name, line) in names
+        .into_iter()
+        .zip(found.checked("apt-config shell")?.lines())
+    {
+        // VARIABLE='/the/path'
+        if let Some(path) = line.split('\'').nth(1) {
+            let _ = writeln!(lines, "{name} \"{path}\";");
+        }
+    }
+    Ok(lines)
 }
 
 fn transport_lines(dump: &str) -> String {

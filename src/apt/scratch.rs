@@ -2,6 +2,8 @@
 
 use super::error::AptError;
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,6 +49,22 @@ pub(super) fn write_atomic(path: &Path, content: &[u8]) -> Result<(), AptError> 
     fs::create_dir_all(parent).map_err(AptError::io("create", parent))?;
     let temporary = unique(parent, ".new");
     fs::write(&temporary, content).map_err(AptError::io("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(AptError::io("rename to", path))
+}
+
+/// Writes a small file as [`write_atomic`] does, for its owner alone to read.
+pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<(), AptError> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(AptError::io("create", parent))?;
+    let temporary = unique(parent, ".new");
+    let options = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary);
+    let written = options.and_then(|mut file| file.write_all(content));
+    written.map_err(AptError::io("write", &temporary))?;
     fs::rename(&temporary, path).map_err(AptError::io("rename to", path))
 }
 

@@ -5,20 +5,70 @@ use super::command::{run, tail};
 use super::error::AptError;
 use super::package::Bootstrap;
 use super::scratch::{ScratchDir, write_atomic};
-use super::source_list::{ArchiveSource, parse};
+use super::source_list::{ArchiveSource, each, parse};
 use super::unknown;
+use crate::recipe::PackageArchive;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Returns the sources for `spec`: from `file` if the user gave one, else mmdebstrap's, asked once
-/// and kept in `work`.
+/// Where the packages of a recipe come from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PackageSources<'a> {
+    /// A user's sources file, which stands in for the archives of the base.
+    pub file: Option<&'a Path>,
+    /// The archives that the base's definition names; the default ones where it names none.
+    pub base: &'a [PackageArchive],
+    /// The archives that definitions of other layers name.
+    pub added: &'a [PackageArchive],
+}
+
+/// Makes the sources of archives that definitions name.
+pub(super) fn of_definitions(archives: &[PackageArchive]) -> Vec<ArchiveSource> {
+    archives.iter().flat_map(of_definition).collect()
+}
+
+fn of_definition(archive: &PackageArchive) -> Vec<ArchiveSource> {
+    let section = &archive.section;
+    let mut options = Vec::new();
+    let mut option = |name: &str, value: &str| options.push((name.to_owned(), value.to_owned()));
+    if !section.architectures.is_empty() {
+        option("arch", &section.architectures.join(","));
+    }
+    if section.trusted {
+        option("trusted", "yes");
+    }
+    if !section.check_valid_until {
+        option("check-valid-until", "no");
+    }
+    let made: Result<_, std::convert::Infallible> =
+        each(&section.uris, &section.suites, |uri, suite| {
+            Ok(ArchiveSource {
+                options: options.clone(),
+                key: archive.key.clone(),
+                uri: uri.to_owned(),
+                suite: suite.to_owned(),
+                components: section.components.clone(),
+                place: archive.place.clone(),
+            })
+        });
+    let Ok(made) = made;
+    made
+}
+
+/// Returns the sources for `spec`: from `file` if the user gave one, else those that the base's
+/// definition names, else mmdebstrap's, asked once and kept in `work`.
 pub(super) fn sources(
     work: &Path,
     spec: &Bootstrap,
-    file: Option<&Path>,
+    sources: &PackageSources<'_>,
 ) -> Result<Vec<ArchiveSource>, AptError> {
+    let file = sources.file;
+    if file.is_none() && !sources.base.is_empty() {
+        let named = of_definitions(sources.base);
+        return offers_all(&named, spec).map(|()| named);
+    }
     let (text, origin) = match file {
         Some(path) => (
             fs::read_to_string(path).map_err(AptError::io("read", path))?,
@@ -40,12 +90,44 @@ pub(super) fn sources(
             }
         }
     };
-    let all = parse(&text).map_err(|(line, detail)| AptError::BadSources {
-        path: origin,
+    let mut all = parse(&text).map_err(|(line, detail)| AptError::BadSources {
+        path: origin.clone(),
         line,
         detail,
     })?;
+    if file.is_some() {
+        keys_are_there(&all, &origin)?;
+    }
+    for source in &mut all {
+        source.place = match file {
+            Some(_) => format!("{}:{}", origin.display(), source.place),
+            // Nobody wrote it.
+            None => String::new(),
+        };
+    }
     select(all, spec)
+}
+
+/// Checks that the keys are there which a user's file names: apt would say that there is another.
+fn keys_are_there(sources: &[ArchiveSource], file: &Path) -> Result<(), AptError> {
+    for source in sources {
+        let named = source
+            .options
+            .iter()
+            .filter(|(name, _)| name == "signed-by");
+        // What is no path is a fingerprint.
+        let mut paths = named
+            .flat_map(|(_, value)| value.split(','))
+            .filter(|key| key.starts_with('/'));
+        if let Some(missing) = paths.find(|path| !Path::new(path).is_file()) {
+            return Err(AptError::BadSources {
+                path: file.to_owned(),
+                line: source.place.parse().unwrap_or_default(),
+                detail: format!("the key '{missing}' is not there"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Asks mmdebstrap which sources it would use; it stops before it reaches the network.
@@ -100,17 +182,21 @@ fn select(all: Vec<ArchiveSource>, spec: &Bootstrap) -> Result<Vec<ArchiveSource
             kept.push(source);
         }
     }
-    // A flat archive has no suite names: it alone can stand for all of them.
-    let flat = kept.iter().any(|s| s.suite.ends_with('/'));
+    let flat = kept.iter().any(ArchiveSource::is_flat);
     if let Some(unknown) = unknown::component(spec, &offered).filter(|_| !flat) {
         return Err(unknown);
     }
-    match wanted
-        .iter()
-        .find(|suite| !flat && !kept.iter().any(|s| s.suite == **suite))
-    {
-        Some(missing) => Err(unknown::no_source(spec, missing)),
-        None => Ok(kept),
+    offers_all(&kept, spec).map(|()| kept)
+}
+
+/// Checks that each suite which the base draws from has an archive.
+fn offers_all(sources: &[ArchiveSource], spec: &Bootstrap) -> Result<(), AptError> {
+    // A flat archive has no suite names: it alone can stand for all of them.
+    let flat = sources.iter().any(ArchiveSource::is_flat);
+    let is_offered = |suite: &String| flat || sources.iter().any(|s| s.suite == *suite);
+    match spec.suites().into_iter().find(|suite| !is_offered(suite)) {
+        Some(missing) => Err(unknown::no_source(spec, &missing)),
+        None => Ok(()),
     }
 }
 
@@ -131,11 +217,33 @@ mod tests {
             pockets: pockets.to_vec(),
             variant: BootstrapVariant::Minbase,
             packages: vec![],
+            sources: vec![],
+            snapshots: vec![],
         }
     }
 
     fn selected(text: &str, pockets: &[Pocket]) -> String {
-        render(&select(parse(text).unwrap(), &spec(pockets)).unwrap())
+        let kept = select(parse(text).unwrap(), &spec(pockets)).unwrap();
+        render(&kept, Path::new("/keys"))
+    }
+
+    #[test]
+    fn a_key_that_a_file_names_and_that_is_not_there_is_told() {
+        let refused = |key: &str| {
+            let text =
+                format!("\ndeb [arch=amd64 signed-by={key}] http://a.example/x trixie main\n");
+            let sources = parse(&text).unwrap();
+            let error = keys_are_there(&sources, Path::new("my.list")).err()?;
+            Some(error.to_string())
+        };
+        assert_eq!(refused("/proc/self/status"), None);
+        assert_eq!(refused("0123456789ABCDEF0123456789ABCDEF01234567"), None);
+        let said = refused("/proc/self/status,/nowhere/x.asc").unwrap();
+        assert!(said.contains("my.list") && said.contains('2'), "{said}");
+        assert!(
+            said.contains("the key '/nowhere/x.asc' is not there"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::command::ToolOutput;
 use super::error::AptError;
 use super::package::Bootstrap;
+use super::refusal::about;
 use super::root::AptRoot;
 use super::suggest::closest;
 use std::collections::BTreeSet;
@@ -65,8 +66,18 @@ fn unknown_suite(suite: &str) -> AptError {
 
 /// Refuses a suite or a component that the archives turned out not to have.
 pub(super) fn refuse(root: &AptRoot, updated: &ToolOutput) -> Result<(), AptError> {
+    // Archives that a definition names are told where it names them.
+    if root.has_own_archives() {
+        return Ok(());
+    }
     let spec = root.spec();
-    let said = format!("{}\n{}", updated.stdout, updated.stderr);
+    let is_of_base = |line: &&str| {
+        let source = about(line, root.sources());
+        source.is_none_or(|source| root.base_sources().contains(source))
+    };
+    let lines = updated.stdout.lines().chain(updated.stderr.lines());
+    let lines: Vec<&str> = lines.filter(is_of_base).collect();
+    let said = lines.join("\n");
     let no_release = format!(" {} Release' does not have a Release file", spec.suite);
     if said.contains(&no_release) {
         return Err(unknown_suite(&spec.suite));

@@ -12,7 +12,7 @@ use super::session::BuildSession;
 use super::{BuildError, BuildOptions, BuildReport, Composer, LayerAction, LayerReport};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
-use crate::store::Repository;
+use crate::store::{Repository, Untouched};
 
 /// Builds the image of a recipe.
 pub fn build(
@@ -47,6 +47,7 @@ pub fn build(
     let composer = Composer::new(repository, options.cancel, options.progress);
     let mut built: BTreeMap<String, LayerReport> = BTreeMap::new();
     let known_ids = workspace.read_ids()?;
+    let untouched = Untouched::default();
     loop {
         let ids = workspace.read_ids()?;
         let mut build = BuildSession {
@@ -57,6 +58,7 @@ pub fn build(
             ids,
             composer: &composer,
             forced: &forced,
+            untouched: &untouched,
             built: BTreeMap::new(),
         };
         match build.run(&inputs, &mut built) {

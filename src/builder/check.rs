@@ -7,13 +7,14 @@ use super::blame::blame;
 use super::inputs::LayerInputs;
 use super::lost::{Comparison, record};
 use super::renumbered::renumbered_since;
+use super::searched::{LayerPublicSecret, findings_of, public_secrets};
 use super::{BuildError, Composer, keys};
 use crate::check::{Finding, Severity, Verdict, verdict};
 use crate::compose::{Composition, Judgement, Member, WaiverOutcome, judge, moved, waive};
 use crate::format::{Baseline, ImageLayer, Waiver};
 use crate::id::LayerId;
 use crate::recipe::Workspace;
-use crate::store::{RefName, Repository, Transaction};
+use crate::store::{RefName, Repository, Transaction, Untouched};
 use crate::time::Date;
 use crate::tree::Inode;
 
@@ -39,6 +40,8 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
     /// Findings that the layers had already when they were built.
     pub known: Vec<Finding>,
+    /// The keys and passwords that layers have with a reason.
+    pub public_secrets: Vec<LayerPublicSecret>,
 }
 
 impl CheckedSet {
@@ -47,9 +50,10 @@ impl CheckedSet {
     pub fn of_recipe(workspace: &Workspace, repository: &Repository) -> Result<Self, BuildError> {
         let lock = workspace.require_lock()?;
         let mut layers = Vec::new();
+        let untouched = Untouched::default();
         for layer in workspace.layers() {
             let input = LayerInputs::read(layer, &lock)?;
-            match keys::find(repository, &input)? {
+            match keys::find(repository, &input, &untouched)? {
                 Some(cached) => layers.push(cached.layer),
                 None => {
                     return Err(BuildError::NotBuilt {
@@ -130,6 +134,9 @@ impl Examination {
             members,
             &read,
         )?);
+        for id in members.iter().filter_map(|member| member.id) {
+            findings.extend(findings_of(repository, &id, transaction)?);
+        }
         findings.append(&mut composition.findings);
         findings.extend(moved(&composition, members));
         findings.extend(new);
@@ -180,5 +187,6 @@ pub fn check(
         layers: members.iter().filter_map(Member::named).collect(),
         findings: looked.waived.findings,
         known: looked.known,
+        public_secrets: public_secrets(members.iter().map(|member| &member.layer)),
     })
 }

@@ -44,6 +44,15 @@ pub enum BuildError {
         step: String,
         source: Box<SandboxError>,
     },
+    /// The layers below a script lack the program that runs it.
+    #[error(
+        "layer '{layer}': '{script}' is run by '{program}', which the layers below do not have"
+    )]
+    NoInterpreter {
+        layer: String,
+        script: String,
+        program: String,
+    },
     /// A program of the image that makes files from the rest of it failed.
     #[error("'{generator}' failed")]
     Generator {

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File, FileTimes};
+use std::fs::{File, FileTimes};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,11 +19,6 @@ use crate::path::RelPath;
 use crate::recipe::{Definition, FileContent, FileInput};
 use crate::sandbox::ViewRoot;
 use crate::tree::Owner;
-
-/// Says whether `path` is executable for anybody.
-pub(super) fn is_executable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
-}
 
 /// Copies `files` from the layer's folder to the view at `root`, dated `epoch`, owned by root.
 pub(super) fn copy(

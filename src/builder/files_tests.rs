@@ -1,4 +1,5 @@
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use super::*;
 use crate::id::ObjectId;

@@ -20,7 +20,7 @@ use crate::id::LayerId;
 use crate::layout;
 use crate::packages::package_of_list;
 use crate::recipe::{LockedPackage, Workspace};
-use crate::store::{Repository, StoreError};
+use crate::store::{Repository, StoreError, Untouched};
 use crate::time::Date;
 use crate::version::Version;
 
@@ -71,9 +71,10 @@ pub fn forecast(
 ) -> Result<Option<Forecast>, BuildError> {
     let lock = workspace.require_lock()?;
     let mut set = Vec::new();
+    let untouched = Untouched::default();
     for layer in workspace.layers() {
         let input = LayerInputs::read(layer, &lock)?;
-        let known = keys::find(repository, &input)?.map(|cached| cached.layer);
+        let known = keys::find(repository, &input, &untouched)?.map(|cached| cached.layer);
         set.push(PlannedLayer { input, known });
     }
     if set.iter().all(|layer| layer.known.is_some()) {

@@ -37,7 +37,7 @@ impl BuildSession<'_> {
         let before = repository.read_ref(&name)?;
         let today = self.options.today();
         let key = || ImageKey::new(repository, recipe, &ids, today);
-        let cached = keys::find_image(repository, &key())?;
+        let cached = keys::find_image(repository, &key(), self.untouched)?;
         // Another image than the present one is compared with that first.
         let is_current = |id: &ImageId| {
             let id = id.to_string();

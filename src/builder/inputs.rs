@@ -10,8 +10,8 @@ use super::BuildError;
 use crate::id::{BuildKey, ObjectId};
 use crate::path::RelPath;
 use crate::recipe::{
-    self, Definition, FileContent, FileInput, IdTable, KeyInputs, LayerLock, RecipeLock, build_key,
-    canonical_inputs,
+    self, Definition, FileContent, FileInput, IdTable, KeyInputs, LayerLock, RecipeLock,
+    ScriptStart, build_key, canonical_inputs,
 };
 
 /// The version of the builder. Raise it when capture, classification or composition change so that
@@ -33,6 +33,8 @@ pub(super) struct LayerInputs {
     pub dir: PathBuf,
     /// What `[files]` copies, by path in the image.
     pub files: Vec<FileInput>,
+    /// How each script is started, in their order.
+    pub starts: Vec<ScriptStart>,
     /// The locked packages.
     pub lock: LayerLock,
     /// The source-date-epoch of this layer.
@@ -70,6 +72,27 @@ impl LayerInputs {
             _ => 0,
         });
         sizes.sum()
+    }
+
+    /// Tells which scripts have lost their run bits, and what runs them instead.
+    pub(super) fn interpreted(&self) -> Vec<String> {
+        let scripts = self.definition.run().map_or(&[][..], |run| &run.scripts);
+        let scripts = scripts.iter().zip(&self.starts);
+        let told = scripts.filter_map(|(script, start)| {
+            let script = script.to_string();
+            let script = script.trim_start_matches('/');
+            match start {
+                ScriptStart::Itself(_) => None,
+                ScriptStart::Shell => Some(format!(
+                    "'{script}' has no run bit: it was run by `/bin/sh -e`"
+                )),
+                ScriptStart::Words(words) => Some(format!(
+                    "'{script}' has no run bit: it was run by `{}`, which its first line names",
+                    words.join(" ")
+                )),
+            }
+        });
+        told.collect()
     }
 
     /// Says whether the layer is files of its own and nothing else.
@@ -136,6 +159,7 @@ impl LayerInputs {
             key: build_key(&inputs),
             canonical: canonical_inputs(&inputs),
             dir: layer.dir.clone(),
+            starts: layer.starts.clone(),
             epoch: lock_entry.epoch,
             architecture: lock.architecture.clone(),
             lock: lock_entry,

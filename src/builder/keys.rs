@@ -16,7 +16,7 @@ use crate::format::Waiver;
 use crate::id::{ImageId, LayerId, ObjectId};
 use crate::merge::derive::DERIVE_VERSION;
 use crate::recipe::Recipe;
-use crate::store::Repository;
+use crate::store::{Repository, Untouched};
 use crate::time::Date;
 
 /// A layer that was built from a key.
@@ -86,10 +86,13 @@ impl ImageKey {
 pub(super) fn find(
     repository: &Repository,
     input: &LayerInputs,
+    untouched: &Untouched,
 ) -> Result<Option<CachedLayer>, BuildError> {
     let path = repository.cache_dir("keys")?.join(input.key.to_hex());
     let cached: Option<CachedLayer> = load(&path);
-    if let Some(cached) = cached.filter(|cached| repository.is_layer_whole(&cached.layer)) {
+    if let Some(cached) =
+        cached.filter(|cached| repository.is_layer_whole_given(&cached.layer, untouched))
+    {
         return Ok(Some(cached));
     }
     let pulled = super::pulled::find(repository, input)?;
@@ -137,9 +140,10 @@ pub(super) fn remember_inputs(
 pub(super) fn find_image(
     repository: &Repository,
     key: &ImageKey,
+    untouched: &Untouched,
 ) -> Result<Option<CachedImage>, BuildError> {
     let cached: Option<CachedImage> = load(&repository.cache_dir("compositions")?.join(&key.0));
-    Ok(cached.filter(|cached| repository.is_image_whole(&cached.image)))
+    Ok(cached.filter(|cached| repository.is_image_whole_given(&cached.image, untouched)))
 }
 
 /// Remembers a composition.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::archives::RecipeArchives;
 use super::baselines::recall;
 use super::below::LayersBelow;
 use super::captures::{CapturePlace, Captured};
@@ -12,6 +13,7 @@ use super::keys::CachedLayer;
 use super::manifest::manifest;
 use super::private;
 use super::rules::SettleRules;
+use super::searched::remember_clean;
 use super::session::BuildSession;
 use super::settle::{SettledLayer, settle};
 use super::steps::StepRunner;
@@ -251,11 +253,9 @@ pub(super) fn fetch(
     let _alone = build
         .repository
         .work_lock("apt", "layerset build", build.options.waiting)?;
-    let root = super::lock::open_apt(
-        build.workspace,
-        build.repository,
-        build.options.apt_sources.as_deref(),
-    )?;
+    let sources = build.options.apt_sources.as_deref();
+    let archives = RecipeArchives::read(build.workspace)?;
+    let root = archives.open(build.workspace, build.repository, sources)?;
     let step = |done: u64, all: u64| {
         let fraction = (all > 0).then(|| done as f64 / all as f64);
         build
@@ -393,12 +393,13 @@ fn commit(
     transaction.put_baseline(&id, &baseline)?;
     build.options.progress.step(&input.name, "writing", None);
     let committed = transaction.commit(&name, &id.to_string())?;
+    remember_clean(build.repository, &id);
     let cached = CachedLayer { layer: id, created };
     Ok(BuiltLayer {
         id,
         version: layer.version,
         cached,
         bytes_written: committed.bytes_written,
-        notes,
+        notes: [notes, input.interpreted()].concat(),
     })
 }

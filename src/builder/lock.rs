@@ -1,22 +1,32 @@
 //! Locking: from the names in a recipe to exact package files, layer by layer, each held under the
 //! next.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::archives::RecipeArchives;
+use super::common_layers::CommonLayers;
 use super::epoch::epoch_of;
 use super::{BuildError, BuildProgress, misnamed};
-use crate::apt::{AptRoot, DebCache, LowerPackages, PackageRequest, Resolver};
+use crate::apt::{
+    AptError, AptRoot, DebCache, LowerPackages, PackageRequest, ReleaseChange, Resolver,
+};
 use crate::recipe::{Definition, LOCK_VERSION, LayerLock, LockedPackage, RecipeLock, Workspace};
 use crate::store::{LockWait, Repository};
+
+/// The epoch of a layer that was just resolved.
+const NO_EPOCH: i64 = 0;
 
 /// Options of [`lock`].
 pub struct LockOptions<'a> {
     /// The layers whose packages may change. All of them, when this is empty.
     pub update: Vec<String>,
-    /// A sources file to use instead of the distribution's default archives.
+    /// A sources file to use instead of the base's archives.
     pub apt_sources: Option<PathBuf>,
+    /// A recipe that is locked already: layers that are the same in it get the same packages.
+    pub like: Option<&'a Workspace>,
     /// How to wait for another command that uses the archives.
     pub waiting: LockWait<'a>,
     /// Where progress goes.
@@ -45,72 +55,133 @@ pub struct LockReport {
     pub changes: Vec<LockChange>,
     /// Packages in all.
     pub packages: usize,
+    /// Archives that call themselves something else than at the last update.
+    pub archive_changes: Vec<ReleaseChange>,
+    /// Where definitions name archives that are taken without a signature.
+    pub unsigned: Vec<String>,
 }
 
-/// Resolves the packages of a recipe and writes its lock; the commit point is the rename of the
-/// lock file.
+/// Resolves the packages of recipes and writes their locks. Each has its commit point: the rename
+/// of its lock file, after all are resolved and their packages are here.
 ///
+/// Layers that are the same in several recipes get the same packages, so that they are one layer.
 /// With [`LockOptions::update`], only the named layers move; the others keep their packages.
 pub fn lock(
-    workspace: &Workspace,
+    workspaces: &[Workspace],
     repository: &Repository,
     options: &LockOptions<'_>,
-) -> Result<LockReport, BuildError> {
+) -> Result<Vec<LockReport>, BuildError> {
     // apt's state below the cache serves one command at a time.
     let _alone = repository.work_lock("apt", "layerset lock", options.waiting)?;
-    let before = workspace.read_lock()?;
-    let base = |error| misnamed::in_base(workspace, error);
-    let root = open_apt(workspace, repository, options.apt_sources.as_deref())?;
-    options.progress.step("", "fetching package lists", None);
-    let resolver = root.update().map_err(base)?;
-    misnamed::refuse_unknown(workspace, &resolver, &|layer| {
-        let known = before.as_ref().and_then(|lock| lock.layer(&layer.name));
-        known.is_none_or(|known| is_moving(layer, known, options))
-    })?;
-    let mut layers: Vec<LayerLock> = Vec::new();
-    for layer in workspace.layers() {
-        let definition = &layer.definition;
-        let known = before
-            .as_ref()
-            .and_then(|lock| lock.layer(&definition.name));
-        let entry = match known {
-            Some(known) if !is_moving(definition, known, options) => known.clone(),
-            _ => {
-                options
-                    .progress
-                    .step(&definition.name, "resolving packages", None);
-                resolve(workspace, &resolver, definition, &layers)?
-            }
-        };
-        layers.push(entry);
-    }
-    let packages: Vec<LockedPackage> = layers
-        .iter()
-        .flat_map(|layer| layer.packages.clone())
-        .collect();
-    let cache = DebCache::new(repository.cache_dir("debs")?);
-    let missing: u64 = cache.missing(&packages).iter().map(|p| p.size).sum();
-    repository.require_space(missing)?;
-    fetch(&root, &packages, options.progress)?;
-    let mut lock = RecipeLock {
-        version: LOCK_VERSION,
-        recipe: workspace.recipe().name.clone(),
-        architecture: workspace.recipe().architecture.clone(),
-        layers,
+    let mut locking = Locking {
+        repository,
+        options,
+        updated: BTreeSet::new(),
+        common: CommonLayers::default(),
     };
-    set_epochs(&mut lock, before.as_ref(), &cache)?;
-    let changes = changes(before.as_ref(), &lock);
-    let text = lock.to_toml();
-    let path = workspace.lock_path();
-    if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
-        crate::durable::replace_file(repository.disk().as_ref(), &path, 0o644, text.as_bytes())?;
+    if let Some(like) = options.like {
+        locking.common.add(like, &like.require_lock()?)?;
     }
-    let packages = lock.layers.iter().map(|layer| layer.packages.len()).sum();
-    Ok(LockReport {
-        path,
-        changes,
-        packages,
-    })
+    let locked: Vec<(RecipeLock, LockReport)> = workspaces
+        .iter()
+        .map(|workspace| locking.recipe(workspace))
+        .collect::<Result<_, _>>()?;
+    let mut reports = Vec::new();
+    for (lock, report) in locked {
+        let text = lock.to_toml();
+        if std::fs::read(&report.path).ok().as_deref() != Some(text.as_bytes()) {
+            let disk = repository.disk();
+            crate::durable::replace_file(disk.as_ref(), &report.path, 0o644, text.as_bytes())?;
+        }
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+/// What the recipes of one command share.
+struct Locking<'a> {
+    repository: &'a Repository,
+    options: &'a LockOptions<'a>,
+    /// The states of apt whose indexes this command has fetched.
+    updated: BTreeSet<PathBuf>,
+    common: CommonLayers,
+}
+
+impl Locking<'_> {
+    /// Resolves one recipe, and fetches its packages.
+    fn recipe(&mut self, workspace: &Workspace) -> Result<(RecipeLock, LockReport), BuildError> {
+        let options = self.options;
+        let before = workspace.read_lock()?;
+        let archives = RecipeArchives::read(workspace)?;
+        let root = archives.open(workspace, self.repository, options.apt_sources.as_deref())?;
+        let in_base = |error: AptError| misnamed::in_base(workspace, error);
+        let indexes = match self.updated.insert(root.dir().to_owned()) {
+            true => {
+                let progress = options.progress;
+                progress.step("", "fetching package lists", None);
+                root.update().map_err(in_base)?
+            }
+            false => root.resolver()?,
+        };
+        let (archive_changes, unsigned) = tell(&indexes, &archives, options.progress);
+        let known = |definition: &Definition| {
+            let known = before
+                .as_ref()
+                .and_then(|lock| lock.layer(&definition.name));
+            known.filter(|known| !is_moving(definition, known, options))
+        };
+        let views = archives.views(workspace, &root, &|definition| known(definition).is_none())?;
+        let views = views.resolve_with(&indexes)?;
+        misnamed::refuse_unknown(workspace, &|definition| {
+            let is_settled = known(definition).is_some() || self.common.has(definition);
+            (!is_settled).then(|| views.of(&archives.seen_by(workspace, &definition.name)))
+        })?;
+        let mut layers: Vec<LayerLock> = Vec::new();
+        for layer in workspace.layers() {
+            let definition = &layer.definition;
+            let settled = match known(definition) {
+                Some(known) => Some(known.clone()),
+                None => self.common.find(workspace, definition, &layers)?,
+            };
+            let entry = match settled {
+                Some(entry) => entry,
+                None => {
+                    let progress = options.progress;
+                    progress.step(&definition.name, "resolving packages", None);
+                    let resolver = views.of(&archives.seen_by(workspace, &definition.name));
+                    resolve(workspace, resolver, definition, &layers)?
+                }
+            };
+            layers.push(entry);
+        }
+        let mut lock = RecipeLock {
+            version: LOCK_VERSION,
+            recipe: workspace.recipe().name.clone(),
+            architecture: workspace.recipe().architecture.clone(),
+            layers,
+        };
+        self.fetch(&root, &lock)?;
+        let cache = DebCache::new(self.repository.cache_dir("debs")?);
+        set_epochs(&mut lock, before.as_ref(), &cache)?;
+        self.common.add(workspace, &lock)?;
+        let report = LockReport {
+            path: workspace.lock_path(),
+            changes: changes(before.as_ref(), &lock),
+            packages: lock.layers.iter().map(|layer| layer.packages.len()).sum(),
+            archive_changes,
+            unsigned,
+        };
+        Ok((lock, report))
+    }
+
+    fn fetch(&self, root: &AptRoot, lock: &RecipeLock) -> Result<(), BuildError> {
+        let layers = lock.layers.iter();
+        let packages: Vec<LockedPackage> = layers.flat_map(|l| l.packages.clone()).collect();
+        let cache = DebCache::new(self.repository.cache_dir("debs")?);
+        let missing: u64 = cache.missing(&packages).iter().map(|p| p.size).sum();
+        self.repository.require_space(missing)?;
+        fetch(root, &packages, self.options.progress)
+    }
 }
 
 /// Says whether the packages of a layer are resolved anew.
@@ -120,17 +191,43 @@ fn is_moving(definition: &Definition, known: &LayerLock, options: &LockOptions<'
         || known.requested != definition.packages()
 }
 
-/// Opens the private apt state of a recipe's base.
-pub(super) fn open_apt(
+/// Says at once what people should know of the archives, whatever becomes of the lock.
+fn tell(
+    indexes: &Resolver<'_>,
+    archives: &RecipeArchives,
+    progress: &dyn BuildProgress,
+) -> (Vec<ReleaseChange>, Vec<String>) {
+    for change in indexes.changes() {
+        let ReleaseChange {
+            archive,
+            field,
+            before,
+            after,
+        } = change;
+        progress.note(&format!(
+            "the archive '{archive}' changed its {field} from '{before}' to '{after}'"
+        ));
+    }
+    let mut unsigned = Vec::new();
+    for archive in archives.unsigned() {
+        progress.note(&format!(
+            "{}: the archive is taken without a signature",
+            archive.place
+        ));
+        unsigned.push(archive.place.clone());
+    }
+    (indexes.changes().to_vec(), unsigned)
+}
+
+/// Returns the layers among `done` that a layer stands on.
+pub(super) fn below<'d>(
     workspace: &Workspace,
-    repository: &Repository,
-    sources: Option<&Path>,
-) -> Result<AptRoot, BuildError> {
-    let debs = DebCache::new(repository.cache_dir("debs")?);
-    let work = repository.cache_dir("apt")?;
-    let architecture = &workspace.recipe().architecture;
-    AptRoot::open(&work, debs, workspace.base(), architecture, sources)
-        .map_err(|error| misnamed::in_base(workspace, error))
+    definition: &Definition,
+    done: &'d [LayerLock],
+) -> Vec<&'d LayerLock> {
+    let closure = workspace.closure(&definition.name);
+    let stands_on = |layer: &&LayerLock| closure.contains(&layer.name.as_str());
+    done.iter().filter(stands_on).collect()
 }
 
 fn resolve(
@@ -139,11 +236,7 @@ fn resolve(
     definition: &Definition,
     done: &[LayerLock],
 ) -> Result<LayerLock, BuildError> {
-    let closure = workspace.closure(&definition.name);
-    let below: Vec<&LayerLock> = done
-        .iter()
-        .filter(|layer| closure.contains(&layer.name.as_str()))
-        .collect();
+    let below = below(workspace, definition, done);
     let lower: Vec<LowerPackages<'_>> = below
         .iter()
         .map(|layer| LowerPackages {
@@ -168,22 +261,34 @@ fn resolve(
     Ok(LayerLock {
         name: definition.name.clone(),
         // Known when the packages are here: see `set_epochs`.
-        epoch: 0,
+        epoch: NO_EPOCH,
         requested: definition.packages().to_vec(),
         packages,
     })
 }
 
 /// Sets the epochs. A layer whose packages did not change keeps its epoch: layerset 0.1 took epochs
-/// from the archives, and a new epoch would give the layer a new build key and a new id.
+/// from the archives, and a new epoch would give the layer a new build key and a new id. One that
+/// has the packages of another recipe's layer has its epoch, for both are to be one.
 fn set_epochs(
     lock: &mut RecipeLock,
     before: Option<&RecipeLock>,
     cache: &DebCache,
 ) -> Result<(), BuildError> {
-    for layer in &mut lock.layers {
+    let files = |layer: &LayerLock| -> Vec<_> {
+        let packages = layer.packages.iter();
+        packages
+            .map(|p| (p.sha256, p.version.clone(), p.manual))
+            .collect()
+    };
+    for layer in lock
+        .layers
+        .iter_mut()
+        .filter(|layer| layer.epoch == NO_EPOCH)
+    {
         let known = before.and_then(|lock| lock.layer(&layer.name));
-        layer.epoch = match known.filter(|known| known.packages == layer.packages) {
+        // The archive may call itself something else.
+        layer.epoch = match known.filter(|known| files(known) == files(layer)) {
             Some(known) => known.epoch,
             None => epoch_of(cache, &layer.packages)?,
         };

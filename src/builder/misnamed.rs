@@ -5,17 +5,17 @@ use crate::apt::{AptError, Resolver};
 use crate::recipe::{Definition, Named, RecipeError, Workspace};
 
 /// Refuses all packages that no archive has, of the layers that are resolved anew, in one error.
-pub(super) fn refuse_unknown(
+/// `resolver_of` returns what a layer is resolved with, if it is.
+pub(super) fn refuse_unknown<'r>(
     workspace: &Workspace,
-    resolver: &Resolver<'_>,
-    is_moving: &dyn Fn(&Definition) -> bool,
+    resolver_of: &dyn Fn(&Definition) -> Option<&'r Resolver<'r>>,
 ) -> Result<(), BuildError> {
     let mut all = None::<RecipeError>;
     for layer in workspace.layers() {
         let definition = &layer.definition;
-        if !is_moving(definition) {
+        let Some(resolver) = resolver_of(definition) else {
             continue;
-        }
+        };
         for error in resolver.unknown_names(&definition.name, definition.packages()) {
             match at_its_place(workspace, &definition.name, error) {
                 BuildError::Recipe(error) => {
@@ -47,13 +47,13 @@ pub(super) fn at_its_place(workspace: &Workspace, layer: &str, error: AptError) 
     let (at, message, help) = match &error {
         AptError::UnknownSuite { suite, suggestion } => {
             let message = format!("no archive has the suite '{suite}'");
-            let help = "write one that Debian has, as in \"trixie\", or name the archives that have it with --apt-sources FILE";
+            let help = "write one that Debian has, as in \"trixie\", or name the archives that have it in [[bootstrap.sources]]";
             let help = meant(suggestion).unwrap_or_else(|| help.to_owned());
             (Named::Suite, message, Some(help))
         }
         AptError::NoSource { wanted } => {
             let message = format!("no archive source for '{wanted}'");
-            let help = "leave it out of 'pockets' (`pockets = []` for a suite without updates), or name the archives with --apt-sources FILE";
+            let help = "leave it out of 'pockets' (`pockets = []` for a suite without updates), or name the archives in [[bootstrap.sources]]";
             (Named::Suite, message, Some(help.to_owned()))
         }
         AptError::UnknownComponent {
@@ -72,8 +72,7 @@ pub(super) fn at_its_place(workspace: &Workspace, layer: &str, error: AptError) 
             ..
         } => {
             let message = format!("no package '{name}' in {place}");
-            let help =
-                "`apt-cache search WORD` finds names; another component or suite may have it";
+            let help = "`apt-cache search WORD` finds names; another component, suite or archive ([[apt.sources]]) may have it";
             let help = meant(suggestion).unwrap_or_else(|| help.to_owned());
             (Named::Package(name), message, Some(help))
         }

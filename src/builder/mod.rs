@@ -7,12 +7,14 @@
 //! (`image`), and committed by the rename of `images/<recipe>`.
 
 mod accounts;
+mod archives;
 mod baselines;
 mod below;
 mod blame;
 mod build;
 mod captures;
 mod check;
+mod common_layers;
 mod composed;
 mod composer;
 mod damage;
@@ -44,6 +46,7 @@ mod renumbered;
 mod report;
 mod require;
 mod rules;
+mod searched;
 mod secrets;
 mod session;
 mod set_back;
@@ -68,6 +71,7 @@ pub use composer::Composer;
 pub use damage::refused;
 pub use derive::SandboxedGenerator;
 pub use error::BuildError;
+pub use first_boot::first_boot_unit;
 pub use forecast::{Forecast, ForecastAction, LayerForecast, forecast};
 pub use inputs::BUILDER_VERSION;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
@@ -79,6 +83,7 @@ pub use oracle::{
 pub use progress::{BuildProgress, SilentBuild};
 pub use recompose::recompose;
 pub use report::{BuildReport, LayerAction, LayerReport};
+pub use searched::{LayerPublicSecret, secrets_in};
 pub use set_back::{RecomposedImage, compose_as};
 pub use sink::BuildSink;
 pub use unclassified::UnclassifiedGroup;

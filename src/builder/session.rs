@@ -8,7 +8,7 @@ use super::{BuildError, BuildOptions, Composer};
 use crate::compose::Member;
 use crate::id::LayerId;
 use crate::recipe::{IdTable, Workspace};
-use crate::store::Repository;
+use crate::store::{Repository, Untouched};
 
 /// What all steps of one build share.
 pub(super) struct BuildSession<'a> {
@@ -26,6 +26,8 @@ pub(super) struct BuildSession<'a> {
     pub composer: &'a Composer<'a>,
     /// Layers to build even when they are known.
     pub forced: &'a BTreeMap<String, ForcedRebuild>,
+    /// The contents that were found untouched so far.
+    pub untouched: &'a Untouched,
     /// The layers that are built or kept so far.
     pub built: BTreeMap<String, LayerId>,
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::inputs::LayerInputs;
 use super::{BuildError, BuildOptions, files};
 use crate::apt::{InstallPlan, LocalRepo, StatusLine};
-use crate::recipe::{LayerContent, LayerLock};
-use crate::sandbox::{Limits, MountedView, ReadOnlyBind, Sandbox, SandboxError, SandboxRun};
+use crate::recipe::{LayerContent, LayerLock, RunSection, ScriptStart};
+use crate::sandbox::{
+    Limits, MountedView, ReadOnlyBind, Sandbox, SandboxError, SandboxRun, ViewRoot,
+};
 
 /// How long the packages of a layer may take together; thousands of them take less.
 const INSTALL_TIME: Duration = Duration::from_secs(6 * 60 * 60);
@@ -113,7 +115,7 @@ impl StepRunner<'_> {
             files::own(&wanted.owner, root, files::OwnerPass::Known)?;
         }
         if let Some(run) = &upper.run {
-            self.scripts(run, &input.dir)?;
+            self.scripts(run, input)?;
         }
         if let Some(wanted) = &upper.files {
             files::own(&wanted.owner, root, files::OwnerPass::All)?;
@@ -121,21 +123,36 @@ impl StepRunner<'_> {
         Ok(())
     }
 
+    /// Fails where the layers below lack the program that a script names; the kernel would say that
+    /// the script is not there.
+    fn has(&self, program: Option<&str>, script: &str) -> Result<(), BuildError> {
+        let root = ViewRoot::open(self.view.merged())?;
+        match program {
+            Some(program) if !root.has(program)? => Err(BuildError::NoInterpreter {
+                layer: self.layer.to_owned(),
+                script: script.to_owned(),
+                program: program.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Runs the layer's scripts, in their order.
-    fn scripts(&self, run: &crate::recipe::RunSection, dir: &Path) -> Result<(), BuildError> {
-        for script in &run.scripts {
+    fn scripts(&self, run: &RunSection, input: &LayerInputs) -> Result<(), BuildError> {
+        for (script, start) in run.scripts.iter().zip(&input.starts) {
             let text = script.to_string();
             let text = text.trim_start_matches('/');
             self.options
                 .progress
                 .step(self.layer, &format!("running {text}"), None);
-            let source = std::path::absolute(dir.join(script.as_path())).map_err(|source| {
-                BuildError::Source {
-                    verb: "find",
-                    path: script.as_path().to_owned(),
-                    source,
-                }
-            })?;
+            let source =
+                std::path::absolute(input.dir.join(script.as_path())).map_err(|source| {
+                    BuildError::Source {
+                        verb: "find",
+                        path: script.as_path().to_owned(),
+                        source,
+                    }
+                })?;
             let name = OsStr::new("script");
             let mut sandbox = self.sandbox().with_bind(ReadOnlyBind {
                 source: source.clone(),
@@ -150,15 +167,17 @@ impl StepRunner<'_> {
             for (name, value) in &run.env {
                 sandbox = sandbox.with_variable(name.as_ref(), value.as_ref());
             }
-            let command = if files::is_executable(&source) {
-                vec![OsStr::new("/run/layerset/script")]
-            } else {
-                vec![
-                    OsStr::new("/bin/sh"),
-                    OsStr::new("-e"),
-                    OsStr::new("/run/layerset/script"),
-                ]
+            let (program, mut command) = match start {
+                ScriptStart::Itself(program) => (program.as_deref(), Vec::new()),
+                ScriptStart::Shell => (None, vec!["/bin/sh", "-e"]),
+                ScriptStart::Words(words) => (
+                    words.first().map(String::as_str),
+                    words.iter().map(String::as_str).collect(),
+                ),
             };
+            self.has(program, text)?;
+            command.push("/run/layerset/script");
+            let command: Vec<&OsStr> = command.into_iter().map(OsStr::new).collect();
             self.run(&sandbox, text, &command, &mut |_| {})?;
         }
         Ok(())

@@ -73,12 +73,12 @@ pub(super) fn groups(
             continue;
         };
         let (class, reason) = if rules.ships(path.as_bytes()) {
-            (Some(StateClass::Image), "the layer's [files] bring it")
+            (Some(StateClass::Image), SHIPPED)
         } else if !packages.is_empty() {
             (Some(StateClass::Image), "a package brings it")
         } else if is_database(&path, inode, sink)? {
-            (None, "a database, for you to decide")
-        } else if inode.owner == Owner::root() {
+            (None, DATABASE)
+        } else if is_of_root(&path, after) {
             (Some(StateClass::Image), "only root may change it")
         } else {
             (None, "a service may write it, for you to decide")
@@ -92,10 +92,45 @@ pub(super) fn groups(
             },
         );
     }
+    join_databases(&mut answers);
     let mut found = Vec::new();
     gather(b"var", 1, &answers, &owners, &mut found);
     Ok(found)
 }
+
+const DATABASE: &str = "a database, for you to decide";
+
+/// Says whether nobody but root can change a file, or put another one in its place.
+fn is_of_root(path: &RelPath, after: &Tree) -> bool {
+    let is_root = |path: &RelPath| {
+        let inode = after.get(path.as_bytes());
+        inode.is_none_or(|inode| inode.owner == Owner::root())
+    };
+    is_root(path) && path.parent().as_ref().is_none_or(is_root)
+}
+
+/// Gives what lies beside a database, or below its directory, the database's answer: its logs, its
+/// tables and its marks make no sense without each other.
+fn join_databases(answers: &mut BTreeMap<RelPath, Answer>) {
+    let depth = |path: &RelPath| path.as_bytes().split(|byte| *byte == b'/').count();
+    let databases = answers
+        .iter()
+        .filter(|(_, answer)| answer.reason == DATABASE);
+    let dirs: BTreeSet<RelPath> = databases
+        .filter_map(|(path, _)| path.parent())
+        // `/var/lib` and the like are shared.
+        .filter(|dir| depth(dir) > 2)
+        .collect();
+    for (path, answer) in answers.iter_mut() {
+        let mut above = std::iter::successors(path.parent(), RelPath::parent);
+        let is_known = !answer.packages.is_empty() || answer.reason == SHIPPED;
+        if !is_known && above.any(|dir| dirs.contains(&dir)) {
+            (answer.class, answer.reason) = (None, DATABASE);
+        }
+    }
+}
+
+const SHIPPED: &str = "the layer's [files] bring it";
 
 /// Makes a group of each directory below `dir` whose files have the same answer. `depth` is how many
 /// names `dir` has; `/var` and what lies directly in it are shared by too many.
@@ -197,4 +232,81 @@ fn is_database(path: &RelPath, inode: &Inode, sink: &BuildSink<'_>) -> Result<bo
     Ok(BEGINNINGS
         .iter()
         .any(|(at, magic)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic))))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::builder::parents::insert_with_parents;
+    use crate::durable::RealDisk;
+    use crate::store::{Repository, RepositoryOptions};
+
+    #[test]
+    fn a_database_is_one_decision_and_what_its_owner_may_replace_is_no_part_of_the_image() {
+        let dir = tempfile::tempdir().unwrap();
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let repository =
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+        let transaction = repository.begin().unwrap();
+        let sink = BuildSink::new(&transaction);
+        let path = |text: &str| RelPath::from_text(text).unwrap();
+        let mut after = Tree::new();
+        let mut put = |at: &str, owner: &str| {
+            let object = sink.write(at.as_bytes()).unwrap();
+            let inode = Inode {
+                owner: Owner::Name(owner.into()),
+                ..Inode::file(object, at.len() as u64, 0o600)
+            };
+            insert_with_parents(&mut after, &path(at), inode);
+            path(at)
+        };
+        let paths = vec![
+            put("var/lib/mysql/aria_log.00000001", "mysql"),
+            // As Debian's scripts leave it.
+            put("var/lib/mysql/debian-10.11.flag", "root"),
+            put("var/lib/mysql/ibdata1", "mysql"),
+            put("var/lib/mysql/sys/db.opt", "mysql"),
+            put("var/lib/other/state", "root"),
+            put("var/lib/spool/mark", "root"),
+        ];
+        let spool = after.get(b"var/lib/spool").unwrap().clone();
+        let spool = Inode {
+            owner: Owner::Name("daemon".into()),
+            ..spool
+        };
+        after.insert(path("var/lib/spool"), spool);
+        let secrets = BTreeMap::new();
+        let rules = SettleRules {
+            files: &[],
+            layer: "x",
+            state: &[],
+            secrets: &secrets,
+            allowed: &[],
+            packages: &[],
+        };
+        let found = groups(rules, &after, paths, &sink).unwrap();
+        let found: Vec<(&str, Option<StateClass>, &str)> = found
+            .iter()
+            .map(|group| (group.pattern.as_str(), group.class, group.reason))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("var/lib/mysql", None, DATABASE),
+                (
+                    "var/lib/other",
+                    Some(StateClass::Image),
+                    "only root may change it"
+                ),
+                (
+                    "var/lib/spool",
+                    None,
+                    "a service may write it, for you to decide"
+                ),
+            ]
+        );
+    }
 }

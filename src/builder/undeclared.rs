@@ -18,7 +18,7 @@ use crate::id::ObjectId;
 use crate::layout::{FACTORY, dpkg, logical};
 use crate::packages;
 use crate::path::RelPath;
-use crate::recipe::{AllowedSecret, LockedPackage};
+use crate::recipe::AllowedSecret;
 use crate::secrets::{Place, Scanner, Secret, crypttab_keys, is_sample};
 use crate::tree::{Inode, Node, Tree};
 
@@ -57,7 +57,15 @@ pub(super) fn refuse(
     let mut found = scan(&added, sink)?;
     found.extend(disk_keys(&added, after, sink)?);
     if !found.is_empty() {
-        let public = PublicContent::read(rules.packages, after, sink)?;
+        let is_private = |name: &[u8]| {
+            let mut locked = rules
+                .packages
+                .iter()
+                .filter(|package| package.name.as_bytes() == name);
+            // What the layers below installed was judged when they were built.
+            locked.any(|package| !is_public(&package.archive))
+        };
+        let public = PublicContent::read(after, sink, &is_private)?;
         let mut secret = Vec::new();
         for one in found {
             let object = after.get(one.path.as_bytes()).and_then(Inode::object);
@@ -155,7 +163,7 @@ fn added<'t>(lower: &Tree, after: &'t Tree) -> Vec<(&'t RelPath, ObjectId)> {
 }
 
 /// Reads the files, several at once.
-fn scan(
+pub(super) fn scan(
     files: &[(&RelPath, ObjectId)],
     sink: &BuildSink<'_>,
 ) -> Result<Vec<UndeclaredSecret>, BuildError> {
@@ -199,7 +207,7 @@ fn unreadable(path: &RelPath, source: io::Error) -> BuildError {
 }
 
 /// Finds the key files that `/etc/crypttab` names: they may hold anything.
-fn disk_keys(
+pub(super) fn disk_keys(
     files: &[(&RelPath, ObjectId)],
     after: &Tree,
     sink: &BuildSink<'_>,
@@ -222,7 +230,7 @@ fn disk_keys(
 }
 
 /// What the packages of an image ship, by the digests that dpkg keeps of it.
-struct PublicContent {
+pub(super) struct PublicContent {
     /// Digests of files of packages from public archives.
     everywhere: BTreeSet<Vec<u8>>,
     /// Digests of samples of the other packages, by path.
@@ -230,10 +238,12 @@ struct PublicContent {
 }
 
 impl PublicContent {
-    fn read(
-        packages: &[LockedPackage],
+    /// Reads what dpkg keeps in `tree`. `is_private` says of a package whose maintainer is not
+    /// Debian's or Ubuntu's that not everybody can fetch it.
+    pub(super) fn read(
         tree: &Tree,
         sink: &BuildSink<'_>,
+        is_private: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Self, BuildError> {
         let status = match tree.get(dpkg::STATUS.as_bytes()).and_then(Inode::object) {
             Some(object) => sink.read(&object)?,
@@ -247,14 +257,7 @@ impl PublicContent {
             .collect();
         let is_private = |name: &[u8]| {
             let name = name.split(|byte| *byte == b':').next().unwrap_or(name);
-            if copied.contains(name) {
-                return false;
-            }
-            let mut locked = packages
-                .iter()
-                .filter(|package| package.name.as_bytes() == name);
-            // What the layers below installed was judged when they were built.
-            locked.any(|package| !is_public(&package.archive))
+            !copied.contains(name) && is_private(name)
         };
         let mut public = Self {
             everywhere: BTreeSet::new(),
@@ -285,7 +288,7 @@ impl PublicContent {
     }
 
     /// Says whether the file at `path` has the content of a package's, or is made of such a file.
-    fn has(
+    pub(super) fn has(
         &self,
         path: &RelPath,
         object: &ObjectId,

@@ -79,7 +79,7 @@ impl BuildSession<'_> {
     /// that must be built is an error, unless this build forced it.
     fn decide(&self, input: &LayerInputs) -> Result<Decision, BuildError> {
         let forced = self.forced.get(&input.name);
-        let reason = match (keys::find(self.repository, input)?, forced) {
+        let reason = match (keys::find(self.repository, input, self.untouched)?, forced) {
             (Some(_), Some(forced)) => forced.reason(),
             (Some(cached), None) => match self.number_that_moved(&cached) {
                 None => return Ok(Decision::Keep(cached)),

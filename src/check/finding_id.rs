@@ -75,6 +75,8 @@ pub enum FindingKind {
     /// A script cannot start: `script:PATH`. Or it runs or reads what is not there:
     /// `script:PATH:NAME`.
     Script,
+    /// A layer that was not searched when it was built holds a key or password: `secret:PATH`.
+    Secret,
     /// A file hides that of a package: `shadow:file:PATH:VERSION` and the like.
     Shadow,
     /// A rule of sudo names what is not there: `sudo:PATH:NAME`.
@@ -96,7 +98,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// A kind whose word starts with another kind's word stands before it.
-    const ALL: [Self; 40] = [
+    const ALL: [Self; 41] = [
         Self::DpkgUnreadable,
         Self::Account,
         Self::Alternative,
@@ -129,6 +131,7 @@ impl FindingKind {
         Self::Renumber,
         Self::Ruby,
         Self::Script,
+        Self::Secret,
         Self::Shadow,
         Self::Sudo,
         Self::Tmpfiles,
@@ -174,6 +177,7 @@ impl FindingKind {
             Self::Renumber => "renumber",
             Self::Ruby => "ruby",
             Self::Script => "script",
+            Self::Secret => "secret",
             Self::Shadow => "shadow",
             Self::Sudo => "sudo",
             Self::Tmpfiles => "tmpfiles",

@@ -205,6 +205,12 @@ fn describe(report: &CheckReport, all: bool) -> String {
         ));
     }
     text.push_str(&listed(&report.findings));
+    for public in &report.public_secrets {
+        text.push_str(&format!(
+            "  public  {}: {} is {}: {}\n",
+            public.layer, public.path, public.secret.kind, public.secret.reason
+        ));
+    }
     if all && !report.known.is_empty() {
         text.push_str("already there when the layers were built:\n");
         text.push_str(&listed(&report.known));

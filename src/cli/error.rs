@@ -56,6 +56,21 @@ pub(super) const INTERRUPTED: u8 = 130;
 const MAKE_ROOM: &str =
     "free some space; `layerset gc` removes what no image and no deployment needs";
 
+/// Says what helps where the system refused something, whoever asked it.
+fn cure_of_system(cause: &(dyn Error + 'static)) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    if is_no_room(cause) {
+        return Some(MAKE_ROOM);
+    }
+    match cause.downcast_ref::<std::io::Error>()?.kind() {
+        ErrorKind::PermissionDenied => Some("run as root, or as the owner of what is named"),
+        ErrorKind::ReadOnlyFilesystem => Some(
+            "it lies on a filesystem that is mounted read-only: name another place, or mount it for writing",
+        ),
+        _ => None,
+    }
+}
+
 /// Says whether a cause is that a disk, or somebody's share of it, is full.
 fn is_no_room(cause: &(dyn Error + 'static)) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
@@ -127,8 +142,8 @@ impl CliError {
         let mut causes = Vec::new();
         let mut hint = None;
         for cause in crate::causes::causes(error) {
-            if is_no_room(cause) {
-                hint = Some(MAKE_ROOM.to_owned());
+            if let Some(cure) = cure_of_system(cause) {
+                hint = Some(cure.to_owned());
             }
             let text = cause.to_string();
             if !text.is_empty() && causes.last() != Some(&text) {
@@ -216,6 +231,10 @@ impl From<RemoteError> for CliError {
             RemoteError::Protocol { .. } => (
                 FAILED,
                 Some("this server, or one on the way to it, is broken or hostile: try a mirror".to_owned()),
+            ),
+            RemoteError::WholeOnly { .. } => (
+                FAILED,
+                Some("serve the remote by a web server that knows ranges, or name mirrors".to_owned()),
             ),
             RemoteError::NoBlob { .. } => (
                 FAILED,

@@ -142,6 +142,16 @@ fn find(repository: &Repository, name: &str) -> Result<Released, CliError> {
         let of_target = name.as_str().strip_prefix("deployments/");
         of_target.is_some_and(|rest| rest.split('/').next() == Some(id))
     };
+    // A command that was killed, or a deploy that never came to a stage, leaves the place alone.
+    if refs.is_empty() && repository.targets()?.contains_key(id) {
+        return Ok(Released {
+            target: Some(KnownTarget {
+                id: id.to_owned(),
+                root: repository.target_root(id),
+            }),
+            refs,
+        });
+    }
     if refs.is_empty() {
         return Err(CliError::new(
             format!("the repository knows no target, recipe or ref '{name}'"),

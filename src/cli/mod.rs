@@ -21,6 +21,7 @@ mod publish;
 mod pull;
 mod reference;
 mod remotes;
+mod secrets;
 mod serve;
 mod show;
 mod targets;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::authority::{Publisher, PublisherArgs};
 use super::meter::Meter;
 use super::trust::write_pending;
-use super::{CliError, Context, ui};
+use super::{CliError, Context, secrets, ui};
 use crate::durable::LockMode;
 use crate::format::release::{ChannelName, ReleaseKind};
 use crate::store::{Repository, ResolvedId};
@@ -100,6 +100,7 @@ impl Publish {
             .map(|channel| ChannelName::new(kind, &name, channel))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CliError::usage(error.to_string()))?;
+        self.refuse_secrets(context, &repository, what)?;
         let publisher = self.publisher.open(context)?;
         let meter = Meter::new(&context.ui);
         let mut signing = HeadSigner::open(publisher.authority())?;
@@ -142,6 +143,23 @@ impl Publish {
             &meter,
         )?;
         self.report(context, &publication, Some(&outcome))
+    }
+
+    fn refuse_secrets(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        what: ReleaseSubject,
+    ) -> Result<(), CliError> {
+        let (layers, waivers) = match what {
+            ReleaseSubject::Layer(id) => (vec![id], Vec::new()),
+            ReleaseSubject::Image(id) => {
+                let image = repository.read_image(&id)?;
+                let layers = image.layers.iter().map(|layer| layer.id);
+                (layers.collect(), image.waivers)
+            }
+        };
+        secrets::refuse(context, repository, &layers, &waivers)
     }
 
     fn layer_channels(&self, prepared: &[PreparedRelease]) -> Result<Vec<ChannelName>, CliError> {

@@ -190,6 +190,10 @@ pub fn standard_output() -> Box<dyn std::io::Write + Send> {
 }
 
 impl BuildProgress for Ui {
+    fn note(&self, what: &str) {
+        self.remark(&format!("note: {what}"));
+    }
+
     fn step(&self, layer: &str, what: &str, fraction: Option<f64>) {
         let place = if layer.is_empty() {
             String::new()

@@ -5,8 +5,8 @@ use super::error::ComposeError;
 use super::member::Member;
 use super::view::TreeView;
 use super::{
-    choices, disabled, kernels, named, ownership, packages, places, probes, records, triggers,
-    usrmerge,
+    choices, disabled, kernels, named, ownership, packages, places, probes, records, root,
+    triggers, usrmerge,
 };
 use crate::check::{self, FindingId, FindingKind, Problem, Subject, Weight};
 use crate::format::LayerPackage;
@@ -118,7 +118,7 @@ fn problems(
     problems.extend(places::stale(tree, view).map_err(fail)?);
     problems.extend(triggers::unheard(tree, members, view).map_err(fail)?);
     problems.extend(disabled::disabled(composition, members, view).map_err(fail)?);
-    problems.extend(disabled::without_root(tree, members, view).map_err(fail)?);
+    problems.extend(root::without_root(tree, members, view).map_err(fail)?);
     problems.extend(named::missed(composition, members, view).map_err(fail)?);
     problems.extend(ownership::given_away(composition, members));
     problems.extend(usrmerge::replaced_links(composition, members));

@@ -27,6 +27,7 @@ mod places;
 mod probes;
 mod records;
 mod remedy;
+mod root;
 mod standard;
 mod triggers;
 mod usrmerge;

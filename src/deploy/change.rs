@@ -44,6 +44,13 @@ impl Target {
         // A history that cannot be written to is no reason to stay with a deployment that fails.
         let recovered = change.recover();
         change.tolerate("the history cannot be brought up to date", recovered)?;
+        // What a switch that died took or gave back, before a plan looks at `/var`.
+        if let Some(current) = self.current()?
+            && let Ok(current) = self.deployment(current)
+        {
+            let settled = change.settle_taken(&current);
+            change.tolerate("/var cannot be made as it was", settled)?;
+        }
         self.keep_reserve();
         Ok(change)
     }

@@ -6,10 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::changelog;
-use super::restart::{ServiceRestart, Services};
+use super::contents::EtcContents;
+use super::etc::machine_tree;
+use super::record::DeploymentDir;
+use super::restart::{ServiceRestart, Services, differing_etc};
 use super::{DeployError, Target};
 use crate::format::Layer;
 use crate::id::{ImageId, ObjectId};
+use crate::merge::Blobs as _;
+use crate::path::RelPath;
 use crate::store::{Repository, StoreError};
 use crate::tree::{Inode, Tree};
 
@@ -54,6 +59,82 @@ impl Target {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// Names the services that run something else when generation `to` is current instead of
+    /// `from`. Each generation has the machine's `/etc` of its time; `also` names services that
+    /// run though nothing in the image starts them.
+    pub fn restarts_between(
+        &self,
+        repository: &Repository,
+        from: u64,
+        to: u64,
+        also: &[String],
+    ) -> Result<Vec<ServiceRestart>, DeployError> {
+        let (from, to) = (self.deployment(from)?, self.deployment(to)?);
+        let (machine_before, machine_after) = (
+            EtcContents::new(repository, from.etc()),
+            EtcContents::new(repository, to.etc()),
+        );
+        let before = with_machine_etc(repository, &from, &machine_before)?;
+        let after = with_machine_etc(repository, &to, &machine_after)?;
+        let etc = differing_etc(&before.tree, &after.tree);
+        let read = |id: &ObjectId| {
+            let own = machine_before.read(id).ok();
+            own.or_else(|| repository.read_object(id).ok())
+        };
+        Ok(services(&before, &after, &etc, &read, also))
+    }
+}
+
+/// Takes the image of a deployment apart, and puts the machine's `/etc` into its tree.
+fn with_machine_etc(
+    repository: &Repository,
+    deployment: &DeploymentDir,
+    contents: &EtcContents<'_>,
+) -> Result<ImageParts, DeployError> {
+    let mut parts = ImageParts::read(repository, &deployment.facts.image)?;
+    if deployment.facts.has_etc {
+        let (machine, _) = machine_tree(deployment, &parts.tree, contents)?;
+        let is_image_etc = |path: &RelPath| path.as_bytes().starts_with(b"etc/");
+        let image = parts
+            .tree
+            .into_iter()
+            .filter(|(path, _)| !is_image_etc(path));
+        let machine = machine.into_iter().filter(|(path, _)| !path.is_root());
+        parts.tree = image.chain(machine).collect();
+    }
+    Ok(parts)
+}
+
+/// Names the services that run something else after than before.
+fn services(
+    before: &ImageParts,
+    after: &ImageParts,
+    etc: &BTreeSet<RelPath>,
+    read: &dyn Fn(&ObjectId) -> Option<Vec<u8>>,
+    also: &[String],
+) -> Vec<ServiceRestart> {
+    let changed = |path: &[u8]| {
+        let same = |a: &Inode, b: &Inode| a.same_content(b);
+        match (before.tree.get(path), after.tree.get(path)) {
+            (Some(a), Some(b)) => !same(a, b),
+            _ => true,
+        }
+    };
+    let is_same = |layer: &&Layer| before.layers.contains(*layer);
+    let moved: Vec<&Layer> = after
+        .layers
+        .iter()
+        .filter(|layer| !is_same(layer))
+        .collect();
+    let services = Services {
+        before: &before.tree,
+        changes: &changed,
+        etc,
+        read,
+        also,
+    };
+    services.restarts(&moved)
 }
 
 /// A package that moves.
@@ -138,26 +219,9 @@ pub fn changes(before: &ImageParts, after: &ImageParts, repository: &Repository)
             package.cves = changelog::cves(&bytes, old);
         }
     }
-    let changed = |path: &[u8]| {
-        let same = |a: &Inode, b: &Inode| a.same_content(b);
-        match (before.tree.get(path), after.tree.get(path)) {
-            (Some(a), Some(b)) => !same(a, b),
-            _ => true,
-        }
-    };
-    let is_same = |layer: &&Layer| before.layers.contains(*layer);
-    let moved: Vec<&Layer> = after
-        .layers
-        .iter()
-        .filter(|layer| !is_same(layer))
-        .collect();
-    let services = Services {
-        before: &before.tree,
-        changes: &changed,
-        read: &read,
-    };
+    let etc = differing_etc(&before.tree, &after.tree);
     ImageChanges {
         packages,
-        services: services.restarts(&moved),
+        services: services(before, after, &etc, &read, &[]),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::record::{DeploymentDir, DeploymentKind};
-use super::{Target, etc, mounts};
+use super::{DeployError, Target, etc, mounts};
 use crate::causes::chain;
 use crate::durable::{LockMode, RealDisk};
 use crate::id::ObjectId;
@@ -36,19 +36,20 @@ impl DamageSearch {
 
     /// Returns what is wrong with a deployment, if anything.
     pub(super) fn damage_of(&mut self, deployment: &DeploymentDir) -> Option<String> {
+        let said = |error: DeployError| (!is_forbidden(&error)).then(|| error.to_string());
         let image = match deployment.image() {
             Ok(image) => image,
-            Err(error) => return Some(error.to_string()),
+            Err(error) => return said(error),
         };
         if let Err(error) = etc::base_of(deployment) {
-            return Some(error.to_string());
+            return said(error);
         }
         if deployment.facts.kind != DeploymentKind::Composefs {
             return None;
         }
         let metadata = deployment.dir.join("meta.erofs");
         if let Err(error) = mounts::check_metadata(deployment, &metadata) {
-            return Some(error.to_string());
+            return said(error);
         }
         let repository = self.repository.as_ref()?;
         let tree = match repository.read_tree(&image.tree) {
@@ -68,4 +69,13 @@ impl DamageSearch {
             more => format!("the repository has '{first}' and {more} more no more, or damaged"),
         })
     }
+}
+
+/// Says whether something could not be read for want of a right: whoever looks without it sees no
+/// damage.
+pub(super) fn is_forbidden(error: &(dyn std::error::Error + 'static)) -> bool {
+    crate::causes::causes(error).any(|cause| {
+        let system = cause.downcast_ref::<std::io::Error>();
+        system.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    })
 }

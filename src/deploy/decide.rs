@@ -37,6 +37,27 @@ impl Decisions {
             Some((keep, take))
         })
     }
+
+    /// Returns those about `/etc`; a file of `/var` is nothing that is merged.
+    pub(super) fn of_etc(&self) -> Self {
+        self.only(|path| !path.starts_with(b"var"))
+    }
+
+    /// Returns those about `/var`.
+    pub(super) fn of_var(&self) -> Self {
+        self.only(|path| path.starts_with(b"var"))
+    }
+
+    fn only(&self, is_meant: impl Fn(&RelPath) -> bool) -> Self {
+        let only = |paths: &BTreeSet<RelPath>| {
+            let paths = paths.iter().filter(|path| is_meant(path));
+            paths.cloned().collect()
+        };
+        Self {
+            keep: only(&self.keep),
+            take: only(&self.take),
+        }
+    }
 }
 
 pub(super) fn conflict_paths(applied: &ApplyReport) -> BTreeSet<RelPath> {

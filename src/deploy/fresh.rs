@@ -89,6 +89,8 @@ pub fn fresh(
         has_var: tree.get(b"var").is_some_and(Inode::is_dir),
         etc_origin: None,
         var_units: Vec::new(),
+        var_taken: Vec::new(),
+        var_takes: Vec::new(),
         metadata: Some(hex(blake3::hash(&metadata).as_bytes())),
     };
     fresh.deployment(&deployment, &image, &etc, metadata)?;

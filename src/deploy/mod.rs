@@ -7,7 +7,7 @@
 //!   lock                   exclusive for every change of the target
 //!   current -> deployments/<n>    the one pointer: its rename is the commit point of a switch
 //!   deployments/<n>/       image.json deployment.json etc.tree meta.erofs etc/ root/
-//!                          etc-conflicts/ var-new/ pinned bad
+//!                          etc-conflicts/ var-new/ var-taken/ var-taken.json pinned bad
 //!   state/var/             shared by all deployments
 //!   bad/<image>            why an image is bad here
 //!   held.json              images that rollbacks left
@@ -31,6 +31,7 @@ mod damage;
 mod decide;
 mod error;
 mod etc;
+mod factory;
 mod fresh;
 mod history;
 mod history_head;
@@ -53,6 +54,7 @@ mod stamp;
 mod status;
 mod subscription;
 mod switch;
+mod taken;
 mod var;
 mod verdicts;
 
@@ -63,6 +65,7 @@ pub use changes::{ImageChanges, ImageParts, PackageChange, changes, package_chan
 pub use decide::{ConflictSide, Decisions};
 pub use error::{DeployError, HarmedObject};
 pub use etc::EtcReport;
+pub use factory::{KeptContent, OwnCopy, VarReport};
 pub use fresh::{FreshOptions, FreshTarget, fresh, initial_var};
 pub use history::{
     ChainBreak, History, HistoryAction, HistoryRecord, LayerChange, Note, RecordedVerdict,
@@ -85,6 +88,7 @@ pub use status::{DeploymentOrigin, DeploymentState, DeploymentStatus, TargetStat
 pub use subscription::Subscription;
 pub use switch::{BadPolicy, SwitchReport};
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -388,6 +392,59 @@ impl Target {
     ) -> Result<EtcReport, DeployError> {
         let current = self.current()?.map(|n| self.deployment(n)).transpose()?;
         Ok(moving::plan(repository, tree, current.as_ref(), decisions)?.report)
+    }
+
+    /// Computes what staging an image would do to factory content that the machine has already, and
+    /// writes nothing.
+    pub fn plan_var(
+        &self,
+        repository: &Repository,
+        tree: &crate::tree::Tree,
+        decisions: &Decisions,
+    ) -> Result<VarReport, DeployError> {
+        let current = self.current()?.map(|n| self.deployment(n)).transpose()?;
+        let plan = self.plan_factory(repository, tree, current.as_ref(), decisions)?;
+        Ok(plan.report())
+    }
+
+    /// Returns whose taken content the shared state shows while a deployment is current, as far as
+    /// they are still there.
+    fn takes_of(&self, current: Option<&record::DeploymentDir>) -> Result<Vec<u64>, DeployError> {
+        let generations = self.generations()?;
+        let takes = current.map_or(&[][..], |current| &current.facts.var_takes);
+        let there = takes.iter().filter(|taker| generations.contains(taker));
+        Ok(there.copied().collect())
+    }
+
+    fn plan_factory(
+        &self,
+        repository: &Repository,
+        tree: &crate::tree::Tree,
+        current: Option<&record::DeploymentDir>,
+        decisions: &Decisions,
+    ) -> Result<factory::FactoryPlan, DeployError> {
+        let tree_of = |image: &crate::id::ImageId| {
+            let image = repository.read_image(image).ok()?;
+            repository.read_tree(&image.tree).ok()
+        };
+        // What the image before had decides what is told, and nothing else: without it, nothing is.
+        let before = current.and_then(|current| tree_of(&current.facts.image));
+        let known = || {
+            let generations = self.generations().unwrap_or_default();
+            let images: BTreeSet<_> = generations
+                .iter()
+                .filter_map(|n| self.image_id_of(*n).ok())
+                .collect();
+            images.iter().filter_map(tree_of).collect()
+        };
+        let state = self.var_dir();
+        Ok(factory::plan(
+            tree,
+            before.as_ref(),
+            &state,
+            decisions,
+            &known,
+        ))
     }
 }
 

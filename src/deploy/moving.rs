@@ -67,6 +67,7 @@ pub(super) fn plan<'r>(
     current: Option<&DeploymentDir>,
     decisions: &Decisions,
 ) -> Result<EtcPlan<'r>, DeployError> {
+    let decisions = &decisions.of_etc();
     let look = || current.and_then(|current| stamp::look(&current.etc()).ok());
     for attempt in 1..ATTEMPTS {
         let before = look();

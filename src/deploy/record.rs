@@ -69,6 +69,12 @@ pub struct Deployment {
     pub etc_origin: Option<EtcOrigin>,
     /// Directories of `var-new` that go to the shared state whole or not at all.
     pub var_units: Vec<RelPath>,
+    /// What changes places with what the shared state has: see `var-taken`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub var_taken: Vec<RelPath>,
+    /// The deployments whose `var_taken` the shared state shows while this one is current.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub var_takes: Vec<u64>,
     /// BLAKE3 of `meta.erofs`, 64 hex digits.
     pub metadata: Option<String>,
 }

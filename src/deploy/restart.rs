@@ -1,19 +1,21 @@
 //! Which services run something that a switch replaces: their units, the programs that these start,
-//! and the libraries that those load.
+//! the libraries that those load, and their configuration.
 //!
-//! Only enabled services are named, and those that a layer asks to restart (`[services]`): what does
-//! not run needs no restart, and `systemctl try-restart` leaves it alone.
+//! Only enabled services are named, those that a layer asks to restart (`[services]`), and those
+//! that the caller knows to run: what does not run needs no restart, and `systemctl try-restart`
+//! leaves it alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::check::paths::started;
+use crate::check::paths::{started, unit_settings};
 use crate::format::Layer;
 use crate::id::ObjectId;
+use crate::layout::dpkg;
 use crate::path::{RelPath, escape};
 use crate::tree::view::FileFacts;
-use crate::tree::{Node, Tree};
+use crate::tree::{Inode, Node, Tree};
 
 /// Where units are; the first that has one wins (systemd.unit(5)).
 const UNIT_DIRS: [&str; 2] = ["etc/systemd/system", "usr/lib/systemd/system"];
@@ -29,14 +31,50 @@ pub struct ServiceRestart {
     pub reason: String,
 }
 
+/// The units and the files of `/etc` of a package that has something that differs.
+struct Owned {
+    files: BTreeSet<Vec<u8>>,
+}
+
+fn is_unit(path: &[u8]) -> bool {
+    UNIT_DIRS
+        .iter()
+        .any(|dir| is_at_or_below(path, dir.as_bytes()))
+}
+
+fn is_at_or_below(path: &[u8], place: &[u8]) -> bool {
+    let rest = path.strip_prefix(place);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
 /// What services run from.
 pub struct Services<'a> {
     /// The tree before.
     pub before: &'a Tree,
     /// Says whether a path, which is there before, is another one after.
     pub changes: &'a dyn Fn(&[u8]) -> bool,
+    /// What of `/etc` differs, be it there before, after or both times.
+    pub etc: &'a BTreeSet<RelPath>,
     /// Reads contents of the tree before; `None` where they cannot be read.
     pub read: &'a dyn Fn(&ObjectId) -> Option<Vec<u8>>,
+    /// Services that run though nothing in the image starts them.
+    pub also: &'a [String],
+}
+
+/// Returns what differs below `/etc` of two trees.
+pub(super) fn differing_etc(before: &Tree, after: &Tree) -> BTreeSet<RelPath> {
+    let paths = |one: &Tree, other: &Tree| -> Vec<RelPath> {
+        let is_same = |path: &RelPath, inode: &Inode| {
+            let other = other.get(path.as_bytes());
+            other.is_some_and(|other| other.same_content(inode))
+        };
+        one.below(b"etc")
+            .filter(|(path, inode)| !is_same(path, inode))
+            .map(|(path, _)| path.clone())
+            .collect()
+    };
+    let (gone, new) = (paths(before, after), paths(after, before));
+    gone.into_iter().chain(new).collect()
 }
 
 impl Services<'_> {
@@ -50,11 +88,14 @@ impl Services<'_> {
             }
         }
         let mut known: BTreeMap<RelPath, Option<RelPath>> = BTreeMap::new();
-        for unit in self.enabled() {
+        let owners = self.owners_of_etc();
+        let mut units = self.enabled();
+        units.extend(self.also.iter().cloned());
+        for unit in units {
             if found.contains_key(&unit) {
                 continue;
             }
-            if let Some(path) = self.what_changes(&unit, &mut known) {
+            if let Some(path) = self.what_changes(&unit, &owners, &mut known) {
                 let reason = format!("{} changes", escape(path.as_bytes()));
                 found.insert(unit, format!("/{reason}"));
             }
@@ -87,6 +128,7 @@ impl Services<'_> {
     fn what_changes(
         &self,
         unit: &str,
+        owners: &[Owned],
         known: &mut BTreeMap<RelPath, Option<RelPath>>,
     ) -> Option<RelPath> {
         // An instance is described by its template.
@@ -95,20 +137,114 @@ impl Services<'_> {
             Some(format!("{name}@.{kind}"))
         });
         let names = std::iter::once(unit.to_owned()).chain(template);
-        let places = names.flat_map(|name| UNIT_DIRS.map(|dir| format!("{dir}/{name}")));
-        let file = places
-            .filter_map(|place| self.before.resolve(place.as_bytes()))
-            .next()?;
+        let places: Vec<String> = names
+            .flat_map(|name| UNIT_DIRS.map(|dir| format!("{dir}/{name}")))
+            .collect();
+        let mut files = places
+            .iter()
+            .filter_map(|place| self.before.resolve(place.as_bytes()));
+        let Some(file) = files.next() else {
+            // What is known to run, and has no unit that could say what it runs from, may run
+            // anything.
+            let place = RelPath::from_text(places.last()?).ok();
+            return place.filter(|_| self.also.iter().any(|also| also == unit));
+        };
+        let drop_ins: Vec<String> = places.iter().map(|place| format!("{place}.d")).collect();
+        let is_drop_in = |path: &RelPath| {
+            let is_below = |dir: &String| is_at_or_below(path.as_bytes(), dir.as_bytes());
+            drop_ins.iter().any(is_below)
+        };
         if (self.changes)(file.as_bytes()) {
             return Some(file);
         }
-        let programs = started(&self.contents(&file)?);
-        programs.iter().find_map(|program| {
+        let drop_in = drop_ins.iter().find_map(|dir| {
+            let mut below = self.before.below(dir.as_bytes());
+            let found = below.find(|(path, _)| (self.changes)(path.as_bytes()));
+            found.map(|(path, _)| path.clone())
+        });
+        let new_drop_in = || self.etc.iter().find(|path| is_drop_in(path)).cloned();
+        if let Some(path) = drop_in.or_else(new_drop_in) {
+            return Some(path);
+        }
+        let text = self.contents(&file)?;
+        let programs = started(&text);
+        let program = programs.iter().find_map(|program| {
             let path = self
                 .before
                 .resolve(program.trim_start_matches('/').as_bytes())?;
             self.file_changes(path, known)
-        })
+        });
+        program.or_else(|| self.configuration_changes(unit, &file, &text, owners))
+    }
+
+    /// Returns a path of a service's configuration that differs: what its unit names, what is
+    /// called like it, and what its package has in `/etc`.
+    fn configuration_changes(
+        &self,
+        unit: &str,
+        file: &RelPath,
+        text: &[u8],
+        owners: &[Owned],
+    ) -> Option<RelPath> {
+        let name = unit.split(['.', '@']).next().unwrap_or(unit);
+        let mut places: Vec<Vec<u8>> = ["etc/", "etc/default/"]
+            .iter()
+            .flat_map(|dir| ["", ".conf", ".d"].map(|end| format!("{dir}{name}{end}").into_bytes()))
+            .collect();
+        for setting in unit_settings(text)
+            .iter()
+            .filter(|s| s.section == "Service")
+        {
+            let words = setting.value.split_ascii_whitespace();
+            let words = words.filter_map(|word| Some(&word[word.find("/etc/")? + 1..]));
+            places.extend(words.map(|word| {
+                let word = word.trim_matches(['"', '\'']).trim_end_matches('/');
+                word.as_bytes().to_vec()
+            }));
+        }
+        // Links such as `/etc/x.conf -> /etc/x/main.conf` lead to what is read.
+        let led: Vec<Vec<u8>> = places
+            .iter()
+            .filter_map(|place| Some(self.before.resolve(place)?.as_bytes().to_vec()))
+            .collect();
+        places.extend(led);
+        let of_package = |path: &RelPath| {
+            let mut both = owners
+                .iter()
+                .filter(|owned| owned.files.contains(file.as_bytes()));
+            both.any(|owned| owned.files.contains(path.as_bytes()))
+        };
+        let is_meant = |path: &&RelPath| {
+            let at = |place: &Vec<u8>| is_at_or_below(path.as_bytes(), place);
+            let is_dir = |tree: &Tree| tree.get(path.as_bytes()).is_some_and(Inode::is_dir);
+            places.iter().any(at) || (!is_dir(self.before) && of_package(path))
+        };
+        self.etc.iter().find(is_meant).cloned()
+    }
+
+    /// Returns the packages that have something of `/etc` that differs.
+    fn owners_of_etc(&self) -> Vec<Owned> {
+        if self.etc.is_empty() {
+            return Vec::new();
+        }
+        let lists = self.before.below(dpkg::INFO.as_bytes());
+        let lists = lists.filter(|(path, _)| path.name().ends_with(b".list"));
+        let owned = lists.filter_map(|(path, _)| {
+            let list = self.contents(path)?;
+            let files: BTreeSet<Vec<u8>> = list
+                .split(|byte| *byte == b'\n')
+                .filter_map(|line| {
+                    let path = line.strip_prefix(b"/")?;
+                    // Lists say where a file was before `/usr` was one tree.
+                    let real = self.before.resolve(path);
+                    Some(real.map_or(path.to_vec(), |real| real.as_bytes().to_vec()))
+                })
+                .filter(|path| path.starts_with(b"etc/") || is_unit(path))
+                .collect();
+            let is_hit = self.etc.iter().any(|path| files.contains(path.as_bytes()));
+            is_hit.then_some(Owned { files })
+        });
+        owned.collect()
     }
 
     /// Returns a file, or what it loads, if that changes. Each file is looked into once.
@@ -186,7 +322,6 @@ impl Services<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::tree::Inode;
 
     #[test]
     fn services_are_restarted_for_their_unit_their_program_and_what_starts_it() {
@@ -201,7 +336,12 @@ mod tests {
             }
             tree.insert(path(at), Inode::file(id, bytes.len() as u64, 0o755));
         };
-        for (unit, program) in [("a", "usr/bin/a"), ("b", "usr/bin/b"), ("off", "usr/bin/a")] {
+        for (unit, program) in [
+            ("a", "usr/bin/a"),
+            ("b", "usr/bin/b -c /etc/named/x.conf --dir=/etc/other/"),
+            ("off", "usr/bin/off"),
+            ("unknown", "usr/bin/a"),
+        ] {
             let text = format!("[Service]\nExecStart=/{program}\n");
             file(
                 &mut tree,
@@ -211,16 +351,23 @@ mod tests {
         }
         file(&mut tree, "usr/bin/a", b"#!/usr/bin/perl\n");
         file(&mut tree, "usr/bin/b", b"plain");
+        file(&mut tree, "usr/bin/off", b"off");
         file(&mut tree, "usr/bin/perl", b"perl");
+        file(&mut tree, "etc/owned", b"x");
+        let list = b"/.\n/etc\n/etc/owned\n/usr/lib/systemd/system/a.service\n";
+        file(&mut tree, &format!("{}/a.list", dpkg::INFO), list);
         for unit in ["a", "b"] {
             let link = format!("etc/systemd/system/multi-user.target.wants/{unit}.service");
             tree.insert(path(&link), Inode::symlink("x"));
         }
         let check = |changed: &[&str], layers: &[&Layer], expected: &[(&str, &str)]| {
+            let etc = changed.iter().filter(|changed| changed.starts_with("etc/"));
             let services = Services {
                 before: &tree,
                 changes: &|path| changed.iter().any(|changed| changed.as_bytes() == path),
+                etc: &etc.map(|changed| path(changed)).collect(),
                 read: &|id| contents.get(id).cloned(),
+                also: &["off.service".to_owned()],
             };
             let found = services.restarts(layers);
             let found: Vec<_> = found
@@ -240,6 +387,23 @@ mod tests {
             &[],
             &[("b.service", "/usr/lib/systemd/system/b.service changes")],
         );
+        for (changed, unit) in [
+            // Called like the service, there before or not.
+            ("etc/a/conf.d/new", "a.service"),
+            ("etc/default/a", "a.service"),
+            // The package's own.
+            ("etc/owned", "a.service"),
+            // Named in the unit.
+            ("etc/named/x.conf", "b.service"),
+            ("etc/other/deep/er", "b.service"),
+            // Added to the unit.
+            ("etc/systemd/system/b.service.d/x.conf", "b.service"),
+            // Not enabled, and known to run.
+            ("etc/off.conf", "off.service"),
+        ] {
+            check(&[changed], &[], &[(unit, &format!("/{changed} changes"))]);
+        }
+        check(&["etc/passwd", "etc/ab", "etc/unknown"], &[], &[]);
         let mut layer = Layer::bare("shop", []);
         layer.restart = vec!["b.service".to_owned()];
         check(

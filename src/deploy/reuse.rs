@@ -8,7 +8,7 @@ use super::history::History;
 use super::preflight::check_objects;
 use super::record::{DeploymentDir, DeploymentKind};
 use super::stage::{KindChoice, StageOptions};
-use super::{DeployError, Target, moving};
+use super::{DeployError, Target, VarReport, moving};
 use crate::id::ImageId;
 use crate::store::Repository;
 use crate::tree::Tree;
@@ -19,6 +19,7 @@ pub(super) struct Reusable {
     pub(super) generation: u64,
     pub(super) kind: DeploymentKind,
     pub(super) etc: EtcReport,
+    pub(super) var: VarReport,
 }
 
 impl Change<'_> {
@@ -31,6 +32,10 @@ impl Change<'_> {
         image: &ImageId,
         options: &StageOptions,
     ) -> Result<Option<Reusable>, DeployError> {
+        // A deployment that was made carries out the decisions of then.
+        if !options.decisions.of_var().take.is_empty() {
+            return Ok(None);
+        }
         let target = self.target;
         let current = target.current()?;
         let mut twins = target.twins(image);
@@ -39,6 +44,11 @@ impl Change<'_> {
             return Ok(None);
         };
         let current = target.deployment(current)?;
+        // Nor is anything taken that a rollback gave back.
+        twins.retain(|twin| {
+            let mut takes = twin.facts.var_takes.iter();
+            takes.all(|taker| current.facts.var_takes.contains(taker))
+        });
         let tree = repository.read_tree(&repository.read_image(image)?.tree)?;
         check_objects(repository, &tree)?;
         let plan = moving::plan(repository, &tree, Some(&current), &options.decisions)?;
@@ -58,6 +68,7 @@ impl Change<'_> {
                     generation: twin.facts.generation,
                     kind: twin.facts.kind,
                     etc: plan.report,
+                    var: target.plan_var(repository, &tree, &options.decisions)?,
                 }));
             }
         }

@@ -21,7 +21,7 @@ use super::changes::changes;
 use super::{
     BadPolicy, DeployError, DeploymentKind, EtcReport, HistoryAction, ImageChanges, ImageParts,
     Note, RecordedVerdict, ServiceRestart, StageOptions, StagedDeployment, Subscription,
-    SwitchReport, Target, TargetLocation, moving,
+    SwitchReport, Target, TargetLocation, VarReport, moving,
 };
 use crate::id::ImageId;
 use crate::store::Repository;
@@ -83,6 +83,8 @@ pub enum DeployReport {
         is_current: bool,
         /// What would be done to `/etc`.
         etc: EtcReport,
+        /// What would become of factory content that the machine has already.
+        var: VarReport,
         /// What else changes.
         changes: ImageChanges,
     },
@@ -110,6 +112,8 @@ pub struct NewDeployment {
     pub kind: DeploymentKind,
     /// What became of `/etc`.
     pub etc: EtcReport,
+    /// What became of factory content that the machine has already.
+    pub var: VarReport,
     /// The switch, unless it was only staged.
     pub switched: Option<SwitchReport>,
     /// The services that run something else than before, where that is known.
@@ -129,9 +133,10 @@ impl Serialize for DeployReport {
                 image,
                 is_current,
                 etc,
+                var,
                 changes,
             } => json!({
-                "dry_run": true, "image": image, "current": is_current, "etc": etc,
+                "dry_run": true, "image": image, "current": is_current, "etc": etc, "var": var,
                 "packages": changes.packages, "services": changes.services,
             }),
             Self::Unchanged { image, generation } => {
@@ -149,6 +154,7 @@ impl Serialize for DeployReport {
                 "switch_seconds": deployed.switch_seconds,
                 "pruned": deployed.pruned,
                 "etc": deployed.etc,
+                "var": deployed.var,
                 "services": deployed.services,
             }),
         };
@@ -173,7 +179,7 @@ pub fn deploy(
     let target = location.open_or_init(repository.root())?;
     let change = target.change("layerset deploy")?;
     refuse_bad_image(&target, image)?;
-    if target.runs(image)? {
+    if target.runs(image)? && !takes_anything(&target, repository, image, options)? {
         if options.mode == DeployMode::Switch {
             settle(&change, options)?;
         }
@@ -220,6 +226,7 @@ pub fn deploy(
         image: *image,
         kind: staged.kind,
         etc: staged.etc,
+        var: staged.var,
         services: match (&switched, &before) {
             (Some(_), Some(before)) => services_of(repository, before, image),
             _ => Vec::new(),
@@ -247,9 +254,26 @@ fn find_or_stage(
         image: *image,
         kind: there.kind,
         etc: there.etc,
+        var: there.var,
         new_state: Vec::new(),
     };
     Ok((staged, true))
+}
+
+/// Says whether content of `/var` is to be taken from the image: that is another deployment of it.
+fn takes_anything(
+    target: &Target,
+    repository: &Repository,
+    image: &ImageId,
+    options: &DeployOptions<'_>,
+) -> Result<bool, DeployError> {
+    let decisions = &options.stage.decisions;
+    if decisions.of_var().take.is_empty() {
+        return Ok(false);
+    }
+    let tree = repository.read_tree(&repository.read_image(image)?.tree)?;
+    let var = target.plan_var(repository, &tree, decisions)?;
+    Ok(!var.taken.is_empty())
 }
 
 /// Names the services to restart after a switch; what cannot be read says nothing.
@@ -296,6 +320,7 @@ pub fn plan_parts(
                 image: *image,
                 is_current: false,
                 etc: EtcReport::default(),
+                var: VarReport::default(),
                 changes: ImageChanges::default(),
             });
         }
@@ -306,6 +331,7 @@ pub fn plan_parts(
         image: *image,
         is_current: target.runs(image)?,
         etc: target.plan_etc_of(repository, &parts.tree, &options.stage.decisions)?,
+        var: target.plan_var(repository, &parts.tree, &options.stage.decisions)?,
         changes: match &before {
             Some(before) => changes(before, parts, repository),
             None => ImageChanges::default(),

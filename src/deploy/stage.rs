@@ -9,9 +9,11 @@ use std::path::Path;
 use super::change::Change;
 use super::decide::Decisions;
 use super::etc::{self, ChainedIds, EtcPlan, EtcReport};
+use super::factory::{FactoryPlan, VarReport};
 use super::machine::BootPlan;
 use super::preflight::{SpaceRequirement, check_objects};
 use super::record::{Deployment, DeploymentDir, DeploymentKind, FORMAT, JoinMethod};
+use super::taken::ASIDE;
 use super::var::{self, VarPlan};
 use super::{DeployError, canonical, mounts, moving, put};
 use crate::check::renumbered;
@@ -57,6 +59,8 @@ pub struct StagedDeployment {
     pub kind: DeploymentKind,
     /// What became of `/etc`.
     pub etc: EtcReport,
+    /// What became of factory content that the machine has already.
+    pub var: VarReport,
     /// What the first switch adds to the shared state, as paths in the image.
     pub new_state: Vec<RelPath>,
 }
@@ -69,6 +73,9 @@ pub(super) struct StagePlan<'r> {
     tree: Tree,
     pub(super) etc: EtcPlan<'r>,
     var: VarPlan,
+    factory: FactoryPlan,
+    /// Whose taken content this deployment follows.
+    takes: Vec<u64>,
     kind: DeploymentKind,
     kind_reason: Option<String>,
     join: JoinMethod,
@@ -161,6 +168,7 @@ impl Change<'_> {
             image: *image,
             kind: plan.kind,
             etc: plan.etc.report,
+            var: plan.factory.report(),
             new_state: plan
                 .var
                 .tree
@@ -217,6 +225,13 @@ impl Change<'_> {
             generation: self.next_generation()?,
             id: *id,
             var: var::plan(&tree, &target.var_dir())?,
+            factory: target.plan_factory(
+                repository,
+                &tree,
+                current.as_ref(),
+                &options.decisions,
+            )?,
+            takes: target.takes_of(current.as_ref())?,
             image,
             tree,
             etc,
@@ -267,6 +282,11 @@ impl Change<'_> {
         if has_state {
             plan.checkout(&plan.var.tree, &new.join("var-new"))?;
         }
+        let mut takes = plan.takes.clone();
+        if !plan.factory.taken.is_empty() {
+            plan.write_taken(disk, new)?;
+            takes.push(plan.generation);
+        }
         let facts = Deployment {
             format: FORMAT,
             generation: plan.generation,
@@ -280,6 +300,8 @@ impl Change<'_> {
             etc_tree: TreeId::of(&etc_tree),
             etc_origin: plan.etc.origin.clone(),
             var_units: plan.var.units.clone(),
+            var_taken: plan.factory.taken.clone(),
+            var_takes: takes,
             metadata: plan.metadata.as_ref().map(MetadataImage::digest),
         };
         let bytes = canonical(&new.join("deployment.json"), "deployment", &facts)?;
@@ -323,6 +345,7 @@ impl StagePlan<'_> {
         }
         need.add_tree(self.etc.tree.as_ref().unwrap_or(&self.etc.image));
         need.add_tree(&self.var.tree);
+        need.add_tree(&self.factory.tree);
         for side in self.etc.saved.iter().flatten() {
             need.add_tree(side);
         }
@@ -356,6 +379,18 @@ impl StagePlan<'_> {
             return Ok(());
         };
         Ok(metadata.write(disk, repository.disk().as_ref(), &new.join("meta.erofs"))?)
+    }
+
+    /// Writes what is taken of `/var`. It may be for a service's eyes only.
+    fn write_taken(&self, disk: &dyn Disk, new: &Path) -> Result<(), DeployError> {
+        let aside = new.join(ASIDE);
+        let mut tree = self.factory.tree.clone();
+        if tree.is_empty() {
+            return Ok(disk.mkdir(&aside, 0o700)?);
+        }
+        // Only root walks here.
+        tree.insert(RelPath::root(), Inode::directory(0o700));
+        self.checkout(&tree, &aside)
     }
 
     /// Returns the tree without what lies below `etc` and `var`, which are joined to it.

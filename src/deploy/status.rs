@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::damage::DamageSearch;
+use super::damage::{DamageSearch, is_forbidden};
 use super::record::{DeploymentDir, DeploymentKind, JoinMethod};
 use super::{ChainBreak, DeployError, History, Target};
 use crate::format::{Image, ImageLayer};
@@ -175,7 +175,7 @@ impl Target {
         let deployment = match self.deployment(generation) {
             Ok(deployment) => deployment,
             Err(error) => {
-                status.damaged = Some(error.to_string());
+                status.damaged = (!is_forbidden(&error)).then(|| error.to_string());
                 return status;
             }
         };

@@ -3,7 +3,7 @@
 //! Three steps, in this order, each of which may be made again:
 //!
 //! 1. [`Change::bring_up`] makes the deployment usable beside the current one: mounts, and what it
-//!    adds to `/var`.
+//!    adds to `/var` or takes there.
 //! 2. `Pointer::move_to` is the commit point: see [`super::pointer`].
 //! 3. [`Change::record`] appends to the history. A command that dies before it leaves a pointer
 //!    that the history does not name, and the next one completes the history.
@@ -158,6 +158,7 @@ impl Change<'_> {
             &deployment.facts.var_units,
         )?;
         self.take_away(deployment.facts.generation, &new)?;
+        self.settle_taken(deployment)?;
         Ok(changed)
     }
 

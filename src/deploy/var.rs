@@ -1,4 +1,4 @@
-//! The shared `/var`: gets what an image needs there, and never loses or changes anything.
+//! The shared `/var`: gets what an image needs there, and never loses anything.
 //!
 //! Two sources. The **skeleton**: each directory and symbolic link that the image has below `var/`.
 //! **Factory content**: everything below `usr/share/factory/var/`. Only what is absent is added, by
@@ -15,6 +15,9 @@
 //! Staging writes what is absent to `var-new` in the deployment; the first switch renames it into
 //! place, each piece by one rename. So a deployment that never becomes current leaves no trace in
 //! the shared state.
+//!
+//! What the image has otherwise than the machine is told, and taken where somebody decides so: see
+//! [`super::factory`].
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -31,7 +34,7 @@ use crate::path::RelPath;
 use crate::tree::{Inode, Node, Owner, Tree};
 
 /// The part of the factory content that is for `/var`.
-const FACTORY_VAR: &[u8] = b"usr/share/factory/var";
+pub(super) const FACTORY_VAR: &[u8] = b"usr/share/factory/var";
 
 /// What is to be added, with paths below `var`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -89,7 +92,7 @@ pub(super) fn plan(image: &Tree, state: &Path) -> Result<VarPlan, DeployError> {
 }
 
 /// Joins skeleton and factory content; what stands below something that is no directory is dropped.
-fn wanted(image: &Tree) -> Tree {
+pub(super) fn wanted(image: &Tree) -> Tree {
     let mut full = Tree::new();
     full.insert(RelPath::root(), Inode::directory(0o755));
     for (path, inode) in image.subtree(FACTORY_VAR) {
@@ -116,6 +119,11 @@ fn wanted(image: &Tree) -> Tree {
         }
     }
     rooted
+}
+
+/// Returns the directories of an image that go to the shared state whole or not at all.
+pub(super) fn units_of(image: &Tree) -> BTreeSet<RelPath> {
+    units(image, &wanted(image))
 }
 
 fn units(image: &Tree, full: &Tree) -> BTreeSet<RelPath> {

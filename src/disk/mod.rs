@@ -38,7 +38,7 @@ mod testing;
 mod uuid;
 mod volumes;
 
-pub use check::check;
+pub use check::{check, check_all};
 pub use extents::Extents;
 pub use fat::{FatError, FatFile, FatOptions, Open, check_fat, needed_fat, write_fat};
 pub use fault::{DiskFault, Node, Place};

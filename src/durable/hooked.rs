@@ -88,6 +88,16 @@ impl Disk for HookedDisk {
         self.after(RealDisk.rename_in(from_dir, from, to_dir, to))
     }
 
+    fn exchange_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError> {
+        self.after(RealDisk.exchange_in(from_dir, from, to_dir, to))
+    }
+
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
         RealDisk.append(path, bytes)
     }

@@ -121,6 +121,16 @@ impl Disk for LatchingDisk {
         self.unharmed()?.rename_in(from_dir, from, to_dir, to)
     }
 
+    fn exchange_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError> {
+        self.unharmed()?.exchange_in(from_dir, from, to_dir, to)
+    }
+
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
         self.sync(|disk| disk.append(path, bytes))
     }

@@ -149,6 +149,16 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
         to: &Path,
     ) -> Result<bool, DurableError>;
 
+    /// Lets the ends of two paths in two open directories change places, as in [`Disk::rename_in`].
+    /// `false` says that one of them is not there.
+    fn exchange_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError>;
+
     /// Appends to a file, which is made with mode 0644 when absent, and waits until the bytes are
     /// durable. Where there is no room for all of them, none stays.
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError>;

@@ -110,6 +110,22 @@ impl Disk for RealDisk {
         }
     }
 
+    fn exchange_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError> {
+        let old = from.file_name().unwrap_or_default();
+        let new = to.file_name().unwrap_or_default();
+        match rustix::fs::renameat_with(from_dir, old, to_dir, new, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(DurableError::new("rename to", to, errno.into())),
+        }
+    }
+
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
         let open = || OpenOptions::new().append(true).open(path);
         let file = match open() {

@@ -19,6 +19,7 @@ use crate::disk::{
     DiskFault, FilesystemKind, Layout, Needs, Node, PartitionKind, TableKind, UPDATABLE,
     filesystem_id, fstab, solve,
 };
+use crate::format::ImageLayer;
 use crate::id::hex;
 use crate::path::RelPath;
 use crate::recipe::DiskSection;
@@ -53,6 +54,7 @@ impl<'a> Export<'a> {
                 architecture: self.image.architecture.clone(),
             });
         }
+        self.check_sectors()?;
         let view = self.view(&tree);
         let boot = BootFiles::find(&tree, &view, self.firmware())?;
         self.check_volumes(&view, &boot)?;
@@ -89,6 +91,20 @@ impl<'a> Export<'a> {
         Ok((Assembly { plan, parts, bios }, boot))
     }
 
+    /// Refuses formats that cannot have the sectors of the disk.
+    fn check_sectors(&self) -> Result<(), DiskFault> {
+        let sector = self.disk.sector.bytes();
+        let formats = self.request.outputs.iter().map(|output| output.format);
+        for format in formats {
+            if !format.has_sectors_of(sector) {
+                let message = format!("a {format} has sectors of 512 bytes, not {sector}");
+                let help = "leave 'sector' out, or write raw or qcow2";
+                return Err(Node::Disk.at("sector").fault(message, help));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses mounted logical volumes that nothing in the image would find.
     fn check_volumes(&self, view: &StoredTree<'_>, boot: &BootFiles) -> Result<(), DiskFault> {
         let volumes = self.request.disk.devices.volumes.iter().enumerate();
@@ -100,25 +116,47 @@ impl<'a> Export<'a> {
         let Some(mount) = mounts.first() else {
             return Ok(());
         };
-        let refuse = |(index, mount): &(usize, &str), place: &str| {
-            let message =
-                format!("'{mount}' lies on a logical volume, and there is no 'lvm' in {place}");
-            let help = "add the package lvm2 to the layer 'kernel', lock and build it";
+        let initrd = &boot.kernel().initrd;
+        let refuse = |(index, mount): &(usize, &str), why: &str| {
+            let layer = self.layer_of(initrd);
+            let layer = layer.map_or_else(String::new, |name| format!("'{name}', "));
+            let message = format!("'{mount}' lies on a logical volume, and {why}");
+            let help = format!(
+                "add the package lvm2 to the layer {layer}which makes the initrd; lock and build it"
+            );
             Err(Node::Volume(*index).at("mount").fault(message, help))
         };
         if !LVM
             .iter()
             .any(|path| view.tree.get(path.as_bytes()).is_some())
         {
-            return refuse(mount, "the image");
+            return refuse(mount, "there is no 'lvm' in the image");
         }
-        let initrd = &boot.kernel().initrd;
         let mut early = mounts.iter();
         let needs_initrd = early.find(|(_, mount)| INITRD_MOUNTS.contains(mount));
-        match (needs_initrd, describe::initrd_has(view, initrd, "lvm")) {
-            (Some(mount), Some(false)) => refuse(mount, &format!("its initrd '/{initrd}'")),
+        match (needs_initrd, describe::initrd_has(view, initrd, &LVM)) {
+            (Some(mount), Some(false)) => refuse(
+                mount,
+                &format!("there is no 'lvm' in its initrd '/{initrd}'"),
+            ),
+            (Some(mount), None) => {
+                let why =
+                    format!("the initrd '/{initrd}' cannot be read to see whether it has 'lvm'");
+                refuse(mount, &why)
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Returns the name of the layer that brings a path, where that can be found out.
+    fn layer_of(&self, path: &str) -> Option<String> {
+        let brings = |layer: &&ImageLayer| {
+            let layer = self.repository.read_layer(&layer.id);
+            let changes = layer.and_then(|layer| self.repository.read_changeset(&layer.changeset));
+            changes.is_ok_and(|changes| changes.get(path.as_bytes()).is_some())
+        };
+        let found = self.image.layers.iter().rev().find(brings)?;
+        Some(found.name.clone())
     }
 
     /// Returns what each filesystem of the disk holds.

@@ -157,12 +157,13 @@ fn modules(view: &StoredTree<'_>, kernel: &Kernel) -> BTreeSet<String> {
         .collect()
 }
 
-/// Says whether an initrd holds a program; `None` where it cannot be read.
-pub(super) fn initrd_has(view: &StoredTree<'_>, initrd: &str, program: &str) -> Option<bool> {
+/// Says whether an initrd holds one of these paths; `None` where it cannot be read.
+pub(super) fn initrd_has(view: &StoredTree<'_>, initrd: &str, paths: &[&str]) -> Option<bool> {
     let initrd = Cursor::new(read(view, initrd));
-    let held = members(&mut { initrd }, 1).ok()?.members;
-    let is_it = |path: &str| path.rsplit('/').next() == Some(program);
-    (!held.is_empty()).then(|| held.iter().any(|member| is_it(&member.name)))
+    let held = members(&mut { initrd }, 1).ok()?;
+    let is_one = |name: &str| paths.contains(&name.trim_start_matches("./"));
+    let has = held.members.iter().any(|member| is_one(&member.name));
+    (has || held.is_whole && !held.members.is_empty()).then_some(has)
 }
 
 fn module_name(path: &str) -> Option<String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::ExportError;
 use super::assemble::{Common, Part};
 use super::fat::{self, FatItem};
-use super::files::FileSet;
+use super::files::{FileSet, find_holes};
 use crate::disk::ext4::{self, FsOptions, Journal, Kind};
 use crate::disk::{
     DiskFault, ExtTuning, FatError, FatOptions, Filesystem, FilesystemId, FilesystemKind, Node,
@@ -101,6 +101,15 @@ impl Frame {
     }
 
     fn fault(&self, source: ext4::Ext4Error) -> ExportError {
+        if let ext4::Ext4Error::TooLarge { .. } = source {
+            // Its own size may be what the disk leaves over.
+            let fault = self.node.at("size").fault(
+                format!("'{}' cannot be written: {source}", self.name),
+                "write a smaller size",
+            );
+            let other = Some(Node::Disk.at("size"));
+            return DiskFault { other, ..fault }.into();
+        }
         ExportError::Filesystem {
             name: self.name.clone(),
             source,
@@ -140,10 +149,11 @@ impl Draft {
         let Self { frame, content } = self;
         let content = match (ext_kind(frame.filesystem.kind), content) {
             (Some(kind), content) => {
-                let (entries, made) = match content {
+                let (mut entries, made) = match content {
                     DraftContent::Files(files) => files.into_entries()?,
                     _ => (vec![root()], BTreeMap::new()),
                 };
+                find_holes(common.repository, &mut entries, &made)?;
                 let survey = ext4::Survey::new(entries, &frame.ext_options(common, kind));
                 let survey = survey.map_err(|source| frame.fault(source))?;
                 SurveyedContent::Ext(Box::new(survey), made)

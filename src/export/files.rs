@@ -4,8 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Cursor, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 
 use super::ExportError;
 use crate::disk::ext4::{Content, Contents, Entry, EntryKind};
@@ -14,6 +18,14 @@ use crate::materialise::{IdLookup, MaterialiseError, PasswdIds};
 use crate::path::RelPath;
 use crate::store::{Made, PortableFiles, Repository};
 use crate::tree::{Inode, Node};
+
+/// Files from this size on are looked through for holes before the disk gets its size, in bytes. The others are too
+/// small to matter.
+const LARGE: u64 = 32 << 20;
+/// The blocks that holes are made of, in bytes.
+const BLOCK: u64 = 4096;
+/// How much is read at once, in bytes: whole blocks.
+const READ: usize = 256 * BLOCK as usize;
 
 /// The files of one filesystem.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +123,78 @@ fn kind(node: Node) -> EntryKind {
     }
 }
 
+/// Counts the blocks of zeros of each large file that is an object of the repository: they become holes, and a file
+/// like `/var/log/lastlog` or that of a database may be far larger than what it holds.
+pub(super) fn find_holes(
+    repository: &Repository,
+    entries: &mut [Entry],
+    made: &BTreeMap<ObjectId, Made>,
+) -> Result<(), ExportError> {
+    for entry in entries {
+        let EntryKind::File { content, size } = &mut entry.kind else {
+            continue;
+        };
+        let Content::Object(object) = content else {
+            continue;
+        };
+        if *size < LARGE || made.contains_key(object) {
+            continue;
+        }
+        let path = repository.object_path(object);
+        let holes = File::open(&path).and_then(|file| zero_blocks(&file));
+        let holes = holes.map_err(|error| ExportError::io("read", &path, error))?;
+        if holes > 0 {
+            *content = Content::Sparse(*object, holes);
+        }
+    }
+    Ok(())
+}
+
+/// Counts the blocks of zeros of a file. What the filesystem below knows as a hole is not read; whether it does
+/// changes no number.
+fn zero_blocks(file: &File) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut buffer = vec![0; READ];
+    let (mut at, mut zeros) = (0, 0);
+    while at < length {
+        let next = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(next) => next / BLOCK * BLOCK,
+            Err(Errno::NXIO) => length,
+            // Not every filesystem knows.
+            Err(_) => at,
+        };
+        if next > at {
+            zeros += (next - at).div_ceil(BLOCK);
+            at = next;
+            continue;
+        }
+        let count = read_full(file, &mut buffer, at)?;
+        if count == 0 {
+            break;
+        }
+        let blocks = buffer[..count].chunks(BLOCK as usize);
+        zeros += blocks
+            .filter(|block| block.iter().all(|byte| *byte == 0))
+            .count() as u64;
+        at += count as u64;
+    }
+    Ok(zeros)
+}
+
+/// Fills `buffer` from `at` on, or up to the end of the file.
+fn read_full(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
 /// Reads contents: objects of a repository, and what was made for the disk.
 pub(super) struct Sources<'a> {
     pub(super) repository: &'a Repository,
@@ -164,5 +248,26 @@ impl Read for Checked {
             return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
         }
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the filesystem knows the holes changes no number; the last block may be a part of one.
+    #[test]
+    fn blocks_of_zeros_are_counted_in_holes_and_in_data() {
+        let sparse = tempfile::tempfile().unwrap();
+        sparse.set_len(3 * READ as u64 + 5).unwrap();
+        sparse.write_all_at(b"x", 10 * BLOCK + 17).unwrap();
+        sparse.write_all_at(b"yy", READ as u64 + BLOCK - 1).unwrap();
+        let mut bytes = vec![0; 3 * READ + 5];
+        assert_eq!(read_full(&sparse, &mut bytes, 0).unwrap(), bytes.len());
+        let dense = tempfile::tempfile().unwrap();
+        dense.write_all_at(&bytes, 0).unwrap();
+        for file in [sparse, dense] {
+            assert_eq!(zero_blocks(&file).unwrap(), 3 * 256 + 1 - 3);
+        }
     }
 }

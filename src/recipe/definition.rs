@@ -13,6 +13,7 @@ use crate::path::RelPath;
 use crate::tree::Owner;
 
 use super::lock::LayerLock;
+use super::sources::ArchiveSection;
 use super::state::StateRule;
 use crate::glob::Glob;
 
@@ -63,6 +64,10 @@ pub struct Bootstrap {
     pub variant: BootstrapVariant,
     /// Packages to install beyond the variant's.
     pub packages: Vec<String>,
+    /// `[[bootstrap.sources]]`: the archives; those that mmdebstrap knows for the suite when empty.
+    pub sources: Vec<ArchiveSection>,
+    /// Where files are looked for that left their archive.
+    pub snapshots: Vec<String>,
 }
 
 /// A suite beside the release.
@@ -138,13 +143,17 @@ pub struct UpperLayer {
     pub run: Option<RunSection>,
 }
 
-/// `[apt]`: packages from the base's archives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// `[apt]`: packages from the base's archives, and from those of the layers that it stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AptSection {
     /// The packages asked for, never empty.
     pub packages: Vec<String>,
     /// Whether recommended packages come too.
     pub recommends: bool,
+    /// `[[apt.sources]]`: further archives, for this layer and those on it.
+    pub sources: Vec<ArchiveSection>,
+    /// Where files are looked for that left their archive.
+    pub snapshots: Vec<String>,
 }
 
 /// `[files]`: a folder beside `layer.toml` that is copied onto the root.
@@ -225,6 +234,22 @@ impl Definition {
         match &self.content {
             LayerContent::Base(bootstrap) => &bootstrap.packages,
             LayerContent::Upper(upper) => upper.apt.as_ref().map_or(&[], |apt| &apt.packages),
+        }
+    }
+
+    /// Returns the archives that the definition names.
+    pub fn sources(&self) -> &[ArchiveSection] {
+        match &self.content {
+            LayerContent::Base(bootstrap) => &bootstrap.sources,
+            LayerContent::Upper(upper) => upper.apt.as_ref().map_or(&[], |apt| &apt.sources),
+        }
+    }
+
+    /// Returns where files are looked for that left their archive.
+    pub fn snapshots(&self) -> &[String] {
+        match &self.content {
+            LayerContent::Base(bootstrap) => &bootstrap.snapshots,
+            LayerContent::Upper(upper) => upper.apt.as_ref().map_or(&[], |apt| &apt.snapshots),
         }
     }
 

@@ -62,6 +62,7 @@ impl RecipeError {
             (Self::Invalid(mut first), Self::Invalid(second)) => {
                 first.0.extend(second.0);
                 first.settle();
+                first.hide();
                 Self::Invalid(first)
             }
             (Self::Invalid(_), other) | (other, _) => other,
@@ -74,6 +75,27 @@ impl RecipeError {
 pub struct RecipeFaults(Vec<RecipeFault>);
 
 impl RecipeFaults {
+    /// Hides what any mistake hides from the text that is shown for others of the same file.
+    fn hide(&mut self) {
+        let hidden: Vec<(PathBuf, Range<usize>)> = self
+            .0
+            .iter()
+            .flat_map(|fault| {
+                fault
+                    .hidden
+                    .iter()
+                    .map(|span| (fault.file.clone(), span.clone()))
+            })
+            .collect();
+        for fault in &mut self.0 {
+            let here = hidden.iter().filter(|(file, _)| *file == fault.file);
+            let text = here.fold(fault.text.inner().to_string(), |text, (_, span)| {
+                starred(&text, span)
+            });
+            fault.text = NamedSource::new(fault.file.to_string_lossy(), text.into());
+        }
+    }
+
     /// Leaves out what another mistake of the same file explains, and puts the rest in the order of
     /// the files' lines.
     fn settle(&mut self) {
@@ -142,6 +164,8 @@ pub struct RecipeFault {
     pub help: Option<String>,
     text: NamedSource<Arc<str>>,
     span: Range<usize>,
+    /// Where the file has what must not be shown.
+    hidden: Vec<Range<usize>>,
     /// Whether it is probably there because of another mistake in the file.
     is_consequence: bool,
 }
@@ -160,6 +184,15 @@ impl Diagnostic for RecipeFault {
         let label = LabeledSpan::underline(self.span.clone());
         Some(Box::new(std::iter::once(label)))
     }
+}
+
+/// Replaces what stands at `span` by as many bytes of stars.
+fn starred(text: &str, span: &Range<usize>) -> String {
+    let star = |(at, c): (usize, char)| match span.contains(&at) && c != '\n' {
+        true => "*".repeat(c.len_utf8()),
+        false => c.to_string(),
+    };
+    text.char_indices().map(star).collect()
 }
 
 /// A text file with the path that people know it by. Faults point into it.
@@ -218,6 +251,7 @@ impl SourceFile {
             help,
             text: NamedSource::new(self.path.to_string_lossy(), self.text.clone()),
             span,
+            hidden: Vec::new(),
             is_consequence: false,
         }]))
     }
@@ -240,6 +274,38 @@ impl SourceFile {
             }
             other => other,
         }
+    }
+
+    /// Makes the error about what must not be shown, wherever the file has it: neither by this error
+    /// nor by others that are told with it.
+    pub(super) fn fault_hiding(
+        &self,
+        span: Range<usize>,
+        secret: &str,
+        message: impl Into<String>,
+        help: String,
+    ) -> RecipeError {
+        let again = self.text.match_indices(secret);
+        let again = again.map(|(at, found)| at..at + found.len());
+        let hidden: Vec<Range<usize>> = [span.clone()].into_iter().chain(again).collect();
+        match self.fault_with(span, message, Some(help)) {
+            RecipeError::Invalid(RecipeFaults(faults)) => {
+                let faults = faults.into_iter().map(|fault| RecipeFault {
+                    hidden: hidden.clone(),
+                    ..fault
+                });
+                let mut faults = RecipeFaults(faults.collect());
+                faults.hide();
+                RecipeError::Invalid(faults)
+            }
+            other => other,
+        }
+    }
+
+    /// Returns `file:line:column` of `span`, for messages about what is found wrong elsewhere.
+    pub(super) fn place(&self, span: &Range<usize>) -> String {
+        let (line, column) = self.position(span.start);
+        format!("{}:{line}:{column}", self.path.display())
     }
 
     fn position(&self, offset: usize) -> (usize, usize) {

@@ -159,6 +159,9 @@ fn content_value(content: &LayerContent) -> Value {
             pockets,
             variant,
             packages,
+            // Whence a package comes does not change its content.
+            sources: _,
+            snapshots: _,
         }) => {
             let mut pockets = pockets.clone();
             pockets.sort();

@@ -1,14 +1,24 @@
 //! Reads a layer's folder, and checks the definition against the recipe and the folder's content.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::definition::{Definition, LayerContent};
 use super::error::{RecipeError, SourceFile, suggest};
 use super::file::Recipe;
-use super::parse::{self, LayerSpans, ParsedLayer};
+use super::parse::{self, LayerSpans, ParsedLayer, SourceSpans};
+use super::script::{SCRIPT_START, ScriptStart, script_start};
+use super::sources::{ArchiveSection, PackageArchive, SignedBy, key_problem};
 use super::together::{Together as _, all};
+
+/// More than any keyring of archives has.
+const MOST_KEY_BYTES: u64 = 1 << 24;
 
 /// A layer definition and its folder.
 #[derive(Debug, Clone)]
@@ -23,6 +33,22 @@ pub struct RecipeLayer {
     pub(super) source: SourceFile,
     /// Where the definition names what only others can confirm.
     pub(super) places: LayerSpans,
+    /// How each script is started, in their order.
+    pub starts: Vec<ScriptStart>,
+}
+
+impl RecipeLayer {
+    /// Returns the archives that the definition names, with their keys.
+    pub fn archives(&self) -> Result<Vec<PackageArchive>, RecipeError> {
+        let sections = self.definition.sources().iter().zip(&self.places.sources);
+        all(sections.map(|(section, spans)| {
+            Ok(PackageArchive {
+                section: section.clone(),
+                key: read_key(&self.source, &self.dir, section, spans)?,
+                place: self.source.place(&spans.table),
+            })
+        }))
+    }
 }
 
 /// Finds the folder of the layers. Where there is none, returns where it should be, for the error
@@ -61,10 +87,11 @@ pub(super) fn read_layer(
         other => other?,
     };
     let parsed = parse::parse(&source, name)?;
+    let folder = check_folder(&source, &dir, &parsed);
     let at = recipe.layers.iter().position(|other| other == name);
     let at = at.unwrap_or_default();
-    match (&parsed.definition.content, at) {
-        (LayerContent::Base(_), 0) => {}
+    let starts = match (&parsed.definition.content, at) {
+        (LayerContent::Base(_), 0) => folder?,
         (LayerContent::Base(_), _) => {
             // Where the first layer is none, that is the mistake.
             return Err(recipe_source.consequence(
@@ -88,15 +115,17 @@ pub(super) fn read_layer(
             let below = all(below.map(|(below, place)| {
                 check_below(&source, place, name, below, recipe, recipe_source.path())
             }));
-            (below, check_folder(&source, &dir, &parsed)).together()?;
+            let (_, starts) = (below, folder).together()?;
+            starts
         }
-    }
+    };
     Ok(RecipeLayer {
         definition: parsed.definition,
         dir,
         named_at,
         source,
         places: parsed.places,
+        starts,
     })
 }
 
@@ -131,22 +160,106 @@ fn check_below(
     }
 }
 
-/// Checks that the folder holds what the definition names.
-fn check_folder(source: &SourceFile, dir: &Path, parsed: &ParsedLayer) -> Result<(), RecipeError> {
+/// Reads the key of an archive, and checks that it is one.
+fn read_key(
+    source: &SourceFile,
+    dir: &Path,
+    section: &ArchiveSection,
+    spans: &SourceSpans,
+) -> Result<Option<Vec<u8>>, RecipeError> {
+    let path = match &section.signed_by {
+        None => return Ok(None),
+        Some(SignedBy::Block(text)) => return Ok(Some(text.clone().into_bytes())),
+        Some(SignedBy::File(path)) => path,
+    };
+    let shown = dir.join(path.as_path());
+    let shown = shown.display();
+    let fault = |message, help: Option<&str>| {
+        let place = spans.signed_by.clone();
+        source.fault_with(place, message, help.map(str::to_owned))
+    };
+    let key = read_beneath(dir, path.as_path()).map_err(|error| match error {
+        Errno::XDEV | Errno::LOOP => fault(
+            format!("the key '{shown}' is a link that leads out of the layer's folder"),
+            Some("put the key itself there: others have nothing but the folder"),
+        ),
+        error => fault(
+            format!("cannot read the key '{shown}': {}", io::Error::from(error)),
+            Some("put the public key of the archive there"),
+        ),
+    })?;
+    match key {
+        None => Err(fault(format!("the key '{shown}' is not a file"), None)),
+        Some(key) => match key_problem(&key) {
+            Some(problem) => Err(fault(format!("'{shown}' {problem}"), None)),
+            None => Ok(Some(key)),
+        },
+    }
+}
+
+/// Reads the start of a file to which links may lead, but not out of `dir`; `None` for what is no
+/// file.
+fn read_beneath(dir: &Path, path: &Path) -> Result<Option<Vec<u8>>, Errno> {
+    // A pipe must not be waited for.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let top_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::open(dir, top_flags, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file = File::from(rustix::fs::openat2(
+        &top,
+        path,
+        flags,
+        Mode::empty(),
+        resolve,
+    )?);
+    let failed = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let mut start = file.take(MOST_KEY_BYTES);
+    start.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Some(bytes))
+}
+
+/// Reads the start of a script, and says how the script is started.
+fn read_start(path: &Path, name: &str) -> io::Result<Result<ScriptStart, (String, String)>> {
+    let file = File::open(path)?;
+    let is_executable = file.metadata()?.permissions().mode() & 0o111 != 0;
+    let mut start = Vec::new();
+    file.take(SCRIPT_START as u64).read_to_end(&mut start)?;
+    Ok(script_start(name, &start, is_executable))
+}
+
+/// Checks that the folder holds what the definition names; says how its scripts are started.
+fn check_folder(
+    source: &SourceFile,
+    dir: &Path,
+    parsed: &ParsedLayer,
+) -> Result<Vec<ScriptStart>, RecipeError> {
     let missing = |place: &Range<usize>, path: &Path, what: &str| {
         source.fault(place.clone(), format!("'{}' is not {what}", path.display()))
     };
+    let keys = parsed.definition.sources().iter();
+    let keys = all(keys
+        .zip(&parsed.places.sources)
+        .map(|(section, spans)| read_key(source, dir, section, spans)));
     let scripts = parsed.definition.run().map_or(&[][..], |run| &run.scripts);
     let scripts = scripts.iter().zip(&parsed.places.scripts);
-    let scripts = all(scripts.map(|(script, place)| {
+    let starts = all(scripts.map(|(script, place)| {
         let path = dir.join(script.as_path());
-        match std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
-            true => Ok(()),
-            false => Err(missing(place, &path, "a file")),
+        if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+            return Err(missing(place, &path, "a file"));
+        }
+        match read_start(&path, &path.display().to_string()) {
+            Ok(start) => start
+                .map_err(|(message, help)| source.fault_with(place.clone(), message, Some(help))),
+            Err(source) => Err(RecipeError::Read { path, source }),
         }
     }));
     let files = check_files(source, dir, parsed, &missing);
-    (scripts, files).together().map(|_| ())
+    let (_, starts, ()) = (keys, starts, files).together()?;
+    Ok(starts)
 }
 
 fn check_files(

@@ -7,8 +7,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::path::RelPath;
-
 use super::error::{RecipeError, SourceFile};
 use super::reader::{Document, Value};
 use super::toml_text::quote;
@@ -63,7 +61,8 @@ pub struct LockedPackage {
     pub size: u64,
     /// The file's path below the archive's root.
     pub pool_path: String,
-    /// The archive that it was found in, e.g. `trixie-security`.
+    /// What the archive that it was found in calls itself, e.g. `debian-security`. The file is known
+    /// by its digest: any archive that has it will do.
     pub archive: String,
     /// Whether the definition names it, rather than another package.
     pub manual: bool,
@@ -226,8 +225,11 @@ fn parse_packages(list: &Value<'_>) -> Result<Vec<LockedPackage>, RecipeError> {
                 .to_owned(),
             sha256: digest(&table.need("sha256")?)?,
             size: table.need("size")?.integer()?,
-            pool_path: table.need("pool_path")?.checked(pool_path)?.to_owned(),
-            archive: table.need("archive")?.checked(words::suite)?.to_owned(),
+            pool_path: table
+                .need("pool_path")?
+                .checked(pool_path_problem)?
+                .to_owned(),
+            archive: archive(table.need("archive")?.checked(words::archive)?),
             manual: table.need("manual")?.boolean()?,
         };
         if !seen.insert((package.name.clone(), package.architecture.clone())) {
@@ -241,13 +243,25 @@ fn parse_packages(list: &Value<'_>) -> Result<Vec<LockedPackage>, RecipeError> {
     Ok(packages)
 }
 
+/// Returns an archive's name. Early versions wrote down apt's unset `$(LABEL)` where an archive calls
+/// itself nothing.
+fn archive(text: &str) -> String {
+    match text {
+        "--label-" => "archive",
+        text => text,
+    }
+    .to_owned()
+}
+
 fn digest(value: &Value<'_>) -> Result<Sha256, RecipeError> {
     let text = value.checked(words::sha256)?;
     text.parse()
         .map_err(|_| value.fault(format!("'{text}' is not a SHA-256 digest")))
 }
 
-fn pool_path(text: &str) -> Option<&'static str> {
+/// Says what keeps a text from being the path of a file in an archive. It is part of an address, so
+/// it may hold empty names.
+pub fn pool_path_problem(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("is no path");
     }
@@ -257,6 +271,5 @@ fn pool_path(text: &str) -> Option<&'static str> {
     if text.split('/').any(|name| name == "..") {
         return Some("leaves the archive");
     }
-    (RelPath::problem(text.as_bytes()).is_some() || text.contains(char::is_control))
-        .then_some("is not a path in an archive")
+    (text.len() > 4095 || text.contains(char::is_control)).then_some("is not a path in an archive")
 }

@@ -34,6 +34,17 @@ pub(super) struct LayerSpans {
     pub(super) scripts: Vec<Range<usize>>,
     /// What `[files]` names, if it is there.
     pub(super) files: Option<FileSpans>,
+    /// Each archive of `[bootstrap]` or `[apt]`, and its `signed_by`.
+    pub(super) sources: Vec<SourceSpans>,
+}
+
+/// Where a definition names an archive.
+#[derive(Debug, Clone)]
+pub(super) struct SourceSpans {
+    /// The whole table.
+    pub(super) table: Range<usize>,
+    /// The key, or the table where none is named.
+    pub(super) signed_by: Range<usize>,
 }
 
 impl Definition {
@@ -117,6 +128,7 @@ fn base(
         None => Vec::new(),
     };
     places.packages = packages(bootstrap)?;
+    places.sources = sources(bootstrap)?;
     Ok(LayerContent::Base(content))
 }
 
@@ -134,14 +146,16 @@ fn upper(
         return Err(source.consequence(0..0, "the layer has no content", Some(help.into())));
     }
     let on = stands_on(source, root, name);
-    let apt = optional_section(root, "apt", |apt| Ok((sections::apt(apt)?, packages(apt)?)));
+    let apt = optional_section(root, "apt", |apt| {
+        Ok((sections::apt(apt)?, (packages(apt)?, sources(apt)?)))
+    });
     let files = optional_section(root, "files", sections::files);
     let run = optional_section(root, "run", sections::run);
     let (on, apt, files, run) = (on, apt, files, run).together()?;
     let (on, on_places) = on;
     places.on = on_places;
-    let (apt, packages) = apt.unzip();
-    places.packages = packages.unwrap_or_default();
+    let (apt, apt_places) = apt.unzip();
+    (places.packages, places.sources) = apt_places.unwrap_or_default();
     let (files, file_places) = files.unzip();
     places.files = file_places;
     let (run, scripts) = run.unzip();
@@ -185,6 +199,21 @@ fn optional_section<T>(
     read: impl Fn(&Value<'_>) -> Result<T, RecipeError>,
 ) -> Result<Option<T>, RecipeError> {
     root.get(key).map(|value| read(&value)).transpose()
+}
+
+fn sources(table: &Value<'_>) -> Result<Vec<SourceSpans>, RecipeError> {
+    let Some(list) = table.any_table()?.get("sources") else {
+        return Ok(Vec::new());
+    };
+    let items = list.list()?;
+    let spans = items.iter().map(|item| {
+        let key = item.any_table()?.get("signed_by");
+        Ok(SourceSpans {
+            table: item.span(),
+            signed_by: key.map_or_else(|| item.span(), |key| key.span()),
+        })
+    });
+    spans.collect()
 }
 
 fn packages(table: &Value<'_>) -> Result<Vec<Range<usize>>, RecipeError> {

@@ -41,15 +41,9 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Returns the top-level table, once its keys are known to be those of `shape`.
-    pub(crate) fn table(&self, shape: &'static Shape) -> Result<Table<'_>, RecipeError> {
-        let (table, keys) = self.open(shape);
-        keys.map(|()| table)
-    }
-
     /// Returns the top-level table, and what is wrong with its keys if they are not all those of
     /// `shape`: for readers that go on.
-    pub(super) fn open(&self, shape: &'static Shape) -> (Table<'_>, Result<(), RecipeError>) {
+    pub(crate) fn open(&self, shape: &'static Shape) -> (Table<'_>, Result<(), RecipeError>) {
         self.any_table().shaped(shape)
     }
 
@@ -91,10 +85,14 @@ impl<'d> Table<'d> {
                 .iter()
                 .copied()
                 .filter(|k| !self.table.contains_key(*k));
+            let free: Vec<&str> = free.collect();
+            // No table has more keys than a line holds, and a key that has no near one tells
+            // nothing of what was meant.
+            let list = || (!free.is_empty()).then(|| format!("known: {}", free.join(", ")));
             Err(self.source.fault_with(
                 key.span(),
                 format!("unknown key '{}'", key.get_ref()),
-                suggest(key.get_ref(), free),
+                suggest(key.get_ref(), free.iter().copied()).or_else(list),
             ))
         }))
         .map(|_: Vec<()>| ())
@@ -209,6 +207,16 @@ impl<'d> Value<'d> {
         self.source.fault_with(self.span(), message, help)
     }
 
+    /// Makes the error that points at the value, of which nothing is shown, nor `secret` anywhere.
+    pub(super) fn fault_hiding(
+        &self,
+        secret: &str,
+        message: impl Into<String>,
+        help: String,
+    ) -> RecipeError {
+        self.source.fault_hiding(self.span(), secret, message, help)
+    }
+
     /// Makes the error that points at the key.
     pub(super) fn key_fault(
         &self,
@@ -321,7 +329,7 @@ impl<'d> Value<'d> {
 
     /// Returns the value as a table, and what is wrong with its keys if they are not all those of
     /// `shape`: for readers that go on.
-    pub(super) fn open(
+    pub(crate) fn open(
         &self,
         shape: &'static Shape,
     ) -> Result<(Table<'d>, Result<(), RecipeError>), RecipeError> {

@@ -16,6 +16,7 @@ use super::reader::{Table, Value};
 use super::shapes::{
     ALLOWED_SECRET, APT, BOOTSTRAP, CHECK, FILES, HEALTH, REBUILD, RUN, SECRET, SERVICES,
 };
+use super::sources;
 use super::state::{StateClass, StateRule};
 use super::together::{Together as _, all};
 use super::words;
@@ -53,7 +54,7 @@ fn path(value: &Value<'_>, text: &str) -> Result<RelPath, RecipeError> {
 }
 
 /// Parses the name of something that lies beside `layer.toml`: no leading slash here.
-fn beside(value: &Value<'_>) -> Result<RelPath, RecipeError> {
+pub(super) fn beside(value: &Value<'_>) -> Result<RelPath, RecipeError> {
     let text = value.string()?;
     if text.starts_with('/') {
         return Err(value.fault(format!(
@@ -93,14 +94,21 @@ pub(super) fn bootstrap(value: &Value<'_>) -> Result<Bootstrap, RecipeError> {
     let packages = table
         .get("packages")
         .map_or(Ok(Vec::new()), |v| v.strings(words::package));
-    let (_, suite, components, pockets, variant, packages) =
-        (keys, suite, components, pockets, variant, packages).together()?;
+    let (sources, snapshots) = (sources::parse(&table), sources::snapshots(&table));
+    let head = (keys, suite, components, pockets, variant, packages).together();
+    let (head, sources, snapshots) = (head, sources, snapshots).together()?;
+    let (_, suite, components, pockets, variant, packages) = head;
+    if let Some(list) = table.get("components") {
+        sources::offer_all(&sources, &list)?;
+    }
     Ok(Bootstrap {
         suite: suite.to_owned(),
         components,
         pockets,
         variant,
         packages,
+        sources,
+        snapshots,
     })
 }
 
@@ -114,10 +122,14 @@ pub(super) fn apt(value: &Value<'_>) -> Result<AptSection, RecipeError> {
         Ok(packages)
     });
     let recommends = table.get("recommends").map_or(Ok(false), |v| v.boolean());
-    let (_, packages, recommends) = (keys, packages, recommends).together()?;
+    let (sources, snapshots) = (sources::parse(&table), sources::snapshots(&table));
+    let (_, packages, recommends, sources, snapshots) =
+        (keys, packages, recommends, sources, snapshots).together()?;
     Ok(AptSection {
         packages,
         recommends,
+        sources,
+        snapshots,
     })
 }
 

@@ -3,7 +3,7 @@
 use super::error::RecipeError;
 
 /// Returns all values, or all that is wrong.
-pub(super) fn all<T>(
+pub(crate) fn all<T>(
     results: impl IntoIterator<Item = Result<T, RecipeError>>,
 ) -> Result<Vec<T>, RecipeError> {
     let (mut values, mut wrong) = (Vec::new(), None::<RecipeError>);
@@ -22,7 +22,7 @@ pub(super) fn all<T>(
 }
 
 /// Results of several readers, of which none stops the others.
-pub(super) trait Together {
+pub(crate) trait Together {
     /// What they come to when nothing is wrong.
     type Values;
 

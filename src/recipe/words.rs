@@ -75,7 +75,17 @@ pub(super) fn architecture(text: &str) -> Option<&'static str> {
     (!is_word(text)).then_some("is not an architecture")
 }
 
-/// Checks a suite, component or archive name.
+/// Checks the name that a lock has for an archive: words that earlier versions wrote start with any
+/// of these characters.
+pub(super) fn archive(text: &str) -> Option<&'static str> {
+    let fits = !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-+./_".contains(&b));
+    (!fits).then_some("is not the name of an archive")
+}
+
+/// Checks the name of a suite or component.
 pub(super) fn suite(text: &str) -> Option<&'static str> {
     let fits = starts_alphanumeric(text)
         && text
@@ -83,6 +93,59 @@ pub(super) fn suite(text: &str) -> Option<&'static str> {
             .all(|b| b.is_ascii_alphanumeric() || b"-./_".contains(&b))
         && !text.split('/').any(|part| matches!(part, "" | "." | ".."));
     (!fits).then_some("is not the name of a suite or component")
+}
+
+/// Checks the suite of a source: as sources.list(5) has it, the path of a flat archive ends in `/`.
+pub(super) fn source_suite(text: &str) -> Option<&'static str> {
+    let fits = !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-+.~/_$()".contains(&b))
+        && !text.starts_with('-')
+        && !text.split('/').any(|part| part == "..");
+    (!fits).then_some("is not a suite, nor the path of a flat archive")
+}
+
+/// Checks the address of an archive.
+pub(super) fn archive_uri(text: &str) -> Option<&'static str> {
+    // What RFC 3986 allows in paths: nothing that apt would take for the end of a word.
+    let is_path = |path: &str| {
+        path.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~:/@!$&'()*+,;=%".contains(&b))
+    };
+    if let Some(path) = text.strip_prefix("file:/") {
+        return (!is_path(path)).then_some("holds characters that an address has not");
+    }
+    let web = ["http://", "https://"].iter();
+    let Some(rest) = web.filter_map(|scheme| text.strip_prefix(scheme)).next() else {
+        return Some("is not an address that starts with 'https://', 'http://' or 'file:/'");
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // An IPv6 address stands between brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_host = match inner {
+        Some(inner) => inner
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit() || b":.".contains(&b)),
+        None => host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)),
+    };
+    if inner.unwrap_or(host).is_empty() {
+        return Some("names no host");
+    }
+    if port.is_some_and(|port| {
+        !(1..=5).contains(&port.len()) || !port.bytes().all(|b| b.is_ascii_digit())
+    }) {
+        return Some("has a port that is no number");
+    }
+    (!is_host || !is_path(path)).then_some("holds characters that an address has not")
 }
 
 /// Checks a systemd unit name: `nginx.service`, `getty@tty1.service`.
@@ -230,6 +293,7 @@ mod tests {
             &["trixie", "stable-updates", "non-free"],
             &["", "../x", "a b", "/x", "a//b"],
         );
+        check(archive, &["debian", "-c++-tools"], &["", "a b", "ü"]);
         check(
             unit,
             &["nginx.service", "getty@tty1.service"],

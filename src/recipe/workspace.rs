@@ -12,6 +12,7 @@ use super::ids::IdTable;
 use super::layer::{RecipeLayer, find_layers, read_layer};
 use super::lock::RecipeLock;
 use super::reader::Document;
+use super::sources::PackageArchive;
 use super::together::all;
 use super::words;
 
@@ -72,6 +73,7 @@ impl Workspace {
         else {
             return Err(source.fault(0..0, "a recipe needs a base as its first layer"));
         };
+        refuse_conflicts(&layers)?;
         Ok(Self {
             recipe,
             source,
@@ -260,6 +262,32 @@ impl Workspace {
         }
         Ok(())
     }
+}
+
+/// Refuses archives that definitions name twice, each time with another trust: which of them would
+/// hold is not for the order of layers to say.
+fn refuse_conflicts(layers: &[RecipeLayer]) -> Result<(), RecipeError> {
+    let mut named: Vec<(String, PackageArchive)> = Vec::new();
+    let mut wrong = Vec::new();
+    for layer in layers {
+        for (archive, spans) in layer.archives()?.into_iter().zip(&layer.places.sources) {
+            let pairs: BTreeSet<String> = archive.section.addresses().collect();
+            for pair in pairs {
+                match named.iter().find(|(other, _)| *other == pair) {
+                    Some((_, first)) if !first.is_trusted_as(&archive) => {
+                        wrong.push(Err(layer.source.fault_with(
+                            spans.table.clone(),
+                            format!("the archive '{pair}' is named with another key or other trust at {}", first.place),
+                            Some("name it the same way in both, or in the lower layer only".into()),
+                        )));
+                    }
+                    Some(_) => {}
+                    None => named.push((pair, archive.clone())),
+                }
+            }
+        }
+    }
+    all(wrong).map(|_: Vec<()>| ())
 }
 
 /// Returns the recipe's name from its path.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
+    HeaderName,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
@@ -20,7 +21,7 @@ use crate::causes::causes;
 use std::ops::Range;
 
 /// The most bytes that are read and dropped to get to a range that a server does not know how to
-/// send.
+/// send, where its blobs can be kept as a whole instead.
 const MAX_SKIP: u64 = 1 << 20;
 
 /// The most bytes of an error's text that are looked at.
@@ -155,6 +156,77 @@ pub(super) fn content_length(response: &Response) -> Option<u64> {
     header(response, CONTENT_LENGTH)?.parse().ok()
 }
 
+/// Turns an answer with data into its bytes. A web page in its place, as captive portals and logins
+/// send, is refused as one.
+pub(super) async fn data(endpoint: &Endpoint, response: Response) -> Result<Body, RemoteError> {
+    let status = response.status();
+    let is_page = header(&response, CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.to_ascii_lowercase();
+        ["text/html", "application/xhtml"]
+            .iter()
+            .any(|page| kind.starts_with(page))
+    });
+    if is_page && header(&response, CONTENT_ENCODING).is_some() {
+        return Err(web_page(endpoint, status, ""));
+    }
+    let body = body(endpoint, response)?;
+    // What follows a range that was asked for is a part of something, which may begin like a page.
+    if status == StatusCode::PARTIAL_CONTENT && !is_page {
+        return Ok(body);
+    }
+    no_page(endpoint, status, body).await
+}
+
+/// Refuses a body that begins like a web page.
+pub(super) async fn no_page(
+    endpoint: &Endpoint,
+    status: StatusCode,
+    mut body: Body,
+) -> Result<Body, RemoteError> {
+    let first = endpoint.first(&mut body).await?;
+    if looks_like_page(&first) {
+        let rest = endpoint.first(&mut body).await.unwrap_or_default();
+        let text = [first.as_ref(), rest.as_ref()].concat();
+        return Err(web_page(endpoint, status, &String::from_utf8_lossy(&text)));
+    }
+    let first = futures::stream::once(async move { Ok(first) });
+    Ok(first.chain(body).boxed())
+}
+
+fn looks_like_page(start: &[u8]) -> bool {
+    let start = start
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(start)
+        .trim_ascii_start();
+    let begins = |word: &[u8]| {
+        start
+            .get(..word.len())
+            .is_some_and(|s| s.eq_ignore_ascii_case(word))
+    };
+    begins(b"<!doctype html") || begins(b"<html")
+}
+
+fn web_page(endpoint: &Endpoint, status: StatusCode, text: &str) -> RemoteError {
+    let title = title(text)
+        .map(|title| format!(" '{title}'"))
+        .unwrap_or_default();
+    endpoint.protocol(format!(
+        "it answers {status} with a web page{title} instead of data: a captive portal or a login stands between"
+    ))
+}
+
+/// Returns the title of a page.
+fn title(text: &str) -> Option<String> {
+    // Same offsets: only ASCII changes.
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find("<title")?;
+    let start = start + lower.get(start..)?.find('>')? + 1;
+    let end = start + lower.get(start..)?.find("</title")?;
+    let words: Vec<&str> = text.get(start..end)?.split_whitespace().collect();
+    let title: String = words.join(" ").chars().take(80).collect();
+    (!title.is_empty()).then_some(title)
+}
+
 /// Turns an answer into its bytes; encoded ones are refused.
 pub(super) fn body(endpoint: &Endpoint, response: Response) -> Result<Body, RemoteError> {
     if let Some(coding) = header(&response, CONTENT_ENCODING)
@@ -193,25 +265,37 @@ pub(super) async fn ranged(
                     "it sends {declared} bytes where {length} were asked for"
                 )));
             }
-            let body = body(endpoint, response)?;
+            let body = data(endpoint, response).await?;
             endpoint.pump(body, 0, length, false, sink).await
         }
-        StatusCode::OK if range.start > MAX_SKIP => Err(endpoint.protocol(format!(
-            "it does not send ranges: all was sent where {asked} was asked for"
-        ))),
+        // Pull-through caches of registries know no ranges.
         StatusCode::OK => {
-            if let Some(declared) = declared.filter(|declared| *declared < range.end) {
-                return Err(endpoint.protocol(format!(
-                    "it has {declared} bytes where {asked} was asked for"
-                )));
+            let body = data(endpoint, response).await?;
+            if let Some(declared) = declared {
+                takes_whole(endpoint, declared, &range)?;
             }
-            let body = body(endpoint, response)?;
             endpoint.pump(body, range.start, length, true, sink).await
         }
         StatusCode::RANGE_NOT_SATISFIABLE => {
             Err(endpoint.protocol(format!("it ends before {asked}")))
         }
         status => Err(endpoint.protocol(format!("it answers {status} to a request for a range"))),
+    }
+}
+
+/// Checks that a range can be cut out of a whole of `size` bytes without dropping much.
+pub(super) fn takes_whole(
+    endpoint: &Endpoint,
+    size: u64,
+    range: &Range<u64>,
+) -> Result<(), RemoteError> {
+    if size < range.end {
+        let asked = format!("bytes {}-{}", range.start, range.end - 1);
+        return Err(endpoint.protocol(format!("it has {size} bytes where {asked} was asked for")));
+    }
+    match range.start > MAX_SKIP {
+        true => Err(endpoint.whole_only(size)),
+        false => Ok(()),
     }
 }
 
@@ -284,6 +368,22 @@ pub(super) fn is_private(url: &Url) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_web_page_is_told_by_its_start_and_has_a_title() {
+        for (start, is_page) in [
+            (&b"<!DOCTYPE html><html>"[..], true),
+            (b"\xef\xbb\xbf \n<HTML lang=en>", true),
+            (b"{\"signed\":", false),
+            (b"\x28\xb5\x2f\xfd", false),
+            (b"", false),
+        ] {
+            assert_eq!(looks_like_page(start), is_page, "{start:?}");
+        }
+        let page = "<html><HEAD><Title lang=de>\n Sign \t in </title>";
+        assert_eq!(title(page).unwrap(), "Sign in");
+        assert_eq!(title("<html>no end<title>"), None);
+    }
 
     #[test]
     fn redirects_stay_with_the_host_and_never_lose_encryption() {

@@ -106,11 +106,16 @@ impl Mirrors {
         let mut rounds = 0;
         loop {
             let (mut first, mut may_pass) = (None, false);
+            let mut whole = None;
             for index in self.order() {
                 match ask(index, self.remotes[index].as_ref()) {
                     // No mirror is at fault.
                     Err(error @ (RemoteError::Interrupted | RemoteError::Local { .. })) => {
                         return Err(error);
+                    }
+                    // It can be asked for all of it, once nobody sends a part.
+                    Err(error @ RemoteError::WholeOnly { .. }) => {
+                        whole.get_or_insert(error);
                     }
                     Err(error) => {
                         may_pass |= matches!(error, RemoteError::Unreachable { .. });
@@ -119,6 +124,9 @@ impl Mirrors {
                     }
                     result => return result,
                 }
+            }
+            if let Some(error) = whole {
+                return Err(error);
             }
             rounds += 1;
             if !may_pass || !self.again(rounds)? {

@@ -82,8 +82,9 @@ pub trait Remote: Send + Sync {
     fn blob_size(&self, blob: &Sha256) -> Result<Option<u64>, RemoteError>;
 
     /// Reads exactly the bytes `range` of a blob, in order, into `sink`; an answer with fewer or
-    /// more is an error. What arrived before an error stays with the sink: the caller can ask for
-    /// the rest.
+    /// more is an error. So is an answer with all of a blob where most of it would be dropped
+    /// ([`RemoteError::WholeOnly`]): the caller can ask for the whole, and keep it. What arrived
+    /// before an error stays with the sink: the caller can ask for the rest.
     fn read_blob(
         &self,
         blob: &Sha256,
@@ -238,6 +239,13 @@ pub enum RemoteError {
     /// It answers what it must not.
     #[error("'{location}' answers wrongly: {reason}")]
     Protocol { location: String, reason: String },
+    /// It sends blobs only as a whole, and a part was asked for that does not begin near the start.
+    #[error("'{location}' does not send ranges: all {size} bytes of a blob were sent")]
+    WholeOnly {
+        location: String,
+        /// The size of the blob in bytes.
+        size: u64,
+    },
     /// A blob is not there.
     #[error("'{location}' has no blob {blob}")]
     NoBlob { location: String, blob: Sha256 },

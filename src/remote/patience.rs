@@ -74,6 +74,13 @@ impl Endpoint {
         }
     }
 
+    pub(super) fn whole_only(&self, size: u64) -> RemoteError {
+        RemoteError::WholeOnly {
+            location: self.name.clone(),
+            size,
+        }
+    }
+
     pub(super) fn full(&self, reason: impl Into<String>) -> RemoteError {
         RemoteError::Full {
             location: self.name.clone(),
@@ -256,6 +263,12 @@ impl Endpoint {
             )));
         }
         Ok(())
+    }
+
+    /// Waits for the first bytes of a body; none where it is empty.
+    pub(super) async fn first(&self, body: &mut Body) -> Result<Bytes, RemoteError> {
+        let first = self.next(body, &mut Rate::default()).await?;
+        Ok(first.unwrap_or_default())
     }
 
     /// Collects a body of at most `limit` bytes.

@@ -17,7 +17,7 @@ use object_store::{
 use reqwest::{Client, StatusCode};
 use url::Url;
 
-use super::client::{by_tls, classify, client};
+use super::client::{by_tls, classify, client, no_page, takes_whole};
 use super::credentials::{aws_profile, names_s3_keys};
 use super::directory::BlobReader;
 use super::location::is_loopback;
@@ -304,6 +304,7 @@ impl Remote for S3 {
                 let tag = got.meta.e_tag.clone();
                 let tag = tag.ok_or_else(|| endpoint.protocol("it gives no entity tag"))?;
                 let body = got.into_stream().map_err(|error| deepest(&error)).boxed();
+                let body = no_page(endpoint, StatusCode::OK, body).await?;
                 let bytes = endpoint.collect(body, limit, "the head").await?;
                 Ok(Some(Head {
                     bytes,
@@ -343,10 +344,15 @@ impl Remote for S3 {
                     range: Some(GetRange::Bounded(range.clone())),
                     ..GetOptions::default()
                 };
-                let got = match endpoint
+                let mut got = endpoint
                     .answer("a request", self.store.get_opts(&key, options))
-                    .await?
-                {
+                    .await?;
+                let sends_whole = got.as_ref().is_err_and(ignores_ranges);
+                if sends_whole {
+                    let whole = self.store.get(&key);
+                    got = endpoint.answer("a request", whole).await?;
+                }
+                let got = match got {
                     Err(Error::NotFound { .. }) => {
                         return Err(RemoteError::NoBlob {
                             location: endpoint.name.clone(),
@@ -355,6 +361,14 @@ impl Remote for S3 {
                     }
                     result => result.map_err(|error| self.failed(&error))?,
                 };
+                if sends_whole {
+                    let size = got.meta.size;
+                    let body = got.into_stream().map_err(|error| deepest(&error)).boxed();
+                    let body = no_page(endpoint, StatusCode::OK, body).await?;
+                    takes_whole(endpoint, size, &range)?;
+                    let length = range.end - range.start;
+                    return endpoint.pump(body, range.start, length, true, sink).await;
+                }
                 if got.range != range {
                     let (size, last) = (got.meta.size, range.end - 1);
                     let asked = format!("bytes {}-{last}", range.start);
@@ -510,6 +524,12 @@ impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.0.clone()))
     }
+}
+
+/// Says whether a store answered with all where a range was asked for: the crate keeps the type to
+/// itself.
+fn ignores_ranges(error: &Error) -> bool {
+    causes(error).any(|cause| cause.to_string().contains("non-partial response"))
 }
 
 /// Finds the status and the body in the text of an error: the crate keeps the type to itself.

@@ -6,7 +6,7 @@ use reqwest::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, LOCATION, RANGE
 use reqwest::{Client, Method, Response, StatusCode};
 use url::Url;
 
-use super::client::{body, client, content_length, header, is_private, ranged, refused, same_host};
+use super::client::{client, content_length, data, header, is_private, ranged, refused, same_host};
 use super::credentials::{basic, netrc};
 use super::directory::head_of;
 use super::location::is_loopback;
@@ -113,7 +113,7 @@ impl Remote for Web {
                 if content_length(&response).is_some_and(|length| length > limit) {
                     return Err(endpoint.too_big("the head", limit));
                 }
-                let body = body(endpoint, response)?;
+                let body = data(endpoint, response).await?;
                 let bytes = endpoint.collect(body, limit, "the head").await?;
                 Ok(Some(head_of(bytes)))
             })

@@ -41,6 +41,19 @@ impl ViewRoot {
         })
     }
 
+    /// Says whether something is there, where links lead.
+    pub fn has(&self, name: &str) -> Result<bool, SandboxError> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&self.top, name, flags, Mode::empty(), resolve) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+            Err(errno) => Err(SandboxError::io::<Errno>("look at", self.path.join(name))(
+                errno,
+            )),
+        }
+    }
+
     /// Reads a file. A missing one is empty.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, SandboxError> {
         let fail = |verb| SandboxError::io::<Errno>(verb, self.path.join(name));

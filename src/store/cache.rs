@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::{GcPlan, Repository, StoreError};
 
 /// The caches that age. Others are small, or belong to commands that run.
-const AGEING: [&str; 8] = [
-    "apt", "clusters", "debs", "derived", "erofs", "export", "logs", "outgoing",
+const AGEING: [&str; 9] = [
+    "apt", "clusters", "debs", "derived", "erofs", "export", "logs", "outgoing", "secrets",
 ];
 
 impl Repository {

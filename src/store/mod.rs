@@ -41,7 +41,7 @@ pub use read::ResolvedId;
 pub use refs::RefName;
 pub use transaction::{CommitReport, Transaction};
 pub use view::StoredTree;
-pub use whole::Harmed;
+pub use whole::{Harmed, Untouched};
 pub use work::WorkDir;
 
 use std::path::{Path, PathBuf};

@@ -1,11 +1,21 @@
 //! Whether a layer or an image is there with all that it needs, as far as that shows without reading
 //! contents; and what is harmed by damage.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{DamagedThing, Repository};
 use crate::id::{ImageId, LayerId, ObjectId};
 use crate::tree::{Inode, Node};
+
+/// From so many objects on, several threads look at them: each takes a system call.
+const MANY: usize = 4096;
+
+/// Objects, with their sizes, that were found untouched in the course of one command: layers and
+/// their image have the same ones, and none is looked at twice.
+#[derive(Debug, Default)]
+pub struct Untouched(Mutex<HashSet<(ObjectId, u64)>>);
 
 /// The layers and images that a ref needs and that damage harms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +30,11 @@ impl Repository {
     /// Says whether a layer is there with its changes and its objects. Nobody wrote to these since
     /// they were put; their bytes are not read.
     pub fn is_layer_whole(&self, id: &LayerId) -> bool {
+        self.is_layer_whole_given(id, &Untouched::default())
+    }
+
+    /// Says the same, given what this command looked at before; adds to that.
+    pub fn is_layer_whole_given(&self, id: &LayerId, untouched: &Untouched) -> bool {
         let Ok(layer) = self.read_layer(id) else {
             return false;
         };
@@ -28,25 +43,70 @@ impl Repository {
         };
         let before: BTreeSet<ObjectId> = layer.pre_images.into_iter().collect();
         let is_kept = |inode: &&Inode| inode.object().is_some_and(|id| before.contains(&id));
-        changeset.iter().all(|(_, change)| {
+        let needed = changeset.iter().flat_map(|(_, change)| {
             let pre = change.pre.iter().filter(is_kept);
-            pre.chain(&change.post).all(|inode| self.has_content(inode))
-        })
+            pre.chain(&change.post).filter_map(content)
+        });
+        self.are_untouched(needed, untouched)
     }
 
     /// Says the same of an image, its tree and its objects; its layers have their own.
     pub fn is_image_whole(&self, id: &ImageId) -> bool {
+        self.is_image_whole_given(id, &Untouched::default())
+    }
+
+    /// Says the same, given what this command looked at before; adds to that.
+    pub fn is_image_whole_given(&self, id: &ImageId, untouched: &Untouched) -> bool {
         let tree = self
             .read_image(id)
             .and_then(|image| self.read_tree(&image.tree));
-        tree.is_ok_and(|tree| tree.iter().all(|(_, inode)| self.has_content(inode)))
+        tree.is_ok_and(|tree| {
+            let needed = tree.iter().filter_map(|(_, inode)| content(inode));
+            self.are_untouched(needed, untouched)
+        })
     }
 
-    fn has_content(&self, inode: &Inode) -> bool {
-        match inode.node {
-            Node::File { object, size } => self.is_untouched(&object, size),
-            _ => true,
+    fn are_untouched(
+        &self,
+        needed: impl Iterator<Item = (ObjectId, u64)>,
+        untouched: &Untouched,
+    ) -> bool {
+        let new: Vec<(ObjectId, u64)> = {
+            let known = untouched.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = HashSet::new();
+            needed
+                .filter(|one| !known.contains(one) && seen.insert(*one))
+                .collect()
+        };
+        let threads = match new.len() {
+            0..MANY => 1,
+            _ => std::thread::available_parallelism().map_or(1, |n| n.get().min(8)),
+        };
+        let is_whole = AtomicBool::new(true);
+        let look = |part: &[(ObjectId, u64)]| {
+            for (object, size) in part {
+                if !is_whole.load(Ordering::Relaxed) {
+                    return;
+                }
+                if !self.is_untouched(object, *size) {
+                    is_whole.store(false, Ordering::Relaxed);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let mut parts = new.chunks(new.len().div_ceil(threads).max(1));
+            let own = parts.next();
+            for part in parts {
+                scope.spawn(|| look(part));
+            }
+            own.into_iter().for_each(look);
+        });
+        if is_whole.load(Ordering::Relaxed) {
+            let mut known = untouched.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.extend(new);
+            return true;
         }
+        false
     }
 
     /// Finds what of all that refs need is harmed by `damaged`.
@@ -66,6 +126,14 @@ impl Repository {
             }
         }
         search.found
+    }
+}
+
+/// Returns the content of a file, with its size.
+fn content(inode: &Inode) -> Option<(ObjectId, u64)> {
+    match inode.node {
+        Node::File { object, size } => Some((object, size)),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
@@ -152,6 +153,7 @@ fn copy(
         progress: options.progress,
         cancel: options.cancel,
         link: LinkStats::default(),
+        whole: Mutex::default(),
     };
     fetcher.fetch(what, &[(*blob, std::iter::once(0..bytes).collect())].into())?;
     let spool = fetcher.spool(blob);

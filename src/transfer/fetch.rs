@@ -18,6 +18,9 @@ use sha2::Digest as _;
 /// The most bytes that one request asks for, where several can run at once.
 const REQUEST_BYTES: u64 = 16 << 20;
 
+/// How often a blob is begun that can only be had as a whole.
+const WHOLE_TRIES: usize = 3;
+
 /// Fetches ranges of blobs.
 pub(super) struct Fetcher<'a> {
     /// From where.
@@ -32,6 +35,8 @@ pub(super) struct Fetcher<'a> {
     pub cancel: &'a AtomicBool,
     /// The delay and rate of the link, as far as they are known.
     pub link: LinkStats,
+    /// Held by whoever fetches a blob as a whole.
+    pub whole: Mutex<()>,
 }
 
 /// Watches a fetch while it goes on.
@@ -171,8 +176,9 @@ impl Fetcher<'_> {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(TransferError::Interrupted);
         }
-        let mut part = self.spool(blob).part(range.start)?;
-        let (mut broken, mut ended) = (None, false);
+        let (start, end) = (range.start, range.end);
+        let mut part = self.spool(blob).part(start)?;
+        let (mut broken, mut ended, mut came) = (None, false, 0);
         let mut asked = Some(Instant::now());
         let result = self.remote.read_blob(blob, range, &mut |bytes| {
             if let Some(asked) = asked.take() {
@@ -185,6 +191,7 @@ impl Fetcher<'_> {
             }
             self.link.count(bytes.len() as u64);
             self.progress.advance(bytes.len() as u64);
+            came += bytes.len() as u64;
             ended = !arrived(bytes.len() as u64);
             if ended || self.cancel.load(Ordering::Relaxed) {
                 return Err(std::io::ErrorKind::Interrupted.into());
@@ -197,8 +204,73 @@ impl Fetcher<'_> {
         match broken {
             Some(error) => Err(TransferError::io("write", part.path(), error)),
             None if ended => Ok(()),
-            None => Ok(result.map_err(|error| of_blob(error, blob))?),
+            None => match result {
+                Err(RemoteError::WholeOnly { size, .. }) => {
+                    self.keep_whole(blob, size)?;
+                    arrived(end - start - came);
+                    Ok(())
+                }
+                result => Ok(result.map_err(|error| of_blob(error, blob))?),
+            },
         }
+    }
+
+    /// Fetches all of a blob from a remote that sends no ranges, once for all that is wanted of it.
+    fn keep_whole(&self, blob: &Sha256, size: u64) -> Result<(), TransferError> {
+        // Others who want a part of it wait, and find it here.
+        let _alone = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let spool = self.spool(blob);
+        if spool.missing(0..size)?.is_empty() {
+            return Ok(());
+        }
+        for _ in 0..WHOLE_TRIES {
+            let mut whole = spool.whole_part()?;
+            // The size is what the remote says.
+            let room = crate::durable::available_bytes(&self.incoming);
+            if room.is_ok_and(|room| room < size) {
+                let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                return Err(TransferError::io(
+                    "keep a whole blob in",
+                    whole.path(),
+                    full,
+                ));
+            }
+            let mut broken = None;
+            let result = self.remote.read_blob(blob, 0..size, &mut |bytes| {
+                if let Err(error) = whole.write(bytes) {
+                    let kind = error.kind();
+                    broken = Some(error);
+                    return Err(kind.into());
+                }
+                self.link.count(bytes.len() as u64);
+                match self.cancel.load(Ordering::Relaxed) {
+                    true => Err(std::io::ErrorKind::Interrupted.into()),
+                    false => Ok(()),
+                }
+            });
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(TransferError::Interrupted);
+            }
+            if let Some(error) = broken {
+                return Err(TransferError::io("write", whole.path(), error));
+            }
+            match result {
+                // It broke off, and the rest cannot be asked for: from the start.
+                Err(RemoteError::WholeOnly { .. }) => {}
+                result => {
+                    result.map_err(|error| of_blob(error, blob))?;
+                    return spool.finish_whole(whole);
+                }
+            }
+        }
+        Err(of_blob(
+            RemoteError::Unreachable {
+                location: self.remote.location().to_owned(),
+                reason: format!("it sends no ranges, and broke off {WHOLE_TRIES} times"),
+            },
+            blob,
+        )
+        .into())
     }
 }
 

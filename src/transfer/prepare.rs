@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
@@ -81,6 +82,7 @@ pub fn prepare(
             progress: options.progress,
             cancel: options.cancel,
             link: LinkStats::default(),
+            whole: Mutex::default(),
         },
     };
     outgoing::trim(&work.outgoing);

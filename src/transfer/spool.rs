@@ -77,6 +77,21 @@ impl Spool {
         Ok(Part { file, path })
     }
 
+    /// Makes the file that takes a whole blob, anew; it counts once it is finished.
+    pub(super) fn whole_part(&self) -> Result<Part, TransferError> {
+        self.make_dir()?;
+        let path = self.dir.join("whole.part");
+        let file = File::create(&path);
+        let file = file.map_err(|error| TransferError::io("write", &path, error))?;
+        Ok(Part { file, path })
+    }
+
+    /// Makes a whole blob count, beside the parts that are here.
+    pub(super) fn finish_whole(&self, whole: Part) -> Result<(), TransferError> {
+        let first = self.dir.join("0");
+        fs::rename(&whole.path, &first).map_err(|error| TransferError::io("write", &first, error))
+    }
+
     /// Forgets a range; what arrived around it stays.
     pub(super) fn drop_range(&self, range: Range<u64>) -> Result<(), TransferError> {
         for (start, length) in self.parts()? {

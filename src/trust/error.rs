@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::durable::DurableError;
 use crate::format::FormatError;
+use crate::recipe::RecipeError;
 use crate::time::rfc3339;
 
 /// Why something is not trusted, or cannot be signed.
@@ -119,16 +120,9 @@ pub enum TrustError {
         /// The highest serial that was taken before.
         accepted: u64,
     },
-    /// This machine's policy says something wrong.
-    #[error("{}:{line}:{column}: {message}", path.display())]
-    Policy {
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The column in characters, from 1.
-        column: usize,
-        message: String,
-    },
+    /// This machine's policy says something wrong: one line for each mistake.
+    #[error(transparent)]
+    Policy(RecipeError),
     /// A file of this machine cannot be read.
     #[error("cannot read '{}'", path.display())]
     Read {

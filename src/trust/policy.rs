@@ -1,6 +1,7 @@
 //! A machine's `trust.toml`: which remotes it trusts, by which root, and which channels it may
 //! follow.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::TrustError;
@@ -9,6 +10,7 @@ use super::state::read_limited;
 use crate::format::release::{ChannelName, is_word};
 use crate::glob::Glob;
 use crate::recipe::reader::{Document, Value};
+use crate::recipe::together::{Together as _, all};
 use crate::recipe::{RecipeError, SourceFile};
 
 /// The most bytes that a policy and a trusted root have.
@@ -55,8 +57,9 @@ impl Policy {
     pub fn parse(path: &Path, text: &str) -> Result<Self, TrustError> {
         let source = SourceFile::new(path, text);
         let remotes = parse(&source, path.parent().unwrap_or(Path::new(".")));
-        let remotes = remotes.map_err(|error| of_policy(path, &error))?;
-        Ok(Self { remotes })
+        Ok(Self {
+            remotes: remotes.map_err(TrustError::Policy)?,
+        })
     }
 
     /// Returns the remote of that name.
@@ -115,58 +118,55 @@ fn channel_pattern(text: &str) -> Result<Glob, String> {
 
 fn parse(source: &SourceFile, dir: &Path) -> Result<Vec<TrustedRemote>, RecipeError> {
     let document = Document::parse(source)?;
-    let mut remotes: Vec<TrustedRemote> = Vec::new();
-    let Some(list) = document.table(&TRUST)?.get("remote") else {
-        return Ok(remotes);
-    };
-    for item in list.list()? {
-        let remote = remote(&item, dir)?;
-        if remotes.iter().any(|known| known.name == remote.name) {
-            let place = item.table(&REMOTE)?.need("name")?;
-            let message = format!("there are two remotes called '{}'", remote.name);
-            return Err(place.fault(message));
-        }
-        remotes.push(remote);
-    }
-    Ok(remotes)
+    let (root, keys) = document.open(&TRUST);
+    let remotes = root.get("remote").map_or(Ok(Vec::new()), |list| {
+        let items = list.list()?;
+        let remotes = all(items.iter().map(|item| remote(item, dir)));
+        let names = all(items.iter().scan(BTreeSet::new(), |seen, item| {
+            // What is no table or has no name says so itself.
+            let name = item.table(&REMOTE).ok().and_then(|table| table.get("name"));
+            let fault = name.and_then(|place| {
+                let name = place.string().ok()?;
+                let message = format!("there are two remotes called '{name}'");
+                (!seen.insert(name)).then(|| place.fault(message))
+            });
+            Some(fault.map_or(Ok(()), Err))
+        }));
+        Ok((remotes, names).together()?.0)
+    });
+    Ok((keys, remotes).together()?.1)
 }
 
 fn remote(item: &Value<'_>, dir: &Path) -> Result<TrustedRemote, RecipeError> {
-    let table = item.table(&REMOTE)?;
-    let name = table.need("name")?;
-    let name = name.checked(|text| {
-        (!is_word(text)).then_some(
-            "cannot be the name of a remote: use lower-case letters, digits, '.', '-', '_' and '+'",
-        )
-    })?;
-    let mirrors = match table.get("mirrors") {
-        None => Vec::new(),
-        Some(list) => list
-            .list()?
-            .iter()
-            .map(location)
-            .collect::<Result<_, _>>()?,
-    };
-    let root = table.need("root")?;
-    let root = match root.string()? {
-        "" => return Err(root.fault("the root is empty")),
-        root => dir.join(root),
-    };
+    let (table, keys) = item.open(&REMOTE)?;
+    let name = table.need("name").and_then(|name| {
+        name.checked(|text| {
+            (!is_word(text)).then_some(
+                "cannot be the name of a remote: use lower-case letters, digits, '.', '-', '_' and '+'",
+            )
+        })
+    });
+    let root = table.need("root").and_then(|root| match root.string()? {
+        "" => Err(root.fault("the root is empty")),
+        root => Ok(dir.join(root)),
+    });
+    let mirrors = table.get("mirrors").map_or(Ok(Vec::new()), |list| {
+        all(list.list()?.iter().map(location))
+    });
+    let given = table
+        .get("channels")
+        .map(|list| all(list.list()?.iter().map(channels)));
+    let recompose = table.get("recompose").map_or(Ok(true), |v| v.boolean());
+    let at = table.need("location").and_then(|value| location(&value));
+    let ((), name, at, mirrors, root, recompose, given) =
+        (keys, name, at, mirrors, root, recompose, given.transpose()).together()?;
     Ok(TrustedRemote {
         name: name.to_owned(),
-        location: location(&table.need("location")?)?,
+        location: at,
         mirrors,
         root,
-        recompose: table.get("recompose").map_or(Ok(true), |v| v.boolean())?,
-        channels: match table.get("channels") {
-            None => None,
-            Some(list) => Some(
-                list.list()?
-                    .iter()
-                    .map(channels)
-                    .collect::<Result<_, _>>()?,
-            ),
-        },
+        recompose,
+        channels: given,
     })
 }
 
@@ -179,22 +179,4 @@ fn location(value: &Value<'_>) -> Result<String, RecipeError> {
 
 fn channels(value: &Value<'_>) -> Result<Glob, RecipeError> {
     channel_pattern(value.string()?).map_err(|message| value.fault(message))
-}
-
-/// Says of a policy what its reader says of any file that people write.
-fn of_policy(path: &Path, error: &RecipeError) -> TrustError {
-    let (line, column, message) = match error.faults().first() {
-        None => (1, 1, error.to_string()),
-        Some(fault) => {
-            let help = fault.help.as_ref().map(|help| format!(" ({help})"));
-            let message = fault.message.clone() + &help.unwrap_or_default();
-            (fault.line, fault.column, message)
-        }
-    };
-    TrustError::Policy {
-        path: path.to_owned(),
-        line,
-        column,
-        message,
-    }
 }

@@ -3,7 +3,7 @@
 
 use layerset::apt::{
     AptError, AptRoot, Bootstrap, BootstrapVariant, DebCache, InstallPlan, LocalRepo,
-    LockedPackage, LowerPackages, PackageRequest,
+    LockedPackage, LowerPackages, PackageRequest, PackageSources,
 };
 use sha2::Digest as _;
 use std::fs;
@@ -119,14 +119,12 @@ impl World {
 
     fn open(&self) -> AptRoot {
         let work = self.dir.path().join("apt");
-        AptRoot::open(
-            &work,
-            self.cache(),
-            &spec(),
-            &self.arch,
-            Some(&self.dir.path().join("sources.list")),
-        )
-        .unwrap()
+        let file = self.dir.path().join("sources.list");
+        let sources = PackageSources {
+            file: Some(&file),
+            ..PackageSources::default()
+        };
+        AptRoot::open(&work, self.cache(), &spec(), &self.arch, &sources).unwrap()
     }
 
     fn lock(
@@ -169,6 +167,8 @@ fn spec() -> Bootstrap {
         pockets: vec![],
         variant: BootstrapVariant::Essential,
         packages: vec![],
+        sources: vec![],
+        snapshots: vec![],
     }
 }
 

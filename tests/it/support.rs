@@ -7,9 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use layerset::id::ObjectId;
+use layerset::format::{Baseline, BuildFacts, Health, Image, Layer, RebuildRule};
+use layerset::id::{BuildKey, ImageId, LayerId, ObjectId, TreeId};
 use layerset::materialise::{ObjectDir, PasswdIds};
 use layerset::path::RelPath;
+use layerset::store::{RefName, Repository, Transaction};
 use layerset::time::Timestamp;
 use layerset::tree::{Changeset, Inode, Node, Owner, Tree};
 
@@ -259,4 +261,64 @@ pub fn pre_images(changeset: &Changeset) -> Vec<ObjectId> {
         .iter()
         .filter_map(|(_, change)| change.pre.as_ref()?.object());
     objects.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// A layer of no packages and no rules, as its build key names it: `builder` is the version of the
+/// builder, and `epoch` its date.
+pub fn bare_layer(
+    (name, version): (&str, &str),
+    (key, epoch, builder): (&[u8], i64, u32),
+    changeset: TreeId,
+) -> Layer {
+    Layer {
+        format: 1,
+        name: name.to_owned(),
+        version: version.to_owned(),
+        architecture: "amd64".to_owned(),
+        changeset,
+        pre_images: Vec::new(),
+        build: BuildFacts {
+            key: BuildKey::of(key),
+            on: Vec::new(),
+            epoch,
+            builder,
+        },
+        packages: Vec::new(),
+        first_boot: BTreeMap::new(),
+        health: Health::default(),
+        restart: Vec::new(),
+        rebuild: RebuildRule::default(),
+        sweeps: Vec::new(),
+        shipped: Default::default(),
+        public_secrets: Default::default(),
+        baseline: Baseline::default(),
+    }
+}
+
+/// Makes the image `web` of one layer, whose ref it sets too.
+pub fn commit_web(
+    repository: &Repository,
+    transaction: Transaction<'_>,
+    layer: &Layer,
+    (tree, bytes, entries): (TreeId, u64, u64),
+) -> (LayerId, ImageId) {
+    let layer_id = transaction.put_layer(layer).unwrap();
+    let name = RefName::layer("web", &layer.name).unwrap();
+    transaction.commit(&name, &layer_id.to_string()).unwrap();
+    let transaction = repository.begin().unwrap();
+    let image = Image {
+        format: 1,
+        name: "web".to_owned(),
+        architecture: "amd64".to_owned(),
+        layers: vec![layer.named(layer_id)],
+        tree,
+        bytes,
+        entries,
+        keep: 3,
+        waivers: Vec::new(),
+    };
+    let id = transaction.put_image(&image).unwrap();
+    let name = RefName::image("web").unwrap();
+    transaction.commit(&name, &id.to_string()).unwrap();
+    (layer_id, id)
 }

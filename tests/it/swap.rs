@@ -7,14 +7,14 @@ use std::sync::atomic::AtomicBool;
 use layerset::builder::{CheckReport, CheckedSet, Composer, SilentBuild, check};
 use layerset::check::CHECKS_VERSION;
 use layerset::durable::RealDisk;
-use layerset::format::{
-    Baseline, BuildFacts, Health, ImageLayer, Layer, LayerPackage, RebuildRule,
-};
-use layerset::id::{BuildKey, LayerId};
+use layerset::format::{Baseline, ImageLayer, LayerPackage};
+use layerset::id::LayerId;
 use layerset::path::RelPath;
 use layerset::store::{Repository, RepositoryOptions};
 use layerset::time::Date;
 use layerset::tree::{Changeset, Inode, Tree};
+
+use crate::support::bare_layer;
 
 const DPKG: &str = "usr/lib/sysimage/var/lib/dpkg";
 
@@ -102,29 +102,11 @@ impl Shelf {
             version: (*version).to_owned(),
             sha256: String::new(),
         });
-        let layer = Layer {
-            format: 1,
-            name: name.to_owned(),
-            version: "1".to_owned(),
-            architecture: "amd64".to_owned(),
-            changeset: transaction.put_changeset(&changeset).unwrap(),
-            pre_images: crate::support::pre_images(&changeset),
-            build: BuildFacts {
-                key: BuildKey::of(b""),
-                on: on.into_iter().collect(),
-                epoch: 0,
-                builder: 0,
-            },
-            packages: packages.collect(),
-            first_boot: BTreeMap::new(),
-            health: Health::default(),
-            restart: Vec::new(),
-            rebuild: RebuildRule::default(),
-            sweeps: Vec::new(),
-            shipped: Default::default(),
-            public_secrets: Default::default(),
-            baseline: Baseline::default(),
-        };
+        let changes = transaction.put_changeset(&changeset).unwrap();
+        let mut layer = bare_layer((name, "1"), (b"", 0, 0), changes);
+        layer.pre_images = crate::support::pre_images(&changeset);
+        layer.build.on = on.into_iter().collect();
+        layer.packages = packages.collect();
         let id = transaction.put_layer(&layer).unwrap();
         transaction.put_baseline(&id, &SOUND).unwrap();
         transaction.store().unwrap();

@@ -31,7 +31,7 @@ use crate::layout::dpkg;
 use crate::packages::package_of_list;
 use crate::path::RelPath;
 use crate::recipe::Workspace;
-use crate::store::Repository;
+use crate::store::{Repository, Untouched};
 
 /// What the oracle found.
 #[derive(Debug, Clone, Serialize)]
@@ -99,6 +99,7 @@ pub fn oracle(
         ids: ids.clone(),
         forced: &BTreeMap::new(),
         composer: &composer,
+        untouched: &Untouched::default(),
         built: members
             .iter()
             .filter_map(|member| Some((member.layer.name.clone(), member.id?)))

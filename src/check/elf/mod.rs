@@ -222,4 +222,12 @@ fn instance(search: &mut Search, object: ObjectNo) -> Result<InstanceNo, Stop> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod hostile_tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testing;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

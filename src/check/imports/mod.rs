@@ -1,7 +1,7 @@
 //! Modules that programs of an interpreter import when they start, and that are not in the tree.
 //!
-//! A program is a script with `#!`, or a file that a unit or a cron table names (`runs`). What it
-//! imports for certain, and what the modules found import in turn, is looked for where the
+//! A program is a script with `#!`, a file that a unit or a cron table names, or a module that a unit
+//! or a script of a shell names by an option (`runs`). What it imports for certain, and what the modules found import in turn, is looked for where the
 //! interpreter of this tree would look. The facts of a file depend on its bytes alone, and are kept
 //! in the index.
 //!
@@ -25,7 +25,7 @@ use crate::tree::Tree;
 use crate::tree::view::{ImageView, ViewError};
 
 /// The version of what is kept about a whole tree.
-const KIND: &str = "imports-of-tree-3";
+const KIND: &str = "imports-of-tree-4";
 
 /// Finds modules that are imported and not there, `import:PATH:MODULE`; sorted by id.
 ///
@@ -37,8 +37,8 @@ pub fn problems(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewE
         let runs = runs::collect(tree, view)?;
         python::check(tree, view, &runs, &mut found)?;
         perl::check(tree, view, &runs, &mut found)?;
-        node::check(tree, view, &runs, &mut found)?;
-        ruby::check(tree, view, &runs, &mut found)?;
+        node::check(tree, view, &runs.files, &mut found)?;
+        ruby::check(tree, view, &runs.files, &mut found)?;
         Ok(found.encode())
     };
     let kept = view.concluded(KIND, tree.digest().as_bytes(), &mut find)?;

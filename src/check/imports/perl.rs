@@ -9,8 +9,10 @@ use std::rc::Rc;
 use super::perl_source::{self, PerlFacts};
 use super::python_path::real_dir;
 use super::report::{Missing, Report};
-use super::runs::{Run, multiarch};
+use super::runs::{Run, Runs, multiarch};
 use crate::check::paths::lookup::{self, Lookup};
+use crate::check::paths::told::Told;
+use crate::check::paths::{ModuleOf, command};
 use crate::layout::{join, name, parent};
 use crate::path::RelPath;
 use crate::tree::view::{ImageView, ViewError};
@@ -66,17 +68,17 @@ struct Checker<'a> {
 pub(super) fn check(
     tree: &Tree,
     view: &dyn ImageView,
-    runs: &[Run],
+    runs: &Runs,
     report: &mut Report,
 ) -> Result<(), ViewError> {
     // Almost always there is one perl. The modules of another version are not for it.
     let mut checkers: HashMap<Vec<u8>, Option<Checker<'_>>> = HashMap::new();
-    for run in runs.iter().filter(|run| run.is_main) {
-        let Ok(program) = lookup::program(tree, &run.interpreter) else {
-            continue;
+    let mut with = |started: &[u8], work: Work<'_>| -> Result<(), ViewError> {
+        let Ok(program) = lookup::program(tree, started) else {
+            return Ok(());
         };
         if parent(&program) != b"usr/bin" || !name(&program).starts_with(b"perl") {
-            continue;
+            return Ok(());
         }
         let checker = checkers.entry(program).or_insert_with_key(|program| {
             search_path(tree, program).map(|dirs| Checker {
@@ -89,11 +91,35 @@ pub(super) fn check(
                 all: None,
             })
         });
-        if let Some(checker) = checker {
-            checker.start(run, report)?;
+        match (checker, work) {
+            (None, _) => Ok(()),
+            (Some(checker), Work::Run(run)) => checker.start(run, report),
+            (Some(checker), Work::Load(told)) => {
+                checker.load(told, report);
+                Ok(())
+            }
+        }
+    };
+    for run in runs.files.iter().filter(|run| run.is_main) {
+        with(&run.interpreter, Work::Run(run))?;
+    }
+    for told in runs.told.iter().filter(|told| told.of == ModuleOf::Perl) {
+        let started = match told.program.starts_with('/') {
+            true => Some(told.program.clone().into_bytes()),
+            false => command(tree, told.program.as_bytes()),
+        };
+        if let Some(started) = started {
+            with(&started, Work::Load(told))?;
         }
     }
     Ok(())
+}
+
+/// What perl is started for.
+#[derive(Clone, Copy)]
+enum Work<'a> {
+    Run(&'a Run),
+    Load(&'a Told),
 }
 
 /// Returns the versions that `program` may be: that of its other name, `perl5.40.1`, and all that
@@ -198,19 +224,23 @@ impl<'a> Checker<'a> {
                         todo.push(found);
                     }
                 } else if !(is_open && self.is_anywhere(&file)) {
-                    report.add(&Missing {
-                        path: path.clone(),
-                        program: run.path.clone(),
-                        module: module.clone(),
-                        part: String::new(),
-                        language: "Perl",
-                        why: "which is not in the directories that perl searches in this tree"
-                            .to_owned(),
-                    });
+                    report.add(&missing(&path, &run.path, module));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Looks for a module that perl is told to load.
+    fn load(&mut self, told: &Told, report: &mut Report) {
+        let file = format!("{}.pm", told.module.replace("::", "/"));
+        if BUILTIN.contains(&told.module.as_str())
+            || self.find(&file).is_some()
+            || told.dir.is_none() && self.is_anywhere(&file)
+        {
+            return;
+        }
+        report.add(&missing(&told.path, &told.path, &told.module));
     }
 
     fn facts(&mut self, path: &RelPath) -> Result<Rc<PerlFacts>, ViewError> {
@@ -257,6 +287,17 @@ impl<'a> Checker<'a> {
     }
 }
 
+fn missing(path: &RelPath, program: &RelPath, module: &str) -> Missing {
+    Missing {
+        path: path.clone(),
+        program: program.clone(),
+        module: module.to_owned(),
+        part: String::new(),
+        language: "Perl",
+        why: "which is not in the directories that perl searches in this tree".to_owned(),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -279,6 +320,23 @@ mod tests {
                 "opt/app/bin/run",
                 b"#!/usr/bin/perl -w\nuse strict;\nuse JSON;\n",
             )
+    }
+
+    #[test]
+    fn a_module_that_a_unit_or_a_script_has_loaded_is_looked_for() {
+        let image = debian()
+            .file("usr/share/perl5/JSON.pm", b"")
+            .program("usr/bin/sh")
+            .exec("opt/a", b"#!/usr/bin/sh\nperl -MJSON -MGone::A -e 1\n")
+            .file(
+                "etc/systemd/system/a.service",
+                b"[Service]\nExecStart=/usr/bin/perl -MGone -e 1\nExecStartPre=-/usr/bin/perl -MMay -e 1\n",
+            );
+        let expect = [
+            "!import:/etc/systemd/system/a.service:Gone",
+            "!import:/opt/a:Gone::A",
+        ];
+        check(&image, &expect);
     }
 
     #[test]

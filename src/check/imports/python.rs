@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::python_path::{self, Module, Python};
 use super::python_source::{self, Import, PythonFacts};
 use super::report::{Missing, Report};
-use super::runs::Run;
+use super::runs::{Run, Runs};
+use crate::check::paths::told::Told;
+use crate::check::paths::{ModuleOf, command};
 use crate::layout::{name, parent, within};
 use crate::path::RelPath;
 use crate::tree::Tree;
@@ -67,7 +69,7 @@ struct Checker<'a> {
 pub(super) fn check(
     tree: &Tree,
     view: &dyn ImageView,
-    runs: &[Run],
+    runs: &Runs,
     report: &mut Report,
 ) -> Result<(), ViewError> {
     let mut checker = Checker {
@@ -99,8 +101,11 @@ pub(super) fn check(
         }
         checker.drain()?;
     }
-    for run in runs {
+    for run in &runs.files {
         checker.start(run)?;
+    }
+    for told in runs.told.iter().filter(|told| told.of == ModuleOf::Python) {
+        checker.load(told)?;
     }
     checker.report(report);
     Ok(())
@@ -167,6 +172,38 @@ impl Checker<'_> {
             is_open: facts.extends_path,
         });
         self.visit(run.path.clone(), context, run.is_main, &run.path);
+        self.drain()
+    }
+
+    /// Follows a module that an interpreter is told to run, and that is looked for where it is started
+    /// first.
+    fn load(&mut self, told: &Told) -> Result<(), ViewError> {
+        let name = told.program.as_bytes();
+        let program = match name.starts_with(b"/") {
+            true => Some(name.to_vec()),
+            false => command(self.tree, name),
+        };
+        let Some(program) = program else {
+            return Ok(());
+        };
+        let Some(python) = self.python(&program)? else {
+            return Ok(());
+        };
+        let dir = told.dir.as_deref();
+        let real = dir.and_then(|dir| python_path::real_dir(self.tree, dir.as_bytes()));
+        let context = self.context(Context {
+            python,
+            // A directory that only a machine has may hold anything.
+            is_open: real.is_none(),
+            local: real.into_iter().collect(),
+        });
+        let visit = Visit {
+            path: told.path.clone(),
+            context,
+            is_main: true,
+            program: told.path.clone(),
+        };
+        self.import(&visit, &Import::of(&told.module))?;
         self.drain()
     }
 

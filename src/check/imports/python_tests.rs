@@ -32,6 +32,41 @@ fn check(image: &Image, expect: &[&str]) {
 }
 
 #[test]
+fn a_module_that_a_unit_or_a_script_has_run_is_looked_for() {
+    let unit = |dir: &str, more: &str| {
+        format!(
+            "[Service]\nWorkingDirectory={dir}\nExecStart=/usr/bin/python3 -u -m app.main\n{more}"
+        )
+    };
+    let image = |dir: &str, more: &str| {
+        let unit = unit(dir, more);
+        debian(11)
+            .program("usr/bin/sh")
+            .dir("opt/app")
+            .file("etc/systemd/system/a.service", unit.as_bytes())
+            .exec("opt/run", b"#!/usr/bin/sh\nexec python3 -m gone\n")
+    };
+    let script = "!import:/opt/run:gone";
+    let lost = ["!import:/etc/systemd/system/a.service:app", script];
+    check(&image("/opt/app", ""), &lost);
+    // Where only a machine has the directory, or the unit says where modules are, nobody knows.
+    check(
+        &image("/opt/app", "Environment=PYTHONPATH=/srv\n"),
+        &[script],
+    );
+    let part = "!import:/etc/systemd/system/a.service:app.main";
+    let whole = image("/opt/app", "").file("opt/app/app/__init__.py", b"");
+    check(&whole, &[part, script]);
+    check(
+        &whole.file("opt/app/app/main.py", b"import sys\n"),
+        &[script],
+    );
+    // A script may be started anywhere.
+    let elsewhere = image("/opt/app", "Environment=PYTHONPATH=/srv\n");
+    check(&elsewhere.file("srv/gone.py", b""), &[]);
+}
+
+#[test]
 fn a_module_of_each_directory_is_found_and_one_of_none_is_named() {
     check(&debian(11), &[]);
     let image = debian(11).exec("opt/run", RUN);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::python_path::real_dir;
 use crate::check::paths::lookup::{self, Lookup};
+use crate::check::paths::told::{self, Told};
 use crate::check::paths::{interpreter_of, is_paper, unit_file};
 use crate::layout::{join, name};
 use crate::path::RelPath;
@@ -69,9 +70,18 @@ pub(super) struct Run {
     pub(super) is_main: bool,
 }
 
-/// Collects what is run, each file once for each interpreter.
-pub(super) fn collect(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Run>, ViewError> {
+/// What interpreters run and load.
+pub(super) struct Runs {
+    /// Files, each once for each interpreter.
+    pub(super) files: Vec<Run>,
+    /// Modules that an option names.
+    pub(super) told: Vec<Told>,
+}
+
+/// Collects what is run.
+pub(super) fn collect(tree: &Tree, view: &dyn ImageView) -> Result<Runs, ViewError> {
     let mut runs = BTreeSet::new();
+    let mut told: BTreeSet<Told> = told::by_scripts(tree, view)?.into_iter().collect();
     for (path, inode) in tree.iter() {
         let may_be = matches!(inode.node, Node::File { size, .. } if size >= 3);
         if !may_be || inode.mode & 0o111 == 0 || is_paper(path.as_bytes()) {
@@ -100,6 +110,7 @@ pub(super) fn collect(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Run>, Vie
             own.next().map(|setting| setting.value.as_str())
         };
         let dir = last("WorkingDirectory").map(|dir| dir.trim_start_matches('-'));
+        told.extend(told::by_unit(&path, &settings));
         for setting in settings.iter().filter(|own| own.key.starts_with("Exec")) {
             take_command(tree, &setting.value, dir, &mut runs);
         }
@@ -112,7 +123,10 @@ pub(super) fn collect(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Run>, Vie
             }
         }
     }
-    Ok(runs.into_iter().collect())
+    Ok(Runs {
+        files: runs.into_iter().collect(),
+        told: told.into_iter().collect(),
+    })
 }
 
 /// Finds the files that a command line has run, commands inside quotes included.

@@ -19,6 +19,7 @@ mod scripts;
 mod shadow;
 mod shell;
 mod started;
+pub(super) mod told;
 mod triggers;
 pub(super) mod unit_file;
 mod unit_keys;
@@ -32,6 +33,7 @@ pub(super) mod testing;
 
 pub use abi::{abi, kernel_of};
 pub use config::config;
+pub(super) use launch::ModuleOf;
 pub use links::links;
 pub use php::php;
 pub use python::python;

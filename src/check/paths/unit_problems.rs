@@ -90,12 +90,12 @@ impl UnitProblems {
     /// Adds a problem if what a program is told to run is not there.
     pub(super) fn add_wanted(
         &mut self,
-        tree: &Tree,
+        (tree, accounts): (&Tree, &Accounts),
         path: &RelPath,
         wanted: &Wanted,
         may_fail: bool,
     ) {
-        let Some(fault) = wanted.fault(tree) else {
+        let Some(fault) = wanted.fault_of(tree, accounts) else {
             return;
         };
         let weight = if may_fail {
@@ -103,13 +103,13 @@ impl UnitProblems {
         } else {
             Weight::Grave
         };
-        let name = escape(wanted.name().as_bytes());
+        let shown = escape(wanted.name().as_bytes());
         self.add(
             path,
-            &name,
+            &escape(wanted.place().as_bytes()),
             weight,
-            format!("'{path}' runs '{name}', which {fault}"),
-            "rebuild the layer of the unit on today's lower layers, or add the package of the program",
+            format!("'{path}' {}, which {fault}", wanted.verb(&shown)),
+            "rebuild the layer of the unit on today's lower layers, or add the package of what it names",
         );
     }
 

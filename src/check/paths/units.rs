@@ -113,7 +113,7 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
     let mut problems = UnitProblems::default();
     for file in &files {
         let summary = &summaries[&(file.scope, file.unit)];
-        programs(tree, file, summary, &mut problems);
+        programs((tree, &accounts), file, summary, &mut problems);
         unit_keys::paths(tree, file, summary, &mut problems);
         requirements(file, &names, &mut problems);
         unit_keys::activated(file, &names, &mut problems);
@@ -184,7 +184,12 @@ pub(super) fn expand(text: &str) -> Option<String> {
     (!plain.contains('%')).then(|| plain.replace('\0', "%"))
 }
 
-fn programs(tree: &Tree, file: &UnitFile<'_>, summary: &UnitSummary, problems: &mut UnitProblems) {
+fn programs(
+    (tree, accounts): (&Tree, &Accounts),
+    file: &UnitFile<'_>,
+    summary: &UnitSummary,
+    problems: &mut UnitProblems,
+) {
     let mut lists: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Setting { key, value, .. } in &file.settings {
         let is_command = matches!(
@@ -219,7 +224,7 @@ fn programs(tree: &Tree, file: &UnitFile<'_>, summary: &UnitSummary, problems: &
                 .skip(1)
                 .filter(|wanted| !summary.asks_for(wanted.name()))
             {
-                problems.add_wanted(tree, file.path, wanted, command.may_fail);
+                problems.add_wanted((tree, accounts), file.path, wanted, command.may_fail);
             }
         }
     }
@@ -227,7 +232,7 @@ fn programs(tree: &Tree, file: &UnitFile<'_>, summary: &UnitSummary, problems: &
 
 /// Returns the words of a command as the program gets them; what only a running system knows is
 /// [`UNKNOWN`] in them.
-fn known_words(command: &Command, program: &str) -> Vec<String> {
+pub(super) fn known_words(command: &Command, program: &str) -> Vec<String> {
     let arguments = command.arguments.iter().map(|word| {
         let word = word.replace("%%", "\0").replace("$$", "\u{1}");
         let word = word.replace(['%', '$'], UNKNOWN.encode_utf8(&mut [0; 4]));

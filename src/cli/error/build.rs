@@ -153,6 +153,9 @@ fn hint(error: &BuildError) -> Option<String> {
         BuildError::Compose(ComposeError::Generate(error)) => of_generator(error.source.as_ref()),
         BuildError::Sandbox(source) => of_sandbox(source),
         BuildError::Apt(error) => of_apt(error),
+        BuildError::NoInterpreter { layer, .. } => Some(format!(
+            "add the package that has it to [apt] packages of layers/{layer}/layer.toml, or its layer to 'on'"
+        )),
         BuildError::NeedsRoot { .. } => Some(
             "run `layerset build` as root; only `layerset lock`, and a build that keeps all layers, work without root".to_owned(),
         ),
@@ -190,6 +193,7 @@ fn of_apt(error: &AptError) -> Option<String> {
         AptError::Spawn { program, .. } => {
             format!("install the Debian package that has '{program}', or run `make deps`")
         }
+        AptError::Refused(refused) => refused.cure.clone(),
         AptError::HashMismatch { path, .. } => {
             format!(
                 "remove '{}' to fetch it again; if the digest is still wrong, do not trust its archive",
@@ -197,13 +201,15 @@ fn of_apt(error: &AptError) -> Option<String> {
             )
         }
         AptError::Gone { .. } => {
-            "run `layerset lock --update LAYER` for the layer that has them".to_owned()
+            "run `layerset lock --update LAYER` for the layer that has them, or name an archive that still has them: \
+             snapshots = [\"ADDRESS\"] in its [bootstrap] or [apt]"
+                .to_owned()
         }
         AptError::NotCached { .. } | AptError::Download { .. } => {
             "check the network, then run the command again; finished downloads are kept".to_owned()
         }
         AptError::UnknownArchive { .. } | AptError::NoSource { .. } => {
-            "give the archives with --apt-sources FILE, or lock the recipe again".to_owned()
+            "name the archive in [[bootstrap.sources]] or [[apt.sources]], give it with --apt-sources FILE, or lock the recipe again".to_owned()
         }
         AptError::UnknownPackage { .. } => {
             "correct the name in the layer's packages; nothing was changed".to_owned()

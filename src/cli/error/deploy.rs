@@ -60,6 +60,9 @@ fn hint(error: &DeployError) -> Option<String> {
         DeployError::Occupied { .. } => {
             "choose another directory, or move its contents away".to_owned()
         }
+        DeployError::Prepared { uid: 0, .. } if !rustix::process::geteuid().is_root() => {
+            "run as root: the target is root's".to_owned()
+        }
         DeployError::Prepared { .. } => {
             "whoever made it could lead what is deployed elsewhere: choose a directory that only root may write, or move this one away".to_owned()
         }

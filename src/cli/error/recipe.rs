@@ -18,6 +18,7 @@ impl From<RecipeError> for CliError {
             RecipeError::Read { path, source } if source.kind() == ErrorKind::NotFound => {
                 recipes_beside(path)
             }
+            RecipeError::NotARecipe { path, .. } => Some(meant_by(path)),
             _ => None,
         };
         let plain = Self::from_error(&error, FAILED);
@@ -26,6 +27,15 @@ impl From<RecipeError> for CliError {
             recipe: Some(Box::new(error)),
             ..plain
         }
+    }
+}
+
+/// Says which file was meant by the name of a recipe.
+fn meant_by(path: &Path) -> String {
+    let near = Path::new("recipes").join(path).with_extension("toml");
+    match near.is_file() {
+        true => format!("did you mean '{}'?", near.display()),
+        false => "name its file, as in 'recipes/web.toml'".to_owned(),
     }
 }
 

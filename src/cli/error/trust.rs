@@ -9,6 +9,7 @@ impl From<TrustError> for CliError {
         match error {
             // This is about the disk of this machine, not about trust.
             TrustError::Durable(error) => StoreError::Durable(error).into(),
+            TrustError::Policy(error) => error.into(),
             error => Self::from_error(&error, REFUSED).hinted(hint(&error)),
         }
     }

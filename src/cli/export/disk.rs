@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::meter::Meter;
-use crate::cli::{CliError, Context};
+use crate::cli::{CliError, Context, secrets};
 use crate::disk::{Layout, TableKind};
 use crate::durable::LockMode;
 use crate::export::formats::{Appliance, Codec, DiskFormat, Hypervisor};
 use crate::export::profiles::{Profile, Wants};
 use crate::export::{DiskOutput, DiskRequest, Hooks, export_disk};
+use crate::id::LayerId;
 use crate::transfer::TransferProgress as _;
 
 /// How a qcow2 is compressed.
@@ -131,7 +132,10 @@ impl Disk {
         context.catch_interrupts()?;
         let repository = context.open(LockMode::Shared, "layerset export disk")?;
         let image = repository.resolve_image(&self.image)?;
-        let name = repository.read_image(&image)?.name;
+        let manifest = repository.read_image(&image)?;
+        let layers: Vec<LayerId> = manifest.layers.iter().map(|layer| layer.id).collect();
+        secrets::refuse(context, &repository, &layers, &manifest.waivers)?;
+        let name = manifest.name;
         let (disk, profiles) = self.description(&name)?;
         let outputs = self.outputs(&profiles)?;
         let wants: Vec<Wants> = profiles.iter().map(|profile| profile.wants()).collect();

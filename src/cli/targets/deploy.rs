@@ -12,11 +12,11 @@ use crate::cli::follow::{FollowArgs, channel_name, describe};
 use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::{
-    self, Decisions, DeployMode, DeployOptions, DeployReport, EtcReport, HistoryAction, KindChoice,
-    NewDeployment, RecordedVerdict, StageOptions,
+    self, Decisions, DeployMode, DeployOptions, DeployReport, EtcReport, HistoryAction,
+    KeptContent, KindChoice, NewDeployment, OwnCopy, RecordedVerdict, StageOptions, VarReport,
 };
 use crate::durable::LockMode;
-use crate::path::RelPath;
+use crate::path::{PathError, RelPath, escape, unescape};
 
 /// Puts an image on a target, and switches to it.
 #[derive(Debug, Args)]
@@ -48,16 +48,18 @@ pub(super) struct DeployArgs {
     /// The target: any directory; it is made when absent
     #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     pub(super) target: PathBuf,
-    /// In a conflict, keep this file of /etc as it is on the machine; may be given more than once
+    /// In a conflict, keep this file of /etc as it is on the machine; or keep this path of /var
+    /// without being told of it; may be given more than once
     #[arg(long, value_name = "PATH")]
     keep_file: Vec<String>,
-    /// In a conflict, take this file of /etc from the image; may be given more than once
+    /// In a conflict, take this file of /etc from the image; or take this path of /var from it,
+    /// with all below; may be given more than once
     #[arg(long, value_name = "PATH")]
     take_file: Vec<String>,
     /// Copy the files instead of mounting them from the repository
     #[arg(long)]
     copy: bool,
-    /// Show packages, services to restart, and what becomes of /etc, and change nothing
+    /// Show packages, services to restart, and what becomes of /etc and /var, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Prepare the deployment, but do not switch to it
@@ -171,10 +173,10 @@ impl DeployArgs {
         let paths = |texts: &[String]| {
             texts
                 .iter()
-                .map(|text| RelPath::from_text(text))
+                .map(|text| named_path(text))
                 .collect::<Result<_, _>>()
         };
-        let bad = |error: crate::path::PathError| CliError::usage(error.to_string());
+        let bad = |error: PathError| CliError::usage(error.to_string());
         let decisions = Decisions {
             keep: paths(&self.keep_file).map_err(bad)?,
             take: paths(&self.take_file).map_err(bad)?,
@@ -207,6 +209,16 @@ impl DeployArgs {
             cancel: &context.cancel,
             doing: &*context.doing,
         })
+    }
+}
+
+/// Reads a path as somebody types it, or as it was printed: with blanks and other bytes escaped.
+fn named_path(text: &str) -> Result<RelPath, PathError> {
+    let path = text.strip_prefix('/').unwrap_or(text);
+    // Units of systemd have such escapes in their names: there, nothing would have been escaped.
+    match unescape(path).filter(|bytes| escape(bytes) == path) {
+        Some(bytes) => RelPath::new(&bytes),
+        None => RelPath::from_text(text),
     }
 }
 
@@ -293,13 +305,68 @@ pub(super) fn etc_text(report: &EtcReport) -> String {
     text
 }
 
+/// How many files of `/var` are listed for people; all are in the JSON document.
+const LISTED: usize = 20;
+
+/// Describes what becomes of factory content that the machine has already.
+pub(super) fn var_text(report: &VarReport, is_plan: bool) -> String {
+    let mut text = String::new();
+    let open = || report.kept.iter().filter(|kept| !kept.decided);
+    for kept in open().take(LISTED) {
+        text.push_str(&kept_text(kept));
+    }
+    let more = open().count().saturating_sub(LISTED);
+    if more > 0 {
+        text.push_str(&format!(
+            "and {more} more paths of /var; --json lists all, and --take-file takes directories too\n"
+        ));
+    }
+    for path in &report.unused {
+        text.push_str(&format!(
+            "nothing to decide at {path}: the decision has no effect\n"
+        ));
+    }
+    let verb = if is_plan { "would be" } else { "is" };
+    for path in report.taken.iter().take(LISTED) {
+        text.push_str(&format!(
+            "{path} {verb} taken from the image; what was there {verb} kept in var-taken/, and a rollback gives it back\n"
+        ));
+    }
+    let more = report.taken.len().saturating_sub(LISTED);
+    if more > 0 {
+        text.push_str(&format!("and {more} more paths of /var\n"));
+    }
+    text
+}
+
+fn kept_text(kept: &KeptContent) -> String {
+    let path = &kept.path;
+    let what = match (kept.own, kept.whole) {
+        (OwnCopy::Elsewhere, _) => {
+            return format!(
+                "{path} stays as it is: a link or a file is in its way on this machine; the image's is in \
+                 /usr/share/factory{path}\n"
+            );
+        }
+        (OwnCopy::Edited, true) => " with what changed in it on this machine",
+        (OwnCopy::Edited, false) => " as it was changed on this machine",
+        (OwnCopy::Unedited, _) => " as an earlier image brought it",
+    };
+    let now = match (kept.gone, kept.whole) {
+        (true, _) => "the image has none any more",
+        (_, true) => "the image has another one, to be taken as a whole",
+        (_, false) => "the image has another one now",
+    };
+    format!("{path} stays{what}; {now}: --take-file or --keep-file {path}\n")
+}
+
 /// Says that a machine runs something else after its next restart.
 pub(super) fn at_restart(generation: u64) -> String {
     format!("generation {generation} starts next: `systemctl reboot` switches to it\n")
 }
 
 fn deployed_text(deployed: &NewDeployment) -> String {
-    let mut text = etc_text(&deployed.etc);
+    let mut text = etc_text(&deployed.etc) + &var_text(&deployed.var, false);
     let how = serde_json::to_value(deployed.kind)
         .ok()
         .and_then(|kind| kind.as_str().map(str::to_owned))
@@ -340,4 +407,26 @@ fn deployed_text(deployed: &NewDeployment) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_named_as_it_is_typed_or_as_it_was_printed() {
+        for (text, expected) in [
+            ("/var/www/a b", &b"var/www/a b"[..]),
+            ("/var/www/a\\x20b", b"var/www/a b"),
+            ("var/\\xff", b"var/\xff"),
+            ("/etc/by\\x2dlabel", b"etc/by\\x2dlabel"),
+            ("/var/50%\\", b"var/50%\\"),
+        ] {
+            let path = named_path(text).unwrap();
+            assert_eq!(path.as_bytes(), expected, "{text}");
+        }
+        let odd = RelPath::new(b"var/a\xff \\n").unwrap();
+        assert_eq!(named_path(&odd.to_string()).unwrap(), odd);
+    }
 }

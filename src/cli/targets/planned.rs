@@ -1,6 +1,6 @@
 //! What a command would do, for people.
 
-use super::deploy::etc_text;
+use super::deploy::{etc_text, var_text};
 use crate::cli::{follow, ui};
 use crate::deploy::{DeployReport, ImageChanges, PackageChange, ServiceRestart};
 use crate::transfer::ChannelForecast;
@@ -11,14 +11,20 @@ pub(super) fn describe(planned: &DeployReport, forecast: Option<&ChannelForecast
         image,
         is_current,
         etc,
+        var,
         changes,
     } = planned
     else {
         return String::new();
     };
     if *is_current {
+        let taken = var_text(var, true);
+        let rest = match var.taken.is_empty() {
+            true => "nothing would change",
+            false => "another deployment of it would be made",
+        };
         return format!(
-            "image {} is already current: nothing would change\n",
+            "{taken}image {} is already current: {rest}\n",
             image.short()
         );
     }
@@ -26,6 +32,7 @@ pub(super) fn describe(planned: &DeployReport, forecast: Option<&ChannelForecast
     let mut text = package_table(packages);
     text.push_str(&restarts(services));
     text.push_str(&etc_text(etc));
+    text.push_str(&var_text(var, true));
     text.push_str(&match forecast {
         Some(forecast) => follow::describe_forecast(forecast),
         None => format!("would deploy {}; nothing was changed\n", image.short()),

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use crate::cli::{CliError, Context, error};
-use crate::deploy::{UNIT_DIRECTORIES, UnitMark};
+use crate::deploy::{ServiceRestart, Target, UNIT_DIRECTORIES, UnitMark};
+use crate::durable::LockMode;
+use crate::store::Repository;
 
 /// Restarts services of the target at `root`: those of its units that run, or all when `units` is
 /// `None`. A unit that does not run stays as it is (`systemctl try-restart`).
@@ -42,8 +45,42 @@ pub(super) fn restart(
     Ok(())
 }
 
+/// Names the services that run something else since a switch; `None` where that cannot be said,
+/// for a rollback needs no repository.
+pub(super) fn services(
+    context: &Context,
+    target: &Target,
+    from: u64,
+    to: u64,
+) -> Option<Vec<ServiceRestart>> {
+    let marked = match target.root() == Path::new("/") {
+        true => Vec::new(),
+        false => marked(target.root()),
+    };
+    let also: Vec<String> = marked.into_iter().map(|(_, mark)| mark.service).collect();
+    let repositories = [target.repository(), context.repo.as_path()];
+    repositories.into_iter().find_map(|path| {
+        let title = "layerset rollback";
+        let disk = Arc::clone(&context.disk);
+        let (repository, _) = Repository::look(path, disk, LockMode::Shared, title).ok()?;
+        target.restarts_between(&repository, from, to, &also).ok()
+    })
+}
+
 /// Returns the units of the host that run services of the target at `root`.
 fn installed(root: &Path, units: Option<&[&str]>) -> Vec<String> {
+    let is_wanted = |mark: &UnitMark| units.is_none_or(|all| all.contains(&mark.service.as_str()));
+    let marked = marked(root).into_iter();
+    let mut found: Vec<String> = marked
+        .filter_map(|(name, mark)| is_wanted(&mark).then_some(name))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Returns the units of the host that have a mark of the target at `root`, with it.
+fn marked(root: &Path) -> Vec<(String, UnitMark)> {
     let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     // The variable is systemd's own.
     let dirs: Vec<PathBuf> = match std::env::var_os("SYSTEMD_UNIT_PATH") {
@@ -51,16 +88,12 @@ fn installed(root: &Path, units: Option<&[&str]>) -> Vec<String> {
         None => UNIT_DIRECTORIES.iter().map(PathBuf::from).collect(),
     };
     let entries = dirs.iter().filter_map(|dir| std::fs::read_dir(dir).ok());
-    let mut found: Vec<String> = entries
+    entries
         .flat_map(|entries| entries.flatten())
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let mark = UnitMark::read(&std::fs::read_to_string(entry.path()).ok()?)?;
-            let is_wanted = units.is_none_or(|units| units.contains(&mark.service.as_str()));
-            (name.ends_with(".service") && mark.target == root && is_wanted).then_some(name)
+            (name.ends_with(".service") && mark.target == root).then_some((name, mark))
         })
-        .collect();
-    found.sort();
-    found.dedup();
-    found
+        .collect()
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::set_back::SetBack;
-use super::{deploy, note, restart};
+use super::{deploy, note, planned, restart};
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::RecordedVerdict;
 
@@ -33,7 +33,8 @@ pub(in crate::cli) struct Rollback {
     /// Mark the deployment that is left as bad, so that it is never chosen automatically again
     #[arg(long)]
     mark_bad: bool,
-    /// Restart the services of units that `layerset run --print-unit` wrote for this target
+    /// Restart the services that run something else after the switch: those of units that
+    /// `layerset run --print-unit` wrote for this target
     #[arg(long)]
     restart: bool,
     /// Why, for the history
@@ -72,8 +73,12 @@ impl Rollback {
         }
         let held = target.held().unwrap_or_default();
         let follows = !matches!(target.subscription(), Ok(None));
+        let moved = switched.from.filter(|from| *from != switched.to);
+        let services =
+            moved.and_then(|from| restart::services(context, &target, from, switched.to));
         context.ui.print_json(&serde_json::json!({
             "from": switched.from, "to": switched.to, "at_restart": switched.at_restart, "switch_seconds": seconds, "held": held,
+            "services": services,
         }))?;
         let from = switched
             .from
@@ -97,10 +102,22 @@ impl Rollback {
                 );
             }
         }
-        if self.restart && switched.from != Some(switched.to) {
-            return restart::restart(context, &self.target, None);
+        context
+            .ui
+            .print(&planned::restarts(services.as_deref().unwrap_or_default()));
+        if !self.restart || switched.from == Some(switched.to) {
+            return Ok(());
         }
-        Ok(())
+        if services.is_none() {
+            context.ui.remark(
+                "which services run something else cannot be said without the repository: all are restarted",
+            );
+        }
+        let units = services.as_ref().map(|services| {
+            let units = services.iter().map(|service| service.unit.as_str());
+            units.collect::<Vec<_>>()
+        });
+        restart::restart(context, &self.target, units.as_deref())
     }
 }
 

@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use clap::Args;
 
-use crate::cli::{CliError, Context};
-use crate::deploy::RunNetwork;
+use crate::cli::{CliError, Context, error};
+use crate::deploy::{JoinMethod, RunNetwork, Target};
 
 /// Runs a command in the current deployment of a target.
 #[derive(Debug, Args)]
@@ -53,9 +53,42 @@ impl Run {
             command => command,
         };
         let arguments = target.run_arguments(command, network)?;
+        refuse_where_nothing_mounts(&target)?;
         // It only returns when it fails.
-        let error = Command::new("bwrap").args(arguments).exec();
-        Err(CliError::io("cannot run 'bwrap'", error)
+        let failed = Command::new("bwrap").args(arguments).exec();
+        Err(CliError::io("cannot run 'bwrap'", failed)
             .with_hint("install the Debian package 'bubblewrap'"))
+    }
+}
+
+/// Says what helps where a copy has its `/etc` and `/var` by links out of its root, and nothing can
+/// be mounted in their place: neither `bwrap` nor `chroot` runs anything there.
+fn refuse_where_nothing_mounts(target: &Target) -> Result<(), CliError> {
+    let status = target.status()?;
+    let current = status
+        .deployments
+        .iter()
+        .find(|d| Some(d.generation) == status.current);
+    if current.and_then(|deployment| deployment.join) != Some(JoinMethod::Symlink) {
+        return Ok(());
+    }
+    let mut probe = Command::new("bwrap");
+    probe.args(["--ro-bind", "/", "/", "--", "/bin/true"]);
+    probe
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // Without the program, running it says so.
+    match probe.status() {
+        Ok(status) if !status.success() => Err(CliError::new(
+            "nothing can be mounted here, and /etc and /var of this copy lie outside of its root",
+            error::FAILED,
+        )
+        .with_hint(format!(
+            "allow mounts: start the container with CAP_SYS_ADMIN or with user namespaces, and deploy again; \
+             programs of the host find the files in '{}', and /etc beside it",
+            target.root().join("layerset/current/root").display()
+        ))),
+        _ => Ok(()),
     }
 }

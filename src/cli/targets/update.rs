@@ -144,6 +144,7 @@ impl Update {
         let locking = (has_packages && !self.locked).then(|| LockOptions {
             update: vec![name.to_owned()],
             apt_sources: self.apt_sources.clone(),
+            like: None,
             waiting: context.store_waiting(),
             progress: &context.ui,
         });
@@ -152,7 +153,7 @@ impl Update {
         }
         let repository = context.open(LockMode::Shared, "layerset update")?;
         if let Some(options) = &locking {
-            builder::lock(&workspace, &repository, options)?;
+            builder::lock(std::slice::from_ref(&workspace), &repository, options)?;
         }
         let options = BuildOptions {
             apt_sources: self.apt_sources.clone(),
@@ -237,6 +238,9 @@ fn describe_outlook(found: &LayerOutlook) -> String {
     if found.layers.is_empty() && found.packages.is_empty() {
         text.push_str("the image that is built is not the one that is current\n");
     }
-    text.push_str("what becomes of /etc is known once it is built; nothing was changed\n");
+    text.push_str(
+        "what is merged in /etc, and what conflicts there, is known only once the layers are built: \
+         `layerset build`, then `layerset deploy --dry-run`, says it before the switch; nothing was changed\n",
+    );
     text
 }

@@ -3,7 +3,7 @@
 use super::super::fault::{DiskFault, Node};
 use super::super::kind::PartitionKind;
 use super::super::mkfs_options::ExtTuning;
-use super::super::model::{Devices, Disk, Filesystem, FilesystemId, FilesystemKind};
+use super::super::model::{Devices, Disk, Filesystem, FilesystemId, FilesystemKind, Partition};
 
 /// What a running system mounts by itself.
 const RUNTIME: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
@@ -14,8 +14,11 @@ struct Place<'a> {
     filesystem: &'a Filesystem,
 }
 
-pub(super) fn check(devices: &Devices, disk: &Disk) -> Result<(), DiskFault> {
-    kinds(disk)?;
+pub(super) fn check(devices: &Devices, disk: &Disk) -> Vec<DiskFault> {
+    let parts = disk.partitions.iter().enumerate();
+    let mut faults: Vec<DiskFault> = parts
+        .filter_map(|(index, part)| promised(index, part).err())
+        .collect();
     let mut all: Vec<Place<'_>> = Vec::new();
     for (index, part) in disk.partitions.iter().enumerate() {
         all.extend(part.filesystem.as_ref().map(|filesystem| Place {
@@ -32,55 +35,52 @@ pub(super) fn check(devices: &Devices, disk: &Disk) -> Result<(), DiskFault> {
         }));
     }
     for (count, place) in all.iter().enumerate() {
-        one(place)?;
-        let earlier = &all[..count];
-        twice(place, earlier)?;
+        faults.extend(one(place).err());
+        faults.extend(twice(place, &all[..count]).err());
     }
-    Ok(())
+    faults
 }
 
-/// Holds what partitions hold against what their types promise.
-fn kinds(disk: &Disk) -> Result<(), DiskFault> {
-    for (index, part) in disk.partitions.iter().enumerate() {
-        let node = Node::Partition(index);
-        let found = part.filesystem.as_ref().map(|filesystem| filesystem.kind);
-        let name = &part.name;
-        let is = |kind: PartitionKind| {
-            part.kind == kind
-                || part
-                    .kind
-                    .mbr
-                    .is_some_and(|mbr| Some(mbr) == kind.mbr && kind.mbr != Some(0x83))
+/// Holds what a partition holds against what its type promises.
+fn promised(index: usize, part: &Partition) -> Result<(), DiskFault> {
+    let node = Node::Partition(index);
+    let found = part.filesystem.as_ref().map(|filesystem| filesystem.kind);
+    let name = &part.name;
+    let is = |kind: PartitionKind| {
+        part.kind == kind
+            || part
+                .kind
+                .mbr
+                .is_some_and(|mbr| Some(mbr) == kind.mbr && kind.mbr != Some(0x83))
+    };
+    if is(PartitionKind::ESP) && found != Some(FilesystemKind::Vfat) {
+        let message = format!("firmware reads no other filesystem on '{name}' than vfat");
+        let help = "write filesystem = { type = \"vfat\" }";
+        let field = if found.is_some() {
+            "filesystem.type"
+        } else {
+            ""
         };
-        if is(PartitionKind::ESP) && found != Some(FilesystemKind::Vfat) {
-            let message = format!("firmware reads no other filesystem on '{name}' than vfat");
-            let help = "write filesystem = { type = \"vfat\" }";
-            let field = if found.is_some() {
-                "filesystem.type"
-            } else {
-                ""
-            };
-            return Err(node.at(field).fault(message, help));
+        return Err(node.at(field).fault(message, help));
+    }
+    for (kind, what) in [
+        (PartitionKind::BIOS, "GRUB's core image"),
+        (PartitionKind::LVM, "a physical volume"),
+    ] {
+        if is(kind) && found.is_some() {
+            let message = format!("'{name}' holds {what}, and no filesystem");
+            let help = "leave 'filesystem' out, or write another 'type'";
+            return Err(node.at("filesystem").fault(message, help));
         }
-        for (kind, what) in [
-            (PartitionKind::BIOS, "GRUB's core image"),
-            (PartitionKind::LVM, "a physical volume"),
-        ] {
-            if is(kind) && found.is_some() {
-                let message = format!("'{name}' holds {what}, and no filesystem");
-                let help = "leave 'filesystem' out, or write another 'type'";
-                return Err(node.at("filesystem").fault(message, help));
-            }
-        }
-        let is_swap = found == Some(FilesystemKind::Swap);
-        if is(PartitionKind::SWAP) != is_swap && found.is_some() {
-            let message = if is_swap {
-                format!("'{name}' holds swap, and its type says otherwise")
-            } else {
-                format!("'{name}' is of type 'swap', and holds a filesystem")
-            };
-            return Err(node.at("type").fault(message, "leave 'type' out"));
-        }
+    }
+    let is_swap = found == Some(FilesystemKind::Swap);
+    if is(PartitionKind::SWAP) != is_swap && found.is_some() {
+        let message = if is_swap {
+            format!("'{name}' holds swap, and its type says otherwise")
+        } else {
+            format!("'{name}' is of type 'swap', and holds a filesystem")
+        };
+        return Err(node.at("type").fault(message, "leave 'type' out"));
     }
     Ok(())
 }

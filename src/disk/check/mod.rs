@@ -1,7 +1,7 @@
 //! Whether a description makes sense, before anything is known of its content.
 //!
-//! [`check`] finds the first fault in the order of the text: names, partitions, filesystems,
-//! volumes, and at last whether the sizes add up.
+//! [`check_all`] finds the faults of names, then of partitions, filesystems and volumes, and at last
+//! whether the sizes add up: each only where what it builds on is right.
 
 mod filesystems;
 mod partitions;
@@ -15,12 +15,32 @@ use super::solve::{Needs, solve};
 
 /// Checks a description; on success [`solve`] refuses it only for what its content needs.
 pub fn check(devices: &Devices) -> Result<(), DiskFault> {
-    let disk = the_disk(devices)?;
-    names(devices, disk)?;
-    partitions::check(disk)?;
-    filesystems::check(devices, disk)?;
-    volumes::check(devices, disk)?;
-    solve(devices, &Needs::default(), super::size::MIB).map(|_| ())
+    check_all(devices).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Returns all that is wrong with a description, at most one fault for each of its nodes: another
+/// one may be its consequence.
+pub fn check_all(devices: &Devices) -> Vec<DiskFault> {
+    let disk = match the_disk(devices) {
+        Ok(disk) => disk,
+        Err(fault) => return vec![fault],
+    };
+    let mut faults = names(devices, disk);
+    if faults.is_empty() {
+        faults = partitions::check(disk);
+        faults.extend(filesystems::check(devices, disk));
+        faults.extend(volumes::check(devices, disk));
+    }
+    if faults.is_empty() {
+        faults.extend(solve(devices, &Needs::default(), super::size::MIB).err());
+    }
+    let mut told = Vec::new();
+    faults.retain(|fault| {
+        let is_new = !told.contains(&fault.place.node);
+        told.push(fault.place.node);
+        is_new
+    });
+    faults
 }
 
 /// Returns the disk of a description that has one.
@@ -37,7 +57,8 @@ pub(super) fn the_disk(devices: &Devices) -> Result<&Disk, DiskFault> {
 }
 
 /// Refuses names that are used twice, whatever for: everything is found by its name alone.
-fn names(devices: &Devices, disk: &Disk) -> Result<(), DiskFault> {
+fn names(devices: &Devices, disk: &Disk) -> Vec<DiskFault> {
+    let mut faults = Vec::new();
     let mut nodes = Vec::new();
     let partitions = disk.partitions.iter().map(|partition| &partition.name);
     nodes.extend(
@@ -66,19 +87,20 @@ fn names(devices: &Devices, disk: &Disk) -> Result<(), DiskFault> {
             && !name.starts_with('-');
         if !fits {
             let help = "use up to 64 of a-z, A-Z, 0-9, '+', '.', '_' and '-', and no '-' in front";
-            return Err(place.fault(format!("'{}' is not a name", name.escape_debug()), help));
+            faults.push(place.fault(format!("'{}' is not a name", name.escape_debug()), help));
+            continue;
         }
         match seen.insert(name, node) {
             // A physical volume that nobody names is called like its partition.
             Some(Node::Partition(_)) if is_implied(devices, node) => {}
             Some(_) => {
                 let message = format!("there are two devices called '{name}'");
-                return Err(place.fault(message, "give one of them another 'name'"));
+                faults.push(place.fault(message, "give one of them another 'name'"));
             }
             None => {}
         }
     }
-    Ok(())
+    faults
 }
 
 fn is_implied(devices: &Devices, node: Node) -> bool {

@@ -11,7 +11,44 @@ const GPT_PARTITIONS: usize = 128;
 /// How many UTF-16 units the name of a partition may have in a GPT.
 const GPT_NAME: usize = 36;
 
-pub(super) fn check(disk: &Disk) -> Result<(), DiskFault> {
+pub(super) fn check(disk: &Disk) -> Vec<DiskFault> {
+    let table = match whole(disk) {
+        Ok(table) => table,
+        Err(fault) => return vec![fault],
+    };
+    let parts = disk.partitions.iter().enumerate();
+    let mut faults: Vec<DiskFault> = parts
+        .filter_map(|(index, part)| one(disk, table, index, part).err())
+        .collect();
+    let rest = alone(
+        disk,
+        "size",
+        "takes the rest",
+        |p| p.size == PartSize::Rest,
+        "give one of them a size",
+    );
+    let boot = alone(
+        disk,
+        "flags",
+        "has the flag 'boot'",
+        |p| p.is_boot,
+        "one partition is booted",
+    );
+    faults.extend([rest, boot].into_iter().filter_map(Result::err));
+    for (word, kind) in [("esp", PartitionKind::ESP), ("bios", PartitionKind::BIOS)] {
+        let message = format!("is of type '{word}'");
+        let is_kind = |p: &Partition| p.kind == kind;
+        faults.extend(alone(disk, "type", &message, is_kind, "firmware looks for one").err());
+    }
+    match table {
+        TableKind::Gpt => faults.extend(gpt(disk)),
+        TableKind::Mbr => faults.extend(mbr(disk).err()),
+    }
+    faults
+}
+
+/// Checks what is said of the disk, and returns its table.
+fn whole(disk: &Disk) -> Result<TableKind, DiskFault> {
     let whole = Node::Disk;
     let Some(table) = disk.table else {
         let help = "write table = \"gpt\" or table = \"mbr\"";
@@ -27,37 +64,7 @@ pub(super) fn check(disk: &Disk) -> Result<(), DiskFault> {
         let message = "the disk has no partition";
         return Err(whole.at("").fault(message, "add [[disk.partitions]]"));
     }
-    for (index, partition) in disk.partitions.iter().enumerate() {
-        one(disk, table, index, partition)?;
-    }
-    alone(
-        disk,
-        "size",
-        "takes the rest",
-        |p| p.size == PartSize::Rest,
-        "give one of them a size",
-    )?;
-    alone(
-        disk,
-        "flags",
-        "has the flag 'boot'",
-        |p| p.is_boot,
-        "one partition is booted",
-    )?;
-    for (word, kind) in [("esp", PartitionKind::ESP), ("bios", PartitionKind::BIOS)] {
-        let message = format!("is of type '{word}'");
-        alone(
-            disk,
-            "type",
-            &message,
-            |p| p.kind == kind,
-            "firmware looks for one",
-        )?;
-    }
-    match table {
-        TableKind::Gpt => gpt(disk),
-        TableKind::Mbr => mbr(disk),
-    }
+    Ok(table)
 }
 
 fn one(disk: &Disk, table: TableKind, index: usize, part: &Partition) -> Result<(), DiskFault> {
@@ -117,11 +124,12 @@ fn alone(
     })
 }
 
-fn gpt(disk: &Disk) -> Result<(), DiskFault> {
+fn gpt(disk: &Disk) -> Vec<DiskFault> {
+    let mut faults = Vec::new();
     if disk.partitions.len() > GPT_PARTITIONS {
         let count = disk.partitions.len();
         let message = format!("a gpt table has room for {GPT_PARTITIONS} partitions, not {count}");
-        return Err(Node::Partition(GPT_PARTITIONS).at("").fault(message, ""));
+        faults.push(Node::Partition(GPT_PARTITIONS).at("").fault(message, ""));
     }
     for (index, partition) in disk.partitions.iter().enumerate() {
         let (field, name) = match &partition.label {
@@ -138,14 +146,14 @@ fn gpt(disk: &Disk) -> Result<(), DiskFault> {
             } else {
                 ""
             };
-            return Err(Node::Partition(index).at(field).fault(message, help));
+            faults.push(Node::Partition(index).at(field).fault(message, help));
         }
         if name.is_empty() || name.chars().any(char::is_control) {
             let message = format!("'{}' is no name for a partition", name.escape_debug());
-            return Err(Node::Partition(index).at(field).fault(message, ""));
+            faults.push(Node::Partition(index).at(field).fault(message, ""));
         }
     }
-    Ok(())
+    faults
 }
 
 fn mbr(disk: &Disk) -> Result<(), DiskFault> {

@@ -114,6 +114,15 @@ impl DiskFormat {
         }
     }
 
+    /// Says whether a disk of this format can have sectors of so many bytes. Raw and qcow2 disks get theirs from the
+    /// machine; the others are read by sectors of 512 bytes, so that nobody would find another table of partitions.
+    pub fn has_sectors_of(self, bytes: u64) -> bool {
+        match self {
+            Self::Raw | Self::RawGzip | Self::Qcow2 => true,
+            Self::Vmdk | Self::Vhd | Self::Vhdx | Self::Vdi | Self::Ova | Self::Gcp => bytes == 512,
+        }
+    }
+
     /// Refuses a virtual size that the format cannot have.
     pub fn require_size(self, size: u64) -> Result<(), FormatError> {
         let rule = match self {

@@ -4,6 +4,7 @@ use super::super::error::{RecipeError, suggest};
 use super::super::fields::optional;
 use super::super::reader::{Table, Value};
 use super::super::shapes::{FILESYSTEM, FSTAB};
+use super::super::together::{Together as _, all};
 use super::super::words;
 use crate::disk::{Filesystem, FilesystemId, FilesystemKind, Fstab};
 
@@ -18,10 +19,15 @@ pub(super) fn parse(
 ) -> Result<Option<Filesystem>, RecipeError> {
     let usual = base.or_else(|| usual.map(Filesystem::new));
     let filesystem = match table.get("filesystem") {
-        Some(value) => Some(one(&value, usual)?),
-        None => usual,
+        Some(value) => one(&value, usual).map(Some),
+        None => Ok(usual),
     };
-    let Some(mut filesystem) = filesystem else {
+    if let Ok(None) = filesystem {
+        // What is misspelt would perhaps say what it holds.
+        let is_meant = |key: &&str| table.get(key).is_none() && table.is_misspelt(key);
+        if ["type", "filesystem"].iter().any(is_meant) {
+            return Ok(None);
+        }
         for key in ["mount", "fstab"] {
             if let Some(value) = table.get(key) {
                 let help = "add filesystem = \"ext4\"";
@@ -30,12 +36,18 @@ pub(super) fn parse(
             }
         }
         return Ok(None);
-    };
-    if let Some(mount) = optional(table, "mount", |_| None)? {
-        filesystem.mount = Some(mount);
     }
-    filesystem.fstab = fstab(table, &filesystem)?;
-    Ok(Some(filesystem))
+    let mount = optional(table, "mount", |_| None);
+    // A filesystem that is not known still has a line in fstab to read.
+    let mut known = match &filesystem {
+        Ok(Some(filesystem)) => filesystem.clone(),
+        _ => Filesystem::new(FilesystemKind::Ext4),
+    };
+    if let Ok(Some(mount)) = &mount {
+        known.mount = Some(mount.clone());
+    }
+    known.fstab = (filesystem, mount, fstab(table, &known)).together()?.2;
+    Ok(Some(known))
 }
 
 fn one(value: &Value<'_>, base: Option<Filesystem>) -> Result<Filesystem, RecipeError> {
@@ -58,32 +70,34 @@ fn one(value: &Value<'_>, base: Option<Filesystem>) -> Result<Filesystem, Recipe
     if value.any_table().is_err() {
         return kind(value).map(Filesystem::new);
     }
-    let table = value.table(&FILESYSTEM)?;
-    let mut filesystem = match (table.get("type"), base) {
-        (None, Some(base)) => base,
-        (Some(word), Some(base)) => Filesystem {
-            kind: kind(&word)?,
-            ..base
-        },
-        (Some(word), None) => Filesystem::new(kind(&word)?),
+    let (table, keys) = value.open(&FILESYSTEM)?;
+    let filesystem = match (table.get("type"), base) {
+        (None, Some(base)) => Ok(base),
+        (Some(word), Some(base)) => kind(&word).map(|kind| Filesystem { kind, ..base }),
+        (Some(word), None) => kind(&word).map(Filesystem::new),
         (None, None) => table
             .need("type")
             .and_then(|word| kind(&word))
-            .map(Filesystem::new)?,
+            .map(Filesystem::new),
     };
-    if let Some(label) = optional(&table, "label", |_| None)? {
-        filesystem.label = Some(label);
-    }
-    if let Some(uuid) = table.get("uuid") {
-        filesystem.id = Some(identifier(&uuid, filesystem.kind)?);
-    }
-    if let Some(list) = table.get("options") {
-        filesystem.options = list
-            .list()?
+    let id = match (table.get("uuid"), &filesystem) {
+        (None, _) => Ok(None),
+        (Some(uuid), Ok(filesystem)) => identifier(&uuid, filesystem.kind).map(Some),
+        // Which form it has is the type's to say.
+        (Some(uuid), Err(_)) => uuid.string().map(|_| None),
+    };
+    let options = table.get("options").map(|list| {
+        let items = list.list()?;
+        all(items
             .iter()
-            .map(|item| item.checked(words::line).map(str::to_owned))
-            .collect::<Result<_, _>>()?;
-    }
+            .map(|item| item.checked(words::line).map(str::to_owned)))
+    });
+    let label = optional(&table, "label", |_| None);
+    let ((), mut filesystem, label, id, options) =
+        (keys, filesystem, label, id, options.transpose()).together()?;
+    filesystem.label = label.or(filesystem.label);
+    filesystem.id = id.or(filesystem.id);
+    filesystem.options = options.unwrap_or(filesystem.options);
     Ok(filesystem)
 }
 
@@ -101,7 +115,7 @@ fn identifier(value: &Value<'_>, kind: FilesystemKind) -> Result<FilesystemId, R
 
 fn fstab(table: &Table<'_>, filesystem: &Filesystem) -> Result<Option<Fstab>, RecipeError> {
     let kind = filesystem.kind;
-    let mut fstab = match (kind, filesystem.mount.as_deref(), &filesystem.fstab) {
+    let fstab = match (kind, filesystem.mount.as_deref(), &filesystem.fstab) {
         (_, _, Some(fstab)) => fstab.clone(),
         (FilesystemKind::Swap, ..) => Fstab {
             options: "sw".to_owned(),
@@ -126,15 +140,13 @@ fn fstab(table: &Table<'_>, filesystem: &Filesystem) -> Result<Option<Fstab>, Re
     if let Ok(wanted) = value.boolean() {
         return Ok((wanted && is_used).then_some(fstab));
     }
-    let inner = value.table(&FSTAB)?;
-    if let Some(options) = optional(&inner, "options", |_| None)? {
-        fstab.options = options;
-    }
-    if let Some(dump) = inner.get("dump") {
-        fstab.dump = dump.integer()?;
-    }
-    if let Some(pass) = inner.get("pass") {
-        fstab.pass = pass.integer()?;
-    }
-    Ok(Some(fstab))
+    let (inner, keys) = value.open(&FSTAB)?;
+    let number = |key| inner.get(key).map(|value| value.integer()).transpose();
+    let options = optional(&inner, "options", |_| None);
+    let ((), options, dump, pass) = (keys, options, number("dump"), number("pass")).together()?;
+    Ok(Some(Fstab {
+        options: options.unwrap_or(fstab.options),
+        dump: dump.unwrap_or(fstab.dump),
+        pass: pass.unwrap_or(fstab.pass),
+    }))
 }

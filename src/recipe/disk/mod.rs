@@ -9,11 +9,13 @@ use super::error::{RecipeError, suggest};
 use super::reader::{Table, Value};
 use super::sections::choice;
 use super::shapes::DISK;
+use super::together::{Together as _, all};
 use super::words;
 use crate::boot::entry::argument_problem;
 use crate::disk::{
     Devices, Disk, DiskFault, DiskSize, Layout, MIB, Margin, Node, Place, SectorSize, Share,
-    TableKind, UPDATABLE, check, check_layout, layout_devices, layout_partitions, parse_size,
+    TableKind, UPDATABLE, check, check_all, check_layout, layout_devices, layout_partitions,
+    parse_size,
 };
 use places::{Places, Spot};
 
@@ -125,7 +127,8 @@ impl DiskSection {
 
 /// What partitions and volumes are read with.
 struct Context<'a> {
-    table: TableKind,
+    /// `None` where the recipe does not say a kind that there is.
+    table: Option<TableKind>,
     architecture: &'a str,
 }
 
@@ -137,33 +140,57 @@ fn of_disk(field: &'static str) -> Place {
 }
 
 pub(super) fn parse(value: &Value<'_>, architecture: &str) -> Result<DiskSection, RecipeError> {
-    let table = value.table(&DISK)?;
-    let layout = or_default(&table, "layout", &Layout::ALL)?;
+    let (table, keys) = value.open(&DISK)?;
+    let layout = or_default(&table, "layout", &Layout::ALL);
+    let kind = or_default(&table, "table", &TableKind::ALL);
+    let sector = table
+        .get("sector")
+        .map_or(Ok(SectorSize::default()), |value| sector_size(&value));
     let context = Context {
-        table: or_default(&table, "table", &TableKind::ALL)?,
+        table: kind.as_ref().ok().copied(),
         architecture,
     };
-    let sector = match table.get("sector") {
-        None => SectorSize::default(),
-        Some(value) => match value.integer::<u64>()? {
-            512 => SectorSize::B512,
-            4096 => SectorSize::B4096,
-            other => {
-                return Err(value.fault(format!("a sector has 512 or 4096 bytes, not {other}")));
-            }
+    let partitions = {
+        // Where one of these is wrong, the partitions are only looked through: an updatable disk
+        // lets them leave out most.
+        let layout = layout.as_ref().copied().unwrap_or(Layout::Updatable);
+        let kind = kind.as_ref().copied().unwrap_or_default();
+        let sector = sector.as_ref().copied().unwrap_or_default();
+        let own = layout_partitions(layout, kind, sector, architecture);
+        match table.get("partitions") {
+            None => Ok((own.clone(), own.iter().map(|_| None).collect())),
+            Some(list) => partition::parse(&list, layout, own, &context),
+        }
+    };
+    let align = table.get("align").map_or(Ok(MIB), |value| size(&value));
+    let words = (
+        words_of(&table, "profile", words::layer_name),
+        words_of(&table, "kernel_arguments", kernel_argument),
+        match table.get("console") {
+            None => Ok(CONSOLES.map(str::to_owned).to_vec()),
+            Some(list) => list.strings(console),
         },
-    };
-    let own = layout_partitions(layout, context.table, sector, architecture);
-    let (partitions, spots) = match table.get("partitions") {
-        None => (own.clone(), own.iter().map(|_| None).collect()),
-        Some(list) => partition::parse(&list, layout, own, &context)?,
-    };
+    )
+        .together();
+    let ((), layout, kind, sector, size, align, (partitions, spots), volumes, words) = (
+        keys,
+        layout,
+        kind,
+        sector,
+        disk_size(&table),
+        align,
+        partitions,
+        volume::parse(&table),
+        words,
+    )
+        .together()?;
+    let (profiles, kernel_arguments, consoles) = words;
     let disk = Disk {
         name: "image0".to_owned(),
-        size: disk_size(&table)?,
+        size,
         sector,
-        align: table.get("align").map_or(Ok(MIB), |value| size(&value))?,
-        table: Some(context.table),
+        align,
+        table: Some(kind),
         partitions,
         filesystem: None,
     };
@@ -173,26 +200,32 @@ pub(super) fn parse(value: &Value<'_>, architecture: &str) -> Result<DiskSection
     };
     let mut places = Places::new(value);
     places.partitions = spots;
-    volume::parse(&table, &mut devices, &mut places)?;
+    volumes.add_to(&mut devices, &mut places);
     let laid_out = || check_layout(layout, &devices).map_err(|fault| places.point(&fault));
     // The layout's own partitions make no sense in the other table.
-    if layout == Layout::Updatable && context.table == TableKind::Mbr {
+    if layout == Layout::Updatable && kind == TableKind::Mbr {
         laid_out()?;
     }
-    check(&devices).map_err(|fault| places.point(&fault))?;
+    let faults = check_all(&devices);
+    all(faults.iter().map(|fault| Err(places.point(fault)))).map(|_: Vec<()>| ())?;
     laid_out()?;
     Ok(DiskSection {
         layout,
-        profiles: words_of(&table, "profile", words::layer_name)?,
-        kernel_arguments: words_of(&table, "kernel_arguments", kernel_argument)?,
-        consoles: match table.get("console") {
-            None => CONSOLES.map(str::to_owned).to_vec(),
-            Some(list) => list.strings(console)?,
-        },
+        profiles,
+        kernel_arguments,
+        consoles,
         devices,
         places: Some(places),
         changed: Vec::new(),
     })
+}
+
+fn sector_size(value: &Value<'_>) -> Result<SectorSize, RecipeError> {
+    match value.integer::<u64>()? {
+        512 => Ok(SectorSize::B512),
+        4096 => Ok(SectorSize::B4096),
+        other => Err(value.fault(format!("a sector has 512 or 4096 bytes, not {other}"))),
+    }
 }
 
 fn or_default<T: Copy + Default>(
@@ -216,15 +249,18 @@ fn words_of(
 }
 
 fn disk_size(table: &Table<'_>) -> Result<DiskSize, RecipeError> {
-    let exact = match table.get("size") {
-        Some(value) if value.string()? != "auto" => Some(size(&value)?),
-        _ => None,
-    };
-    match (exact, table.get("margin")) {
-        (None, None) => Ok(DiskSize::Auto(Margin::default())),
-        (None, Some(value)) => margin(&value).map(DiskSize::Auto),
-        (Some(size), None) => Ok(DiskSize::Exact(size)),
-        (Some(_), Some(value)) => {
+    let exact = table
+        .get("size")
+        .map_or(Ok(None), |value| match value.string()? {
+            "auto" => Ok(None),
+            _ => size(&value).map(Some),
+        });
+    let given = table.get("margin");
+    let margin = given.as_ref().map(margin).transpose();
+    match ((exact, margin).together()?, given) {
+        ((None, margin), _) => Ok(DiskSize::Auto(margin.unwrap_or_default())),
+        ((Some(size), _), None) => Ok(DiskSize::Exact(size)),
+        ((Some(_), _), Some(value)) => {
             let help = "leave one of them out";
             Err(value.key_fault("'margin' goes with size = \"auto\" only", Some(help.into())))
         }

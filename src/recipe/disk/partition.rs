@@ -5,9 +5,11 @@ use super::super::fields::optional;
 use super::super::reader::{Table, Value};
 use super::super::sections::choice;
 use super::super::shapes::PARTITION;
+use super::super::together::{Together as _, all};
 use super::{Context, Spot, filesystem, is_own, share, size};
 use crate::disk::{
     FilesystemKind, KIND_WORDS, KindError, Layout, PartSize, Partition, PartitionKind, Role,
+    TableKind,
 };
 
 /// Partitions, and where each stands in the text.
@@ -23,14 +25,15 @@ pub(super) fn parse(
     own: Vec<Partition>,
     context: &Context<'_>,
 ) -> Result<Placed, RecipeError> {
-    let mut named: Vec<(Partition, Spot)> = Vec::new();
-    for item in list.list()? {
-        let text = item.any_table()?.need("name")?.string()?.to_owned();
+    let items = list.list()?;
+    let mut named: Vec<(Partition, Spot)> = all(items.iter().map(|item| {
+        let name = item.any_table()?.get("name");
+        let name = name.as_ref().and_then(|name| name.string().ok());
         let base = own
             .iter()
-            .find(|part| is_own(layout, &part.name) && part.name == text);
-        named.push((one(&item, base, context)?, Spot::of(&item)));
-    }
+            .find(|part| is_own(layout, &part.name) && Some(part.name.as_str()) == name);
+        Ok((one(item, base, context)?, Spot::of(item)))
+    }))?;
     let Layout::Updatable = layout else {
         return Ok(named
             .into_iter()
@@ -63,19 +66,29 @@ fn one(
     base: Option<&Partition>,
     context: &Context<'_>,
 ) -> Result<Partition, RecipeError> {
-    let table = item.table(&PARTITION)?;
-    let said = table.get("type");
-    let kind = said
-        .as_ref()
-        .map(|value| self::kind(value, context))
-        .transpose()?;
+    let (table, keys) = item.open(&PARTITION)?;
+    let kind = table.get("type").map(|value| self::kind(&value, context));
+    let kind = kind.transpose();
     let usual = match kind {
-        Some(PartitionKind::ESP) => Some(FilesystemKind::Vfat),
-        Some(PartitionKind::SWAP) => Some(FilesystemKind::Swap),
+        Ok(Some(PartitionKind::ESP)) => Some(FilesystemKind::Vfat),
+        Ok(Some(PartitionKind::SWAP)) => Some(FilesystemKind::Swap),
         _ => None,
     };
     let before = base.and_then(|part| part.filesystem.clone());
-    let filesystem = filesystem::parse(&table, before, usual)?;
+    let filesystem = match (&kind, table.get("filesystem")) {
+        // The type that is wrong would perhaps say what it holds.
+        (Err(_), None) => Ok(None),
+        _ => filesystem::parse(&table, before, usual),
+    };
+    let size = match (table.get("size"), base) {
+        (None, Some(base)) => Ok(base.size),
+        (Some(value), _) => part_size(&value),
+        (None, None) => table.need("size").and_then(|value| part_size(&value)),
+    };
+    let name = table.need("name").and_then(|name| name.string());
+    let label = optional(&table, "label", |_| None);
+    let ((), name, size, kind, (is_boot, role), label, filesystem) =
+        (keys, name, size, kind, flags(&table), label, filesystem).together()?;
     let inferred = || match &filesystem {
         Some(filesystem) if filesystem.kind == FilesystemKind::Swap => PartitionKind::SWAP,
         Some(filesystem) if filesystem.mount.as_deref() == Some("/") => {
@@ -83,18 +96,13 @@ fn one(
         }
         _ => PartitionKind::LINUX,
     };
-    let (is_boot, role) = flags(&table)?;
     Ok(Partition {
-        name: table.need("name")?.string()?.to_owned(),
-        size: match (table.get("size"), base) {
-            (None, Some(base)) => base.size,
-            (Some(value), _) => part_size(&value)?,
-            (None, None) => table.need("size").and_then(|value| part_size(&value))?,
-        },
+        name: name.to_owned(),
+        size,
         kind: kind.or(base.map(|part| part.kind)).unwrap_or_else(inferred),
         is_boot,
         role,
-        label: optional(&table, "label", |_| None)?,
+        label,
         filesystem,
     })
 }
@@ -109,7 +117,14 @@ fn part_size(value: &Value<'_>) -> Result<PartSize, RecipeError> {
 
 fn kind(value: &Value<'_>, context: &Context<'_>) -> Result<PartitionKind, RecipeError> {
     let text = value.string()?;
-    PartitionKind::parse(text, context.table, context.architecture).map_err(|error| {
+    // Where the table is not known, the type may be of either.
+    let tables = match context.table {
+        Some(table) => [table, table],
+        None => TableKind::ALL.map(|(_, table)| table),
+    };
+    let [first, second] =
+        tables.map(|table| PartitionKind::parse(text, table, context.architecture));
+    first.or(second).map_err(|error| {
         let help = match &error {
             KindError::Unknown { .. } => suggest(text, KIND_WORDS).or_else(|| {
                 Some("write e.g. \"linux\", \"esp\", \"bios\", \"swap\", \"lvm\", or a code".into())
@@ -129,18 +144,21 @@ fn kind(value: &Value<'_>, context: &Context<'_>) -> Result<PartitionKind, Recip
 fn flags(table: &Table<'_>) -> Result<(bool, Role), RecipeError> {
     let mut is_boot = false;
     let mut role = Role::Any;
-    if let Some(list) = table.get("flags") {
+    let flags = table.get("flags").map_or(Ok(Vec::new()), |list| {
         list.strings(|_| None)?;
-        for item in list.list()? {
-            match choice(&item, &[("boot", true), ("primary", false)])? {
-                true => is_boot = true,
-                false => role = Role::Primary,
-            }
+        let known = [("boot", true), ("primary", false)];
+        all(list.list()?.iter().map(|item| choice(item, &known)))
+    });
+    let logical = table.get("logical");
+    let is_logical = logical.as_ref().map_or(Ok(false), |value| value.boolean());
+    let (flags, is_logical) = (flags, is_logical).together()?;
+    for is_flag_boot in flags {
+        match is_flag_boot {
+            true => is_boot = true,
+            false => role = Role::Primary,
         }
     }
-    if let Some(value) = table.get("logical")
-        && value.boolean()?
-    {
+    if let (true, Some(value)) = (is_logical, logical) {
         if role == Role::Primary {
             return Err(value.key_fault("a partition is primary or logical, not both", None));
         }

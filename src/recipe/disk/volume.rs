@@ -4,34 +4,62 @@ use super::super::error::{RecipeError, suggest};
 use super::super::fields::optional;
 use super::super::reader::{Table, Value};
 use super::super::shapes::{PHYSICAL_VOLUME, VOLUME, VOLUME_GROUP};
+use super::super::together::{Together as _, all};
 use super::super::words;
 use super::{Places, Spot, filesystem, share, size};
 use crate::disk::{
     DEFAULT_EXTENT, Devices, LogicalVolume, PhysicalVolume, VolumeGroup, VolumeKind, VolumeSize,
 };
 
-pub(super) fn parse(
-    table: &Table<'_>,
-    devices: &mut Devices,
-    places: &mut Places,
-) -> Result<(), RecipeError> {
-    for item in items(table, "physical_volumes")? {
-        devices.physical_volumes.push(physical_volume(&item)?);
-        places.physical_volumes.push(Some(Spot::of(&item)));
-    }
-    for item in items(table, "volume_groups")? {
-        let group = group(&item)?;
-        for name in &group.on {
-            imply(devices, places, name);
+/// What the text says of LVM, each with its place.
+pub(super) struct Volumes {
+    physical_volumes: Vec<(PhysicalVolume, Spot)>,
+    groups: Vec<(VolumeGroup, Spot)>,
+    volumes: Vec<(LogicalVolume, Spot)>,
+}
+
+pub(super) fn parse(table: &Table<'_>) -> Result<Volumes, RecipeError> {
+    let (physical_volumes, groups, volumes) = (
+        each(table, "physical_volumes", physical_volume),
+        each(table, "volume_groups", group),
+        each(table, "volumes", volume),
+    )
+        .together()?;
+    Ok(Volumes {
+        physical_volumes,
+        groups,
+        volumes,
+    })
+}
+
+impl Volumes {
+    /// Adds the volumes to the devices, whose partitions are known.
+    pub(super) fn add_to(self, devices: &mut Devices, places: &mut Places) {
+        for (volume, spot) in self.physical_volumes {
+            devices.physical_volumes.push(volume);
+            places.physical_volumes.push(Some(spot));
         }
-        devices.groups.push(group);
-        places.groups.push(Spot::of(&item));
+        for (group, spot) in self.groups {
+            for name in &group.on {
+                imply(devices, places, name);
+            }
+            devices.groups.push(group);
+            places.groups.push(spot);
+        }
+        for (volume, spot) in self.volumes {
+            devices.volumes.push(volume);
+            places.volumes.push(spot);
+        }
     }
-    for item in items(table, "volumes")? {
-        devices.volumes.push(volume(&item)?);
-        places.volumes.push(Spot::of(&item));
-    }
-    Ok(())
+}
+
+fn each<T>(
+    table: &Table<'_>,
+    key: &str,
+    read: fn(&Value<'_>) -> Result<T, RecipeError>,
+) -> Result<Vec<(T, Spot)>, RecipeError> {
+    let items = items(table, key)?;
+    all(items.iter().map(|item| Ok((read(item)?, Spot::of(item)))))
 }
 
 fn items<'d>(table: &Table<'d>, key: &str) -> Result<Vec<Value<'d>>, RecipeError> {
@@ -58,50 +86,71 @@ fn imply(devices: &mut Devices, places: &mut Places, name: &str) {
 
 fn options(table: &Table<'_>) -> Result<Vec<String>, RecipeError> {
     let list = items(table, "options")?;
-    list.iter()
-        .map(|item| item.checked(words::line).map(str::to_owned))
-        .collect()
+    all(list
+        .iter()
+        .map(|item| item.checked(words::line).map(str::to_owned)))
 }
 
 fn physical_volume(item: &Value<'_>) -> Result<PhysicalVolume, RecipeError> {
-    let table = item.table(&PHYSICAL_VOLUME)?;
-    Ok(PhysicalVolume {
-        name: table.need("name")?.string()?.to_owned(),
-        on: table.need("on")?.string()?.to_owned(),
-        options: options(&table)?,
-    })
+    let (table, keys) = item.open(&PHYSICAL_VOLUME)?;
+    let ((), name, on, options) = (
+        keys,
+        text(&table, "name"),
+        text(&table, "on"),
+        options(&table),
+    )
+        .together()?;
+    Ok(PhysicalVolume { name, on, options })
 }
 
 fn group(item: &Value<'_>) -> Result<VolumeGroup, RecipeError> {
-    let table = item.table(&VOLUME_GROUP)?;
+    let (table, keys) = item.open(&VOLUME_GROUP)?;
+    let on = table.need("on").and_then(|on| on.strings(|_| None));
+    let extent = table
+        .get("extent")
+        .map_or(Ok(DEFAULT_EXTENT), |value| size(&value));
+    let ((), name, on, extent, options) =
+        (keys, text(&table, "name"), on, extent, options(&table)).together()?;
     Ok(VolumeGroup {
-        name: table.need("name")?.string()?.to_owned(),
-        on: table.need("on")?.strings(|_| None)?,
-        extent: table
-            .get("extent")
-            .map_or(Ok(DEFAULT_EXTENT), |value| size(&value))?,
-        options: options(&table)?,
+        name,
+        on,
+        extent,
+        options,
     })
 }
 
 fn volume(item: &Value<'_>) -> Result<LogicalVolume, RecipeError> {
-    let table = item.table(&VOLUME)?;
+    let (table, keys) = item.open(&VOLUME)?;
     let size = match (table.get("size"), table.get("extents")) {
-        (Some(value), None) => volume_size(&value)?,
-        (None, Some(value)) => extents(&value)?,
+        (Some(value), None) => volume_size(&value),
+        (None, Some(value)) => extents(&value),
         (Some(_), Some(value)) => {
-            return Err(value.key_fault("a volume has 'size' or 'extents', not both", None));
+            Err(value.key_fault("a volume has 'size' or 'extents', not both", None))
         }
-        (None, None) => volume_size(&table.need("size")?)?,
+        (None, None) => table.need("size").and_then(|size| volume_size(&size)),
     };
-    Ok(LogicalVolume {
-        name: table.need("name")?.string()?.to_owned(),
-        group: table.need("group")?.string()?.to_owned(),
+    let ((), name, group, size, kind, options, filesystem) = (
+        keys,
+        text(&table, "name"),
+        text(&table, "group"),
         size,
-        kind: kind(&table)?,
-        options: options(&table)?,
-        filesystem: filesystem::parse(&table, None, None)?,
+        kind(&table),
+        options(&table),
+        filesystem::parse(&table, None, None),
+    )
+        .together()?;
+    Ok(LogicalVolume {
+        name,
+        group,
+        size,
+        kind,
+        options,
+        filesystem,
     })
+}
+
+fn text(table: &Table<'_>, key: &str) -> Result<String, RecipeError> {
+    Ok(table.need(key)?.string()?.to_owned())
 }
 
 fn volume_size(value: &Value<'_>) -> Result<VolumeSize, RecipeError> {

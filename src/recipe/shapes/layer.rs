@@ -42,7 +42,8 @@ pub static LAYER: Shape = Shape {
         Key::new(
             "apt",
             Holds::Table(&APT),
-            "Packages from the archives of the base.",
+            "Packages from the archives of the base, and from those that the layers below and this one \
+             name.",
         ),
         Key::new(
             "files",
@@ -133,12 +134,26 @@ pub(in crate::recipe) static BOOTSTRAP: Shape = Shape {
             set_of!(Holds::Word(PACKAGE), 0),
             "Packages to install beyond those of the variant.",
         ),
+        Key::new(
+            "sources",
+            list_of!(Holds::Table(&SOURCE)),
+            "The archives, instead of those that mmdebstrap knows for the suite. Between them they \
+             have the suite and its pockets, unless one is flat.",
+        ),
+        Key::new(
+            "snapshots",
+            set_of!(Holds::Word(ARCHIVE_URI), 0),
+            "Addresses at which package files are looked for that have left their archives, by \
+             the path that they had there, as a snapshot of an archive has them, or by their digest, \
+             as cache/debs of a repository has them. What is found must have the locked digest.",
+        ),
     ],
     rules: &[],
 };
 
 pub(in crate::recipe) static APT: Shape = Shape {
-    doc: "Packages from the archives of the base.",
+    doc: "Packages from the archives of the base, and from those that the layers below and this one \
+             name.",
     keys: &[
         Key::needed(
             "packages",
@@ -150,6 +165,64 @@ pub(in crate::recipe) static APT: Shape = Shape {
             "recommends",
             Holds::Boolean,
             "Whether recommended packages come too. Without it: false.",
+        ),
+        Key::new(
+            "sources",
+            list_of!(Holds::Table(&SOURCE)),
+            "Further archives, for this layer and for those that stand on it.",
+        ),
+        Key::new(
+            "snapshots",
+            set_of!(Holds::Word(ARCHIVE_URI), 0),
+            "Addresses at which package files are looked for that have left their archives, by \
+             the path that they had there, as a snapshot of an archive has them, or by their digest, \
+             as cache/debs of a repository has them. What is found must have the locked digest.",
+        ),
+    ],
+    rules: &[],
+};
+
+pub(in crate::recipe) static SOURCE: Shape = Shape {
+    doc: "An archive of packages, in the words of sources.list(5). Credentials have no place here: \
+          apt takes them from apt_auth.conf(5) of the machine.",
+    keys: &[
+        Key::needed(
+            "uris",
+            set_of!(Holds::Word(ARCHIVE_URI), 1),
+            "The root of the archive; several are mirrors of it.",
+        ),
+        Key::needed(
+            "suites",
+            set_of!(Holds::Word(SOURCE_SUITE), 1),
+            "The suites. What ends in / is the path of a flat archive, such as ./",
+        ),
+        Key::new(
+            "components",
+            set_of!(Holds::Word(SUITE), 0),
+            "The components. A flat archive has none, every other archive at least one.",
+        ),
+        Key::new(
+            "architectures",
+            set_of!(Holds::Word(ARCHITECTURE), 0),
+            "The architectures that it is asked for. Without it: that of the image.",
+        ),
+        Key::new(
+            "signed_by",
+            Holds::Either(&[Holds::Word(BESIDE), Holds::Word(KEY_BLOCK)]),
+            "Whose signature is taken: a file in the layer's folder that holds the public key, \
+             armoured or not, or the armoured key itself. Without it: the keys of the \
+             distribution.",
+        ),
+        Key::new(
+            "trusted",
+            Holds::Boolean,
+            "Whether it is taken without a signature, which every lock says again. Without it: \
+             false.",
+        ),
+        Key::new(
+            "check_valid_until",
+            Holds::Boolean,
+            "Whether an archive is refused whose date of expiry has passed. Without it: true.",
         ),
     ],
     rules: &[],
@@ -192,7 +265,9 @@ pub(in crate::recipe) static RUN: Shape = Shape {
         Key::needed(
             "scripts",
             set_of!(Holds::Word(BESIDE), 1),
-            "The scripts in their order, relative to the folder of the layer.",
+            "The scripts in their order, relative to the folder of the layer. One without the run \
+             bit is run by what its first line (#!) names, and one that ends in .sh by a shell; \
+             where nothing says what runs it, it is refused.",
         ),
         Key::new(
             "env",

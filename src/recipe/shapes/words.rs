@@ -20,6 +20,25 @@ pub(in crate::recipe) const SUITE: Word = word(
     "^[A-Za-z0-9](?!.*//)(?!.*/\\.{1,2}(?:/|$))(?!.*/$)[A-Za-z0-9./_-]*$",
 );
 
+pub(in crate::recipe) const ARCHIVE_URI: Word = word(
+    "the address of an archive",
+    "^(?:https?://(?:\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._~-]+)(?::[0-9]{1,5})?\
+     (?:/[A-Za-z0-9._~:/@!$&'()*+,;=%-]*)?|file:/[A-Za-z0-9._~:/@!$&'()*+,;=%-]*)$",
+);
+
+pub(in crate::recipe) const SOURCE_SUITE: Word = word(
+    "a suite, or the path of a flat archive",
+    "^(?!-)(?!(?:.*/)?\\.\\.(?:/|$))[A-Za-z0-9+.~/_$()-]+$",
+);
+
+pub(in crate::recipe) const ARCHITECTURE: Word =
+    word("an architecture", "^[A-Za-z0-9][A-Za-z0-9-]*$");
+
+pub(in crate::recipe) const KEY_BLOCK: Word = word(
+    "an armoured public key",
+    "^\\s*-----BEGIN PGP PUBLIC KEY BLOCK-----\\s[\\s\\S]*-----END PGP PUBLIC KEY BLOCK-----",
+);
+
 pub(in crate::recipe) const UNIT: Word = word(
     "a unit with its type",
     "^(?=.{1,255}$)[A-Za-z0-9:_.\\\\@][A-Za-z0-9:_.\\\\@-]*\

@@ -104,7 +104,7 @@ fn faults_point_at_the_place_and_say_what_to_write() {
         ),
         (
             "on = ['debian']\n[apt]\npackages = ['nginx']\n\n[oci]\nref = 'x'\n",
-            "5:2: unknown key 'oci'",
+            "5:2: unknown key 'oci' (known: name, description, version, bootstrap, files, run, state, secrets, health, services, rebuild)",
         ),
         (
             "name = 'hallo'\non = ['debian']\n",

@@ -79,9 +79,9 @@ fn what_a_lock_must_not_say_is_refused_at_its_place() {
             "12:136: '/pool/main/dash_0.5.12-12_amd64.deb' is absolute: it must lie in the archive",
         ),
         (
-            "pool/main/dash",
-            "pool//dash",
-            "12:136: 'pool//dash_0.5.12-12_amd64.deb' is not a path in an archive",
+            "archive = \"trixie-security\", size = 4242",
+            "archive = \"a b\", size = 4242",
+            "11:93: 'a b' is not the name of an archive",
         ),
         (
             "0f0f\" },\n]",

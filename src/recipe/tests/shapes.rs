@@ -17,7 +17,42 @@ components = ['main', 'contrib']
 pockets = ['updates', 'security']
 variant = 'apt'
 packages = ['systemd']
+snapshots = ['https://snapshot.example/debian/20260101T000000Z/', 'file:/srv/snapshots']
+[[bootstrap.sources]]
+uris = ['https://deb.example/debian', 'http://[::1]:8080']
+suites = ['trixie', 'trixie-updates', 'trixie-security']
+components = ['main', 'contrib']
+architectures = ['amd64', 'arm64']
+signed_by = 'keys/corp.asc'
+trusted = false
+check_valid_until = false
 ";
+
+/// A layer with archives of its own.
+const ARCHIVES: &str = "
+on = ['debian']
+[apt]
+packages = ['shop']
+snapshots = ['https://snapshot.example/shop']
+[[apt.sources]]
+uris = ['https://shop.example/deb']
+suites = ['stable']
+components = ['main']
+architectures = ['amd64']
+check_valid_until = true
+signed_by = '''
+-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+AAAA
+-----END PGP PUBLIC KEY BLOCK-----
+'''
+[[apt.sources]]
+uris = ['file:/srv/flat']
+suites = ['./']
+trusted = true
+";
+
+const LAYERS: [&str; 5] = [HELLO, BASE, ARCHIVES, TIMEOUT, ALLOWED];
 
 /// The rest of what a layer and a recipe may say.
 const TIMEOUT: &str = "on = ['debian']\n[run]\nscripts = ['a']\ntimeout = '20m'\n";
@@ -91,11 +126,16 @@ volumes = [
 const RECIPES: [&str; 4] = [RECIPE_OF_ALL, UPDATABLE_DISK, MBR_DISK, LVM_DISK];
 
 /// What a layer's reader refuses and no schema can: what depends on other values, and on numbers.
-const BEYOND_LAYERS: [&str; 7] = [
+const BEYOND_LAYERS: [&str; 12] = [
     "differs from the folder's name",
     "cannot be built on itself",
     "is given twice",
     "there are two checks called",
+    "takes no components",
+    "needs components",
+    "has the component",
+    "says nothing where",
+    "holds credentials",
     // A day is the most, and a path has an end.
     "is not a duration",
     "longer than",
@@ -187,13 +227,10 @@ fn hold<'t>(
 
 #[test]
 fn the_texts_of_these_tests_give_every_key() {
-    assert_eq!(
-        unused(&LAYER, &[HELLO, BASE, TIMEOUT, ALLOWED]),
-        Vec::<String>::new()
-    );
+    assert_eq!(unused(&LAYER, &LAYERS), Vec::<String>::new());
     // A pool is refused as long as thin volumes are.
     assert_eq!(unused(&RECIPE, &RECIPES), ["disk.volumes.pool"]);
-    for text in [HELLO, BASE, TIMEOUT, ALLOWED] {
+    for text in LAYERS {
         read_layer(text).unwrap();
     }
     for text in RECIPES {
@@ -203,7 +240,7 @@ fn the_texts_of_these_tests_give_every_key() {
 
 #[test]
 fn a_layer_with_one_mistake_is_refused_by_reader_and_schema() {
-    let texts: Vec<String> = [HELLO, BASE, TIMEOUT, ALLOWED].map(mutants).concat();
+    let texts: Vec<String> = LAYERS.map(mutants).concat();
     assert!(texts.len() > 1000, "{}", texts.len());
     hold(
         &LAYER,
@@ -264,6 +301,9 @@ fn forms() -> Vec<(jsonschema::Validator, Form)> {
         (LAYER_NAME, |t| words::layer_name(t).is_none()),
         (PACKAGE, |t| words::package(t).is_none()),
         (SUITE, |t| words::suite(t).is_none()),
+        (ARCHIVE_URI, |t| words::archive_uri(t).is_none()),
+        (SOURCE_SUITE, |t| words::source_suite(t).is_none()),
+        (ARCHITECTURE, |t| words::architecture(t).is_none()),
         (UNIT, |t| words::unit(t).is_none()),
         (VARIABLE, |t| words::variable(t).is_none()),
         (LINE, |t| words::line(t).is_none()),
@@ -306,7 +346,7 @@ fn a_form_and_its_check_take_the_same_words() {
     let texts = "[-a-zA0-9+._:=/~#@\\\\%\\[{?* \t\nü]{0,4}|(/?[a*.v]{0,3}){0,4}|/?var/[a*./]{0,5}\
         |[a-z]{1,3}(:[a-z]{0,2})?([=/][a-z0-9./]{0,5})?|[#a0-9]{0,4}:[#a0-9]{0,4}\
         |[0-9]{1,3}(ms|s|m|min| ?[KMGT]?i?B?|%)|[0-9]h|[a-z-]{0,3}\\.(service|timer|x)\
-        |http://[a /]{0,4}|[0-7]{2,5}";
+        |http://[a /]{0,4}|(https?:/|file:)/[-a1.:/@%?\\[\\]]{0,6}|[0-7]{2,5}";
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(3000));
     let held = runner.run(&texts, |text| {
         for (validator, (word, check)) in &forms {

@@ -239,3 +239,121 @@ fn a_missing_or_outdated_lock_says_to_lock_again() {
         assert_eq!(relative(&dir, &error), expected);
     }
 }
+
+const KEY: &str =
+    "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----\n";
+
+/// A layer with one archive, whose table starts on line 4.
+fn with_archive(on: &str, more: &str) -> String {
+    format!(
+        "on = ['{on}']\n[apt]\npackages = ['nginx']\n[[apt.sources]]\nuris = ['https://apt.example/x/']\n\
+         suites = ['s']\ncomponents = ['main']\n{more}\n"
+    )
+}
+
+#[test]
+fn a_key_lies_in_the_folder_of_its_layer() {
+    let text = with_archive("debian", "signed_by = 'keys/a.asc'");
+    let at = "layers/nginx/layer.toml:8:13: ";
+    let layer = ("layers/nginx/layer.toml", Some(text.as_str()));
+    let key = ("layers/nginx/keys/a.asc", Some(KEY));
+    let (_dir, good) = workspace(&[layer, key]);
+    let archives = good.unwrap().layer("nginx").unwrap().archives().unwrap();
+    assert_eq!(archives[0].key.as_deref(), Some(KEY.as_bytes()));
+    assert!(archives[0].place.ends_with("layers/nginx/layer.toml:4:1"));
+    for (wrong, said) in [
+        (
+            None,
+            "cannot read the key 'layers/nginx/keys/a.asc': No such file",
+        ),
+        (
+            Some("<html>"),
+            "'layers/nginx/keys/a.asc' is a web page, not a key",
+        ),
+        (Some(""), "'layers/nginx/keys/a.asc' is empty"),
+    ] {
+        let changes = [layer, key, ("layers/nginx/keys/a.asc", wrong)];
+        let error = fault(&changes);
+        assert!(error.contains(&format!("{at}{said}")), "{error}");
+    }
+    // Links, a directory and a pipe in its place.
+    let (dir, _) = workspace(&[layer, key, ("shared.asc", Some(KEY))]);
+    let path = dir.path().join("layers/nginx/keys/a.asc");
+    let open = || {
+        let opened = Workspace::open(&dir.path().join("recipes/web.toml"), None, "amd64");
+        opened.map_err(|error| relative(&dir, &error))
+    };
+    let outside = dir.path().join("shared.asc");
+    fs::write(dir.path().join("layers/nginx/own.asc"), KEY).unwrap();
+    for (target, leaves) in [
+        (outside.as_path(), true),
+        (Path::new("../../../shared.asc"), true),
+        (Path::new("a.asc"), true),
+        (Path::new("../own.asc"), false),
+    ] {
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        match open() {
+            Ok(_) => assert!(!leaves, "{}", target.display()),
+            Err(error) => assert!(
+                leaves && error.contains("is a link that leads out of the layer's folder"),
+                "{}: {error}",
+                target.display()
+            ),
+        }
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(open().unwrap_err().contains("is not a file"));
+    fs::remove_dir(&path).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o644),
+        0,
+    )
+    .unwrap();
+    assert!(open().unwrap_err().contains("is not a file"));
+}
+
+#[test]
+fn one_archive_has_one_key_in_all_layers() {
+    let other = KEY.replace("AAAA", "BBBB");
+    let named = |nginx: &str, php: &str| {
+        let (nginx, php) = (with_archive("debian", nginx), with_archive("debian", php));
+        let changes = [
+            ("layers/nginx/layer.toml", Some(nginx.as_str())),
+            ("layers/php/layer.toml", Some(php.as_str())),
+            ("layers/nginx/a.asc", Some(KEY)),
+            ("layers/php/a.asc", Some(KEY)),
+            ("layers/php/b.asc", Some(other.as_str())),
+        ];
+        workspace(&changes).1.err()
+    };
+    let a = "signed_by = 'a.asc'";
+    assert_eq!(named(a, a), None);
+    assert_eq!(named(a, &format!("signed_by = '''{KEY}'''")), None);
+    for php in [
+        "signed_by = 'b.asc'",
+        "",
+        "trusted = true",
+        "signed_by = 'a.asc'\ncheck_valid_until = false",
+    ] {
+        let error = named(a, php).unwrap();
+        assert!(
+            error.contains(
+                "layers/php/layer.toml:4:1: the archive 'https://apt.example/x s' is named with another key or other trust at layers/nginx/layer.toml:4:1"
+            ),
+            "{error}"
+        );
+    }
+    // In one definition too.
+    let twice = with_archive("debian", a)
+        + "[[apt.sources]]\nuris = ['https://apt.example/x']\nsuites = ['t', 's']\ncomponents = ['more']\n";
+    let error = fault(&[
+        ("layers/nginx/layer.toml", Some(&twice)),
+        ("layers/nginx/a.asc", Some(KEY)),
+    ]);
+    assert!(error.contains("layers/nginx/layer.toml:9:1: "), "{error}");
+}

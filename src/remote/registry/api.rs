@@ -286,7 +286,7 @@ impl Api {
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        let body = super::body(endpoint, response)?;
+        let body = super::data(endpoint, response).await?;
         let bytes = endpoint.collect(body, 1 << 20, "a token").await?;
         let token = challenge::token(&bytes)
             .ok_or_else(|| endpoint.protocol("its token server gives no token"))?;

@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::super::RemoteError;
-use super::super::client::body;
+use super::super::client::data;
 use super::super::patience::{block_on, random};
 use super::api::{Api, Request};
 use super::artifact::{EMPTY, MANIFEST, Manifest};
@@ -187,7 +187,11 @@ impl Registry {
             now = Api::time(&response);
             let more = response.headers().contains_key("link");
             let bytes = endpoint
-                .collect(body(endpoint, response)?, 16 << 20, "the list of tags")
+                .collect(
+                    data(endpoint, response).await?,
+                    16 << 20,
+                    "the list of tags",
+                )
                 .await?;
             let page: Tags = serde_json::from_slice(&bytes)
                 .map_err(|_| endpoint.protocol("its list of tags is no JSON"))?;

@@ -26,7 +26,7 @@ use url::Url;
 
 use self::api::{Api, Request};
 use self::artifact::{Descriptor, Manifest};
-use super::client::{body, content_length, header, ranged};
+use super::client::{content_length, data, header, ranged};
 use super::directory::{BlobReader, digest};
 use super::patience::{Endpoint, block_on};
 use super::{
@@ -85,7 +85,7 @@ impl Registry {
         if content_length(&response).is_some_and(|length| length > MAX_MANIFEST) {
             return Err(endpoint.too_big("a manifest", MAX_MANIFEST));
         }
-        let bytes = body(endpoint, response)?;
+        let bytes = data(endpoint, response).await?;
         let bytes = endpoint.collect(bytes, MAX_MANIFEST, "a manifest").await?;
         Ok(Some(bytes))
     }

@@ -19,6 +19,7 @@ mod preview;
 mod survey;
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
@@ -80,6 +81,7 @@ impl PullOptions<'_> {
             progress: self.progress,
             cancel: self.cancel,
             link: LinkStats::remembered(&incoming.join(RATE)),
+            whole: Mutex::default(),
         }
     }
 }

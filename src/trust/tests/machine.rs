@@ -140,6 +140,83 @@ fn faults_of_a_policy_have_a_place() {
     }
 }
 
+#[test]
+fn all_mistakes_of_a_policy_are_named_in_one_run() {
+    let text = r#"
+remotes = []
+[[remote]]
+name = "Main"
+location = ""
+rot = "main.json"
+channels = ["images/web/*", "web/*", 7]
+[[remote]]
+name = "lab"
+mirrors = ["", "/srv/x"]
+root = ""
+recompose = "no"
+[[remote]]
+name = "lab"
+location = "/srv/lab"
+root = "x"
+"#;
+    let error = Policy::parse(Path::new("trust.toml"), text).unwrap_err();
+    let said = error.to_string();
+    let lines = said
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("trust.toml:"));
+    let places: Vec<String> = lines
+        .map(|line| line.splitn(3, ':').take(2).collect::<Vec<_>>().join(":"))
+        .collect();
+    let expected = [
+        "2:1", "4:8", "5:12", "6:1", "7:29", "7:38", "8:1", "10:12", "11:8", "12:13", "14:8",
+    ];
+    assert_eq!(places, expected, "{said}");
+    // The keys of the root are all named where none is near.
+    let text = "colour = 'red'\n";
+    let error = Policy::parse(Path::new("trust.toml"), text).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "trust.toml:1:1: unknown key 'colour' (known: remote)"
+    );
+}
+
+/// Every key, so that each has mutants.
+const WHOLE: &str = r#"
+[[remote]]
+name = "main"
+location = "https://example.org/layers"
+mirrors = ["/srv/mirror", "oci://example.org/x"]
+root = "main.json"
+channels = ["images/web/*", "layers/nginx/stable", "**"]
+recompose = false
+"#;
+
+#[test]
+fn a_policy_with_one_mistake_is_refused_by_reader_and_schema() {
+    use crate::shape::testing::{Judge, mutants, unused};
+    assert_eq!(unused(&TRUST, &[WHOLE]), Vec::<String>::new());
+    let read = |text: &str| {
+        let read = Policy::parse(Path::new("trust.toml"), text);
+        read.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let judge = Judge::new(&TRUST);
+    for text in [WHOLE, POLICY] {
+        read(text).unwrap();
+        assert_eq!(judge.takes(text), Some(true));
+    }
+    let texts = [WHOLE, POLICY].map(mutants).concat();
+    assert!(texts.len() > 300, "{}", texts.len());
+    let refused = texts.iter().filter(|text| read(text).is_err()).count();
+    assert!(refused > 200, "{refused}");
+    // In the schema, a date is text that looks like one; that names differ, no schema says.
+    let beyond = ["not a date", "there are two remotes called"];
+    let wrong: Vec<String> = texts
+        .iter()
+        .filter_map(|text| judge.contradicts(text, read(text), &beyond))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
 fn staged(percent: u8, not_before: i64) -> Channel {
     let mut channel = channel(
         ReleaseKind::Image,

@@ -182,3 +182,86 @@ fn an_updatable_machine_mounts_its_volumes_and_aptitude_answers_too() {
     machine.run("aptitude -q=2 search '?installed' | grep '^i.* nginx '");
     expect_clean_end(machine);
 }
+
+/// Everything that a machine writes is on logical volumes. A BIOS finds the kernel on `/boot`, UEFI on the ESP.
+const ROOT_ON_A_VOLUME: &str = "\
+layout = 'plain'
+size = '4GiB'
+partitions = [
+  { name = 'bios', size = '1MiB', type = 'bios' },
+  { name = 'esp', size = '256MiB', type = 'esp', filesystem = 'vfat', mount = '/boot/efi', fstab = { options = 'umask=0077,nofail' } },
+  { name = 'boot', size = '256MiB', filesystem = 'ext4', mount = '/boot' },
+  { name = 'pv', size = 'rest', type = 'lvm' },
+]
+volume_groups = [{ name = 'system', on = ['pv'] }]
+volumes = [
+  { name = 'swap', group = 'system', size = '128MiB', filesystem = 'swap' },
+  { name = 'root', group = 'system', size = '1536MiB', filesystem = 'ext4', mount = '/', fstab = { pass = 1 } },
+  { name = 'var-log', group = 'system', size = '256MiB', filesystem = 'ext4', mount = '/var/log' },
+  { name = 'var', group = 'system', size = '768MiB', filesystem = 'ext4', mount = '/var' },
+  { name = 'data', group = 'system', extents = '50%FREE', filesystem = 'ext4', mount = '/srv/data' },
+]
+";
+
+#[test]
+#[ignore = "`make boot` runs it"]
+fn a_root_on_a_logical_volume_is_found_by_uefi_and_by_bios() {
+    let test = "a_root_on_a_logical_volume_is_found_by_uefi_and_by_bios";
+    let Some(workshop) = Workshop::open(test) else {
+        return;
+    };
+    // The layer 'extras' brings lvm2 when the initrd is there already, so that nothing would find the root.
+    let without = workshop.with_disk("web-extras", ROOT_ON_A_VOLUME);
+    let file = without.with_extension("raw");
+    let line = format!(
+        "export disk web-extras --output {} --recipe {}",
+        file.display(),
+        without.display()
+    );
+    let ran = workshop.session.run(&line).expect(1);
+    ran.says(&[
+        "'/' lies on a logical volume, and there is no 'lvm' in its initrd",
+        "add the package lvm2 to the layer 'kernel'",
+    ]);
+    assert!(!file.exists());
+
+    let recipe = workshop.with_disk("web-lvm", ROOT_ON_A_VOLUME);
+    let disk = workshop.export(
+        "web-lvm",
+        "web.raw",
+        &format!("--recipe {}", recipe.display()),
+    );
+    for firmware in [Firmware::Uefi, Firmware::Bios] {
+        let hardware = Hardware::new(firmware, &disk.path, "raw");
+        let Some(mut machine) = Machine::start(test, &hardware) else {
+            return;
+        };
+        expect_clean(&mut machine);
+        let volumes = machine.run("lvs --noheadings --units m --nosuffix --separator , -o lv_name,lv_size,lv_active system");
+        let volumes: Vec<_> = volumes.lines().map(str::trim).collect();
+        let size = |name: &str, size: &str| format!("{name},{size},active");
+        assert_eq!(volumes.len(), 5, "{volumes:?}");
+        for line in [
+            size("root", "1536.00"),
+            size("swap", "128.00"),
+            size("var", "768.00"),
+            size("var-log", "256.00"),
+        ] {
+            assert!(volumes.contains(&line.as_str()), "{line}: {volumes:?}");
+        }
+        for (place, volume) in [
+            ("/", "root"),
+            ("/var", "var"),
+            ("/var/log", "var--log"),
+            ("/srv/data", "data"),
+        ] {
+            let source = machine.run(&format!("findmnt --noheadings --output SOURCE {place}"));
+            assert_eq!(source.trim(), format!("/dev/mapper/system-{volume}"));
+        }
+        let swap = machine.run("readlink -f /dev/system/swap; swapon --noheadings --show=NAME");
+        let swap: Vec<_> = swap.lines().collect();
+        assert_eq!(swap.first(), swap.get(1), "{swap:?}");
+        machine.run("vgck system && touch /written /var/written /srv/data/written");
+        expect_clean_end(machine);
+    }
+}

@@ -187,6 +187,60 @@ fn packages_that_cloud_init_is_asked_for_are_refused_with_the_way_to_get_them() 
     }
 }
 
+/// Modules of all three stages that bring packages of their own, and one whose package the image has.
+const MODULES: &str = "\
+rsyslog:
+  install_rsyslog: true
+  packages: [rsyslog]
+  check_exe: rsyslogd
+  configs: ['*.* @192.0.2.1']
+ntp:
+  enabled: true
+  ntp_client: chrony
+byobu_by_default: enable
+puppet:
+  install: true
+chef:
+  install_type: packages
+  server_url: https://192.0.2.1
+";
+
+#[test]
+#[ignore = "`make boot` runs it"]
+fn modules_of_cloud_init_that_want_packages_of_their_own_say_how_to_get_them() {
+    let test = "modules_of_cloud_init_that_want_packages_of_their_own_say_how_to_get_them";
+    let Some(workshop) = Workshop::open(test) else {
+        return;
+    };
+    let disk = workshop.export("web-cloud", "web.qcow2", "");
+    let dir = tempfile::tempdir().unwrap();
+    let (seed, _) = seed(dir.path(), MODULES);
+    let hardware = Hardware {
+        more: &[seed],
+        ..Hardware::new(Firmware::Uefi, &disk.path, "qcow2")
+    };
+    let Some(mut machine) = Machine::start(test, &hardware) else {
+        return;
+    };
+    // What was asked for is not there, which is no success.
+    machine.state();
+    let status = machine.run("cloud-init status --wait --long; [ $? = 1 ]");
+    let log = machine.run("cat /var/log/cloud-init.log");
+    for packages in ["rsyslog", "chrony", "byobu", "puppet", "chef"] {
+        let expect = format!("cannot install {packages}: this machine is made of layers");
+        assert!(status.contains(&expect), "{expect}\n{status}");
+        assert!(log.contains(&expect), "{expect}");
+    }
+    // It did not get as far as dpkg's locks.
+    assert!(
+        status.contains("layerset update") && !status.contains("Read-only file system"),
+        "{status}"
+    );
+    // The others did their work.
+    machine.run("[ -e /var/lib/ran ] && grep -q 'by cloud-init' /etc/motd");
+    machine.power_off();
+}
+
 #[test]
 #[ignore = "`make boot` runs it"]
 fn a_machine_without_cloud_init_uses_the_room_that_its_disk_has_gained() {

@@ -3,6 +3,7 @@
 //! The disk is what an export made, untouched: the shell comes with a credential, which the firmware hands to systemd
 //! (systemd.system-credentials(7), `systemd.extra-unit.*`), and listens on the second serial line.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -102,9 +103,17 @@ impl<'a> Hardware<'a> {
     }
 }
 
+/// How QEMU ends by a fault of its own: several processors are emulated at once, and one may read a mapping while
+/// another one, which sets up a PCI device, replaces it (espressif/qemu#174 describes it).
+const EMULATOR_FAULT: &str = "iotlb_to_section: Assertion";
+/// How often a machine is started again after that.
+const MOST_RESTARTS: u32 = 3;
+
 /// A running machine; it stops when this goes.
 pub struct Machine {
     qemu: Child,
+    arguments: Vec<OsString>,
+    restarts: u32,
     dir: TempDir,
     started: Instant,
     shell: UnixStream,
@@ -133,13 +142,12 @@ impl Machine {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         let started = Instant::now();
-        let mut qemu = command(hardware, dir.path()).spawn().unwrap();
-        let shell = connect(&dir.path().join("shell"), &mut qemu);
-        shell
-            .set_read_timeout(Some(Duration::from_millis(200)))
-            .unwrap();
+        let arguments = arguments(hardware, dir.path());
+        let (qemu, shell) = switch_on(&arguments, dir.path());
         let mut machine = Self {
             qemu,
+            arguments,
+            restarts: 0,
             dir,
             started,
             shell,
@@ -206,6 +214,7 @@ impl Machine {
                 sent = true;
             }
             match self.shell.read(&mut buffer) {
+                Ok(0) if !sent && self.restart_after_fault() => answer.clear(),
                 Ok(0) => panic!("the machine went during '{command}':\n{}", self.console()),
                 Ok(count) => answer.extend_from_slice(&buffer[..count]),
                 Err(error)
@@ -239,6 +248,20 @@ impl Machine {
                 self.console()
             );
         }
+    }
+
+    /// Starts the machine again, if QEMU has ended by [`EMULATOR_FAULT`]. The machine had not come as far as its disk.
+    fn restart_after_fault(&mut self) -> bool {
+        let _ = self.qemu.wait();
+        let said = fs::read_to_string(self.dir.path().join("qemu")).unwrap_or_default();
+        if self.restarts == MOST_RESTARTS || !said.contains(EMULATOR_FAULT) {
+            return false;
+        }
+        self.restarts += 1;
+        eprintln!("QEMU is started again: {said}");
+        (self.qemu, self.shell) = switch_on(&self.arguments, self.dir.path());
+        (self.http, self.ssh) = self.ports();
+        true
     }
 
     /// Shuts the machine down as a person would, and waits for it to go.
@@ -383,7 +406,24 @@ impl Drop for Machine {
     }
 }
 
-fn command(hardware: &Hardware<'_>, dir: &Path) -> Command {
+/// Starts QEMU, and connects to the shell.
+fn switch_on(arguments: &[OsString], dir: &Path) -> (Child, UnixStream) {
+    for socket in ["shell", "monitor"] {
+        let _ = fs::remove_file(dir.join(socket));
+    }
+    let said = File::create(dir.join("qemu")).unwrap();
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args(arguments).stdin(Stdio::null());
+    let mut qemu = command.stdout(Stdio::null()).stderr(said).spawn().unwrap();
+    let shell = connect(&dir.join("shell"), &mut qemu);
+    shell
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    (qemu, shell)
+}
+
+/// Returns what QEMU is started with.
+fn arguments(hardware: &Hardware<'_>, dir: &Path) -> Vec<OsString> {
     let mut command = Command::new("qemu-system-x86_64");
     let at = |name: &str| dir.join(name).display().to_string();
     let credential = |name: &str, content: &str| {
@@ -444,12 +484,7 @@ fn command(hardware: &Hardware<'_>, dir: &Path) -> Command {
             &format!("virtio-blk-pci,drive=more{number}"),
         ]);
     }
-    let said = File::create(dir.join("qemu")).unwrap();
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(said);
-    command
+    command.get_args().map(OsStr::to_owned).collect()
 }
 
 /// The argument of `-netdev`. The metadata of a cloud are at an address of the machine's own network, where alone QEMU

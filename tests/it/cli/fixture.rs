@@ -1,11 +1,11 @@
 //! The repositories that the sessions look at.
 
 use crate::session::Session;
-use crate::support::path;
+use crate::support::{bare_layer, commit_web, path};
 use layerset::durable::RealDisk;
-use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
-use layerset::id::{BuildKey, ImageId, LayerId, ObjectId, TreeId};
-use layerset::store::{RefName, Repository, RepositoryOptions};
+
+use layerset::id::{ImageId, LayerId, ObjectId, TreeId};
+use layerset::store::{Repository, RepositoryOptions};
 use layerset::tree::{Changeset, Inode, Tree};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,53 +110,12 @@ fn web(repository: &Repository, version: &str, page_bytes: &[u8]) -> Web {
     tree.insert(path(b"srv/page.html"), file);
     let changes = Changeset::between(&Tree::new(), &tree);
     let changeset = transaction.put_changeset(&changes).unwrap();
-    let layer = Layer {
-        format: 1,
-        name: "site".to_owned(),
-        version: version.to_owned(),
-        architecture: "amd64".to_owned(),
-        changeset,
-        pre_images: Vec::new(),
-        build: BuildFacts {
-            key: BuildKey::of(b"site"),
-            on: Vec::new(),
-            epoch: 1_700_000_000,
-            builder: 1,
-        },
-        packages: Vec::new(),
-        first_boot: Default::default(),
-        health: Health::default(),
-        restart: Vec::new(),
-        rebuild: RebuildRule::default(),
-        sweeps: Vec::new(),
-        shipped: Default::default(),
-        public_secrets: Default::default(),
-        baseline: Baseline::default(),
-    };
-    let layer = transaction.put_layer(&layer).unwrap();
-    let name = RefName::layer("web", "site").unwrap();
-    transaction.commit(&name, &layer.to_string()).unwrap();
-
-    let transaction = repository.begin().unwrap();
-    let tree = transaction.put_tree(&tree).unwrap();
-    let image = Image {
-        format: 1,
-        name: "web".to_owned(),
-        architecture: "amd64".to_owned(),
-        layers: vec![ImageLayer {
-            name: "site".to_owned(),
-            id: layer,
-            version: version.to_owned(),
-        }],
-        tree,
-        bytes: page_bytes.len() as u64,
-        entries: 3,
-        keep: 3,
-        waivers: Vec::new(),
-    };
-    let image = transaction.put_image(&image).unwrap();
-    let name = RefName::image("web").unwrap();
-    transaction.commit(&name, &image.to_string()).unwrap();
+    // A tree is there before an image of it is.
+    let whole = transaction.put_tree(&tree).unwrap();
+    let layer = bare_layer(("site", version), (b"site", 1_700_000_000, 1), changeset);
+    let size = page_bytes.len() as u64;
+    let (layer, image) = commit_web(repository, transaction, &layer, (whole, size, 3));
+    let tree = whole;
     Web {
         page,
         tree,

@@ -200,7 +200,7 @@ fn a_suite_or_component_that_no_archive_has_is_pointed_at() {
     [status 1]
 
     $ layerset lock recipes/web.toml --apt-sources sources.list
-    ! error: layers/base/layer.toml:2:9: no archive source for 'sid' (leave it out of 'pockets' (`pockets = []` for a suite without updates), or name the archives with --apt-sources FILE)
+    ! error: layers/base/layer.toml:2:9: no archive source for 'sid' (leave it out of 'pockets' (`pockets = []` for a suite without updates), or name the archives in [[bootstrap.sources]])
     !    ╭─[layers/base/layer.toml:2:9]
     !  1 │ [bootstrap]
     !  2 │ suite = "sid"

@@ -7,6 +7,7 @@ mod channel;
 mod damage;
 pub(crate) mod fixture;
 mod hostile;
+mod killed;
 mod messages;
 mod new;
 mod publish;

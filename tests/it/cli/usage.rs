@@ -91,16 +91,17 @@ fn help_of_a_command_shows_examples() {
           --target <DIR>            The target: any directory; it is made when absent [env:
                                     LAYERSET_TARGET=]
           --json                    Print one JSON document on standard output instead of text
-          --keep-file <PATH>        In a conflict, keep this file of /etc as it is on the machine; may
-                                    be given more than once
+          --keep-file <PATH>        In a conflict, keep this file of /etc as it is on the machine; or
+                                    keep this path of /var without being told of it; may be given more
+                                    than once
       -q, --quiet                   Print nothing but errors; with --json, the document
-          --take-file <PATH>        In a conflict, take this file of /etc from the image; may be given
-                                    more than once
+          --take-file <PATH>        In a conflict, take this file of /etc from the image; or take this
+                                    path of /var from it, with all below; may be given more than once
           --copy                    Copy the files instead of mounting them from the repository
           --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
                                     600]
-          --dry-run                 Show packages, services to restart, and what becomes of /etc, and
-                                    change nothing
+          --dry-run                 Show packages, services to restart, and what becomes of /etc and
+                                    /var, and change nothing
           --stage-only              Prepare the deployment, but do not switch to it
           --again                   Take the channel's release even if a rollback left it on this target
           --keep <COUNT>            How many deployments to keep, pinned ones aside [default: what the

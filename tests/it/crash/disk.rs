@@ -196,11 +196,7 @@ impl FaultyDisk {
             }
             for safe in &mut state.safe {
                 if let Ok(rest) = safe.strip_prefix(from) {
-                    *safe = if rest.as_os_str().is_empty() {
-                        to.to_owned()
-                    } else {
-                        to.join(rest)
-                    };
+                    *safe = joined(to, rest);
                 }
             }
             state.journal.push(Undo::Back {
@@ -230,6 +226,28 @@ impl FaultyDisk {
             state.journal.extend(undo);
             Ok(())
         })
+    }
+}
+
+/// Writes down that two names changed places.
+fn exchanged(state: &mut State, from: &Path, to: &Path) {
+    for safe in &mut state.safe {
+        if let Ok(rest) = safe.strip_prefix(from) {
+            *safe = joined(to, rest);
+        } else if let Ok(rest) = safe.strip_prefix(to) {
+            *safe = joined(from, rest);
+        }
+    }
+    state.journal.push(Undo::Exchange {
+        from: from.to_owned(),
+        to: to.to_owned(),
+    });
+}
+
+fn joined(path: &Path, rest: &Path) -> PathBuf {
+    match rest.as_os_str().is_empty() {
+        true => path.to_owned(),
+        false => path.join(rest),
     }
 }
 
@@ -327,17 +345,7 @@ impl Disk for FaultyDisk {
         }
         self.call("exchange", to, |state| {
             RealDisk.exchange(from, to)?;
-            for safe in &mut state.safe {
-                if safe == from {
-                    *safe = to.to_owned();
-                } else if safe == to {
-                    *safe = from.to_owned();
-                }
-            }
-            state.journal.push(Undo::Exchange {
-                from: from.to_owned(),
-                to: to.to_owned(),
-            });
+            exchanged(state, from, to);
             Ok(())
         })
     }
@@ -358,6 +366,22 @@ impl Disk for FaultyDisk {
         to: &Path,
     ) -> Result<bool, DurableError> {
         self.renamed(from, to, || RealDisk.rename_in(from_dir, from, to_dir, to))
+    }
+
+    fn exchange_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError> {
+        self.call("exchange", to, |state| {
+            if !RealDisk.exchange_in(from_dir, from, to_dir, to)? {
+                return Ok(false);
+            }
+            exchanged(state, from, to);
+            Ok(true)
+        })
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use layerset::deploy::{
-    BadPolicy, DeployError, DeployMode, DeployOptions, HistoryAction, StageOptions, Target, deploy,
+    BadPolicy, Decisions, DeployError, DeployMode, DeployOptions, HistoryAction, StageOptions,
+    Target, deploy,
 };
 use layerset::durable::Disk;
 use layerset::id::ImageId;
+use layerset::path::RelPath;
 use layerset::store::{FsckOptions, Repository, RepositoryOptions};
 
 use super::disk::{Fault, FaultyDisk};
@@ -203,6 +205,143 @@ fn every_call_of_a_deploy_may_stop_fail_or_lose_data() {
 fn every_call_of_a_rollback_may_stop_fail_or_lose_data() {
     if is_root("every_call_of_a_rollback_may_stop_fail_or_lose_data") {
         enumerate("rollback", 2, Scene::rollback, "version 1\n");
+    }
+}
+
+const PAGE: &str = "state/var/site/page";
+
+/// A target whose generation 1 has a page and a directory of `/var` that the machine changed, and an
+/// image that has others.
+fn taking() -> (World, ImageId) {
+    let world = World::on(|dir| Arc::new(FaultyDisk::new(dir, None)));
+    let image = |version: &str| {
+        let page = format!("f page {version}");
+        let spec = with(
+            base(),
+            &[
+                ("var/site", "d"),
+                ("usr/share", "d"),
+                ("usr/share/factory", "d"),
+                ("usr/share/factory/var", "d"),
+                ("usr/share/factory/var/site", "d"),
+                ("usr/share/factory/var/site/page", &page),
+                ("usr/share/factory/var/www", "www:d"),
+                ("usr/share/factory/var/www/a", &page),
+            ],
+        );
+        world.image(version, &spec)
+    };
+    let (first, second) = (image("1"), image("2"));
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(world.dir.path(), None));
+    take(&world, &disk, &first, &[]).unwrap();
+    // What the machine wrote was safe long ago: the disk takes what is older than its last sync so.
+    for (path, text) in [(PAGE, "mine"), ("state/var/www/own", "mine too")] {
+        std::fs::write(world.at(path), text).unwrap();
+    }
+    (world, second)
+}
+
+fn take(
+    world: &World,
+    disk: &Arc<dyn Disk>,
+    image: &ImageId,
+    paths: &[&str],
+) -> Result<(), DeployError> {
+    let location = world.location(Arc::clone(disk));
+    let root = world.repository.root();
+    let repository = Repository::open(root, Arc::clone(disk), RepositoryOptions::default())?;
+    let paths = paths.iter().map(|path| RelPath::from_text(path).unwrap());
+    let decisions = Decisions {
+        take: paths.collect(),
+        ..Decisions::default()
+    };
+    let options = DeployOptions {
+        action: HistoryAction::Deploy,
+        stage: StageOptions {
+            decisions,
+            ..StageOptions::default()
+        },
+        mode: DeployMode::Switch,
+        keep: Some(9),
+        note: note(),
+        release: None,
+        again: false,
+        cancel: &AtomicBool::new(false),
+        doing: &|_| {},
+    };
+    deploy(&location, &repository, image, &options).map(drop)
+}
+
+/// What the machine wrote is in its place, or aside in a deployment.
+fn assert_nothing_lost(world: &World, context: &str) {
+    for (path, text) in [("site/page", "mine"), ("www/own", "mine too")] {
+        let sides = [
+            "state/var",
+            "deployments/2/var-taken",
+            "deployments/3/var-taken",
+        ];
+        let found = sides.iter().any(|side| {
+            let side = world.at(&format!("{side}/{path}"));
+            std::fs::read_to_string(side).is_ok_and(|found| found == text)
+        });
+        assert!(found, "{context}: {path} is lost");
+    }
+    assert!(
+        world.at(PAGE).exists() && world.at("state/var/www").exists(),
+        "{context}"
+    );
+}
+
+#[test]
+fn every_call_of_taking_from_the_image_and_of_giving_back_may_stop_fail_or_lose_data() {
+    if !is_root("every call of taking from the image and of giving back may stop") {
+        return;
+    }
+    let back = |world: &World, disk: &Arc<dyn Disk>| {
+        let target = world.target_on(Arc::clone(disk))?;
+        target.change("test")?.rollback(Some(1), &note()).map(drop)
+    };
+    let all = ["var/site", "var/www"];
+    for is_back in [false, true] {
+        let scene = || {
+            let (world, second) = taking();
+            let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(world.dir.path(), None));
+            if is_back {
+                take(&world, &disk, &second, &all).unwrap();
+            }
+            (world, second)
+        };
+        let work = |world: &World, second: &ImageId, disk: &Arc<dyn Disk>| match is_back {
+            true => back(world, disk),
+            false => take(world, disk, second, &all),
+        };
+        let count = {
+            let (world, second) = scene();
+            let disk = Arc::new(FaultyDisk::new(world.dir.path(), None));
+            work(&world, &second, &(disk.clone() as Arc<dyn Disk>)).unwrap();
+            assert!(disk.log().iter().any(|call| call.starts_with("exchange")));
+            disk.calls()
+        };
+        for fault in Fault::ALL {
+            for at in 0..count {
+                let (world, second) = scene();
+                let dir = world.dir.path();
+                let disk = Arc::new(FaultyDisk::new(dir, Some((at, fault))));
+                let _ = work(&world, &second, &(disk.clone() as Arc<dyn Disk>));
+                if matches!(fault, Fault::LosePower | Fault::LoseData) {
+                    world.unmount();
+                    disk.power_cut();
+                }
+                let context = format!("{is_back}, {fault:?} at call {at}: {}", disk.log()[at]);
+                assert_nothing_lost(&world, &context);
+                let again: Arc<dyn Disk> = Arc::new(FaultyDisk::new(dir, None));
+                work(&world, &second, &again).unwrap_or_else(|error| panic!("{context}: {error}"));
+                assert_nothing_lost(&world, &context);
+                let (page, has_own) = (world.read(PAGE), world.at("state/var/www/own").exists());
+                let expected = if is_back { "mine" } else { "page 2" };
+                assert_eq!((page.as_str(), has_own), (expected, is_back), "{context}");
+            }
+        }
     }
 }
 

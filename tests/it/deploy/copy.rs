@@ -78,3 +78,44 @@ fn without_privileges() {
     assert_eq!(world.rollback(None).unwrap(), 1);
     assert_eq!(world.read("current/root/etc/www.conf"), "secret\n");
 }
+
+/// As in a container that may not mount: neither the deploy nor what runs in it can.
+#[test]
+fn where_nothing_may_be_mounted_a_copy_is_read_and_running_it_says_what_helps() {
+    let test = "where_nothing_may_be_mounted_a_copy_is_read_and_running_it_says_what_helps";
+    if !is_root(test) {
+        return;
+    }
+    let world = World::new();
+    world.image("1", &base());
+    let session = crate::session::Session::new(world.dir.path(), world.repository.root());
+    let confined = |line: &str| {
+        let own = session.command(&line.split_whitespace().collect::<Vec<_>>());
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--bounding-set", "-sys_admin", "--"])
+            .arg(own.get_program())
+            .args(own.get_args())
+            .env_clear()
+            .envs(
+                own.get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .current_dir(world.dir.path());
+        session.ran(line, command.output().unwrap())
+    };
+    confined("deploy images/1 --target target").expect(0);
+    assert_eq!(world.read("current/root/etc/app.conf").lines().count(), 5);
+    let ran = confined("run --target target -- /usr/app").expect(1);
+    assert!(ran.stderr.contains("CAP_SYS_ADMIN"), "{}", ran.transcript());
+
+    // Who may not read all of it sees no damage.
+    use std::os::unix::process::CommandExt as _;
+    let mut command = session.command(&["status", "--json", "--target", "target"]);
+    let output = command.uid(65534).gid(65534).output().unwrap();
+    let ran = session
+        .ran("status --json --target target", output)
+        .expect(0);
+    let deployment = &ran.json()["deployments"][0];
+    assert!(deployment["damaged"].is_null(), "{deployment}");
+}

@@ -296,6 +296,16 @@ impl Disk for Failing {
         self.count(to)
             .and_then(|()| RealDisk.rename_in(from_dir, from, to_dir, to))
     }
+    fn exchange_in(
+        &self,
+        from_dir: BorrowedFd<'_>,
+        from: &Path,
+        to_dir: BorrowedFd<'_>,
+        to: &Path,
+    ) -> Result<bool, DurableError> {
+        self.count(to)
+            .and_then(|()| RealDisk.exchange_in(from_dir, from, to_dir, to))
+    }
     fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
         // A failing append leaves half of its bytes.
         self.count(path)

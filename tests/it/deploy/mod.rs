@@ -2,10 +2,12 @@
 
 mod copy;
 mod etc;
+mod factory;
 mod faults;
 mod full;
 mod history;
 mod moving;
+mod restart;
 mod surroundings;
 mod switch;
 mod twins;
@@ -25,14 +27,14 @@ use layerset::deploy::{
     KindChoice, Note, RecordedVerdict, StageOptions, Target, TargetLocation, TargetLockWait,
 };
 use layerset::durable::{Disk, DurableError, RealDisk};
-use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
-use layerset::id::{BuildKey, ImageId, LayerId};
+use layerset::format::{Image, ImageLayer};
+use layerset::id::{ImageId, LayerId};
 use layerset::path::RelPath;
 use layerset::store::{RefName, Repository, RepositoryOptions, Transaction};
 use layerset::time::Clock;
 use layerset::tree::{Changeset, Inode, Owner, Tree};
 
-use crate::support::{PATIENCE, is_root};
+use crate::support::{PATIENCE, bare_layer, is_root};
 
 struct Noon;
 
@@ -272,29 +274,8 @@ impl World {
 
 /// Puts a layer without changes.
 fn layer(transaction: &Transaction<'_>, version: &str) -> LayerId {
-    let layer = Layer {
-        format: 1,
-        name: "app".to_owned(),
-        version: version.to_owned(),
-        architecture: "amd64".to_owned(),
-        changeset: transaction.put_changeset(&Changeset::new()).unwrap(),
-        pre_images: Vec::new(),
-        build: BuildFacts {
-            key: BuildKey::of(version.as_bytes()),
-            on: Vec::new(),
-            epoch: 0,
-            builder: 1,
-        },
-        packages: Vec::new(),
-        first_boot: BTreeMap::new(),
-        health: Health::default(),
-        restart: Vec::new(),
-        rebuild: RebuildRule::default(),
-        sweeps: Vec::new(),
-        shipped: Default::default(),
-        public_secrets: Default::default(),
-        baseline: Baseline::default(),
-    };
+    let changeset = transaction.put_changeset(&Changeset::new()).unwrap();
+    let layer = bare_layer(("app", version), (version.as_bytes(), 0, 1), changeset);
     transaction.put_layer(&layer).unwrap()
 }
 

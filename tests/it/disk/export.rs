@@ -6,13 +6,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use layerset::durable::RealDisk;
-use layerset::format::{Baseline, BuildFacts, Health, Image, ImageLayer, Layer, RebuildRule};
-use layerset::id::{BuildKey, TreeId};
-use layerset::store::{RefName, Repository, RepositoryOptions, Transaction};
+
+use layerset::id::TreeId;
+use layerset::store::{Repository, RepositoryOptions, Transaction};
 use layerset::tree::{Changeset, Inode, Owner, Tree};
 
 use crate::session::Session;
-use crate::support::path;
+use crate::support::{bare_layer, commit_web, path};
 
 pub(super) const KERNEL: &str = "6.12.9-straw";
 
@@ -106,51 +106,9 @@ fn put(repository: &Repository, left_out: &str, change: Change<'_>) {
 }
 
 fn commit(repository: &Repository, transaction: Transaction<'_>, changeset: TreeId, tree: TreeId) {
-    let layer = Layer {
-        format: 1,
-        name: "straw".to_owned(),
-        version: "1".to_owned(),
-        architecture: "amd64".to_owned(),
-        changeset,
-        pre_images: Vec::new(),
-        build: BuildFacts {
-            key: BuildKey::of(b"straw"),
-            on: Vec::new(),
-            epoch: 1_700_000_000,
-            builder: 1,
-        },
-        packages: Vec::new(),
-        first_boot: Default::default(),
-        health: Health::default(),
-        restart: Vec::new(),
-        rebuild: RebuildRule::default(),
-        sweeps: Vec::new(),
-        shipped: Default::default(),
-        public_secrets: Default::default(),
-        baseline: Baseline::default(),
-    };
-    let layer_id = transaction.put_layer(&layer).unwrap();
-    let name = RefName::layer("web", "straw").unwrap();
-    transaction.commit(&name, &layer_id.to_string()).unwrap();
-    let transaction = repository.begin().unwrap();
-    let image = Image {
-        format: 1,
-        name: "web".to_owned(),
-        architecture: "amd64".to_owned(),
-        layers: vec![ImageLayer {
-            name: "straw".to_owned(),
-            id: layer_id,
-            version: "1".to_owned(),
-        }],
-        tree,
-        bytes: 1,
-        entries: 1,
-        keep: 3,
-        waivers: Vec::new(),
-    };
-    let id = transaction.put_image(&image).unwrap();
-    let name = RefName::image("web").unwrap();
-    transaction.commit(&name, &id.to_string()).unwrap();
+    let build = (&b"straw"[..], 1_700_000_000, 1);
+    let layer = bare_layer(("straw", "1"), build, changeset);
+    commit_web(repository, transaction, &layer, (tree, 1, 1));
 }
 
 impl Bootable {

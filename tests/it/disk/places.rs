@@ -3,8 +3,8 @@
 
 use layerset::tree::Inode;
 
-use super::export::Bootable;
-use super::refusals::with_recipe;
+use super::export::{Bootable, KERNEL};
+use super::refusals::{initrd_with, with_recipe};
 use crate::support::path;
 
 /// Volumes in a group, each small enough for a description and too small for some content.
@@ -39,10 +39,14 @@ mount = "/var"
 /// An image with lvm2, and with what some filesystems cannot hold.
 fn image() -> Bootable {
     Bootable::changed(|transaction, tree| {
-        for (name, size) in [("usr/sbin/lvm", 5), ("usr/share/large", 20_000_000)] {
-            let bytes = vec![0x77; size];
+        let initrd = format!("boot/initrd.img-{KERNEL}");
+        for (name, bytes) in [
+            ("usr/sbin/lvm", vec![0x77; 5]),
+            ("usr/share/large", vec![0x77; 20_000_000]),
+            (&initrd, initrd_with("usr/sbin/lvm")),
+        ] {
             let object = transaction.put_object(&bytes).unwrap();
-            let inode = Inode::file(object, size as u64, 0o755);
+            let inode = Inode::file(object, bytes.len() as u64, 0o755);
             tree.insert(path(name.as_bytes()), inode);
         }
         for dir in ["boot/efi", "var/big", "mnt"] {
@@ -79,6 +83,19 @@ fn what_does_not_fit_the_content_is_told_at_its_place() {
             "size = '262MiB'".to_owned(),
             "3:8",
             "the disk has 262 MiB, and what is on it needs",
+        ),
+        (
+            "size = '17TiB'".to_owned(),
+            "3:8",
+            "'data' cannot be written: ",
+        ),
+        (
+            format!(
+                "size = '40TiB'\n{}",
+                part("x", "size = '18TiB'\nfilesystem = 'ext4'")
+            ),
+            "6:8",
+            "'x' cannot be written: ",
         ),
         (
             part("data", "size = '9MiB'"),
@@ -157,6 +174,32 @@ fn what_does_not_fit_the_content_is_told_at_its_place() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Who reads these formats takes sectors for 512 bytes, and would find no partition.
+#[test]
+fn other_sectors_than_512_bytes_are_for_formats_that_leave_them_to_the_machine() {
+    let straw = image();
+    with_recipe(&straw, "sector = 4096");
+    for name in [
+        "web.vhd",
+        "web.vhdx",
+        "web.vmdk",
+        "web.vdi",
+        "web.ova",
+        "web.tar.gz",
+    ] {
+        let line = format!("export disk web -o ok.raw -o {name} --dry-run");
+        let ran = straw.session.run(&line).expect(1);
+        let said = told_at(&ran.stderr).unwrap();
+        assert_eq!(said.0, "3:10", "{}", ran.stderr);
+        assert!(
+            said.1.contains("has sectors of 512 bytes, not 4096"),
+            "{said:?}"
+        );
+    }
+    let line = "export disk web -o a.raw -o b.qcow2 -o c.raw.gz --dry-run";
+    straw.session.run(line).expect(0);
 }
 
 /// What an option says is not in the recipe, so that nothing there is to blame.

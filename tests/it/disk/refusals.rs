@@ -3,7 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use layerset::boot::Archive;
+use layerset::tree::Inode;
+
 use super::export::{Bootable, KERNEL, digest, run};
+use crate::support::path;
 
 /// Finds the object of the page in the repository.
 fn page_object(straw: &Bootable) -> PathBuf {
@@ -176,12 +180,14 @@ mount = "/"
     );
 }
 
-#[test]
-fn volumes_need_what_finds_them() {
-    let straw = Bootable::new();
-    with_recipe(
-        &straw,
-        r#"
+/// Makes an initrd with one program.
+pub(super) fn initrd_with(program: &str) -> Vec<u8> {
+    let mut archive = Archive::new();
+    archive.file(program, b"a program").unwrap();
+    archive.finish()
+}
+
+const ON_A_VOLUME: &str = r#"
 layout = "plain"
 [[disk.partitions]]
 name = "esp"
@@ -204,15 +210,45 @@ group = "vg"
 size = "rest"
 filesystem = "ext4"
 mount = "/"
-"#,
-    );
-    let ran = straw.session.run("export disk web -o web.raw");
-    let message = "'/' lies on a logical volume, and there is no 'lvm' in the image";
-    assert!(
-        ran.stderr.contains(message) && ran.stderr.contains("lvm2"),
-        "{}",
-        ran.stderr
-    );
+"#;
+
+#[test]
+fn volumes_need_what_finds_them() {
+    let initrd = format!("boot/initrd.img-{KERNEL}");
+    let in_initrd = format!("there is no 'lvm' in its initrd '/{initrd}'");
+    let unknown = format!("the initrd '/{initrd}' cannot be read to see whether it has 'lvm'");
+    // What is in the image, what the initrd is, and what is said.
+    let cases: [(&str, Option<&str>, Option<&str>); 5] = [
+        ("usr/sbin/x", None, Some("there is no 'lvm' in the image")),
+        ("usr/sbin/lvm", None, Some(&unknown)),
+        ("usr/sbin/lvm", Some("etc/lvm/lvm"), Some(&in_initrd)),
+        ("usr/sbin/lvm", Some("sbin/lvm"), None),
+        ("usr/sbin/lvm", Some("usr/sbin/lvm"), None),
+    ];
+    for (program, held, refused) in cases {
+        let straw = Bootable::changed(|transaction, tree| {
+            let mut put = |name: &str, bytes: &[u8]| {
+                let object = transaction.put_object(bytes).unwrap();
+                let inode = Inode::file(object, bytes.len() as u64, 0o755);
+                tree.insert(path(name.as_bytes()), inode);
+            };
+            put(program, b"a program");
+            if let Some(held) = held {
+                put(&initrd, &initrd_with(held));
+            }
+        });
+        with_recipe(&straw, ON_A_VOLUME);
+        let before = straw.names();
+        let ran = straw.session.run("export disk web -o web.raw");
+        let Some(why) = refused else {
+            ran.expect(0);
+            continue;
+        };
+        let message = format!("'/' lies on a logical volume, and {why}");
+        let help = "add the package lvm2 to the layer 'straw', which makes the initrd";
+        ran.expect(1).says(&["recipes/web.toml:", &message, help]);
+        assert_eq!(straw.names(), before);
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Room: what is needed is counted exactly, and nothing is left where it is not there.
 
+use layerset::tree::Inode;
+
 use super::export::{Bootable, run};
+use crate::support::path;
 
 /// A small filesystem in memory, at a directory; it ends with the test.
 struct Small<'a>(&'a str);
@@ -116,4 +119,40 @@ fn a_size_that_is_said_is_kept_or_its_change_is_told() {
         ran.says(&["recipes/web.toml:3:8: "]).says(&numbers);
     }
     assert!(!straw.at("x.tar.gz").exists());
+}
+
+/// As `/var/log/lastlog` and files of databases are: a disk has room for what they hold.
+#[test]
+fn a_file_that_is_mostly_zeros_makes_no_disk_larger() {
+    const SIZE: usize = 300 << 20;
+    let with = |name: &str, bytes: &[u8]| {
+        let straw = Bootable::changed(|transaction, tree| {
+            let object = transaction.put_object(bytes).unwrap();
+            let inode = Inode::file(object, bytes.len() as u64, 0o644);
+            tree.insert(path(name.as_bytes()), inode);
+        });
+        let sizes = ["plain", "updatable"].map(|layout| {
+            let line = format!("export disk web -o web.raw --layout {layout} --dry-run --json");
+            let json = straw.session.run(&line).expect(0).json();
+            json["virtual_bytes"].as_u64().unwrap()
+        });
+        (straw, sizes)
+    };
+    let mut sparse = vec![0; SIZE];
+    sparse[SIZE / 2] = 1;
+    let (_, small) = with("srv/database", b"small");
+    let (straw, large) = with("srv/database", &sparse);
+    for (small, large) in small.into_iter().zip(large) {
+        assert!(large < small + (8 << 20), "{small} and {large}");
+    }
+    straw
+        .session
+        .run("export disk web -o web.raw --layout plain")
+        .expect(0);
+    let root = straw.partition("web.raw", 3);
+    let root = root.to_str().unwrap();
+    let dir = straw.dir.path();
+    run("e2fsck", &["-fn", root], dir);
+    run("debugfs", &["-R", "dump /srv/database database", root], dir);
+    assert!(std::fs::read(straw.at("database")).unwrap() == sparse);
 }

@@ -1,7 +1,8 @@
 //! Builds that go well: what is kept, what is built, and that it comes out the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
@@ -82,6 +83,65 @@ fn every_layer_comes_out_the_same_twice_and_what_does_not_is_named() {
     );
     // Debian, nginx and hello came out the same.
     assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.transcript());
+    at.is_clean();
+}
+
+#[test]
+fn scripts_are_run_by_what_their_first_lines_name_and_it_is_said() {
+    let Some(at) = world("scripts_are_run_by_what_their_first_lines_name_and_it_is_said") else {
+        return;
+    };
+    fs::create_dir(at.path("layers/noise")).unwrap();
+    let definition = "version = \"1\"\non = [\"debian\"]\n\n[run]\nscripts = [\"perl\", \"plain.sh\", \"own\"]\n";
+    at.write("layers/noise/layer.toml", definition);
+    // A shell would call `open` and fail; perl does not know `set`.
+    let perl = "#!/usr/bin/perl -w\nopen(my $f, '>', '/usr/share/by-perl') or die;\nprint $f \"$^W\\n\";\n";
+    at.write("layers/noise/perl", perl);
+    at.write(
+        "layers/noise/plain.sh",
+        "set -- a\necho $1 > /usr/share/by-shell\n",
+    );
+    at.write(
+        "layers/noise/own",
+        "#!/bin/sh\necho x > /usr/share/by-itself\n",
+    );
+    fs::set_permissions(at.path("layers/noise/own"), Permissions::from_mode(0o755)).unwrap();
+    at.edit("recipes/web.toml", "\"hello\"]", "\"hello\", \"noise\"]");
+    let lock = at.read("recipes/web.lock");
+    let (_, hello) = lock.rsplit_once("[[layer]]").unwrap();
+    let noise = format!("\n[[layer]]{}", hello.replace("\"hello\"", "\"noise\""));
+    at.append("recipes/web.lock", &noise);
+
+    let ran = at.run("build recipes/web.toml").expect(0);
+    let said = ran.transcript();
+    for told in [
+        "'perl' has no run bit: it was run by `/usr/bin/perl -w`, which its first line names",
+        "'plain.sh' has no run bit: it was run by `/bin/sh -e`",
+    ] {
+        assert!(said.contains(told), "{said}");
+    }
+    assert!(!said.contains("'own'"), "{said}");
+    let made = dump(&at, "images/web");
+    for path in ["by-perl", "by-shell", "by-itself"] {
+        assert!(made.contains_key(&format!("/usr/share/{path}")), "{path}");
+    }
+
+    // What nothing explains is refused before anything is built.
+    at.write("layers/noise/perl", &perl.replacen("#!", "# ", 1));
+    let said = at.run("build recipes/web.toml").expect(1).stderr;
+    let told = "layers/noise/layer.toml:5:12: 'layers/noise/perl' has no run bit, and nothing says what runs it";
+    assert!(
+        said.contains(told) && said.contains("chmod +x layers/noise/perl"),
+        "{said}"
+    );
+    // What the image lacks is named: the kernel would say that the script is not there.
+    for mode in [0o644, 0o755] {
+        at.write("layers/noise/perl", "#!/usr/bin/python3\nprint()\n");
+        fs::set_permissions(at.path("layers/noise/perl"), Permissions::from_mode(mode)).unwrap();
+        let said = at.run("build recipes/web.toml").expect(1).stderr;
+        let told = "layer 'noise': 'perl' is run by '/usr/bin/python3', which the layers below do not have";
+        assert!(said.contains(told), "{said}");
+    }
     at.is_clean();
 }
 

@@ -220,9 +220,128 @@ fn all_instead_of_a_range_is_taken_only_when_it_is_cheap() {
     assert!(read(remote.as_ref(), &blob, 1000..3000).unwrap() == bytes[1000..3000]);
     server.then(say(&all, &bytes));
     let error = read(remote.as_ref(), &blob, 3 << 20..4 << 20).unwrap_err();
-    let expected =
-        "it does not send ranges: all was sent where bytes 3145728-4194303 was asked for";
+    let expected = "does not send ranges: all 4194304 bytes of a blob were sent";
     assert!(error.to_string().ends_with(expected), "{error}");
+    let is_whole = matches!(error, RemoteError::WholeOnly { size, .. } if size == 4 << 20);
+    assert!(is_whole, "{error:?}");
+    // Without a length, nobody knows what to ask for instead: the wanted bytes are taken.
+    server.then(say("200 OK", &bytes));
+    assert!(read(remote.as_ref(), &blob, 3 << 20..4 << 20).unwrap() == bytes[3 << 20..]);
+    // A mirror that sends ranges is asked before anybody is asked for all.
+    let (other, _, _, _dir) = serving([]);
+    server.then(say(&all, &bytes));
+    let mirrors = Mirrors::new(vec![
+        reader(&server.url, &strict()),
+        reader(&other.url, &strict()),
+    ]);
+    assert!(read(&mirrors, &blob, 3 << 20..4 << 20).unwrap() == bytes[3 << 20..]);
+    assert_eq!(other.seen().len(), 1);
+}
+
+/// Opens a server as each kind of remote that is over HTTP, and calls `check`.
+fn as_every_kind(server: &WebServer, check: impl Fn(&str, &dyn Remote)) {
+    let host = server.url.trim_start_matches("http://");
+    let environment = [
+        ("AWS_ENDPOINT_URL", server.url.as_str()),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    for location in [
+        server.url.clone(),
+        format!("oci://{host}/web"),
+        "s3://layers/fleet".to_owned(),
+    ] {
+        let options = RemoteOptions {
+            attempts: 2,
+            ..options(environment)
+        };
+        check(&location, reader(&location, &options).as_ref());
+    }
+}
+
+/// A pull-through cache, and a bucket behind one: it sends all, whatever is asked for.
+#[test]
+fn servers_of_every_kind_that_know_no_ranges_are_used() {
+    let (bytes, dir) = (noise(4 << 20), tempfile::tempdir().unwrap());
+    let blob = digest(&bytes);
+    let all = bytes.clone();
+    let server = WebServer::ruled(dir.path(), move |_, _| {
+        let head = format!(
+            "200 OK\r\ncontent-length: {}\r\netag: \"1\"\r\nlast-modified: Sat, 28 Nov 2026 00:00:00 GMT",
+            all.len()
+        );
+        Some(Step::Say(head, all.clone()))
+    });
+    as_every_kind(&server, |location, remote| {
+        assert!(
+            read(remote, &blob, 0..4 << 20).unwrap() == bytes,
+            "{location}"
+        );
+        let part = read(remote, &blob, 1000..3000).unwrap();
+        assert!(part == bytes[1000..3000], "{location}");
+        let error = read(remote, &blob, 3 << 20..4 << 20).unwrap_err();
+        assert!(
+            matches!(error, RemoteError::WholeOnly { size, .. } if size == 4 << 20),
+            "{location}: {error:?}"
+        );
+        let error = read(remote, &blob, (4 << 20) - 10..(4 << 20) + 10).unwrap_err();
+        let too_short = error.to_string().contains("it has 4194304 bytes where");
+        assert!(too_short, "{location}: {error}");
+    });
+}
+
+#[test]
+fn a_web_page_from_servers_of_every_kind_is_called_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = b"<!DOCTYPE html><title>Hotel Wi-Fi</title><form>Room</form>".to_vec();
+    let server = WebServer::ruled(dir.path(), move |_, _| {
+        let head = format!(
+            "200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\netag: \"1\"\r\nlast-modified: Sat, 28 Nov 2026 00:00:00 GMT",
+            page.len()
+        );
+        Some(Step::Say(head, page.clone()))
+    });
+    as_every_kind(&server, |location, remote| {
+        let blob = read(remote, &digest(b"any"), 10..20).unwrap_err();
+        for error in [remote.read_head(1 << 20).unwrap_err(), blob] {
+            let text = error.to_string();
+            let is_told = text.contains("with a web page 'Hotel Wi-Fi' instead of data");
+            assert!(is_told && text.contains(location), "{location}: {text}");
+        }
+    });
+}
+
+#[test]
+fn a_web_page_in_place_of_data_is_called_one() {
+    let page =
+        b"<!DOCTYPE html>\n<html><head><title>Hotel\n Wi-Fi</title></head><body>Pay</body></html>";
+    let html = "content-type: text/html; charset=utf-8";
+    let said =
+        "with a web page 'Hotel Wi-Fi' instead of data: a captive portal or a login stands between";
+    let whole = format!("'URL' answers wrongly: it answers 200 OK {said}");
+    for head in ["200 OK".to_owned(), format!("200 OK\r\n{html}")] {
+        for is_head in [true, false] {
+            assert_eq!(fate(&say(&head, page), is_head), whole);
+        }
+    }
+    let ranged = format!("206 Partial Content\r\n{html}\r\ncontent-range: bytes 10-19/99");
+    let part = "'URL' answers wrongly: it answers 206 Partial Content with a web page instead of data: a captive portal or a login stands between";
+    assert_eq!(fate(&say(&ranged, b"<html>1234"), false), part);
+    let packed = format!("200 OK\r\n{html}\r\ncontent-encoding: gzip");
+    let nameless = "'URL' answers wrongly: it answers 200 OK with a web page instead of data: a captive portal or a login stands between";
+    assert_eq!(fate(&say(&packed, b"\x1f\x8b"), true), nameless);
+    // A server that calls everything a web page, and data that begin like one, are no portal.
+    let (server, bytes, blob, _dir) = serving([]);
+    let remote = reader(&server.url, &strict());
+    let all = format!("200 OK\r\n{html}\r\ncontent-length: {}", bytes.len());
+    server.then(say(&all, &bytes));
+    assert!(read(remote.as_ref(), &blob, 0..4 << 20).unwrap() == bytes);
+    server.then(say(
+        "206 Partial Content\r\ncontent-range: bytes 10-19/99",
+        b"<html>1234",
+    ));
+    assert!(read(remote.as_ref(), &blob, 10..20).unwrap() == b"<html>1234");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod labour;
 pub mod world;
 
 use layerset::format::release::ReleaseKind;
+use layerset::remote::RemoteError;
 use layerset::store::{FsckOptions, RefName};
 use layerset::transfer::{
     Catalogue as _, Delivery, PullOptions, PullReport, PulledPart, TransferError, pull,
@@ -342,5 +343,93 @@ fn layers_and_corrections_that_make_another_tree_are_refused() {
         "{error}"
     );
     assert!(machine.read_image(&id).is_err());
+    is_clean(&machine);
+}
+
+/// A remote that knows no ranges, and whose first answer breaks off.
+struct Wholesale<'a> {
+    inner: &'a MemoryRemote,
+    /// Whether anything was asked for.
+    was_asked: std::sync::atomic::AtomicBool,
+    /// The blobs that were asked for as a whole.
+    wholes: std::sync::Mutex<Vec<layerset::sha256::Sha256>>,
+}
+
+impl layerset::remote::Remote for Wholesale<'_> {
+    fn location(&self) -> &str {
+        self.inner.location()
+    }
+
+    fn read_head(&self, limit: u64) -> Result<Option<layerset::remote::Head>, RemoteError> {
+        self.inner.read_head(limit)
+    }
+
+    fn blob_size(&self, blob: &layerset::sha256::Sha256) -> Result<Option<u64>, RemoteError> {
+        self.inner.blob_size(blob)
+    }
+
+    fn read_blob(
+        &self,
+        blob: &layerset::sha256::Sha256,
+        range: std::ops::Range<u64>,
+        sink: &mut layerset::remote::BlobSink<'_>,
+    ) -> Result<(), RemoteError> {
+        let size = self.blob_size(blob)?.unwrap();
+        let refusal = RemoteError::WholeOnly {
+            location: "memory".to_owned(),
+            size,
+        };
+        if range.start > 0 {
+            return Err(refusal);
+        }
+        if range.end < size {
+            return self.inner.read_blob(blob, range, sink);
+        }
+        self.wholes.lock().unwrap().push(*blob);
+        let is_first = !self
+            .was_asked
+            .swap(true, std::sync::atomic::Ordering::SeqCst);
+        match is_first {
+            true => self
+                .inner
+                .read_blob(blob, 0..size / 2, sink)
+                .and(Err(refusal)),
+            false => self.inner.read_blob(blob, range, sink),
+        }
+    }
+}
+
+#[test]
+fn a_remote_that_knows_no_ranges_is_asked_for_each_blob_as_a_whole_and_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (publisher, machine) = (open(&dir.path().join("p")), open(&dir.path().join("m")));
+    let remote = MemoryRemote::default();
+    let wholesale = Wholesale {
+        inner: &remote,
+        was_asked: std::sync::atomic::AtomicBool::new(false),
+        wholes: std::sync::Mutex::default(),
+    };
+    let name = RefName::new("remotes/main/images/web/stable").unwrap();
+    for version in [1, 2] {
+        let image = build(&publisher, version);
+        publish_image(&publisher, &remote, image);
+        let ledger = Ledger::read(&remote);
+        let channel = ledger.channel(&stable()).unwrap().unwrap();
+        let release = ledger
+            .release(ReleaseKind::Image, "web", &channel.release)
+            .unwrap();
+        let options = PullOptions {
+            deltas: false,
+            ..pull_options()
+        };
+        pull(&machine, &wholesale, &ledger, &release, &name, &options).unwrap();
+        assert_eq!(stable_of(&machine), image);
+        let wholes = std::mem::take(&mut *wholesale.wholes.lock().unwrap());
+        let blobs: std::collections::BTreeSet<_> = wholes.iter().collect();
+        // The one that broke off was begun again.
+        let again = usize::from(version == 1);
+        assert!(!blobs.is_empty(), "nothing was asked for as a whole");
+        assert_eq!(wholes.len(), blobs.len() + again, "{wholes:?}");
+    }
     is_clean(&machine);
 }

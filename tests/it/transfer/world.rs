@@ -15,10 +15,9 @@ use layerset::format::release::{
     Channel, ChannelName, Release, ReleaseId, ReleaseKind, release_target,
 };
 use layerset::format::{
-    Baseline, BuildFacts, HeadContents, Health, Image, ImageLayer, Layer, RebuildRule, decode_head,
-    encode_head, from_canonical_json,
+    HeadContents, Image, ImageLayer, decode_head, encode_head, from_canonical_json,
 };
-use layerset::id::{BuildKey, ImageId, LayerId};
+use layerset::id::{ImageId, LayerId};
 use layerset::path::RelPath;
 use layerset::remote::{BlobSink, Head, Remote, RemoteError, Revision, WritableRemote};
 use layerset::sha256::Sha256;
@@ -32,7 +31,7 @@ use layerset::tree::{Changeset, Inode, Tree};
 use layerset::trust::TrustError;
 use sha2::Digest as _;
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, bare_layer};
 
 /// What a remote does wrong with the next reads of blobs.
 #[derive(Debug, Clone, Copy)]
@@ -329,29 +328,10 @@ pub fn layer(repository: &Repository, name: &str, below: &Tree, files: &Files) -
     }
     let changeset = Changeset::between(below, &tree);
     let pre = crate::support::pre_images(&changeset);
-    let layer = Layer {
-        format: 1,
-        name: name.to_owned(),
-        version: format!("{}", files.len()),
-        architecture: "amd64".to_owned(),
-        changeset: transaction.put_changeset(&changeset).unwrap(),
-        pre_images: pre,
-        build: BuildFacts {
-            key: BuildKey::of(name.as_bytes()),
-            on: Vec::new(),
-            epoch: 0,
-            builder: 0,
-        },
-        packages: Vec::new(),
-        first_boot: BTreeMap::new(),
-        health: Health::default(),
-        restart: Vec::new(),
-        rebuild: RebuildRule::default(),
-        sweeps: Vec::new(),
-        shipped: Default::default(),
-        public_secrets: Default::default(),
-        baseline: Baseline::default(),
-    };
+    let changes = transaction.put_changeset(&changeset).unwrap();
+    let version = files.len().to_string();
+    let mut layer = bare_layer((name, &version), (name.as_bytes(), 0, 0), changes);
+    layer.pre_images = pre;
     let id = transaction.put_layer(&layer).unwrap();
     let name = RefName::layer("web", &layer.name).unwrap();
     transaction.commit(&name, &id.to_string()).unwrap();

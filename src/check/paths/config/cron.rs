@@ -69,10 +69,10 @@ fn is_table(name: &[u8]) -> bool {
 
 fn commands(image: &Image<'_>, path: &RelPath, command: &str, weight: Weight, faults: &mut Faults) {
     for wanted in launch::of_shell(command) {
-        if let Some(fault) = wanted.fault(image.tree) {
-            let name = wanted.name();
-            let reason = format!("runs '{name}', which {fault}");
-            faults.add(FindingKind::Cron, path, name, weight, &reason, HINT);
+        if let Some(fault) = wanted.fault_of(image.tree, image.accounts) {
+            let name = wanted.place();
+            let reason = format!("{}, which {fault}", wanted.verb(wanted.name()));
+            faults.add(FindingKind::Cron, path, &name, weight, &reason, HINT);
         }
     }
 }

@@ -55,10 +55,10 @@ pub(super) fn check(image: &Image<'_>, faults: &mut Faults) -> Result<(), ViewEr
         let text = image.text(path.as_bytes())?;
         for script in scripts(&text) {
             for wanted in launch::of_shell(&script) {
-                if let Some(fault) = wanted.fault(image.tree) {
-                    let (kind, name) = (FindingKind::Logrotate, wanted.name());
-                    let reason = format!("runs '{name}', which {fault}");
-                    faults.add(kind, &path, name, Weight::Grave, &reason, HINT);
+                if let Some(fault) = wanted.fault_of(image.tree, image.accounts) {
+                    let (kind, name) = (FindingKind::Logrotate, wanted.place());
+                    let reason = format!("{}, which {fault}", wanted.verb(wanted.name()));
+                    faults.add(kind, &path, &name, Weight::Grave, &reason, HINT);
                 }
             }
         }

@@ -7,6 +7,7 @@
 
 mod alternatives;
 mod apache;
+mod apt;
 mod cron;
 mod faults;
 mod image;
@@ -15,6 +16,7 @@ mod nginx;
 mod nss;
 mod pam;
 mod php;
+mod rsyslog;
 mod shells;
 mod sshd;
 mod sudo;
@@ -32,15 +34,17 @@ use crate::tree::view::{ImageView, ViewError};
 /// A reader of one kind of configuration.
 type Check = fn(&Image<'_>, &mut Faults) -> Result<(), ViewError>;
 
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 16] = [
     alternatives::check,
     apache::check,
+    apt::check,
     cron::check,
     logrotate::check,
     nginx::check,
     nss::check,
     pam::check,
     php::check,
+    rsyslog::check,
     shells::check,
     sshd::check,
     sudo::check,

@@ -330,7 +330,6 @@ fn rotation_of_logs_needs_its_accounts() {
         image,
         &[
             "!logrotate:/etc/logrotate.d/a:group:ghosts",
-            // What the script starts, and not whom it would be.
             "!logrotate:/etc/logrotate.d/a:su",
             "!logrotate:/etc/logrotate.d/a:user:ghost",
         ],
@@ -394,4 +393,28 @@ fn the_time_zone_has_to_be_there() {
     check(image("Europe/Berlin\n"), &[]);
     check(image("Etc/UTC0 x\n"), &[]);
     check(image("US/Pacific\n"), &["zone:/etc/timezone:US/Pacific"]);
+}
+
+#[test]
+fn modules_of_rsyslog_have_to_be_there() {
+    let conf = b"module(load=\"imuxsock\")\n$ModLoad imfile\nmodule(load=\"builtin:omfile\")\n";
+    let image = debian()
+        .program("usr/sbin/rsyslogd")
+        .file("usr/lib/x86_64-linux-gnu/rsyslog/imuxsock.so", b"")
+        .file("etc/rsyslog.d/a.conf", conf);
+    check(image, &["!include:/etc/rsyslog.d/a.conf:imfile"]);
+    let elsewhere = debian()
+        .program("usr/sbin/rsyslogd")
+        .file("etc/rsyslog.d/a.conf", b"$ModDir /opt\n$ModLoad imfile\n");
+    check(elsewhere, &[]);
+}
+
+#[test]
+fn hooks_of_apt_have_to_be_there() {
+    let hooks = b"DPkg::Post-Invoke { \"/opt/gone\"; \"test -x /opt/a && /opt/a || true\"; };\n\
+        DPkg::Pre-Install-Pkgs { \"/usr/sbin/configure --apt || true\"; };\n";
+    let image = debian()
+        .program("usr/bin/apt-get")
+        .file("etc/apt/apt.conf.d/70hook", hooks);
+    check(image, &["!include:/etc/apt/apt.conf.d/70hook:/opt/gone"]);
 }

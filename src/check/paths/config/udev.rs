@@ -74,13 +74,13 @@ fn program(image: &Image<'_>, path: &RelPath, line: &str, weight: Weight, faults
         _ => {}
     }
     for wanted in launch::of_words(&words) {
-        if let Some(fault) = wanted.fault(image.tree) {
+        if let Some(fault) = wanted.fault_of(image.tree, image.accounts) {
             faults.add(
                 FindingKind::Udev,
                 path,
-                wanted.name(),
+                &wanted.place(),
                 weight,
-                &format!("runs '{}', which {fault}", wanted.name()),
+                &format!("{}, which {fault}", wanted.verb(wanted.name())),
                 "rebuild the layer of the rule on today's lower layers, or add the package of the program",
             );
         }

@@ -194,8 +194,8 @@ fn every_wrong_answer_is_refused_in_one_sentence_and_harms_nothing() {
       error: 'URL' has no blob DIGEST
       hint: this mirror is incomplete: try another, or publish again
     a page to log in [status 1]
-      error: 'URL' does not answer: the answer ended after N of N bytes
-      hint: what arrived is kept: run the command again, or name mirrors in the trust policy
+      error: 'URL' answers wrongly: it answers N OK with a web page instead of data: a captive portal or a login stands between, of blob DIGEST
+      hint: this server, or one on the way to it, is broken or hostile: try a mirror
     compressed on the way [status 1]
       error: 'URL' answers wrongly: it sends 'gzip' content, which was not asked for, of blob DIGEST
       hint: this server, or one on the way to it, is broken or hostile: try a mirror

@@ -1,6 +1,14 @@
-"""What cloud-init says of packages on a machine that is made of layers."""
+"""What cloud-init says of packages on a machine that is made of layers.
 
-from cloudinit import subp
+Every module that wants packages of its own asks the class of distributions for them, so that the answer is there. All
+modules of a stage are imported before the first one runs: one of each stage brings this one.
+"""
+
+import logging
+
+from cloudinit import distros, subp
+
+LOG = logging.getLogger(__name__)
 
 POINTER = (
     "this machine is made of layers, and its packages come with its image. "
@@ -41,3 +49,33 @@ def words(asked):
         else:
             found.append(str(entry))
     return found
+
+
+class Original:
+    """What the class of distributions does elsewhere."""
+
+    install_packages = distros.Distro.install_packages
+    update_package_sources = distros.Distro.update_package_sources
+
+
+def install_packages(distro, pkglist):
+    """Fails with the way to get the packages, and succeeds where the image has them."""
+    if not is_made_of_layers():
+        Original.install_packages(distro, pkglist)
+        return
+    absent = missing(pkglist)
+    if absent:
+        message = f"cannot install {' '.join(absent)}: {POINTER}"
+        # Some modules catch what is raised, and say something else.
+        LOG.warning(message)
+        raise distros.PackageInstallerError(message)
+
+
+def update_package_sources(distro, *, force=False):
+    """Does nothing: whoever refreshes lists of packages wants to install some."""
+    if not is_made_of_layers():
+        Original.update_package_sources(distro, force=force)
+
+
+distros.Distro.install_packages = install_packages
+distros.Distro.update_package_sources = update_package_sources

@@ -1,5 +1,14 @@
 //! What a command line starts: a program, and the program or file that this one is told to run.
 
+mod account;
+mod builtins;
+mod config;
+mod interpreter;
+
+use builtins::BUILTINS;
+use interpreter::{java_archive, modules, script};
+
+use super::accounts::Accounts;
 use super::lookup::{self, Lookup};
 use super::shell::{self, UNKNOWN};
 use super::unit_problems::PATH;
@@ -8,102 +17,93 @@ use crate::tree::Tree;
 /// How often a command may start another one before the rest is left alone.
 const MAX_DEPTH: usize = 8;
 
-/// Words that a shell knows itself.
-const BUILTINS: [&str; 60] = [
-    ".",
-    ":",
-    "[",
-    "alias",
-    "bg",
-    "bind",
-    "break",
-    "builtin",
-    "caller",
-    "cd",
-    "command",
-    "compgen",
-    "complete",
-    "continue",
-    "declare",
-    "dirs",
-    "disown",
-    "echo",
-    "enable",
-    "eval",
-    "exec",
-    "exit",
-    "export",
-    "false",
-    "fc",
-    "fg",
-    "getopts",
-    "hash",
-    "help",
-    "history",
-    "jobs",
-    "kill",
-    "let",
-    "local",
-    "logout",
-    "mapfile",
-    "popd",
-    "printf",
-    "pushd",
-    "pwd",
-    "read",
-    "readarray",
-    "readonly",
-    "return",
-    "set",
-    "shift",
-    "shopt",
-    "source",
-    "suspend",
-    "test",
-    "time",
-    "times",
-    "trap",
-    "true",
-    "type",
-    "typeset",
-    "ulimit",
-    "umask",
-    "unset",
-    "wait",
-];
+/// The language of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::check) enum ModuleOf {
+    /// `python3 -m NAME`
+    Python,
+    /// `perl -MNAME`
+    Perl,
+}
 
 /// What a command needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(in crate::check) enum Wanted {
     /// A program, by absolute path or by name.
     Program(String),
-    /// A file that a program reads, by absolute path.
+    /// A file that a program runs, by absolute path.
     File(String),
+    /// A file of configuration that a program is told to read, by absolute path.
+    Config(String),
+    /// A user that the command runs as, or gives something to.
+    User(String),
+    /// A group, likewise.
+    Group(String),
+    /// A module that an interpreter is told to load: its language, the interpreter, its name. The
+    /// checks of imports look for it.
+    Module(ModuleOf, String, String),
 }
 
 impl Wanted {
-    /// Returns the program or file as it is named.
+    /// Returns what is wanted as it is named.
     pub(super) fn name(&self) -> &str {
         match self {
-            Self::Program(name) | Self::File(name) => name,
+            Self::Program(name)
+            | Self::File(name)
+            | Self::Config(name)
+            | Self::User(name)
+            | Self::Group(name)
+            | Self::Module(_, _, name) => name,
+        }
+    }
+
+    /// Returns what ends the id of a problem with it.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::User(name) => format!("user:{name}"),
+            Self::Group(name) => format!("group:{name}"),
+            other => other.name().to_owned(),
+        }
+    }
+
+    /// Says what a file does that wants it, before the word "which".
+    pub(super) fn verb(&self, shown: &str) -> String {
+        match self {
+            Self::Program(_) | Self::File(_) => format!("runs '{shown}'"),
+            Self::Config(_) => format!("has a program read '{shown}'"),
+            Self::User(_) => format!("names the user '{shown}'"),
+            Self::Group(_) => format!("names the group '{shown}'"),
+            Self::Module(..) => format!("has the module '{shown}' run"),
         }
     }
 
     /// Says what is wrong with it in a tree, after the word "which"; `None` where nothing is, or
-    /// where only a running system, a machine or its users can tell.
+    /// where only a running system, a machine or its users can tell. Accounts are those of
+    /// [`fault_of`](Self::fault_of).
     pub(super) fn fault(&self, tree: &Tree) -> Option<&'static str> {
         let name = self.name();
         if name.contains(UNKNOWN) || name.is_empty() {
             return None;
         }
         let found = match self {
-            Self::File(path) => return missing_file(tree, path),
+            Self::User(_) | Self::Group(_) | Self::Module(..) => return None,
+            Self::File(path) | Self::Config(path) => return missing_file(tree, path),
             Self::Program(path) if path.starts_with('/') => lookup::program(tree, path.as_bytes()),
             Self::Program(path) if path.contains('/') => return None,
             Self::Program(name) => lookup::search(tree, &PATH, name.as_bytes()),
         };
         let error = found.err().filter(|error| !error.may_appear())?;
         Some(error.reason())
+    }
+
+    /// The same, of accounts besides.
+    pub(super) fn fault_of(&self, tree: &Tree, accounts: &Accounts) -> Option<&'static str> {
+        let is_lost = match self {
+            Self::User(name) => !accounts.has_user(name),
+            Self::Group(name) => !accounts.has_group(name),
+            _ => return self.fault(tree),
+        };
+        is_lost.then_some("is neither in /etc nor in sysusers.d")
     }
 }
 
@@ -160,8 +160,20 @@ fn add_words(words: &[String], depth: usize, found: &mut Vec<Wanted>) {
         "wrapper" => add_wrapped(name, rest, depth, found),
         "sh" => add_of_shell(rest, depth, found),
         "java" => add_file(java_archive(rest), found),
-        "" => {}
-        family => add_file(script(family, rest), found),
+        "" => {
+            let (accounts, starts) = account::accounts(name, rest);
+            found.extend(accounts);
+            if let Some(at) = starts {
+                return add_words(&rest[at..], depth + 1, found);
+            }
+            let files = config::files(name, rest).into_iter();
+            let known = files.filter(|path| !path.contains(UNKNOWN));
+            found.extend(known.map(|path| Wanted::Config(path.to_owned())));
+        }
+        family => {
+            add_file(script(family, rest), found);
+            found.extend(modules(program, family, rest));
+        }
     }
 }
 
@@ -257,52 +269,6 @@ fn add_of_shell(words: &[String], depth: usize, found: &mut Vec<Wanted>) {
     }
 }
 
-/// Returns the script that an interpreter is told to run; `None` where it runs something else, or
-/// that cannot be told.
-fn script<'a>(family: &str, words: &'a [String]) -> Option<&'a String> {
-    let (flags, with_value): (&str, &[&str]) = match family {
-        "python" => ("BbdEiIOPqRsStuvx", &["-W", "-X"]),
-        "perl" => ("wTtWXUsS", &["-I"]),
-        "ruby" => ("wWvS", &["-I", "-r", "-C"]),
-        "php" => ("qnCH", &["-d", "-c"]),
-        _ => ("", &[]),
-    };
-    let mut at = 0;
-    while let Some(word) = words.get(at) {
-        at += 1;
-        let is_of_flags = |word: &str| {
-            let rest = word.strip_prefix('-').unwrap_or_default();
-            !rest.is_empty() && rest.chars().all(|c| flags.contains(c))
-        };
-        match word.as_str() {
-            "-f" if family == "php" => return words.get(at),
-            "--" => return words.get(at),
-            word if with_value.contains(&word) => at += 1,
-            word if with_value.iter().any(|start| word.starts_with(start)) => {}
-            word if is_of_flags(word) => {}
-            word if word.starts_with('-') => return None,
-            _ => return Some(word),
-        }
-    }
-    None
-}
-
-/// Returns the archive of `java -jar`.
-fn java_archive(words: &[String]) -> Option<&String> {
-    let mut at = 0;
-    while let Some(word) = words.get(at).filter(|word| word.starts_with('-')) {
-        at += 1;
-        match word.as_str() {
-            "-jar" => return words.get(at),
-            "-cp" | "-classpath" | "--class-path" | "-p" | "--module-path" | "--add-modules" => {
-                at += 1;
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -314,6 +280,10 @@ mod tests {
         let one = |wanted| match wanted {
             Wanted::Program(name) => name,
             Wanted::File(path) => format!("<{path}"),
+            Wanted::Config(path) => format!("={path}"),
+            Wanted::User(name) => format!("u:{name}"),
+            Wanted::Group(name) => format!("g:{name}"),
+            Wanted::Module(of, _, name) => format!("{of:?}:{name}"),
         };
         wanted.into_iter().map(one).collect()
     }
@@ -356,6 +326,61 @@ mod tests {
     }
 
     #[test]
+    fn modules_that_an_interpreter_is_told_to_load_are_told() {
+        check("python3|-m|app.main|x", &["python3", "Python:app.main"]);
+        check("python3|-u|-W|x|-Im|app", &["python3", "Python:app"]);
+        check("python3|-mapp", &["python3", "Python:app"]);
+        check("python3|-c|x|-m|app", &["python3"]);
+        check("python3|/o.py|-m|app", &["python3", "</o.py"]);
+        check(
+            "perl|-MJSON|-wMList::Util=sum|-M-strict|-mA|-e|x|-MNo",
+            &["perl", "Perl:JSON", "Perl:A"],
+        );
+        check("perl|-I/lib|-MJSON|-e|x", &["perl"]);
+    }
+
+    #[test]
+    fn accounts_that_a_command_is_told_are_told() {
+        check(
+            "runuser|-u|app|-g|web|--|/opt/a|-u|x",
+            &["runuser", "u:app", "g:web", "/opt/a"],
+        );
+        check("runuser|-|app", &["runuser"]);
+        check("sudo|-n|-u|app|-h|x|/opt/a", &["sudo", "u:app", "/opt/a"]);
+        check(
+            "setpriv|--reuid=app|--regid|web|--clear-groups|/opt/a",
+            &["setpriv", "u:app", "g:web", "/opt/a"],
+        );
+        check(
+            "install|-d|-o|app|-m|700|/run/a|--group=web",
+            &["install", "u:app", "g:web"],
+        );
+        check("chown|-R|app:web|/run/a", &["chown", "u:app", "g:web"]);
+        check("chown|app|/run/a", &["chown", "u:app"]);
+        check("chown|--reference=/a|b", &["chown"]);
+        check("chgrp|web|/run/a", &["chgrp", "g:web"]);
+        check("chown|0:0|/run/a", &["chown"]);
+    }
+
+    #[test]
+    fn files_of_configuration_that_a_program_is_told_are_told() {
+        check("/x|--config=/etc/a", &["/x", "=/etc/a"]);
+        check("/x|--conf-file|/etc/a|-z", &["/x", "=/etc/a"]);
+        check(
+            "/x|-c|/etc/a.conf|-f|/opt/b.yml",
+            &["/x", "=/etc/a.conf", "=/opt/b.yml"],
+        );
+        check("/x|-c|/etc/a|--log=/etc/b.conf", &["/x"]);
+        check("/x|--config=/var/a|--config-dir=/etc/a/", &["/x"]);
+        check("test|-f|/etc/a.conf", &["test"]);
+        check(
+            "/x|--web.config.file=/etc/a|-Conf_File|/opt/b",
+            &["/x", "=/etc/a", "=/opt/b"],
+        );
+        check("/x|--force-confold|/etc/a|--no-config|/etc/b", &["/x"]);
+    }
+
+    #[test]
     fn commands_in_circles_end() {
         let many = vec!["env".to_owned(); 100_000];
         assert_eq!(of_words(&many).len(), MAX_DEPTH + 1);
@@ -365,7 +390,7 @@ mod tests {
         #[test]
         fn no_words_make_the_reader_panic(
             words in proptest::collection::vec(
-                "env|sh|bash|python3|php|java|timeout|nice|-[a-zA-Z]|--|-jar|/[a-z;&| ]*|[^x]*", 0..8)
+                "env|sh|bash|python3|perl|php|java|timeout|nice|runuser|sudo|chown|-[a-zA-Z]|--|-jar|-m|-M[A-Z:]*|--conf=?|/[a-z;&| ]*|[^x]*", 0..8)
         ) {
             of_words(&words);
             of_shell(&words.join(" "));
