@@ -54,6 +54,8 @@ impl Change<'_> {
     ) -> Result<SwitchReport, DeployError> {
         let (target, from) = (self.target, machine.running());
         let (disk, to) = (target.disk.as_ref(), deployment.facts.generation);
+        // Where that failed before, what is recorded now would hide what was not.
+        self.follow_machine(machine)?;
         Pending::new(to, from, action, note).save(target, disk)?;
         machine.each(|loader| loader.prefer(disk, to, TRIES))?;
         self.record_one(HistoryAction::Stage, to, note)?;
@@ -144,6 +146,8 @@ impl Change<'_> {
             return Err(DeployError::NoMachine);
         };
         let (disk, running) = (target.disk.as_ref(), machine.running());
+        // Where that failed before, what is recorded now would hide what was not.
+        self.follow_machine(machine)?;
         let look = machine.look()?;
         let is_trying = look
             .entry(running)
