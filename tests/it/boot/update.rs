@@ -210,7 +210,10 @@ fn updates_and_comes_back(test: &str, name: &'static str, firmware: Firmware) {
     );
     machine.run("id anna");
     let history = machine.run("layerset history");
-    assert!(history.contains("1 -> 2"), "{history}");
+    assert!(
+        history.contains("deployed generation 2 in place of generation 1"),
+        "{history}"
+    );
     let said = machine.run("layerset update");
     assert!(
         said.contains("nothing to deploy") || said.contains("current"),
@@ -225,7 +228,7 @@ fn updates_and_comes_back(test: &str, name: &'static str, firmware: Firmware) {
     expect_settled(&mut machine, 1);
     expect_page(&machine, "version 1");
     let history = machine.run("layerset history");
-    assert!(history.contains("2 -> 1"), "{history}");
+    assert!(history.contains("rolled back"), "{history}");
     // A release that a rollback left is held.
     let said = machine.run("layerset update");
     assert!(said.contains("nothing to deploy"), "{said}");
@@ -245,7 +248,8 @@ fn updates_and_comes_back(test: &str, name: &'static str, firmware: Firmware) {
     );
     let history = machine.run("layerset history");
     assert!(
-        history.contains("1 -> 3") && history.contains("3 -> 1"),
+        history.contains("generation 3 in place of generation 1")
+            && history.contains("generation 3 is bad"),
         "{history}"
     );
     let said = machine.run("layerset update");

@@ -377,12 +377,14 @@ fn options(mode: DeployMode) -> DeployOptions<'static> {
     }
 }
 
+type Work = fn(&Scene, &Arc<dyn Disk>, u64) -> Result<(), DeployError>;
+
 /// What is done, from which deployments, and what runs after the next start once it is done.
 struct Case {
     name: &'static str,
     /// Brings the machine to where the work starts, and returns what runs.
     prepare: fn(&Scene) -> u64,
-    work: fn(&Scene, &Arc<dyn Disk>, u64) -> Result<(), DeployError>,
+    work: Work,
     /// The version that runs in the end.
     expect: usize,
 }
