@@ -38,6 +38,8 @@ fn help_names_every_command_and_says_how_to_start() {
       activate     Mount the deployments of a target again, e.g. after a reboot of the host
       deactivate   Unmount the deployments of a target
       run          Run a command in the current deployment of a target
+      health       Run the health checks of what is current on a target
+      settle-boot  Say whether this start of the machine was good; a unit of the machine does it
       forget       Release what a target or a recipe that is gone still holds
       gc           Remove what no image and no deployment needs
       fsck         Verify every byte of the repository, and repair it
@@ -49,9 +51,9 @@ fn help_names_every_command_and_says_how_to_start() {
       help         Print this message or the help of the given subcommand(s)
 
     Options:
-          --repo <DIR>              The repository [default: /var/lib/layerset for root,
-                                    $XDG_DATA_HOME/layerset for others] [env:
-                                    LAYERSET_REPO=REPO]
+          --repo <DIR>              The repository [default: the machine's own on a machine made of
+                                    layers, else /var/lib/layerset for root, $XDG_DATA_HOME/layerset for
+                                    others] [env: LAYERSET_REPO=REPO]
           --json                    Print one JSON document on standard output instead of text
       -q, --quiet                   Print nothing but errors; with --json, the document
           --lock-timeout <SECONDS>  How long to wait for another layerset command, in seconds [default:
@@ -85,9 +87,9 @@ fn help_of_a_command_shows_examples() {
       [IMAGE]  The image: a recipe's name, a ref, an id or an abbreviation of one
 
     Options:
-          --repo <DIR>              The repository [default: /var/lib/layerset for root,
-                                    $XDG_DATA_HOME/layerset for others] [env:
-                                    LAYERSET_REPO=REPO]
+          --repo <DIR>              The repository [default: the machine's own on a machine made of
+                                    layers, else /var/lib/layerset for root, $XDG_DATA_HOME/layerset for
+                                    others] [env: LAYERSET_REPO=REPO]
           --target <DIR>            The target: any directory; it is made when absent [env:
                                     LAYERSET_TARGET=]
           --json                    Print one JSON document on standard output instead of text
@@ -108,6 +110,8 @@ fn help_of_a_command_shows_examples() {
                                     recipe's policy says]
           --restart                 Restart the services that run something else after the switch: those
                                     of units that `layerset run --print-unit` wrote
+          --when <WHEN>             When a machine that was switched restarts: now, or whenever somebody
+                                    does [default: next-boot] [possible values: now, next-boot]
           --reason <TEXT>           Why, for the history [default: ""]
           --channel <CHANNEL>       Pull what this channel has for this machine, and follow the channel:
                                     NAME/CHANNEL
@@ -123,7 +127,7 @@ fn help_of_a_command_shows_examples() {
           --no-deltas               Fetch what changed in full, without deltas
           --least-bytes             Recompress files even where fetching them is quicker: for metered
                                     connections
-      -h, --help                    Print help
+      -h, --help                    Print help (see more with '--help')
       -V, --version                 Print version
 
     Examples:
@@ -144,9 +148,9 @@ fn help_of_a_command_shows_examples() {
 
     Options:
           --dry-run                 Print what would be removed, and remove nothing
-          --repo <DIR>              The repository [default: /var/lib/layerset for root,
-                                    $XDG_DATA_HOME/layerset for others] [env:
-                                    LAYERSET_REPO=REPO]
+          --repo <DIR>              The repository [default: the machine's own on a machine made of
+                                    layers, else /var/lib/layerset for root, $XDG_DATA_HOME/layerset for
+                                    others] [env: LAYERSET_REPO=REPO]
           --cache                   Also remove from caches what was not used lately
           --json                    Print one JSON document on standard output instead of text
           --older-than <DAYS>       What is not lately, in days [default: 30]
@@ -184,7 +188,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, new, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, run, forget, gc, fsck, serve, trust, schema, completions, man, help]
+    !   [subcommands: init, new, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, run, health, settle-boot, forget, gc, fsck, serve, trust, schema, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
