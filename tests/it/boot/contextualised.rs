@@ -203,6 +203,7 @@ puppet:
 chef:
   install_type: packages
   server_url: https://192.0.2.1
+  validation_name: layerset
 ";
 
 #[test]
