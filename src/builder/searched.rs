@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::undeclared::{PublicContent, disk_keys, scan};
+use super::undeclared::{CRYPTTAB, PublicContent, disk_keys, scan};
 use super::{BuildError, BuildSink};
 use crate::check::{Finding, FindingKind, Severity};
 use crate::compose::waive;
@@ -201,13 +201,15 @@ fn search(
             }
         })
         .collect();
-    let tree = built_on(repository, &layer, &changeset);
     let mut found = scan(&added, &sink)?;
-    found.extend(disk_keys(&added, &tree, &sink)?);
+    // The whole tree takes memory for each file, and most layers have nothing to find.
+    let table = built_on(repository, &layer, &changeset, &|path| path == CRYPTTAB);
+    found.extend(disk_keys(&added, &table, &sink)?);
     found.retain(|one| !layer.public_secrets.contains_key(&one.path));
     if found.is_empty() {
         return Ok(Vec::new());
     }
+    let tree = built_on(repository, &layer, &changeset, &|_| true);
     let public = PublicContent::read(&tree, &sink, &|_| true)?;
     let shipped = PublicContent::read(&tree, &sink, &|_| false)?;
     let mut secrets = Vec::new();
@@ -228,11 +230,20 @@ fn search(
     Ok(secrets)
 }
 
-/// Returns what the layer was built on, as far as it is here, with what the layer did to it.
-fn built_on(repository: &Repository, layer: &Layer, changeset: &Changeset) -> Tree {
+/// Returns what the layer was built on, as far as it is here, with what the layer did to it; of that,
+/// the paths for which `is_wanted` holds.
+fn built_on(
+    repository: &Repository,
+    layer: &Layer,
+    changeset: &Changeset,
+    is_wanted: &dyn Fn(&str) -> bool,
+) -> Tree {
     let mut tree = Tree::new();
     let mut apply = |changes: &Changeset| {
-        for (path, change) in changes.iter() {
+        let wanted = changes.iter().filter(|(path, _)| {
+            std::str::from_utf8(path.as_bytes()).map_or_else(|_| is_wanted(""), is_wanted)
+        });
+        for (path, change) in wanted {
             match &change.post {
                 Some(post) => drop(tree.insert(path.clone(), post.clone())),
                 None => drop(tree.remove(path.as_bytes())),

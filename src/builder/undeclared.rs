@@ -26,7 +26,7 @@ use crate::tree::{Inode, Node, Tree};
 const PUBLIC: [&str; 2] = ["debian", "ubuntu"];
 /// Domains of those who maintain packages that everybody can read.
 const PUBLIC_MAINTAINERS: [&[u8]; 2] = [b"debian.org", b"ubuntu.com"];
-const CRYPTTAB: &str = "etc/crypttab";
+pub(super) const CRYPTTAB: &str = "etc/crypttab";
 
 /// A secret that nobody declared.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,7 +45,7 @@ fn what_no_archive_has_is_pointed_at() {
     ! fetching package lists
     ! error: there are 2 mistakes:
     !   layers/nginx/layer.toml:5:13: no package 'ngnix' in trixie, trixie-updates, trixie-security main (did you mean 'nginx'?)
-    !   layers/nginx/layer.toml:5:30: no package 'hellq' in trixie, trixie-updates, trixie-security main (`apt-cache search WORD` finds names; another component or suite may have it)
+    !   layers/nginx/layer.toml:5:30: no package 'hellq' in trixie, trixie-updates, trixie-security main (`apt-cache search WORD` finds names; another component, suite or archive ([[apt.sources]]) may have it)
     !    ╭─[layers/nginx/layer.toml:5:13]
     !  4 │ [apt]
     !  5 │ packages = ["ngnix", "perl", "hellq"]
