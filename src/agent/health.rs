@@ -56,6 +56,18 @@ pub fn check_health(
     }))
 }
 
+/// Says in words what is wrong, if anything.
+pub fn problem_of(checks: &[CheckedHealth]) -> Option<String> {
+    let failed: Vec<String> = checks
+        .iter()
+        .filter_map(|found| {
+            let problem = found.problem.as_ref()?;
+            Some(format!("{} ({}): {problem}", found.check, found.layer))
+        })
+        .collect();
+    (!failed.is_empty()).then(|| failed.join("; "))
+}
+
 /// Asks a check until it passes or its time is over.
 fn watch(layer: String, check: &HealthCheck, shell: RunShell<'_>) -> CheckedHealth {
     let started = Instant::now();

@@ -6,10 +6,12 @@
 //! here. Nothing here prints, or reads the environment.
 
 mod health;
+mod live;
 mod outlook;
 mod repair;
 
-pub use health::{CheckedHealth, RunShell, check_health};
+pub use health::{CheckedHealth, RunShell, check_health, problem_of};
+pub use live::{LiveReport, UnitReport, WayBack, complete_live, system};
 pub use outlook::{LayerOutlook, outlook};
 pub use repair::{RepairOptions, RepairReport, RepairedThing, repair, verify};
 

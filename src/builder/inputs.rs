@@ -146,6 +146,7 @@ impl LayerInputs {
             allowed_secrets: Vec::new(),
             health: Vec::new(),
             restart: Vec::new(),
+            forbids_live: false,
             rebuild_when: Vec::new(),
             ..definition.clone()
         };

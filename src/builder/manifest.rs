@@ -59,6 +59,7 @@ pub(super) fn manifest(
             checks: definition.health.clone(),
         },
         restart: definition.restart.clone(),
+        forbids_live: definition.forbids_live,
         rebuild: RebuildRule {
             when: definition
                 .rebuild_when

@@ -123,6 +123,9 @@ fn describe_layer(id: &LayerId, layer: &Layer, bytes: u64) -> String {
     if !layer.restart.is_empty() {
         text.push_str(&format!("asks to restart {}\n", layer.restart.join(", ")));
     }
+    if layer.forbids_live {
+        text.push_str("a change of it restarts all services of a machine\n");
+    }
     for path in layer.first_boot.keys() {
         text.push_str(&format!("each machine makes its own {path}\n"));
     }

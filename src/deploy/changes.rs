@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::changelog;
 use super::contents::EtcContents;
 use super::etc::machine_tree;
+use super::machine::{UnitChanges, units};
 use super::record::DeploymentDir;
 use super::restart::{ServiceRestart, Services, differing_etc};
 use super::{DeployError, Target};
@@ -70,6 +71,36 @@ impl Target {
         to: u64,
         also: &[String],
     ) -> Result<Vec<ServiceRestart>, DeployError> {
+        let services = self.compare(repository, from, to, &|_, _| (), also)?.0;
+        Ok(services)
+    }
+
+    /// Says what the units of the machine need that ran generation `from` and now runs `to`; `running`
+    /// names the units that are active.
+    pub fn unit_changes(
+        &self,
+        repository: &Repository,
+        (from, to): (u64, u64),
+        running: &[String],
+    ) -> Result<UnitChanges, DeployError> {
+        let compare = |before: &Tree, after: &Tree| units::compare(before, after, running);
+        let services = running.iter().filter(|unit| unit.ends_with(".service"));
+        let services: Vec<String> = services.cloned().collect();
+        let (restart, mut changes) = self.compare(repository, from, to, &compare, &services)?;
+        changes.restart = restart;
+        Ok(changes)
+    }
+
+    /// Compares two generations with their `/etc`: names services to restart, and returns what
+    /// `compare` says of their trees.
+    fn compare<T>(
+        &self,
+        repository: &Repository,
+        from: u64,
+        to: u64,
+        compare: &dyn Fn(&Tree, &Tree) -> T,
+        also: &[String],
+    ) -> Result<(Vec<ServiceRestart>, T), DeployError> {
         let (from, to) = (self.deployment(from)?, self.deployment(to)?);
         let (machine_before, machine_after) = (
             EtcContents::new(repository, from.etc()),
@@ -82,7 +113,12 @@ impl Target {
             let own = machine_before.read(id).ok();
             own.or_else(|| repository.read_object(id).ok())
         };
-        Ok(services(&before, &after, &etc, &read, also))
+        // What systemd or a generator made has no unit in the image, and does not run from it.
+        let is_known =
+            |unit: &&String| self.machine.is_none() || units::has_unit(&before.tree, unit);
+        let also: Vec<String> = also.iter().filter(is_known).cloned().collect();
+        let services = services(&before, &after, &etc, &read, &also);
+        Ok((services, compare(&before.tree, &after.tree)))
     }
 }
 

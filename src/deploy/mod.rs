@@ -72,14 +72,16 @@ pub use history::{
 };
 pub use location::TargetLocation;
 pub use machine::{
-    BootReport, BootVerdict, Booted, Machine, MachineError, Next, ROOT as MACHINE_ROOT,
+    BootReport, BootVerdict, Booted, Exchange, Machine, MachineError, Next, Notice, OldProgram,
+    ROOT as MACHINE_ROOT, SwitchClass, SwitchWay, UnitChanges,
 };
 pub use mounts::activation_unit;
 pub use prune::PrunePlan;
 pub use record::{Deployment, DeploymentKind, EtcOrigin, JoinMethod};
 pub use restart::{ServiceRestart, Services};
 pub use run::{
-    DeployMode, DeployOptions, DeployReport, NewDeployment, SourceRelease, deploy, plan_parts,
+    DeployMode, DeployOptions, DeployReport, NewDeployment, SourceRelease, SwitchPace, deploy,
+    plan_parts,
 };
 pub use running::RunNetwork;
 pub use service_unit::{UNIT_DIRECTORIES, UnitMark, update_units};

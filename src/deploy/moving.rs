@@ -136,7 +136,7 @@ impl Change<'_> {
         Ok(is_known)
     }
 
-    fn tell_moved(&self, moved: &BTreeSet<PathBuf>, generation: u64) {
+    pub(super) fn tell_moved(&self, moved: &BTreeSet<PathBuf>, generation: u64) {
         let mut paths = moved.iter().filter(|path| !path.as_os_str().is_empty());
         let Some(first) = paths.next() else { return };
         let more = match paths.count() {

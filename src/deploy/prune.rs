@@ -42,11 +42,16 @@ impl Target {
             None => None,
         };
         let needed = [current, previous, staged.copied(), good, next];
+        // After a live switch, programs may still have earlier trees before them.
+        let in_use = self.machine.as_ref().map(|machine| machine.in_use());
+        let in_use = in_use.unwrap_or_default();
         let free: Vec<u64> = generations
             .iter()
             .copied()
             .filter(|n| {
-                !needed.contains(&Some(*n)) && !self.deployment_dir(*n).join("pinned").exists()
+                !needed.contains(&Some(*n))
+                    && !in_use.contains(n)
+                    && !self.deployment_dir(*n).join("pinned").exists()
             })
             .collect();
         let has_newer_twin = |n: &u64| {

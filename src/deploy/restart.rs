@@ -29,6 +29,18 @@ pub struct ServiceRestart {
     pub unit: String,
     /// What of it changes.
     pub reason: String,
+    /// Whether only files change that it reads again when it is told to (`systemctl reload`).
+    #[serde(skip)]
+    pub by_reload: bool,
+    /// Whether a layer asks for it.
+    #[serde(skip)]
+    pub is_asked: bool,
+}
+
+/// What of a service changes.
+struct Changed {
+    path: RelPath,
+    by_reload: bool,
 }
 
 /// The units and the files of `/etc` of a package that has something that differs.
@@ -80,11 +92,16 @@ pub(super) fn differing_etc(before: &Tree, after: &Tree) -> BTreeSet<RelPath> {
 impl Services<'_> {
     /// Names the services to restart, sorted by unit; `layers` are those that change.
     pub fn restarts(&self, layers: &[&Layer]) -> Vec<ServiceRestart> {
-        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        let mut found: BTreeMap<String, ServiceRestart> = BTreeMap::new();
         for layer in layers {
             for unit in &layer.restart {
-                let reason = format!("layer '{}' changes, and asks for it", layer.name);
-                found.insert(unit.clone(), reason);
+                let asked = ServiceRestart {
+                    unit: unit.clone(),
+                    reason: format!("layer '{}' changes, and asks for it", layer.name),
+                    by_reload: false,
+                    is_asked: true,
+                };
+                found.insert(unit.clone(), asked);
             }
         }
         let mut known: BTreeMap<RelPath, Option<RelPath>> = BTreeMap::new();
@@ -95,15 +112,23 @@ impl Services<'_> {
             if found.contains_key(&unit) {
                 continue;
             }
-            if let Some(path) = self.what_changes(&unit, &owners, &mut known) {
-                let reason = format!("{} changes", escape(path.as_bytes()));
-                found.insert(unit, format!("/{reason}"));
+            if let Some(changed) = self.what_changes(&unit, &owners, &mut known) {
+                let changed = ServiceRestart {
+                    unit: unit.clone(),
+                    reason: format!("/{} changes", escape(changed.path.as_bytes())),
+                    by_reload: changed.by_reload,
+                    is_asked: false,
+                };
+                found.insert(unit, changed);
             }
         }
-        let restarts = found.into_iter();
-        restarts
-            .map(|(unit, reason)| ServiceRestart { unit, reason })
-            .collect()
+        found.into_values().collect()
+    }
+
+    /// Returns a program of the tree before, or what it loads, if that changes.
+    pub(super) fn program_changes(&self, program: &str) -> Option<RelPath> {
+        let path = self.before.resolve(program.as_bytes())?;
+        self.file_changes(path, &mut BTreeMap::new())
     }
 
     /// Returns the services that something wants or requires.
@@ -130,7 +155,11 @@ impl Services<'_> {
         unit: &str,
         owners: &[Owned],
         known: &mut BTreeMap<RelPath, Option<RelPath>>,
-    ) -> Option<RelPath> {
+    ) -> Option<Changed> {
+        let anew = |path: RelPath| Changed {
+            path,
+            by_reload: false,
+        };
         // An instance is described by its template.
         let template = unit.split_once('@').and_then(|(name, rest)| {
             let (_, kind) = rest.rsplit_once('.')?;
@@ -147,7 +176,8 @@ impl Services<'_> {
             // What is known to run, and has no unit that could say what it runs from, may run
             // anything.
             let place = RelPath::from_text(places.last()?).ok();
-            return place.filter(|_| self.also.iter().any(|also| also == unit));
+            let place = place.filter(|_| self.also.iter().any(|also| also == unit));
+            return place.map(anew);
         };
         let drop_ins: Vec<String> = places.iter().map(|place| format!("{place}.d")).collect();
         let is_drop_in = |path: &RelPath| {
@@ -155,7 +185,7 @@ impl Services<'_> {
             drop_ins.iter().any(is_below)
         };
         if (self.changes)(file.as_bytes()) {
-            return Some(file);
+            return Some(anew(file));
         }
         let drop_in = drop_ins.iter().find_map(|dir| {
             let mut below = self.before.below(dir.as_bytes());
@@ -164,7 +194,7 @@ impl Services<'_> {
         });
         let new_drop_in = || self.etc.iter().find(|path| is_drop_in(path)).cloned();
         if let Some(path) = drop_in.or_else(new_drop_in) {
-            return Some(path);
+            return Some(anew(path));
         }
         let text = self.contents(&file)?;
         let programs = started(&text);
@@ -174,7 +204,9 @@ impl Services<'_> {
                 .resolve(program.trim_start_matches('/').as_bytes())?;
             self.file_changes(path, known)
         });
-        program.or_else(|| self.configuration_changes(unit, &file, &text, owners))
+        program
+            .map(anew)
+            .or_else(|| self.configuration_changes(unit, &file, &text, owners))
     }
 
     /// Returns a path of a service's configuration that differs: what its unit names, what is
@@ -185,7 +217,7 @@ impl Services<'_> {
         file: &RelPath,
         text: &[u8],
         owners: &[Owned],
-    ) -> Option<RelPath> {
+    ) -> Option<Changed> {
         let name = unit.split(['.', '@']).next().unwrap_or(unit);
         let mut places: Vec<Vec<u8>> = ["etc/", "etc/default/"]
             .iter()
@@ -219,7 +251,21 @@ impl Services<'_> {
             let is_dir = |tree: &Tree| tree.get(path.as_bytes()).is_some_and(Inode::is_dir);
             places.iter().any(at) || (!is_dir(self.before) && of_package(path))
         };
-        self.etc.iter().find(is_meant).cloned()
+        // Only systemd itself reads these, when it starts a program.
+        let settings = unit_settings(text);
+        let environments: Vec<&[u8]> = settings
+            .iter()
+            .filter(|setting| setting.key == "EnvironmentFile")
+            .filter_map(|s| Some(&s.value[s.value.find("/etc/")? + 1..]))
+            .map(|path| path.trim_matches(['"', '\'']).as_bytes())
+            .collect();
+        let is_environment = |path: &RelPath| {
+            path.starts_with(b"etc/default") || environments.contains(&path.as_bytes())
+        };
+        let meant: Vec<&RelPath> = self.etc.iter().filter(is_meant).collect();
+        let path = (*meant.first()?).clone();
+        let by_reload = !meant.into_iter().any(is_environment);
+        Some(Changed { path, by_reload })
     }
 
     /// Returns the packages that have something of `/etc` that differs.

@@ -14,15 +14,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::change::Change;
 use super::changes::changes;
 use super::{
-    BadPolicy, DeployError, DeploymentKind, EtcReport, HistoryAction, ImageChanges, ImageParts,
-    Note, RecordedVerdict, ServiceRestart, StageOptions, StagedDeployment, Subscription,
-    SwitchReport, Target, TargetLocation, VarReport, moving,
+    BadPolicy, DeployError, DeploymentKind, EtcReport, Exchange, HistoryAction, ImageChanges,
+    ImageParts, Note, RecordedVerdict, ServiceRestart, StageOptions, StagedDeployment,
+    Subscription, SwitchClass, SwitchReport, SwitchWay, Target, TargetLocation, VarReport, moving,
 };
+use crate::causes::chain;
 use crate::id::ImageId;
 use crate::store::Repository;
 use crate::trust::AcceptedRelease;
@@ -37,6 +38,16 @@ pub enum DeployMode {
     /// The deployment is made current.
     #[default]
     Switch,
+}
+
+/// When a machine comes to what it was switched to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SwitchPace {
+    /// By its next start, whenever somebody asks for that.
+    #[default]
+    NextStart,
+    /// At once, where that needs no start.
+    Live,
 }
 
 /// The release that the image comes from: what is recorded once the image is current.
@@ -58,6 +69,8 @@ pub struct DeployOptions<'a> {
     pub stage: StageOptions,
     /// How far to go.
     pub mode: DeployMode,
+    /// When a machine comes to it.
+    pub pace: SwitchPace,
     /// How many deployments to keep, pinned ones aside; what the image says when not given.
     pub keep: Option<u32>,
     /// Who asked for it, why, and what the checks said.
@@ -87,6 +100,8 @@ pub enum DeployReport {
         var: VarReport,
         /// What else changes.
         changes: ImageChanges,
+        /// How a machine would come to it.
+        way: Option<SwitchWay>,
     },
     /// The image was current already.
     Unchanged {
@@ -116,6 +131,12 @@ pub struct NewDeployment {
     pub var: VarReport,
     /// The switch, unless it was only staged.
     pub switched: Option<SwitchReport>,
+    /// How a machine comes to it.
+    pub way: Option<SwitchWay>,
+    /// The exchange of the trees, where the switch was live.
+    pub exchange: Option<Exchange>,
+    /// Why it was not live though it could have been.
+    pub not_live: Option<String>,
     /// The services that run something else than before, where that is known.
     pub services: Vec<ServiceRestart>,
     /// How long staging took, with waiting for the target.
@@ -135,14 +156,20 @@ impl Serialize for DeployReport {
                 etc,
                 var,
                 changes,
-            } => json!({
-                "dry_run": true, "image": image, "current": is_current, "etc": etc, "var": var,
-                "packages": changes.packages, "services": changes.services,
-            }),
+                way,
+            } => {
+                let mut value = json!({
+                    "dry_run": true, "image": image, "current": is_current, "etc": etc, "var": var,
+                    "packages": changes.packages, "services": changes.services,
+                });
+                add_way(&mut value, way.as_ref());
+                value
+            }
             Self::Unchanged { image, generation } => {
                 json!({ "image": image, "generation": generation, "switched": false })
             }
-            Self::Deployed(deployed) => json!({
+            Self::Deployed(deployed) => {
+                let mut value = json!({
                 "image": deployed.image,
                 "generation": deployed.generation,
                 "reused": deployed.reused,
@@ -156,9 +183,22 @@ impl Serialize for DeployReport {
                 "etc": deployed.etc,
                 "var": deployed.var,
                 "services": deployed.services,
-            }),
+                });
+                add_way(&mut value, deployed.way.as_ref());
+                if let (Some(exchange), Value::Object(fields)) = (&deployed.exchange, &mut value) {
+                    fields.insert("exchange".to_owned(), json!(exchange));
+                }
+                value
+            }
         };
         value.serialize(serializer)
+    }
+}
+
+/// Adds how a machine comes to an image.
+fn add_way(value: &mut Value, way: Option<&SwitchWay>) {
+    if let (Some(way), Value::Object(fields)) = (way, value) {
+        fields.insert("way".to_owned(), json!(way));
     }
 }
 
@@ -190,7 +230,7 @@ pub fn deploy(
     }
     let before = target.current_parts(repository).ok().flatten();
     let mut attempt = 1;
-    let (staged, reused, switched, (stage_seconds, switching)) = loop {
+    let (staged, reused, mut switched, (stage_seconds, switching)) = loop {
         (options.doing)("staging the deployment");
         let (staged, reused) = find_or_stage(&change, repository, image, options)?;
         if options.cancel.load(Ordering::Relaxed) {
@@ -213,6 +253,27 @@ pub fn deploy(
     if switched.is_none() && !reused {
         change.record_one(HistoryAction::Stage, staged.generation, &options.note)?;
     }
+    let way = way_to(&target, repository, staged.generation)?;
+    let is_live = way
+        .as_ref()
+        .is_some_and(|way| way.class == SwitchClass::Live);
+    let (mut exchange, mut not_live) = (None, None);
+    if let (true, SwitchPace::Live, Some(switched)) = (is_live, options.pace, &mut switched)
+        && switched.at_restart
+    {
+        (options.doing)("putting the new trees beneath what runs");
+        // What cannot be put there starts next all the same.
+        match change.go_live(repository, switched.to) {
+            Ok(done) => {
+                exchange = Some(done);
+                switched.at_restart = false;
+            }
+            Err(error) => {
+                target.disk.require_unharmed()?;
+                not_live = Some(chain(&error));
+            }
+        }
+    }
     let switch_seconds = switching.elapsed().as_secs_f64();
     if let Some(switched) = &switched {
         settle(&change, options)?;
@@ -232,10 +293,25 @@ pub fn deploy(
             _ => Vec::new(),
         },
         switched,
+        way,
+        exchange,
+        not_live,
         stage_seconds,
         switch_seconds,
         pruned: prune(&change, repository, image, options)?,
     }))
+}
+
+/// Says how the machine comes to a deployment, where one runs from the target.
+fn way_to(
+    target: &Target,
+    repository: &Repository,
+    to: u64,
+) -> Result<Option<SwitchWay>, DeployError> {
+    match target.current()? {
+        Some(current) if current != to => target.way_to_generation(repository, to),
+        _ => Ok(None),
+    }
 }
 
 /// Finds a deployment that is as the new one would be, and says so, or stages a new one.
@@ -322,14 +398,20 @@ pub fn plan_parts(
                 etc: EtcReport::default(),
                 var: VarReport::default(),
                 changes: ImageChanges::default(),
+                way: None,
             });
         }
         Err(error) => return Err(error),
     };
     let before = target.current_parts(repository)?;
+    let is_current = target.runs(image)?;
     Ok(DeployReport::Planned {
         image: *image,
-        is_current: target.runs(image)?,
+        is_current,
+        way: match is_current {
+            true => None,
+            false => target.way_to(repository, parts, None)?,
+        },
         etc: target.plan_etc_of(repository, &parts.tree, &options.stage.decisions)?,
         var: target.plan_var(repository, &parts.tree, &options.stage.decisions)?,
         changes: match &before {

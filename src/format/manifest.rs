@@ -39,6 +39,9 @@ pub struct Layer {
     pub health: Health,
     /// Units to restart when this layer changes.
     pub restart: Vec<String>,
+    /// Whether a running machine may not take a change of it beneath its services.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forbids_live: bool,
     /// Paths in lower layers whose change means rebuild.
     pub rebuild: RebuildRule,
     /// What its build did to all that directories of the layers below held.
@@ -77,6 +80,7 @@ impl Layer {
             public_secrets: BTreeMap::new(),
             health: Health::default(),
             restart: Vec::new(),
+            forbids_live: false,
             rebuild: RebuildRule::default(),
             sweeps: Vec::new(),
             shipped: BTreeMap::new(),

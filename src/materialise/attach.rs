@@ -1,5 +1,6 @@
 //! Where mounts are: private namespaces, binds, unmounting, and what the kernel's mount table says.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
@@ -47,6 +48,22 @@ pub fn enter_private_namespace() -> Result<(), MaterialiseError> {
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .map_err(|errno| MaterialiseError::mount("make private", root, "", errno))
+}
+
+/// Moves this thread into another mount namespace. It has to share its root and its working directory
+/// with no other thread, as one of [`private_namespace`].
+pub fn enter_namespace(namespace: BorrowedFd<'_>) -> Result<(), MaterialiseError> {
+    let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
+    rustix::thread::move_into_link_name_space(namespace, kind).map_err(|errno| {
+        MaterialiseError::mount("enter a mount namespace with", Path::new("/"), "", errno)
+    })
+}
+
+/// Sets what the uppermost mount at `at` allows: of `nosuid`, `nodev`, `noexec` and `ro`, those in
+/// `flags`, and no others.
+pub fn set_mount_flags(at: &Path, flags: MountFlags) -> Result<(), MaterialiseError> {
+    rustix::mount::mount_remount(at, flags | MountFlags::BIND, "")
+        .map_err(|errno| MaterialiseError::mount("set the flags of the mount at", at, "", errno))
 }
 
 /// Whether a bind mount may be written through.

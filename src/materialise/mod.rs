@@ -21,8 +21,8 @@ mod scan;
 mod write;
 
 pub use attach::{
-    BindAccess, SetuidPrograms, bind, enter_private_namespace, is_mountpoint, mount_source,
-    private_namespace, set_setuid, unmount, unmount_lazily,
+    BindAccess, SetuidPrograms, bind, enter_namespace, enter_private_namespace, is_mountpoint,
+    mount_source, private_namespace, set_mount_flags, set_setuid, unmount, unmount_lazily,
 };
 pub use checkout::{checkout, checkout_subtree};
 pub use erofs::erofs_image;

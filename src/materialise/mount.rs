@@ -12,7 +12,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use crate::materialise::{MaterialiseError, private_namespace};
 
@@ -92,6 +92,24 @@ impl DetachedMount {
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
         )
         .map_err(|errno| MaterialiseError::mount("attach a mount at", at, "", errno))
+    }
+
+    /// Makes a copy of the mount at `at` and of everything that is mounted below it.
+    pub fn copy_of(at: &Path) -> Result<Self, MaterialiseError> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE;
+        rustix::mount::open_tree(CWD, at, flags)
+            .map(Self)
+            .map_err(|errno| MaterialiseError::mount("copy the mount at", at, "", errno))
+    }
+
+    /// Attaches the mount beneath the one that is uppermost at `at`, which goes on hiding it (Linux
+    /// 6.5).
+    pub fn attach_beneath(self, at: &Path) -> Result<(), MaterialiseError> {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_BENEATH;
+        rustix::mount::move_mount(&self.0, "", CWD, at, flags)
+            .map_err(|errno| MaterialiseError::mount("attach a mount beneath", at, "", errno))
     }
 
     /// Returns the mount's root, from which its files can be opened.

@@ -38,6 +38,8 @@ pub struct Definition {
     pub health: Vec<HealthCheck>,
     /// Units to restart after a live switch, beyond those whose files changed.
     pub restart: Vec<String>,
+    /// Whether a running machine may not take a change of it beneath its services.
+    pub forbids_live: bool,
     /// Paths of lower layers whose change means that this layer is rebuilt.
     pub rebuild_when: Vec<Glob>,
 }

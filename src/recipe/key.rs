@@ -115,6 +115,7 @@ fn definition_value(definition: &Definition, lock: Option<&LayerLock>) -> Value 
         allowed_secrets,
         health,
         restart,
+        forbids_live,
         rebuild_when,
     } = definition;
     let state = state
@@ -129,7 +130,7 @@ fn definition_value(definition: &Definition, lock: Option<&LayerLock>) -> Value 
         .map(|AllowedSecret { paths, reason }| json!([paths.as_str(), reason]));
     let allowed: Vec<Value> = allowed.collect();
     let allowed = (!allowed.is_empty()).then(|| ("allow".to_owned(), Value::Array(allowed)));
-    json!({
+    let mut value = json!({
         "name": name,
         "version": definition.effective_version(lock),
         "content": content_value(content),
@@ -138,7 +139,12 @@ fn definition_value(definition: &Definition, lock: Option<&LayerLock>) -> Value 
         "health": health.iter().map(health_value).collect::<Vec<_>>(),
         "restart": set(restart.iter().map(String::as_str)),
         "rebuild": set(rebuild_when.iter().map(Glob::as_str)),
-    })
+    });
+    // Nothing where it is as always, for the same reason.
+    if *forbids_live && let Value::Object(fields) = &mut value {
+        fields.insert("live".to_owned(), Value::Bool(false));
+    }
+    value
 }
 
 /// Returns a health check in the words of the key, which are older than those of manifests.

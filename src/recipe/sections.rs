@@ -409,3 +409,9 @@ pub(super) fn services(value: &Value<'_>) -> Result<Vec<String>, RecipeError> {
     let list = value.table(&SERVICES)?.get("restart");
     list.map_or(Ok(Vec::new()), |list| list.strings(words::unit))
 }
+
+/// Says whether a layer forbids a change of it beneath running services.
+pub(super) fn forbids_live(value: &Value<'_>) -> Result<bool, RecipeError> {
+    let live = value.table(&SERVICES)?.get("live");
+    Ok(!live.map_or(Ok(true), |live| live.boolean())?)
+}

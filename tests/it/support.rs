@@ -287,6 +287,7 @@ pub fn bare_layer(
         first_boot: BTreeMap::new(),
         health: Health::default(),
         restart: Vec::new(),
+        forbids_live: false,
         rebuild: RebuildRule::default(),
         sweeps: Vec::new(),
         shipped: Default::default(),

@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::Value;
 
-use super::{health, note, planned, restart};
-use crate::agent::{self, ChannelReport};
+use super::live::When;
+use super::{live, note, planned, restart};
+use crate::agent::{self, ChannelReport, LiveReport};
 use crate::builder::BuildReport;
 use crate::cli::follow::{FollowArgs, channel_name, describe};
 use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, ui};
 use crate::deploy::{
     self, Decisions, DeployMode, DeployOptions, DeployReport, EtcReport, HistoryAction,
-    KeptContent, KindChoice, NewDeployment, OwnCopy, RecordedVerdict, StageOptions, VarReport,
+    KeptContent, KindChoice, NewDeployment, OwnCopy, RecordedVerdict, StageOptions, SwitchWay,
+    VarReport,
 };
 use crate::durable::LockMode;
 use crate::path::{PathError, RelPath, escape, unescape};
@@ -75,22 +77,11 @@ pub(super) struct DeployArgs {
     /// `layerset run --print-unit` wrote
     #[arg(long, conflicts_with_all = ["dry_run", "stage_only"])]
     restart: bool,
-    /// When a machine that was switched restarts: now, or whenever somebody does
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN", conflicts_with_all = ["dry_run", "stage_only"])]
-    when: RestartTime,
+    #[command(flatten)]
+    pub(super) when: When,
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
-}
-
-/// When a machine restarts that was switched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum RestartTime {
-    /// At once.
-    Now,
-    /// When somebody restarts it.
-    #[default]
-    NextBoot,
 }
 
 impl Deploy {
@@ -104,8 +95,10 @@ impl Deploy {
             let repository = context.open(LockMode::Shared, "layerset deploy")?;
             let image = repository.resolve_image(self.image.as_deref().unwrap_or_default())?;
             let report = deploy::deploy(&location, &repository, &image, &options)?;
-            print(context, &report, None)?;
-            return self.deploy.restart(context, &report);
+            drop(repository);
+            let live = self.deploy.complete(context, &report)?;
+            print(context, &report, None, live.as_ref())?;
+            return self.deploy.restart(context, &report, live.as_ref());
         };
         let channel = channel_name(channel)?;
         let repository = context.open(LockMode::Shared, "layerset deploy")?;
@@ -113,8 +106,8 @@ impl Deploy {
         let pull = self.follow.pull(context, &meter);
         let following = self.follow.options(context, &pull)?;
         let report = agent::deploy_channel(&location, &repository, &channel, &following, &options)?;
-        print_channel(context, &report)?;
-        self.deploy.restart_after(context, &report)
+        drop(repository);
+        self.deploy.finish(context, &report)
     }
 }
 
@@ -129,18 +122,48 @@ impl DeployArgs {
         self.again
     }
 
-    /// Restarts services after a switch, where that was asked for.
-    pub(super) fn restart(&self, context: &Context, report: &DeployReport) -> Result<(), CliError> {
+    /// Completes a live switch of a machine.
+    pub(super) fn complete(
+        &self,
+        context: &Context,
+        report: &DeployReport,
+    ) -> Result<Option<LiveReport>, CliError> {
+        let DeployReport::Deployed(deployed) = report else {
+            return Ok(None);
+        };
+        let moved = deployed
+            .switched
+            .and_then(|switched| Some((switched.from?, switched.to)));
+        match (moved, &deployed.exchange) {
+            (Some(moved), Some(_)) => live::complete(context, &self.target, moved).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Starts services or the machine anew after a switch, where that was asked for.
+    pub(super) fn restart(
+        &self,
+        context: &Context,
+        report: &DeployReport,
+        live: Option<&LiveReport>,
+    ) -> Result<(), CliError> {
+        if let Some(live) = live {
+            return live::go_back_by_start(live);
+        }
+        if let (Some(time), false) = (self.when.at(), self.dry_run)
+            && !matches!(report, DeployReport::Unchanged { .. })
+        {
+            return self.when.schedule(context, time);
+        }
         match report {
             DeployReport::Deployed(deployed)
                 if deployed
                     .switched
                     .is_some_and(|switched| switched.at_restart) =>
             {
-                match self.when {
-                    RestartTime::Now => health::restart(),
-                    RestartTime::NextBoot => Ok(()),
-                }
+                let (root, way) = (&self.target, deployed.way.as_ref());
+                self.when
+                    .start_anew(context, root, way, deployed.generation)
             }
             DeployReport::Deployed(deployed) if self.restart && deployed.switched.is_some() => {
                 let units: Vec<&str> = deployed.services.iter().map(|s| s.unit.as_str()).collect();
@@ -150,16 +173,14 @@ impl DeployArgs {
         }
     }
 
-    /// Does the same for a target that follows a channel.
-    pub(super) fn restart_after(
-        &self,
-        context: &Context,
-        report: &ChannelReport,
-    ) -> Result<(), CliError> {
-        match report {
-            ChannelReport::Deployed { deployed, .. } => self.restart(context, deployed),
-            _ => Ok(()),
-        }
+    /// Does all that follows, and prints it, for a target that follows a channel.
+    pub(super) fn finish(&self, context: &Context, report: &ChannelReport) -> Result<(), CliError> {
+        let ChannelReport::Deployed { deployed, .. } = report else {
+            return print_channel(context, report, None);
+        };
+        let live = self.complete(context, deployed)?;
+        print_channel(context, report, live.as_ref())?;
+        self.restart(context, deployed, live.as_ref())
     }
 
     /// Says how to bring an image onto the target; `verdict` is what the checks said of it in the
@@ -193,7 +214,9 @@ impl DeployArgs {
         } else {
             KindChoice::Auto
         };
-        let mode = match (self.dry_run, self.stage_only) {
+        // What is to be switched to later is prepared now.
+        let is_staged = self.stage_only || self.when.at().is_some();
+        let mode = match (self.dry_run, is_staged) {
             (true, _) => DeployMode::Plan,
             (false, true) => DeployMode::Stage,
             (false, false) => DeployMode::Switch,
@@ -202,6 +225,7 @@ impl DeployArgs {
             action,
             stage: StageOptions { kind, decisions },
             mode,
+            pace: self.when.pace(),
             keep: self.keep,
             note: note(&self.reason, verdict),
             release: None,
@@ -227,8 +251,10 @@ pub(super) fn print(
     context: &Context,
     report: &DeployReport,
     built: Option<&BuildReport>,
+    live: Option<&LiveReport>,
 ) -> Result<(), CliError> {
     let mut document = to_json(report)?;
+    add_live(&mut document, live)?;
     if !matches!(report, DeployReport::Planned { .. }) {
         document["build"] = to_json(&built)?;
         document["pull"] = Value::Null;
@@ -240,18 +266,23 @@ pub(super) fn print(
     };
     context
         .ui
-        .print(&(made.unwrap_or_default() + &text(report)));
+        .print(&(made.unwrap_or_default() + &text(report, live)));
     Ok(())
 }
 
 /// Prints what became of a target that follows a channel.
-pub(super) fn print_channel(context: &Context, report: &ChannelReport) -> Result<(), CliError> {
+pub(super) fn print_channel(
+    context: &Context,
+    report: &ChannelReport,
+    live: Option<&LiveReport>,
+) -> Result<(), CliError> {
     let mut document = to_json(report)?;
+    add_live(&mut document, live)?;
     let shown = match report {
         ChannelReport::Planned { planned, forecast } => planned::describe(planned, Some(forecast)),
         ChannelReport::Deployed { deployed, pulled } => {
             document["build"] = Value::Null;
-            describe(pulled) + &text(deployed)
+            describe(pulled) + &text(deployed, live)
         }
         ChannelReport::Nothing { why, .. } => format!("nothing to deploy: {why}\n"),
     };
@@ -264,14 +295,22 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<Value, CliError> {
     serde_json::to_value(value).map_err(|error| CliError::bug(error.to_string()))
 }
 
+/// Adds what followed the exchange of a machine's trees.
+pub(super) fn add_live(document: &mut Value, live: Option<&LiveReport>) -> Result<(), CliError> {
+    if let Some(live) = live {
+        document["live"] = to_json(live)?;
+    }
+    Ok(())
+}
+
 /// Describes for people what became of a target.
-pub(super) fn text(report: &DeployReport) -> String {
+pub(super) fn text(report: &DeployReport, live: Option<&LiveReport>) -> String {
     match report {
         DeployReport::Planned { .. } => planned::describe(report, None),
         DeployReport::Unchanged { image, .. } => {
             format!("image {} is already current\n", image.short())
         }
-        DeployReport::Deployed(deployed) => deployed_text(deployed),
+        DeployReport::Deployed(deployed) => deployed_text(deployed, live),
     }
 }
 
@@ -360,12 +399,13 @@ fn kept_text(kept: &KeptContent) -> String {
     format!("{path} stays{what}; {now}: --take-file or --keep-file {path}\n")
 }
 
-/// Says that a machine runs something else after its next restart.
-pub(super) fn at_restart(generation: u64) -> String {
-    format!("generation {generation} starts next: `systemctl reboot` switches to it\n")
+/// Says that a machine runs something else after its next start.
+pub(super) fn at_restart(generation: u64, way: Option<&SwitchWay>) -> String {
+    let way = way.map_or(String::new(), |way| format!(", {way}"));
+    format!("generation {generation} starts next: `systemctl reboot` switches to it{way}\n")
 }
 
-fn deployed_text(deployed: &NewDeployment) -> String {
+fn deployed_text(deployed: &NewDeployment, live: Option<&LiveReport>) -> String {
     let mut text = etc_text(&deployed.etc) + &var_text(&deployed.var, false);
     let how = serde_json::to_value(deployed.kind)
         .ok()
@@ -384,7 +424,12 @@ fn deployed_text(deployed: &NewDeployment) -> String {
         ));
     }
     match &deployed.switched {
-        Some(switched) if switched.at_restart => text.push_str(&at_restart(switched.to)),
+        Some(switched) if switched.at_restart => {
+            if let Some(reason) = &deployed.not_live {
+                text.push_str(&format!("the switch is not live: {reason}\n"));
+            }
+            text.push_str(&at_restart(switched.to, deployed.way.as_ref()));
+        }
         Some(switched) => {
             let from = switched
                 .from
@@ -394,7 +439,13 @@ fn deployed_text(deployed: &NewDeployment) -> String {
                 "switched from {from} to generation {} in {time}\n",
                 switched.to
             ));
-            text.push_str(&planned::restarts(&deployed.services));
+            match (&deployed.exchange, live) {
+                (Some(exchange), Some(live)) => {
+                    text.push_str(&live::describe_exchange(exchange));
+                    text.push_str(&live::describe(live, switched.to));
+                }
+                _ => text.push_str(&planned::restarts(&deployed.services)),
+            }
         }
         None => text.push_str(&format!(
             "`layerset rollback --to {}` switches to it\n",

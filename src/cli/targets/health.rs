@@ -5,13 +5,13 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
-use crate::agent::{CheckedHealth, check_health};
+use crate::agent::{self, CheckedHealth, check_health, problem_of};
 use crate::cli::{CliError, Context, error, ui};
 use crate::deploy::{BootReport, BootVerdict, MACHINE_ROOT, RunNetwork, Target};
 use crate::durable::LockMode;
 
 /// What tells units of this start of the machine that it is settled.
-const SETTLED: &str = "/run/layerset/settled";
+pub(super) const SETTLED: &str = "/run/layerset/settled";
 
 /// Runs the health checks of the layers of a target's current image.
 #[derive(Debug, Args)]
@@ -51,16 +51,21 @@ fn look(context: &Context, target: &Target) -> Result<Vec<CheckedHealth>, CliErr
     let repository = context.look("layerset health", LockMode::Shared)?;
     let image = target.image_of(current)?;
     context.ui.doing("checking health");
-    // A command that cannot be made fails its check.
-    let shell = |text: &str| command(target, text).unwrap_or_else(|_| Command::new("false"));
-    Ok(check_health(&repository, &image, &shell)?)
+    Ok(check_health(&repository, &image, &|text| {
+        shell(target, text)
+    })?)
+}
+
+/// Makes the command of a check; one that cannot be made fails its check.
+pub(super) fn shell(target: &Target, text: &str) -> Command {
+    command(target, text).unwrap_or_else(|_| Command::new("false"))
 }
 
 /// Makes the command of a check: on a machine as it is, on a directory target inside of it.
 fn command(target: &Target, text: &str) -> Result<Command, CliError> {
     let words = ["/bin/sh", "-c", text].map(std::ffi::OsString::from);
     if target.machine().is_some() {
-        let mut command = Command::new(&words[0]);
+        let mut command = agent::system("/bin/sh");
         command.args(&words[1..]);
         return Ok(command);
     }
@@ -69,7 +74,7 @@ fn command(target: &Target, text: &str) -> Result<Command, CliError> {
     Ok(command)
 }
 
-fn describe(checks: &[CheckedHealth]) -> String {
+pub(super) fn describe(checks: &[CheckedHealth]) -> String {
     if checks.is_empty() {
         return "no layer of the image has a health check\n".to_owned();
     }
@@ -134,17 +139,6 @@ impl SettleBoot {
     }
 }
 
-fn problem_of(checks: &[CheckedHealth]) -> Option<String> {
-    let failed: Vec<String> = checks
-        .iter()
-        .filter_map(|found| {
-            let problem = found.problem.as_ref()?;
-            Some(format!("{} ({}): {problem}", found.check, found.layer))
-        })
-        .collect();
-    (!failed.is_empty()).then(|| failed.join("; "))
-}
-
 fn describe_boot(report: &BootReport, problem: Option<&str>) -> String {
     let running = report.running;
     let problem = problem.unwrap_or_default();
@@ -167,9 +161,14 @@ fn describe_boot(report: &BootReport, problem: Option<&str>) -> String {
 }
 
 /// Restarts the machine.
-pub(super) fn restart() -> Result<(), CliError> {
+fn restart() -> Result<(), CliError> {
+    start_anew("reboot")
+}
+
+/// Starts the machine anew, by this command of systemd's.
+pub(super) fn start_anew(command: &str) -> Result<(), CliError> {
     let status = Command::new("systemctl")
-        .arg("reboot")
+        .arg(command)
         .stdin(Stdio::null())
         .status()
         .map_err(|error| CliError::io("cannot run 'systemctl'", error))?;
@@ -177,7 +176,7 @@ pub(super) fn restart() -> Result<(), CliError> {
         return Ok(());
     }
     Err(CliError::new(
-        format!("'systemctl reboot' failed with {status}"),
+        format!("'systemctl {command}' failed with {status}"),
         error::FAILED,
     )
     .with_hint("restart the machine by hand"))

@@ -6,10 +6,12 @@ use clap::Args;
 
 use crate::cli::{CliError, Context, error, ui};
 use crate::deploy::{
-    DeploymentState, DeploymentStatus, HistoryAction, HistoryRecord, LayerChange, Next,
-    TargetStatus,
+    DeploymentState, DeploymentStatus, HistoryAction, HistoryRecord, LayerChange, Next, OldProgram,
+    SwitchWay, TargetStatus,
 };
+use crate::durable::LockMode;
 use crate::format::ImageLayer;
+use crate::path::escape;
 use crate::time::rfc3339;
 
 /// Shows the deployments of a target.
@@ -21,12 +23,42 @@ pub(in crate::cli) struct Status {
     /// The target
     #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
+    /// On a machine: list programs that still run files of earlier deployments
+    #[arg(long)]
+    running: bool,
 }
 
 impl Status {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
-        let status = context.target(&self.target)?.status()?;
-        context.ui.print_json(&status)?;
+        let target = context.target(&self.target)?;
+        let status = target.status()?;
+        // Without the repository, nothing is compared.
+        let repository = match target.machine() {
+            Some(_) => context.look("layerset status", LockMode::Shared).ok(),
+            None => None,
+        };
+        let waits = |next: &Next| next.deployment.filter(|next| Some(*next) != status.current);
+        let way = match (&repository, status.next.as_ref().and_then(waits)) {
+            (Some(repository), Some(next)) => target.way_to_generation(repository, next)?,
+            _ => None,
+        };
+        let old = match (self.running, &repository) {
+            (true, Some(repository)) => Some(target.old_programs(repository)?),
+            _ => None,
+        };
+        let mut document =
+            serde_json::to_value(&status).map_err(|error| CliError::bug(error.to_string()))?;
+        if let Some(way) = &way {
+            document["way"] = serde_json::json!(way);
+        }
+        if let Some(old) = &old {
+            document["old_programs"] = serde_json::json!(old);
+        }
+        context.ui.print_json(&document)?;
+        if self.running {
+            context.ui.print(&old_programs(&old.unwrap_or_default()));
+            return Ok(());
+        }
         let mut text = String::new();
         for deployment in &status.deployments {
             if let Some(reason) = &deployment.bad {
@@ -60,7 +92,7 @@ impl Status {
             ));
         }
         if let Some(next) = status.next {
-            text.push_str(&starts_next(&next, status.current));
+            text.push_str(&starts_next(&next, status.current, way.as_ref()));
         }
         if let Some(lost) = status.lost_current {
             text.push_str(&format!(
@@ -107,8 +139,27 @@ fn blocks(status: &TargetStatus) -> String {
     text
 }
 
+/// Lists programs that have files of earlier deployments in memory.
+fn old_programs(found: &[OldProgram]) -> String {
+    if found.is_empty() {
+        return "no program runs a file that is another one now\n".to_owned();
+    }
+    let row = |old: &OldProgram| {
+        vec![
+            old.unit.clone(),
+            old.program.clone(),
+            old.pid.to_string(),
+            format!("/{}", escape(old.file.as_bytes())),
+            old.generation.to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+    ui::table(&["unit", "program", "pid", "file", "generation"], &rows)
+}
+
 /// Says what the machine starts next.
-fn starts_next(next: &Next, current: Option<u64>) -> String {
+fn starts_next(next: &Next, current: Option<u64>, way: Option<&SwitchWay>) -> String {
+    let way = way.map_or(String::new(), |way| format!("; the switch is {way}"));
     let tries = match next.tries {
         Some(1) => ", which has one try left".to_owned(),
         Some(tries) => format!(", which has {tries} tries left"),
@@ -116,7 +167,9 @@ fn starts_next(next: &Next, current: Option<u64>) -> String {
     };
     match next.deployment {
         Some(number) if Some(number) != current => {
-            format!("generation {number} starts next{tries}: `systemctl reboot` switches to it\n")
+            format!(
+                "generation {number} starts next{tries}: `systemctl reboot` switches to it{way}\n"
+            )
         }
         Some(number) if next.tries.is_some() => {
             format!("generation {number} has to prove itself{tries}\n")

@@ -3,6 +3,7 @@
 
 mod deploy;
 mod health;
+mod live;
 mod look;
 mod mark;
 mod mounts;

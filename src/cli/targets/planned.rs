@@ -13,6 +13,7 @@ pub(super) fn describe(planned: &DeployReport, forecast: Option<&ChannelForecast
         etc,
         var,
         changes,
+        way,
     } = planned
     else {
         return String::new();
@@ -33,6 +34,9 @@ pub(super) fn describe(planned: &DeployReport, forecast: Option<&ChannelForecast
     text.push_str(&restarts(services));
     text.push_str(&etc_text(etc));
     text.push_str(&var_text(var, true));
+    if let Some(way) = way {
+        text.push_str(&format!("the switch would be {way}\n"));
+    }
     text.push_str(&match forecast {
         Some(forecast) => follow::describe_forecast(forecast),
         None => format!("would deploy {}; nothing was changed\n", image.short()),

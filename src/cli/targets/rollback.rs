@@ -5,10 +5,15 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::live::When;
 use super::set_back::SetBack;
-use super::{deploy, note, planned, restart};
+use super::{deploy, live, note, planned, restart};
+use crate::causes::chain;
 use crate::cli::{CliError, Context, ui};
-use crate::deploy::RecordedVerdict;
+use crate::deploy::{
+    Change, Exchange, RecordedVerdict, SwitchClass, SwitchPace, SwitchReport, SwitchWay, Target,
+};
+use crate::durable::LockMode;
 
 /// Switches a target back to an earlier deployment.
 #[derive(Debug, Args)]
@@ -37,6 +42,8 @@ pub(in crate::cli) struct Rollback {
     /// `layerset run --print-unit` wrote for this target
     #[arg(long)]
     restart: bool,
+    #[command(flatten)]
+    when: When,
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
@@ -44,6 +51,9 @@ pub(in crate::cli) struct Rollback {
 
 impl Rollback {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
+        if let Some(time) = self.when.at() {
+            return self.when.schedule(context, time);
+        }
         if let Some(layer) = &self.layer {
             let set_back = SetBack {
                 root: &self.target,
@@ -51,6 +61,7 @@ impl Rollback {
                 to: self.to.as_deref(),
                 reason: &self.reason,
                 mark_bad: self.mark_bad,
+                when: &self.when,
             };
             return set_back.run(context);
         }
@@ -58,7 +69,9 @@ impl Rollback {
         let target = context.target(&self.target)?;
         let change = target.change("layerset rollback")?;
         let started = Instant::now();
-        let switched = change.rollback(to, &note(&self.reason, RecordedVerdict::Unchecked))?;
+        let mut switched = change.rollback(to, &note(&self.reason, RecordedVerdict::Unchecked))?;
+        let way = way_back(context, &target, &switched);
+        let exchange = self.go_live(context, &change, &mut switched, way.as_ref())?;
         let seconds = started.elapsed().as_secs_f64();
         if let (true, Some(from)) = (
             self.mark_bad && switched.from != Some(switched.to),
@@ -71,15 +84,30 @@ impl Rollback {
             };
             change.mark_bad(from, &note(reason, RecordedVerdict::Unchecked))?;
         }
+        drop(change);
+        let live = match (&exchange, switched.from) {
+            (Some(_), Some(from)) => {
+                Some(live::complete(context, &self.target, (from, switched.to))?)
+            }
+            _ => None,
+        };
         let held = target.held().unwrap_or_default();
         let follows = !matches!(target.subscription(), Ok(None));
         let moved = switched.from.filter(|from| *from != switched.to);
         let services =
             moved.and_then(|from| restart::services(context, &target, from, switched.to));
-        context.ui.print_json(&serde_json::json!({
+        let mut document = serde_json::json!({
             "from": switched.from, "to": switched.to, "at_restart": switched.at_restart, "switch_seconds": seconds, "held": held,
             "services": services,
-        }))?;
+        });
+        if let Some(way) = &way {
+            document["way"] = serde_json::json!(way);
+        }
+        if let Some(exchange) = &exchange {
+            document["exchange"] = serde_json::json!(exchange);
+        }
+        deploy::add_live(&mut document, live.as_ref())?;
+        context.ui.print_json(&document)?;
         let from = switched
             .from
             .map_or("nothing".to_owned(), |from| format!("generation {from}"));
@@ -88,7 +116,9 @@ impl Rollback {
                 .ui
                 .print(&format!("generation {} is already current\n", switched.to));
         } else if switched.at_restart {
-            context.ui.print(&deploy::at_restart(switched.to));
+            context
+                .ui
+                .print(&deploy::at_restart(switched.to, way.as_ref()));
         } else {
             context.ui.print(&format!(
                 "switched from {from} to generation {} in {}\n",
@@ -102,9 +132,20 @@ impl Rollback {
                 );
             }
         }
+        if let (Some(exchange), Some(live)) = (&exchange, &live) {
+            context.ui.print(&live::describe_exchange(exchange));
+            context.ui.print(&live::describe(live, switched.to));
+            return live::go_back_by_start(live);
+        }
         context
             .ui
             .print(&planned::restarts(services.as_deref().unwrap_or_default()));
+        if switched.at_restart {
+            let root = &self.target;
+            return self
+                .when
+                .start_anew(context, root, way.as_ref(), switched.to);
+        }
         if !self.restart || switched.from == Some(switched.to) {
             return Ok(());
         }
@@ -121,7 +162,48 @@ impl Rollback {
     }
 }
 
+/// Says how a machine comes to what it was switched to; a rollback needs no repository, and without one
+/// it is by reboot.
+fn way_back(context: &Context, target: &Target, switched: &SwitchReport) -> Option<SwitchWay> {
+    if !switched.at_restart {
+        return None;
+    }
+    let repository = context.look("layerset rollback", LockMode::Shared).ok()?;
+    target
+        .way_to_generation(&repository, switched.to)
+        .ok()
+        .flatten()
+}
+
 impl Rollback {
+    /// Puts the trees beneath what runs, where that is the way, and says why not where that fails.
+    fn go_live(
+        &self,
+        context: &Context,
+        change: &Change<'_>,
+        switched: &mut SwitchReport,
+        way: Option<&SwitchWay>,
+    ) -> Result<Option<Exchange>, CliError> {
+        let is_live = way.is_some_and(|way| way.class == SwitchClass::Live);
+        if !is_live || self.when.pace() != SwitchPace::Live {
+            return Ok(None);
+        }
+        let repository = context.look("layerset rollback", LockMode::Shared)?;
+        match change.go_live(&repository, switched.to) {
+            Ok(exchange) => {
+                switched.at_restart = false;
+                Ok(Some(exchange))
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                context
+                    .ui
+                    .remark(&format!("the switch is not live: {reason}"));
+                Ok(None)
+            }
+        }
+    }
+
     fn generation(&self) -> Result<Option<u64>, CliError> {
         let Some(to) = &self.to else { return Ok(None) };
         let number = to.parse().map_err(|_| {

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use super::live::{self, When};
 use super::note;
 use crate::builder::{Composer, compose_as};
 use crate::check::verdict;
 use crate::cli::{CliError, Context, error};
 use crate::deploy::{
-    self, DeployMode, DeployOptions, HistoryAction, RecordedVerdict, StageOptions, Target,
+    self, DeployMode, DeployOptions, DeployReport, HistoryAction, RecordedVerdict, StageOptions,
+    Target,
 };
 use crate::durable::LockMode;
 use crate::format::{Image, ImageLayer};
@@ -25,6 +27,7 @@ pub(super) struct SetBack<'a> {
     pub(super) reason: &'a str,
     /// Whether the image that is left is marked bad.
     pub(super) mark_bad: bool,
+    pub(super) when: &'a When,
 }
 
 /// A build of the layer that the target had.
@@ -76,6 +79,7 @@ impl SetBack<'_> {
             action: HistoryAction::Rollback,
             stage: StageOptions::default(),
             mode: DeployMode::Switch,
+            pace: self.when.pace(),
             keep: None,
             note: note(&reason, verdict(&composed.findings).into()),
             release: None,
@@ -85,13 +89,25 @@ impl SetBack<'_> {
         };
         let location = context.location(self.root)?;
         let report = deploy::deploy(&location, &repository, &composed.image, &options)?;
+        drop(repository);
+        let deployed = match &report {
+            DeployReport::Deployed(deployed) => Some(deployed),
+            _ => None,
+        };
+        let live = match deployed.and_then(|d| Some((d.switched?, d.exchange.as_ref()?))) {
+            Some((switched, _)) => {
+                let moved = (switched.from.unwrap_or(current), switched.to);
+                Some(live::complete(context, self.root, moved)?)
+            }
+            None => None,
+        };
         if self.mark_bad {
             let change = target.change("layerset rollback")?;
             change.mark_bad(current, &note(&reason, RecordedVerdict::Unchecked))?;
         }
         context.ui.print_json(&serde_json::json!({
             "layer": self.layer, "from": now, "to": earlier.layer, "of_generation": earlier.generation,
-            "findings": composed.findings, "deploy": report,
+            "findings": composed.findings, "deploy": report, "live": live,
         }))?;
         let of = match earlier.generation {
             Some(generation) => format!(" of generation {generation}"),
@@ -101,8 +117,17 @@ impl SetBack<'_> {
             "{} {} -> {}{of}; the other layers stay\n",
             self.layer, now.version, earlier.layer.version,
         ));
-        context.ui.print(&super::deploy::text(&report));
-        Ok(())
+        context
+            .ui
+            .print(&super::deploy::text(&report, live.as_ref()));
+        match (&live, deployed) {
+            (Some(live), _) => live::go_back_by_start(live),
+            (None, Some(deployed)) if deployed.switched.is_some_and(|s| s.at_restart) => {
+                let (way, to) = (deployed.way.as_ref(), deployed.generation);
+                self.when.start_anew(context, self.root, way, to)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Chooses what the layer is set back to: the newest other build that an earlier deployment

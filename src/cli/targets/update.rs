@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::deploy::{DeployArgs, print, print_channel};
+use super::deploy::{DeployArgs, print};
 use super::planned;
 use crate::agent::{self, LayerOutlook, News};
 use crate::builder::{self, BuildOptions, LockOptions};
@@ -95,8 +95,8 @@ impl Update {
             return answer_channel(context, &news);
         }
         let report = agent::update(&location, &repository, channel, &following, &options)?;
-        print_channel(context, &report)?;
-        self.deploy.restart_after(context, &report)
+        drop(repository);
+        self.deploy.finish(context, &report)
     }
 
     /// Says what rebuilding a layer would bring.
@@ -171,8 +171,10 @@ impl Update {
             .options(context, HistoryAction::Update, verdict)?;
         let location = context.location(&self.deploy.target)?;
         let report = deploy::deploy(&location, &repository, &built.image, &options)?;
-        print(context, &report, Some(&built))?;
-        self.deploy.restart(context, &report)
+        drop(repository);
+        let live = self.deploy.complete(context, &report)?;
+        print(context, &report, Some(&built), live.as_ref())?;
+        self.deploy.restart(context, &report, live.as_ref())
     }
 
     fn recipe(&self, target: &Target) -> Result<PathBuf, CliError> {

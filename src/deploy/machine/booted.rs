@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::MountFlags;
 
 use super::error::MachineError;
-use crate::deploy::mounts::unescape_octal;
-use crate::deploy::parse_generation;
+use super::table;
 
 /// Where the data filesystem is mounted while this program works: the root of the target.
 pub const ROOT: &str = "/run/layerset/data";
@@ -43,17 +42,13 @@ impl Booted {
     }
 
     fn of_table(table: &[u8], by_uefi: bool) -> Option<Self> {
-        // The last mount on a place is what is seen there.
-        let on = |place: &[u8]| Mounted::all(table).filter(|m| m.place == place).last();
-        let root = on(b"/")?;
+        let root = table::top(table, b"/")?;
         if root.filesystem != b"overlay" || !root.source.starts_with(b"layerset:") {
             return None;
         }
-        let etc = on(b"/etc")?;
-        let inner = etc.inner.strip_prefix(b"/layerset/deployments/")?;
-        let number = std::str::from_utf8(inner.strip_suffix(b"/etc")?).ok()?;
+        let etc = table::top(table, b"/etc").filter(|etc| etc.filesystem != b"overlay")?;
         Some(Self {
-            deployment: parse_generation(number)?,
+            deployment: etc.deployment()?,
             device: String::from_utf8(etc.device.to_vec()).ok()?,
             filesystem: String::from_utf8(etc.filesystem.to_vec()).ok()?,
             by_uefi,
@@ -111,38 +106,6 @@ fn mount(
     })
 }
 
-/// A line of a mount table, `proc_pid_mountinfo(5)`.
-struct Mounted<'t> {
-    device: &'t [u8],
-    /// What of the filesystem is mounted.
-    inner: Vec<u8>,
-    place: Vec<u8>,
-    filesystem: &'t [u8],
-    source: Vec<u8>,
-}
-
-impl<'t> Mounted<'t> {
-    fn all(table: &'t [u8]) -> impl Iterator<Item = Self> {
-        table.split(|byte| *byte == b'\n').filter_map(Self::of_line)
-    }
-
-    fn of_line(line: &'t [u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let device = fields.nth(2)?;
-        let inner = unescape_octal(fields.next()?);
-        let place = unescape_octal(fields.next()?);
-        // Optional fields end with a hyphen.
-        fields.find(|field| *field == b"-")?;
-        Some(Self {
-            device,
-            inner,
-            place,
-            filesystem: fields.next()?,
-            source: unescape_octal(fields.next()?),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,7 +124,7 @@ mod tests {
         assert_eq!(found.filesystem, "ext4");
         // A live update puts another one on top.
         let live =
-            format!("{TABLE}40 21 254:3 /layerset/deployments/3/etc /etc rw - ext4 /dev/root rw\n");
+            format!("{TABLE}40 31 254:3 /layerset/deployments/3/etc /etc rw - ext4 /dev/root rw\n");
         assert_eq!(
             Booted::of_table(live.as_bytes(), true).unwrap().deployment,
             3

@@ -1,13 +1,15 @@
 //! The machine that runs from a target on its own disk: how a deployment gets its boot entry, becomes
 //! what starts next, and proves itself.
 //!
-//! A directory target is switched by a pointer. A machine runs what it was started with, so here
-//! `current` follows: a switch makes another deployment **next**, by its boot entry, and whoever looks
-//! after the restart finds it running.
+//! A directory target is switched by a pointer. On a machine, `current` follows what runs: a switch
+//! makes another deployment **next**, by its boot entry, and whoever looks afterwards finds it running.
+//! [`SwitchWay`] says how the machine comes there.
 //!
 //! ```text
 //! stage    kernel and initrds → ESP /layerset/<content>/; an entry that nothing chooses by itself
 //! switch   next.json; the entry gets tries and comes first        the commit point
+//! live     the new trees come beneath what runs; services that changed are restarted
+//! soft     the new root comes to /run/nextroot, and all services start anew
 //! restart  the boot loader counts down
 //! settle   healthy → the entry loses its counter; else it has no tries left, is marked bad, and the
 //!          machine restarts with what was good
@@ -17,21 +19,34 @@
 //! mounted here in a mount namespace of this process, so that nothing stays when it ends.
 
 mod booted;
+mod class;
 mod error;
 mod grub;
 mod kernels;
+mod live;
 mod loader;
+mod namespaces;
 mod next;
+mod old;
 mod settle;
 mod systemd_boot;
+mod table;
+pub(super) mod units;
+mod way;
 
 pub use booted::{Booted, ROOT};
+pub use class::{SwitchClass, SwitchWay};
 pub use error::MachineError;
 pub(super) use kernels::BootPlan;
+pub use live::Exchange;
 pub use loader::Next;
+pub use old::OldProgram;
 pub use settle::{BootReport, BootVerdict};
+pub use units::{Notice, UnitChanges};
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::loader::{BootLoader, Look};
 use super::DeployError;
@@ -43,7 +58,9 @@ const ESP: &str = "/run/layerset/esp";
 /// A machine whose disk this process sees.
 #[derive(Debug)]
 pub struct Machine {
-    running: u64,
+    running: AtomicU64,
+    /// What of the system this process sees; nothing in a test that plays the boot loaders.
+    is_own: bool,
     esp: PathBuf,
     loaders: Vec<Box<dyn BootLoader>>,
 }
@@ -59,7 +76,11 @@ impl Machine {
         booted.mount_data(Path::new(ROOT))?;
         booted.mount_esp(Path::new(ESP))?;
         let esp = PathBuf::from(ESP);
-        Ok(Self::with_esp(booted.deployment, &esp, booted.by_uefi))
+        let machine = Self::with_esp(booted.deployment, &esp, booted.by_uefi);
+        Ok(Self {
+            is_own: true,
+            ..machine
+        })
     }
 
     /// A machine that runs a deployment, whose ESP is mounted at `esp`; `by_uefi` says what started it.
@@ -73,7 +94,8 @@ impl Machine {
         };
         let loaders = in_order.into_iter().flatten().collect();
         Self {
-            running,
+            running: running.into(),
+            is_own: false,
             esp: esp.to_owned(),
             loaders,
         }
@@ -81,7 +103,20 @@ impl Machine {
 
     /// Returns the deployment that runs.
     pub fn running(&self) -> u64 {
-        self.running
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Another deployment runs from now on.
+    fn runs_now(&self, generation: u64) {
+        self.running.store(generation, Ordering::Relaxed);
+    }
+
+    /// Returns the deployments of which something is still mounted for anybody.
+    pub(super) fn in_use(&self) -> BTreeSet<u64> {
+        match self.is_own {
+            true => namespaces::in_use(),
+            false => BTreeSet::new(),
+        }
     }
 
     /// Returns what the boot loader of this machine will start, and what it knows.

@@ -362,11 +362,19 @@ pub(in crate::recipe) static CHECK: Shape = Shape {
 
 pub(in crate::recipe) static SERVICES: Shape = Shape {
     doc: "What to do with services after a switch.",
-    keys: &[Key::new(
-        "restart",
-        set_of!(Holds::Word(UNIT), 0),
-        "Units to restart, beyond those whose files changed.",
-    )],
+    keys: &[
+        Key::new(
+            "restart",
+            set_of!(Holds::Word(UNIT), 0),
+            "Units to restart, beyond those whose files changed.",
+        ),
+        Key::new(
+            "live",
+            Holds::Boolean,
+            "Whether a machine that runs may take a change of this layer beneath its services. \
+             Without it: true. Otherwise, all services start anew (soft reboot).",
+        ),
+    ],
     rules: &[],
 };
 

@@ -368,6 +368,7 @@ fn options(mode: DeployMode) -> DeployOptions<'static> {
         action: HistoryAction::Update,
         stage: StageOptions::default(),
         mode,
+        pace: layerset::deploy::SwitchPace::NextStart,
         keep: Some(2),
         note: note(),
         release: None,

@@ -58,6 +58,7 @@ impl Scene {
             action: HistoryAction::Deploy,
             stage: StageOptions::default(),
             mode: DeployMode::Switch,
+            pace: layerset::deploy::SwitchPace::NextStart,
             keep: Some(2),
             note: note(),
             release: None,
@@ -262,6 +263,7 @@ fn take(
             ..StageOptions::default()
         },
         mode: DeployMode::Switch,
+        pace: layerset::deploy::SwitchPace::NextStart,
         keep: Some(9),
         note: note(),
         release: None,

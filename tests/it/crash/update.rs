@@ -201,6 +201,7 @@ impl Scene {
             action: HistoryAction::Deploy,
             stage: StageOptions::default(),
             mode: DeployMode::Switch,
+            pace: layerset::deploy::SwitchPace::NextStart,
             keep: Some(1),
             note: note(),
             release: None,

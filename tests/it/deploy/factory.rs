@@ -49,6 +49,7 @@ fn run(world: &World, image: &ImageId, mode: DeployMode, decisions: Decisions) -
             ..StageOptions::default()
         },
         mode,
+        pace: layerset::deploy::SwitchPace::NextStart,
         keep: Some(9),
         note: note(),
         release: None,

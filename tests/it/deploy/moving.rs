@@ -18,6 +18,7 @@ fn deploy_now(world: &World, image: &ImageId, stage: StageOptions) -> (u64, Vec<
         action: HistoryAction::Deploy,
         stage,
         mode: DeployMode::Switch,
+        pace: layerset::deploy::SwitchPace::NextStart,
         keep: Some(3),
         note: note(),
         release: None,

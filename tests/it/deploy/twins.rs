@@ -11,6 +11,7 @@ fn run(world: &World, image: &ImageId, mode: DeployMode) -> DeployReport {
         action: HistoryAction::Deploy,
         stage: StageOptions::default(),
         mode,
+        pace: layerset::deploy::SwitchPace::NextStart,
         keep: Some(9),
         note: note(),
         release: None,
