@@ -48,6 +48,9 @@ pub struct UnitReport {
     pub reloaded: Vec<String>,
     /// What failed of it, in words.
     pub failed: Vec<String>,
+    /// The first of these that says that something does not run which should.
+    #[serde(skip)]
+    pub broken: Option<String>,
 }
 
 /// The way back from a switch that failed.
@@ -90,7 +93,8 @@ pub fn complete_live(
     doing("checking health");
     let image = target.image_of(to)?;
     let checks = check_health(repository, &image, shell).map_err(DeployError::from)?;
-    let problem = problem_of(&checks);
+    // What ran before and does not run now is no less a failure where nobody looks at its health.
+    let problem = problem_of(&checks).or_else(|| units.broken.clone());
     let change = target.change("layerset settle-boot")?;
     let settled = change.settle_boot(problem.as_deref())?;
     let mut report = LiveReport {
@@ -163,18 +167,28 @@ fn apply(changes: &UnitChanges) -> UnitReport {
     if !changes.start.is_empty() {
         call(&["systemctl", "start", "--"], &changes.start);
     }
-    let (restart, reload) = choose(&changes.restart, &states(&changes.restart));
+    let chosen = choose(&changes.restart, &states(&changes.restart));
     // One call for all: systemd orders them.
-    if !restart.is_empty() {
-        call(&["systemctl", "restart", "--"], &restart);
+    let mut is_broken = false;
+    if !chosen.restart.is_empty() {
+        is_broken = !call(&["systemctl", "restart", "--"], &chosen.restart);
     }
-    if !reload.is_empty() {
-        call(&["systemctl", "reload", "--"], &reload);
+    if !chosen.again.is_empty() {
+        call(&["systemctl", "restart", "--"], &chosen.again);
+    }
+    if !chosen.reload.is_empty() {
+        call(&["systemctl", "reload", "--"], &chosen.reload);
+    }
+    if is_broken {
+        let mut failed = report.failed.iter();
+        let restart = failed.find(|text| text.starts_with("'systemctl restart"));
+        report.broken = restart.cloned();
     }
     report.notices = changes.notices.iter().copied().collect();
     report.stopped.clone_from(&changes.stop);
     report.started.clone_from(&changes.start);
-    (report.restarted, report.reloaded) = (restart, reload);
+    report.restarted = [chosen.restart, chosen.again].concat();
+    report.reloaded = chosen.reload;
     report
 }
 
@@ -257,9 +271,17 @@ fn parse_states(text: &str) -> Vec<UnitState> {
     blocks.map(parse).collect()
 }
 
-/// Chooses what is restarted, and what is reloaded, of services that run something else.
-fn choose(services: &[ServiceRestart], states: &[UnitState]) -> (Vec<String>, Vec<String>) {
-    let (mut restart, mut reload) = (Vec::new(), Vec::new());
+/// What is done with services that run something else.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Chosen {
+    restart: Vec<String>,
+    /// What did not come up before either: restarted, and no failure of the switch if that fails.
+    again: Vec<String>,
+    reload: Vec<String>,
+}
+
+fn choose(services: &[ServiceRestart], states: &[UnitState]) -> Chosen {
+    let mut chosen = Chosen::default();
     for service in services {
         let unit = &service.unit;
         let is_left_alone = LEFT_ALONE.iter().any(|start| unit.starts_with(start));
@@ -268,16 +290,18 @@ fn choose(services: &[ServiceRestart], states: &[UnitState]) -> (Vec<String>, Ve
             continue;
         };
         // What does not run needs no restart, and what has run is not run again unless asked for.
-        let runs = ["active", "activating", "reloading"].contains(&state.active.as_str());
-        if !runs || (state.kind == "oneshot" && !service.is_asked) {
+        if state.kind == "oneshot" && !service.is_asked {
             continue;
         }
-        match service.by_reload && state.can_reload && state.active == "active" {
-            true => reload.push(unit.clone()),
-            false => restart.push(unit.clone()),
-        }
+        let list = match state.active.as_str() {
+            "active" if service.by_reload && state.can_reload => &mut chosen.reload,
+            "active" | "reloading" => &mut chosen.restart,
+            "activating" => &mut chosen.again,
+            _ => continue,
+        };
+        list.push(unit.clone());
     }
-    (restart, reload)
+    chosen
 }
 
 #[cfg(test)]
@@ -307,6 +331,11 @@ Type=oneshot
 ActiveState=active
 CanReload=no
 
+Id=loops.service
+Type=simple
+ActiveState=activating
+CanReload=yes
+
 Id=off.service
 Type=simple
 ActiveState=inactive
@@ -335,9 +364,13 @@ CanReload=no
         };
         let states = parse_states(text);
         let services: Vec<_> = states.iter().map(|state| service(&state.id)).collect();
-        let (restart, reload) = choose(&services, &states);
-        assert_eq!(restart, ["a.service", "asked.service", "still.service"]);
-        assert_eq!(reload, ["b.service"]);
-        assert_eq!(choose(&services, &[]).0, [""; 0]);
+        let chosen = choose(&services, &states);
+        assert_eq!(
+            chosen.restart,
+            ["a.service", "asked.service", "still.service"]
+        );
+        assert_eq!(chosen.again, ["loops.service"]);
+        assert_eq!(chosen.reload, ["b.service"]);
+        assert_eq!(choose(&services, &[]), Chosen::default());
     }
 }

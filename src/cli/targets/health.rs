@@ -110,11 +110,18 @@ pub(in crate::cli) struct SettleBoot {
     /// Leave the restart to somebody else
     #[arg(long)]
     no_restart: bool,
+    /// Settle nothing: the machine goes down, and what starts next gets what was edited in /etc since it
+    /// was staged
+    #[arg(long, conflicts_with_all = ["failed", "no_restart"])]
+    before_restart: bool,
 }
 
 impl SettleBoot {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         let target = context.target(Path::new(MACHINE_ROOT))?;
+        if self.before_restart {
+            return renew_etc(context, &target);
+        }
         let problem = match &self.failed {
             Some(reason) => Some(reason.clone()),
             None => problem_of(&look(context, &target)?),
@@ -137,6 +144,22 @@ impl SettleBoot {
         }
         Ok(())
     }
+}
+
+/// Merges `/etc` once more for what starts next.
+fn renew_etc(context: &Context, target: &Target) -> Result<(), CliError> {
+    let repository = context.look("layerset settle-boot", LockMode::Shared)?;
+    let change = target.change("layerset settle-boot")?;
+    let renewed = change.renew_next_etc(&repository)?;
+    context
+        .ui
+        .print_json(&serde_json::json!({ "merged_for": renewed }))?;
+    if let Some(to) = renewed {
+        context
+            .ui
+            .print(&format!("merged /etc again for generation {to}\n"));
+    }
+    Ok(())
 }
 
 fn describe_boot(report: &BootReport, problem: Option<&str>) -> String {

@@ -34,7 +34,7 @@ const STATE: [&str; 4] = ["var", "root", "home", "srv"];
 /// Where a deployment is mounted, in a namespace of this process.
 const NEW: &str = "/run/layerset/new";
 /// Where systemd looks for the root that a soft reboot starts (systemd-soft-reboot.service(8)).
-const NEXT_ROOT: &str = "/run/nextroot";
+pub(super) const NEXT_ROOT: &str = "/run/nextroot";
 /// The mounts that everybody shares are those of PID 1.
 const HOME: &str = "/proc/1";
 

@@ -19,6 +19,7 @@
 //! mounted here in a mount namespace of this process, so that nothing stays when it ends.
 
 mod booted;
+mod carry;
 mod class;
 mod error;
 mod grub;

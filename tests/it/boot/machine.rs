@@ -288,6 +288,11 @@ impl Machine {
         self.expect_restart(COMMAND);
     }
 
+    /// From now on, waits for the shell of the next start of all services, which a command has asked for.
+    pub fn expect_soft_reboot(&mut self) {
+        self.commands = 0;
+    }
+
     /// Waits for a machine that restarts by itself, and returns what its console said.
     #[track_caller]
     pub fn expect_restart(mut self, limit: Duration) -> String {

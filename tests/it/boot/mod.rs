@@ -7,6 +7,7 @@ mod clean;
 mod clouds;
 mod contextualised;
 mod hardware;
+mod live;
 mod machine;
 mod update;
 

@@ -13,7 +13,7 @@ use super::{Disk, Workshop};
 use crate::session::Session;
 
 /// A recipe of a test's own, its remote, and the server of that.
-struct Fleet {
+pub(super) struct Fleet {
     session: Session,
     dir: TempDir,
     name: &'static str,
@@ -22,7 +22,7 @@ struct Fleet {
 
 impl Fleet {
     /// Builds the first image of `name`, a copy of `web-machine`, in a workspace of its own.
-    fn new(workshop: &Workshop, name: &'static str) -> Self {
+    pub(super) fn new(workshop: &Workshop, name: &'static str) -> Self {
         workshop.build("web-machine");
         let dir = tempfile::tempdir_in(&workshop.dir).unwrap();
         let at = |path: &str| dir.path().join(path);
@@ -49,16 +49,16 @@ impl Fleet {
         fleet
     }
 
-    fn build(&self) {
+    pub(super) fn build(&self) {
         let line = format!("build recipes/{}.toml", self.name);
         self.session.run(&line).expect(0);
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(super) fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
-    fn export(&self) -> Disk {
+    pub(super) fn export(&self) -> Disk {
         let dir = tempfile::tempdir_in(self.dir.path()).unwrap();
         let path = dir.path().join("disk.qcow2");
         let line = format!("export disk {} --output {}", self.name, path.display());
@@ -67,7 +67,7 @@ impl Fleet {
     }
 
     /// Changes a file of a layer, and publishes the image.
-    fn release(&mut self, file: &str, from: &str, to: &str) {
+    pub(super) fn release(&mut self, file: &str, from: &str, to: &str) {
         let path = self.path(file);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{file} has no '{from}':\n{text}");
@@ -105,7 +105,7 @@ impl Fleet {
     }
 
     /// Tells a machine where the remote is, and whom to trust.
-    fn introduce(&self, machine: &mut Machine) {
+    pub(super) fn introduce(&self, machine: &mut Machine) {
         let (_, port) = self.server.as_ref().unwrap();
         let trust = format!(
             "[[remote]]\nname = \"main\"\nlocation = \"http://10.0.2.2:{port}\"\nroot = \"root.json\"\n\
@@ -142,7 +142,7 @@ fn write(machine: &mut Machine, path: &str, bytes: &[u8]) {
 
 /// Waits until this start of the machine is settled.
 #[track_caller]
-fn expect_settled(machine: &mut Machine, generation: u64) {
+pub(super) fn expect_settled(machine: &mut Machine, generation: u64) {
     machine.expect_running();
     let said = machine.run("systemctl status --no-pager --full layerset-boot.service; true");
     assert!(
@@ -152,7 +152,7 @@ fn expect_settled(machine: &mut Machine, generation: u64) {
 }
 
 #[track_caller]
-fn expect_page(machine: &Machine, text: &str) {
+pub(super) fn expect_page(machine: &Machine, text: &str) {
     let end = std::time::Instant::now() + BOOT;
     loop {
         let page = machine.fetch("/");
@@ -167,8 +167,8 @@ fn expect_page(machine: &Machine, text: &str) {
     }
 }
 
-const PAGE: &str = "layers/hello/files/usr/share/hello/page.html";
-const SERVER: &str = "layers/hello/files/usr/lib/hello/hello";
+pub(super) const PAGE: &str = "layers/hello/files/usr/share/hello/page.html";
+pub(super) const SERVER: &str = "layers/hello/files/usr/lib/hello/hello";
 
 fn updates_and_comes_back(test: &str, name: &'static str, firmware: Firmware) {
     let Some(workshop) = Workshop::open(test) else {
@@ -191,11 +191,17 @@ fn updates_and_comes_back(test: &str, name: &'static str, firmware: Firmware) {
 
     fleet.release(PAGE, "version 1", "version 2");
     fleet.introduce(&mut machine);
-    let said = machine.run(&format!("layerset deploy --channel {name}/stable"));
-    assert!(said.contains("generation 2 starts next"), "{said}");
+    let said = machine.run(&format!(
+        "layerset deploy --channel {name}/stable --when next-boot"
+    ));
+    assert!(
+        said.contains("generation 2 starts next: `systemctl reboot` switches to it, live"),
+        "{said}"
+    );
     let status = machine.run("layerset status");
     assert!(
-        status.contains("generation 2 starts next, which has 3 tries left"),
+        status.contains("generation 2 starts next, which has 3 tries left")
+            && status.contains("the switch is live"),
         "{status}"
     );
     expect_page(&machine, "version 1");
@@ -221,7 +227,7 @@ fn updates_and_comes_back(test: &str, name: &'static str, firmware: Firmware) {
     );
 
     // By hand.
-    let said = machine.run("layerset rollback");
+    let said = machine.run("layerset rollback --when next-boot");
     assert!(said.contains("generation 1 starts next"), "{said}");
     machine.restart();
     let mut machine = start().unwrap();
@@ -235,8 +241,8 @@ fn updates_and_comes_back(test: &str, name: &'static str, firmware: Firmware) {
 
     // By itself: the page is there, and its health check fails.
     fleet.release(SERVER, "'OK', \"ok\\n\"", "'OK', \"not well\\n\"");
-    machine.run("layerset update --when now || true");
-    machine.expect_restart(BOOT);
+    machine.run("layerset update --when next-boot");
+    machine.restart();
     start().unwrap().expect_restart(BOOT);
     let mut machine = start().unwrap();
     expect_settled(&mut machine, 1);

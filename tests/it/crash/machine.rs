@@ -397,7 +397,7 @@ fn go_on(scene: &Scene) -> u64 {
     running
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 8] = [
     Case {
         name: "update",
         prepare: |_| 1,
@@ -455,7 +455,57 @@ const CASES: [Case; 5] = [
         },
         expect: 1,
     },
+    // The trees are exchanged in between, which leaves nothing on the disk.
+    Case {
+        name: "live switch",
+        prepare: |_| 1,
+        work: |scene, disk, running| {
+            if scene.version_of(running) == 1 {
+                scene.deploy(disk, running, 2)?;
+            }
+            scene.settle(disk, exchange(scene, 2), None).map(drop)
+        },
+        expect: 2,
+    },
+    Case {
+        name: "live switch and back",
+        prepare: |_| 1,
+        work: |scene, disk, running| {
+            match scene.deploy(disk, running, 2) {
+                // It was so far before.
+                Err(DeployError::BadImage { .. }) => {}
+                other => other?,
+            }
+            let verdict = scene.settle(disk, exchange(scene, 2), Some("it fails"))?;
+            assert_ne!(verdict, BootVerdict::Good);
+            // The trees before are back.
+            let target = scene.location(disk, 1).open()?;
+            target.change("test").map(drop)
+        },
+        expect: 1,
+    },
+    Case {
+        name: "edits before a restart",
+        prepare: |scene| {
+            scene.deploy(&scene.quiet(), 1, 2).unwrap();
+            fs::write(scene.world.at("deployments/1/etc/late"), "late").unwrap();
+            1
+        },
+        work: |scene, disk, running| {
+            let target = scene.location(disk, running).open()?;
+            let change = target.change("test")?;
+            change.renew_next_etc(&scene.repository(disk)).map(drop)
+        },
+        expect: 2,
+    },
 ];
+
+/// What runs from the trees of a version's deployment, put beneath everything.
+fn exchange(scene: &Scene, version: usize) -> u64 {
+    let target = scene.world.target_on(scene.quiet()).unwrap();
+    let found = target.find(&scene.images[version - 1]).unwrap();
+    found.expect("it is staged")
+}
 
 fn enumerate(case: &Case, by_uefi: bool) -> usize {
     let count = {
@@ -548,6 +598,44 @@ fn what_never_comes_up_is_left_and_marked() {
         drop(change);
         assert_eq!(scene.start("asked for"), 2);
     }
+}
+
+/// Edits of `/etc` between staging and restart are in what starts next, once, and nothing else of it changes.
+#[test]
+fn what_is_edited_before_a_restart_is_merged_again() {
+    if !is_root("what_is_edited_before_a_restart_is_merged_again") {
+        return;
+    }
+    let scene = Scene::new(true);
+    scene.deploy(&scene.quiet(), 1, 2).unwrap();
+    let renew = || {
+        let target = scene.target(&scene.quiet(), 1);
+        let change = target.change("test").unwrap();
+        let repository = scene.repository(&scene.quiet());
+        change.renew_next_etc(&repository).unwrap()
+    };
+    assert_eq!(renew(), None);
+    fs::write(scene.world.at("deployments/1/etc/late"), "late").unwrap();
+    assert_eq!(renew(), Some(2));
+    assert_eq!(renew(), None);
+    let late = fs::read_to_string(scene.world.at("deployments/2/etc/late"));
+    assert_eq!(late.unwrap(), "late");
+    assert!(
+        !names(&scene.world.at("deployments"))
+            .iter()
+            .any(|name| name.starts_with('.'))
+    );
+    let running = go_on(&scene);
+    assert_eq!(running, 2);
+    scene.assert_whole(2, "after it");
+    // A way back keeps what it had.
+    let target = scene.target(&scene.quiet(), 2);
+    let change = target.change("test").unwrap();
+    change.rollback(None, &note()).unwrap();
+    fs::write(scene.world.at("deployments/2/etc/later"), "x").unwrap();
+    let repository = scene.repository(&scene.quiet());
+    assert_eq!(change.renew_next_etc(&repository).unwrap(), None);
+    assert!(!scene.world.at("deployments/1/etc/later").exists());
 }
 
 #[test]
