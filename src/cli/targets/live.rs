@@ -112,7 +112,13 @@ impl When {
             .args(["--quiet", "--collect", "--timer-property=AccuracySec=1s"])
             .arg(format!("--unit={TIMED}"))
             .arg(format!("--on-calendar={when}"))
-            .arg("--working-directory=/")
+            .arg("--same-dir")
+            .args(std::env::vars_os().filter_map(|(name, value)| {
+                let name = name.to_str().filter(|name| name.starts_with("LAYERSET_"))?;
+                let mut word = std::ffi::OsString::from(format!("--setenv={name}="));
+                word.push(value);
+                Some(word)
+            }))
             .arg("--")
             .arg(program)
             .args(at_once(std::env::args_os().skip(1)))
