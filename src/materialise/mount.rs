@@ -240,9 +240,12 @@ fn overlay(
         name,
         DirNaming::Descriptor,
     ) {
-        // Before Linux 6.13 no descriptors are taken, before 6.15 no detached mount as a layer.
+        // Before Linux 6.13 no descriptors are taken (those of mounts are no files then), before 6.15
+        // no detached mount as a layer.
         Err(MaterialiseError::Mount { source: cause, .. })
-            if cause.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
+            if [Errno::INVAL, Errno::BADF]
+                .iter()
+                .any(|errno| cause.raw_os_error() == Some(errno.raw_os_error())) =>
         {
             assemble_attached(source, upper, name)
         }

@@ -75,12 +75,11 @@ pub(super) fn parse(source: &SourceFile, folder: &str) -> Result<ParsedLayer, Re
         section(&root, "secrets", sections::allowed_secrets),
         section(&root, "health", sections::health),
         section(&root, "services", sections::services),
-        section(&root, "services", sections::forbids_live),
         section(&root, "rebuild", sections::rebuild),
     );
     let ((_, name, description, version), content, sections) =
         (head.together(), content, sections.together()).together()?;
-    let (state, secrets, allowed_secrets, health, restart, forbids_live, rebuild_when) = sections;
+    let (state, secrets, allowed_secrets, health, services, rebuild_when) = sections;
     let definition = Definition {
         name: name.to_owned(),
         description,
@@ -90,8 +89,8 @@ pub(super) fn parse(source: &SourceFile, folder: &str) -> Result<ParsedLayer, Re
         secrets,
         allowed_secrets,
         health,
-        restart,
-        forbids_live,
+        restart: services.restart,
+        forbids_live: services.forbids_live,
         rebuild_when,
     };
     Ok(ParsedLayer { definition, places })

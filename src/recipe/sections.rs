@@ -405,13 +405,22 @@ pub(super) fn rebuild(value: &Value<'_>) -> Result<Vec<Glob>, RecipeError> {
     }))
 }
 
-pub(super) fn services(value: &Value<'_>) -> Result<Vec<String>, RecipeError> {
-    let list = value.table(&SERVICES)?.get("restart");
-    list.map_or(Ok(Vec::new()), |list| list.strings(words::unit))
+/// What a layer says of services.
+#[derive(Debug, Default)]
+pub(super) struct ServiceRules {
+    pub(super) restart: Vec<String>,
+    /// Whether it forbids a change of it beneath running services.
+    pub(super) forbids_live: bool,
 }
 
-/// Says whether a layer forbids a change of it beneath running services.
-pub(super) fn forbids_live(value: &Value<'_>) -> Result<bool, RecipeError> {
-    let live = value.table(&SERVICES)?.get("live");
-    Ok(!live.map_or(Ok(true), |live| live.boolean())?)
+pub(super) fn services(value: &Value<'_>) -> Result<ServiceRules, RecipeError> {
+    let table = value.table(&SERVICES)?;
+    let restart = table.get("restart");
+    let restart = restart.map_or(Ok(Vec::new()), |list| list.strings(words::unit));
+    let live = table.get("live").map_or(Ok(true), |live| live.boolean());
+    let (restart, live) = (restart, live).together()?;
+    Ok(ServiceRules {
+        restart,
+        forbids_live: !live,
+    })
 }

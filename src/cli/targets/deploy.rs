@@ -401,7 +401,7 @@ fn kept_text(kept: &KeptContent) -> String {
 
 /// Says that a machine runs something else after its next start.
 pub(super) fn at_restart(generation: u64, way: Option<&SwitchWay>) -> String {
-    let way = way.map_or(String::new(), |way| format!(", {way}"));
+    let way = way.map_or(String::new(), |way| format!("; at once, it would be {way}"));
     format!("generation {generation} starts next: `systemctl reboot` switches to it{way}\n")
 }
 

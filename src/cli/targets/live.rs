@@ -32,7 +32,8 @@ fn parse_time(text: &str) -> Result<SwitchTime, String> {
         _ => {}
     }
     let is_number = |text: &str, limit: u32| {
-        text.len() == 2 && text.parse::<u32>().is_ok_and(|number| number < limit)
+        let is_plain = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain && text.parse::<u32>().is_ok_and(|number| number < limit)
     };
     match text.split_once(':') {
         Some((hour, minute)) if is_number(hour, 24) && is_number(minute, 60) => {

@@ -159,7 +159,7 @@ fn old_programs(found: &[OldProgram]) -> String {
 
 /// Says what the machine starts next.
 fn starts_next(next: &Next, current: Option<u64>, way: Option<&SwitchWay>) -> String {
-    let way = way.map_or(String::new(), |way| format!("; the switch is {way}"));
+    let way = way.map_or(String::new(), |way| format!("; at once, it would be {way}"));
     let tries = match next.tries {
         Some(1) => ", which has one try left".to_owned(),
         Some(tries) => format!(", which has {tries} tries left"),

@@ -185,7 +185,7 @@ mod tests {
     use crate::format::Layer;
     use crate::tree::Tree;
 
-    const BASE: [(&str, &str); 9] = [
+    const BASE: [(&str, &str); 11] = [
         ("boot/vmlinuz-6", "kernel"),
         ("usr/lib/modules/6/erofs.ko", "module"),
         ("usr/lib/systemd/systemd", "#!/usr/lib/libc.so\n"),
@@ -195,6 +195,8 @@ mod tests {
         ("etc/app", "1"),
         ("opt/app", "1"),
         ("mnt/x", "1"),
+        ("var/x", "1"),
+        ("srv/y", "1"),
     ];
 
     fn image(changes: &[(&str, Option<&str>)], layers: &[Layer]) -> ImageParts {
@@ -245,6 +247,8 @@ mod tests {
             "live",
         );
         check(&[("mnt/x", Some("2"))], "by soft reboot: '/mnt/x' changes");
+        // A directory of the machine's own that comes or goes is one of the root.
+        check(&[("home/x", Some("2"))], "by soft reboot: '/home' changes");
         check(&[("new", Some("2"))], "by soft reboot: '/new' changes");
         check(
             &[("usr/lib/libc.so", Some("2"))],

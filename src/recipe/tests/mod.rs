@@ -39,6 +39,7 @@ checks = [
 ]
 [services]
 restart = ["nginx.service"]
+live = false
 [rebuild]
 when = ["usr/lib/python3.*"]
 "##;

@@ -61,7 +61,7 @@ impl Client {
                     }
                 }
                 // nginx ends a connection after 1000 requests.
-                std::thread::sleep(Duration::from_millis(150));
+                std::thread::sleep(Duration::from_millis(50));
             }
             seen
         });
@@ -200,7 +200,7 @@ fn a_machine_is_updated_beneath_its_services_and_goes_back_by_itself() {
         "{before}"
     );
     machine.run(
-        "setsid /usr/lib/hello/waiter 100000 >/dev/null 2>&1 </dev/null & echo mine >/etc/mine",
+        "setsid /usr/lib/hello/waiter 100000 >/dev/null 2>&1 </dev/null & echo $! >/run/waiter; echo mine >/etc/mine",
     );
 
     put_waiter(&fleet, "2");
@@ -241,7 +241,7 @@ fn a_machine_is_updated_beneath_its_services_and_goes_back_by_itself() {
         old.contains("waiter") && old.contains("/usr/lib/hello/waiter") && !old.contains("nginx"),
         "{old}"
     );
-    machine.run("pkill waiter");
+    machine.run("kill $(cat /run/waiter); sleep 1");
     let old = machine.run("layerset status --running");
     assert!(old.contains("no program runs a file"), "{old}");
 

@@ -195,13 +195,15 @@ fn updates_and_comes_back(test: &str, name: &'static str, firmware: Firmware) {
         "layerset deploy --channel {name}/stable --when next-boot"
     ));
     assert!(
-        said.contains("generation 2 starts next: `systemctl reboot` switches to it, live"),
+        said.contains(
+            "generation 2 starts next: `systemctl reboot` switches to it; at once, it would be live"
+        ),
         "{said}"
     );
     let status = machine.run("layerset status");
     assert!(
         status.contains("generation 2 starts next, which has 3 tries left")
-            && status.contains("the switch is live"),
+            && status.contains("at once, it would be live"),
         "{status}"
     );
     expect_page(&machine, "version 1");
