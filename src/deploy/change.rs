@@ -35,6 +35,9 @@ impl Target {
             self.waiting.patience,
             self.waiting.tell.as_ref(),
         )?;
+        if let Some(machine) = &self.machine {
+            machine.look_again();
+        }
         let change = Change {
             target: self,
             moving: RefCell::default(),

@@ -150,7 +150,7 @@ impl DeployArgs {
         if let Some(live) = live {
             return live::go_back_by_start(live);
         }
-        if let (Some(time), false) = (self.when.at(), self.dry_run)
+        if let (Some(time), false) = (self.when.at(), self.dry_run || self.stage_only)
             && !matches!(report, DeployReport::Unchanged { .. })
         {
             return self.when.schedule(context, time);

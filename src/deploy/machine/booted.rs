@@ -37,8 +37,7 @@ pub struct Booted {
 impl Booted {
     /// Looks at the system that runs; `None` where its root is no deployment.
     pub fn look() -> Option<Self> {
-        let table = std::fs::read("/proc/self/mountinfo").ok()?;
-        Self::of_table(&table, Path::new(UEFI).is_dir())
+        Self::of_table(&shared_table()?, Path::new(UEFI).is_dir())
     }
 
     fn of_table(table: &[u8], by_uefi: bool) -> Option<Self> {
@@ -86,6 +85,13 @@ impl Booted {
         let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
         mount(&device, at, "vfat", flags, "umask=0077,shortname=winnt")
     }
+}
+
+/// Reads the mount table of PID 1: a service that has mounts of its own may see earlier trees. Only
+/// root may read it.
+pub(super) fn shared_table() -> Option<Vec<u8>> {
+    let tables = ["/proc/1/mountinfo", "/proc/self/mountinfo"];
+    tables.iter().find_map(|path| std::fs::read(path).ok())
 }
 
 fn mount(

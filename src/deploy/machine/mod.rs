@@ -112,6 +112,15 @@ impl Machine {
         self.running.store(generation, Ordering::Relaxed);
     }
 
+    /// Looks again what runs: another command may have exchanged it while this one waited.
+    pub(super) fn look_again(&self) {
+        let table = booted::shared_table().filter(|_| self.is_own);
+        let etc = table.as_ref().and_then(|table| table::top(table, b"/etc"));
+        if let Some(generation) = etc.and_then(|etc| etc.deployment()) {
+            self.runs_now(generation);
+        }
+    }
+
     /// Returns the deployments of which something is still mounted for anybody.
     pub(super) fn in_use(&self) -> BTreeSet<u64> {
         match self.is_own {
