@@ -3,11 +3,14 @@
 //! Each check is asked again until it passes or its time is over: a service that has just started may
 //! need a moment. All of them run at once.
 
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::gateway;
 use crate::format::{HealthCheck, Image, Probe};
 use crate::store::{Repository, StoreError};
 
@@ -85,7 +88,37 @@ fn ask(probe: &Probe, limit: Duration, shell: RunShell<'_>) -> Result<(), String
             run(command, limit).map_err(|_| format!("'{unit}' is not active"))
         }
         Probe::Http { url, expect } => fetch(url, expect.as_deref(), limit),
+        Probe::Tcp(address) => connect(address, limit).map(drop).map_err(|error| {
+            format!("'{address}' takes no connection: {error}")
+        }),
+        Probe::File(path) => match Path::new(path).try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("'{path}' is not there")),
+            Err(error) => Err(format!("'{path}' cannot be looked at: {error}")),
+        },
+        Probe::Reachable(whom) if whom == "gateway" => gateway::answers(limit),
+        Probe::Reachable(address) => match connect(address, limit) {
+            Ok(_) => Ok(()),
+            // Whoever refuses is there.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
+            Err(error) => Err(format!("'{address}' does not answer: {error}")),
+        },
     }
+}
+
+/// Connects to `HOST:PORT`, by whichever of its addresses answers first in their order.
+fn connect(address: &str, limit: Duration) -> std::io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+    // All of them within the time.
+    let each = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut problem = std::io::Error::other("it has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, each.max(Duration::from_millis(1))) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => problem = error,
+        }
+    }
+    Err(problem)
 }
 
 fn run(mut command: Command, limit: Duration) -> Result<(), String> {
@@ -172,6 +205,38 @@ mod tests {
         let file = dir.path().join("f");
         let text = format!("test -e {0} || {{ touch {0}; exit 1; }}", file.display());
         assert_eq!(check(Probe::Run(text), 5000).problem, None);
+    }
+
+    #[test]
+    fn a_port_takes_connections_or_not() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap().to_string();
+        assert_eq!(check(Probe::Tcp(address.clone()), 1000).problem, None);
+        assert_eq!(check(Probe::Reachable(address.clone()), 1000).problem, None);
+        drop(server);
+        let problem = check(Probe::Tcp(address.clone()), 100).problem.unwrap();
+        assert!(problem.contains("takes no connection"), "{problem}");
+        // The machine is there, though nothing listens.
+        assert_eq!(check(Probe::Reachable(address), 100).problem, None);
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_told() {
+        // RFC 5737: nobody has it. Either there is no way to it, or nothing comes back.
+        let problem = check(Probe::Reachable("192.0.2.1:9".to_owned()), 100).problem;
+        assert!(problem.unwrap().contains("does not answer"));
+        let problem = check(Probe::Reachable("no-such-host.invalid:9".to_owned()), 100).problem;
+        assert!(problem.unwrap().contains("does not answer"));
+    }
+
+    #[test]
+    fn a_file_is_there_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ready").display().to_string();
+        let problem = check(Probe::File(path.clone()), 100).problem.unwrap();
+        assert!(problem.ends_with("is not there"), "{problem}");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(check(Probe::File(path), 100).problem, None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! neither knows the other. Commands, the timer and a machine that boots ask for the same thing
 //! here. Nothing here prints, or reads the environment.
 
+mod gateway;
 mod health;
 mod outlook;
 mod repair;

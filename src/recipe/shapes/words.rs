@@ -61,6 +61,23 @@ pub(in crate::recipe) const HTTP_URL: Word = word(
     "^http://[^/\\x00-\\x20\\x7f-\\x9f][^\\x00-\\x20\\x7f-\\x9f]*$",
 );
 
+pub(in crate::recipe) const ENDPOINT: Word = word(
+    "a place that takes connections",
+    "^(?:\\[[0-9A-Fa-f:.]{2,45}\\]|[A-Za-z0-9][A-Za-z0-9._-]*):(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}\
+     |6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$",
+);
+
+pub(in crate::recipe) const REACHABLE: Word = word(
+    "another machine",
+    "^(?:gateway|(?:\\[[0-9A-Fa-f:.]{2,45}\\]|[A-Za-z0-9][A-Za-z0-9._-]*):(?:[1-9][0-9]{0,3}\
+     |[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))$",
+);
+
+pub(in crate::recipe) const ABSOLUTE_PATH: Word = word(
+    "a path that starts with /",
+    "^/[^\\x00-\\x1f\\x7f-\\x9f]+$",
+);
+
 pub(in crate::recipe) const MODE: Word = word("octal digits", "^[0-7]{3,4}$");
 
 pub(in crate::recipe) const OWNER: Word = word(
