@@ -28,7 +28,9 @@ pub(super) fn answers(limit: Duration) -> Result<(), String> {
     for gateway in gateways {
         match ask(gateway, limit.max(SEARCH)) {
             Ok(()) => return Ok(()),
-            Err(error) => problem = format!("the gateway {} does not answer: {error}", gateway.ip()),
+            Err(error) => {
+                problem = format!("the gateway {} does not answer: {error}", gateway.ip())
+            }
         }
     }
     Err(problem)
@@ -94,7 +96,10 @@ fn interfaces() -> Vec<(String, u32)> {
     let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten();
     let found = entries.flatten().filter_map(|entry| {
         let number = std::fs::read_to_string(entry.path().join("ifindex")).ok()?;
-        Some((entry.file_name().into_string().ok()?, number.trim().parse().ok()?))
+        Some((
+            entry.file_name().into_string().ok()?,
+            number.trim().parse().ok()?,
+        ))
     });
     found.collect()
 }
@@ -110,7 +115,8 @@ mod tests {
             format!("eth0\t{to}\t{gateway:08X}\t0003\t0\t0\t0\t{mask}\t0\t0\t0\n")
         };
         let table = [
-            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n".to_owned(),
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+                .to_owned(),
             route([10, 0, 2, 2], "00000000", "00000000"),
             route([10, 0, 2, 3], "0002000A", "00FFFFFF"),
             // A default route by an interface has no router.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::gateway;
+use super::proof::Host;
 use crate::format::{HealthCheck, Image, Probe};
 use crate::store::{Repository, StoreError};
 
@@ -32,40 +33,56 @@ pub struct CheckedHealth {
     pub seconds: f64,
 }
 
-/// Runs a shell command of a check, for at most a time.
-pub type RunShell<'a> = &'a (dyn Fn(&str) -> Command + Sync);
-
-/// Runs the health checks of all layers of an image, whose layers are in the repository. `shell` makes
-/// the command for a check that is one.
-pub fn check_health(
+/// Runs the health checks of all layers of an image, whose layers are in the repository.
+pub(super) fn check_health(
     repository: &Repository,
     image: &Image,
-    shell: RunShell<'_>,
+    host: &dyn Host,
 ) -> Result<Vec<CheckedHealth>, StoreError> {
     let mut checks = Vec::new();
     for layer in &image.layers {
         let found = repository.read_layer(&layer.id)?.health.checks;
         checks.extend(found.into_iter().map(|check| (layer.name.clone(), check)));
     }
-    Ok(std::thread::scope(|scope| {
+    Ok(watch_all(checks, host))
+}
+
+/// Asks other machines whether they answer, for at most a time.
+pub(super) fn check_reachable(
+    whom: &[String],
+    patience: Duration,
+    host: &dyn Host,
+) -> Vec<CheckedHealth> {
+    let check = |whom: &String| HealthCheck {
+        name: format!("{whom} is reachable"),
+        probe: Probe::Reachable(whom.clone()),
+        timeout_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+    };
+    let checks = whom.iter().map(|whom| (String::new(), check(whom)));
+    watch_all(checks.collect(), host)
+}
+
+/// Asks all checks at once.
+fn watch_all(checks: Vec<(String, HealthCheck)>, host: &dyn Host) -> Vec<CheckedHealth> {
+    std::thread::scope(|scope| {
         let threads: Vec<_> = checks
             .into_iter()
-            .map(|(layer, check)| scope.spawn(move || watch(layer, &check, shell)))
+            .map(|(layer, check)| scope.spawn(move || watch(layer, &check, host)))
             .collect();
         let joined = threads.into_iter().map(|thread| thread.join());
         joined
             .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
-    }))
+    })
 }
 
 /// Asks a check until it passes or its time is over.
-fn watch(layer: String, check: &HealthCheck, shell: RunShell<'_>) -> CheckedHealth {
+fn watch(layer: String, check: &HealthCheck, host: &dyn Host) -> CheckedHealth {
     let started = Instant::now();
     let limit = Duration::from_millis(check.timeout_ms);
     let problem = loop {
         let left = limit.saturating_sub(started.elapsed()).min(ANSWER);
-        match ask(&check.probe, left.max(PAUSE), shell) {
+        match ask(&check.probe, left.max(PAUSE), host) {
             Ok(()) => break None,
             Err(problem) if started.elapsed() + PAUSE > limit => break Some(problem),
             Err(_) => std::thread::sleep(PAUSE),
@@ -79,18 +96,21 @@ fn watch(layer: String, check: &HealthCheck, shell: RunShell<'_>) -> CheckedHeal
     }
 }
 
-fn ask(probe: &Probe, limit: Duration, shell: RunShell<'_>) -> Result<(), String> {
+fn ask(probe: &Probe, limit: Duration, host: &dyn Host) -> Result<(), String> {
     match probe {
-        Probe::Run(command) => run(shell(command), limit),
+        Probe::Run(command) => run(host.shell(command), limit),
         Probe::Unit(unit) => {
+            let own = host.unit(unit).ok_or_else(|| {
+                format!("no unit of this system runs '{unit}': `layerset run --print-unit {unit}` writes one")
+            })?;
             let mut command = Command::new("systemctl");
-            command.args(["is-active", "--quiet", "--", unit]);
-            run(command, limit).map_err(|_| format!("'{unit}' is not active"))
+            command.args(["is-active", "--quiet", "--", &own]);
+            run(command, limit).map_err(|_| format!("'{own}' is not active"))
         }
         Probe::Http { url, expect } => fetch(url, expect.as_deref(), limit),
-        Probe::Tcp(address) => connect(address, limit).map(drop).map_err(|error| {
-            format!("'{address}' takes no connection: {error}")
-        }),
+        Probe::Tcp(address) => connect(address, limit)
+            .map(drop)
+            .map_err(|error| format!("'{address}' takes no connection: {error}")),
         Probe::File(path) => match Path::new(path).try_exists() {
             Ok(true) => Ok(()),
             Ok(false) => Err(format!("'{path}' is not there")),
@@ -175,10 +195,29 @@ mod tests {
     use super::*;
     use std::io::{Read as _, Write as _};
 
-    fn shell(text: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", text]);
-        command
+    struct Bare;
+
+    impl Host for Bare {
+        fn restart_services(
+            &self,
+            _: Option<&[String]>,
+        ) -> Result<Vec<String>, crate::agent::AgentError> {
+            Ok(Vec::new())
+        }
+
+        fn restart_machine(&self) -> Result<(), crate::agent::AgentError> {
+            Ok(())
+        }
+
+        fn shell(&self, text: &str) -> Command {
+            let mut command = Command::new("sh");
+            command.args(["-c", text]);
+            command
+        }
+
+        fn unit(&self, _: &str) -> Option<String> {
+            None
+        }
     }
 
     fn check(probe: Probe, timeout_ms: u64) -> CheckedHealth {
@@ -187,7 +226,7 @@ mod tests {
             probe,
             timeout_ms,
         };
-        watch("layer".to_owned(), &check, &shell)
+        watch("layer".to_owned(), &check, &Bare)
     }
 
     #[test]
@@ -222,8 +261,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_reached_is_told() {
-        // RFC 5737: nobody has it. Either there is no way to it, or nothing comes back.
-        let problem = check(Probe::Reachable("192.0.2.1:9".to_owned()), 100).problem;
+        // Everybody is nobody that could be connected to.
+        let problem = check(Probe::Reachable("255.255.255.255:9".to_owned()), 100).problem;
         assert!(problem.unwrap().contains("does not answer"));
         let problem = check(Probe::Reachable("no-such-host.invalid:9".to_owned()), 100).problem;
         assert!(problem.unwrap().contains("does not answer"));

@@ -363,7 +363,9 @@ fn check(item: &Value<'_>) -> Result<HealthCheck, RecipeError> {
         .filter_map(|key| table.get(key))
         .collect();
     let [value] = probes.as_slice() else {
-        return Err(item.fault("a check has exactly one of 'run', 'unit', 'http', 'tcp', 'file' and 'reachable'"));
+        return Err(item.fault(
+            "a check has exactly one of 'run', 'unit', 'http', 'tcp', 'file' and 'reachable'",
+        ));
     };
     if let (Some(expect), true) = (table.get("expect"), value.name() != "http") {
         return Err(expect.key_fault("'expect' goes with 'http' only", None));

@@ -289,7 +289,7 @@ pub(super) fn owner(text: &str) -> Option<(Owner, Owner)> {
 }
 
 /// Parses a duration such as `500ms`, `10s` or `2m` into milliseconds, from 1 ms to a day.
-pub(super) fn duration_ms(text: &str) -> Option<u64> {
+pub(crate) fn duration_ms(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let scale = match unit {
         "ms" => 1,
@@ -352,13 +352,33 @@ mod tests {
         );
         check(
             endpoint,
-            &["localhost:22", "10.0.0.1:65535", "a-b.example:1", "[::1]:80"],
             &[
-                "localhost", ":22", "a:0", "a:65536", "a:+1", "a:01", "a b:1", "-a:1", "::1:80", "[x]:1",
-                "a:", "a:1/", "http://a:1",
+                "localhost:22",
+                "10.0.0.1:65535",
+                "a-b.example:1",
+                "[::1]:80",
+            ],
+            &[
+                "localhost",
+                ":22",
+                "a:0",
+                "a:65536",
+                "a:+1",
+                "a:01",
+                "a b:1",
+                "-a:1",
+                "::1:80",
+                "[x]:1",
+                "a:",
+                "a:1/",
+                "http://a:1",
             ],
         );
-        check(reachable, &["gateway", "10.0.0.1:22"], &["", "Gateway", "10.0.0.1"]);
+        check(
+            reachable,
+            &["gateway", "10.0.0.1:22"],
+            &["", "Gateway", "10.0.0.1"],
+        );
         check(
             absolute_path,
             &["/run/x", "/a b"],

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::agent::ConfigArgs;
 use super::{health, note, planned, restart};
 use crate::agent::{self, ChannelReport};
 use crate::builder::BuildReport;
@@ -72,7 +73,7 @@ pub(super) struct DeployArgs {
     #[arg(long, value_name = "COUNT")]
     keep: Option<u32>,
     /// Restart the services that run something else after the switch: those of units that
-    /// `layerset run --print-unit` wrote
+    /// `layerset run --print-unit` wrote. Then run the health checks, and switch back where they fail
     #[arg(long, conflicts_with_all = ["dry_run", "stage_only"])]
     restart: bool,
     /// When a machine that was switched restarts: now, or whenever somebody does
@@ -81,6 +82,8 @@ pub(super) struct DeployArgs {
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// When a machine restarts that was switched.
@@ -142,9 +145,13 @@ impl DeployArgs {
                     RestartTime::NextBoot => Ok(()),
                 }
             }
-            DeployReport::Deployed(deployed) if self.restart && deployed.switched.is_some() => {
+            DeployReport::Deployed(deployed) if self.restart => {
+                let Some(switched) = deployed.switched else {
+                    return Ok(());
+                };
                 let units: Vec<&str> = deployed.services.iter().map(|s| s.unit.as_str()).collect();
-                restart::restart(context, &self.target, Some(&units))
+                restart::restart(context, &self.target, Some(&units))?;
+                health::prove(context, &self.target, &self.config, switched)
             }
             _ => Ok(()),
         }

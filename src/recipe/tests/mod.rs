@@ -36,9 +36,6 @@ checks = [
   { name = "page", run = "curl -f http://127.0.0.1/", timeout = "500ms" },
   { unit = "nginx.service" },
   { http = "http://127.0.0.1:80/", expect = "hello", timeout = "2m" },
-  { tcp = "[::1]:5432" },
-  { file = "/run/hello/ready" },
-  { reachable = "gateway" },
 ]
 [services]
 restart = ["nginx.service"]

@@ -55,7 +55,8 @@ trusted = true
 const LAYERS: [&str; 5] = [HELLO, BASE, ARCHIVES, TIMEOUT, ALLOWED];
 
 /// The rest of what a layer and a recipe may say.
-const TIMEOUT: &str = "on = ['debian']\n[run]\nscripts = ['a']\ntimeout = '20m'\n";
+const TIMEOUT: &str = "on = ['debian']\n[run]\nscripts = ['a']\ntimeout = '20m'\n[health]\nchecks = [\n\
+    { tcp = '[::1]:5432' },\n{ file = '/run/hello/ready' },\n{ reachable = 'gateway' },\n]\n";
 
 const ALLOWED: &str = "on = ['debian']\n[files]\n[secrets]\nallow = [{ path = '/usr/share/x/**', reason = 'a sample' }]\n";
 
