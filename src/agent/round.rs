@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::inhibit::inhibited;
 use super::memory::Memory;
-use super::proof::{ACTION, Host, Proof, prove};
+use super::proof::{ACTION, Host, Proof, look, problem_of, prove};
 use super::tell::{Event, EventKind, Metrics, tell, write_metrics};
 use super::{AgentConfig, AgentError, ChannelReport, News, news, update};
 use crate::causes::chain;
@@ -89,6 +89,13 @@ impl Round<'_> {
         };
         let mut memory = Memory::load(&target);
         let result = self.work(&target, &mut memory, now);
+        let is_proved = matches!(
+            result,
+            Ok(RoundReport::Switched { .. } | RoundReport::Returned { .. })
+        );
+        if !is_proved {
+            memory.healthy = self.is_healthy(&target);
+        }
         let (event, problem) = match &result {
             Ok(report) => (self.event(&target, &memory, report, now), None),
             Err(error) => {
@@ -204,6 +211,14 @@ impl Round<'_> {
                 RoundReport::Switched { generation, proof }
             }
         })
+    }
+
+    /// Says whether what is current is well: for reports, for what proved itself once stays. None where
+    /// that cannot be said.
+    fn is_healthy(&self, target: &Target) -> Option<bool> {
+        let image = target.image_of(target.current().ok()??).ok()?;
+        let checks = look(self.repository, &image, self.config, self.host).ok()?;
+        Some(problem_of(&checks).is_none())
     }
 
     /// Says whether the machine starts the release next already, and restarts it when it is time.

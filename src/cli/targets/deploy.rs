@@ -177,6 +177,10 @@ impl DeployArgs {
         action: HistoryAction,
         verdict: RecordedVerdict,
     ) -> Result<DeployOptions<'a>, CliError> {
+        // What the checks after the switch need to know is not found out after it.
+        if self.restart {
+            self.config.read()?;
+        }
         let paths = |texts: &[String]| {
             texts
                 .iter()
