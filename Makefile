@@ -8,7 +8,8 @@ BINDIR    = $(PREFIX)/bin
 MANDIR    = $(PREFIX)/share/man
 SCHEMADIR = $(PREFIX)/share/layerset
 UNITDIR  ?= $(PREFIX)/lib/systemd/system
-UNITS     = $(notdir $(wildcard units/*))
+UNITS     = $(notdir $(wildcard units/*.service units/*.timer))
+CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
 
 .PHONY: machine-layer build demo test boot fuzz bench oracle swap mutate witness secrets deps install uninstall deb clean
 
@@ -18,6 +19,8 @@ build: deps
 # Puts this program into the layer of machines that update themselves.
 machine-layer: build
 	install -D --strip target/release/layerset layers/layerset/files/usr/bin/layerset
+	install -D -m 0644 -t layers/layerset/files/usr/lib/systemd/system units/layerset-agent.*
+	install -D -m 0644 -t layers/layerset/files/usr/lib/systemd/catalog units/layerset.catalog
 
 # Needs root: it mounts deployments and runs them in namespaces of their own.
 demo: build
@@ -81,9 +84,11 @@ install:
 	"$$tool" completions bash >"$$share/bash-completion/completions/layerset"; \
 	"$$tool" completions zsh >"$$share/zsh/vendor-completions/_layerset"; \
 	"$$tool" completions fish >"$$share/fish/vendor_completions.d/layerset.fish"; \
-	for file in layer recipe trust; do \
+	for file in layer recipe trust agent; do \
 	    "$$tool" schema $$file >"$(DESTDIR)$(SCHEMADIR)/$$file.schema.json"; \
 	done; \
+	install -D -m 0644 units/layerset.catalog "$(DESTDIR)$(CATALOGDIR)/layerset.catalog"
+	install -D -m 0644 -t "$(DESTDIR)$(SCHEMADIR)/monitoring" doc/monitoring/*
 	for unit in $(UNITS); do \
 	    sed 's|/usr/bin/|$(BINDIR)/|' "units/$$unit" >"$(DESTDIR)$(UNITDIR)/$$unit"; \
 	done
@@ -96,6 +101,7 @@ uninstall:
 	    "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/layerset.fish"
 	rm -f "$(DESTDIR)$(MANDIR)"/man[157]/layerset.[157] "$(DESTDIR)$(MANDIR)"/man[157]/layerset-*.[157]
 	rm -f $(foreach unit,$(UNITS),"$(DESTDIR)$(UNITDIR)/$(unit)")
+	rm -f "$(DESTDIR)$(CATALOGDIR)/layerset.catalog"
 	rm -rf "$(DESTDIR)$(SCHEMADIR)"
 
 # target/deb/layerset_VERSION-1_ARCH.deb of what `make` built. `scripts/deb.sh --try SUITE` tries it.

@@ -175,6 +175,7 @@ fn switch(target: &Path, generations: [&str; 2], count: &str) -> Result<()> {
         who: "bench".to_owned(),
         verdict: RecordedVerdict::Unchecked,
         reason: String::new(),
+        checks: Vec::new(),
     };
     let switch = |index: usize| -> Result<()> {
         let change = target.change("layerset bench")?;

@@ -13,11 +13,12 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
-use super::health::{CheckedHealth, RunShell, check_health};
-use super::{AgentError, problem_of};
+use super::health::CheckedHealth;
+use super::proof::{Host, Proof, look, problem_of, recorded};
+use super::{AgentConfig, AgentError};
 use crate::causes::chain;
 use crate::deploy::{
-    BootVerdict, DeployError, Exchange, Notice, ServiceRestart, SwitchClass, Target, UnitChanges,
+    BootVerdict, Exchange, Notice, ServiceRestart, SwitchClass, SwitchReport, Target, UnitChanges,
 };
 use crate::store::Repository;
 
@@ -79,24 +80,40 @@ pub struct LiveReport {
     pub back: Option<WayBack>,
 }
 
-/// Completes a live switch from one generation to another, whose trees are in place; `shell` makes the
-/// commands of health checks.
+impl LiveReport {
+    /// Returns what it proves of generation `to`.
+    pub(super) fn proof(&self, to: u64) -> Proof {
+        let returned = self.back.as_ref().map(|back| SwitchReport {
+            from: Some(to),
+            to: back.to,
+            at_restart: back.exchange.is_none(),
+        });
+        Proof {
+            checks: self.checks.clone(),
+            problem: self.problem.clone(),
+            returned,
+        }
+    }
+}
+
+/// Completes a live switch from one generation to another, whose trees are in place.
 pub fn complete_live(
     target: &Target,
     repository: &Repository,
     (from, to): (u64, u64),
-    shell: RunShell<'_>,
+    config: &AgentConfig,
+    host: &dyn Host,
     doing: &dyn Fn(&str),
 ) -> Result<LiveReport, AgentError> {
     doing("restarting what changed");
     let units = settle_units(target, repository, (from, to))?;
     doing("checking health");
     let image = target.image_of(to)?;
-    let checks = check_health(repository, &image, shell).map_err(DeployError::from)?;
+    let checks = look(repository, &image, config, host)?;
     // What ran before and does not run now is no less a failure where nobody looks at its health.
     let problem = problem_of(&checks).or_else(|| units.broken.clone());
     let change = target.change("layerset settle-boot")?;
-    let settled = change.settle_boot(problem.as_deref())?;
+    let settled = change.settle_boot(problem.as_deref(), &recorded(&checks))?;
     let mut report = LiveReport {
         units,
         checks,

@@ -5,15 +5,32 @@
 //! neither knows the other. Commands, the timer and a machine that boots ask for the same thing
 //! here. Nothing here prints, or reads the environment.
 
+mod config;
+mod config_shape;
+mod gateway;
 mod health;
+mod inhibit;
 mod live;
+mod memory;
 mod outlook;
+mod proof;
 mod repair;
+mod round;
+mod tell;
+mod window;
 
-pub use health::{CheckedHealth, RunShell, check_health, problem_of};
+pub use config::AgentConfig;
+pub use config_shape::AGENT;
+pub use health::CheckedHealth;
 pub use live::{LiveReport, UnitReport, WayBack, complete_live, system};
 pub use outlook::{LayerOutlook, outlook};
+pub use proof::{Host, Proof, look, problem_of, prove, recorded};
 pub use repair::{RepairOptions, RepairReport, RepairedThing, repair, verify};
+pub use round::{Round, RoundReport, fill, is_own_return};
+pub use tell::{Event, EventKind, tell};
+pub use window::Window;
+
+use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -24,6 +41,7 @@ use crate::deploy::{
     SourceRelease, Subscription, Target, TargetLocation,
 };
 use crate::format::release::{ChannelName, Release, ReleaseKind};
+use crate::recipe::RecipeError;
 use crate::store::Repository;
 use crate::transfer::{
     ChannelForecast, FollowOptions, FollowOutcome, NoUpdate, Pulled, ReleasePreview, TransferError,
@@ -50,6 +68,18 @@ pub enum AgentError {
     /// A recipe could not be locked.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// `agent.toml` says what it must not.
+    #[error(transparent)]
+    Config(#[from] RecipeError),
+    /// It cannot be read.
+    #[error("cannot read '{}'", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// The system did not do what it was asked for.
+    #[error("{message}")]
+    Host { message: String },
 }
 
 /// What became of a target that follows a channel.

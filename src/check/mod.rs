@@ -18,7 +18,7 @@ mod renumber;
 /// The version of the checks: what they look at, and how they name it. Baselines of another version
 /// are recomputed where that is possible, and unusable otherwise. No build key and no id of a layer
 /// depends on it.
-pub const CHECKS_VERSION: u32 = 5;
+pub const CHECKS_VERSION: u32 = 6;
 
 pub use finding::{Finding, Severity, Verdict, verdict};
 pub use finding_id::{FindingId, FindingKind, ParseFindingIdError};

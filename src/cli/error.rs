@@ -283,6 +283,10 @@ impl From<AgentError> for CliError {
             AgentError::Transfer(error) => error.into(),
             AgentError::Deploy(error) => error.into(),
             AgentError::Build(error) => error.into(),
+            AgentError::Config(error) => error.into(),
+            AgentError::Read { .. } => Self::from_error(&error, FAILED),
+            AgentError::Host { .. } => Self::from_error(&error, FAILED)
+                .with_hint("`systemctl status` and the journal say why"),
             AgentError::NoChannel => Self::from_error(&error, USAGE)
                 .with_hint("name one with --channel, or a layer to rebuild"),
             AgentError::LayerChannel { .. } => Self::from_error(&error, USAGE)

@@ -139,6 +139,8 @@ enum Command {
     Run(targets::Run),
     /// Run the health checks of what is current on a target
     Health(targets::Health),
+    /// Follow the channel of a target: one round, for a timer
+    Agent(targets::Agent),
     /// Say whether this start of the machine was good; a unit of the machine does it
     SettleBoot(targets::SettleBoot),
     /// Release what a target or a recipe that is gone still holds
@@ -339,6 +341,7 @@ impl Command {
             Self::Deactivate(command) => command.run(context),
             Self::Run(command) => command.run(context),
             Self::Health(command) => command.run(context),
+            Self::Agent(command) => command.run(context),
             Self::SettleBoot(command) => command.run(context),
             Self::Forget(command) => command.run(context),
             Self::Gc(command) => command.run(context),

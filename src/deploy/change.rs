@@ -113,6 +113,7 @@ impl Change<'_> {
                 who: "layerset".to_owned(),
                 verdict: RecordedVerdict::Unchecked,
                 reason: "the switch was made, and could not be recorded then".to_owned(),
+                ..Note::default()
             };
             self.record(HistoryAction::Recovered, known, Some(current), &note)?;
         }
@@ -138,6 +139,7 @@ impl Change<'_> {
             who: "layerset".to_owned(),
             verdict: RecordedVerdict::Unchecked,
             reason: format!("before this record, {}", missing.reason),
+            ..Note::default()
         };
         self.record(HistoryAction::Lost, current, current, &note)?;
         Ok(true)
@@ -155,6 +157,7 @@ impl Change<'_> {
             who: "layerset".to_owned(),
             verdict: RecordedVerdict::Unchecked,
             reason: "'current' was gone; this is what the history names last".to_owned(),
+            ..Note::default()
         };
         self.record(HistoryAction::Recovered, None, Some(last), &note)
     }
@@ -207,6 +210,7 @@ impl Change<'_> {
             layers: history::layer_changes(old.as_ref(), new.as_ref()),
             verdict: note.verdict,
             reason: note.reason.clone(),
+            checks: note.checks.clone(),
             digest: String::new(),
         };
         let written = history::append(target.disk.as_ref(), &target.history_path(), record);

@@ -249,6 +249,17 @@ pub(super) fn machine_tree(
     Ok((tree, ids))
 }
 
+/// Counts the paths of a deployment's `etc` that are not as its image has them.
+pub(super) fn count_edits(
+    repository: &Repository,
+    deployment: &DeploymentDir,
+) -> Result<usize, DeployError> {
+    let contents = EtcContents::new(repository, deployment.etc());
+    let before = base_of(deployment)?;
+    let (machine, _) = machine_tree(deployment, &before, &contents)?;
+    Ok(Changeset::between(&before, &machine).iter().count())
+}
+
 /// Gives every entry the owners that the image gave it: without root, the files could not say.
 fn with_owners_of(tree: Tree, before: &Tree) -> Tree {
     tree.into_iter()

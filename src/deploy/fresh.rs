@@ -240,6 +240,7 @@ impl Fresh {
             layers: layers.collect(),
             verdict: RecordedVerdict::Unchecked,
             reason: "put on a new disk".to_owned(),
+            checks: Vec::new(),
             digest: String::new(),
         };
         let path = format!("{TARGET}/history.jsonl");

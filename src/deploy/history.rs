@@ -30,7 +30,7 @@ pub enum HistoryAction {
     Recovered,
     /// A deployment was marked bad.
     Bad,
-    /// The mark was taken back.
+    /// The mark was taken back; or, where the record has checks, the deployment passed them.
     Good,
     /// A deployment was made, and not switched to.
     Stage,
@@ -112,6 +112,19 @@ pub struct LayerChange {
     pub to: Option<String>,
 }
 
+/// What one health check said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedCheck {
+    /// The layer that promises it; empty where the machine does.
+    pub layer: String,
+    /// Its name.
+    pub check: String,
+    /// What was wrong; none where it passed.
+    pub problem: Option<String>,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+}
+
 /// What the history keeps about a change besides the change itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Note {
@@ -121,6 +134,8 @@ pub struct Note {
     pub verdict: RecordedVerdict,
     /// Why.
     pub reason: String,
+    /// What the health checks said, where they ran.
+    pub checks: Vec<RecordedCheck>,
 }
 
 /// One line of the history.
@@ -152,6 +167,9 @@ pub struct HistoryRecord {
     pub verdict: RecordedVerdict,
     /// Why.
     pub reason: String,
+    /// What the health checks said, where they ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<RecordedCheck>,
     /// BLAKE3 of this line with this field empty, 64 hex digits. It is the last field.
     pub digest: String,
 }
@@ -437,6 +455,7 @@ mod tests {
             layers: Vec::new(),
             verdict: RecordedVerdict::Safe,
             reason: String::new(),
+            checks: Vec::new(),
             digest: String::new(),
         }
     }

@@ -68,7 +68,8 @@ pub use etc::EtcReport;
 pub use factory::{KeptContent, OwnCopy, VarReport};
 pub use fresh::{FreshOptions, FreshTarget, fresh, initial_var};
 pub use history::{
-    ChainBreak, History, HistoryAction, HistoryRecord, LayerChange, Note, RecordedVerdict,
+    ChainBreak, History, HistoryAction, HistoryRecord, LayerChange, Note, RecordedCheck,
+    RecordedVerdict,
 };
 pub use location::TargetLocation;
 pub use machine::{
@@ -394,6 +395,15 @@ impl Target {
     ) -> Result<EtcReport, DeployError> {
         let current = self.current()?.map(|n| self.deployment(n)).transpose()?;
         Ok(moving::plan(repository, tree, current.as_ref(), decisions)?.report)
+    }
+
+    /// Counts the paths of the current `/etc` that are not as the image has them: what was edited, made
+    /// and removed on the machine.
+    pub fn count_etc_edits(&self, repository: &Repository) -> Result<usize, DeployError> {
+        match self.current()? {
+            Some(current) => etc::count_edits(repository, &self.deployment(current)?),
+            None => Ok(0),
+        }
     }
 
     /// Computes what staging an image would do to factory content that the machine has already, and

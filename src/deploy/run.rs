@@ -478,6 +478,7 @@ fn prune(
         who: options.note.who.clone(),
         verdict: RecordedVerdict::Unchecked,
         reason: "beyond the number to keep".to_owned(),
+        ..Note::default()
     };
     change.prune(repository, &plan, &note)
 }

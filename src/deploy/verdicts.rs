@@ -66,6 +66,17 @@ impl Target {
             .collect()
     }
 
+    /// Counts the images that are marked bad on this target.
+    pub fn bad_images(&self) -> usize {
+        let names = std::fs::read_dir(self.dir.join("bad"))
+            .into_iter()
+            .flatten();
+        names
+            .flatten()
+            .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+            .count()
+    }
+
     /// Returns the images that rollbacks left, and that the target does not take from its channel.
     pub fn held(&self) -> Result<BTreeSet<ImageId>, DeployError> {
         let path = self.held_path();
@@ -128,6 +139,11 @@ impl Change<'_> {
         }
         self.record_one(HistoryAction::Good, generation, note)?;
         Ok(true)
+    }
+
+    /// Records that a deployment passed its health checks, which `note` tells.
+    pub fn record_health(&self, generation: u64, note: &Note) -> Result<(), DeployError> {
+        self.record_one(HistoryAction::Good, generation, note)
     }
 
     /// Holds an image that a rollback left, where the target follows a channel.

@@ -183,6 +183,12 @@ pub enum Probe {
         /// The text its body must hold.
         expect: Option<String>,
     },
+    /// Something takes connections at `HOST:PORT`.
+    Tcp(String),
+    /// A file is there, at this absolute path.
+    File(String),
+    /// Another machine answers: `HOST:PORT`, be it with a refusal, or `gateway`.
+    Reachable(String),
 }
 
 /// A health check as manifests spell it: flat, with an empty text where there is none.
@@ -202,6 +208,9 @@ impl From<HealthCheck> for WrittenCheck {
             Probe::Run(command) => ("run", command, String::new()),
             Probe::Unit(unit) => ("unit", unit, String::new()),
             Probe::Http { url, expect } => ("http", url, expect.unwrap_or_default()),
+            Probe::Tcp(address) => ("tcp", address, String::new()),
+            Probe::File(path) => ("file", path, String::new()),
+            Probe::Reachable(whom) => ("reachable", whom, String::new()),
         };
         Self {
             name: check.name,
@@ -225,7 +234,10 @@ impl TryFrom<WrittenCheck> for HealthCheck {
                 url: written.argument,
                 expect,
             },
-            ("run" | "unit", Some(_)) => {
+            ("tcp", None) => Probe::Tcp(written.argument),
+            ("file", None) => Probe::File(written.argument),
+            ("reachable", None) => Probe::Reachable(written.argument),
+            ("run" | "unit" | "tcp" | "file" | "reachable", Some(_)) => {
                 return Err(format!(
                     "health check '{}' expects a text, but its kind has none",
                     written.name
@@ -325,6 +337,18 @@ mod tests {
             ),
             (page(None), written("http", "http://a/", "")),
             (page(Some("works")), written("http", "http://a/", "works")),
+            (
+                Probe::Tcp("localhost:22".to_owned()),
+                written("tcp", "localhost:22", ""),
+            ),
+            (
+                Probe::File("/run/x".to_owned()),
+                written("file", "/run/x", ""),
+            ),
+            (
+                Probe::Reachable("gateway".to_owned()),
+                written("reachable", "gateway", ""),
+            ),
         ];
         for (probe, text) in cases {
             let check = HealthCheck {

@@ -248,8 +248,14 @@ fn check_folder(
     let scripts = scripts.iter().zip(&parsed.places.scripts);
     let starts = all(scripts.map(|(script, place)| {
         let path = dir.join(script.as_path());
-        if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
-            return Err(missing(place, &path, "a file"));
+        match std::fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_file() => {}
+            Ok(meta) if meta.is_symlink() => {
+                let message = format!("'{}' is a symbolic link", path.display());
+                let help = "put the script itself there: what is run lies in the layer's folder";
+                return Err(source.fault_with(place.clone(), message, Some(help.into())));
+            }
+            _ => return Err(missing(place, &path, "a file")),
         }
         match read_start(&path, &path.display().to_string()) {
             Ok(start) => start

@@ -17,12 +17,12 @@ mod parse;
 pub(crate) mod reader;
 mod script;
 mod sections;
-mod shapes;
+pub(crate) mod shapes;
 mod sources;
 mod state;
 pub(crate) mod together;
 mod toml_text;
-mod words;
+pub(crate) mod words;
 mod workspace;
 
 pub use crate::glob::Glob;

@@ -199,7 +199,7 @@ impl<'d> Value<'d> {
     }
 
     /// Makes the error that points at the value and carries a hint.
-    pub(super) fn fault_with(
+    pub(crate) fn fault_with(
         &self,
         message: impl Into<String>,
         help: Option<String>,
@@ -307,7 +307,7 @@ impl<'d> Value<'d> {
     }
 
     /// Returns the elements of a list of strings, each checked and none twice.
-    pub(super) fn strings(
+    pub(crate) fn strings(
         &self,
         check: impl Fn(&str) -> Option<&'static str>,
     ) -> Result<Vec<String>, RecipeError> {

@@ -358,12 +358,14 @@ pub(super) fn health(value: &Value<'_>) -> Result<Vec<HealthCheck>, RecipeError>
 
 fn check(item: &Value<'_>) -> Result<HealthCheck, RecipeError> {
     let table = item.table(&CHECK)?;
-    let probes: Vec<_> = ["run", "unit", "http"]
+    let probes: Vec<_> = ["run", "unit", "http", "tcp", "file", "reachable"]
         .iter()
         .filter_map(|key| table.get(key))
         .collect();
     let [value] = probes.as_slice() else {
-        return Err(item.fault("a check has exactly one of 'run', 'unit' and 'http'"));
+        return Err(item.fault(
+            "a check has exactly one of 'run', 'unit', 'http', 'tcp', 'file' and 'reachable'",
+        ));
     };
     if let (Some(expect), true) = (table.get("expect"), value.name() != "http") {
         return Err(expect.key_fault("'expect' goes with 'http' only", None));
@@ -376,6 +378,18 @@ fn check(item: &Value<'_>) -> Result<HealthCheck, RecipeError> {
         "unit" => {
             let unit = value.checked(words::unit)?;
             (Probe::Unit(unit.to_owned()), unit)
+        }
+        "tcp" => {
+            let address = value.checked(words::endpoint)?;
+            (Probe::Tcp(address.to_owned()), address)
+        }
+        "file" => {
+            let path = value.checked(words::absolute_path)?;
+            (Probe::File(path.to_owned()), path)
+        }
+        "reachable" => {
+            let whom = value.checked(words::reachable)?;
+            (Probe::Reachable(whom.to_owned()), whom)
         }
         _ => {
             let url = value.checked(words::http_url)?;

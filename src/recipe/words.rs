@@ -227,6 +227,46 @@ pub(super) fn http_url(text: &str) -> Option<&'static str> {
     }
 }
 
+/// Checks a place that takes connections: `HOST:PORT`, where an IPv6 address stands in brackets.
+pub(crate) fn endpoint(text: &str) -> Option<&'static str> {
+    let is_port = |port: &str| {
+        port.parse::<u16>().is_ok_and(|number| number > 0) && !port.starts_with(['+', '0'])
+    };
+    let is_host = |host: &str| match host.strip_prefix('[') {
+        // Whoever connects finds out whether it is an address.
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| {
+            (2..=45).contains(&address.len())
+                && address
+                    .bytes()
+                    .all(|b| b.is_ascii_hexdigit() || b":.".contains(&b))
+        }),
+        None => {
+            starts_alphanumeric(host)
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        }
+    };
+    let fits = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| is_host(host) && is_port(port));
+    (!fits).then_some(
+        "is not HOST:PORT: write e.g. \"localhost:5432\", \"10.0.0.1:22\" or \"[::1]:80\"",
+    )
+}
+
+/// Checks another machine that may be asked whether it answers: `HOST:PORT`, or `gateway`.
+pub(crate) fn reachable(text: &str) -> Option<&'static str> {
+    (text != "gateway" && endpoint(text).is_some())
+        .then_some("is neither \"gateway\" nor HOST:PORT, such as \"10.0.0.1:22\"")
+}
+
+/// Checks an absolute path on a machine.
+pub(crate) fn absolute_path(text: &str) -> Option<&'static str> {
+    let fits = text.starts_with('/') && text.len() > 1 && !text.contains(char::is_control);
+    (!fits).then_some("is not a path that starts with '/'")
+}
+
 /// Checks a SHA-256 digest in lower-case hexadecimal digits.
 pub(super) fn sha256(text: &str) -> Option<&'static str> {
     let fits = text.len() == 64
@@ -249,7 +289,7 @@ pub(super) fn owner(text: &str) -> Option<(Owner, Owner)> {
 }
 
 /// Parses a duration such as `500ms`, `10s` or `2m` into milliseconds, from 1 ms to a day.
-pub(super) fn duration_ms(text: &str) -> Option<u64> {
+pub(crate) fn duration_ms(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let scale = match unit {
         "ms" => 1,
@@ -309,6 +349,40 @@ mod tests {
             http_url,
             &["http://127.0.0.1:80/"],
             &["https://x/", "http:///", "http://a b/"],
+        );
+        check(
+            endpoint,
+            &[
+                "localhost:22",
+                "10.0.0.1:65535",
+                "a-b.example:1",
+                "[::1]:80",
+            ],
+            &[
+                "localhost",
+                ":22",
+                "a:0",
+                "a:65536",
+                "a:+1",
+                "a:01",
+                "a b:1",
+                "-a:1",
+                "::1:80",
+                "[x]:1",
+                "a:",
+                "a:1/",
+                "http://a:1",
+            ],
+        );
+        check(
+            reachable,
+            &["gateway", "10.0.0.1:22"],
+            &["", "Gateway", "10.0.0.1"],
+        );
+        check(
+            absolute_path,
+            &["/run/x", "/a b"],
+            &["", "/", "run/x", "/a\nb"],
         );
         check(
             sha256,

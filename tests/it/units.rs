@@ -160,8 +160,11 @@ fn systemd_has_nothing_to_say_about_any_unit() {
     .unwrap();
     // What is installed with the program.
     let mut shipped = 0;
-    for entry in fs::read_dir(top.join("units")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
+    let all = fs::read_dir(top.join("units")).unwrap();
+    let is_unit =
+        |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().ends_with(b".catalog");
+    for entry in all.map(|entry| entry.unwrap()).filter(is_unit) {
+        let name = entry.file_name().into_string().unwrap();
         fs::copy(top.join("units").join(&name), root.join(SYSTEM).join(&name)).unwrap();
         units.insert(name.replace("@.", "@srv-web."));
         shipped += 1;

@@ -123,6 +123,35 @@ fn what_a_layer_takes_from_a_package_or_makes_useless_is_found() {
 }
 
 #[test]
+fn a_program_that_a_unit_starts_is_missed_even_where_the_unit_is_skipped_without_it() {
+    let bench = Bench::new();
+    let off: [&dyn Fn(&mut Tree); 2] = [&|tree| with_mode(tree, "usr/bin/spare", 0o644), &|tree| {
+        tree.remove(b"usr/bin/spare");
+    }];
+    for take in off {
+        assert!(refused(&bench, take).is_empty());
+        for unit in [
+            "[Unit]\nConditionFileIsExecutable=/bin/spare\n[Service]\nExecStart=/bin/spare\n",
+            "[Unit]\nConditionPathExists=/usr/bin/spare\n[Service]\nExecStartPre=/usr/bin/spare -t\n",
+        ] {
+            let mut ground = furnished(&bench);
+            let files = bench.tree(&[("usr/lib/systemd/system/spare.service", unit)]);
+            for (path, inode) in files.iter() {
+                ground.insert(path.clone(), inode.clone());
+            }
+            let found = refused_on(&bench, &ground, take);
+            assert_eq!(found, ["disabled:/usr/bin/spare"], "{unit}");
+            // Who takes the unit as well means it.
+            let found = refused_on(&bench, &ground, &|tree| {
+                take(tree);
+                tree.remove(b"usr/lib/systemd/system/spare.service");
+            });
+            assert!(found.is_empty(), "{found:?}");
+        }
+    }
+}
+
+#[test]
 fn what_others_load_is_not_for_a_layer_to_close_or_to_cut_off() {
     let bench = Bench::new();
     let none: [&str; 0] = [];

@@ -42,7 +42,7 @@ pub(super) use scripts::{command, interpreter_of, is_paper};
 pub use shadow::{CachedLibrary, OwnerOf, libraries, replaced};
 pub use started::{UnitSetting, started, unit_settings};
 pub use triggers::{Interests, interests, touched};
-pub use units::units;
+pub use units::{started_by_shell, started_by_units, units};
 
 use super::Problem;
 use crate::tree::Tree;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::Accounts;
 use super::launch;
-use super::lookup::{self, Lookup};
-use super::shell::UNKNOWN;
+use super::lookup::{self, Lookup, ProgramError};
+use super::shell::{self, UNKNOWN};
 use super::unit_file::{self, Command, Setting};
 use super::unit_names::{Scope, UnitNames};
-use super::unit_problems::UnitProblems;
+use super::unit_problems::{PATH, UnitProblems};
 use super::{unit_keys, unit_places};
 use crate::check::{Problem, Weight};
 use crate::path::{RelPath, escape};
@@ -82,6 +82,35 @@ pub(super) struct UnitSummary {
 pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewError> {
     let names = UnitNames::of(tree).with_generators(tree, view)?;
     let accounts = Accounts::of(tree, view)?;
+    let files = read(&names, tree, view)?;
+    let summaries = summaries(&files);
+    let mut problems = UnitProblems::default();
+    for file in &files {
+        let summary = &summaries[&(file.scope, file.unit)];
+        programs((tree, &accounts), file, summary, &mut problems);
+        unit_keys::paths(tree, file, summary, &mut problems);
+        requirements(file, &names, &mut problems);
+        unit_keys::activated(file, &names, &mut problems);
+        if file.scope == Scope::System && !summary.dynamic_user {
+            owners(file, summary, &accounts, &mut problems);
+        }
+    }
+    // Without systemd nobody misses its targets.
+    if let Lookup::Found(..) = lookup::walk(tree, b"", b"usr/lib/systemd/systemd") {
+        unit_places::extended(tree, view, &names, &mut problems)?;
+        unit_places::enabled(tree, &names, &mut problems);
+        unit_places::booted(tree, &mut problems);
+    }
+    super::dbus::services(tree, view, &accounts, &mut problems)?;
+    Ok(problems.into_sorted())
+}
+
+/// Reads the files of all units; those that another file of the same name overrides are left out.
+fn read<'a>(
+    names: &'a UnitNames<'a>,
+    tree: &Tree,
+    view: &dyn ImageView,
+) -> Result<Vec<UnitFile<'a>>, ViewError> {
     let mut files = Vec::new();
     for (scope, unit, drop_in, path) in names.files() {
         let is_file = tree
@@ -103,32 +132,68 @@ pub fn units(tree: &Tree, view: &dyn ImageView) -> Result<Vec<Problem>, ViewErro
             });
         }
     }
+    Ok(files)
+}
+
+fn summaries<'a>(files: &[UnitFile<'a>]) -> BTreeMap<(Scope, &'a [u8]), UnitSummary> {
     let mut summaries: BTreeMap<(Scope, &[u8]), UnitSummary> = BTreeMap::new();
-    for file in &files {
+    for file in files {
         summaries
             .entry((file.scope, file.unit))
             .or_default()
             .add(file);
     }
-    let mut problems = UnitProblems::default();
+    summaries
+}
+
+/// Finds the programs that units start, whether or not they are there: the places where they are, or
+/// would be.
+///
+/// A unit that is skipped without its program (`ConditionFileIsExecutable=`) counts like others. That
+/// the package was never installed is one thing; that a layer takes the program from it is another.
+pub fn started_by_units(tree: &Tree, view: &dyn ImageView) -> Result<BTreeSet<Vec<u8>>, ViewError> {
+    let names = UnitNames::of(tree);
+    let files = read(&names, tree, view)?;
+    let summaries = summaries(&files);
+    let mut found = BTreeSet::new();
     for file in &files {
         let summary = &summaries[&(file.scope, file.unit)];
-        programs((tree, &accounts), file, summary, &mut problems);
-        unit_keys::paths(tree, file, summary, &mut problems);
-        requirements(file, &names, &mut problems);
-        unit_keys::activated(file, &names, &mut problems);
-        if file.scope == Scope::System && !summary.dynamic_user {
-            owners(file, summary, &accounts, &mut problems);
-        }
+        let commands = commands(file, summary).into_iter();
+        let programs = commands
+            .filter(|command| !command.may_fail)
+            .filter_map(|command| expand(&command.program));
+        found.extend(programs.filter_map(|program| place(tree, &program)));
     }
-    // Without systemd nobody misses its targets.
-    if let Lookup::Found(..) = lookup::walk(tree, b"", b"usr/lib/systemd/systemd") {
-        unit_places::extended(tree, view, &names, &mut problems)?;
-        unit_places::enabled(tree, &names, &mut problems);
-        unit_places::booted(tree, &mut problems);
+    Ok(found)
+}
+
+/// Does the same for the commands of a shell text, such as a health check.
+pub fn started_by_shell(tree: &Tree, text: &str) -> BTreeSet<Vec<u8>> {
+    let commands = shell::commands(text);
+    let names = commands.iter().filter_map(|words| words.first());
+    names
+        .filter(|name| !name.contains(UNKNOWN))
+        .filter_map(|name| place(tree, name))
+        .collect()
+}
+
+/// Returns where a program is, or would be.
+fn place(tree: &Tree, name: &str) -> Option<Vec<u8>> {
+    let at = |path: &[u8]| match lookup::program(tree, path) {
+        Ok(at) => Some((at, true)),
+        Err(ProgramError::NotExecutable(at)) => Some((at, false)),
+        Err(ProgramError::Missing(at)) => Some((at, false)),
+    };
+    if name.contains('/') {
+        return at(name.as_bytes()).map(|(at, _)| at);
     }
-    super::dbus::services(tree, view, &accounts, &mut problems)?;
-    Ok(problems.into_sorted())
+    let candidates = PATH
+        .iter()
+        .filter_map(|dir| at(&[dir.as_bytes(), b"/", name.as_bytes()].concat()));
+    let candidates: Vec<(Vec<u8>, bool)> = candidates.collect();
+    let good = candidates.iter().find(|(_, works)| *works);
+    let there = || candidates.iter().find(|(at, _)| tree.get(at).is_some());
+    good.or_else(there).map(|(at, _)| at.clone())
 }
 
 impl UnitSummary {
@@ -184,12 +249,8 @@ pub(super) fn expand(text: &str) -> Option<String> {
     (!plain.contains('%')).then(|| plain.replace('\0', "%"))
 }
 
-fn programs(
-    (tree, accounts): (&Tree, &Accounts),
-    file: &UnitFile<'_>,
-    summary: &UnitSummary,
-    problems: &mut UnitProblems,
-) {
+/// Returns the commands of a file that are in force.
+fn commands(file: &UnitFile<'_>, summary: &UnitSummary) -> Vec<Command> {
     let mut lists: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Setting { key, value, .. } in &file.settings {
         let is_command = matches!(
@@ -214,7 +275,17 @@ fn programs(
             list.push(value);
         }
     }
-    for command in lists.into_values().flatten().flat_map(unit_file::commands) {
+    let values = lists.into_values().flatten();
+    values.flat_map(unit_file::commands).collect()
+}
+
+fn programs(
+    (tree, accounts): (&Tree, &Accounts),
+    file: &UnitFile<'_>,
+    summary: &UnitSummary,
+    problems: &mut UnitProblems,
+) {
+    for command in commands(file, summary) {
         if let Some(program) = expand(&command.program)
             && !summary.asks_for(&program)
         {

@@ -295,3 +295,26 @@ fn a_system_needs_something_to_boot_into() {
         assert_ids(&units(&image.tree, &image.view).unwrap(), &[]);
     }
 }
+
+#[test]
+fn programs_that_units_and_shells_start_are_named_by_their_places() {
+    let unit = "[Unit]\nConditionFileIsExecutable=/bin/gone\n[Service]\nExecStartPre=-/bin/may\n\
+                ExecStart=/bin/gone -x\nExecStop=daemon\n";
+    let image = image()
+        .file("usr/lib/systemd/system/a.service", unit.as_bytes())
+        .file("usr/bin/plain", b"");
+    let found = started_by_units(&image.tree, &image.view).unwrap();
+    let names: Vec<_> = found.iter().map(|at| String::from_utf8_lossy(at)).collect();
+    assert_eq!(names, ["usr/bin/gone", "usr/sbin/daemon"]);
+    for (text, places) in [
+        ("daemon -t -q", &["usr/sbin/daemon"][..]),
+        ("A=1 sh -c x && daemon", &["usr/bin/sh"]),
+        ("plain; /bin/gone", &["usr/bin/gone", "usr/bin/plain"]),
+        ("nowhere || daemon", &[]),
+        ("$PROGRAM -t", &[]),
+    ] {
+        let found = started_by_shell(&image.tree, text);
+        let names: Vec<_> = found.iter().map(|at| String::from_utf8_lossy(at)).collect();
+        assert_eq!(names, places, "{text}");
+    }
+}

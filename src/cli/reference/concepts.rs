@@ -42,6 +42,7 @@ pub(super) fn page() -> Page {
         "layerset-layer.toml(5)",
         "layerset-recipe.toml(5)",
         "layerset-trust.toml(5)",
+        "layerset-agent.toml(5)",
         "layerset-environment(7)",
     ];
     page.see_also(pages.map(str::to_owned));

@@ -8,10 +8,14 @@ use super::page::Page;
 /// A variable, and what it says.
 type Variable = (&'static str, &'static str);
 
-const OWN: [Variable; 10] = [
+const OWN: [Variable; 11] = [
     ("LAYERSET_REPO", "The repository, as `--repo`."),
     ("LAYERSET_TARGET", "The target, as `--target`."),
     ("LAYERSET_TRUST", "The trust policy, as `--trust`."),
+    (
+        "LAYERSET_AGENT_CONFIG",
+        "What the agent does, as `--config`.",
+    ),
     (
         "LAYERSET_KEYS",
         "The directory of keys that sign, as `--keys`.",

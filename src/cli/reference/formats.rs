@@ -5,6 +5,7 @@
 
 use super::FILES;
 use super::page::Page;
+use crate::agent::AGENT;
 use crate::recipe::{LAYER, RECIPE};
 use crate::shape::{Holds, Key, Rule, Shape};
 use crate::trust::TRUST;
@@ -19,7 +20,7 @@ struct Format {
     related: &'static [&'static str],
 }
 
-const FORMATS: [Format; 3] = [
+const FORMATS: [Format; 4] = [
     Format {
         name: "layerset-layer.toml",
         about: "what a layer of layerset is made of",
@@ -69,7 +70,40 @@ const FORMATS: [Format; 3] = [
             "layerset-update(1)",
         ],
     },
+    Format {
+        name: "layerset-agent.toml",
+        about: "what the agent of layerset does on a machine",
+        shape: &AGENT,
+        files: &[
+            FILES[1],
+            (
+                "TARGET/layerset/agent.json",
+                "What the agent remembers, for its reports alone.",
+            ),
+        ],
+        examples: &[("At night, with reports:", NIGHTS)],
+        related: &[
+            "layerset-agent(1)",
+            "layerset-health(1)",
+            "layerset-history(1)",
+        ],
+    },
 ];
+
+const NIGHTS: &str = "\
+[[window]]
+days = [\"mon\", \"tue\", \"wed\", \"thu\"]
+from = \"23:00\"
+to = \"04:00\"
+timezone = \"Europe/Berlin\"
+
+[health]
+reachable = [\"gateway\", \"db.example:5432\"]
+
+[report]
+textfile = \"/var/lib/prometheus/node-exporter/layerset.prom\"
+webhook = \"https://chat.example/hooks/layerset\"
+";
 
 const DISK: &str = "\
 layers = [\"debian\", \"kernel\", \"machine\", \"postgresql\"]
@@ -251,6 +285,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::agent::AgentConfig;
     use crate::recipe::{Definition, Recipe, SourceFile};
     use crate::trust::Policy;
 
@@ -266,7 +301,10 @@ mod tests {
                     1 => Recipe::parse(&source, "x", "amd64")
                         .map(|_| ())
                         .map_err(|e| e.to_string()),
-                    _ => Policy::parse(Path::new("x.toml"), text)
+                    2 => Policy::parse(Path::new("x.toml"), text)
+                        .map(|_| ())
+                        .map_err(|e| e.to_string()),
+                    _ => AgentConfig::parse(&source)
                         .map(|_| ())
                         .map_err(|e| e.to_string()),
                 };

@@ -15,6 +15,7 @@ use clap_complete::Shell;
 
 use self::page::Page;
 use super::{Cli, CliError, Context};
+use crate::agent::AGENT;
 use crate::recipe::{LAYER, RECIPE};
 use crate::shape::{Shape, json_schema};
 use crate::trust::TRUST;
@@ -42,6 +43,8 @@ enum FileKind {
     Recipe,
     /// trust.toml of a machine
     Trust,
+    /// agent.toml of a machine
+    Agent,
 }
 
 impl FileKind {
@@ -50,6 +53,7 @@ impl FileKind {
             Self::Layer => ("layer.toml of layerset", &LAYER),
             Self::Recipe => ("A recipe of layerset", &RECIPE),
             Self::Trust => ("trust.toml of layerset", &TRUST),
+            Self::Agent => ("agent.toml of layerset", &AGENT),
         }
     }
 }
@@ -128,7 +132,7 @@ const FILES: [(&str, &str); 7] = [
     ),
     (
         "/etc/layerset",
-        "What root trusts: trust.toml and the roots that it names, and keys/ of those who publish. Others have $XDG_CONFIG_HOME/layerset, or ~/.config/layerset.",
+        "What root trusts: trust.toml and the roots that it names, and keys/ of those who publish; what the agent does: agent.toml and hooks.d/. Others have $XDG_CONFIG_HOME/layerset, or ~/.config/layerset.",
     ),
     (
         "layers/NAME/layer.toml",
@@ -165,6 +169,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use crate::cli::machine::with_own_target;
 
     #[test]
     fn every_example_of_the_manual_is_one_that_the_command_line_takes() {
@@ -179,7 +184,14 @@ mod tests {
                 continue;
             };
             let words = std::iter::once("layerset".to_owned()).chain(words_of_shell(rest));
-            let parsed = Cli::try_parse_from(words);
+            // There, nothing but the machine can be meant.
+            let own = line.contains("# of the machine that runs");
+            let parsed = match own {
+                true => with_own_target(Cli::command())
+                    .try_get_matches_from(words)
+                    .map(drop),
+                false => Cli::try_parse_from(words).map(drop),
+            };
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         }
     }

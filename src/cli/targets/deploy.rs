@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
+use super::agent::ConfigArgs;
 use super::live::When;
-use super::{live, note, planned, restart};
+use super::{health, live, note, planned, restart};
 use crate::agent::{self, ChannelReport, LiveReport};
 use crate::builder::BuildReport;
 use crate::cli::follow::{FollowArgs, channel_name, describe};
@@ -74,7 +75,7 @@ pub(super) struct DeployArgs {
     #[arg(long, value_name = "COUNT")]
     keep: Option<u32>,
     /// Restart the services that run something else after the switch: those of units that
-    /// `layerset run --print-unit` wrote
+    /// `layerset run --print-unit` wrote. Then run the health checks, and switch back where they fail
     #[arg(long, conflicts_with_all = ["dry_run", "stage_only"])]
     restart: bool,
     #[command(flatten)]
@@ -82,6 +83,8 @@ pub(super) struct DeployArgs {
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 impl Deploy {
@@ -135,7 +138,9 @@ impl DeployArgs {
             .switched
             .and_then(|switched| Some((switched.from?, switched.to)));
         match (moved, &deployed.exchange) {
-            (Some(moved), Some(_)) => live::complete(context, &self.target, moved).map(Some),
+            (Some(moved), Some(_)) => {
+                live::complete(context, &self.target, &self.config, moved).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -165,9 +170,13 @@ impl DeployArgs {
                 self.when
                     .start_anew(context, root, way, deployed.generation)
             }
-            DeployReport::Deployed(deployed) if self.restart && deployed.switched.is_some() => {
+            DeployReport::Deployed(deployed) if self.restart => {
+                let Some(switched) = deployed.switched else {
+                    return Ok(());
+                };
                 let units: Vec<&str> = deployed.services.iter().map(|s| s.unit.as_str()).collect();
-                restart::restart(context, &self.target, Some(&units))
+                restart::restart(context, &self.target, Some(&units))?;
+                health::prove(context, &self.target, &self.config, switched)
             }
             _ => Ok(()),
         }
@@ -191,6 +200,10 @@ impl DeployArgs {
         action: HistoryAction,
         verdict: RecordedVerdict,
     ) -> Result<DeployOptions<'a>, CliError> {
+        // What the checks after the switch need to know is not found out after it.
+        if self.restart {
+            self.config.read()?;
+        }
         let paths = |texts: &[String]| {
             texts
                 .iter()

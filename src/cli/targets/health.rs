@@ -1,14 +1,20 @@
 //! `layerset health` and `layerset settle-boot`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use clap::Args;
 
-use crate::agent::{self, CheckedHealth, check_health, problem_of};
+use super::agent::ConfigArgs;
+use super::host::SystemHost;
+use super::restart;
+use crate::agent::{
+    self, AgentConfig, CheckedHealth, Event, EventKind, fill, is_own_return, problem_of, recorded,
+    tell,
+};
 use crate::cli::{CliError, Context, error, ui};
-use crate::deploy::{BootReport, BootVerdict, MACHINE_ROOT, RunNetwork, Target};
+use crate::deploy::{BootReport, BootVerdict, MACHINE_ROOT, SwitchReport, Target};
 use crate::durable::LockMode;
+use crate::time::{Clock as _, SystemClock};
 
 /// What tells units of this start of the machine that it is settled.
 pub(super) const SETTLED: &str = "/run/layerset/settled";
@@ -25,12 +31,14 @@ pub(in crate::cli) struct Health {
     /// The target
     #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 impl Health {
     pub(in crate::cli) fn run(&self, context: &Context) -> Result<(), CliError> {
         let target = context.target(&self.target)?;
-        let checks = look(context, &target)?;
+        let checks = look(context, &target, &self.config.read()?)?;
         let healthy = checks.iter().all(|check| check.problem.is_none());
         context
             .ui
@@ -44,34 +52,54 @@ impl Health {
 }
 
 /// Runs the checks of what is current.
-fn look(context: &Context, target: &Target) -> Result<Vec<CheckedHealth>, CliError> {
+fn look(
+    context: &Context,
+    target: &Target,
+    config: &AgentConfig,
+) -> Result<Vec<CheckedHealth>, CliError> {
     let Some(current) = target.current()? else {
         return Err(crate::deploy::DeployError::NothingDeployed.into());
     };
     let repository = context.look("layerset health", LockMode::Shared)?;
     let image = target.image_of(current)?;
     context.ui.doing("checking health");
-    Ok(check_health(&repository, &image, &|text| {
-        shell(target, text)
-    })?)
+    let host = SystemHost { context, target };
+    Ok(agent::look(&repository, &image, config, &host)?)
 }
 
-/// Makes the command of a check; one that cannot be made fails its check.
-pub(super) fn shell(target: &Target, text: &str) -> Command {
-    command(target, text).unwrap_or_else(|_| Command::new("false"))
-}
-
-/// Makes the command of a check: on a machine as it is, on a directory target inside of it.
-fn command(target: &Target, text: &str) -> Result<Command, CliError> {
-    let words = ["/bin/sh", "-c", text].map(std::ffi::OsString::from);
-    if target.machine().is_some() {
-        let mut command = agent::system("/bin/sh");
-        command.args(&words[1..]);
-        return Ok(command);
-    }
-    let mut command = Command::new("bwrap");
-    command.args(target.run_arguments(&words, RunNetwork::Shared)?);
-    Ok(command)
+/// Runs the health checks of what was switched to, and says so; where they fail, what ran before runs
+/// again.
+pub(super) fn prove(
+    context: &Context,
+    root: &Path,
+    config: &ConfigArgs,
+    switched: SwitchReport,
+) -> Result<(), CliError> {
+    let target = context.target(root)?;
+    let repository = context.look("layerset health", LockMode::Shared)?;
+    context.ui.doing("checking health");
+    let target = &target;
+    let host = SystemHost { context, target };
+    let proof = agent::prove(target, &repository, switched, &config.read()?, &host)?;
+    let Some(problem) = &proof.problem else {
+        let count = proof.checks.len();
+        if count > 0 {
+            let noun = if count == 1 { "check" } else { "checks" };
+            context.ui.print(&format!("{count} health {noun} passed\n"));
+        }
+        return Ok(());
+    };
+    let to = switched.to;
+    let text = match proof.returned {
+        Some(back) => format!(
+            "generation {to} was not well, and is marked bad: {problem}; generation {} is current again",
+            back.to
+        ),
+        None => format!("generation {to} is not well: {problem}; there is nothing to go back to"),
+    };
+    Err(CliError::new(text, error::REFUSED).with_hint(
+        "`layerset history` keeps what was wrong; `layerset mark-good` takes the mark back",
+    ))
 }
 
 pub(super) fn describe(checks: &[CheckedHealth]) -> String {
@@ -114,6 +142,8 @@ pub(in crate::cli) struct SettleBoot {
     /// was staged
     #[arg(long, conflicts_with_all = ["failed", "no_restart"])]
     before_restart: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 impl SettleBoot {
@@ -122,13 +152,22 @@ impl SettleBoot {
         if self.before_restart {
             return renew_etc(context, &target);
         }
-        let problem = match &self.failed {
-            Some(reason) => Some(reason.clone()),
-            None => problem_of(&look(context, &target)?),
+        // A file that says nonsense must not keep a good system from being blessed.
+        let config = self.config.read_or_default(context);
+        let known = target.history()?.records.len();
+        let (problem, checks) = match &self.failed {
+            Some(reason) => (Some(reason.clone()), Vec::new()),
+            None => {
+                let checks = look(context, &target, &config)?;
+                (problem_of(&checks), checks)
+            }
         };
         let change = target.change("layerset settle-boot")?;
-        let report = change.settle_boot(problem.as_deref())?;
+        let report = change.settle_boot(problem.as_deref(), &recorded(&checks))?;
         drop(change);
+        for remark in self.tell(&config, &target, &report, problem.as_deref(), known)? {
+            context.ui.remark(&remark);
+        }
         context.ui.print_json(&report)?;
         context
             .ui
@@ -143,6 +182,47 @@ impl SettleBoot {
             ui::answer_with(error::REFUSED);
         }
         Ok(())
+    }
+
+    /// Tells the world what became of this start, where it is news; `known` is how long the history
+    /// was before.
+    fn tell(
+        &self,
+        config: &AgentConfig,
+        target: &Target,
+        report: &BootReport,
+        problem: Option<&str>,
+        known: usize,
+    ) -> Result<Vec<String>, CliError> {
+        let running = report.running;
+        let history = target.history()?;
+        let new = history.records.get(known..).unwrap_or_default();
+        let (kind, message) = match report.verdict {
+            BootVerdict::Failed => {
+                let problem = problem.unwrap_or_default();
+                (
+                    EventKind::Failed,
+                    format!("generation {running} failed: {problem}"),
+                )
+            }
+            _ => match new.iter().find(|record| record.action.is_switch()) {
+                Some(record) if is_own_return(record) => (
+                    EventKind::Returned,
+                    format!("generation {running} runs again: {}", record.reason),
+                ),
+                Some(_) if problem.is_none() => (
+                    EventKind::Switched,
+                    format!("generation {running} runs, and is well"),
+                ),
+                _ => return Ok(Vec::new()),
+            },
+        };
+        let mut event = Event::new(kind, target.root(), SystemClock.now_sec(), message);
+        event.generation = Some(running);
+        event.image = target.image_id_of(running).ok();
+        event.from = new.iter().find_map(|record| record.from);
+        fill(&mut event, target);
+        Ok(tell(config, &event))
     }
 }
 
@@ -184,23 +264,13 @@ fn describe_boot(report: &BootReport, problem: Option<&str>) -> String {
 }
 
 /// Restarts the machine.
-fn restart() -> Result<(), CliError> {
+pub(super) fn restart() -> Result<(), CliError> {
     start_anew("reboot")
 }
 
 /// Starts the machine anew, by this command of systemd's.
 pub(super) fn start_anew(command: &str) -> Result<(), CliError> {
-    let status = Command::new("systemctl")
-        .arg(command)
-        .stdin(Stdio::null())
-        .status()
-        .map_err(|error| CliError::io("cannot run 'systemctl'", error))?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(CliError::new(
-        format!("'systemctl {command}' failed with {status}"),
-        error::FAILED,
-    )
-    .with_hint("restart the machine by hand"))
+    restart::start_anew(command).map_err(|problem| {
+        CliError::new(problem, error::FAILED).with_hint("restart the machine by hand")
+    })
 }

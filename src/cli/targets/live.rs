@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
-use super::health::{SETTLED, describe as describe_checks, shell, start_anew};
+use super::agent::ConfigArgs;
+use super::health::{SETTLED, describe as describe_checks, start_anew};
+use super::host::SystemHost;
 use crate::agent::{LiveReport, UnitReport, complete_live};
 use crate::cli::{CliError, Context, error, ui};
 use crate::deploy::{BootVerdict, Exchange, SwitchClass, SwitchPace, SwitchWay};
@@ -88,13 +90,7 @@ impl When {
         }
         let target = context.target(root)?;
         target.change("layerset deploy")?.lay_next_root(to)?;
-        // The next start has to settle anew.
-        match std::fs::remove_file(SETTLED) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(CliError::io("cannot remove /run/layerset/settled", error));
-            }
-            _ => {}
-        }
+        unsettle()?;
         start_anew("soft-reboot")
     }
 
@@ -139,6 +135,16 @@ impl When {
     }
 }
 
+/// Lets the next start be settled anew, which a soft reboot does not do by itself.
+pub(super) fn unsettle() -> Result<(), CliError> {
+    match std::fs::remove_file(SETTLED) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(CliError::io("cannot remove /run/layerset/settled", error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Returns the next moment with this time of the day, as systemd.time(7) writes it.
 fn next(time: &str) -> Result<String, CliError> {
     let date = |date: &str| {
@@ -178,12 +184,21 @@ fn at_once(
 pub(super) fn complete(
     context: &Context,
     root: &Path,
+    config: &ConfigArgs,
     (from, to): (u64, u64),
 ) -> Result<LiveReport, CliError> {
-    let target = context.target(root)?;
+    let target = &context.target(root)?;
     let repository = context.look("layerset deploy", LockMode::Shared)?;
-    let shell = |text: &str| shell(&target, text);
-    let report = complete_live(&target, &repository, (from, to), &shell, &*context.doing)?;
+    let host = SystemHost { context, target };
+    let config = config.read_or_default(context);
+    let report = complete_live(
+        target,
+        &repository,
+        (from, to),
+        &config,
+        &host,
+        &*context.doing,
+    )?;
     if report.verdict != BootVerdict::Good {
         ui::answer_with(error::REFUSED);
     }

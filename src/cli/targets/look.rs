@@ -336,7 +336,8 @@ fn sentence(record: &HistoryRecord) -> String {
             format!("found {to} current, not {from}: a command had ended early")
         }
         HistoryAction::Bad => format!("marked the image of {about} as bad"),
-        HistoryAction::Good => format!("took the mark of {about} back"),
+        HistoryAction::Good if record.checks.is_empty() => format!("took the mark of {about} back"),
+        HistoryAction::Good => format!("found {about} well"),
         HistoryAction::Stage => format!("staged {about}"),
         HistoryAction::Pin => format!("pinned {about}"),
         HistoryAction::Unpin => format!("no longer pins {about}"),
@@ -353,6 +354,11 @@ fn sentence(record: &HistoryRecord) -> String {
         text.push_str(&format!(": {}", record.reason));
     }
     text.push('\n');
+    for check in &record.checks {
+        if let Some(problem) = &check.problem {
+            text.push_str(&format!("     {} failed: {problem}\n", check.check));
+        }
+    }
     let changes: Vec<String> = record
         .layers
         .iter()

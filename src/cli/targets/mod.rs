@@ -1,8 +1,10 @@
 //! Commands on targets: deploy, update, rollback, status, history, pin, mark-bad, mark-good,
-//! activate, deactivate, run, health, settle-boot.
+//! activate, deactivate, run, health, settle-boot, agent.
 
+mod agent;
 mod deploy;
 mod health;
+mod host;
 mod live;
 mod look;
 mod mark;
@@ -14,6 +16,7 @@ mod run;
 mod set_back;
 mod update;
 
+pub(super) use agent::Agent;
 pub(super) use deploy::Deploy;
 pub(super) use health::{Health, SettleBoot};
 pub(super) use look::{History, Status};
@@ -75,5 +78,6 @@ fn note(reason: &str, verdict: RecordedVerdict) -> Note {
         who,
         verdict,
         reason: reason.to_owned(),
+        ..Note::default()
     }
 }

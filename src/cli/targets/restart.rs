@@ -16,33 +16,60 @@ pub(super) fn restart(
     root: &Path,
     units: Option<&[&str]>,
 ) -> Result<(), CliError> {
-    let names = match (root == Path::new("/"), units) {
-        (true, Some(units)) => units.iter().map(|unit| (*unit).to_owned()).collect(),
-        _ => installed(root, units),
-    };
+    let names = self::units(root, units);
     if names.is_empty() {
         context.ui.remark("no service has to be restarted");
         return Ok(());
     }
-    let status = Command::new("systemctl")
-        .arg("try-restart")
-        .arg("--")
-        .args(&names)
-        .stdin(Stdio::null())
-        .status()
-        .map_err(|error| CliError::io("cannot run 'systemctl'", error))?;
-    if !status.success() {
-        let names = names.join(" ");
-        return Err(CliError::new(
-            format!("the switch is done, but 'systemctl try-restart {names}' failed with {status}"),
-            error::FAILED,
-        )
-        .with_hint("`systemctl status` says why; `layerset rollback` switches back"));
-    }
+    restart_units(&names).map_err(|problem| {
+        CliError::new(format!("the switch is done, but {problem}"), error::FAILED)
+            .with_hint("`systemctl status` says why; `layerset rollback` switches back")
+    })?;
     context
         .ui
         .print(&format!("restarted {}\n", names.join(", ")));
     Ok(())
+}
+
+/// Returns the units of this system that run services of the target at `root`; of all its services
+/// where none are named.
+pub(super) fn units(root: &Path, services: Option<&[&str]>) -> Vec<String> {
+    match (root == Path::new("/"), services) {
+        (true, Some(services)) => services.iter().map(|unit| (*unit).to_owned()).collect(),
+        _ => installed(root, services),
+    }
+}
+
+/// Restarts units that run; without any there is nothing to do.
+pub(super) fn restart_units(names: &[String]) -> Result<(), String> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut command = Command::new("systemctl");
+    command.args(["try-restart", "--"]).args(names);
+    call(
+        command,
+        &format!("systemctl try-restart {}", names.join(" ")),
+    )
+}
+
+/// Starts the machine anew by a command of systemd's, `reboot` or `soft-reboot`, unless somebody inhibits
+/// that (systemd-inhibit(1)).
+pub(super) fn start_anew(verb: &str) -> Result<(), String> {
+    let mut command = Command::new("systemctl");
+    command.args(["--check-inhibitors=yes", verb]);
+    call(command, &format!("systemctl {verb}"))
+}
+
+fn call(mut command: Command, name: &str) -> Result<(), String> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|error| format!("'{name}' cannot be run: {error}"))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("'{name}' failed with {status}")),
+    }
 }
 
 /// Names the services that run something else since a switch; `None` where that cannot be said,

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::agent::ConfigArgs;
 use super::live::When;
 use super::set_back::SetBack;
 use super::{deploy, live, note, planned, restart};
@@ -44,6 +45,8 @@ pub(in crate::cli) struct Rollback {
     restart: bool,
     #[command(flatten)]
     when: When,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Why, for the history
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
@@ -62,6 +65,7 @@ impl Rollback {
                 reason: &self.reason,
                 mark_bad: self.mark_bad,
                 when: &self.when,
+                config: &self.config,
             };
             return set_back.run(context);
         }
@@ -87,7 +91,8 @@ impl Rollback {
         drop(change);
         let live = match (&exchange, switched.from) {
             (Some(_), Some(from)) => {
-                Some(live::complete(context, &self.target, (from, switched.to))?)
+                let moved = (from, switched.to);
+                Some(live::complete(context, &self.target, &self.config, moved)?)
             }
             _ => None,
         };

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use super::agent::ConfigArgs;
 use super::live::{self, When};
 use super::note;
 use crate::builder::{Composer, compose_as};
@@ -28,6 +29,7 @@ pub(super) struct SetBack<'a> {
     /// Whether the image that is left is marked bad.
     pub(super) mark_bad: bool,
     pub(super) when: &'a When,
+    pub(super) config: &'a ConfigArgs,
 }
 
 /// A build of the layer that the target had.
@@ -97,7 +99,7 @@ impl SetBack<'_> {
         let live = match deployed.and_then(|d| Some((d.switched?, d.exchange.as_ref()?))) {
             Some((switched, _)) => {
                 let moved = (switched.from.unwrap_or(current), switched.to);
-                Some(live::complete(context, self.root, moved)?)
+                Some(live::complete(context, self.root, self.config, moved)?)
             }
             None => None,
         };

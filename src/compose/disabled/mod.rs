@@ -2,7 +2,7 @@
 //! makes useless: others start them without saying so anywhere.
 //!
 //! What a package promises is what other packages rely on. A program of a package that nothing
-//! depends on may go, and is noted only.
+//! depends on may go, and is noted only; but not one that a unit or a health check starts.
 
 mod everybody;
 mod fault;
@@ -20,7 +20,8 @@ use super::made::is_made;
 use super::member::Member;
 use super::packages::{database, find_listed};
 use super::view::TreeView;
-use crate::check::{FindingKind, Problem, Subject, Weight};
+use crate::check::{self, FindingKind, Problem, Subject, Weight};
+use crate::format::Probe;
 use crate::layout::parent;
 use crate::packages::{self, Diversions};
 use crate::path::RelPath;
@@ -71,6 +72,7 @@ pub(super) fn disabled(
         None => Vec::new(),
     };
     let relied_on = relied_on(&status);
+    let started = started(composition, members, view)?;
     let diversions = Diversions::read(&diverted).unwrap_or_default();
     let problem = |(path, suspect): (RelPath, Suspect<'_>)| {
         let fault = suspect.fault;
@@ -89,7 +91,8 @@ pub(super) fn disabled(
         // A package that diverts the file of another one says how programs go on.
         let absolute = [b"/", path.as_bytes()].concat();
         let is_local = diversions.by(&absolute).is_none_or(|by| by == b":");
-        let weight = match !fault.is_wanted(&path) || relied_on.contains(name) {
+        let is_needed = relied_on.contains(name) || started.contains(path.as_bytes());
+        let weight = match !fault.is_wanted(&path) || is_needed {
             true => Weight::Grave,
             false => Weight::Minor,
         };
@@ -116,6 +119,26 @@ fn certain(
         Fault::Gone if before.is_dir() && is_made(path, tree, view)? => Ok(None),
         _ => Ok(Some(fault)),
     }
+}
+
+/// Returns the programs that units and health checks start. A unit that is skipped without its program
+/// starts it as well: nobody is told that it does not any more.
+fn started(
+    composition: &Composition,
+    members: &[Member],
+    view: &TreeView<'_>,
+) -> Result<BTreeSet<Vec<u8>>, ViewError> {
+    let tree = &composition.tree;
+    let mut started = check::paths::started_by_units(tree, view)?;
+    for check in members
+        .iter()
+        .flat_map(|member| &member.layer.health.checks)
+    {
+        if let Probe::Run(command) = &check.probe {
+            started.extend(check::paths::started_by_shell(tree, command));
+        }
+    }
+    Ok(started)
 }
 
 /// Returns the packages that all others may rely on, and those that an installed one asks for.

@@ -43,6 +43,7 @@ impl Pending {
             who: self.who.clone(),
             verdict: self.verdict,
             reason: self.reason.clone(),
+            ..Note::default()
         };
         (self.action, note)
     }

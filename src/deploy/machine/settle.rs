@@ -8,7 +8,7 @@ use crate::boot::entry::TRIES;
 use crate::deploy::change::Change;
 use crate::deploy::history::{self, HistoryAction, Note};
 use crate::deploy::record::DeploymentDir;
-use crate::deploy::{DeployError, RecordedVerdict, SwitchReport};
+use crate::deploy::{DeployError, RecordedCheck, RecordedVerdict, SwitchReport};
 
 /// What became of a start of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,6 +39,15 @@ fn by_itself(reason: String) -> Note {
         who: "layerset".to_owned(),
         verdict: RecordedVerdict::Unchecked,
         reason,
+        ..Note::default()
+    }
+}
+
+/// The same, where health checks ran.
+fn looked_at(reason: String, checks: &[RecordedCheck]) -> Note {
+    Note {
+        checks: checks.to_vec(),
+        ..by_itself(reason)
     }
 }
 
@@ -136,11 +145,16 @@ impl Change<'_> {
         }
     }
 
-    /// Settles this start of the machine: `problem` says what is wrong with what runs, if anything.
+    /// Settles this start of the machine: `problem` says what is wrong with what runs, if anything, and
+    /// `checks` what was looked at.
     ///
     /// What is being tried is blessed, or marked bad and given up, if there is something else to
     /// start. What proved itself earlier stays.
-    pub fn settle_boot(&self, problem: Option<&str>) -> Result<BootReport, DeployError> {
+    pub fn settle_boot(
+        &self,
+        problem: Option<&str>,
+        checks: &[RecordedCheck],
+    ) -> Result<BootReport, DeployError> {
         let target = self.target;
         let Some(machine) = &target.machine else {
             return Err(DeployError::NoMachine);
@@ -167,12 +181,15 @@ impl Change<'_> {
                 machine.each(|loader| loader.bless(disk, running))?;
                 let pending = Pending::load(target);
                 if pending.is_some_and(|pending| pending.generation == running) {
+                    if !checks.is_empty() {
+                        self.record_health(running, &looked_at(String::new(), checks))?;
+                    }
                     Pending::clear(target, disk)?;
                 }
                 BootVerdict::Good
             }
             Some(problem) if is_trying && others => {
-                self.mark_bad(running, &by_itself(problem.to_owned()))?;
+                self.mark_bad(running, &looked_at(problem.to_owned(), checks))?;
                 machine.each(|loader| loader.give_up(disk, running))?;
                 Pending::clear(target, disk)?;
                 BootVerdict::Failed

@@ -349,13 +349,25 @@ pub(in crate::recipe) static CHECK: Shape = Shape {
         ),
         Key::new("expect", Holds::Word(COMMAND), "What the answer holds."),
         Key::new(
+            "tcp",
+            Holds::Word(ENDPOINT),
+            "A place that takes connections, HOST:PORT.",
+        ),
+        Key::new("file", Holds::Word(ABSOLUTE_PATH), "A file that is there."),
+        Key::new(
+            "reachable",
+            Holds::Word(REACHABLE),
+            "Another machine that answers: HOST:PORT, be it with a refusal, or gateway for the \
+             router of the default route. A machine that lost its network with an update goes back.",
+        ),
+        Key::new(
             "timeout",
             Holds::Word(DURATION),
             "How long to wait for it. Without it: 30s.",
         ),
     ],
     rules: &[
-        Rule::OneOf(&["run", "unit", "http"]),
+        Rule::OneOf(&["run", "unit", "http", "tcp", "file", "reachable"]),
         Rule::Needs("expect", "http"),
     ],
 };

@@ -4,7 +4,7 @@
 mod disk;
 mod layer;
 mod recipe;
-mod words;
+pub(crate) mod words;
 
 pub use layer::LAYER;
 pub use recipe::RECIPE;

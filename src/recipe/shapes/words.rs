@@ -61,6 +61,21 @@ pub(in crate::recipe) const HTTP_URL: Word = word(
     "^http://[^/\\x00-\\x20\\x7f-\\x9f][^\\x00-\\x20\\x7f-\\x9f]*$",
 );
 
+pub(in crate::recipe) const ENDPOINT: Word = word(
+    "a place that takes connections",
+    "^(?:\\[[0-9A-Fa-f:.]{2,45}\\]|[A-Za-z0-9][A-Za-z0-9._-]*):(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}\
+     |6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$",
+);
+
+pub(crate) const REACHABLE: Word = word(
+    "another machine",
+    "^(?:gateway|(?:\\[[0-9A-Fa-f:.]{2,45}\\]|[A-Za-z0-9][A-Za-z0-9._-]*):(?:[1-9][0-9]{0,3}\
+     |[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))$",
+);
+
+pub(crate) const ABSOLUTE_PATH: Word =
+    word("a path that starts with /", "^/[^\\x00-\\x1f\\x7f-\\x9f]+$");
+
 pub(in crate::recipe) const MODE: Word = word("octal digits", "^[0-7]{3,4}$");
 
 pub(in crate::recipe) const OWNER: Word = word(
@@ -69,7 +84,7 @@ pub(in crate::recipe) const OWNER: Word = word(
      (?:#(?:0|[1-9][0-9]{0,9})|[^:\\n\\x00 \\t/#]{1,255})$",
 );
 
-pub(in crate::recipe) const DURATION: Word = word("a duration", "^0*[1-9][0-9]*(?:ms|s|min|m|h)$");
+pub(crate) const DURATION: Word = word("a duration", "^0*[1-9][0-9]*(?:ms|s|min|m|h)$");
 
 pub(in crate::recipe) const IMAGE_PATH: Word = word(
     "a path in the image",

@@ -210,7 +210,7 @@ fn faults_point_at_the_place_and_say_what_to_write() {
         ),
         (
             "on = ['debian']\n[files]\n[health]\nchecks = [{ run = 'x', unit = 'a.service' }]\n",
-            "4:11: a check has exactly one of 'run', 'unit' and 'http'",
+            "4:11: a check has exactly one of 'run', 'unit', 'http', 'tcp', 'file' and 'reachable'",
         ),
         (
             "on = ['debian']\n[files]\n[health]\nchecks = [{ run = 'x', timeout = '10' }]\n",

@@ -55,7 +55,8 @@ trusted = true
 const LAYERS: [&str; 5] = [HELLO, BASE, ARCHIVES, TIMEOUT, ALLOWED];
 
 /// The rest of what a layer and a recipe may say.
-const TIMEOUT: &str = "on = ['debian']\n[run]\nscripts = ['a']\ntimeout = '20m'\n";
+const TIMEOUT: &str = "on = ['debian']\n[run]\nscripts = ['a']\ntimeout = '20m'\n[health]\nchecks = [\n\
+    { tcp = '[::1]:5432' },\n{ file = '/run/hello/ready' },\n{ reachable = 'gateway' },\n]\n";
 
 const ALLOWED: &str = "on = ['debian']\n[files]\n[secrets]\nallow = [{ path = '/usr/share/x/**', reason = 'a sample' }]\n";
 
@@ -309,6 +310,9 @@ fn forms() -> Vec<(jsonschema::Validator, Form)> {
         (LINE, |t| words::line(t).is_none()),
         (COMMAND, |t| words::command(t).is_none()),
         (HTTP_URL, |t| words::http_url(t).is_none()),
+        (ENDPOINT, |t| words::endpoint(t).is_none()),
+        (REACHABLE, |t| words::reachable(t).is_none()),
+        (ABSOLUTE_PATH, |t| words::absolute_path(t).is_none()),
         (MODE, |t| words::mode(t).is_some()),
         (OWNER, |t| words::owner(t).is_some()),
         (DURATION, |t| words::duration_ms(t).is_some()),

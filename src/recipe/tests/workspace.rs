@@ -357,3 +357,39 @@ fn one_archive_has_one_key_in_all_layers() {
     ]);
     assert!(error.contains("layers/nginx/layer.toml:9:1: "), "{error}");
 }
+
+#[test]
+fn every_recipe_of_this_repository_opens() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for (recipes, layers) in [
+        ("recipes", "layers"),
+        ("fixtures/corpus/recipes", "fixtures/corpus/layers"),
+    ] {
+        for entry in fs::read_dir(top.join(recipes)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|end| end == "toml") {
+                let opened = Workspace::open(&path, Some(&top.join(layers)), "amd64");
+                assert!(opened.is_ok(), "{}", opened.unwrap_err());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+#[test]
+fn a_script_that_is_a_link_is_refused_as_one() {
+    let (dir, _) = workspace(&[
+        (
+            "layers/hello/layer.toml",
+            Some("on = ['debian']\nrun.scripts = ['a.sh']\n"),
+        ),
+        ("layers/php/a.sh", Some("#!/bin/sh\n")),
+    ]);
+    let link = dir.path().join("layers/hello/a.sh");
+    std::os::unix::fs::symlink("../php/a.sh", link).unwrap();
+    let opened = Workspace::open(&dir.path().join("recipes/web.toml"), None, "amd64");
+    let message = opened.unwrap_err().to_string();
+    assert!(message.contains("a.sh' is a symbolic link"), "{message}");
+}

@@ -106,7 +106,10 @@ impl<'a> Hardware<'a> {
 /// How QEMU ends by a fault of its own: several processors are emulated at once, and one may read a mapping while
 /// another one, which sets up a PCI device, replaces it (espressif/qemu#174 describes it).
 const EMULATOR_FAULT: &str = "iotlb_to_section: Assertion";
-/// How often a machine is started again after that.
+/// What the kernel says of another fault of its: with several processors, a timer of one may never come again. Nothing
+/// goes on from there.
+const LOST_TIMER: &str = "kthread timer wakeup didn't happen";
+/// How often a machine is started again after these.
 const MOST_RESTARTS: u32 = 3;
 
 /// A running machine; it stops when this goes.
@@ -221,7 +224,12 @@ impl Machine {
                     if matches!(
                         error.kind(),
                         ErrorKind::Interrupted | ErrorKind::TimedOut | ErrorKind::WouldBlock
-                    ) => {}
+                    ) =>
+                {
+                    if !sent && self.restart_after_stall() {
+                        answer.clear();
+                    }
+                }
                 Err(error) => panic!("{error} during '{command}':\n{}", self.console()),
             }
             let text = String::from_utf8_lossy(&answer).replace('\r', "");
@@ -257,11 +265,28 @@ impl Machine {
         if self.restarts == MOST_RESTARTS || !said.contains(EMULATOR_FAULT) {
             return false;
         }
+        self.restart_emulator(&said);
+        true
+    }
+
+    /// Starts the machine again, if a timer was lost before the kernel came as far as its first process.
+    fn restart_after_stall(&mut self) -> bool {
+        let said = self.whole_console();
+        let is_early = !said.contains("Run /init as init process") && !said.contains("systemd[1]");
+        if self.restarts == MOST_RESTARTS || !said.contains(LOST_TIMER) || !is_early {
+            return false;
+        }
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+        self.restart_emulator(LOST_TIMER);
+        true
+    }
+
+    fn restart_emulator(&mut self, why: &str) {
         self.restarts += 1;
-        eprintln!("QEMU is started again: {said}");
+        eprintln!("QEMU is started again: {why}");
         (self.qemu, self.shell) = switch_on(&self.arguments, self.dir.path());
         (self.http, self.ssh) = self.ports();
-        true
     }
 
     /// Shuts the machine down as a person would, and waits for it to go.

@@ -256,8 +256,8 @@ fn updates_and_comes_back(test: &str, name: &'static str, firmware: Firmware) {
     );
     let history = machine.run("layerset history");
     assert!(
-        history.contains("generation 3 in place of generation 1")
-            && history.contains("generation 3 is bad"),
+        history.contains("updated from generation 1 to generation 3")
+            && history.contains("marked the image of generation 3 as bad"),
         "{history}"
     );
     let said = machine.run("layerset update");

@@ -84,6 +84,7 @@ fn a_schema_is_json_that_describes_every_key() {
         ("layer", "bootstrap"),
         ("recipe", "disk"),
         ("trust", "remote"),
+        ("agent", "window"),
     ] {
         let schema = at.session.run(&format!("schema {file}")).expect(0).json();
         assert_eq!(
@@ -103,7 +104,7 @@ fn what_is_installed_is_taken_away_again_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     // A copy of what `make` reads, for the program that these tests have is not the one of a release.
-    for name in ["Makefile", "units"] {
+    for name in ["Makefile", "units", "doc"] {
         let copied = Command::new("cp")
             .arg("-r")
             .arg(top.join(name))

@@ -39,6 +39,7 @@ fn help_names_every_command_and_says_how_to_start() {
       deactivate   Unmount the deployments of a target
       run          Run a command in the current deployment of a target
       health       Run the health checks of what is current on a target
+      agent        Follow the channel of a target: one round, for a timer
       settle-boot  Say whether this start of the machine was good; a unit of the machine does it
       forget       Release what a target or a recipe that is gone still holds
       gc           Remove what no image and no deployment needs
@@ -109,10 +110,13 @@ fn help_of_a_command_shows_examples() {
           --keep <COUNT>            How many deployments to keep, pinned ones aside [default: what the
                                     recipe's policy says]
           --restart                 Restart the services that run something else after the switch: those
-                                    of units that `layerset run --print-unit` wrote
+                                    of units that `layerset run --print-unit` wrote. Then run the health
+                                    checks, and switch back where they fail
           --when <WHEN>             When a machine that was switched restarts: now, or whenever somebody
                                     does [default: next-boot] [possible values: now, next-boot]
           --reason <TEXT>           Why, for the history [default: ""]
+          --config <FILE>           What the agent does on this machine, see layerset-agent.toml(5)
+                                    [env: LAYERSET_AGENT_CONFIG=] [default: /etc/layerset/agent.toml]
           --channel <CHANNEL>       Pull what this channel has for this machine, and follow the channel:
                                     NAME/CHANNEL
           --remote <NAME>           The remote, by its name in the trust policy [default: the first that
@@ -188,7 +192,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, new, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, run, health, settle-boot, forget, gc, fsck, serve, trust, schema, completions, man, help]
+    !   [subcommands: init, new, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, run, health, agent, settle-boot, forget, gc, fsck, serve, trust, schema, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !

@@ -193,7 +193,7 @@ impl Scene {
     ) -> Result<BootVerdict, DeployError> {
         let target = self.location(disk, running).open()?;
         let change = target.change("test")?;
-        Ok(change.settle_boot(problem)?.verdict)
+        Ok(change.settle_boot(problem, &[])?.verdict)
     }
 
     /// Everything agrees about what runs, and nothing is left over.

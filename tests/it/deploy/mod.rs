@@ -81,6 +81,7 @@ pub(crate) fn note() -> Note {
         who: "tester".to_owned(),
         verdict: RecordedVerdict::Unchecked,
         reason: "test".to_owned(),
+        checks: Vec::new(),
     }
 }
 
