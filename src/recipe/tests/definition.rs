@@ -50,9 +50,9 @@ fn every_key_of_a_layer_is_read() {
         ]
     );
     assert_eq!(hello.restart, ["nginx.service"]);
-    assert!(hello.forbids_live);
-    let other = definition("on = ['debian']\n[files]\n[services]\n");
-    assert!(!other.forbids_live);
+    assert!(!hello.forbids_live);
+    let other = definition("on = ['debian']\n[files]\n[services]\nlive = false\n");
+    assert!(other.forbids_live);
     assert!(hello.rebuild_when[0].matches(b"usr/lib/python3.13/os.py"));
 }
 

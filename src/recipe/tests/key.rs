@@ -130,6 +130,7 @@ fn everything_that_a_layer_is_made_of_changes_the_key() {
         ("\"500ms\"", "\"501ms\""),
         ("[\"nginx.service\"]", "[\"nginx.service\", \"x.service\"]"),
         ("python3.*", "python3.1*"),
+        ("live = true", "live = false"),
     ] {
         keys.push(with_text(from, to));
     }

@@ -39,7 +39,7 @@ checks = [
 ]
 [services]
 restart = ["nginx.service"]
-live = false
+live = true
 [rebuild]
 when = ["usr/lib/python3.*"]
 "##;
