@@ -303,6 +303,12 @@ impl Target {
         }
     }
 
+    /// Returns where the `/etc` of what is current lies, with the edits of the machine.
+    pub fn current_etc(&self) -> Result<Option<PathBuf>, DeployError> {
+        let current = self.current()?;
+        Ok(current.map(|current| self.deployment_dir(current).join("etc")))
+    }
+
     /// Lists the numbers of all deployments, in order.
     pub fn generations(&self) -> Result<Vec<u64>, DeployError> {
         let mut found: Vec<u64> = self
