@@ -11,7 +11,7 @@ UNITDIR  ?= $(PREFIX)/lib/systemd/system
 UNITS     = $(notdir $(wildcard units/*.service units/*.timer))
 CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
 
-.PHONY: machine-layer build demo test boot fuzz bench oracle swap mutate witness secrets deps install uninstall deb clean
+.PHONY: machine-layer build demo demo-machine test boot fuzz bench oracle swap mutate witness secrets deps install uninstall deb clean
 
 build: deps
 	$(CARGO) build --release --locked
@@ -25,6 +25,10 @@ machine-layer: build
 # Needs root: it mounts deployments and runs them in namespaces of their own.
 demo: build
 	demo/run.sh
+
+# Needs root, QEMU, and the network the first time: an emulated machine updates itself, and comes back by itself.
+demo-machine: build
+	demo/machine.sh
 
 test: deps
 	CARGO="$(CARGO)" scripts/test.sh

@@ -5,6 +5,7 @@
 //! neither knows the other. Commands, the timer and a machine that boots ask for the same thing
 //! here. Nothing here prints, or reads the environment.
 
+mod adopt;
 mod config;
 mod config_shape;
 mod gateway;
@@ -19,6 +20,7 @@ mod round;
 mod tell;
 mod window;
 
+pub use adopt::{AdoptionReport, HostFacts, SharedPackage, carry, compare, holds_files};
 pub use config::AgentConfig;
 pub use config_shape::AGENT;
 pub use health::CheckedHealth;
@@ -30,6 +32,7 @@ pub use round::{Round, RoundReport, fill, is_own_return};
 pub use tell::{Event, EventKind, tell};
 pub use window::Window;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
@@ -44,8 +47,8 @@ use crate::format::release::{ChannelName, Release, ReleaseKind};
 use crate::recipe::RecipeError;
 use crate::store::Repository;
 use crate::transfer::{
-    ChannelForecast, FollowOptions, FollowOutcome, NoUpdate, Pulled, ReleasePreview, TransferError,
-    follow, forecast_channel, preview_channel,
+    ChannelForecast, ChannelPreview, FollowOptions, FollowOutcome, NoUpdate, Pulled,
+    ReleasePreview, TransferError, follow, forecast_channel, preview_channel,
 };
 
 /// Why a target is not at what its channel has.
@@ -282,6 +285,22 @@ pub fn deploy_channel(
     let image = pulled.release.id.image();
     let deployed = deploy::deploy(location, repository, &image, &options)?;
     Ok(ChannelReport::Deployed { deployed, pulled })
+}
+
+/// Looks into what a channel has for this machine, by a repository that is thrown away afterwards.
+pub fn preview_for_adoption(
+    repository: &Repository,
+    channel: &ChannelName,
+    following: &FollowOptions<'_>,
+) -> Result<Result<ChannelPreview, NoUpdate>, AgentError> {
+    if channel.kind != ReleaseKind::Image {
+        return Err(AgentError::LayerChannel {
+            channel: channel.clone(),
+        });
+    }
+    let nothing = |_: &ReleasePreview| BTreeSet::new();
+    let found = preview_channel(repository, channel, &|_| None, &nothing, following)?;
+    Ok(found)
 }
 
 /// Says what [`deploy_channel`] would do: fetches no more of the release than that takes, and moves

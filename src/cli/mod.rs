@@ -141,6 +141,8 @@ enum Command {
     Health(targets::Health),
     /// Follow the channel of a target: one round, for a timer
     Agent(targets::Agent),
+    /// Make an ordinary Debian the host of a target
+    AdoptHost(targets::AdoptHost),
     /// Say whether this start of the machine was good; a unit of the machine does it
     SettleBoot(targets::SettleBoot),
     /// Release what a target or a recipe that is gone still holds
@@ -342,6 +344,7 @@ impl Command {
             Self::Run(command) => command.run(context),
             Self::Health(command) => command.run(context),
             Self::Agent(command) => command.run(context),
+            Self::AdoptHost(command) => command.run(context),
             Self::SettleBoot(command) => command.run(context),
             Self::Forget(command) => command.run(context),
             Self::Gc(command) => command.run(context),

@@ -11,6 +11,7 @@
 //!   state/var/             shared by all deployments
 //!   bad/<image>            why an image is bad here
 //!   held.json              images that rollbacks left
+//!   agent.json             what `layerset agent` remembers, for its reports
 //!   history.jsonl          append-only, each record with the hash of the one before
 //!   history.head           how many records there are, and the digest of the last
 //!   reserve/               what a switch or a mark takes when the disk is full
@@ -303,6 +304,12 @@ impl Target {
             Some(machine) => Ok(Some(machine.running())),
             None => self.pointer().read(),
         }
+    }
+
+    /// Returns where the `/etc` of what is current lies, with the edits of the machine.
+    pub fn current_etc(&self) -> Result<Option<PathBuf>, DeployError> {
+        let current = self.current()?;
+        Ok(current.map(|current| self.deployment_dir(current).join("etc")))
     }
 
     /// Lists the numbers of all deployments, in order.

@@ -31,18 +31,27 @@ impl HostFacts {
     /// Looks at the system that runs.
     pub fn look() -> Result<Self, AgentError> {
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        let name = release
+            .lines()
+            .find_map(|line| line.strip_prefix("PRETTY_NAME="));
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let installed = ask(
             "dpkg-query",
-            &["--show", "--showformat", "${db:Status-Abbrev}\t${Package}\t${Version}\n"],
+            &[
+                "--show",
+                "--showformat",
+                "${db:Status-Abbrev}\t${Package}\t${Version}\n",
+            ],
         )?;
         let conffiles = ask(
             "dpkg-query",
             &["--show", "--showformat", "@${Package}\n${Conffiles}\n"],
         )?;
         Ok(Self {
-            system: name.unwrap_or("an unknown system").trim_matches('"').to_owned(),
+            system: name
+                .unwrap_or("an unknown system")
+                .trim_matches('"')
+                .to_owned(),
             architecture: ask("dpkg", &["--print-architecture"])?.trim().to_owned(),
             kernel: kernel.trim().to_owned(),
             packages: packages(&installed),
@@ -90,12 +99,23 @@ fn packages(text: &str) -> BTreeMap<String, String> {
 
 /// Lists the services that run. Without systemd there are none that could be named.
 fn services() -> BTreeMap<String, String> {
-    let words = ["list-units", "--type=service", "--state=running", "--plain", "--no-legend"];
+    let words = [
+        "list-units",
+        "--type=service",
+        "--state=running",
+        "--plain",
+        "--no-legend",
+    ];
     let listed = ask("systemctl", &words).unwrap_or_default();
-    let units = listed.lines().filter_map(|line| line.split_ascii_whitespace().next());
+    let units = listed
+        .lines()
+        .filter_map(|line| line.split_ascii_whitespace().next());
     let mut found = BTreeMap::new();
     for unit in units {
-        let shown = ask("systemctl", &["show", "--property=FragmentPath", "--value", "--", unit]);
+        let shown = ask(
+            "systemctl",
+            &["show", "--property=FragmentPath", "--value", "--", unit],
+        );
         let path = shown.unwrap_or_default();
         // dpkg knows the place before /usr was merged, or the one after.
         let path = path.trim();
@@ -103,7 +123,13 @@ fn services() -> BTreeMap<String, String> {
         let owner = [path, old].into_iter().find_map(|path| {
             let text = ask("dpkg-query", &["--search", "--", path]).ok()?;
             let (package, _) = text.lines().next()?.split_once(": ")?;
-            Some(package.split([',', ':']).next().unwrap_or(package).to_owned())
+            Some(
+                package
+                    .split([',', ':'])
+                    .next()
+                    .unwrap_or(package)
+                    .to_owned(),
+            )
         });
         if let Some(owner) = owner {
             found.insert(unit.to_owned(), owner);
@@ -176,7 +202,11 @@ mod tests {
     fn this_system_can_be_looked_at() {
         // Tests need dpkg anyway.
         let host = HostFacts::look().unwrap();
-        assert!(host.packages.contains_key("dpkg"), "{:?}", host.packages.len());
+        assert!(
+            host.packages.contains_key("dpkg"),
+            "{:?}",
+            host.packages.len()
+        );
         assert!(!host.kernel.is_empty() && !host.architecture.is_empty());
     }
 }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::deploy::Target;
-use crate::durable::{Disk, DurableError, replace_file};
+use crate::deploy::{DeployError, Target};
+use crate::durable::{Disk, replace_file};
 use crate::format::Layer;
 use crate::path::RelPath;
 use crate::transfer::ReleasePreview;
@@ -88,7 +88,9 @@ pub fn compare(
     shared.dedup_by(|a, b| a.name == b.name);
     let names: BTreeSet<&str> = shared.iter().map(|package| package.name.as_str()).collect();
     let manual = host.manual.iter();
-    let only_here = manual.filter(|name| !names.contains(name.as_str())).cloned();
+    let only_here = manual
+        .filter(|name| !names.contains(name.as_str()))
+        .cloned();
     AdoptionReport {
         only_here: only_here.collect(),
         services: services(host, &release.tree, &release.layers),
@@ -142,7 +144,7 @@ fn state(tree: &Tree, layers: &[Layer], has_data: &dyn Fn(&Path) -> bool) -> Vec
         for name in tree.names(above.as_bytes()) {
             let path = Path::new("/")
                 .join(above)
-                .join(String::from_utf8_lossy(name).as_ref());
+                .join(&*String::from_utf8_lossy(name));
             let inode = tree.get(&[above.as_bytes(), b"/", name].concat());
             let is_of_service = inode.is_some_and(Inode::is_dir) && !OF_SYSTEM.contains(&name);
             if is_of_service && has_data(&path) {
@@ -174,9 +176,9 @@ pub fn carry(
     target: &Target,
     disk: &dyn Disk,
     edited: &[PathBuf],
-) -> Result<Vec<(PathBuf, String)>, DurableError> {
+) -> Result<Vec<(PathBuf, String)>, DeployError> {
     let mut left = Vec::new();
-    let Some(etc) = target.current_etc() else {
+    let Some(etc) = target.current_etc()? else {
         return Ok(left);
     };
     for path in edited {
@@ -227,7 +229,13 @@ mod tests {
             tree.insert(RelPath::from_text(path).unwrap(), inode);
         };
         let object = crate::id::ObjectId::of(b"x");
-        for dir in ["var", "var/lib", "var/lib/postgresql", "var/lib/dpkg", "var/www"] {
+        for dir in [
+            "var",
+            "var/lib",
+            "var/lib/postgresql",
+            "var/lib/dpkg",
+            "var/www",
+        ] {
             add(dir, Inode::directory(0o755));
         }
         for file in [
@@ -285,7 +293,10 @@ mod tests {
         let shared: Vec<_> = report.shared.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(shared, ["libc6", "nginx"]);
         assert_eq!(
-            (report.shared[1].here.as_str(), report.shared[1].release.as_str()),
+            (
+                report.shared[1].here.as_str(),
+                report.shared[1].release.as_str()
+            ),
             ("1.22", "1.26")
         );
         assert_eq!(report.only_here, ["mc"]);

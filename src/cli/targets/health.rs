@@ -24,7 +24,7 @@ pub(super) const SETTLED: &str = "/run/layerset/settled";
 #[command(after_help = "Examples:
   layerset health                       # of the machine that runs
   layerset health --target /srv/web
-  layerset health --json | jq '.checks[] | select(.problem)'
+  layerset health --target /srv/web --json | jq '.checks[] | select(.problem)'
 
 Exit status 3 says that a check failed. A check is asked again until its time is over.")]
 pub(in crate::cli) struct Health {

@@ -1,6 +1,7 @@
 //! Commands on targets: deploy, update, rollback, status, history, pin, mark-bad, mark-good,
-//! activate, deactivate, run, health, settle-boot, agent.
+//! activate, deactivate, run, health, settle-boot, agent, adopt-host.
 
+mod adopt;
 mod agent;
 mod deploy;
 mod health;
@@ -16,6 +17,7 @@ mod run;
 mod set_back;
 mod update;
 
+pub(super) use adopt::AdoptHost;
 pub(super) use agent::Agent;
 pub(super) use deploy::Deploy;
 pub(super) use health::{Health, SettleBoot};

@@ -77,6 +77,7 @@ fn a_release_is_staged_at_once_and_switched_to_in_its_window() {
     round(&fleet, "").expect(0).shows("nothing new");
     assert_eq!(kinds(fleet.dir()), [""; 0]);
     assert_eq!(metric(&fleet, "update_pending"), 0.0);
+    assert_eq!(metric(&fleet, "healthy"), 1.0);
 
     fleet.release("2", "");
     round(&fleet, "")

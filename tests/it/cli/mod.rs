@@ -2,6 +2,7 @@
 //!
 //! Repositories are made by the library, from constant contents, so that every id below is a golden id.
 
+mod adopt;
 mod agent;
 mod ahead;
 mod channel;

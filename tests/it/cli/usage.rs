@@ -40,6 +40,7 @@ fn help_names_every_command_and_says_how_to_start() {
       run          Run a command in the current deployment of a target
       health       Run the health checks of what is current on a target
       agent        Follow the channel of a target: one round, for a timer
+      adopt-host   Make an ordinary Debian the host of a target
       settle-boot  Say whether this start of the machine was good; a unit of the machine does it
       forget       Release what a target or a recipe that is gone still holds
       gc           Remove what no image and no deployment needs
@@ -192,7 +193,7 @@ fn wrong_usage_is_told_with_status_2_and_what_was_meant() {
     insta::assert_snapshot!(transcripts(&ran.map(|line| at.session.run(line))), @r"
     $ layerset
     ! error: 'layerset' requires a subcommand but one was not provided
-    !   [subcommands: init, new, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, run, health, agent, settle-boot, forget, gc, fsck, serve, trust, schema, completions, man, help]
+    !   [subcommands: init, new, lock, build, check, compose, list, show, diff, why, publish, pull, export, deploy, update, rollback, status, history, pin, mark-bad, mark-good, activate, deactivate, run, health, agent, adopt-host, settle-boot, forget, gc, fsck, serve, trust, schema, completions, man, help]
     !
     ! Usage: layerset [OPTIONS] <COMMAND>
     !
