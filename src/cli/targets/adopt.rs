@@ -17,7 +17,7 @@ use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, error, ui};
 use crate::deploy::{
     Decisions, DeployMode, DeployOptions, HistoryAction, KindChoice, RecordedVerdict, StageOptions,
-    Target,
+    SwitchPace, Target,
 };
 use crate::durable::{LockMode, replace_file};
 use crate::format::release::ChannelName;
@@ -162,6 +162,7 @@ impl AdoptHost {
                 decisions: Decisions::default(),
             },
             mode: DeployMode::Switch,
+            pace: SwitchPace::NextStart,
             keep: None,
             note: note("this host was adopted", RecordedVerdict::Unchecked),
             release: None,
@@ -192,7 +193,7 @@ impl AdoptHost {
             "deployed": deployed, "agent_config": wrote_config,
         }))?;
         let mut said = match &deployed {
-            ChannelReport::Deployed { deployed, pulled } => describe(pulled) + &text(deployed),
+            ChannelReport::Deployed { deployed, pulled } => describe(pulled) + &text(deployed, None),
             ChannelReport::Planned { .. } => String::new(),
             ChannelReport::Nothing { why, .. } => format!("nothing to deploy: {why}\n"),
         };
