@@ -193,7 +193,9 @@ impl AdoptHost {
             "deployed": deployed, "agent_config": wrote_config,
         }))?;
         let mut said = match &deployed {
-            ChannelReport::Deployed { deployed, pulled } => describe(pulled) + &text(deployed, None),
+            ChannelReport::Deployed { deployed, pulled } => {
+                describe(pulled) + &text(deployed, None)
+            }
             ChannelReport::Planned { .. } => String::new(),
             ChannelReport::Nothing { why, .. } => format!("nothing to deploy: {why}\n"),
         };

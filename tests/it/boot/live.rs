@@ -60,7 +60,6 @@ impl Client {
                         break;
                     }
                 }
-                // nginx ends a connection after 1000 requests.
                 std::thread::sleep(Duration::from_millis(50));
             }
             seen
@@ -193,6 +192,10 @@ fn a_machine_is_updated_beneath_its_services_and_goes_back_by_itself() {
     };
     expect_settled(&mut machine, 1);
     expect_page(&machine, "version 1");
+    // nginx ends a connection after 1000 requests otherwise.
+    machine.run(
+        "echo 'keepalive_requests 1000000;' >/etc/nginx/conf.d/long.conf; systemctl reload nginx",
+    );
     let before = untouched(&mut machine);
     eprintln!("{before}");
     assert!(

@@ -22,7 +22,7 @@ use crate::support::skip;
 /// How long a machine may take to come up: emulated, on two processors that others use too.
 pub const BOOT: Duration = Duration::from_secs(1200);
 /// How long one command in it may take.
-pub const COMMAND: Duration = Duration::from_secs(180);
+pub const COMMAND: Duration = Duration::from_secs(400);
 
 const SHELL: &str = "\
 [Unit]
