@@ -74,6 +74,11 @@ pub(super) fn remember_clean(repository: &Repository, layer: &LayerId) {
     remember(repository, layer, Vec::new());
 }
 
+/// Says whether a layer was searched before, and nothing found. It need not be here for that.
+pub fn is_known_clean(repository: &Repository, layer: &LayerId) -> bool {
+    known(repository, layer).is_some_and(|found| found.is_empty())
+}
+
 /// Says which secrets layers hold that nobody declared, each as a finding; `waivers` accept some on
 /// the day `today`.
 pub fn secrets_in(
@@ -359,7 +364,9 @@ mod tests {
                 .all(|(_, severity)| *severity == Severity::Note)
         );
         // A build says so itself.
+        assert!(!is_known_clean(&repository, &id));
         remember_clean(&repository, &id);
+        assert!(is_known_clean(&repository, &id));
         assert_eq!(told(&[]), []);
         assert_eq!(public_secrets([&layer])[0].path, path("opt/public/.netrc"));
     }

@@ -51,6 +51,7 @@ impl Rollback {
                 to: self.to.as_deref(),
                 reason: &self.reason,
                 mark_bad: self.mark_bad,
+                restart: self.restart,
             };
             return set_back.run(context);
         }

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use super::note;
+use super::{note, restart};
 use crate::builder::{Composer, compose_as};
 use crate::check::verdict;
 use crate::cli::{CliError, Context, error};
 use crate::deploy::{
-    self, DeployMode, DeployOptions, HistoryAction, RecordedVerdict, StageOptions, Target,
+    self, DeployMode, DeployOptions, DeployReport, HistoryAction, RecordedVerdict, StageOptions,
+    Target,
 };
 use crate::durable::LockMode;
 use crate::format::{Image, ImageLayer};
@@ -25,6 +26,8 @@ pub(super) struct SetBack<'a> {
     pub(super) reason: &'a str,
     /// Whether the image that is left is marked bad.
     pub(super) mark_bad: bool,
+    /// Whether services are restarted that run something else afterwards.
+    pub(super) restart: bool,
 }
 
 /// A build of the layer that the target had.
@@ -102,7 +105,13 @@ impl SetBack<'_> {
             self.layer, now.version, earlier.layer.version,
         ));
         context.ui.print(&super::deploy::text(&report));
-        Ok(())
+        match &report {
+            DeployReport::Deployed(deployed) if self.restart && deployed.switched.is_some() => {
+                let units: Vec<&str> = deployed.services.iter().map(|s| s.unit.as_str()).collect();
+                restart::restart(context, self.root, Some(&units))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Chooses what the layer is set back to: the newest other build that an earlier deployment
