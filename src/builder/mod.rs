@@ -62,6 +62,9 @@ mod waves;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod fixture;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod laws_tests;
 
 pub use build::build;

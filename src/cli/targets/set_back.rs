@@ -9,7 +9,7 @@ use crate::check::verdict;
 use crate::cli::{CliError, Context, error};
 use crate::deploy::{
     self, DeployMode, DeployOptions, DeployReport, HistoryAction, RecordedVerdict, StageOptions,
-    Target,
+    SwitchReport, Target,
 };
 use crate::durable::LockMode;
 use crate::format::{Image, ImageLayer};
@@ -106,8 +106,17 @@ impl SetBack<'_> {
         ));
         context.ui.print(&super::deploy::text(&report));
         match &report {
-            DeployReport::Deployed(deployed) if self.restart && deployed.switched.is_some() => {
-                let units: Vec<&str> = deployed.services.iter().map(|s| s.unit.as_str()).collect();
+            DeployReport::Deployed(deployed) if self.restart => {
+                let Some(SwitchReport {
+                    from: Some(from),
+                    to,
+                }) = deployed.switched
+                else {
+                    return Ok(());
+                };
+                let known = restart::services(context, &target, from, to);
+                let services = known.as_ref().unwrap_or(&deployed.services);
+                let units: Vec<&str> = services.iter().map(|s| s.unit.as_str()).collect();
                 restart::restart(context, self.root, Some(&units))
             }
             _ => Ok(()),

@@ -35,10 +35,10 @@ const fn layer(line: &'static str) -> Way {
 }
 
 const WAYS: [Way; 10] = [
-    image("publish web --channel stable --to ./other KEYS"),
-    image("publish web --channel stable --to ./other --dry-run KEYS"),
-    image("publish web --channel stable --to ./other --pending out KEYS"),
-    layer("publish layers/web/site --channel stable --to ./other KEYS"),
+    image("publish web --channel stable --to ./other OTHER"),
+    image("publish web --channel stable --to ./other --dry-run OTHER"),
+    image("publish web --channel stable --to ./other --pending out OTHER"),
+    layer("publish layers/web/site --channel stable --to ./other OTHER"),
     image("export disk web -o out.raw"),
     image("export disk web -o out.qcow2 --dry-run"),
     image("export bundle out --channel web/stable --trust trust.toml"),
@@ -142,9 +142,8 @@ impl World {
             "[[remote]]\nname = \"main\"\nlocation = \"./remote\"\nroot = \"root.json\"\n",
         )
         .unwrap();
-        for remote in ["remote", "other"] {
-            let line = format!("trust init ./{remote} KEYS");
-            world.run(&line).expect(0);
+        for line in ["trust init ./remote KEYS", "trust init ./other OTHER"] {
+            world.run(line).expect(0);
         }
         world.machine().run("init").expect(0);
         Some(world)
@@ -160,6 +159,7 @@ impl World {
 
     fn run(&self, line: &str) -> Ran {
         let line = line.replace("KEYS", "--keys keys --root root.json");
+        let line = line.replace("OTHER", "--keys other-keys --root other.json");
         self.small.session.run(&line)
     }
 

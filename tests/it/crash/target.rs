@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use layerset::deploy::{
-    BadPolicy, Decisions, DeployError, DeployMode, DeployOptions, HistoryAction, StageOptions,
-    Target, deploy,
+    BadPolicy, Decisions, DeployError, DeployMode, DeployOptions, HistoryAction, KindChoice,
+    StageOptions, Target, deploy,
 };
 use layerset::durable::Disk;
 use layerset::id::ImageId;
@@ -259,7 +259,8 @@ fn take(
         action: HistoryAction::Deploy,
         stage: StageOptions {
             decisions,
-            ..StageOptions::default()
+            // Copies: a mount for each of a thousand scenes takes minutes, and `enumerate` has them.
+            kind: KindChoice::Copy,
         },
         mode: DeployMode::Switch,
         keep: Some(9),
