@@ -348,7 +348,8 @@ mod tests {
         std::fs::write(&cached, kept.replace("/root/.netrc", "/root/.other")).unwrap();
         assert_eq!(told(&[])[1].0, "secret:/root/.other");
         // A search of another version is done again; so is one that is damaged.
-        for other in [kept.replace("\"search\":1", "\"search\":0"), "{".to_owned()] {
+        let old = kept.replace("\"search\":1", "\"search\":0");
+        for other in [old.replace("/root/.netrc", "/root/.other"), "{".to_owned()] {
             std::fs::write(&cached, other).unwrap();
             assert_eq!(told(&[]), expected);
         }

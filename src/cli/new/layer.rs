@@ -58,7 +58,7 @@ fn base(name: &str, suite: &str) -> String {
     format!(
         "\
 # A base: what stands below every other layer. layerset-layer.toml(5) explains every key.
-description = \"The base {name}\"
+description = \"What every image begins with\"
 
 [bootstrap]
 suite = {suite}

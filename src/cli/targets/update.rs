@@ -241,7 +241,7 @@ fn describe_outlook(found: &LayerOutlook) -> String {
         text.push_str("the image that is built is not the one that is current\n");
     }
     text.push_str(
-        "what is merged in /etc, and what conflicts there, is known only once the layers are built: \
+        "what is merged in /etc and conflicts there, and what stays in /var that the image has otherwise, is known only once the layers are built: \
          `layerset build`, then `layerset deploy --dry-run`, says it before the switch; nothing was changed\n",
     );
     text

@@ -56,11 +56,15 @@ fn a_signed_archive_needs_its_own_key_and_every_fault_has_its_place() {
             "{good}"
         );
     }
-    let id = String::from_utf8(key.gpg(&["--list-keys", "--with-colons"])).unwrap();
-    let id = id
-        .lines()
-        .find_map(|l| l.strip_prefix("pub:")?.split(':').nth(3).map(str::to_owned))
-        .unwrap();
+    let listed = String::from_utf8(key.gpg(&["--list-keys", "--with-colons"])).unwrap();
+    let field = |start: &str, number: usize| {
+        let mut lines = listed.lines().filter_map(|line| line.strip_prefix(start));
+        lines
+            .find_map(|rest| rest.split(':').nth(number).map(str::to_owned))
+            .unwrap()
+    };
+    // apt 2 names the end of the fingerprint, apt 3 all of it.
+    let (id, fingerprint) = (field("pub:", 3), field("fpr:", 8));
     let at = "layers/shop/layer.toml:6:1: the archive 'file:DIR/v stable'";
     for (more, said) in [
         (
@@ -94,8 +98,43 @@ fn a_signed_archive_needs_its_own_key_and_every_fault_has_its_place() {
         ),
     ] {
         let ran = with(more).expect(1);
-        assert!(ran.stderr.contains(&said), "{more}: {}", ran.stderr);
+        let stderr = ran.stderr.replace(&fingerprint, &id);
+        assert!(stderr.contains(&said), "{more}: {stderr}");
     }
+    // A key that was cut, one that was revoked, and a signature by a digest that nobody takes any more.
+    let mut lines: Vec<&str> = armored.lines().collect();
+    lines.drain(3..lines.len() - 2);
+    site.write("layers/shop/cut.asc", lines.join("\n") + "\n");
+    with("signed_by = \"cut.asc\"")
+        .expect(1)
+        .says(&["layers/shop/layer.toml:6:1: the archive '"]);
+    let release = site.path("v/dists/stable");
+    key.gpg(&[
+        "--digest-algo",
+        "SHA1",
+        "--clearsign",
+        "--output",
+        release.join("InRelease").to_str().unwrap(),
+        release.join("Release").to_str().unwrap(),
+    ]);
+    with("signed_by = \"shop.asc\"").expect(1).says(&[
+        at,
+        "is signed in a way that this machine no longer takes",
+        "by SHA-256 or better",
+    ]);
+    key.sign(&release);
+    let revoked = SigningKey::new("three@example.org");
+    let home = revoked.home.path();
+    revoked.sign(&release);
+    let certificate = fs::read_dir(home.join("openpgp-revocs.d")).unwrap().next();
+    let certificate = fs::read_to_string(certificate.unwrap().unwrap().path()).unwrap();
+    site.write("revoked", certificate.replace(":-----BEGIN", "-----BEGIN"));
+    revoked.gpg(&["--import", site.path("revoked").to_str().unwrap()]);
+    site.write("layers/shop/revoked.asc", revoked.armored());
+    with("signed_by = \"revoked.asc\"")
+        .expect(1)
+        .says(&["which its owner revoked", "the renewed key"]);
+    key.sign(&release);
     // Misspelt suites and components are no archives of nothing.
     let good = source("signed_by = \"shop.asc\"");
     for (from, to, said) in [

@@ -175,7 +175,8 @@ fn what_left_its_archive_comes_from_a_remote_that_the_machine_trusts() {
         let _ = fs::remove_dir_all(site.path("colleague/cache"));
         colleague.run("lock recipes/web.toml --update app")
     };
-    let gone = "the archive 'a' no longer has tiny-base 1";
+    // By http, a flat archive without a name has no path to go by.
+    let gone = "the archive 'archive' no longer has tiny-base 1";
     policy(&["./empty"]);
     update()
         .expect(1)

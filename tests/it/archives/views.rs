@@ -66,6 +66,7 @@ fn recipes_that_are_locked_together_or_alike_have_one_base() {
     let publish = |version: &str| {
         site.deb("a", "tiny-base", version, "Essential: yes\n");
         site.deb("a", "app", version, "");
+        site.deb("a", "extra", version, "");
         site.flat("a");
     };
     publish("1");
@@ -99,6 +100,25 @@ fn recipes_that_are_locked_together_or_alike_have_one_base() {
         site.read("recipes/other.lock"),
         site.read("recipes/web.lock")
             .replace("\"web\"", "\"other\"")
+    );
+    // Another one's layer of that name is not the same question.
+    for (from, to) in [
+        ("recipes/web.toml", "team/recipes/team.toml"),
+        ("layers/base/layer.toml", "team/layers/base/layer.toml"),
+    ] {
+        site.write(to, site.read(from));
+    }
+    site.write(
+        "team/layers/app/layer.toml",
+        "on = [\"base\"]\n\n[apt]\npackages = [\"extra\"]\n",
+    );
+    publish("3");
+    site.session
+        .run("lock team/recipes/team.toml --like recipes/web.toml")
+        .expect(0);
+    assert_eq!(
+        site.locked("../team/recipes/team"),
+        ["tiny-base 2 a", "extra 3 a"]
     );
     // What differs stays different.
     site.layer("more", "base", &["app"], "recommends = true\n");

@@ -410,7 +410,10 @@ fn factory_content_is_told_before_and_with_an_update_and_taken_or_kept_as_somebo
         (read().as_str(), fleet.page().as_str()),
         ("mine\n", "page 2\n")
     );
+    // Whoever took it once decides again.
     fleet.run("update --again").expect(0);
+    assert_eq!(read(), "mine\n");
+    fleet.run(&format!("update --again {take}")).expect(0);
     assert_eq!(read(), "page 3\n");
 }
 
