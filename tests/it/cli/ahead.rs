@@ -137,6 +137,11 @@ fn a_target_can_be_named_once_for_a_session() {
         .run("history")
         .expect(0)
         .shows("deployed generation 1");
+    named
+        .run("why /srv/page.html")
+        .expect(0)
+        .shows("layer    site");
+    named.run("diff 1 1").expect(0);
     named.run("pin 1").expect(0);
     named.run("deactivate").expect(0);
     named.run("activate").expect(0);
