@@ -35,9 +35,10 @@ const fn layer(line: &'static str) -> Way {
 }
 
 const WAYS: [Way; 10] = [
-    image("publish web --channel stable --to ./other OTHER"),
     image("publish web --channel stable --to ./other --dry-run OTHER"),
     image("publish web --channel stable --to ./other --pending out OTHER"),
+    // After the others: then there is nothing left to sign.
+    image("publish web --channel stable --to ./other OTHER"),
     layer("publish layers/web/site --channel stable --to ./other OTHER"),
     image("export disk web -o out.raw"),
     image("export disk web -o out.qcow2 --dry-run"),

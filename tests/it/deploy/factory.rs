@@ -547,7 +547,7 @@ fn links_holes_attributes_and_odd_names_are_taken_and_given_back_as_they_are() {
                 "/var/site/attributes edited",
                 "/var/site/b\\xff\\xfe edited",
                 "/var/site/holes edited",
-                "/var/site/new\\nline edited",
+                "/var/site/new\\x0aline edited",
                 "/var/site/one edited",
                 "/var/site/two edited",
             ]
