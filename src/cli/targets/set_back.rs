@@ -110,6 +110,7 @@ impl SetBack<'_> {
                 let Some(SwitchReport {
                     from: Some(from),
                     to,
+                    ..
                 }) = deployed.switched
                 else {
                     return Ok(());
