@@ -2,6 +2,8 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
+# Where cargo puts what it makes; set in the environment, cargo and the scripts see it too.
+TARGET  = $(or $(CARGO_TARGET_DIR),target)
 
 # Of an installation; UNITDIR lies where systemd looks.
 BINDIR    = $(PREFIX)/bin
@@ -76,9 +78,9 @@ deps:
 	@scripts/deps.sh
 
 # Not `install: build`: under sudo that would build, and own target/, as root. The installed program
-# has no symbols, which are five sixths of it; target/release keeps them.
+# has no symbols, which are five sixths of it; $(TARGET)/release keeps them.
 install:
-	install -D -s -m 0755 target/release/layerset "$(DESTDIR)$(BINDIR)/layerset"
+	install -D -s -m 0755 "$(TARGET)/release/layerset" "$(DESTDIR)$(BINDIR)/layerset"
 	"$(DESTDIR)$(BINDIR)/layerset" --quiet man "$(DESTDIR)$(MANDIR)"
 	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
 	    "$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions" \
@@ -108,7 +110,7 @@ uninstall:
 	rm -f "$(DESTDIR)$(CATALOGDIR)/layerset.catalog"
 	rm -rf "$(DESTDIR)$(SCHEMADIR)"
 
-# target/deb/layerset_VERSION-1_ARCH.deb of what `make` built. `scripts/deb.sh --try SUITE` tries it.
+# $(TARGET)/deb/layerset_VERSION-1_ARCH.deb of what `make` built. `scripts/deb.sh --try SUITE` tries it.
 deb:
 	scripts/deb.sh
 

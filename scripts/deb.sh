@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes a Debian package of target/release/layerset: target/deb/layerset_VERSION_ARCH.deb.
+# Makes a Debian package of target/release/layerset: target/deb/layerset_VERSION_ARCH.deb. Where
+# CARGO_TARGET_DIR is set, that is the directory in place of target.
 #
 # usage: scripts/deb.sh              make it
 #        scripts/deb.sh --try SUITE  install it in a fresh root of SUITE, build an image there, remove it
@@ -16,12 +17,13 @@ version=$(sed -n 's/^version *= *"\(.*\)"/\1/p' Cargo.toml | head -n 1)
 arch=$(dpkg --print-architecture)
 # The revision of the package: the program has its own history, and the package one line.
 debian=$version-1
-package=target/deb/layerset_${debian}_$arch.deb
+target=${CARGO_TARGET_DIR:-target}
+package=$target/deb/layerset_${debian}_$arch.deb
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 
 make_package() {
-    [ -x target/release/layerset ] || fail "there is no target/release/layerset; run 'make' first"
+    [ -x "$target/release/layerset" ] || fail "there is no $target/release/layerset; run 'make' first"
     maintainer=${MAINTAINER:-$(git config user.name || :) <$(git config user.email || :)>}
     case $maintainer in
     *?" <"?*@?*">") ;;
@@ -86,7 +88,7 @@ Description: operating-system images in layers, updated one layer at a time
  The recommended packages are needed to build images, not to take them.
 CONTROL
     (cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
-    mkdir -p target/deb
+    mkdir -p "$target/deb"
     find "$root" -newermt "@$SOURCE_DATE_EPOCH" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
     dpkg-deb --root-owner-group --build "$root" "$package" >/dev/null
     echo "made $package"

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where Debian keeps apt's helper; it is not in `PATH`.
@@ -17,6 +18,17 @@ const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// How many files one helper gets: bounds its command line, and keeps apt's queues full.
 const BATCH: usize = 200;
+
+/// Looks for files of packages elsewhere than in archives: called with the packages and a directory,
+/// it writes what it finds there as `<sha256>.deb`. Nothing of that is trusted.
+#[derive(Clone)]
+pub struct DebFinder(pub Arc<dyn Fn(&[&LockedPackage], &Path) + Send + Sync>);
+
+impl std::fmt::Debug for DebFinder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("DebFinder")
+    }
+}
 
 impl AptRoot {
     /// Brings every package into the cache. With all of them there, it returns at once and touches
@@ -58,7 +70,30 @@ impl AptRoot {
                 return Ok(());
             }
         }
+        self.find_elsewhere(&missing)?;
+        missing = self.debs().missing(packages);
+        if missing.is_empty() {
+            progress(total, total);
+            return Ok(());
+        }
         Err(places.failure(&missing, &said))
+    }
+
+    /// Takes what no archive has from elsewhere. A file with other bytes is as good as none.
+    fn find_elsewhere(&self, missing: &[&LockedPackage]) -> Result<(), AptError> {
+        let Some(DebFinder(find)) = self.elsewhere() else {
+            return Ok(());
+        };
+        let scratch = self.debs().scratch()?;
+        find(missing, scratch.path());
+        for package in missing {
+            let file = scratch.path().join(format!("{}.deb", package.sha256));
+            match self.debs().admit(&file, package) {
+                Ok(()) | Err(AptError::NotCached { .. } | AptError::HashMismatch { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Finds out where packages may be. What the archives call themselves is asked of them where it

@@ -8,13 +8,25 @@ use super::error::{AptError, RefusedArchive};
 use super::source_list::ArchiveSource;
 
 /// Words of apt, what they mean, and what helps, the most telling first.
-const REASONS: [(&str, Reason); 17] = [
+const REASONS: [(&str, Reason); 26] = [
     ("Conflicting values set for option", Reason::Conflict),
     ("NO_PUBKEY", Reason::Key),
     ("Missing key", Reason::Key),
     ("EXPKEYSIG", Reason::OldKey),
+    ("REVKEYSIG", Reason::RevokedKey),
+    ("certificate is revoked", Reason::RevokedKey),
     ("is not bound", Reason::WeakKey),
+    ("Policy rejected", Reason::WeakSignature),
     ("BADSIG", Reason::Damaged),
+    ("Message has been manipulated", Reason::Damaged),
+    ("Malformed certificate in keyring", Reason::KeyFile),
+    ("Failed to parse keyring", Reason::KeyFile),
+    ("ERRSIG", Reason::KeyFile),
+    // What gpgv says more of has its word above.
+    (
+        "The following signatures were invalid",
+        Reason::WeakSignature,
+    ),
     ("GPG error", Reason::Key),
     ("OpenPGP signature verification failed", Reason::Key),
     ("is expired (invalid since", Reason::Expired),
@@ -25,6 +37,7 @@ const REASONS: [(&str, Reason); 17] = [
     (" 401 ", Reason::Credentials),
     (" 403 ", Reason::Credentials),
     ("Certificate verification failed", Reason::Certificate),
+    ("Hash Sum mismatch", Reason::Index),
     ("Failed to fetch", Reason::Fetch),
 ];
 
@@ -33,8 +46,12 @@ enum Reason {
     Conflict,
     Key,
     OldKey,
+    RevokedKey,
     WeakKey,
+    WeakSignature,
+    KeyFile,
     Damaged,
+    Index,
     Expired,
     Early,
     Component,
@@ -116,6 +133,16 @@ impl Reason {
                 "is signed with the key {}, which has expired",
                 key("EXPKEYSIG").unwrap_or_default()
             ),
+            Self::RevokedKey => format!(
+                "is signed with the key {}, which its owner revoked",
+                key("REVKEYSIG").or_else(|| key("Signing key on")).unwrap_or_default()
+            ),
+            Self::WeakSignature => {
+                let detail = after("because:").map(|why| format!(": {why}"));
+                format!("is signed in a way that this machine no longer takes{}", detail.unwrap_or_default())
+            }
+            Self::KeyFile => "cannot be checked, for the file of its key is damaged".to_owned(),
+            Self::Index => "has an index that does not fit its Release file: it was changed, or is being replaced".to_owned(),
             Self::WeakKey => format!(
                 "is signed with a key that this machine no longer takes: {}",
                 after("error message is:").unwrap_or(line)
@@ -148,12 +175,19 @@ impl Reason {
         let host = host.split('/').next().unwrap_or_default();
         match self {
             Self::Conflict => "name it the same way wherever it is named, or once".to_owned(),
-            Self::Key | Self::Unsigned | Self::Damaged => {
+            Self::Damaged | Self::Index => {
+                "run the command again in a while; where that does not help, whoever runs the archive has to make its \
+                 indexes and signatures again"
+                    .to_owned()
+            }
+            Self::WeakSignature => "whoever runs it has to sign it again, by SHA-256 or better".to_owned(),
+            Self::KeyFile => "get the file of 'signed_by' again from whoever runs the archive".to_owned(),
+            Self::Key | Self::Unsigned => {
                 "name its key: signed_by = \"FILE\" beside the layer.toml, from whoever runs the archive, after you compared \
                  the fingerprint (`gpg --show-keys FILE`); an archive of your own without signatures takes trusted = true"
                     .to_owned()
             }
-            Self::OldKey | Self::WeakKey => "ask whoever runs the archive for the renewed key, and replace the file of 'signed_by'".to_owned(),
+            Self::OldKey | Self::RevokedKey | Self::WeakKey => "ask whoever runs the archive for the renewed key, and replace the file of 'signed_by'".to_owned(),
             Self::Expired => "whoever runs it has to sign it again; for an archive that nobody updates any more: \
                  check_valid_until = false"
                 .to_owned(),
@@ -251,6 +285,107 @@ mod tests {
                 other => panic!("{other}"),
             });
             assert_eq!(found.as_deref(), place, "{line}");
+        }
+    }
+
+    /// As apt 2.6 and 3.0 say it of the same archives, but for the addresses.
+    #[test]
+    fn what_is_wrong_with_a_signature_is_said_whichever_apt_says_it() {
+        const FAILED: &str = "Warning: OpenPGP signature verification failed: file:/a ./ InRelease: Sub-process \
+             /usr/bin/sqv returned an error code (1), error message is:";
+        const INVALID: &str =
+            "W: GPG error: file:/a ./ InRelease: The following signatures were invalid:";
+        let sources = [source("file:/a", "./", "1")];
+        for (line, reason, cure) in [
+            (
+                format!("{INVALID} REVKEYSIG 0971360C313D09C1 rev@e.org"),
+                "is signed with the key 0971360C313D09C1, which its owner revoked",
+                "the renewed key",
+            ),
+            (
+                format!(
+                    "{FAILED} Signing key on 4BE3B0C5 is bad:            Invalid key: \"certificate is revoked\""
+                ),
+                "is signed with the key 4BE3B0C5, which its owner revoked",
+                "the renewed key",
+            ),
+            (
+                format!("{INVALID} EXPKEYSIG DD51F97EABA3D5DC old@e.org"),
+                "is signed with the key DD51F97EABA3D5DC, which has expired",
+                "the renewed key",
+            ),
+            (
+                format!("{INVALID} BADSIG FED5FEDDFF641970 one@e.org"),
+                "has a signature that does not fit its Release file: it was changed, or is being replaced",
+                "again in a while",
+            ),
+            (
+                format!("{FAILED} Verifying signature:            Message has been manipulated"),
+                "has a signature that does not fit its Release file: it was changed, or is being replaced",
+                "again in a while",
+            ),
+            (
+                format!("{INVALID} 3EA408398669BE3ADE33CF13FED5FEDDFF641970"),
+                "is signed in a way that this machine no longer takes",
+                "SHA-256",
+            ),
+            (
+                format!(
+                    "{FAILED} Verifying signature:            Policy rejected non-revocation signature (Text) requiring \
+                     collision resistance   because: SHA1 is not considered secure since 2013-02-01T00:00:00Z"
+                ),
+                "is signed in a way that this machine no longer takes: SHA1 is not considered secure since \
+                 2013-02-01T00:00:00Z",
+                "SHA-256",
+            ),
+            (
+                format!(
+                    "{FAILED} Signing key on FB38 is not bound:            Policy rejected asymmetric algorithm   because: \
+                     RSA1024 is not considered secure since 2014-02-01T00:00:00Z"
+                ),
+                "is signed with a key that this machine no longer takes: Signing key on FB38 is not bound:            \
+                 Policy rejected asymmetric algorithm   because: RSA1024 is not considered secure since \
+                 2014-02-01T00:00:00Z",
+                "the renewed key",
+            ),
+            (
+                format!("{INVALID} ERRSIG FED5FEDDFF641970"),
+                "cannot be checked, for the file of its key is damaged",
+                "signed_by",
+            ),
+            (
+                format!("{FAILED} Error: Malformed certificate in keyring \"/k.asc\"  Caused by:"),
+                "cannot be checked, for the file of its key is damaged",
+                "signed_by",
+            ),
+            (
+                format!("{FAILED} Error: Failed to parse keyring \"/k.asc\"  Caused by:"),
+                "cannot be checked, for the file of its key is damaged",
+                "signed_by",
+            ),
+            (
+                format!(
+                    "{FAILED} Missing key CB96E50A96EC36F8A8F401E8AEBE45CA00C6B7B1, which is needed"
+                ),
+                "is signed with the key CB96E50A96EC36F8A8F401E8AEBE45CA00C6B7B1, which is not the one that was named",
+                "signed_by",
+            ),
+            (
+                "E: Failed to fetch file:/a/./Packages  Hash Sum mismatch".to_owned(),
+                "has an index that does not fit its Release file: it was changed, or is being replaced",
+                "again in a while",
+            ),
+        ] {
+            let updated = ToolOutput {
+                stdout: String::new(),
+                stderr: format!("{line}\n"),
+                success: false,
+            };
+            let Some(AptError::Refused(refused)) = of_archive(&updated, &sources) else {
+                panic!("{line}");
+            };
+            assert_eq!(refused.reason, reason, "{line}");
+            assert!(refused.cure.contains(cure), "{line}: {}", refused.cure);
         }
     }
 }

@@ -13,6 +13,7 @@
 use super::cache::DebCache;
 use super::command::{ToolOutput, in_plain_words, run};
 use super::error::AptError;
+use super::fetch::DebFinder;
 use super::package::Bootstrap;
 use super::scratch::{write_atomic, write_private};
 use super::source_list::ArchiveSource;
@@ -56,6 +57,7 @@ pub struct AptRoot {
     /// Those of the base first.
     sources: Vec<ArchiveSource>,
     snapshots: Vec<String>,
+    elsewhere: Option<DebFinder>,
     transport: String,
 }
 
@@ -104,6 +106,7 @@ impl AptRoot {
             has_own_archives: from.file.is_none() && !from.base.is_empty(),
             sources,
             snapshots: Vec::new(),
+            elsewhere: None,
             transport,
         })
     }
@@ -111,6 +114,12 @@ impl AptRoot {
     /// Looks at these roots for files that left their archive.
     pub fn with_snapshots(mut self, roots: Vec<String>) -> Self {
         self.snapshots = roots;
+        self
+    }
+
+    /// Looks there for what no archive and no snapshot has.
+    pub fn with_elsewhere(mut self, finder: Option<DebFinder>) -> Self {
+        self.elsewhere = finder;
         self
     }
 
@@ -151,6 +160,7 @@ impl AptRoot {
             has_own_archives: self.has_own_archives,
             sources,
             snapshots: self.snapshots.clone(),
+            elsewhere: self.elsewhere.clone(),
             transport: self.transport.clone(),
         })
     }
@@ -192,6 +202,10 @@ impl AptRoot {
 
     pub(super) fn snapshots(&self) -> &[String] {
         &self.snapshots
+    }
+
+    pub(super) fn elsewhere(&self) -> Option<&DebFinder> {
+        self.elsewhere.as_ref()
     }
 
     pub(super) fn debs(&self) -> &DebCache {

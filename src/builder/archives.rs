@@ -1,8 +1,7 @@
 //! The archives of a recipe: those of its base, and those that other layers add for themselves and
 //! for what stands on them.
 
-use std::path::Path;
-
+use super::options::FetchPlaces;
 use super::{BuildError, misnamed};
 use crate::apt::{AptRoot, DebCache, PackageSources, Resolver};
 use crate::recipe::{Definition, PackageArchive, Workspace};
@@ -37,13 +36,13 @@ impl RecipeArchives {
         &self,
         workspace: &Workspace,
         repository: &Repository,
-        file: Option<&Path>,
+        from: &FetchPlaces,
     ) -> Result<AptRoot, BuildError> {
         let debs = DebCache::new(repository.cache_dir("debs")?);
         let work = repository.cache_dir("apt")?;
         let added: Vec<PackageArchive> = self.added.iter().flat_map(|(_, a)| a.clone()).collect();
         let sources = PackageSources {
-            file,
+            file: from.apt_sources.as_deref(),
             base: &self.base,
             added: &added,
         };
@@ -52,7 +51,8 @@ impl RecipeArchives {
             .map_err(|error| misnamed::in_base(workspace, error))?;
         let layers = workspace.layers().iter();
         let snapshots = layers.flat_map(|layer| layer.definition.snapshots().to_vec());
-        Ok(root.with_snapshots(snapshots.collect()))
+        let root = root.with_snapshots(snapshots.collect());
+        Ok(root.with_elsewhere(from.elsewhere.clone()))
     }
 
     /// Returns what a layer sees beside the base's archives: its own, and those of the layers that

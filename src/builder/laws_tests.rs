@@ -1,16 +1,15 @@
 //! The laws of blame over small layers in a real repository.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::fixture::repository;
 use super::{CheckReport, CheckedSet, Composer, SilentBuild, check};
 use crate::check::{FindingKind, Verdict};
-use crate::durable::RealDisk;
 use crate::format::{Baseline, Image, ImageLayer, Layer, LayerPackage, Waiver, parse_tree};
 use crate::id::{LayerId, TreeId};
 use crate::path::RelPath;
-use crate::store::{RefName, Repository, RepositoryOptions};
+use crate::store::{RefName, Repository};
 use crate::time::Date;
 use crate::tree::{Changeset, Inode, Owner, Tree};
 
@@ -22,10 +21,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
-        let options = RepositoryOptions::default();
-        let repository = Repository::open(dir.path(), Arc::new(RealDisk), options).unwrap();
+        let (dir, repository) = repository();
         Self {
             repository,
             _dir: dir,

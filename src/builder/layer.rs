@@ -253,9 +253,8 @@ pub(super) fn fetch(
     let _alone = build
         .repository
         .work_lock("apt", "layerset build", build.options.waiting)?;
-    let sources = build.options.apt_sources.as_deref();
     let archives = RecipeArchives::read(build.workspace)?;
-    let root = archives.open(build.workspace, build.repository, sources)?;
+    let root = archives.open(build.workspace, build.repository, &build.options.packages)?;
     let step = |done: u64, all: u64| {
         let fraction = (all > 0).then(|| done as f64 / all as f64);
         build

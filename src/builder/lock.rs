@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::archives::RecipeArchives;
 use super::common_layers::CommonLayers;
 use super::epoch::epoch_of;
-use super::{BuildError, BuildProgress, misnamed};
+use super::{BuildError, BuildProgress, FetchPlaces, misnamed};
 use crate::apt::{
     AptError, AptRoot, DebCache, LowerPackages, PackageRequest, ReleaseChange, Resolver,
 };
@@ -23,8 +23,8 @@ const NO_EPOCH: i64 = 0;
 pub struct LockOptions<'a> {
     /// The layers whose packages may change. All of them, when this is empty.
     pub update: Vec<String>,
-    /// A sources file to use instead of the base's archives.
-    pub apt_sources: Option<PathBuf>,
+    /// Where packages come from.
+    pub packages: FetchPlaces,
     /// A recipe that is locked already: layers that are the same in it get the same packages.
     pub like: Option<&'a Workspace>,
     /// How to wait for another command that uses the archives.
@@ -113,7 +113,7 @@ impl Locking<'_> {
         let options = self.options;
         let before = workspace.read_lock()?;
         let archives = RecipeArchives::read(workspace)?;
-        let root = archives.open(workspace, self.repository, options.apt_sources.as_deref())?;
+        let root = archives.open(workspace, self.repository, &options.packages)?;
         let in_base = |error: AptError| misnamed::in_base(workspace, error);
         let indexes = match self.updated.insert(root.dir().to_owned()) {
             true => {

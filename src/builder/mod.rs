@@ -62,6 +62,9 @@ mod waves;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod fixture;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod laws_tests;
 
 pub use build::build;
@@ -75,7 +78,7 @@ pub use first_boot::first_boot_unit;
 pub use forecast::{Forecast, ForecastAction, LayerForecast, forecast};
 pub use inputs::BUILDER_VERSION;
 pub use lock::{LockChange, LockOptions, LockReport, lock};
-pub use options::BuildOptions;
+pub use options::{BuildOptions, FetchPlaces};
 pub use oracle::{
     AllowError, AllowRule, DifferenceKind, ExplainedDifference, InodeFacts, OracleDifference,
     OracleReport, oracle,
@@ -83,7 +86,7 @@ pub use oracle::{
 pub use progress::{BuildProgress, SilentBuild};
 pub use recompose::recompose;
 pub use report::{BuildReport, LayerAction, LayerReport};
-pub use searched::{LayerPublicSecret, secrets_in};
+pub use searched::{LayerPublicSecret, is_known_clean, secrets_in};
 pub use set_back::{RecomposedImage, compose_as};
 pub use sink::BuildSink;
 pub use unclassified::UnclassifiedGroup;

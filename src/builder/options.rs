@@ -4,13 +4,23 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::progress::BuildProgress;
+use crate::apt::DebFinder;
 use crate::store::LockWait;
 use crate::time::{Clock, Date};
 
+/// Where packages come from, beside the archives of the definitions.
+#[derive(Debug, Clone, Default)]
+pub struct FetchPlaces {
+    /// A sources file to use instead of the base's archives.
+    pub apt_sources: Option<PathBuf>,
+    /// Who may have files that left their archive.
+    pub elsewhere: Option<DebFinder>,
+}
+
 /// Options of [`build`](super::build()).
 pub struct BuildOptions<'a> {
-    /// A sources file to use instead of the distribution's default archives.
-    pub apt_sources: Option<PathBuf>,
+    /// Where packages come from.
+    pub packages: FetchPlaces,
     /// Layers to build even when they are known.
     pub rebuild: Vec<String>,
     /// The only layer that may change. A change of another layer is an error, but layers that must

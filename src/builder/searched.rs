@@ -74,6 +74,11 @@ pub(super) fn remember_clean(repository: &Repository, layer: &LayerId) {
     remember(repository, layer, Vec::new());
 }
 
+/// Says whether a layer was searched before, and nothing found. It need not be here for that.
+pub fn is_known_clean(repository: &Repository, layer: &LayerId) -> bool {
+    known(repository, layer).is_some_and(|found| found.is_empty())
+}
+
 /// Says which secrets layers hold that nobody declared, each as a finding; `waivers` accept some on
 /// the day `today`.
 pub fn secrets_in(
@@ -343,7 +348,8 @@ mod tests {
         std::fs::write(&cached, kept.replace("/root/.netrc", "/root/.other")).unwrap();
         assert_eq!(told(&[])[1].0, "secret:/root/.other");
         // A search of another version is done again; so is one that is damaged.
-        for other in [kept.replace("\"search\":1", "\"search\":0"), "{".to_owned()] {
+        let old = kept.replace("\"search\":1", "\"search\":0");
+        for other in [old.replace("/root/.netrc", "/root/.other"), "{".to_owned()] {
             std::fs::write(&cached, other).unwrap();
             assert_eq!(told(&[]), expected);
         }
@@ -359,7 +365,9 @@ mod tests {
                 .all(|(_, severity)| *severity == Severity::Note)
         );
         // A build says so itself.
+        assert!(!is_known_clean(&repository, &id));
         remember_clean(&repository, &id);
+        assert!(is_known_clean(&repository, &id));
         assert_eq!(told(&[]), []);
         assert_eq!(public_secrets([&layer])[0].path, path("opt/public/.netrc"));
     }

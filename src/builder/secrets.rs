@@ -111,20 +111,14 @@ fn remove_links_to(work: &FirstBootWork, lower: &Tree, after: &mut Tree) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::builder::fixture::{no_rules, repository};
     use crate::builder::parents::insert_with_parents;
-    use crate::durable::RealDisk;
     use crate::id::ObjectId;
-    use crate::store::{Repository, RepositoryOptions};
 
     #[test]
     fn known_secrets_and_dropped_data_become_work_for_the_first_boot() {
-        let dir = tempfile::tempdir().unwrap();
-        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
-        let repository =
-            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+        let (_dir, repository) = repository();
         let transaction = repository.begin().unwrap();
         let sink = BuildSink::new(&transaction);
         let path = |text: &str| RelPath::from_text(text).unwrap();
@@ -148,7 +142,7 @@ mod tests {
             "var/lib/x/y",
         ]
         .map(|place| (path(place), Inode::directory(0o755)));
-        let (dropped, secrets) = (BTreeMap::from(dropped), BTreeMap::new());
+        let dropped = BTreeMap::from(dropped);
         let shared = crate::recipe::FileInput {
             path: path("etc/varnish/secret"),
             mode: 0o600,
@@ -156,11 +150,7 @@ mod tests {
         };
         let rules = SettleRules {
             files: std::slice::from_ref(&shared),
-            layer: "x",
-            state: &[],
-            secrets: &secrets,
-            allowed: &[],
-            packages: &[],
+            ..no_rules("x")
         };
         let lower = Tree::new();
         let works = take_out(rules, &lower, &mut after, &dropped, &sink).unwrap();

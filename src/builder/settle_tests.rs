@@ -1,9 +1,6 @@
-use std::sync::Arc;
-
 use super::*;
-use crate::durable::RealDisk;
+use crate::builder::fixture::{no_rules, repository};
 use crate::recipe::{Definition, SourceFile};
-use crate::store::{Repository, RepositoryOptions};
 
 fn path(text: &str) -> RelPath {
     RelPath::from_text(text).unwrap()
@@ -53,10 +50,7 @@ fn layers_carry_no_cache_that_a_program_of_the_image_makes() {
 /// The program is there by a link of alternatives, which settling takes away too.
 #[test]
 fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
-    let dir = tempfile::tempdir().unwrap();
-    Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
-    let repository =
-        Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+    let (_dir, repository) = repository();
     let transaction = repository.begin().unwrap();
     let sink = BuildSink::new(&transaction);
     let mut after = root();
@@ -115,10 +109,7 @@ fn layers_carry_no_certificates_of_java_that_follow_the_systems() {
 
 #[test]
 fn a_layer_carries_what_somebody_chose_and_no_other_link_of_alternatives() {
-    let dir = tempfile::tempdir().unwrap();
-    Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
-    let repository =
-        Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+    let (_dir, repository) = repository();
     let transaction = repository.begin().unwrap();
     let sink = BuildSink::new(&transaction);
     let database = "usr/lib/sysimage/var/lib/dpkg/alternatives/editor";
@@ -164,14 +155,7 @@ fn a_layer_carries_what_somebody_chose_and_no_other_link_of_alternatives() {
             after.remove(b"etc/alternatives/editor.1.gz");
             after.remove(page.as_bytes());
         }
-        let rules = SettleRules {
-            layer: "app",
-            state: &[],
-            secrets: &BTreeMap::new(),
-            allowed: &[],
-            packages: &[],
-            files: &[],
-        };
+        let rules = no_rules("app");
         let mut ids = IdTable::default();
         let settled = settle(rules, &ground, after, 0, &mut ids, &sink).unwrap();
         changed(&settled.changeset)

@@ -1,12 +1,10 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::*;
+use crate::builder::fixture::{no_rules, repository};
 use crate::builder::parents::insert_with_parents;
-use crate::durable::RealDisk;
 use crate::id::ObjectId;
 use crate::recipe::{FileContent, FileInput};
-use crate::store::{Repository, RepositoryOptions};
 use crate::tree::Inode;
 
 fn path(text: &str) -> RelPath {
@@ -28,10 +26,7 @@ fn dropped(
     files: &[(&str, &str)],
     ships: &[&str],
 ) -> Result<BTreeMap<String, String>, BuildError> {
-    let dir = tempfile::tempdir().unwrap();
-    Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
-    let repository =
-        Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+    let (_dir, repository) = repository();
     let transaction = repository.begin().unwrap();
     let sink = BuildSink::new(&transaction);
     let tree = |files: &[(&str, &str)]| {
@@ -47,14 +42,10 @@ fn dropped(
         tree
     };
     let (lower, mut after) = (tree(lower), tree(files));
-    let (secrets, shipped) = (BTreeMap::new(), shipped(ships));
+    let shipped = shipped(ships);
     let rules = SettleRules {
-        layer: "app",
-        state: &[],
-        secrets: &secrets,
-        allowed: &[],
-        packages: &[],
         files: &shipped,
+        ..no_rules("app")
     };
     drop(rules, &lower, &mut after, &sink)?;
     let files = after.iter().filter_map(|(path, inode)| {

@@ -237,19 +237,13 @@ fn is_database(path: &RelPath, inode: &Inode, sink: &BuildSink<'_>) -> Result<bo
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::builder::fixture::{no_rules, repository};
     use crate::builder::parents::insert_with_parents;
-    use crate::durable::RealDisk;
-    use crate::store::{Repository, RepositoryOptions};
 
     #[test]
     fn a_database_is_one_decision_and_what_its_owner_may_replace_is_no_part_of_the_image() {
-        let dir = tempfile::tempdir().unwrap();
-        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
-        let repository =
-            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+        let (_dir, repository) = repository();
         let transaction = repository.begin().unwrap();
         let sink = BuildSink::new(&transaction);
         let path = |text: &str| RelPath::from_text(text).unwrap();
@@ -278,16 +272,7 @@ mod tests {
             ..spool
         };
         after.insert(path("var/lib/spool"), spool);
-        let secrets = BTreeMap::new();
-        let rules = SettleRules {
-            files: &[],
-            layer: "x",
-            state: &[],
-            secrets: &secrets,
-            allowed: &[],
-            packages: &[],
-        };
-        let found = groups(rules, &after, paths, &sink).unwrap();
+        let found = groups(no_rules("x"), &after, paths, &sink).unwrap();
         let found: Vec<(&str, Option<StateClass>, &str)> = found
             .iter()
             .map(|group| (group.pattern.as_str(), group.class, group.reason))

@@ -1,11 +1,8 @@
-use std::sync::Arc;
-
 use super::*;
+use crate::builder::fixture::{no_rules, repository};
 use crate::builder::parents::insert_with_parents;
-use crate::durable::RealDisk;
 use crate::glob::Glob;
-use crate::recipe::{LockedPackage, SecretRule};
-use crate::store::{Repository, RepositoryOptions};
+use crate::recipe::LockedPackage;
 
 fn path(text: &str) -> RelPath {
     RelPath::from_text(text).unwrap()
@@ -44,10 +41,7 @@ fn judge(
     packages: &[LockedPackage],
     allowed: &[(&str, &str)],
 ) -> Result<Outcome, String> {
-    let dir = tempfile::tempdir().unwrap();
-    Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
-    let options = RepositoryOptions::default();
-    let repository = Repository::open(dir.path(), Arc::new(RealDisk), options).unwrap();
+    let (_dir, repository) = repository();
     let transaction = repository.begin().unwrap();
     let sink = BuildSink::new(&transaction);
     let mut after = Tree::new();
@@ -61,14 +55,10 @@ fn judge(
         reason: (*reason).to_owned(),
     };
     let allowed: Vec<AllowedSecret> = allowed.iter().map(rule).collect();
-    let secrets: BTreeMap<RelPath, SecretRule> = BTreeMap::new();
     let rules = SettleRules {
-        layer: "x",
-        state: &[],
-        secrets: &secrets,
         allowed: &allowed,
         packages,
-        files: &[],
+        ..no_rules("x")
     };
     let lower = Tree::new();
     let outcome = refuse(rules, &lower, &after, &sink).map_err(|error| error.to_string());

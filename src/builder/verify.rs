@@ -67,7 +67,7 @@ pub fn verify_reproducible(
         second.disk().symlink(&from, &to)?;
     }
     let options = BuildOptions {
-        apt_sources: options.apt_sources.clone(),
+        packages: options.packages.clone(),
         rebuild: Vec::new(),
         only: None,
         clock: options.clock,

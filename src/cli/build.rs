@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::debs::packages;
 use super::{CliError, Context, error, host_architecture, ui};
 use crate::builder::{self, BuildOptions, BuildReport, LayerAction};
 use crate::durable::LockMode;
@@ -68,7 +69,7 @@ impl Build {
         }
         let options = BuildOptions {
             rebuild: self.rebuild.clone(),
-            ..options(context, &self.workspace)
+            ..options(context, &self.workspace)?
         };
         let report = builder::build(&workspace, &repository, &options)?;
         if self.verify_reproducible {
@@ -89,7 +90,7 @@ impl Build {
         context
             .ui
             .remark("building every layer again in a scratch repository");
-        let options = options(context, &self.workspace);
+        let options = options(context, &self.workspace)?;
         let found = builder::verify_reproducible(workspace, repository, report, &options)?;
         let differing = found.differing;
         context.ui.print_json(&serde_json::json!({
@@ -126,16 +127,19 @@ impl Build {
     }
 }
 
-pub(super) fn options<'a>(context: &'a Context, workspace: &WorkspaceArgs) -> BuildOptions<'a> {
-    BuildOptions {
-        apt_sources: workspace.apt_sources.clone(),
+pub(super) fn options<'a>(
+    context: &'a Context,
+    workspace: &WorkspaceArgs,
+) -> Result<BuildOptions<'a>, CliError> {
+    Ok(BuildOptions {
+        packages: packages(context, workspace.apt_sources.clone())?,
         rebuild: Vec::new(),
         only: None,
         clock: &SystemClock,
         cancel: &context.cancel,
         waiting: context.store_waiting(),
         progress: &context.ui,
-    }
+    })
 }
 
 /// Describes a build for people.

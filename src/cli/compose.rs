@@ -42,7 +42,7 @@ impl Compose {
         )?;
         let repository = context.open(LockMode::Shared, "layerset compose")?;
         if self.oracle {
-            let options = options(context, &self.workspace);
+            let options = options(context, &self.workspace)?;
             let report = builder::oracle(&workspace, &repository, &options)?;
             context.ui.print_json(&report)?;
             context.ui.print(&describe_oracle(&report, self.explain));

@@ -26,7 +26,7 @@ pub(super) struct Diff {
     /// What to compare it with
     to: String,
     /// Take numbers as generations of this target
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: Option<PathBuf>,
     /// List every path, not only the first 20
     #[arg(long)]

@@ -71,6 +71,34 @@ fn cure_of_system(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     }
 }
 
+/// Says what helps where a path cannot be made or written because the kernel itself makes what is
+/// there.
+pub(super) fn of_place(path: &std::path::Path) -> Option<String> {
+    // From linux/magic.h: proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, devpts, efivarfs.
+    const OF_KERNEL: [u32; 9] = [
+        0x9fa0,
+        0x6265_6572,
+        0x0027_e0eb,
+        0x6367_7270,
+        0x6462_6720,
+        0x7472_6163,
+        0x7363_6673,
+        0x1cd1,
+        0xde5e_81e4,
+    ];
+    let path = std::path::absolute(path).ok()?;
+    let found = path
+        .ancestors()
+        .find_map(|above| rustix::fs::statfs(above).ok())?;
+    let magic = u32::try_from(found.f_type).ok()?;
+    OF_KERNEL.contains(&magic).then(|| {
+        format!(
+            "'{}' is on a filesystem that the kernel makes: name a directory on a disk",
+            path.display()
+        )
+    })
+}
+
 /// Says whether a cause is that a disk, or somebody's share of it, is full.
 fn is_no_room(cause: &(dyn Error + 'static)) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
@@ -209,6 +237,7 @@ impl From<StoreError> for CliError {
                     Some("run as root, or name a repository of your own with --repo".to_owned()),
                 )
             }
+            StoreError::Durable(DurableError::Io { path, .. }) => (FAILED, of_place(path)),
             _ => (FAILED, None),
         };
         Self::from_error(&error, exit).hinted(hint)
@@ -345,6 +374,12 @@ impl From<TransferError> for CliError {
                 REFUSED,
                 Some(
                     "it was composed by another version of layerset, or whoever signs the image adds what no layer has: nothing was taken over; `recompose = false` in the trust policy takes this remote's images as they are signed",
+                ),
+            ),
+            TransferError::NoPackageFiles { .. } => (
+                FAILED,
+                Some(
+                    "`layerset build RECIPE --rebuild LAYER` fetches those of a layer; or publish from where it was built, or without --debs",
                 ),
             ),
             TransferError::OtherRemote { .. } => (

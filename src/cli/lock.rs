@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::debs::packages;
 use super::{CliError, Context, host_architecture, ui};
 use crate::builder::{self, LockOptions, LockReport};
 use crate::durable::LockMode;
@@ -53,7 +54,7 @@ impl Lock {
         let repository = context.open(LockMode::Shared, "layerset lock")?;
         let options = LockOptions {
             update: self.update.clone(),
-            apt_sources: self.apt_sources.clone(),
+            packages: packages(context, self.apt_sources.clone())?,
             like: like.as_ref(),
             waiting: context.store_waiting(),
             progress: &context.ui,

@@ -4,6 +4,7 @@ mod authority;
 mod build;
 mod check;
 mod compose;
+mod debs;
 mod diff;
 mod error;
 mod export;

@@ -14,8 +14,8 @@ use crate::format::release::{ChannelName, ReleaseKind};
 use crate::store::{Repository, ResolvedId};
 use crate::time::{parse_moment, rfc3339};
 use crate::transfer::{
-    self, HeadSigner, PrepareOptions, PreparedRelease, Publication, PublishOutcome, ReleaseSubject,
-    Signer as _,
+    self, HeadSigner, PackageFiles, PackageFilesReport, PrepareOptions, PreparedRelease,
+    Publication, PublishOutcome, ReleaseSubject, Signer as _,
 };
 
 /// Publishes an image or a layer to channels of a remote.
@@ -26,10 +26,14 @@ use crate::transfer::{
   layerset publish layers/web/nginx --to s3://images/fleet --channel stable
   layerset publish b3:1f2e --to main --channel stable --rollback 'release 7 loses mail'
   layerset publish web --to main --channel stable --pending web.json   # for others to sign
+  layerset publish web --to main --channel stable --debs        # keeps the lock buildable
   layerset publish web --to main --channel stable --dry-run     # the plan, with bytes
 
 Content that the remote has is not sent again. Machines see nothing new until all of it is there:
 the last step replaces one signed file. Several publishers may work at once.
+
+With --debs, `lock` and `build` of whoever trusts the remote find packages there that no archive has
+any more. Their digests in the lock decide, so nothing of that is signed.
 
 A remote is given up after 3 tries in which it was silent for 30 seconds, or sent less than 1024
 bytes a second for that long. LAYERSET_TIMEOUT (seconds), LAYERSET_MIN_RATE (bytes a second) and
@@ -55,6 +59,9 @@ pub(super) struct Publish {
     /// Publish an older release, for this reason; machines refuse to go back without one
     #[arg(long, value_name = "REASON")]
     rollback: Option<String>,
+    /// Send the package files of the layers too: locks can be built when these left their archives
+    #[arg(long)]
+    debs: bool,
     /// How many earlier releases machines can update from by a delta
     #[arg(long, default_value_t = 3, value_name = "COUNT")]
     deltas: usize,
@@ -119,6 +126,16 @@ impl Publish {
             what,
             &options,
         )?;
+        let debs = match self.debs {
+            true => Some(PackageFiles::find(
+                &repository,
+                publisher.remote.as_ref(),
+                what,
+                &repository.cache_dir("debs")?,
+            )?),
+            false => None,
+        };
+        let report = debs.as_ref().map(PackageFiles::report);
         let publication = Publication {
             layer_channels: self.layer_channels(&prepared)?,
             prepared,
@@ -131,7 +148,10 @@ impl Publish {
         };
         if self.dry_run {
             publication.change(signing.catalogue())?;
-            return self.report(context, &publication, None);
+            return self.report(context, &publication, None, report);
+        }
+        if let Some(debs) = &debs {
+            debs.send(publisher.remote.as_ref(), &meter)?;
         }
         if let Some(path) = &self.pending {
             return hand_over(context, &publisher, &signing, &publication, path, &meter);
@@ -142,7 +162,7 @@ impl Publish {
             &publication,
             &meter,
         )?;
-        self.report(context, &publication, Some(&outcome))
+        self.report(context, &publication, Some(&outcome), report)
     }
 
     fn refuse_secrets(
@@ -159,7 +179,7 @@ impl Publish {
                 (layers.collect(), image.waivers)
             }
         };
-        secrets::refuse(context, repository, &layers, &waivers)
+        secrets::refuse(context, repository, &layers, &|| Ok(waivers.clone()))
     }
 
     fn layer_channels(&self, prepared: &[PreparedRelease]) -> Result<Vec<ChannelName>, CliError> {
@@ -202,6 +222,7 @@ impl Publish {
         context: &Context,
         publication: &Publication,
         outcome: Option<&PublishOutcome>,
+        debs: Option<PackageFilesReport>,
     ) -> Result<(), CliError> {
         let lines: Vec<ReleaseLine<'_>> = publication.prepared.iter().map(line).collect();
         let channels: Vec<String> = publication
@@ -212,6 +233,7 @@ impl Publish {
             .collect();
         context.ui.print_json(&serde_json::json!({
             "dry_run": outcome.is_none(), "channels": channels, "releases": lines, "outcome": outcome,
+            "debs": debs,
         }))?;
         let rows: Vec<Vec<String>> = lines
             .iter()
@@ -235,6 +257,15 @@ impl Publish {
             })
             .collect();
         let mut text = ui::table(&["", "name", "id", "release", "to send"], &rows);
+        if let Some(PackageFilesReport { files, sent, bytes }) = debs {
+            let size = ui::size(bytes);
+            text.push_str(&match outcome {
+                None => {
+                    format!("{files} package files, of which the remote lacks {sent}, {size}\n")
+                }
+                Some(_) => format!("{files} package files: {sent} sent, {size}\n"),
+            });
+        }
         let names = channels.join(", ");
         text.push_str(&match outcome {
             None => format!("would point {names} at it; nothing was sent\n"),

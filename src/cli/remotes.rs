@@ -26,6 +26,12 @@ pub(super) fn default_policy() -> Result<PathBuf, CliError> {
     config_dir().map(|dir| dir.join("trust.toml"))
 }
 
+/// Returns where the trust policy is for commands that take no `--trust`.
+pub(super) fn trust_policy() -> Result<PathBuf, CliError> {
+    let named = std::env::var_os("LAYERSET_TRUST").filter(|path| !path.is_empty());
+    named.map_or_else(default_policy, |path| Ok(PathBuf::from(path)))
+}
+
 /// Finds the directory of what is remembered of remotes: in the repository if there is one, else
 /// where programs keep such things.
 pub(super) fn states(context: &Context) -> Result<PathBuf, CliError> {

@@ -1,4 +1,5 @@
-//! No secret leaves the machine in a layer that no build here has searched.
+//! No secret leaves the machine in a layer that no build here has searched: every command that
+//! writes layers, or what is made of them, for others asks here first.
 
 use super::{CliError, Context, error};
 use crate::builder;
@@ -12,16 +13,19 @@ use crate::time::{Clock as _, Date, SystemClock};
 const MOST: usize = 20;
 
 /// Refuses layers that hold what looks like a secret and is none that somebody declared. What only
-/// may be one is told.
+/// may be one is told. `waivers` is asked where there is something to accept.
 pub(super) fn refuse(
     context: &Context,
     repository: &Repository,
     layers: &[LayerId],
-    waivers: &[Waiver],
+    waivers: &dyn Fn() -> Result<Vec<Waiver>, CliError>,
 ) -> Result<(), CliError> {
     context.ui.doing("searching the layers for secrets");
     let today = Date::of_sec(SystemClock.now_sec()).unwrap_or(Date::LAST);
-    let findings = builder::secrets_in(repository, layers, waivers, today)?;
+    let mut findings = builder::secrets_in(repository, layers, &[], today)?;
+    if findings.iter().any(|one| one.severity == Severity::Refuse) {
+        findings = builder::secrets_in(repository, layers, &waivers()?, today)?;
+    }
     let (secrets, told): (Vec<_>, Vec<_>) = findings
         .iter()
         .partition(|finding| finding.severity == Severity::Refuse);

@@ -31,7 +31,7 @@ pub(super) struct Why {
     #[arg(required_unless_present = "target")]
     image: Option<String>,
     /// The target whose history says since when
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "LAYERSET_TARGET")]
     target: Option<PathBuf>,
 }
 

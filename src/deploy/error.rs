@@ -30,6 +30,9 @@ pub enum DeployError {
     /// The current deployment is not mounted.
     #[error("generation {generation} is not mounted")]
     NotMounted { generation: u64 },
+    /// The current deployment has no such program.
+    #[error("generation {generation} has no program '{program}'")]
+    NoProgram { generation: u64, program: String },
     /// The current deployment has no such service.
     #[error("the current deployment has no service '{service}'")]
     NoService { service: String },
@@ -45,6 +48,9 @@ pub enum DeployError {
         /// The directory that a target would use.
         path: PathBuf,
     },
+    /// The place is no directory.
+    #[error("'{}' is no directory", path.display())]
+    NoDirectory { path: PathBuf },
     /// Another user made a part of what should be a target.
     #[error("'{}' belongs to user {uid}, and not to the user who deploys", path.display())]
     Prepared {

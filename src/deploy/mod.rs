@@ -85,7 +85,7 @@ pub use run::{
     DeployMode, DeployOptions, DeployReport, NewDeployment, SourceRelease, SwitchPace, deploy,
     plan_parts,
 };
-pub use running::RunNetwork;
+pub use running::{RUN_PATH, RunNetwork};
 pub use service_unit::{UNIT_DIRECTORIES, UnitMark, update_units};
 pub use stage::{KindChoice, StageOptions, StagedDeployment};
 pub use status::{DeploymentOrigin, DeploymentState, DeploymentStatus, TargetStatus};
@@ -228,7 +228,7 @@ impl Target {
                 return Err(DeployError::Missing { path: root });
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-                return Err(DeployError::Occupied { path: root });
+                return Err(DeployError::NoDirectory { path: root });
             }
             Err(error) => return Err(DeployError::io("read", &path, error)),
         };

@@ -1,10 +1,17 @@
 //! Running a command in the current deployment, as a service of it would see its surroundings.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Component, Path};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+
+use super::record::DeploymentDir;
 use super::{DeployError, Target};
+
+/// Where programs are looked for.
+pub const RUN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a running system makes for itself.
 const OWN: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
@@ -40,6 +47,12 @@ impl Target {
         if !self.is_mounted(&deployment)? {
             return Err(DeployError::NotMounted {
                 generation: current,
+            });
+        }
+        if let Some(program) = command.first().filter(|name| lacks(&deployment, name)) {
+            return Err(DeployError::NoProgram {
+                generation: current,
+                program: program.to_string_lossy().into_owned(),
             });
         }
         let root = deployment.root();
@@ -93,7 +106,7 @@ impl Target {
             "--clearenv",
             "--setenv",
             "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            RUN_PATH,
             "--setenv",
             "HOME",
             "/root",
@@ -119,6 +132,42 @@ impl Target {
         arguments.extend(command.iter().cloned());
         Ok(arguments)
     }
+}
+
+/// Says whether a deployment certainly has no such program: what bwrap(1) says of that is meant for
+/// whoever wrote its arguments.
+fn lacks(deployment: &DeploymentDir, program: &OsStr) -> bool {
+    let root = deployment.root();
+    let is_joined = |name: &str| std::fs::read_link(root.join(name)).is_err();
+    if !is_joined("etc") || !is_joined("var") {
+        // Links of the image may lead through a copy's `/etc`, which is not below the root.
+        return false;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(root) = rustix::fs::openat(CWD, &root, flags, Mode::empty()) else {
+        return false;
+    };
+    let is_absent = |path: &Path| {
+        let found = openat2(
+            &root,
+            path,
+            OFlags::PATH,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT,
+        );
+        matches!(found, Err(Errno::NOENT | Errno::NOTDIR))
+    };
+    let path = Path::new(program);
+    if program.as_bytes().contains(&b'/') {
+        let mut names = path.components().filter(|name| *name != Component::RootDir);
+        let is_own = names
+            .next()
+            .is_none_or(|first| OWN.iter().any(|own| first.as_os_str() == *own));
+        return !is_own && is_absent(path);
+    }
+    RUN_PATH
+        .split(':')
+        .all(|dir| is_absent(&Path::new(dir).join(path)))
 }
 
 /// Returns the names in a directory, sorted.

@@ -171,12 +171,13 @@ impl Transaction<'_> {
         let mut found = None;
         let number = self.stage(&mut |file| {
             let mut writer = ExpectedWriter {
-                file: io::BufWriter::with_capacity(EXPECTED_BUFFER, file),
+                file: io::BufWriter::with_capacity(EXPECTED_BUFFER, SparseWriter::new(file)),
                 hasher: blake3::Hasher::new(),
                 left: size,
             };
             fill(&mut writer)?;
             io::Write::flush(&mut writer)?;
+            writer.file.get_ref().finish()?;
             found = (writer.left == 0).then(|| *writer.hasher.finalize().as_bytes());
             Ok(())
         })?;
@@ -386,7 +387,7 @@ const EXPECTED_BUFFER: usize = 256 << 10;
 
 /// Writes and hashes an object of which `left` bytes are still to come.
 struct ExpectedWriter<'a> {
-    file: io::BufWriter<&'a mut File>,
+    file: io::BufWriter<SparseWriter<'a>>,
     hasher: blake3::Hasher,
     left: u64,
 }
@@ -406,6 +407,55 @@ impl io::Write for ExpectedWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+/// Writes a new file, and leaves holes where there are zeros for long: what is pulled takes no more
+/// room than where it was built.
+struct SparseWriter<'a> {
+    file: &'a mut File,
+    bytes: u64,
+    ends_in_hole: bool,
+}
+
+impl<'a> SparseWriter<'a> {
+    /// The smallest hole: a block of most filesystems.
+    const LEAST: usize = 4096;
+
+    /// The largest one that is made at once.
+    const MOST: usize = 64 << 10;
+
+    fn new(file: &'a mut File) -> Self {
+        Self {
+            file,
+            bytes: 0,
+            ends_in_hole: false,
+        }
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        match self.ends_in_hole {
+            true => self.file.set_len(self.bytes),
+            false => Ok(()),
+        }
+    }
+}
+
+impl io::Write for SparseWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for piece in bytes.chunks(Self::MOST) {
+            self.ends_in_hole = piece.len() >= Self::LEAST && piece.iter().all(|byte| *byte == 0);
+            match self.ends_in_hole {
+                true => io::Seek::seek_relative(self.file, piece.len() as i64)?,
+                false => io::Write::write_all(self.file, piece)?,
+            }
+            self.bytes += piece.len() as u64;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -461,6 +511,34 @@ mod tests {
             assert!(repository.verify_object(&id).is_err());
             assert_eq!(put(), (id, 1));
             repository.verify_object(&id).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_arrives_keeps_its_holes() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        Repository::init(dir.path(), Arc::new(RealDisk)).unwrap();
+        let repository =
+            Repository::open(dir.path(), Arc::new(RealDisk), RepositoryOptions::default()).unwrap();
+        for (head, tail) in [("head", "tail"), ("head", ""), ("", "tail"), ("", "")] {
+            let mut bytes = head.as_bytes().to_vec();
+            bytes.resize(8 << 20, 0);
+            bytes.extend_from_slice(tail.as_bytes());
+            let id = ObjectId::of(&bytes);
+            let transaction = repository.begin().unwrap();
+            // In the pieces that it comes in.
+            let mut fill = |writer: &mut dyn io::Write| {
+                let mut pieces = bytes.chunks(300_001);
+                pieces.try_for_each(|piece| writer.write_all(piece))
+            };
+            let put = transaction.put_expected(&id, bytes.len() as u64, &mut fill);
+            put.unwrap();
+            transaction.store().unwrap();
+            repository.verify_object(&id).unwrap();
+            let file = std::fs::metadata(repository.object_path(&id)).unwrap();
+            assert_eq!(file.len(), bytes.len() as u64);
+            assert!(file.blocks() * 512 < 1 << 20, "{} blocks", file.blocks());
         }
     }
 

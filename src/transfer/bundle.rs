@@ -94,27 +94,39 @@ pub fn bundle(
     })
 }
 
-/// Finds what the channels point at, for all machines, with the layers of images.
+/// Returns what the channels point at, for all machines.
+pub fn channel_releases(
+    source: &VerifiedRemote,
+    channels: &[ChannelName],
+) -> Result<Vec<Release>, TransferError> {
+    let signed = &source.verified;
+    let mut found = BTreeMap::new();
+    for name in channels {
+        let channel = signed.channel(name)?;
+        let ids = [Some(channel.release), channel.rollout.others];
+        for id in ids.into_iter().flatten() {
+            found.insert((name.kind, id), signed.release(name.kind, &name.name, &id)?);
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Finds what the channels point at, with the layers of images.
 fn releases(
     source: &VerifiedRemote,
     channels: &[ChannelName],
 ) -> Result<BTreeMap<(ReleaseKind, ReleaseId), Release>, TransferError> {
     let signed = &source.verified;
     let mut found = BTreeMap::new();
-    for name in channels {
-        let channel = signed.channel(name)?;
-        for id in [Some(channel.release), channel.rollout.others] {
-            let Some(id) = id else { continue };
-            let release = signed.release(name.kind, &name.name, &id)?;
-            for layer in &release.layers {
-                let id = ReleaseId::from(layer.id);
-                found.insert(
-                    (ReleaseKind::Layer, id),
-                    signed.release(ReleaseKind::Layer, &layer.name, &id)?,
-                );
-            }
-            found.insert((name.kind, id), release);
+    for release in channel_releases(source, channels)? {
+        for layer in &release.layers {
+            let id = ReleaseId::from(layer.id);
+            found.insert(
+                (ReleaseKind::Layer, id),
+                signed.release(ReleaseKind::Layer, &layer.name, &id)?,
+            );
         }
+        found.insert((release.kind, release.id), release);
     }
     Ok(found)
 }

@@ -79,6 +79,12 @@ pub enum TransferError {
         /// The first of them.
         first: String,
     },
+    /// Package files are neither here nor on the remote.
+    #[error("the files of {} packages are not here: {}{}", packages.len(), packages.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", "), if packages.len() > 5 { ", …" } else { "" })]
+    NoPackageFiles {
+        /// Name and version of each.
+        packages: Vec<String>,
+    },
     /// A bundle would take the place of something else.
     #[error("'{location}' holds what another publisher signed")]
     OtherRemote { location: String },

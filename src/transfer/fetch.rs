@@ -392,4 +392,66 @@ mod tests {
         assert_eq!(parts[2], REQUEST_BYTES * 2 + 5..REQUEST_BYTES * 2 + 6);
         assert_eq!(cut(7..7).count(), 0);
     }
+
+    /// Sends blobs only as a whole, and counts how often.
+    struct Wholesale {
+        bytes: Vec<u8>,
+        sent: AtomicU64,
+    }
+
+    impl Remote for Wholesale {
+        fn location(&self) -> &str {
+            "wholesale"
+        }
+
+        fn read_head(&self, _: u64) -> Result<Option<crate::remote::Head>, RemoteError> {
+            Ok(None)
+        }
+
+        fn blob_size(&self, _: &Sha256) -> Result<Option<u64>, RemoteError> {
+            Ok(Some(self.bytes.len() as u64))
+        }
+
+        fn read_blob(
+            &self,
+            _: &Sha256,
+            range: Range<u64>,
+            sink: &mut crate::remote::BlobSink<'_>,
+        ) -> Result<(), RemoteError> {
+            let size = self.bytes.len() as u64;
+            if range != (0..size) {
+                let location = self.location().to_owned();
+                return Err(RemoteError::WholeOnly { location, size });
+            }
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            // Long enough for the others to come.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            sink(&self.bytes).unwrap();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_wants_other_parts_of_a_whole_waits_for_it_and_finds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let remote = Wholesale {
+            bytes: vec![7; 5000],
+            sent: AtomicU64::new(0),
+        };
+        let blob = Sha256::from_bytes(sha2::Sha256::digest(&remote.bytes).into());
+        let fetcher = Fetcher {
+            remote: &remote,
+            incoming: dir.path().to_owned(),
+            threads: 4,
+            progress: &crate::transfer::NoProgress,
+            cancel: &AtomicBool::new(false),
+            link: LinkStats::default(),
+            whole: Mutex::default(),
+        };
+        let parts = [1000..1100, 2000..2100, 3000..3100, 4000..4100];
+        let wanted = [(blob, parts.into_iter().collect())].into();
+        fetcher.fetch("fetching", &wanted).unwrap();
+        assert_eq!(remote.sent.load(Ordering::Relaxed), 1);
+        assert!(fetcher.is_whole(&blob, 5000).unwrap());
+    }
 }

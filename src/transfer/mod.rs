@@ -10,6 +10,7 @@ mod arrivals;
 mod baselines;
 mod bundle;
 mod connect;
+mod debs;
 mod deltas;
 mod error;
 mod fetch;
@@ -27,8 +28,9 @@ mod spool;
 mod unpack;
 mod verify;
 
-pub use bundle::{BundleOptions, BundleReport, bundle};
+pub use bundle::{BundleOptions, BundleReport, bundle, channel_releases};
 pub use connect::{ConnectOptions, VerifiedRemote, connect};
+pub use debs::{PackageFiles, PackageFilesOptions, PackageFilesReport, fetch_package_files};
 pub use error::TransferError;
 pub use follow::{
     ChannelForecast, ChannelPreview, Connection, FollowOptions, FollowOutcome, MachineId, NoUpdate,

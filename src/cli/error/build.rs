@@ -202,7 +202,8 @@ fn of_apt(error: &AptError) -> Option<String> {
         }
         AptError::Gone { .. } => {
             "run `layerset lock --update LAYER` for the layer that has them, or name an archive that still has them: \
-             snapshots = [\"ADDRESS\"] in its [bootstrap] or [apt]"
+             snapshots = [\"ADDRESS\"] in its [bootstrap] or [apt]; whoever still has them can send them to a remote that this \
+             machine trusts: `layerset publish --debs`"
                 .to_owned()
         }
         AptError::NotCached { .. } | AptError::Download { .. } => {

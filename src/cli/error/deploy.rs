@@ -1,7 +1,8 @@
 //! What to do when a target cannot be changed, in terms of the command line.
 
-use super::{CliError, FAILED, INTEGRITY, INTERRUPTED, REFUSED};
-use crate::deploy::DeployError;
+use super::{CliError, FAILED, INTEGRITY, INTERRUPTED, REFUSED, of_place};
+use crate::deploy::{DeployError, RUN_PATH};
+use crate::durable::DurableError;
 
 impl From<DeployError> for CliError {
     fn from(error: DeployError) -> Self {
@@ -60,6 +61,12 @@ fn hint(error: &DeployError) -> Option<String> {
         DeployError::Occupied { .. } => {
             "choose another directory, or move its contents away".to_owned()
         }
+        DeployError::NoDirectory { .. } => {
+            "name a directory; one that is not there is made".to_owned()
+        }
+        DeployError::NoProgram { .. } => format!(
+            "it is looked for in {RUN_PATH}; a path begins with '/'"
+        ),
         DeployError::Prepared { uid: 0, .. } if !rustix::process::geteuid().is_root() => {
             "run as root: the target is root's".to_owned()
         }
@@ -113,6 +120,7 @@ fn hint(error: &DeployError) -> Option<String> {
         DeployError::Unrecorded { .. } => {
             "the next command on this target completes the history".to_owned()
         }
+        DeployError::Durable(DurableError::Io { path, .. }) => return of_place(path),
         DeployError::Store(_)
         | DeployError::Merge(_)
         | DeployError::Materialise(_)

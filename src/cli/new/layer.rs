@@ -37,7 +37,7 @@ impl NewLayer {
         let layers = self.dir.join("layers");
         let file = layers.join(&self.name).join("layer.toml");
         if let Some(suite) = &self.base {
-            return Ok(vec![create(&file, &base(&self.name, suite))?]);
+            return Ok(vec![create(&file, &base(suite))?]);
         }
         let on = match self.on.as_slice() {
             [] => vec![only_base(&layers)?],
@@ -53,12 +53,12 @@ impl NewLayer {
     }
 }
 
-fn base(name: &str, suite: &str) -> String {
+fn base(suite: &str) -> String {
     let suite = crate::recipe::quote(suite);
     format!(
         "\
 # A base: what stands below every other layer. layerset-layer.toml(5) explains every key.
-description = \"The base {name}\"
+description = \"What every image begins with\"
 
 [bootstrap]
 suite = {suite}
@@ -135,10 +135,7 @@ mod tests {
 
     #[test]
     fn a_new_layer_is_read_as_it_is_and_with_every_comment_taken_away() {
-        for text in [
-            base("debian", "trixie"),
-            upper("shop", &["debian".to_owned()]),
-        ] {
+        for text in [base("trixie"), upper("shop", &["debian".to_owned()])] {
             for text in [text.clone(), uncommented(&text)] {
                 let read = Definition::parse(&SourceFile::new("layer.toml", &*text), "shop");
                 assert!(read.is_ok(), "{}\n{text}", read.unwrap_err());
@@ -148,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_table_of_a_layer_is_shown() {
-        let shown = base("debian", "trixie") + &upper("shop", &[]);
+        let shown = base("trixie") + &upper("shop", &[]);
         for key in LAYER.keys.iter().filter(|key| key.name != "name") {
             assert!(shown.contains(key.name), "{}", key.name);
         }

@@ -11,7 +11,10 @@ type Variable = (&'static str, &'static str);
 const OWN: [Variable; 11] = [
     ("LAYERSET_REPO", "The repository, as `--repo`."),
     ("LAYERSET_TARGET", "The target, as `--target`."),
-    ("LAYERSET_TRUST", "The trust policy, as `--trust`."),
+    (
+        "LAYERSET_TRUST",
+        "The trust policy, as `--trust`. `lock` and `build` ask its remotes for packages that no archive has.",
+    ),
     (
         "LAYERSET_AGENT_CONFIG",
         "What the agent does, as `--config`.",
@@ -22,7 +25,7 @@ const OWN: [Variable; 11] = [
     ),
     (
         "LAYERSET_APT_SOURCES",
-        "Where packages come from, as `--sources`.",
+        "Where packages come from, as `--apt-sources`.",
     ),
     (
         "LAYERSET_MACHINE_ID",

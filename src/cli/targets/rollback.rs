@@ -66,6 +66,7 @@ impl Rollback {
                 mark_bad: self.mark_bad,
                 when: &self.when,
                 config: &self.config,
+                restart: self.restart,
             };
             return set_back.run(context);
         }

@@ -5,13 +5,13 @@ use std::sync::atomic::AtomicBool;
 
 use super::agent::ConfigArgs;
 use super::live::{self, When};
-use super::note;
+use super::{note, restart};
 use crate::builder::{Composer, compose_as};
 use crate::check::verdict;
 use crate::cli::{CliError, Context, error};
 use crate::deploy::{
     self, DeployMode, DeployOptions, DeployReport, HistoryAction, RecordedVerdict, StageOptions,
-    Target,
+    SwitchReport, Target,
 };
 use crate::durable::LockMode;
 use crate::format::{Image, ImageLayer};
@@ -30,6 +30,8 @@ pub(super) struct SetBack<'a> {
     pub(super) mark_bad: bool,
     pub(super) when: &'a When,
     pub(super) config: &'a ConfigArgs,
+    /// Whether services are restarted that run something else afterwards.
+    pub(super) restart: bool,
 }
 
 /// A build of the layer that the target had.
@@ -127,6 +129,20 @@ impl SetBack<'_> {
             (None, Some(deployed)) if deployed.switched.is_some_and(|s| s.at_restart) => {
                 let (way, to) = (deployed.way.as_ref(), deployed.generation);
                 self.when.start_anew(context, self.root, way, to)
+            }
+            (None, Some(deployed)) if self.restart => {
+                let Some(SwitchReport {
+                    from: Some(from),
+                    to,
+                    ..
+                }) = deployed.switched
+                else {
+                    return Ok(());
+                };
+                let known = restart::services(context, &target, from, to);
+                let services = known.as_ref().unwrap_or(&deployed.services);
+                let units: Vec<&str> = services.iter().map(|s| s.unit.as_str()).collect();
+                restart::restart(context, self.root, Some(&units))
             }
             _ => Ok(()),
         }

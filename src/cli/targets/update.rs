@@ -9,6 +9,7 @@ use super::planned;
 use crate::agent::{self, LayerOutlook, News};
 use crate::builder::{self, BuildOptions, LockOptions};
 use crate::check::verdict;
+use crate::cli::debs::packages;
 use crate::cli::follow::{FollowArgs, channel_name};
 use crate::cli::meter::Meter;
 use crate::cli::{CliError, Context, error, host_architecture, ui};
@@ -141,9 +142,10 @@ impl Update {
         };
         let has_packages =
             layer.definition.bootstrap().is_some() || layer.definition.apt().is_some();
+        let packages = packages(context, self.apt_sources.clone())?;
         let locking = (has_packages && !self.locked).then(|| LockOptions {
             update: vec![name.to_owned()],
-            apt_sources: self.apt_sources.clone(),
+            packages: packages.clone(),
             like: None,
             waiting: context.store_waiting(),
             progress: &context.ui,
@@ -156,7 +158,7 @@ impl Update {
             builder::lock(std::slice::from_ref(&workspace), &repository, options)?;
         }
         let options = BuildOptions {
-            apt_sources: self.apt_sources.clone(),
+            packages,
             rebuild: Vec::new(),
             only: Some(name.to_owned()),
             clock: &SystemClock,
@@ -241,7 +243,7 @@ fn describe_outlook(found: &LayerOutlook) -> String {
         text.push_str("the image that is built is not the one that is current\n");
     }
     text.push_str(
-        "what is merged in /etc, and what conflicts there, is known only once the layers are built: \
+        "what is merged in /etc and conflicts there, and what stays in /var that the image has otherwise, is known only once the layers are built: \
          `layerset build`, then `layerset deploy --dry-run`, says it before the switch; nothing was changed\n",
     );
     text

@@ -137,6 +137,11 @@ fn a_target_can_be_named_once_for_a_session() {
         .run("history")
         .expect(0)
         .shows("deployed generation 1");
+    named
+        .run("why /srv/page.html")
+        .expect(0)
+        .shows("layer    site");
+    named.run("diff 1 1").expect(0);
     named.run("pin 1").expect(0);
     named.run("deactivate").expect(0);
     named.run("activate").expect(0);
@@ -247,24 +252,66 @@ fn services_are_restarted_after_a_switch_and_no_others() {
     fleet.run("deploy --channel web/stable").expect(0);
     fleet.release("2", "");
     fleet.run("update").expect(0);
-    let mut command = fleet
-        .machine
-        .command(&["rollback", "--target", "target", "--restart"]);
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let ran = command
-        .env("PATH", path)
-        .env("SYSTEMD_UNIT_PATH", &units)
-        .output()
-        .unwrap();
-    let ran = fleet
-        .machine
-        .ran("rollback --target target --restart", ran)
-        .expect(0);
-    ran.shows("restarted web-site.service");
-    assert_eq!(
-        fs::read_to_string(dir.join("called")).unwrap(),
-        "try-restart -- web-site.service\n"
-    );
+    for (number, line) in [
+        "rollback --target target --restart",
+        "rollback --target target --layer site --to 2 --restart",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut command = fleet.machine.command(&words);
+        let ran = command
+            .env("PATH", &path)
+            .env("SYSTEMD_UNIT_PATH", &units)
+            .output()
+            .unwrap();
+        let ran = fleet.machine.ran(line, ran).expect(0);
+        ran.shows("restarted web-site.service");
+        assert_eq!(
+            fs::read_to_string(dir.join("called")).unwrap(),
+            "try-restart -- web-site.service\n".repeat(number + 1)
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_a_target_and_what_it_cannot_run_is_said() {
+    let fleet = fleet();
+    let session = &fleet.small.session;
+    let proc = "is on a filesystem that the kernel makes: name a directory on a disk";
+    for line in [
+        "deploy web --copy --target /proc/layerset-test",
+        "deploy web --copy --target /sys/kernel/layerset-test/deep",
+        "init --repo /proc/layerset-test",
+        "export bundle /proc/layerset-test --channel web/stable --trust trust.toml",
+    ] {
+        session.run(line).expect(1).says(&[proc]);
+    }
+    for line in [
+        "deploy web --copy --target /etc/hostname",
+        "status --target /etc/hostname",
+    ] {
+        session
+            .run(line)
+            .expect(1)
+            .says(&["'/etc/hostname' is no directory", "name a directory"]);
+    }
+    fleet.run("deploy --channel web/stable").expect(0);
+    for (words, name) in [
+        (&["nosuchcmd"][..], "nosuchcmd"),
+        (&["/srv/nothing"], "/srv/nothing"),
+        (&["srv/page.html/x"], "srv/page.html/x"),
+        (&["/etc/../nowhere"], "/etc/../nowhere"),
+        // No shell either.
+        (&[], "/bin/sh"),
+    ] {
+        let words = [&["run", "--target", "target", "--"], words].concat();
+        let said = format!("generation 1 has no program '{name}'");
+        let ran = fleet.machine.run_words(&words).expect(1);
+        ran.says(&[&said, "it is looked for in /usr/local/sbin:"]);
+    }
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use super::fixture::{Small, small};
+use layerset::tree::{Changeset, Inode, Tree};
+
+use super::fixture::{Small, open, small};
 use crate::session::{Ran, Session};
+use crate::support::{bare_layer, commit_web, path};
 
 /// A publisher with a remote in a directory, and a machine that trusts it.
 pub(super) struct Fleet {
@@ -313,6 +316,105 @@ fn a_bundle_brings_releases_to_machines_that_reach_no_remote() {
     let into = "export bundle ./other --channel web/stable --trust trust.toml";
     let refused = fleet.machine.run(into).expect(3);
     refused.says(&["holds what another publisher signed"]);
+}
+
+/// Publishes an image with a page in `/var` that each machine gets once.
+fn publish_factory(fleet: &Fleet, version: &str) {
+    let repository = open(&fleet.small.repo());
+    let transaction = repository.begin().unwrap();
+    let mut tree = Tree::new();
+    for dir in [
+        "",
+        "usr",
+        "usr/share",
+        "usr/share/factory",
+        "usr/share/factory/var",
+        "usr/share/factory/var/site",
+        "var",
+        "var/site",
+        "srv",
+    ] {
+        tree.insert(path(dir.as_bytes()), Inode::directory(0o755));
+    }
+    for at in ["usr/share/factory/var/site/page", "srv/page.html"] {
+        let text = format!("page {version}\n");
+        let object = transaction.put_object(text.as_bytes()).unwrap();
+        let file = Inode::file(object, text.len() as u64, 0o644);
+        tree.insert(path(at.as_bytes()), file);
+    }
+    let changes = Changeset::between(&Tree::new(), &tree);
+    let changeset = transaction.put_changeset(&changes).unwrap();
+    let whole = transaction.put_tree(&tree).unwrap();
+    let layer = bare_layer(("site", version), (b"site", 1_700_000_000, 1), changeset);
+    let (bytes, paths) = (tree.bytes(), tree.len() as u64);
+    commit_web(&repository, transaction, &layer, (whole, bytes, paths));
+    fleet.publish("");
+}
+
+#[test]
+fn factory_content_is_told_before_and_with_an_update_and_taken_or_kept_as_somebody_says() {
+    let fleet = fleet();
+    publish_factory(&fleet, "1");
+    fleet.run("deploy --channel web/stable").expect(0);
+    let page = fleet.dir().join("target/layerset/state/var/site/page");
+    let read = || std::fs::read_to_string(&page).unwrap();
+    assert_eq!(read(), "page 1\n");
+    std::fs::write(&page, "mine\n").unwrap();
+    publish_factory(&fleet, "2");
+    let told = "/var/site/page stays";
+    let cure = "--take-file or --keep-file /var/site/page";
+    let planned = fleet.run("update --dry-run").expect(0);
+    planned.shows(told);
+    fleet.run("update --dry-run").expect(0).shows(cure);
+    let json = |options: &str| {
+        fleet
+            .run(&format!("update --json {options}"))
+            .expect(0)
+            .json()
+    };
+    let kept = |decided: bool| {
+        serde_json::json!({
+            "kept": [{"path": "/var/site/page", "own": "edited", "whole": false, "gone": false, "decided": decided}],
+            "taken": [], "unused": [],
+        })
+    };
+    let taken = serde_json::json!({"kept": [], "taken": ["/var/site/page"], "unused": []});
+    assert_eq!(json("--dry-run")["var"], kept(false));
+    let keep = "--keep-file /var/site/page";
+    assert_eq!(json(&format!("--dry-run {keep}"))["var"], kept(true));
+    let take = "--take-file /var/site";
+    assert_eq!(json(&format!("--dry-run {take}"))["var"], taken);
+    // What contradicts itself is refused, and what is named for nothing is told.
+    fleet
+        .run(&format!("update {take} {keep}"))
+        .expect(2)
+        .says(&["/var/site"]);
+    fleet
+        .run("update --dry-run --take-file /var/nothing")
+        .expect(0)
+        .shows("/var/nothing");
+    assert_eq!(read(), "mine\n");
+    assert_eq!(json(keep)["var"], kept(true));
+    assert_eq!(
+        (read().as_str(), fleet.page().as_str()),
+        ("mine\n", "page 2\n")
+    );
+    publish_factory(&fleet, "3");
+    fleet
+        .run(&format!("update {take}"))
+        .expect(0)
+        .shows("/var/site/page is taken from the image");
+    assert_eq!(read(), "page 3\n");
+    fleet.machine.run("rollback --target target").expect(0);
+    assert_eq!(
+        (read().as_str(), fleet.page().as_str()),
+        ("mine\n", "page 2\n")
+    );
+    // Whoever took it once decides again.
+    fleet.run("update --again").expect(0);
+    assert_eq!(read(), "mine\n");
+    fleet.run(&format!("update --again {take}")).expect(0);
+    assert_eq!(read(), "page 3\n");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod damage;
 pub(crate) mod fixture;
 mod hostile;
 mod killed;
+mod leaving;
 mod messages;
 mod new;
 mod publish;

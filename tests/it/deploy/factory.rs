@@ -415,3 +415,178 @@ fn what_cannot_be_given_back_stops_no_rollback() {
     world.target().change("test").unwrap().activate().unwrap();
     assert_eq!(world.read("state/var/site/page"), "one");
 }
+
+/// An access list that lets user 1234 read (`linux/posix_acl_xattr.h`).
+const READ_BY_1234: [u8; 44] = [
+    2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 0xd2, 4, 0, 0, 4, 0, 4, 0, 255, 255,
+    255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255,
+];
+const ACL: &str = "system.posix_acl_access";
+const ODD: &[u8] = b"b\xff\xfe";
+
+/// A file with a hole of 8 MiB.
+fn with_hole(version: &str) -> Vec<u8> {
+    let mut bytes = format!("head {version}").into_bytes();
+    bytes.resize(8 << 20, 0);
+    bytes.extend_from_slice(version.as_bytes());
+    bytes
+}
+
+/// An image whose factory content of `/var/site` has links, holes, attributes and odd names.
+fn odd(world: &World, version: &str) -> ImageId {
+    world.image_with(version, &site(&[]), |transaction, tree| {
+        let file = |text: &[u8], mode: u16| {
+            Inode::file(
+                transaction.put_object(text).unwrap(),
+                text.len() as u64,
+                mode,
+            )
+        };
+        let at = |name: &[u8]| {
+            RelPath::new(&[&b"usr/share/factory/var/site/"[..], name].concat()).unwrap()
+        };
+        let linked = Inode {
+            hardlink: 1,
+            ..file(format!("linked {version}").as_bytes(), 0o644)
+        };
+        tree.insert(at(b"one"), linked.clone());
+        tree.insert(at(b"two"), linked);
+        // As a build takes it from its sandbox.
+        let mut source = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut source, &with_hole(version)).unwrap();
+        io::Seek::rewind(&mut source).unwrap();
+        let (object, size) = transaction.put_file(&mut source).unwrap();
+        tree.insert(at(b"holes"), Inode::file(object, size, 0o600));
+        let mut attributes = file(format!("attributes {version}").as_bytes(), 0o644);
+        let note = ("user.note", version.as_bytes());
+        for (name, value) in [note, (ACL, &READ_BY_1234)] {
+            attributes.xattrs.insert(name.into(), value.to_vec());
+        }
+        tree.insert(at(b"attributes"), attributes);
+        tree.insert(at(ODD), file(format!("odd {version}").as_bytes(), 0o644));
+        tree.insert(
+            at(b"new\nline"),
+            file(format!("line {version}").as_bytes(), 0o4755),
+        );
+    })
+}
+
+#[test]
+fn links_holes_attributes_and_odd_names_are_taken_and_given_back_as_they_are() {
+    if !is_root("links holes attributes and odd names are taken and given back") {
+        return;
+    }
+    use std::os::unix::ffi::OsStrExt as _;
+    for kind in [KindChoice::Auto, KindChoice::Copy] {
+        let world = World::new();
+        let at = |name: &[u8]| {
+            world
+                .at("state/var/site")
+                .join(std::ffi::OsStr::from_bytes(name))
+        };
+        let read = |name: &[u8]| fs::read(at(name)).unwrap();
+        let attribute = |name: &str| {
+            let mut value = [0; 256];
+            let got = rustix::fs::lgetxattr(at(b"attributes"), name, &mut value[..]);
+            got.map(|count| value[..count].to_vec()).unwrap()
+        };
+        let facts = |name: &[u8]| fs::metadata(at(name)).unwrap();
+        let stage = |image: &ImageId, take: &[&[u8]]| {
+            let take = take
+                .iter()
+                .map(|name| RelPath::new(&[&b"var/site/"[..], *name].concat()).unwrap());
+            let decisions = Decisions {
+                take: take.collect(),
+                ..Decisions::default()
+            };
+            let options = StageOptions { kind, decisions };
+            let target = world.target();
+            let change = target.change("test").unwrap();
+            let staged = change.stage(&world.repository, image, &options).unwrap();
+            drop(change);
+            world.switch(staged.generation).unwrap();
+            staged.var
+        };
+        let assert_of_image = |version: &str| {
+            let text = |what: &str| format!("{what} {version}").into_bytes();
+            assert_eq!(
+                (read(b"one"), read(b"two")),
+                (text("linked"), text("linked"))
+            );
+            assert_eq!(facts(b"one").ino(), facts(b"two").ino());
+            assert!(read(b"holes") == with_hole(version));
+            let used = facts(b"holes").blocks() * 512;
+            // What is read first may be stored as it is.
+            assert!(used < 2 << 20, "{used} bytes of a hole");
+            assert_eq!(facts(b"holes").mode() & 0o7777, 0o600);
+            assert_eq!(attribute("user.note"), version.as_bytes());
+            assert_eq!(attribute(ACL), READ_BY_1234);
+            assert_eq!((read(ODD), read(b"new\nline")), (text("odd"), text("line")));
+            assert_eq!(facts(b"new\nline").mode() & 0o7777, 0o4755);
+        };
+        stage(&odd(&world, "1"), &[]);
+        assert_of_image("1");
+        // The machine changes all of them, in place.
+        for name in [
+            b"one".as_slice(),
+            b"holes",
+            b"attributes",
+            ODD,
+            b"new\nline",
+        ] {
+            let file = fs::OpenOptions::new().write(true).open(at(name)).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"mine!", 0).unwrap();
+        }
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(at(b"attributes"), "user.note", b"mine", flags).unwrap();
+        let mine = |name: &[u8]| assert!(read(name).starts_with(b"mine!"), "{name:?}");
+        let two = odd(&world, "2");
+        let told = shown(&stage(&two, &[]));
+        assert_eq!(
+            told,
+            [
+                "/var/site/attributes edited",
+                "/var/site/b\\xff\\xfe edited",
+                "/var/site/holes edited",
+                "/var/site/new\\x0aline edited",
+                "/var/site/one edited",
+                "/var/site/two edited",
+            ]
+        );
+        // One of two names: the other one, and what it is a name of, stay.
+        stage(&two, &[b"one"]);
+        assert_eq!(read(b"one"), b"linked 2");
+        mine(b"two");
+        assert_ne!(facts(b"one").ino(), facts(b"two").ino());
+        world.rollback(Some(2)).unwrap();
+        assert_eq!(facts(b"one").ino(), facts(b"two").ino());
+        mine(b"one");
+        let taken = shown(&stage(&two, &[b""]));
+        assert_eq!(
+            taken.iter().filter(|line| line.ends_with(" taken")).count(),
+            6,
+            "{taken:?}"
+        );
+        assert_of_image("2");
+        let taker = world.target().current().unwrap();
+        for _ in 0..2 {
+            world.rollback(Some(2)).unwrap();
+            for name in [
+                b"one".as_slice(),
+                b"two",
+                b"holes",
+                b"attributes",
+                ODD,
+                b"new\nline",
+            ] {
+                mine(name);
+            }
+            assert_eq!(facts(b"one").ino(), facts(b"two").ino());
+            assert!(facts(b"holes").blocks() * 512 < 2 << 20);
+            assert_eq!(attribute("user.note"), b"mine");
+            assert_eq!(attribute(ACL), READ_BY_1234);
+            world.rollback(taker).unwrap();
+            assert_of_image("2");
+        }
+    }
+}

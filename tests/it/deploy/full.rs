@@ -93,7 +93,7 @@ impl SmallDisk {
     }
 }
 
-/// A target of three generations that follows a channel, on a small disk.
+/// A target of three generations, and one that took a page of `/var`, that follows a channel, on a small disk.
 struct Scene {
     world: World,
     session: Session,
@@ -111,6 +111,30 @@ impl Scene {
             let app = format!("f version {version}\n");
             world.deploy(&world.image(version, &with(base(), &[("usr/app", &app)])));
         }
+        // The fourth takes a page from the image; the third is current, as it was before.
+        let page = [
+            "var/site",
+            "usr/share",
+            "usr/share/factory",
+            "usr/share/factory/var",
+        ];
+        let page = page.map(|dir| (dir, "d"));
+        let page = with(with(base(), &page), &[("usr/share/factory/var/site", "d")]);
+        let page = with(page, &[("usr/share/factory/var/site/page", "f taken")]);
+        fs::create_dir_all(world.at("state/var/site")).unwrap();
+        fs::write(world.at("state/var/site/page"), "of the machine").unwrap();
+        let take = StageOptions {
+            decisions: Decisions {
+                take: [path("var/site/page")].into(),
+                ..Decisions::default()
+            },
+            ..StageOptions::default()
+        };
+        let fifth = [("usr/share/factory/var/site/page", "f the fifth")];
+        world.image("5", &with(page.clone(), &fifth));
+        let taker = world.stage(&world.image("4", &page), &take).unwrap();
+        world.switch(taker).unwrap();
+        world.rollback(Some(3)).unwrap();
         let target = world.target();
         let channel = "images/web/stable".parse().unwrap();
         let change = target.change("test").unwrap();
@@ -202,6 +226,16 @@ fn every_way_back_works(make: &[&str], bytes: u64, filling: Filling) {
         scene.run(&format!("rollback --to {version}"), 1);
         scene.expect(version);
     }
+    // What was taken of /var goes back, and comes again.
+    for (version, page) in [
+        ("4", "taken"),
+        ("1", "of the machine"),
+        ("4", "taken"),
+        ("1", "of the machine"),
+    ] {
+        scene.run(&format!("rollback --to {version}"), 1);
+        assert_eq!(scene.world.read("state/var/site/page"), page);
+    }
     scene.run("rollback --to 3 --mark-bad", 2);
     scene.run("rollback --to 2 --reason again", 1);
     scene.run("pin 1 --remove", 1);
@@ -275,4 +309,51 @@ fn without_a_reserve_a_switch_tells_what_it_cannot_record_and_loses_no_record() 
     let records = scene.target().history().unwrap().records;
     let repaired = &records[records.len() - 2];
     assert_eq!((repaired.from, repaired.to), (Some(3), Some(2)));
+}
+
+/// Taking needs room for the image's side: without it, nothing of `/var` has changed, and with room again it is done.
+#[test]
+fn a_disk_that_is_full_in_the_middle_of_taking_leaves_var_as_it_was() {
+    if !is_root("a_disk_that_is_full_in_the_middle_of_taking_leaves_var_as_it_was") {
+        return;
+    }
+    for filling in [Filling::Bytes, Filling::Inodes, Filling::Both] {
+        let scene = Scene::new(&EXT4, 64 << 20);
+        let page = || scene.world.read("state/var/site/page");
+        let take = "deploy 4 --take-file /var/site/page";
+        let target = scene.world.root();
+        let go = |line: &str| {
+            scene
+                .session
+                .run(&format!("{line} --target {}", target.display()))
+        };
+        // Staged with room, switched without: the reserve is enough.
+        go(&format!("{take} --stage-only")).expect(0);
+        assert_eq!(page(), "of the machine");
+        scene.disk.fill(filling);
+        let staged = scene.target().generations().unwrap().pop().unwrap();
+        scene.run(&format!("rollback --to {staged}"), 1);
+        assert_eq!(page(), "taken");
+        scene.run("rollback --to 3", 1);
+        assert_eq!(page(), "of the machine");
+        // Without room, nothing is staged, and nothing of it stays.
+        let before = scene.world.names("deployments");
+        let refused = go("deploy 5 --take-file /var/site/page");
+        assert_eq!(refused.status, 1, "{}", refused.transcript());
+        assert!(
+            refused.stderr.contains("free") || refused.stderr.contains("no space left"),
+            "{}",
+            refused.transcript()
+        );
+        assert_eq!(
+            (page().as_str(), scene.world.names("deployments")),
+            ("of the machine", before)
+        );
+        scene.expect("3");
+        scene.disk.empty();
+        go("deploy 5 --take-file /var/site/page").expect(0);
+        assert_eq!(page(), "the fifth");
+        scene.run("rollback --to 3", 1);
+        assert_eq!(page(), "of the machine");
+    }
 }

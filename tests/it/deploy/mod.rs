@@ -183,6 +183,16 @@ impl World {
     }
 
     pub(crate) fn image(&self, version: &str, spec: &Spec<'_>) -> ImageId {
+        self.image_with(version, spec, |_, _| ())
+    }
+
+    /// Makes an image of what `spec` cannot say.
+    pub(crate) fn image_with(
+        &self,
+        version: &str,
+        spec: &Spec<'_>,
+        add: impl Fn(&Transaction<'_>, &mut Tree),
+    ) -> ImageId {
         let transaction = self.repository.begin().unwrap();
         let mut tree = Tree::new();
         tree.insert(RelPath::root(), Inode::directory(0o755));
@@ -207,6 +217,8 @@ impl World {
             };
             tree.insert(path(name), inode);
         }
+        add(&transaction, &mut tree);
+        tree.canonicalize_hardlinks();
         tree.validate().unwrap();
         let image = Image {
             format: 1,
