@@ -148,6 +148,7 @@ fn manifest(changeset: &[u8]) -> Result<Vec<u8>> {
         first_boot: BTreeMap::new(),
         health: Health::default(),
         restart: Vec::new(),
+        forbids_live: false,
         rebuild: RebuildRule { when: Vec::new() },
         sweeps: Vec::new(),
         shipped: Default::default(),

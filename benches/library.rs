@@ -87,6 +87,7 @@ fn ingest(root: &Path, repository: &Path, name: &str) -> Result<()> {
         first_boot: BTreeMap::new(),
         health: Health::default(),
         restart: Vec::new(),
+        forbids_live: false,
         rebuild: RebuildRule { when: Vec::new() },
         sweeps: Vec::new(),
         shipped: Default::default(),

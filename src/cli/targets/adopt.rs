@@ -74,7 +74,7 @@ impl AdoptHost {
         let channel = channel_name(&self.channel)?;
         let target = match &self.target {
             Some(target) => target.clone(),
-            None => Path::new("/srv").join(channel.name.to_string()),
+            None => Path::new("/srv").join(&channel.name),
         };
         context.ui.doing("looking at this host");
         let host = HostFacts::look()?;
