@@ -22,7 +22,10 @@ const BATCH: usize = 200;
 /// Looks for files of packages elsewhere than in archives: called with the packages and a directory,
 /// it writes what it finds there as `<sha256>.deb`. Nothing of that is trusted.
 #[derive(Clone)]
-pub struct DebFinder(pub Arc<dyn Fn(&[&LockedPackage], &Path) + Send + Sync>);
+pub struct DebFinder(pub Arc<FindDebs>);
+
+/// Writes what it finds of packages to a directory.
+pub type FindDebs = dyn Fn(&[&LockedPackage], &Path) + Send + Sync;
 
 impl std::fmt::Debug for DebFinder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -46,7 +46,7 @@ pub use archive::ReleaseChange;
 pub use bootstrap::Bootstrapper;
 pub use cache::DebCache;
 pub use error::{AptError, HeldPackage, RefusedArchive};
-pub use fetch::DebFinder;
+pub use fetch::{DebFinder, FindDebs};
 pub use install::{InstallPlan, StatusLine};
 pub use installed::status_differences;
 pub use package::{
