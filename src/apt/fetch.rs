@@ -24,7 +24,7 @@ const BATCH: usize = 200;
 #[derive(Clone)]
 pub struct DebFinder(pub Arc<FindDebs>);
 
-/// Called with packages and a directory.
+/// Writes what it finds of packages to a directory.
 pub type FindDebs = dyn Fn(&[&LockedPackage], &Path) + Send + Sync;
 
 impl std::fmt::Debug for DebFinder {

@@ -134,7 +134,8 @@ impl SetBack<'_> {
                 let Some(SwitchReport {
                     from: Some(from),
                     to,
-                    ..
+                    // What runs then is not what was switched to.
+                    at_restart: false,
                 }) = deployed.switched
                 else {
                     return Ok(());
