@@ -35,6 +35,8 @@ const STATE: [&str; 4] = ["var", "root", "home", "srv"];
 const NEW: &str = "/run/layerset/new";
 /// Where systemd looks for the root that a soft reboot starts (systemd-soft-reboot.service(8)).
 pub(super) const NEXT_ROOT: &str = "/run/nextroot";
+/// How many files are looked at before an exchange: some 2 KB of memory each, until that is short.
+const MOST_LOOKS: u32 = 50_000;
 /// The mounts that everybody shares are those of PID 1.
 const HOME: &str = "/proc/1";
 
@@ -128,6 +130,7 @@ fn exchange(new: &NewRoot) -> Result<Exchange, MachineError> {
     known.extend(namespaces::number(Path::new("/proc/thread-self")));
 
     new.mount()?;
+    look_through(&Path::new(NEW).join("usr"));
     let places = PLACES.map(Path::new);
     let at_home = namespaces::flags_at(&table, &places);
     let mut copies = Vec::new();
@@ -169,6 +172,24 @@ fn exchange(new: &NewRoot) -> Result<Exchange, MachineError> {
         namespaces: others.len(),
         closed,
     })
+}
+
+/// Looks at each file of a tree once, so that services that restart find names and facts in memory.
+fn look_through(tree: &Path) {
+    let mut dirs = vec![tree.to_owned()];
+    let mut left = MOST_LOOKS;
+    while let Some(dir) = dirs.pop() {
+        // What cannot be looked at now is looked at by whoever needs it.
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.metadata().is_ok_and(|found| found.is_dir()) {
+                dirs.push(entry.path());
+            }
+            left -= 1;
+            if left == 0 {
+                return;
+            }
+        }
+    }
 }
 
 /// Writes down on which devices the trees are that are there from now on.
