@@ -17,8 +17,8 @@ set -euo pipefail
 export LC_ALL=C.UTF-8
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-layerset=$(realpath -m -- "${LAYERSET:-${CARGO_TARGET_DIR:-${CARGO_TARGET_DIR:-$top/target}}/release/layerset}")
-work=$(realpath -m -- "${BENCH_WORK:-${CARGO_TARGET_DIR:-${CARGO_TARGET_DIR:-$top/target}}/bench}")
+layerset=$(realpath -m -- "${LAYERSET:-${CARGO_TARGET_DIR:-$top/target}/release/layerset}")
+work=$(realpath -m -- "${BENCH_WORK:-${CARGO_TARGET_DIR:-$top/target}/bench}")
 rounds=${BENCH_ROUNDS:-5}
 run=$work/disk-$$
 export LAYERSET_REPO=$work/machine/repo

@@ -13,8 +13,8 @@
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-layerset=$(realpath -m -- "${LAYERSET:-${CARGO_TARGET_DIR:-${CARGO_TARGET_DIR:-$top/target}}/release/layerset}")
-work=$(realpath -m -- "${BENCH_WORK:-${CARGO_TARGET_DIR:-${CARGO_TARGET_DIR:-$top/target}}/bench}")
+layerset=$(realpath -m -- "${LAYERSET:-${CARGO_TARGET_DIR:-$top/target}/release/layerset}")
+work=$(realpath -m -- "${BENCH_WORK:-${CARGO_TARGET_DIR:-$top/target}/bench}")
 rounds=${BENCH_ROUNDS:-5}
 run=$work/run-$$      # this run's own; removed at the end
 root=$work/debian     # the Debian root that is ingested, made once

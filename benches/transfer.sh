@@ -20,8 +20,8 @@ set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 self=$top/benches/transfer.sh
-layerset=$(realpath -m -- "${LAYERSET:-${CARGO_TARGET_DIR:-${CARGO_TARGET_DIR:-$top/target}}/release/layerset}")
-work=$(realpath -m -- "${BENCH_WORK:-${CARGO_TARGET_DIR:-${CARGO_TARGET_DIR:-$top/target}}/bench}")/transfer
+layerset=$(realpath -m -- "${LAYERSET:-${CARGO_TARGET_DIR:-$top/target}/release/layerset}")
+work=$(realpath -m -- "${BENCH_WORK:-${CARGO_TARGET_DIR:-$top/target}/bench}")/transfer
 rounds=${BENCH_ROUNDS:-5}
 pair=${BENCH_PAIR:-$work/pair}
 results=$work/results

@@ -14,7 +14,7 @@ export LC_ALL=C.UTF-8 TZ=UTC
 umask 022
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-layerset=$(realpath -- "${LAYERSET:-${CARGO_TARGET_DIR:-${CARGO_TARGET_DIR:-$top/target}}/release/layerset}")
+layerset=$(realpath -- "${LAYERSET:-${CARGO_TARGET_DIR:-$top/target}/release/layerset}")
 work=$(realpath -m -- "${DEMO_WORK:-demo-work}")
 mark=$work/.layerset-demo
 repo=$work/repo
