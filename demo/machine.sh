@@ -14,7 +14,7 @@ export LC_ALL=C.UTF-8 TZ=UTC
 umask 022
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-layerset=$(realpath -- "${LAYERSET:-$top/target/release/layerset}")
+layerset=$(realpath -- "${LAYERSET:-${CARGO_TARGET_DIR:-$top/target}/release/layerset}")
 work=$(realpath -m -- "${DEMO_WORK:-demo-machine-work}")
 mark=$work/.layerset-demo
 machine= server= watcher=   # processes: the virtual machine, the remote, who fetches the page
