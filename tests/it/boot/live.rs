@@ -203,7 +203,8 @@ fn a_machine_is_updated_beneath_its_services_and_goes_back_by_itself() {
         "{before}"
     );
     machine.run(
-        "setsid /usr/lib/hello/waiter 100000 >/dev/null 2>&1 </dev/null & echo $! >/run/waiter; echo mine >/etc/mine",
+        "setsid sh -c 'echo $$ >/run/waiter; exec /usr/lib/hello/waiter 100000' >/dev/null 2>&1 </dev/null & \
+         echo mine >/etc/mine",
     );
 
     put_waiter(&fleet, "2");
@@ -244,7 +245,7 @@ fn a_machine_is_updated_beneath_its_services_and_goes_back_by_itself() {
         old.contains("waiter") && old.contains("/usr/lib/hello/waiter") && !old.contains("nginx"),
         "{old}"
     );
-    machine.run("kill $(cat /run/waiter); sleep 1");
+    machine.run("pid=$(cat /run/waiter); kill $pid; while [ -e /proc/$pid ]; do sleep 0.1; done");
     let old = machine.run("layerset status --running");
     assert!(old.contains("no program runs a file"), "{old}");
 

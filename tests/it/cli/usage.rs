@@ -113,8 +113,11 @@ fn help_of_a_command_shows_examples() {
           --restart                 Restart the services that run something else after the switch: those
                                     of units that `layerset run --print-unit` wrote. Then run the health
                                     checks, and switch back where they fail
-          --when <WHEN>             When a machine that was switched restarts: now, or whenever somebody
-                                    does [default: next-boot] [possible values: now, next-boot]
+          --when <WHEN>             When a machine switches: now, with a restart if it takes one; by its
+                                    next start (next-boot); or at a time of the day (HH:MM) [default:
+                                    now if that takes no restart, else by its next start]
+          --no-reboot               Restart nothing but services: what takes more waits for the next
+                                    start
           --reason <TEXT>           Why, for the history [default: ""]
           --config <FILE>           What the agent does on this machine, see layerset-agent.toml(5)
                                     [env: LAYERSET_AGENT_CONFIG=] [default: /etc/layerset/agent.toml]
@@ -132,7 +135,7 @@ fn help_of_a_command_shows_examples() {
           --no-deltas               Fetch what changed in full, without deltas
           --least-bytes             Recompress files even where fetching them is quicker: for metered
                                     connections
-      -h, --help                    Print help (see more with '--help')
+      -h, --help                    Print help
       -V, --version                 Print version
 
     Examples:
