@@ -55,7 +55,7 @@ const WAYS: [Way; 10] = [
 ];
 
 /// Commands that send nothing of a layer anywhere: a new one has to be put here, or among the ways.
-const STAY: [&str; 29] = [
+const STAY: [&str; 31] = [
     "init",
     "lock",
     "build",
@@ -68,6 +68,8 @@ const STAY: [&str; 29] = [
     "deploy",
     "update",
     "rollback",
+    "agent",
+    "adopt-host",
     "mark-bad",
     "mark-good",
     "pin",
