@@ -55,7 +55,7 @@ const WAYS: [Way; 10] = [
 ];
 
 /// Commands that send nothing of a layer anywhere: a new one has to be put here, or among the ways.
-const STAY: [&str; 31] = [
+const STAY: [&str; 33] = [
     "init",
     "lock",
     "build",
@@ -70,6 +70,8 @@ const STAY: [&str; 31] = [
     "rollback",
     "agent",
     "adopt-host",
+    "health",
+    "settle-boot",
     "mark-bad",
     "mark-good",
     "pin",
