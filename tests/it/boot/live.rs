@@ -297,6 +297,12 @@ fn a_machine_is_updated_beneath_its_services_and_goes_back_by_itself() {
     );
     let said = machine.run("layerset update --no-reboot");
     assert!(said.contains("generation 4 starts next"), "{said}");
+    // systemd takes units from the firmware's credentials at the start of the kernel only.
+    machine.run(
+        "cp $(systemctl show -P FragmentPath layerset-test-shell.service) /run/systemd/system/; \
+         mkdir -p /run/systemd/system/sysinit.target.wants; \
+         ln -s ../layerset-test-shell.service /run/systemd/system/sysinit.target.wants/",
+    );
     let port = machine.http;
     let page = std::thread::spawn(move || outage(port, "version 2"));
     machine.run("layerset rollback --to 4 --when now");
