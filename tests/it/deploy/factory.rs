@@ -492,9 +492,11 @@ fn links_holes_attributes_and_odd_names_are_taken_and_given_back_as_they_are() {
         };
         let facts = |name: &[u8]| fs::metadata(at(name)).unwrap();
         let stage = |image: &ImageId, take: &[&[u8]]| {
-            let take = take
-                .iter()
-                .map(|name| RelPath::new(&[&b"var/site/"[..], *name].concat()).unwrap());
+            let path = |name: &&[u8]| match name.is_empty() {
+                true => b"var/site".to_vec(),
+                false => [b"var/site/", *name].concat(),
+            };
+            let take = take.iter().map(|name| RelPath::new(&path(name)).unwrap());
             let decisions = Decisions {
                 take: take.collect(),
                 ..Decisions::default()
