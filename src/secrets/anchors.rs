@@ -96,7 +96,15 @@ fn age(text: &[u8], at: usize, mark: usize) -> Option<&'static str> {
 }
 
 /// A key of wg(8): base64 of 32 bytes. Private ones are clamped as Curve25519 has it.
+///
+/// A key of a zone for Ed25519 has the same name and length, and one of 32 looks clamped by chance: it
+/// stands below the head that dnssec-keygen(8) writes.
 fn wireguard(text: &[u8], at: usize, mark: usize) -> Option<&'static str> {
+    let before = &text[at.saturating_sub(400)..at];
+    let head = b"Private-key-format:";
+    if before.windows(head.len()).any(|part| part == head) {
+        return None;
+    }
     let rest = text[at + mark..].trim_ascii_start();
     let rest = rest
         .strip_prefix(b"=")

@@ -134,3 +134,23 @@ fn what_fails_its_checksum_or_is_an_example_is_no_token() {
         );
     }
 }
+
+#[test]
+fn a_key_of_a_zone_that_looks_clamped_is_no_key_of_wireguard() {
+    let mut key = random(32, 21);
+    key[0] &= 0xf8;
+    key[31] = key[31] & 0x3f | 0x40;
+    let key = STANDARD.encode(key);
+    let zone = format!(
+        "Private-key-format: v1.3\nAlgorithm: 15 (ED25519)\nPrivateKey: {key}\nCreated: 20270101000000\n"
+    );
+    assert_eq!(
+        found("etc/bind/Kx.private", zone.as_bytes()),
+        ["line 1: a DNSSEC private key"]
+    );
+    let tunnel = format!("[Interface]\nPrivateKey = {key}\n");
+    assert_eq!(
+        found("etc/x.conf", tunnel.as_bytes()),
+        ["line 2: a WireGuard private key"]
+    );
+}
