@@ -289,6 +289,12 @@ fn a_machine_is_updated_beneath_its_services_and_goes_back_by_itself() {
     let boot = machine.run("cat /proc/sys/kernel/random/boot_id");
     fs::create_dir_all(fleet.path("layers/hello/files/mnt")).unwrap();
     fs::write(fleet.path("layers/hello/files/mnt/base"), "x").unwrap();
+    // systemd takes units from the firmware's credentials at the start of the kernel only: the next /etc has it.
+    machine.run(
+        "cp $(systemctl show -P FragmentPath layerset-test-shell.service) /etc/systemd/system/; \
+         mkdir -p /etc/systemd/system/sysinit.target.wants; \
+         ln -s ../layerset-test-shell.service /etc/systemd/system/sysinit.target.wants/",
+    );
     fleet.release(SERVER, "'OK', \"not well\\n\"", "'OK', \"ok\\n\"");
     let said = machine.run("layerset update --dry-run");
     assert!(
@@ -297,12 +303,6 @@ fn a_machine_is_updated_beneath_its_services_and_goes_back_by_itself() {
     );
     let said = machine.run("layerset update --no-reboot");
     assert!(said.contains("generation 4 starts next"), "{said}");
-    // systemd takes units from the firmware's credentials at the start of the kernel only.
-    machine.run(
-        "cp $(systemctl show -P FragmentPath layerset-test-shell.service) /run/systemd/system/; \
-         mkdir -p /run/systemd/system/sysinit.target.wants; \
-         ln -s ../layerset-test-shell.service /run/systemd/system/sysinit.target.wants/",
-    );
     let port = machine.http;
     let page = std::thread::spawn(move || outage(port, "version 2"));
     machine.run("layerset rollback --to 4 --when now");
