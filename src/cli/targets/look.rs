@@ -341,7 +341,9 @@ fn sentence(record: &HistoryRecord) -> String {
         HistoryAction::Stage => format!("staged {about}"),
         HistoryAction::Pin => format!("pinned {about}"),
         HistoryAction::Unpin => format!("no longer pins {about}"),
-        HistoryAction::Prune => format!("removed {about}"),
+        HistoryAction::Prune if record.about.is_some() => format!("removed {about}"),
+        // One record for all that a command removed: its reason names them.
+        HistoryAction::Prune => "pruned".to_owned(),
         HistoryAction::Lost => "found the history cut or replaced".to_owned(),
     };
     let mut text = format!(
