@@ -313,11 +313,6 @@ impl Machine {
         self.expect_restart(COMMAND);
     }
 
-    /// From now on, waits for the shell of the next start of all services, which a command has asked for.
-    pub fn expect_soft_reboot(&mut self) {
-        self.commands = 0;
-    }
-
     /// Waits for a machine that restarts by itself, and returns what its console said.
     #[track_caller]
     pub fn expect_restart(mut self, limit: Duration) -> String {
@@ -370,7 +365,8 @@ impl Machine {
         self.started.elapsed().as_secs()
     }
 
-    fn is_alive(&mut self) -> bool {
+    /// Says whether the emulator runs: it ends when the machine restarts.
+    pub fn is_alive(&mut self) -> bool {
         matches!(self.qemu.try_wait(), Ok(None))
     }
 
