@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::gateway;
 use super::proof::Host;
+use super::{child, gateway};
 use crate::format::{HealthCheck, Image, Probe};
 use crate::store::{Repository, StoreError};
 
@@ -147,21 +147,7 @@ fn run(mut command: Command, limit: Duration) -> Result<(), String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("it cannot be run: {error}"))?;
-    let end = Instant::now() + limit;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(format!("it ended with {status}")),
-            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
-            Ok(None) => {
-                // What it started itself may live on; it is the check's own.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("it did not end within {} s", limit.as_secs()));
-            }
-            Err(error) => return Err(format!("it cannot be waited for: {error}")),
-        }
-    }
+    child::end_within(&mut child, limit)
 }
 
 /// Fetches a page from this machine: no proxy stands in between.

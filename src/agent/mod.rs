@@ -6,6 +6,7 @@
 //! here. Nothing here prints, or reads the environment.
 
 mod adopt;
+mod child;
 mod config;
 mod config_shape;
 mod gateway;

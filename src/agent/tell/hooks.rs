@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Event;
+use crate::agent::child;
 
 /// How long one of them may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -89,20 +90,7 @@ fn run_one(path: &Path, event: &Event, json: &[u8], limit: Duration) -> Result<(
         // Less than a pipe holds; a hook that does not read it is a hook too.
         let _ = input.write_all(json);
     }
-    let end = Instant::now() + limit;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(format!("it ended with {status}")),
-            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
-            Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("it did not end within {} s", limit.as_secs()));
-            }
-            Err(error) => return Err(format!("it cannot be waited for: {error}")),
-        }
-    }
+    child::end_within(&mut child, limit)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `layerset adopt-host`.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -124,8 +125,11 @@ impl AdoptHost {
         channel: &ChannelName,
     ) -> Result<ChannelPreview, CliError> {
         let dir = std::env::temp_dir().join(format!("layerset-adopt-{}", std::process::id()));
-        crate::durable::make_dirs(&dir, 0o700)
-            .map_err(|error| CliError::io("cannot make a temporary directory", error))?;
+        // New, and nobody else's: others can write to the directory that it lies in.
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|error| CliError::io(format!("cannot make '{}'", dir.display()), error))?;
         let scratch = Scratch(dir);
         Repository::init(&scratch.0.join("repo"), Arc::clone(&context.disk))?;
         let options = RepositoryOptions::default();
